@@ -1,0 +1,55 @@
+"""K students and their coordinator as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.coordinator import Coordinator, mix
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import Student, StudentOutput
+
+
+class Cohort(nn.Module):
+    """Students that train together, and the coordinator that makes one prediction of theirs.
+
+    A strategy may add members (a teacher, a leader): they stand after the students and have no say in the ensemble.
+
+    Attributes:
+        names: one name a student: its architecture and its place, for example ``gat-1``.
+    """
+
+    def __init__(
+        self, students: Sequence[Student], coordinator: Coordinator, distribution: Distribution, names: Sequence[str], num_students: int
+    ) -> None:
+        super().__init__()
+        self.students = nn.ModuleList(students)
+        self.coordinator = coordinator
+        self.distribution = distribution
+        self.names = tuple(names)
+        self.num_students = num_students
+
+    def __len__(self) -> int:
+        return len(self.students)
+
+    def forward(
+        self, batch: GraphBatch, members: Sequence[int] | None = None, generators: Sequence[torch.Generator] | None = None
+    ) -> list[StudentOutput]:
+        """One output a member (all students by default); `generators` has one dropout stream for each of the K students."""
+        chosen = range(len(self)) if members is None else members
+        return [self.students[k](batch, generators[k] if generators is not None else None) for k in chosen]
+
+    def ensemble_logits(self, logits: Tensor, samples: Tensor) -> Tensor:
+        """The coordinator's mix of all K students: logits (K, N, C), samples (N,) sample numbers; result (N, C)."""
+        logits = logits[: self.num_students]
+        weights = self.coordinator.ensemble_weights(logits, self.distribution.confidence(logits), samples)
+        return mix(weights, logits)[0]
+
+
+def student_names(students: Sequence[StudentOptions]) -> tuple[str, ...]:
+    """``gcn-0``, ``gat-1``, ...: the architecture and the place in the cohort."""
+    return tuple(f"{student.architecture}-{place}" for place, student in enumerate(students))

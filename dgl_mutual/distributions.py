@@ -1,0 +1,92 @@
+"""What logits mean: a softmax over classes, or one Bernoulli per label. Every loss of the package is written in these terms.
+
+Pure functions of tensors: this module needs torch alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Distribution(ABC):
+    """The predictive distribution of one sample. Leading dimensions (students) pass through every method.
+
+    Shapes: logits (..., N, C); labels (N,) or (N, C); per-sample results (..., N).
+    """
+
+    @abstractmethod
+    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Negative log-likelihood in nats, averaged over the known labels: shape (...)."""
+
+    @abstractmethod
+    def probabilities(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        """p(z / T): shape (..., N, C)."""
+
+    @abstractmethod
+    def divergence(self, target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        """KL(target || p(z / T)) in nats per sample: shape (..., N). `target` holds probabilities and gets no gradient from here."""
+
+    @abstractmethod
+    def entropy(self, logits: Tensor) -> Tensor:
+        """H(p(z)) in nats per sample: shape (..., N)."""
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """c = -H(p(z)), the confidence that the coordinator sees: shape (..., N). Source: arXiv 2510.19223, adaptive logit weighting unit."""
+        return -self.entropy(logits)
+
+
+class Categorical(Distribution):
+    """Single-label classification: p = softmax(z). Labels: int64, shape (N,), -1 where unknown."""
+
+    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
+        known = labels >= 0
+        log_p = F.log_softmax(logits, dim=-1)
+        index = labels.clamp(min=0).expand(log_p.shape[:-1]).unsqueeze(-1)
+        nll = -log_p.gather(-1, index).squeeze(-1)
+        return (nll * known).sum(-1) / known.sum().clamp(min=1)
+
+    def probabilities(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        return F.softmax(logits / temperature, dim=-1)
+
+    def divergence(self, target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        log_p = F.log_softmax(logits / temperature, dim=-1)
+        return (torch.xlogy(target, target) - target * log_p).sum(-1)
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        log_p = F.log_softmax(logits, dim=-1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+
+class Bernoulli(Distribution):
+    """Multi-label and binary classification: p = sigmoid(z) per label, averaged over the labels.
+
+    Labels: float, shape (N, C), NaN where unknown; an unknown label is left out of the supervised term.
+    """
+
+    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
+        known = ~labels.isnan()
+        truth = labels.nan_to_num(0.0).expand_as(logits)
+        nll = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        return (nll * known).sum((-2, -1)) / known.sum().clamp(min=1)
+
+    def probabilities(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        return torch.sigmoid(logits / temperature)
+
+    def divergence(self, target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        scaled = logits / temperature
+        cross = -target * F.logsigmoid(scaled) - (1 - target) * F.logsigmoid(-scaled)
+        own = torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target)
+        return (own + cross).mean(-1)
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        p = torch.sigmoid(logits)
+        return -(p * F.logsigmoid(logits) + (1 - p) * F.logsigmoid(-logits)).mean(-1)
+
+
+def distribution_of(kind: str) -> Distribution:
+    """The distribution of a `Target.kind`."""
+    return Categorical() if kind == "single-label" else Bernoulli()

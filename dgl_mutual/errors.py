@@ -1,0 +1,38 @@
+"""Errors a user can meet. Each message says what happened, the offending value, the likely cause and the mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DglMutualError(Exception):
+    """Something the user can mend. The command line prints the message alone and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(DglMutualError):
+    """A wrong name, value or combination was asked for."""
+
+    exit_code = 2
+
+
+class DataError(DglMutualError):
+    """A dataset is missing, incomplete or breaks a rule of its format."""
+
+
+class TrainingError(DglMutualError):
+    """A training run cannot go on (for example a loss that is not finite)."""
+
+
+class StoreError(DglMutualError):
+    """A run folder cannot be written, or holds something else than this run."""
+
+
+def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
+    """The error for a name that no registry knows: it shows the nearest name and lists the choices."""
+    names = list(choices)
+    nearest = difflib.get_close_matches(str(value).lower(), [name.lower() for name in names], n=1, cutoff=0.6)
+    hint = next((f" Did you mean {name!r}?" for name in names if nearest and name.lower() == nearest[0]), "")
+    return UsageError(f"Unknown {kind} {str(value)!r}.{hint} Choose from: {', '.join(names)}.")

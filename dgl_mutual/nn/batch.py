@@ -1,0 +1,156 @@
+"""Graphs as students see them: one structure, shared by the whole cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import dgl
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset, IntArray
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.sparse import SparseFeatures
+
+
+class GraphBatch:
+    """One graph, or several as one disjoint union, with features. What K students need is computed once, on first use, and kept.
+
+    Attributes:
+        graph: the structure without self-loops, as DGL message passing takes it.
+        features: (|V|, F), dense or sparse.
+        node_offsets: (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
+    """
+
+    def __init__(self, in_offsets: Tensor, sources: Tensor, features: Tensor | SparseFeatures, node_offsets: Tensor) -> None:
+        """Take a structure in CSC form: the in-neighbours of node v are sources[in_offsets[v]:in_offsets[v + 1]]."""
+        self.features = features
+        self.node_offsets = node_offsets
+        self._in_offsets = in_offsets
+        self._sources = sources
+        self.graph = _csc_graph(in_offsets, sources)
+
+    @classmethod
+    def from_dgl(cls, graph: dgl.DGLGraph, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GraphBatch:
+        """A DGL graph (batched or not) with node features ``feat``. Self-loops are taken out; a convolution adds those that it wants.
+
+        Raises:
+            UsageError: the graph has no node features ``feat``.
+        """
+        if "feat" not in graph.ndata:
+            raise UsageError(f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat'].")
+        sizes = graph.batch_num_nodes()
+        plain = dgl.remove_self_loop(graph)
+        in_offsets, sources, _ = plain.adj_tensors("csc")
+        features = graph.ndata["feat"].to(device, dtype)
+        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        return cls(in_offsets.to(device), sources.to(device), features, offsets.to(device))
+
+    @property
+    def num_nodes(self) -> int:
+        return len(self._in_offsets) - 1
+
+    @property
+    def num_graphs(self) -> int:
+        return len(self.node_offsets) - 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.node_offsets.device
+
+    @cached_property
+    def in_degrees(self) -> Tensor:
+        """(|V|, 1): number of in-neighbours, self not counted, in the features' floating-point type."""
+        return self._in_offsets.diff().to(self.dtype).unsqueeze(1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.features.values.dtype if isinstance(self.features, SparseFeatures) else self.features.dtype
+
+    @cached_property
+    def mean_scale(self) -> Tensor:
+        """(|V|, 1): 1 / max(in-degree, 1)."""
+        return self.in_degrees.clamp(min=1).reciprocal()
+
+    @cached_property
+    def symmetric_scale(self) -> Tensor:
+        """(|V|, 1): (in-degree + 1)^-1/2, the self-loop counted. Source: Kipf and Welling, arXiv 1609.02907, eq. 2."""
+        return (self.in_degrees + 1).rsqrt()
+
+    @cached_property
+    def looped_graph(self) -> dgl.DGLGraph:
+        """The structure with one self-loop on every node."""
+        nodes = torch.arange(self.num_nodes, device=self.device)
+        offsets = self._in_offsets + torch.arange(self.num_nodes + 1, device=self.device)
+        sources = torch.empty(len(self._sources) + self.num_nodes, dtype=torch.int64, device=self.device)
+        is_loop = torch.zeros(len(sources), dtype=torch.bool, device=self.device)
+        is_loop[offsets[1:] - 1] = True
+        sources[is_loop] = nodes
+        sources[~is_loop] = self._sources
+        return _csc_graph(offsets, sources)
+
+    @cached_property
+    def graph_sizes(self) -> Tensor:
+        """(graphs,): nodes of each graph."""
+        return self.node_offsets.diff()
+
+    @cached_property
+    def membership(self) -> Tensor:
+        """(|V|,): the graph that each node belongs to."""
+        return torch.repeat_interleave(torch.arange(self.num_graphs, device=self.device), self.graph_sizes)
+
+
+def _csc_graph(in_offsets: Tensor, sources: Tensor) -> dgl.DGLGraph:
+    # DGL 1.1's CPU kernels need the edge numbers spelled out even where they are 0, 1, 2, ...
+    edge_numbers = torch.arange(len(sources), device=sources.device)
+    return dgl.graph(("csc", (in_offsets, sources, edge_numbers)), num_nodes=len(in_offsets) - 1)
+
+
+class Collator:
+    """Makes batches of a dataset's graphs by index arithmetic on its arrays: no graph is ever built one by one."""
+
+    def __init__(self, dataset: Dataset, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        self.dataset = dataset
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self._sources = dataset.edges[0]
+        self._sparse = None if isinstance(dataset.features, np.ndarray) else dataset.features
+        self._dense = None if self._sparse is not None else torch.as_tensor(dataset.features, dtype=dtype, device=self.device)
+
+    def all(self) -> GraphBatch:
+        """The whole dataset as one batch."""
+        dataset = self.dataset
+        features = self._dense if self._dense is not None else self._sparse_features(self._sparse)
+        return GraphBatch(self._tensor(dataset.in_offsets), self._tensor(self._sources), features, self._tensor(dataset.node_offsets))
+
+    def __call__(self, graphs: Sequence[int] | IntArray) -> GraphBatch:
+        """The batch of the graphs with these numbers, in this order."""
+        dataset = self.dataset
+        chosen = np.asarray(graphs, dtype=np.int64)
+        nodes, node_offsets, node_shift = _gather_ranges(dataset.node_offsets, chosen)
+        edges, _, _ = _gather_ranges(dataset.edge_offsets, chosen)
+        edges_per_graph = dataset.edge_offsets[chosen + 1] - dataset.edge_offsets[chosen]
+        sources = self._sources[edges] + np.repeat(node_shift, edges_per_graph)
+        in_degrees = np.diff(dataset.in_offsets)[nodes]
+        in_offsets = np.concatenate([[0], np.cumsum(in_degrees)])
+        if self._dense is not None:
+            features: Tensor | SparseFeatures = self._dense[self._tensor(nodes)]
+        else:
+            features = self._sparse_features(self._sparse[nodes])
+        return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets))
+
+    def _tensor(self, array: IntArray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.int64, device=self.device)
+
+    def _sparse_features(self, matrix: object) -> SparseFeatures:
+        return SparseFeatures.from_scipy(matrix, self.device).to(self.dtype)
+
+
+def _gather_ranges(offsets: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """The elements of the chosen ranges one after another, the new offsets, and by how much each range moved."""
+    sizes = offsets[chosen + 1] - offsets[chosen]
+    new_offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    shift = new_offsets[:-1] - offsets[chosen]
+    return np.arange(new_offsets[-1]) - np.repeat(shift, sizes), new_offsets, shift

@@ -1,0 +1,190 @@
+"""The four convolutions. Each projects first and aggregates after: they are linear up to there, so the function is the same, and the
+features may be sparse. All aggregation is DGL message passing.
+
+Symbols: V nodes, N(i) the in-neighbours of i without i, W weights, b bias, F_in and F_out widths.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import dgl.ops
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.dropout import dropout
+from dgl_mutual.nn.sparse import SparseFeatures
+
+NodeFeatures: TypeAlias = "Tensor | SparseFeatures"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The place of a convolution in a student.
+
+    Attributes:
+        in_features, out_features: F_in and F_out.
+        hidden: width inside the layer, where it has an inside (gin).
+        heads: attention heads (gat); F_out is the width of all heads together.
+        dropout: rate on what the layer itself draws (gat: attention weights).
+        batch_norm: normalise inside the layer (gin).
+    """
+
+    in_features: int
+    out_features: int
+    hidden: int = 64
+    heads: int = 1
+    dropout: float = 0.0
+    batch_norm: bool = False
+
+
+class Convolution(nn.Module, ABC):
+    """One message-passing layer.
+
+    Attributes:
+        default_dropout: dropout rate of the architecture's own paper on its input (node task).
+        activation: what follows a hidden layer of this kind.
+    """
+
+    default_dropout: ClassVar[float] = 0.5
+
+    @abstractmethod
+    def __init__(self, layer: Layer) -> None:
+        """Make the layer and draw its weights."""
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        """New node states.
+
+        Shapes: x (|V|, F_in), result (|V|, F_out). `generator` draws dropout in training and is None otherwise.
+        """
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+
+    @staticmethod
+    def activation(x: Tensor) -> Tensor:
+        return torch.relu(x)
+
+
+class GCNConvolution(Convolution):
+    """h_i = sum_{j in N(i) + i} W x_j / sqrt(d_i d_j) + b, d with self-loops. Kipf and Welling, ICLR 2017, arXiv 1609.02907, eq. 2."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
+        self.bias = nn.Parameter(torch.empty(layer.out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        scaled = (x @ self.weight) * batch.symmetric_scale
+        gathered = dgl.ops.copy_u_sum(batch.graph, scaled) + scaled
+        return torch.addcmul(self.bias, gathered, batch.symmetric_scale)
+
+
+class SAGEConvolution(Convolution):
+    """h_i = W_self x_i + W_neigh mean_{j in N(i)} x_j + b. Hamilton et al., NeurIPS 2017, arXiv 1706.02216, the mean aggregator."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.weight = nn.Parameter(torch.empty(layer.in_features, 2 * layer.out_features))  # [W_self | W_neigh]: one projection serves both
+        self.bias = nn.Parameter(torch.empty(layer.out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for half in self.weight.chunk(2, dim=1):
+            nn.init.xavier_uniform_(half)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        own, neighbours = (x @ self.weight).chunk(2, dim=1)
+        gathered = dgl.ops.copy_u_sum(batch.graph, neighbours.contiguous())
+        return torch.addcmul(own + self.bias, gathered, batch.mean_scale)
+
+
+class GINConvolution(Convolution):
+    """h_i = MLP((1 + eps) x_i + sum_{j in N(i)} x_j), MLP = linear, [batch norm,] ReLU, linear; eps learned.
+
+    Xu et al., ICLR 2019, arXiv 1810.00826, eq. 4.1. The MLP's first linear map is applied before the sum.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.weight = nn.Parameter(torch.empty(layer.in_features, layer.hidden))
+        self.bias = nn.Parameter(torch.empty(layer.hidden))
+        self.eps = nn.Parameter(torch.empty(1))
+        self.norm = nn.BatchNorm1d(layer.hidden) if layer.batch_norm else None
+        self.last = nn.Linear(layer.hidden, layer.out_features)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+        nn.init.zeros_(self.eps)
+        if self.norm is not None:
+            self.norm.reset_parameters()
+        nn.init.xavier_uniform_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        projected = x @ self.weight
+        inner = torch.addcmul(dgl.ops.copy_u_sum(batch.graph, projected) + self.bias, projected, 1 + self.eps)
+        inner = torch.relu(inner if self.norm is None else self.norm(inner))
+        return F.linear(inner, self.last.weight, self.last.bias)
+
+
+class GATConvolution(Convolution):
+    """h_i = sum_{j in N(i) + i} a_ij W x_j + b, a_ij = softmax_j(LeakyReLU(<a_source, W x_j> + <a_destination, W x_i>)), per head.
+
+    Velickovic et al., ICLR 2018, arXiv 1710.10903, eq. 1-4. Heads stand side by side; a layer that gives logits has one head.
+    NOTE[PAPER]: the original output layer averages heads on Pubmed only; one head serves everywhere else, as here.
+    """
+
+    default_dropout: ClassVar[float] = 0.6
+    negative_slope: ClassVar[float] = 0.2
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.heads = layer.heads
+        self.attention_dropout = layer.dropout
+        self.weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
+        self.attention_source = nn.Parameter(torch.empty(layer.heads, layer.out_features // layer.heads))
+        self.attention_destination = nn.Parameter(torch.empty(layer.heads, layer.out_features // layer.heads))
+        self.bias = nn.Parameter(torch.empty(layer.out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for parameter in (self.weight, self.attention_source, self.attention_destination):
+            nn.init.xavier_uniform_(parameter)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        graph = batch.looped_graph
+        projected = (x @ self.weight).view(batch.num_nodes, self.heads, -1)
+        source = (projected * self.attention_source).sum(-1, keepdim=True)
+        destination = (projected * self.attention_destination).sum(-1, keepdim=True)
+        scores = F.leaky_relu(dgl.ops.u_add_v(graph, source, destination), self.negative_slope)
+        attention = dropout(dgl.ops.edge_softmax(graph, scores), self.attention_dropout, generator)
+        return dgl.ops.u_mul_e_sum(graph, projected, attention).flatten(1) + self.bias
+
+    @staticmethod
+    def activation(x: Tensor) -> Tensor:
+        return F.elu(x)
+
+
+CONVOLUTIONS: dict[str, type[Convolution]] = {
+    "gcn": GCNConvolution,
+    "gat": GATConvolution,
+    "gin": GINConvolution,
+    "sage": SAGEConvolution,
+}

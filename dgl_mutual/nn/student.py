@@ -1,0 +1,131 @@
+"""One skeleton for every student: an architecture brings its convolution, the rest is the same for all, on node and graph tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.convolutions import CONVOLUTIONS, Layer, NodeFeatures
+from dgl_mutual.nn.dropout import dropout
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.pooling import pool
+from dgl_mutual.nn.sparse import SparseFeatures
+
+
+@dataclass(frozen=True)
+class StudentOutput:
+    """What one forward pass gives.
+
+    Attributes:
+        logits: (samples, C).
+        hidden: states of each hidden layer, first to last, each (|V|, width).
+        embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits themselves.
+    """
+
+    logits: Tensor
+    hidden: tuple[Tensor, ...]
+    embedding: Tensor
+
+
+def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
+    """Fill in what depends on the task and the architecture.
+
+    Raises:
+        UsageError: an unknown architecture, or a hidden width that the attention heads do not divide.
+    """
+    if options.architecture not in CONVOLUTIONS:
+        raise unknown("student", options.architecture, CONVOLUTIONS)
+    if options.architecture == "gat" and options.hidden % options.heads:
+        raise UsageError(f"A gat student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a multiple of the heads.")
+    node = task == "node"
+    defaults = {
+        "depth": 2 if node else 3,
+        "dropout": CONVOLUTIONS[options.architecture].default_dropout if node else 0.5,
+        "norm": "none" if node else "batch",
+        "readout": "last" if node else "jumping",
+    }
+    return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
+
+
+class Student(nn.Module):
+    """A shallow GNN: convolutions with normalisation, activation and dropout between them, then logits.
+
+    On a node task with the `last` read-out the last convolution gives the logits itself. Otherwise all convolutions are hidden layers, a
+    read-out takes the last or all of them (pooled per graph on a graph task), and a linear classifier follows.
+
+    Args:
+        options: resolved options (see `resolve_student`).
+        in_features, num_outputs: F and C.
+    """
+
+    def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        options = resolve_student(options, task)
+        assert options.depth is not None and options.dropout is not None
+        self.options = options
+        self.task = task
+        self.in_features = in_features
+        self.num_outputs = num_outputs
+        self.depth = options.depth
+        self.has_classifier = task == "graph" or options.readout == "jumping"
+        # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
+        self.rate = options.dropout if task == "node" else 0.0
+        self.classifier_rate = options.dropout
+        batch_norm = options.norm == "batch"
+        num_hidden = self.depth if self.has_classifier else self.depth - 1
+        make = CONVOLUTIONS[options.architecture]
+        self.convolutions = nn.ModuleList(
+            make(
+                Layer(
+                    in_features=in_features if place == 0 else options.hidden,
+                    out_features=options.hidden if place < num_hidden else num_outputs,
+                    hidden=options.hidden,
+                    heads=options.heads if place < num_hidden else 1,
+                    dropout=self.rate,
+                    batch_norm=batch_norm,
+                )
+            )
+            for place in range(self.depth)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(options.hidden) for _ in range(num_hidden if batch_norm else 0))
+        self.activation = make.activation
+        width = options.hidden * (self.depth if options.readout == "jumping" else 1)
+        self.classifier = nn.Linear(width, num_outputs) if self.has_classifier else None
+
+    def reset_parameters(self) -> None:
+        """Draw every weight anew."""
+        for module in (*self.convolutions, *self.norms, *([self.classifier] if self.classifier is not None else [])):
+            module.reset_parameters()
+
+    def forward(self, batch: GraphBatch, generator: torch.Generator | None = None) -> StudentOutput:
+        """Logits of every sample of the batch.
+
+        Args:
+            generator: the student's own stream for dropout; None switches dropout off.
+        """
+        x: NodeFeatures = batch.features
+        hidden: list[Tensor] = []
+        for layer, convolution in enumerate(self.convolutions):
+            x = convolution(batch, self._dropout(x, generator), generator)
+            if layer < self.depth - 1 or self.has_classifier:
+                x = self.activation(self.norms[layer](x) if len(self.norms) else x)
+                hidden.append(x)
+        assert isinstance(x, Tensor)
+        if self.classifier is None:
+            return StudentOutput(x, tuple(hidden), hidden[-1] if hidden else x)
+        seen = hidden if self.options.readout == "jumping" else hidden[-1:]
+        embedding = torch.cat([self._samples(batch, state) for state in seen], dim=1)
+        return StudentOutput(self.classifier(dropout(embedding, self.classifier_rate, generator)), tuple(hidden), embedding)
+
+    def _dropout(self, x: NodeFeatures, generator: torch.Generator | None) -> NodeFeatures:
+        if isinstance(x, SparseFeatures):
+            return x.dropout(self.rate, generator)
+        return dropout(x, self.rate, generator)
+
+    def _samples(self, batch: GraphBatch, x: Tensor) -> Tensor:
+        return x if self.task == "node" else pool(batch, x, self.options.pooling)

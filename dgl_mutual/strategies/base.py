@@ -1,0 +1,239 @@
+"""What every way of teaching each other has in common.
+
+A strategy turns one training step into named loss terms. It knows formulas and no optimizer; the training loop sums and logs the terms and
+knows no formula.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.options import Options
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Where a strategy comes from, as data: the list of strategies and the README's table are made of it."""
+
+    title: str
+    authors: str
+    venue: str
+    url: str
+    formula: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a strategy is told about the cohort before training.
+
+    Attributes:
+        task: node or graph.
+        members: the resolved options of all members: the students, then what the strategy adds of its own (see `Strategy.extra_members`).
+        num_students: how many of them are students.
+        num_outputs: C.
+        num_samples: N of a full-batch node task; None where samples come and go.
+        distribution: what the logits mean.
+        seed: base seed of whatever the strategy draws while training.
+    """
+
+    task: TaskName
+    members: tuple[StudentOptions, ...]
+    num_students: int
+    num_outputs: int
+    num_samples: int | None
+    distribution: Distribution
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step of the cohort.
+
+    Three things are kept apart: the *labelled* samples, the *exchange* samples on which peers are imitated, and the *targets*, which say what
+    the peers think there.
+
+    Attributes:
+        logits: (A, N, C): the training pass of the A members that train in this step, with gradient; N samples in the batch.
+        active: the numbers of those A members within the cohort.
+        hidden: per active member, the state of each hidden layer (|V|, width).
+        embeddings: per active member, the last state of each sample before its logits (N, width).
+        targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
+        labels: labels of the N samples; only those of `labelled` may be looked at.
+        labelled, exchange: row numbers of the labelled and the exchange samples.
+        samples: (N,): the samples' numbers in the dataset.
+        ramp: factor in [0, 1] on what is learned from peers.
+        epoch: from 0.
+        log: what a strategy wants in the history beside its terms, by name; ``weights`` (K, K): how much i listens to j.
+    """
+
+    logits: Tensor
+    active: tuple[int, ...]
+    hidden: Sequence[Sequence[Tensor]]
+    embeddings: Sequence[Tensor]
+    targets: Tensor
+    labels: Tensor
+    labelled: Tensor
+    exchange: Tensor
+    samples: Tensor
+    batch: GraphBatch
+    ramp: float
+    epoch: int
+    log: dict[str, Tensor] = field(default_factory=dict)
+
+
+TargetPass = Literal["eval", "train", "ema"]
+ExchangeOn = Literal["all", "labelled"]
+
+
+class StrategyOptions(Options):
+    """Options of a strategy; the base has none."""
+
+
+class ExchangeOptions(StrategyOptions):
+    """How a cohort exchanges what it predicts. Strategies start from these and change the defaults."""
+
+    weight: float = Field(1.0, ge=0)
+    """lambda: weight of what is learned from peers."""
+    temperature: float = Field(1.0, gt=0)
+    """T: temperature of the student's own distribution in the exchange."""
+    target_temperature: float | None = Field(None, gt=0)
+    """Temperature of the peers' distribution; below 1 it sharpens (default: the same as `temperature`)."""
+    scale_by_temperature: bool = True
+    """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
+    targets: TargetPass = "train"
+    """Which pass speaks for the peers: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass), or ema (moving average of eval)."""
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    """Decay of the moving average of the peers' logits (targets: ema)."""
+    exchange_on: ExchangeOn = "all"
+    """Imitate peers on all samples of a step, or on the labelled ones only."""
+    exchange_warmup: tuple[int, int] = (0, 0)
+    """[start, length]: lambda is 0 until epoch start, then grows linearly over length epochs."""
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> ExchangeOptions:
+        if min(self.exchange_warmup) < 0:
+            raise ValueError("exchange_warmup takes two epochs that are not negative, [start, length]")
+        return self
+
+    def ramp(self, epoch: int) -> float:
+        """Factor on lambda in this epoch."""
+        start, length = self.exchange_warmup
+        if epoch < start:
+            return 0.0
+        return 1.0 if length == 0 else min(1.0, (epoch - start + 1) / length)
+
+    @property
+    def peers_temperature(self) -> float:
+        return self.temperature if self.target_temperature is None else self.target_temperature
+
+    @property
+    def scale(self) -> float:
+        """lambda, times T^2 where that is asked for."""
+        return self.weight * (self.temperature**2 if self.scale_by_temperature else 1.0)
+
+
+class Strategy(nn.Module, ABC):
+    """A way of teaching each other. It is a module, since some have parameters of their own.
+
+    Class attributes:
+        name: what users type.
+        Options: its options.
+        citation: its source.
+        min_students: the fewest students it makes sense with.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[StrategyOptions]] = StrategyOptions
+    citation: ClassVar[Citation]
+    min_students: ClassVar[int] = 2
+
+    def __init__(self, options: StrategyOptions, setting: Setting) -> None:
+        """Raise `UsageError` when the cohort is too small."""
+        super().__init__()
+        if setting.num_students < self.min_students:
+            raise UsageError(
+                f"Strategy {self.name!r} needs at least {self.min_students} students, and the cohort has {setting.num_students}. "
+                "Add students, for example --students gcn,gat, or choose --strategy independent."
+            )
+        self.options = options
+        self.setting = setting
+        self.distribution = setting.distribution
+        self.coordinator = make_coordinator(self.coordinator_recipe())
+
+    @abstractmethod
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        """Named terms to be summed: (A,) where each active member has its own, a scalar where the term is shared."""
+
+    @classmethod
+    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+        """Members that the strategy adds to the students (a teacher, a leader), each with its name."""
+        return ()
+
+    def reset_parameters(self) -> None:
+        """Draw the strategy's own weights anew."""
+        self.coordinator.reset_parameters()
+
+    def coordinator_recipe(self) -> CoordinatorRecipe:
+        """How the students' logits become the ensemble's: the plain mean, unless a strategy learns better."""
+        return CoordinatorRecipe("uniform", self.setting.num_students, self.setting.num_outputs)
+
+    def phases(self) -> tuple[tuple[int, ...], ...]:
+        """Which members train together, phase after phase; the default is all of them at once. Members of other phases stand still."""
+        return (tuple(range(len(self.setting.members))),)
+
+    @property
+    def target_pass(self) -> TargetPass:
+        """Which pass the loop hands over as `Step.targets`."""
+        return "train"
+
+    @property
+    def target_decay(self) -> float:
+        """Decay of the moving average of clean logits (target pass: ema)."""
+        return 0.0
+
+    @property
+    def exchange_on(self) -> ExchangeOn:
+        """Which rows the loop hands over as `Step.exchange`."""
+        return "labelled"
+
+    def ramp(self, epoch: int) -> float:
+        """Factor on what is learned from peers in this epoch of a phase."""
+        return 1.0
+
+    def supervised(self, step: Step) -> Tensor:
+        """CE(z_i[L], y[L]) of each active member: (A,)."""
+        return self.distribution.supervised(step.logits[:, step.labelled], step.labels[step.labelled])
+
+
+class ExchangeStrategy(Strategy, ABC):
+    """A strategy whose members imitate what others predict, under `ExchangeOptions`."""
+
+    Options: ClassVar[type[StrategyOptions]] = ExchangeOptions
+    options: ExchangeOptions
+
+    @property
+    def target_pass(self) -> TargetPass:
+        return self.options.targets
+
+    @property
+    def target_decay(self) -> float:
+        return self.options.ema_decay
+
+    @property
+    def exchange_on(self) -> ExchangeOn:
+        return self.options.exchange_on
+
+    def ramp(self, epoch: int) -> float:
+        return self.options.ramp(epoch)

@@ -1,0 +1,26 @@
+"""K students that never speak: the control of every claim, with the same compute."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from dgl_mutual.strategies.base import Citation, Step, Strategy
+
+
+class Independent(Strategy):
+    """loss_i = CE(z_i[L], y[L])."""
+
+    name = "independent"
+    min_students: ClassVar[int] = 1
+    citation = Citation(
+        title="Students trained apart (control)",
+        authors="-",
+        venue="-",
+        url="-",
+        formula="CE(z_i[L], y[L])",
+    )
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        return {"supervised": self.supervised(step)}

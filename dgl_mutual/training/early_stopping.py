@@ -1,0 +1,30 @@
+"""When a student has seen enough. The rule knows numbers only; it is handed validation figures and cannot see a test metric."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class EarlyStopping:
+    """Keeps the best epoch by validation metric, ties broken by the lower validation loss; stops after `patience` epochs without a better one.
+
+    Small validation parts give the same accuracy for many epochs: without the tie-break the first of them would win.
+    """
+
+    patience: int
+    best_epoch: int | None = None
+    best_metric: float = -math.inf
+    best_loss: float = math.inf
+    stopped: bool = False
+
+    def update(self, epoch: int, *, val_metric: float, val_loss: float) -> bool:
+        """Take in one evaluation; true when it is the best so far."""
+        if self.stopped:
+            return False
+        if self.best_epoch is None or (val_metric, -val_loss) > (self.best_metric, -self.best_loss):
+            self.best_epoch, self.best_metric, self.best_loss = epoch, val_metric, val_loss
+            return True
+        self.stopped = epoch - self.best_epoch >= self.patience
+        return False

@@ -1,0 +1,104 @@
+"""What a step trains on and an evaluation looks at: the whole graph, or mini-batches of graphs."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.nn.batch import Collator, GraphBatch
+
+#: Most nodes in one evaluation batch: large enough to drown Python's overhead, small enough for a laptop's memory.
+EVALUATION_NODES = 1 << 16
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """One step's input.
+
+    Attributes:
+        batch: the graphs.
+        samples: (N,): dataset numbers of the batch's samples.
+        labelled: rows of the samples whose labels may be learned from.
+    """
+
+    batch: GraphBatch
+    samples: Tensor
+    labelled: Tensor
+
+
+class Feed(ABC):
+    """Batches of a dataset under one split."""
+
+    #: N of a full-batch node task; None where samples come and go.
+    num_transductive_samples: int | None = None
+
+    @abstractmethod
+    def training_batches(self) -> Iterator[TrainingBatch]:
+        """The steps of one epoch."""
+
+    @abstractmethod
+    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
+        """Batches that cover at least these samples, each with its samples' numbers."""
+
+
+class FullGraphFeed(Feed):
+    """Node task: every step and every evaluation sees the whole graph."""
+
+    def __init__(self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype) -> None:
+        self.num_transductive_samples = dataset.num_nodes
+        self._samples = torch.arange(dataset.num_nodes, device=device)
+        self._batch = Collator(dataset, device, dtype).all()
+        self._labelled = torch.as_tensor(split.train, device=device)
+
+    def training_batches(self) -> Iterator[TrainingBatch]:
+        yield TrainingBatch(self._batch, self._samples, self._labelled)
+
+    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
+        yield self._batch, self._samples
+
+
+class GraphsFeed(Feed):
+    """Graph task: shuffled mini-batches of training graphs; evaluation in batches as large as memory allows, made once and kept."""
+
+    def __init__(
+        self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype, *, batch_size: int, order: torch.Generator
+    ) -> None:
+        self._collate = Collator(dataset, device, dtype)
+        self._train = split.train
+        self._batch_size = batch_size
+        self._order = order
+        self._sizes = np.diff(dataset.node_offsets)
+        self._kept: dict[bytes, list[tuple[GraphBatch, Tensor]]] = {}
+
+    def training_batches(self) -> Iterator[TrainingBatch]:
+        order = self._train[torch.randperm(len(self._train), generator=self._order).numpy()]
+        # Batches of equal size rather than a last one of few graphs: batch norm needs company.
+        for graphs in np.array_split(order, math.ceil(len(order) / self._batch_size)):
+            samples = torch.as_tensor(graphs, device=self._collate.device)
+            yield TrainingBatch(self._collate(graphs), samples, torch.arange(len(graphs), device=self._collate.device))
+
+    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
+        key = samples.tobytes()
+        if key not in self._kept:
+            groups = np.cumsum(self._sizes[samples]) // EVALUATION_NODES
+            self._kept[key] = [
+                (self._collate(graphs), torch.as_tensor(graphs, device=self._collate.device))
+                for graphs in (samples[groups == group] for group in np.unique(groups))
+            ]
+        yield from self._kept[key]
+
+
+def make_feed(
+    dataset: Dataset, split: Split, *, batch_size: int | None, order: torch.Generator, device: torch.device, dtype: torch.dtype
+) -> Feed:
+    """The feed that the task asks for."""
+    if dataset.task == "node":
+        return FullGraphFeed(dataset, split, device, dtype)
+    return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order)

@@ -1,0 +1,96 @@
+"""How predictions are scored. scikit-learn's functions, OGB's own `Evaluator` for OGB sets; accuracy alone has a batched form of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import MetricName
+from dgl_mutual.errors import TrainingError
+
+if TYPE_CHECKING:
+    Array = npt.NDArray[Any]
+
+Scorer = Callable[[Tensor, Tensor], list[float]]
+
+
+def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
+    """A function of logits (M, N, C) and labels (N,) or (N, C) that gives one figure in [0, 1] for each of the M members.
+
+    Args:
+        evaluator: an OGB set's name; its `Evaluator` then does the scoring.
+    """
+    if evaluator is not None:
+        return lambda logits, labels: _each_member(_ogb_metric(evaluator), logits, labels)
+    if metric == "accuracy":
+        return accuracies
+    functions = {"rocauc": _mean_rocauc, "ap": _mean_average_precision, "micro-f1": _micro_f1}
+    return lambda logits, labels: _each_member(functions[metric], logits, labels)
+
+
+def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
+    """Share of right classes of each member, over samples with a known label; NaN where there is none.
+
+    Equals `sklearn.metrics.accuracy_score` member by member; scoring all members at once, every epoch, in one call costs a tenth of it.
+    """
+    known = labels >= 0
+    right = ((logits.argmax(-1) == labels) & known).sum(-1)
+    return (right.double() / known.sum()).tolist()
+
+
+def _each_member(function: Callable[[Array, Array], float], logits: Tensor, labels: Tensor) -> list[float]:
+    truth = labels.detach().cpu().numpy()
+    return [float(function(truth, scores)) for scores in logits.detach().cpu().numpy()]
+
+
+def _mean_over_labels(function: Callable[[Array, Array], float], truth: Array, scores: Array) -> float:
+    """The mean over labels that have both classes among their known samples, as OGB does it."""
+    values = []
+    for column in range(truth.shape[1]):
+        known = ~np.isnan(truth[:, column])
+        if len(np.unique(truth[known, column])) == 2:
+            values.append(function(truth[known, column], scores[known, column]))
+    if not values:
+        raise TrainingError(
+            f"The metric is not defined on these {len(truth)} samples: no label has both a positive and a negative among them. "
+            "The part of the split is too small or holds one class only; choose another split or protocol."
+        )
+    return float(np.mean(values))
+
+
+def _mean_rocauc(truth: Array, scores: Array) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return _mean_over_labels(roc_auc_score, truth, scores)
+
+
+def _mean_average_precision(truth: Array, scores: Array) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return _mean_over_labels(average_precision_score, truth, scores)
+
+
+def _micro_f1(truth: Array, scores: Array) -> float:
+    from sklearn.metrics import f1_score
+
+    known = ~np.isnan(truth)
+    return float(f1_score(truth[known], scores[known] > 0, zero_division=0.0))
+
+
+def _ogb_metric(evaluator: str) -> Callable[[Array, Array], float]:
+    from dgl_mutual.data.ogb_package import make_evaluator
+
+    judge = make_evaluator(evaluator)
+
+    def score(truth: Array, scores: Array) -> float:
+        _mean_over_labels(lambda *_: 0.0, truth, scores)  # raises our own message where OGB's is a bare RuntimeError
+        return float(judge.eval({"y_true": truth, "y_pred": scores})[judge.eval_metric])
+
+    return score
+
+

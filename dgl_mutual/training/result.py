@@ -1,0 +1,189 @@
+"""What a training run leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import unknown
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.training.metrics import Scorer
+
+if TYPE_CHECKING:
+    import dgl
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """One member's figures at its best epoch by validation.
+
+    Attributes:
+        member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (the student best on validation), ``ensemble``.
+        train, val, test: the metric, a fraction in [0, 1].
+        best_epoch: from 0; None where no single epoch is meant.
+        inference_ms: milliseconds to predict the test samples.
+    """
+
+    member: str
+    architecture: str
+    train: float
+    val: float
+    test: float
+    best_epoch: int | None
+    inference_ms: float
+    parameters: int
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A trained cohort with its figures.
+
+    Attributes:
+        members: the students in order (then what the strategy added), ``mean``, ``best_by_val``, ``ensemble``.
+        history: one dict an epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
+            ``weights/<member>/<peer>``.
+        cohort: the modules, each student at its best weights.
+        dataset: what it was trained on.
+    """
+
+    members: tuple[MemberResult, ...]
+    history: list[dict[str, float]]
+    epochs: int
+    train_seconds: float
+    seconds_per_epoch: float
+    cohort: Cohort
+    dataset: Dataset
+
+    def __getitem__(self, member: str) -> MemberResult:
+        """The figures of one member."""
+        for result in self.members:
+            if result.member == member:
+                return result
+        raise unknown("member", member, [result.member for result in self.members])
+
+    def table(self) -> pd.DataFrame:
+        """One row a member."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(result) for result in self.members])
+
+    def predict(self, data: Dataset | dgl.DGLGraph | None = None, member: str = "ensemble") -> npt.NDArray[Any]:
+        """Probabilities (samples, C) of one student or of the ensemble.
+
+        Args:
+            data: a dataset, or a DGLGraph with node features ``feat``; by default what the cohort was trained on.
+            member: a student's name, ``best_by_val`` or ``ensemble``.
+        """
+        from dgl_mutual.training.inference import predict
+
+        if member == "best_by_val":
+            member = self.best_student
+        return predict(self.cohort, self.dataset if data is None else data, member)
+
+    @property
+    def best_student(self) -> str:
+        """Name of the student that is best on validation."""
+        return max(self.members[: self.cohort.num_students], key=lambda result: result.val).member
+
+    def save(self, path: str | Path) -> None:
+        """Write each student and the coordinator as safetensors with a JSON description each into the folder `path`."""
+        from dgl_mutual.training.checkpoints import save_cohort
+
+        save_cohort(self.cohort, self.dataset, Path(path))
+
+
+def summarise(
+    *,
+    cohort: Cohort,
+    dataset: Dataset,
+    split: Split,
+    logits: Tensor,
+    labels: Tensor,
+    scorer: Scorer,
+    test_batches: Sequence[GraphBatch],
+    best_epochs: Sequence[int | None],
+    ensemble_epoch: int | None,
+    history: list[dict[str, float]],
+    train_seconds: float,
+) -> FitResult:
+    """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose."""
+    everyone = torch.arange(dataset.num_samples, device=logits.device)
+    with torch.no_grad():
+        predictions = torch.cat([logits, cohort.ensemble_logits(logits, everyone).unsqueeze(0)])
+    scores = []
+    for part in (split.train, split.val, split.test):
+        rows = torch.as_tensor(part, device=logits.device)
+        scores.append(scorer(predictions[:, rows], labels[rows]))
+    milliseconds = [_inference_ms(student, test_batches) for student in cohort.students]
+    results = [
+        MemberResult(
+            member=name,
+            architecture=student.options.architecture,
+            train=scores[0][k],
+            val=scores[1][k],
+            test=scores[2][k],
+            best_epoch=best_epochs[k],
+            inference_ms=milliseconds[k],
+            parameters=_count(student),
+        )
+        for k, (name, student) in enumerate(zip(cohort.names, cohort.students, strict=True))
+    ]
+    students = results[: cohort.num_students]
+    mean = MemberResult(
+        member="mean",
+        architecture="-",
+        train=fmean(student.train for student in students),
+        val=fmean(student.val for student in students),
+        test=fmean(student.test for student in students),
+        best_epoch=None,
+        inference_ms=fmean(student.inference_ms for student in students),
+        parameters=round(fmean(student.parameters for student in students)),
+    )
+    best = replace(max(students, key=lambda student: student.val), member="best_by_val")
+    ensemble = MemberResult(
+        member="ensemble",
+        architecture="-",
+        train=scores[0][-1],
+        val=scores[1][-1],
+        test=scores[2][-1],
+        best_epoch=ensemble_epoch,
+        inference_ms=sum(student.inference_ms for student in students),
+        parameters=sum(student.parameters for student in students) + _count(cohort.coordinator),
+    )
+    return FitResult(
+        members=(*results, mean, best, ensemble),
+        history=history,
+        epochs=len(history),
+        train_seconds=train_seconds,
+        seconds_per_epoch=train_seconds / len(history),
+        cohort=cohort,
+        dataset=dataset,
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@torch.no_grad()
+def _inference_ms(student: nn.Module, batches: Sequence[GraphBatch], repeats: int = 3) -> float:
+    """Median milliseconds in which one student alone predicts the batches."""
+    student.eval()
+    timings = []
+    for _ in range(repeats + 1):  # the first builds what the batches keep
+        started = time.perf_counter()
+        for batch in batches:
+            student(batch)
+        timings.append(time.perf_counter() - started)
+    return 1000 * median(timings[1:])

@@ -1,0 +1,28 @@
+"""Independent random streams from one base seed: the order in which trials run, or how many students there are, cannot matter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derive(seed: int, *path: str | int) -> int:
+    """A 63-bit seed of the stream that `path` names, for example ``derive(base, "dropout", 2)``."""
+    digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator at the start of the stream that `path` names."""
+    return torch.Generator(device=device).manual_seed(derive(seed, *path))
+
+
+@contextmanager
+def initialisation(seed: int, *path: str | int) -> Iterator[None]:
+    """Within the block torch's global stream is the one that `path` names; afterwards it goes on as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, *path))
+        yield

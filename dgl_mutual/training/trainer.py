@@ -1,0 +1,327 @@
+"""The training loop. It knows steps, optimizers and stopping; what is learned comes as named terms from the strategy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgl_mutual.cohort import Cohort, student_names
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.distributions import distribution_of
+from dgl_mutual.errors import TrainingError
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import Student, StudentOutput, resolve_student
+from dgl_mutual.options import parse_options
+from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.strategies.base import Setting, Step, Strategy
+from dgl_mutual.training import seeds
+from dgl_mutual.training.early_stopping import EarlyStopping
+from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
+from dgl_mutual.training.metrics import Scorer, make_scorer
+from dgl_mutual.training.options import TrainingOptions, resolve_training
+from dgl_mutual.training.result import FitResult, summarise
+
+HistoryRow = dict[str, float]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a progress display is told after an epoch: no test figure is among it."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    val: Mapping[str, float]
+
+
+def fit_cohort(
+    dataset: Dataset,
+    split: Split,
+    *,
+    students: Sequence[StudentOptions],
+    strategy: str | type[Strategy] = "gml",
+    strategy_options: Mapping[str, Any] | None = None,
+    training: TrainingOptions | None = None,
+    seed: int = 0,
+    fold: int = 0,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> FitResult:
+    """Train one cohort on one split.
+
+    Args:
+        students: options of the K students, resolved or not.
+        strategy: name or class; `strategy_options` are its options as plain values.
+        seed, fold: name the random streams; the same pair gives the same result whatever ran before.
+        on_epoch: called after every epoch.
+
+    Returns:
+        Each member's metrics at its best epoch by validation, the history, and the trained cohort.
+
+    Raises:
+        UsageError: options that do not fit together.
+        TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
+    """
+    trial = _Trial.prepare(
+        dataset,
+        split,
+        students=students,
+        strategy=resolve_strategy(strategy),
+        strategy_options=strategy_options or {},
+        training=resolve_training(training or TrainingOptions(), dataset.task),
+        stream=(seed, fold),
+        device=torch.device(device),
+        dtype=dtype,
+    )
+    started = time.perf_counter()
+    for phase, active in enumerate(trial.strategy.phases()):
+        trial.run_phase(active, last=phase == len(trial.strategy.phases()) - 1, on_epoch=on_epoch)
+    return summarise(
+        cohort=trial.cohort,
+        dataset=dataset,
+        split=split,
+        logits=trial.logits_of(np.arange(dataset.num_samples)),
+        labels=trial.labels,
+        scorer=trial.scorer,
+        test_batches=[batch for batch, _ in trial.feed.evaluation_batches(split.test)],
+        best_epochs=[stopper.best_epoch for stopper in trial.stoppers],
+        ensemble_epoch=trial.ensemble_stopper.best_epoch,
+        history=trial.history,
+        train_seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass
+class _Trial:
+    """The state of one training run."""
+
+    cohort: Cohort
+    strategy: Strategy
+    feed: Feed
+    split: Split
+    training: TrainingOptions
+    labels: Tensor
+    scorer: Scorer
+    generators: list[torch.Generator]
+    clean: Tensor  # (K, samples, C): latest logits of the evaluation pass
+    average: Tensor  # its moving average (targets: ema)
+    stoppers: list[EarlyStopping]
+    ensemble_stopper: EarlyStopping
+    history: list[HistoryRow]
+
+    @classmethod
+    def prepare(
+        cls,
+        dataset: Dataset,
+        split: Split,
+        *,
+        students: Sequence[StudentOptions],
+        strategy: type[Strategy],
+        strategy_options: Mapping[str, Any],
+        training: TrainingOptions,
+        stream: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> _Trial:
+        seed, fold = stream
+        options = parse_options(strategy.Options, strategy_options, "strategy_options")
+        extras = strategy.extra_members(options)
+        members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
+        names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
+        feed = make_feed(
+            dataset,
+            split,
+            batch_size=training.batch_size,
+            order=seeds.generator(seed, "order", fold),
+            device=device,
+            dtype=dtype,
+        )
+        distribution = distribution_of(dataset.target.kind)
+        num_outputs = dataset.target.num_outputs
+        setting = Setting(
+            task=dataset.task,
+            members=members,
+            num_students=len(students),
+            num_outputs=num_outputs,
+            num_samples=feed.num_transductive_samples,
+            distribution=distribution,
+            seed=seeds.derive(seed, "strategy", fold),
+        )
+        modules = []
+        for place, member in enumerate(members):
+            with seeds.initialisation(seed, "initialisation", fold, place):
+                modules.append(Student(member, dataset.task, dataset.num_features, num_outputs).to(device, dtype))
+        with seeds.initialisation(seed, "initialisation", fold, "strategy"):
+            teaching = strategy(options, setting).to(device, dtype)
+        logits = torch.zeros(len(members), dataset.num_samples, num_outputs, device=device, dtype=dtype)
+        return cls(
+            cohort=Cohort(modules, teaching.coordinator, distribution, names, len(students)),
+            strategy=teaching,
+            feed=feed,
+            split=split,
+            training=training,
+            labels=torch.as_tensor(dataset.labels, device=device),
+            scorer=make_scorer(dataset.target.metric, dataset.evaluator),
+            generators=[seeds.generator(seed, "dropout", fold, place, device=device) for place in range(len(members))],
+            clean=logits,
+            average=logits.clone(),
+            stoppers=[EarlyStopping(training.patience) for _ in members],
+            ensemble_stopper=EarlyStopping(training.patience),
+            history=[],
+        )
+
+    def run_phase(self, active: Sequence[int], *, last: bool, on_epoch: Callable[[EpochReport], None] | None) -> None:
+        """Train the active members until all have stopped, then leave each at its best weights."""
+        best: dict[Any, dict[str, Tensor]] = {}
+        optimizer = self._optimizer(active)
+        self._evaluate(active, smooth=False)
+        first = len(self.history)
+        for epoch in range(self.training.epochs):
+            row: HistoryRow = {"epoch": float(first + epoch)}
+            row.update(self._train_epoch(active, optimizer, epoch))
+            if (epoch + 1) % self.training.eval_every == 0 or epoch + 1 == self.training.epochs:
+                self._evaluate(active, smooth=True)
+                row.update(self._select(active, first + epoch, best, last))
+            self.history.append(row)
+            if on_epoch is not None:
+                val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
+                on_epoch(EpochReport(epoch, self.training.epochs, sum(v for k, v in row.items() if k.startswith("loss/")), val))
+            if all(self.stoppers[k].stopped for k in active):
+                break
+        for k in active:
+            self.cohort.students[k].load_state_dict(best[k])
+        if "coordinator" in best:
+            self.cohort.coordinator.load_state_dict(best["coordinator"])
+        self._evaluate(active, smooth=False)
+
+    def logits_of(self, samples: IntArray) -> Tensor:
+        """Clean logits (K, all samples, C) in which the rows of these samples are up to date."""
+        self._clean_pass(range(len(self.cohort)), samples)
+        return self.clean
+
+    def _optimizer(self, active: Sequence[int]) -> torch.optim.Optimizer:
+        groups = [{"params": list(self.cohort.students[k].parameters()), "weight_decay": self.training.weight_decay} for k in active]
+        own = list(self.strategy.parameters())
+        if own:
+            groups.append({"params": own, "weight_decay": 0.0})
+        return torch.optim.Adam(groups, lr=self.training.learning_rate, fused=_fused_adam_works(self.clean.device))
+
+    def _train_epoch(self, active: Sequence[int], optimizer: torch.optim.Optimizer, epoch: int) -> HistoryRow:
+        self.cohort.train()
+        sums: dict[str, Tensor] = {}
+        seen = torch.zeros_like(self.clean[list(active)])
+        steps = 0
+        for batch in self.feed.training_batches():
+            step = self._step(active, batch, epoch)
+            terms = self.strategy.loss_terms(step)
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+            optimizer.step()
+            seen[:, batch.samples] = step.logits.detach()
+            for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
+                sums[name] = sums[name] + value if name in sums else value
+            steps += 1
+        means = {name: (value / steps).tolist() for name, value in sums.items()}
+        row = self._named(means, active)
+        self._refuse_non_finite(row, epoch)
+        train = torch.as_tensor(self.split.train, device=self.clean.device)
+        for k, value in zip(active, self.scorer(seen[:, train], self.labels[train]), strict=True):
+            row[f"train/{self.cohort.names[k]}"] = value
+        return row
+
+    def _step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
+        outputs: list[StudentOutput] = self.cohort(batch.batch, active, self.generators)
+        logits = torch.stack([output.logits for output in outputs])
+        targets = (self.average if self.strategy.target_pass == "ema" else self.clean)[:, batch.samples]
+        if self.strategy.target_pass == "train":
+            targets[list(active)] = logits.detach()
+        rows = torch.arange(len(batch.samples), device=logits.device)
+        return Step(
+            logits=logits,
+            active=tuple(active),
+            hidden=[output.hidden for output in outputs],
+            embeddings=[output.embedding for output in outputs],
+            targets=targets,
+            labels=self.labels[batch.samples],
+            labelled=batch.labelled,
+            exchange=rows if self.strategy.exchange_on == "all" else batch.labelled,
+            samples=batch.samples,
+            batch=batch.batch,
+            ramp=self.strategy.ramp(epoch),
+            epoch=epoch,
+        )
+
+    def _evaluate(self, active: Sequence[int], *, smooth: bool) -> None:
+        """Renew the active members' clean logits where somebody will look: validation, and whatever the next epoch's targets need."""
+        wants_targets = self.strategy.target_pass != "train"
+        samples = np.concatenate([self.split.train, self.split.val]) if wants_targets else self.split.val
+        self._clean_pass(active, samples)
+        if self.strategy.target_pass == "ema":
+            decay = self.strategy.target_decay if smooth else 0.0
+            self.average.lerp_(self.clean, 1.0 - decay)
+
+    @torch.no_grad()
+    def _clean_pass(self, members: Sequence[int], samples: IntArray) -> None:
+        self.cohort.eval()
+        for batch, numbers in self.feed.evaluation_batches(samples):
+            for k, output in zip(members, self.cohort(batch, members), strict=True):
+                self.clean[k, numbers] = output.logits
+
+    @torch.no_grad()
+    def _select(self, active: Sequence[int], epoch: int, best: dict[Any, dict[str, Tensor]], last: bool) -> HistoryRow:
+        """Score the active members, and in the last phase the ensemble, on validation; remember the best weights."""
+        val = torch.as_tensor(self.split.val, device=self.clean.device)
+        labels = self.labels[val]
+        logits = self.clean[list(active)][:, val]
+        ensemble = self.cohort.ensemble_logits(self.clean[:, val], val) if last else logits[0]
+        candidates = torch.cat([logits, ensemble.unsqueeze(0)])
+        metrics = self.scorer(candidates, labels)
+        losses: list[float] = self.cohort.distribution.supervised(candidates, labels).tolist()
+        row: HistoryRow = {}
+        for k, metric, loss in zip(active, metrics, losses, strict=False):
+            row[f"val/{self.cohort.names[k]}"] = metric
+            if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss):
+                best[k] = _snapshot(self.cohort.students[k])
+        if last:
+            row["val/ensemble"] = metrics[-1]
+            if self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
+                best["coordinator"] = _snapshot(self.cohort.coordinator)
+        return row
+
+    def _named(self, means: Mapping[str, Any], active: Sequence[int]) -> HistoryRow:
+        """One history column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K), the bare name from a scalar."""
+        names = self.cohort.names
+        row: HistoryRow = {}
+        for name, value in means.items():
+            if not isinstance(value, list):
+                row[name] = value
+            elif value and isinstance(value[0], list):
+                row.update({f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line) if i != j})
+            else:
+                row.update({f"{name}/{names[k]}": entry for k, entry in zip(active, value, strict=True)})
+        return row
+
+    def _refuse_non_finite(self, row: HistoryRow, epoch: int) -> None:
+        broken = [name.removeprefix("loss/") for name, value in row.items() if name.startswith("loss/") and not np.isfinite(value)]
+        if broken:
+            raise TrainingError(
+                f"The loss is not finite in epoch {epoch}: {', '.join(f'term/student {name}' for name in broken)}. The likely cause is a step size "
+                f"that is too large (training.learning_rate = {self.training.learning_rate}) or features of extreme size; lower the one or rescale the other."
+            )
+
+
+def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _fused_adam_works(device: torch.device) -> bool:
+    """torch has a fused Adam for CPU tensors since 2.4, a third of the plain one's time; one for CUDA in every version allowed here."""
+    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+    return device.type == "cuda" or (major, minor) >= (2, 4)
