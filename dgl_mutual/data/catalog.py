@@ -1,0 +1,132 @@
+"""Every dataset known by name: where it comes from, what it is cited as, and the hashes of its files where they are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal, TypeAlias
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.errors import unknown
+
+Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb"]
+
+_PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+_TU_PARTS = ("A", "graph_indicator", "graph_labels")
+_OGB_FILES = (
+    *(f"raw/{part}.csv.gz" for part in ("edge", "edge-feat", "graph-label", "node-feat", "num-edge-list", "num-node-list")),
+    *(f"split/scaffold/{part}.csv.gz" for part in ("train", "valid", "test")),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset that has a name.
+
+    Attributes:
+        tasks: what it can be used for.
+        folder: where its files lie, relative to the data folder.
+        files: what it needs there, relative to `folder`; TU datasets may have further, optional files.
+        url: an archive (zip) of the folder, or the address that each of `files` is below; None where nothing is downloaded.
+        citation: whom to cite.
+    """
+
+    name: str
+    tasks: tuple[TaskName, ...]
+    family: Family
+    folder: str
+    files: tuple[str, ...]
+    url: str | None
+    citation: str
+
+    @property
+    def is_archive(self) -> bool:
+        return self.url is not None and self.url.endswith(".zip")
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """The known hashes of its files, by path relative to `folder`; empty where none is known."""
+        found = {file: known_sha256().get(f"{self.folder}/{file}") for file in self.files}
+        return {file: digest for file, digest in found.items() if digest is not None}
+
+
+@cache
+def known_sha256() -> dict[str, str]:
+    """Hashes of files as published, by path relative to the data folder (``sha256.yaml``)."""
+    import yaml
+
+    hashes: dict[str, str] = yaml.safe_load(resources.files("dgl_mutual.data").joinpath("sha256.yaml").read_text())
+    return hashes
+
+
+def _planetoid(name: str) -> Entry:
+    files = tuple(f"ind.{name.lower()}.{part}" for part in _PLANETOID_PARTS)
+    url = "https://github.com/kimiyoung/planetoid/raw/master/data/"
+    return Entry(name, ("node",), "planetoid", "planetoid", files, url, "Yang et al., ICML 2016 (Planetoid)")
+
+
+def _npz(name: str, file: str) -> Entry:
+    url = "https://github.com/shchur/gnn-benchmark/raw/master/data/npz/"
+    return Entry(name, ("node",), "npz", "npz", (f"{file}.npz",), url, "Shchur et al., 2018 (Pitfalls of GNN evaluation)")
+
+
+def tu_entry(name: str) -> Entry:
+    """The entry of any TU dataset, listed or not: all lie at one general address."""
+    known = [path.rpartition("/")[2] for path in known_sha256() if path.startswith(f"tu/{name}/")]
+    files = tuple(dict.fromkeys([*(f"{name}_{part}.txt" for part in _TU_PARTS), *known]))
+    url = f"https://www.chrsmrrs.com/graphkerneldatasets/{name}.zip"
+    return Entry(name, ("graph",), "tu", f"tu/{name}", files, url, "Morris et al., 2020 (TUDataset)")
+
+
+def _ogb(name: str) -> Entry:
+    url = f"https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download/{name.removeprefix('ogbg-mol')}.zip"
+    citation = "Hu et al., NeurIPS 2020 (OGB); Wu et al., 2018 (MoleculeNet)"
+    return Entry(name, ("graph",), "ogb", f"ogb/{name.replace('-', '_')}", _OGB_FILES, url, citation)
+
+
+_TU_NAMES = (
+    *("AIDS", "BZR", "COLLAB", "COX2", "DD", "DHFR", "ENZYMES", "FRANKENSTEIN", "IMDB-BINARY", "IMDB-MULTI", "MUTAG", "Mutagenicity"),
+    *("NCI1", "NCI109", "PROTEINS", "PTC_FM", "PTC_FR", "PTC_MM", "PTC_MR", "REDDIT-BINARY", "REDDIT-MULTI-5K", "REDDIT-MULTI-12K"),
+)
+_OGB_NAMES = tuple(f"ogbg-mol{name}" for name in ("bace", "bbbp", "chembl", "clintox", "hiv", "muv", "pcba", "sider", "tox21", "toxcast"))
+
+
+@cache
+def catalog() -> dict[str, Entry]:
+    """Every known dataset, by name."""
+    entries = (
+        Entry("digits", ("node", "graph"), "digits", "", (), None, "Alpaydin and Kaynak, 1998 (UCI digits, as in scikit-learn)"),
+        *map(_planetoid, ("Cora", "CiteSeer", "PubMed")),
+        _npz("Amazon-Computers", "amazon_electronics_computers"),
+        _npz("Amazon-Photo", "amazon_electronics_photo"),
+        _npz("Coauthor-CS", "ms_academic_cs"),
+        _npz("Coauthor-Physics", "ms_academic_phy"),
+        *map(tu_entry, _TU_NAMES),
+        *map(_ogb, _OGB_NAMES),
+    )
+    return {entry.name: entry for entry in entries}
+
+
+def lookup(name: str) -> Entry | None:
+    """The entry that `name` means, whatever its case, or None. ``tu/NAME`` means any TU dataset, listed or not (then the case counts)."""
+    by_lower = {known.lower(): entry for known, entry in catalog().items()}
+    if name.lower() in by_lower:
+        return by_lower[name.lower()]
+    prefix, _, tu_name = name.partition("/")
+    if prefix.lower() != "tu" or not tu_name.replace("-", "").replace("_", "").isalnum():
+        return None
+    listed = by_lower.get(tu_name.lower())
+    return listed if listed is not None and listed.family == "tu" else tu_entry(tu_name)
+
+
+def find_entry(name: str) -> Entry:
+    """As `lookup`.
+
+    Raises:
+        UsageError: no dataset is known by this name; says which is nearest, and lists all.
+    """
+    entry = lookup(name)
+    if entry is None:
+        raise unknown("dataset", name, [*catalog(), "tu/NAME (any other TU dataset)", "the path of a folder"])
+    return entry

@@ -1,0 +1,57 @@
+"""What is wrong with a dataset's files. Loaders collect faults; loading stops at the first, `verify` shows all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_mutual.errors import DataError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One broken rule.
+
+    Attributes:
+        file: the file that breaks it.
+        line: its 1-based line; None where the file has no lines (a pickle, an archive) or the fault is the whole file's.
+        rule: what was expected and what was found.
+    """
+
+    file: Path
+    line: int | None
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.rule}"
+
+
+class Faults:
+    """Collects the faults of one dataset, so that loading and verifying share every rule."""
+
+    def __init__(self) -> None:
+        self.found: list[Fault] = []
+
+    def add(self, file: Path, rule: str, line: int | None = None) -> None:
+        self.found.append(Fault(file, line, rule))
+
+    def add_rows(self, file: Path, offending: npt.NDArray[np.bool_], rule: str, first_line: int = 1) -> None:
+        """One fault at the first row where `offending` is true, saying how many rows break the rule; none if no row does."""
+        rows = np.flatnonzero(offending)
+        if len(rows):
+            more = f" ({len(rows)} lines break this rule)" if len(rows) > 1 else ""
+            self.add(file, rule + more, int(rows[0]) + first_line)
+
+    def check(self) -> None:
+        """Go on only with sound data.
+
+        Raises:
+            DataError: naming the first fault, if there is one.
+        """
+        if self.found:
+            others = len(self.found) - 1
+            more = f"\n{others} more kind{'s' if others > 1 else ''} of fault; 'dgl-mutual data verify' lists them all." if others else ""
+            raise DataError(f"{self.found[0]}.{more}\nMend the file, or remove it and fetch the dataset anew (dgl-mutual data fetch).")

@@ -1,0 +1,52 @@
+"""Node features: one-hot columns, row normalisation, and the choice between sparse and dense storage."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from dgl_mutual.data.dataset import Features, IntArray
+
+#: Features are stored as CSR when fewer than this share of the entries is non-zero ...
+SPARSE_DENSITY = 0.25
+#: ... and there are at least so many columns: below, a dense product is faster than a sparse one and the memory does not matter.
+SPARSE_COLUMNS = 32
+
+#: The last one-hot column of the degree stands for this degree and all above: the usual limit for social networks such as COLLAB
+#: (at most 491 neighbours), while REDDIT's hubs with thousands of neighbours share one column.
+MAX_DEGREE = 512
+
+
+def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix) -> Features:
+    """Features as float32: CSR (sorted, without explicit zeros) where most entries are zero, else a dense array.
+
+    "Most" is set by `SPARSE_DENSITY` and `SPARSE_COLUMNS`.
+    """
+    matrix = sparse.csr_matrix(features, dtype=np.float32)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    rows, columns = matrix.shape
+    if columns >= SPARSE_COLUMNS and matrix.nnz < SPARSE_DENSITY * rows * columns:
+        return matrix
+    return np.asarray(matrix.toarray(), dtype=np.float32)
+
+
+def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:
+    """Rows of `codes` (int64, shape (rows,)) as one-hot rows, shape (rows, num_columns)."""
+    indptr = np.arange(len(codes) + 1)
+    return sparse.csr_matrix((np.ones(len(codes), dtype=np.float32), codes, indptr), shape=(len(codes), num_columns))
+
+
+def degree_features(edges: IntArray, num_nodes: int) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
+    """One-hot in-degrees up to `MAX_DEGREE` and their column names: the custom for graphs whose nodes have no features."""
+    degrees = np.minimum(np.bincount(edges[1], minlength=num_nodes), MAX_DEGREE)
+    width = int(degrees.max()) + 1
+    return one_hot(degrees, width), tuple(f"degree={degree}" for degree in range(width))
+
+
+def normalise_rows(features: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Divide each row by the sum of its absolute values, the custom for bag-of-words features; a row of zeros stays."""
+    totals = np.asarray(abs(features).sum(axis=1), dtype=np.float64).ravel()
+    scale = np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
+    return sparse.csr_matrix(sparse.diags(scale) @ features)

@@ -1,0 +1,61 @@
+"""Where datasets lie: the data folder of the user, which is only read, and the folder that downloads go to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dgl_mutual.data.catalog import Entry
+from dgl_mutual.errors import DataError
+
+ENVIRONMENT_VARIABLE = "DGL_MUTUAL_DATA"
+
+
+@dataclass(frozen=True)
+class DataFolders:
+    """The folders to look in, in this order, and the one that downloads go to (the last of them)."""
+
+    search: tuple[Path, ...]
+
+    @property
+    def downloads(self) -> Path:
+        return self.search[-1]
+
+    def find(self, entry: Entry) -> Path | None:
+        """The first folder that holds all files of `entry`, as the path of the entry's own folder in it."""
+        places = (root / entry.folder for root in self.search)
+        return next((place for place in places if not missing_files(place, entry)), None)
+
+
+def data_folders(data_dir: Path | None = None) -> DataFolders:
+    """The data folder: `data_dir`, else the environment's DGL_MUTUAL_DATA, else ``./data``.
+
+    A folder that the user names is never written to: downloads then go to the user's cache, which is looked in second.
+
+    Raises:
+        DataError: the named folder does not exist.
+    """
+    given = data_dir or os.environ.get(ENVIRONMENT_VARIABLE)
+    if not given:
+        return DataFolders((Path("data"),))
+    if not Path(given).is_dir():
+        cause = "--data-dir" if data_dir else f"the environment variable {ENVIRONMENT_VARIABLE}"
+        raise DataError(f"The data folder {given} does not exist. It was named by {cause}: correct it, or make the folder.")
+    from platformdirs import user_cache_path
+
+    return DataFolders((Path(given), user_cache_path("dgl_mutual")))
+
+
+def missing_files(folder: Path, entry: Entry) -> list[str]:
+    return [file for file in entry.files if not (folder / file).is_file()]
+
+
+def missing_error(entry: Entry, folders: DataFolders) -> DataError:
+    """The error for a dataset that no folder holds: the files, where they were looked for, and what mends it."""
+    lines = [f"The dataset {entry.name} is not complete in any data folder."]
+    for root in folders.search:
+        missing = missing_files(root / entry.folder, entry)
+        lines.append(f"  {root / entry.folder} lacks {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}")
+    lines.append(f"Fetch it with 'dgl-mutual data fetch {entry.name}', or name the folder that holds it with --data-dir.")
+    return DataError("\n".join(lines))

@@ -1,0 +1,156 @@
+"""From the name or folder of a dataset to the dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dgl_mutual.data.catalog import Entry, find_entry, lookup
+from dgl_mutual.data.csv_folder import read_csv_folder
+from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.digits import read_digits
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
+from dgl_mutual.data.npz import read_npz
+from dgl_mutual.data.ogb_graphs import read_ogb
+from dgl_mutual.data.planetoid import read_planetoid
+from dgl_mutual.data.tu import read_tu
+from dgl_mutual.errors import DataError, UsageError
+
+
+def load_dataset(
+    name_or_dir: str | Path,
+    task: TaskName | None = None,
+    *,
+    data_dir: Path | None = None,
+    offline: bool = False,
+    progress: bool = False,
+    require_labels: bool = True,
+) -> Dataset:
+    """Load a dataset by its name (see `dgl_mutual.data.catalog`; any case) or from a folder in TU's or DGL's CSV form.
+
+    What no data folder holds is downloaded first (see `dgl_mutual.data.folders` for where folders lie).
+
+    Args:
+        task: ``node`` or ``graph``. Needed only for ``digits``, which has both (default ``node``); for others it is checked.
+        data_dir: the data folder, which is only read; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
+        offline: never try to download.
+        progress: show a bar on standard error while downloading.
+        require_labels: whether a folder without labels is a fault; otherwise its labels are all -1.
+
+    Raises:
+        UsageError: an unknown name, or a task that the dataset does not have.
+        DataError: files are missing and cannot be downloaded, or break a rule of their format.
+    """
+    source = find_source(name_or_dir)
+    chosen = source.choose_task(task)
+    location = source.locate(data_dir, offline=offline, progress=progress)
+    faults = Faults()
+    dataset = source.read(location, chosen, faults, require_labels=require_labels)
+    faults.check()
+    return dataset
+
+
+_TU_PARTS = ("_A.txt", "_graph_indicator.txt", "_graph_labels.txt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a name or folder given by the user means: an entry of the catalog, or a folder in a known form (exactly one is set)."""
+
+    entry: Entry | None = None
+    folder: Path | None = None
+
+    def __str__(self) -> str:
+        return self.entry.name if self.entry is not None else str(self.folder)
+
+    @property
+    def tasks(self) -> tuple[TaskName, ...]:
+        if self.entry is not None:
+            return self.entry.tasks
+        assert self.folder is not None
+        return ("graph",) if tu_name(self.folder) else ("node", "graph")
+
+    def choose_task(self, task: TaskName | None) -> TaskName | None:
+        """The task to load, or None where the folder says (CSV form)."""
+        if task is not None and task not in self.tasks:
+            raise UsageError(f"{self} is a dataset for the {self.tasks[0]} task, not for {task!r}. Ask for task {self.tasks[0]!r}.")
+        return task if task is not None or self.folder is not None else self.tasks[0]
+
+    def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:
+        """The folder to read, after a download if need be."""
+        if self.entry is None:
+            assert self.folder is not None
+            return self.folder
+        if not self.entry.files:
+            return Path()
+        return find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
+
+    def read(self, location: Path, task: TaskName | None, faults: Faults, *, require_labels: bool = True) -> Dataset:
+        """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
+        if self.entry is None:
+            name = tu_name(location)
+            if name is not None:
+                return read_tu(location, name, faults, require_labels=require_labels)
+            return read_csv_folder(location, faults, task=task, require_labels=require_labels)
+        name = self.entry.name
+        if self.entry.family == "digits":
+            return read_digits(task or "node")
+        if self.entry.family == "planetoid":
+            return read_planetoid(location, name, faults)
+        if self.entry.family == "npz":
+            return read_npz(location / self.entry.files[0], name, faults)
+        if self.entry.family == "ogb":
+            return read_ogb(location, name, faults)
+        return read_tu(location, name, faults)
+
+
+def find_source(name_or_dir: str | Path) -> Source:
+    """What `name_or_dir` means: a known name first, else a folder in a known form.
+
+    Raises:
+        UsageError: neither a known name nor a folder.
+        DataError: a folder that does not exist, or in no known form.
+    """
+    folder = Path(name_or_dir).expanduser()
+    if isinstance(name_or_dir, str):
+        is_bare, is_folder = len(Path(name_or_dir).parts) == 1 and not name_or_dir.startswith("."), folder.is_dir()
+        entry = lookup(name_or_dir)
+        if entry is not None and (is_bare or not is_folder):
+            return Source(entry=entry)
+        if is_bare and not is_folder:
+            return Source(entry=find_entry(name_or_dir))
+    if not folder.is_dir():
+        raise DataError(
+            f"The folder {folder} does not exist. Correct the path, or give the name of a known dataset (dgl-mutual data list)."
+        )
+    if tu_name(folder) is None and not (folder / "meta.yaml").is_file():
+        raise DataError(
+            f"The folder {folder} holds no dataset in a known form: neither TU's (NAME_A.txt, NAME_graph_indicator.txt, "
+            "NAME_graph_labels.txt) nor DGL's CSVDataset form (meta.yaml with the node and edge files that it names)."
+        )
+    return Source(folder=folder)
+
+
+def tu_name(folder: Path) -> str | None:
+    """The NAME of a folder in TU form, or None.
+
+    Raises:
+        DataError: several datasets in one folder.
+    """
+    names = sorted({file.name.removesuffix(part) for part in _TU_PARTS for file in folder.glob(f"*{part}")})
+    if len(names) > 1:
+        raise DataError(f"The folder {folder} holds several TU datasets ({', '.join(names)}). Give each a folder of its own.")
+    return names[0] if names else None
+
+
+def find_or_fetch(entry: Entry, folders: DataFolders, *, offline: bool, progress: bool = False) -> Path:
+    """The folder of `entry`'s files; downloaded first where no data folder holds them, unless `offline`."""
+    found = folders.find(entry)
+    if found is not None:
+        return found
+    if offline:
+        raise missing_error(entry, folders)
+    from dgl_mutual.data.download import fetch
+
+    return fetch(entry, folders.downloads, progress=progress)

@@ -1,0 +1,84 @@
+"""The gnn-benchmark key layout (Shchur et al., 2018): a graph, its features and labels as plain arrays of one ``.npz`` file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.features import compact, normalise_rows
+
+_MATRIX = ("data", "indices", "indptr", "shape")
+KEYS = (*(f"adj_{part}" for part in _MATRIX), *(f"attr_{part}" for part in _MATRIX), "labels")
+
+
+def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
+    """Read one npz file: row-normalised features, symmetric edges, no official split. Pickled arrays are refused.
+
+    Raises:
+        DataError: the file is missing, damaged, lacks a key, or breaks a rule of the format.
+    """
+    arrays = _read_arrays(path, faults)
+    faults.check()
+    adjacency, features = (_matrix(path, arrays, prefix, faults) for prefix in ("adj", "attr"))
+    faults.check()
+    labels = arrays["labels"]
+    num_nodes = adjacency.shape[0]
+    if adjacency.shape[1] != num_nodes:
+        faults.add(path, f"adj_shape: expected a square matrix, found {adjacency.shape}")
+    if features.shape[0] != num_nodes:
+        faults.add(path, f"attr_shape: expected {num_nodes} rows, one for each node, found {features.shape[0]}")
+    if labels.shape != (num_nodes,):
+        faults.add(path, f"labels: expected {num_nodes} labels, one for each node, found shape {labels.shape}")
+    elif labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        faults.add(path, "labels: expected class numbers 0, 1, ...")
+    if not np.isfinite(features.data).all():
+        row = int(np.searchsorted(features.indptr, np.flatnonzero(~np.isfinite(features.data))[0], side="right")) - 1
+        faults.add(path, f"attr_data: expected finite features, found NaN or infinity in row {row}")
+    faults.check()
+
+    edges = adjacency.tocoo()
+    return Dataset(
+        name=name,
+        task="node",
+        edges=canonical_edges(edges.row.astype(np.int64), edges.col.astype(np.int64), num_nodes, symmetric=True),
+        features=compact(normalise_rows(features)),
+        labels=labels.astype(np.int64),
+        node_offsets=np.array([0, num_nodes]),
+        target=Target("single-label", tuple(str(label) for label in range(int(labels.max()) + 1)), "accuracy"),
+        feature_names=tuple(f"word {column}" for column in range(features.shape[1])),
+    )
+
+
+def _read_arrays(path: Path, faults: Faults) -> dict[str, npt.NDArray[Any]]:
+    if not path.is_file():
+        faults.add(path, "the file is missing")
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            absent = [key for key in KEYS if key not in file.files]
+            if absent:
+                faults.add(path, f"expected the arrays {', '.join(KEYS)}; {', '.join(absent)} missing")
+                return {}
+            return {key: file[key] for key in KEYS}
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        faults.add(path, f"the file is truncated or damaged, or not an npz file of plain arrays ({error})")
+        return {}
+
+
+def _matrix(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, faults: Faults) -> sparse.csr_matrix:
+    data, indices, indptr, shape = (arrays[f"{prefix}_{part}"] for part in _MATRIX)
+    try:
+        matrix = sparse.csr_matrix((data, indices, indptr), shape=tuple(int(size) for size in shape))
+        matrix.check_format(full_check=True)
+        return matrix
+    except (ValueError, TypeError) as error:
+        faults.add(path, f"{prefix}_data, _indices, _indptr, _shape: expected a CSR matrix ({error})")
+        return sparse.csr_matrix((0, 0))

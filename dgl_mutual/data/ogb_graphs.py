@@ -1,0 +1,164 @@
+"""OGB's molecule datasets (Hu et al., NeurIPS 2020), read from the raw files that OGB unpacks.
+
+The `ogb` package tells what its files mean (widths of the features, metric, number of tasks). The files are read here, because ogb's own
+dataset class writes beside them, asks questions on standard input, and meets a damaged file with a traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from dgl_mutual.data.dataset import Dataset, IntArray, MetricName, Split, Target, canonical_edges
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.features import compact, one_hot
+from dgl_mutual.data.tables import Table, read_table
+
+_ATOM_FEATURES = (
+    *("atomic number", "chirality", "degree", "formal charge", "hydrogens", "radical electrons", "hybridization"),
+    *("is aromatic", "is in ring"),
+)
+_BOND_FEATURES = ("bond type", "bond stereo", "bond is conjugated")
+_METRICS: dict[str, MetricName] = {"rocauc": "rocauc", "ap": "ap"}
+
+
+def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
+    """Read an ``ogbg-mol*`` dataset with binary tasks and its scaffold split.
+
+    The features are multi-hot (CSR): x W is exactly what OGB's `AtomEncoder` computes with its tables stacked into W.
+    NOTE: Students have no edge features. A bond enters as further columns of its end atoms: the sum of the one-hot features of the
+    bonds at an atom, so that x W adds what OGB's `BondEncoder` would give for each incoming edge, summed.
+
+    Labels are float32, shape (graphs, tasks), NaN where unknown; a binary task is one label.
+
+    Raises:
+        DataError: a file is missing, cannot be read, or breaks a rule of the format.
+    """
+    from ogb.utils.features import get_atom_feature_dims, get_bond_feature_dims
+
+    facts = master_facts(name)
+    atom_widths, bond_widths = get_atom_feature_dims(), get_bond_feature_dims()
+    raw = {part: folder / "raw" / f"{part}.csv.gz" for part in ("num-node-list", "num-edge-list", "edge", "node-feat", "edge-feat")}
+    tables = {
+        "num-node-list": read_table(raw["num-node-list"], faults, columns=1),
+        "num-edge-list": read_table(raw["num-edge-list"], faults, columns=1),
+        "edge": read_table(raw["edge"], faults, columns=2),
+        "node-feat": read_table(raw["node-feat"], faults, columns=len(atom_widths)),
+        "edge-feat": read_table(raw["edge-feat"], faults, columns=len(bond_widths)),
+    }
+    labels = read_table(folder / "raw" / "graph-label.csv.gz", faults, columns=facts.num_tasks, allow_missing=True)
+    if labels is not None:
+        labels.refuse(
+            faults, ~np.all(np.isnan(labels.values) | np.isin(labels.values, (0, 1)), axis=1), "expected 0, 1 or nothing (unknown)"
+        )
+    split = _read_split(folder / "split" / "scaffold", labels, faults)
+    arrays = {part: table.integers(faults) for part, table in tables.items() if table is not None}
+    _check_counts(tables, arrays, labels, faults)
+    _check_widths(tables["node-feat"], atom_widths, faults)
+    _check_widths(tables["edge-feat"], bond_widths, faults)
+    faults.check()
+    assert labels is not None
+
+    node_offsets = np.concatenate([[0], np.cumsum(arrays["num-node-list"])]).astype(np.int64)
+    ends = arrays["edge"].T + np.repeat(node_offsets[:-1], arrays["num-edge-list"][:, 0])
+    source, destination = np.concatenate([ends, ends[::-1]], axis=1)
+    bonds = np.concatenate([arrays["edge-feat"]] * 2)
+    num_nodes = int(node_offsets[-1])
+    features = sparse.hstack(
+        [_multi_hot(arrays["node-feat"], atom_widths), _incoming(source, destination, num_nodes) @ _multi_hot(bonds, bond_widths)]
+    )
+    return Dataset(
+        name=name,
+        task="graph",
+        edges=canonical_edges(source, destination, num_nodes, symmetric=False),
+        features=compact(sparse.csr_matrix(features)),
+        labels=labels.values.astype(np.float32),
+        node_offsets=node_offsets,
+        target=Target("multi-label", tuple(f"task {task}" for task in range(facts.num_tasks)), facts.metric),
+        feature_names=(*_column_names(_ATOM_FEATURES, atom_widths), *_column_names(_BOND_FEATURES, bond_widths)),
+        official_split=split,
+        evaluator=name,
+    )
+
+
+@dataclass(frozen=True)
+class MasterFacts:
+    """What OGB's ``master.csv`` says of a dataset."""
+
+    num_tasks: int
+    metric: MetricName
+    url: str
+
+
+def master_facts(name: str) -> MasterFacts:
+    """Look `name` up in the table that the `ogb` package ships."""
+    with resources.as_file(resources.files("ogb").joinpath("graphproppred/master.csv")) as path:
+        column = pd.read_csv(path, index_col=0)[name]
+    return MasterFacts(int(column["num tasks"]), _METRICS[column["eval metric"]], str(column["url"]))
+
+
+def _multi_hot(codes: IntArray, widths: list[int]) -> sparse.csr_matrix:
+    """One-hot of each column of `codes`, side by side: shape (rows, sum of widths)."""
+    return sparse.csr_matrix(sparse.hstack([one_hot(codes[:, column], width) for column, width in enumerate(widths)]))
+
+
+def _incoming(source: IntArray, destination: IntArray, num_nodes: int) -> sparse.csr_matrix:
+    """0/1 matrix, shape (nodes, edges): which edges end in a node; of repeated edges the first counts, self-loops do not."""
+    first = np.unique(destination * num_nodes + source, return_index=True)[1]
+    first = first[source[first] != destination[first]]
+    return sparse.csr_matrix((np.ones(len(first), dtype=np.float32), (destination[first], first)), shape=(num_nodes, len(source)))
+
+
+def _column_names(features: tuple[str, ...], widths: list[int]) -> list[str]:
+    return [f"{feature}={value}" for feature, width in zip(features, widths, strict=True) for value in range(width)]
+
+
+def _check_counts(tables: dict[str, Table | None], arrays: dict[str, IntArray], labels: Table | None, faults: Faults) -> None:
+    """Counts that must fit each other, and edges that must stay within their graph."""
+    num_nodes, num_edges, edge = tables["num-node-list"], tables["num-edge-list"], tables["edge"]
+    if num_nodes is None:
+        return
+    nodes = arrays["num-node-list"][:, 0]
+    num_nodes.refuse(faults, nodes < 1, "expected at least one node")
+    if labels is not None:
+        labels.expect_rows(faults, len(nodes), "graph of num-node-list")
+    _expect_total(tables["node-feat"], nodes, "node that num-node-list counts", faults)
+    if num_edges is None or not num_edges.expect_rows(faults, len(nodes), "graph of num-node-list"):
+        return
+    edges = arrays["num-edge-list"][:, 0]
+    num_edges.refuse(faults, edges < 0, "expected a number of edges")
+    fits = [_expect_total(tables[part], edges, "edge that num-edge-list counts", faults) for part in ("edge-feat", "edge")]
+    if edge is not None and fits[-1] and num_edges.valid.all():
+        size = np.repeat(nodes, edges)[:, None]
+        inside = (arrays["edge"] >= 0) & (arrays["edge"] < size)
+        edge.refuse(faults, ~np.all(inside, axis=1), "expected both ends of an edge among the nodes of its graph, counted from 0")
+
+
+def _expect_total(table: Table | None, counts: IntArray, what: str, faults: Faults) -> bool:
+    return table is not None and table.expect_rows(faults, int(counts.sum()), what)
+
+
+def _check_widths(table: Table | None, widths: list[int], faults: Faults) -> None:
+    if table is not None:
+        outside = np.any((table.values < 0) | (table.values >= np.array(widths)), axis=1)
+        table.refuse(faults, outside, f"expected codes below {', '.join(map(str, widths))}")
+
+
+def _read_split(folder: Path, labels: Table | None, faults: Faults) -> Split | None:
+    tables = [read_table(folder / f"{part}.csv.gz", faults, columns=1) for part in ("train", "valid", "test")]
+    seen: IntArray = np.zeros(0, dtype=np.int64)
+    parts = []
+    for table in tables:
+        if table is None or labels is None:
+            return None
+        part = table.integers(faults)[:, 0]
+        table.refuse(faults, (part < 0) | (part >= len(labels)), f"expected a graph number 0 ... {len(labels) - 1}")
+        table.refuse(faults, np.isin(part, seen), "expected each graph in one part of the split only")
+        seen = np.concatenate([seen, part])
+        parts.append(part)
+    return Split(*parts)

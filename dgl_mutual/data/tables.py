@@ -1,0 +1,106 @@
+"""Tables of numbers in text files, read with pandas; each cell that breaks a rule is found again by its line."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.data.faults import Faults
+
+#: What a damaged or foreign file makes gzip and the text decoder raise.
+UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table without a header: row r stands in line r + 1.
+
+    Attributes:
+        values: float64, shape (rows, columns); NaN where a cell is missing or could not be read.
+        valid: bool, shape (rows,): the rows that no rule has refused yet. Later rules look only at these.
+    """
+
+    path: Path
+    values: npt.NDArray[np.float64]
+    valid: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def refuse(self, faults: Faults, offending: npt.NDArray[np.bool_], rule: str) -> None:
+        """Record `rule` at the first valid row where `offending` is true, with what stands there, and refuse all such rows."""
+        rows = np.flatnonzero(offending & self.valid)
+        if len(rows):
+            cells = ", ".join(f"{value:g}" for value in self.values[rows[0], :6])
+            faults.add_rows(self.path, offending & self.valid, f"{rule}, found '{cells}'")
+            self.valid[rows] = False
+
+    def integers(self, faults: Faults) -> IntArray:
+        """The values as int64; rows with fractions are refused and hold zeros, as do all refused rows."""
+        self.refuse(faults, np.any(self.values != np.round(self.values), axis=1), "expected whole numbers")
+        return np.where(self.valid[:, None], self.values, 0).astype(np.int64)
+
+    def expect_rows(self, faults: Faults, rows: int, what: str) -> bool:
+        """Whether the table has `rows` rows; a fault where the first is missing or too many if not."""
+        if len(self) != rows:
+            faults.add(self.path, f"expected {rows} lines, one for each {what}, found {len(self)}", min(len(self), rows) + 1)
+        return len(self) == rows
+
+
+def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_missing: bool = False) -> Table | None:
+    """Read comma-separated numbers (plain or gzip), or record why the file cannot be read and return None.
+
+    Args:
+        columns: how many a line must hold; None takes the first line's number.
+        allow_missing: an empty cell or ``nan`` means "unknown" and stays NaN.
+    """
+    if not path.is_file():
+        faults.add(path, "the file is missing")
+        return None
+    try:
+        values = pd.read_csv(path, header=None, dtype=np.float64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
+    except pd.errors.EmptyDataError:
+        faults.add(path, "the file is empty")
+        return None
+    except ValueError:
+        return _read_faulty(path, faults, columns, allow_missing)
+    except UNREADABLE as error:
+        faults.add(path, f"the file is truncated or damaged ({error})")
+        return None
+    sound = np.isfinite(values) | (np.isnan(values) & allow_missing)
+    if not sound.all() or (columns is not None and values.shape[1] != columns) or (allow_missing and np.isnan(values).any()):
+        return _read_faulty(path, faults, columns, allow_missing)
+    return Table(path, values, np.ones(len(values), dtype=np.bool_))
+
+
+def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing: bool) -> Table | None:
+    """Read line by line what pandas refused or padded, and name the first line of each kind of fault."""
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        lines = content.decode().rstrip().splitlines()
+    except UNREADABLE as error:
+        faults.add(path, f"the file is truncated or damaged ({error})")
+        return None
+    if not lines:
+        faults.add(path, "the file is empty")
+        return None
+    width = columns if columns is not None else lines[0].count(",") + 1
+    ragged = np.array([line.count(",") + 1 != width for line in lines])
+    faults.add_rows(path, ragged, f"expected {width} value{'s' if width > 1 else ''} a line")
+    cells = pd.DataFrame(["" if wrong else line for wrong, line in zip(ragged, lines, strict=True)])[0].str.split(",", expand=True)
+    cells = cells.reindex(columns=range(width)).apply(lambda column: column.str.strip())
+    numbers = cells.apply(pd.to_numeric, errors="coerce")
+    missing = cells.isna() | cells.apply(lambda column: column.str.lower().isin(["", "nan"]))
+    not_numeric = (numbers.isna() & ~missing).to_numpy().any(axis=1) & ~ragged
+    faults.add_rows(path, not_numeric, "expected numbers only")
+    values = numbers.to_numpy(dtype=np.float64)
+    unknown = ~ragged & ~not_numeric & (np.isinf(values) if allow_missing else ~np.isfinite(values)).any(axis=1)
+    faults.add_rows(path, unknown, "expected finite numbers, found an empty cell, NaN or infinity")
+    return Table(path, values, ~(ragged | not_numeric | unknown))

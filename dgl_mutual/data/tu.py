@@ -1,0 +1,106 @@
+"""TUDataset's raw text form (Morris et al., 2020): ``<NAME>_A.txt``, ``<NAME>_graph_indicator.txt``, ``<NAME>_graph_labels.txt`` ..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Target, canonical_edges
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.features import compact, degree_features, one_hot
+from dgl_mutual.data.tables import Table, read_table
+
+
+def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
+    """Read ``folder/<name>_*.txt``: graphs in file order, symmetric edges, neither duplicates nor self-loops.
+
+    Node features are one-hot node labels, then node attributes beside them; where a dataset has neither, one-hot degrees.
+    NOTE: Attributes stay as they are in the file: standardising would draw statistics from test graphs.
+    Edge labels and attributes are not used. Classes are numbered in the sorted order of the file's labels, kept in `target.names`.
+
+    Args:
+        require_labels: without it, a missing file of graph labels gives the label -1 to every graph.
+
+    Raises:
+        DataError: a file is missing, cannot be read, or breaks a rule of the format.
+    """
+    path = {part: folder / f"{name}_{part}.txt" for part in ("A", "graph_indicator", "graph_labels", "node_labels", "node_attributes")}
+    adjacency = read_table(path["A"], faults, columns=2)
+    indicator = read_table(path["graph_indicator"], faults, columns=1)
+    labels = read_table(path["graph_labels"], faults, columns=1) if require_labels or path["graph_labels"].exists() else None
+    node_labels, attributes = (
+        read_table(path[part], faults) if path[part].exists() else None for part in ("node_labels", "node_attributes")
+    )
+
+    graph_of = _graph_of_nodes(indicator, labels, faults)
+    edges = _edges(adjacency, graph_of, faults)
+    for table in (node_labels, attributes):
+        if table is not None and graph_of is not None:
+            table.expect_rows(faults, len(graph_of), "node")
+    codes = node_labels.integers(faults) if node_labels is not None else None
+    classes = labels.integers(faults)[:, 0] if labels is not None else None
+    faults.check()
+    assert graph_of is not None and edges is not None
+
+    num_graphs = len(classes) if classes is not None else int(graph_of[-1])
+    names, numbered = np.unique(classes, return_inverse=True) if classes is not None else (np.zeros(0), np.full(num_graphs, -1))
+    canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
+    features, feature_names = _features(codes, attributes, canonical, len(graph_of))
+    return Dataset(
+        name=name,
+        task="graph",
+        edges=canonical,
+        features=compact(features),
+        labels=numbered.astype(np.int64),
+        node_offsets=np.searchsorted(graph_of, np.arange(1, num_graphs + 2)).astype(np.int64),
+        target=Target("single-label", tuple(str(label) for label in names), "accuracy"),
+        feature_names=feature_names,
+    )
+
+
+def _graph_of_nodes(indicator: Table | None, labels: Table | None, faults: Faults) -> IntArray | None:
+    """The 1-based graph of each node, or None where the indicator cannot be read."""
+    if indicator is None:
+        return None
+    graph_of = indicator.integers(faults)[:, 0]
+    num_graphs = len(labels) if labels is not None else max(int(graph_of.max()), 1)
+    indicator.refuse(faults, (graph_of < 1) | (graph_of > num_graphs), f"expected a graph number 1 ... {num_graphs}")
+    steps = np.diff(graph_of, prepend=0)
+    indicator.refuse(faults, steps < 0, "expected the nodes in the order of their graphs")
+    indicator.refuse(faults, steps > 1, "expected every graph to have a node, but a graph number was left out")
+    if labels is not None and indicator.valid.all() and graph_of[-1] < num_graphs:
+        faults.add(labels.path, f"expected {graph_of[-1]} lines, one for each graph, found {num_graphs}", int(graph_of[-1]) + 1)
+    return graph_of
+
+
+def _edges(adjacency: Table | None, graph_of: IntArray | None, faults: Faults) -> IntArray | None:
+    """0-based edges, shape (2, lines), or None where a file that this needs cannot be read."""
+    if adjacency is None:
+        return None
+    edges = adjacency.integers(faults).T - 1
+    if graph_of is None:
+        return None
+    adjacency.refuse(faults, np.any((edges < 0) | (edges >= len(graph_of)), axis=0), f"expected node numbers 1 ... {len(graph_of)}")
+    inside = np.where(adjacency.valid, edges, 0)
+    adjacency.refuse(faults, graph_of[inside[0]] != graph_of[inside[1]], "expected both ends of an edge in one graph")
+    return edges
+
+
+def _features(
+    codes: IntArray | None, attributes: Table | None, edges: IntArray, num_nodes: int
+) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
+    blocks: list[sparse.csr_matrix] = []
+    names: list[str] = []
+    for column in range(codes.shape[1] if codes is not None else 0):
+        assert codes is not None
+        kinds, numbered = np.unique(codes[:, column], return_inverse=True)
+        blocks.append(one_hot(numbered, len(kinds)))
+        names += [f"{'label' if column == 0 else f'label {column}'}={kind}" for kind in kinds]
+    if attributes is not None:
+        blocks.append(sparse.csr_matrix(attributes.values))
+        names += [f"attribute {column}" for column in range(attributes.values.shape[1])]
+    if not blocks:
+        return degree_features(edges, num_nodes)
+    return sparse.csr_matrix(sparse.hstack(blocks)), tuple(names)
