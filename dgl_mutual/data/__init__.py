@@ -6,21 +6,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.catalog import Entry, catalog, find_entry
+    from dgl_mutual.data.catalog import Entry, find_entry, known_datasets
     from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
-    from dgl_mutual.data.load import load_dataset
+    from dgl_mutual.data.describe import describe_dataset
+    from dgl_mutual.data.faults import Fault
+    from dgl_mutual.data.load import fetch_dataset, load_dataset
+    from dgl_mutual.data.splits import available_protocols, default_protocol, make_splits
+    from dgl_mutual.data.verify import verify_dataset
+
+__all__ = [
+    "Dataset",
+    "Entry",
+    "Fault",
+    "Split",
+    "Target",
+    "available_protocols",
+    "canonical_edges",
+    "default_protocol",
+    "describe_dataset",
+    "fetch_dataset",
+    "find_entry",
+    "known_datasets",
+    "load_dataset",
+    "make_splits",
+    "verify_dataset",
+]
 
 _HOMES = {
-    "dgl_mutual.data.catalog": ("Entry", "catalog", "find_entry"),
-    "dgl_mutual.data.dataset": ("Dataset", "Split", "Target", "canonical_edges"),
-    "dgl_mutual.data.load": ("load_dataset",),
+    "catalog": ("Entry", "find_entry", "known_datasets"),
+    "dataset": ("Dataset", "Split", "Target", "canonical_edges"),
+    "describe": ("describe_dataset",),
+    "faults": ("Fault",),
+    "load": ("fetch_dataset", "load_dataset"),
+    "splits": ("available_protocols", "default_protocol", "make_splits"),
+    "verify": ("verify_dataset",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-__all__ = ["Dataset", "Entry", "Split", "Target", "canonical_edges", "catalog", "find_entry", "load_dataset"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -93,7 +93,7 @@ _OGB_NAMES = tuple(f"ogbg-mol{name}" for name in ("bace", "bbbp", "chembl", "cli
 
 
 @cache
-def catalog() -> dict[str, Entry]:
+def known_datasets() -> dict[str, Entry]:
     """Every known dataset, by name."""
     entries = (
         Entry("digits", ("node", "graph"), "digits", "", (), None, "Alpaydin and Kaynak, 1998 (UCI digits, as in scikit-learn)"),
@@ -110,7 +110,7 @@ def catalog() -> dict[str, Entry]:
 
 def lookup(name: str) -> Entry | None:
     """The entry that `name` means, whatever its case, or None. ``tu/NAME`` means any TU dataset, listed or not (then the case counts)."""
-    by_lower = {known.lower(): entry for known, entry in catalog().items()}
+    by_lower = {known.lower(): entry for known, entry in known_datasets().items()}
     if name.lower() in by_lower:
         return by_lower[name.lower()]
     prefix, _, tu_name = name.partition("/")
@@ -128,5 +128,5 @@ def find_entry(name: str) -> Entry:
     """
     entry = lookup(name)
     if entry is None:
-        raise unknown("dataset", name, [*catalog(), "tu/NAME (any other TU dataset)", "the path of a folder"])
+        raise unknown("dataset", name, [*known_datasets(), "tu/NAME (any other TU dataset)", "the path of a folder"])
     return entry

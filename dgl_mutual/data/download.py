@@ -94,10 +94,10 @@ def _download(entry: Entry, address: str, target: Path, sha256: str | None, prog
     try:
         download_file(address, target, sha256, progress=progress)
     except DataError as error:
+        files = f"{', '.join(entry.files[:3])}{', ...' if len(entry.files) > 3 else ''}"
         raise DataError(
             f"The dataset {entry.name} could not be fetched. {error}\nCheck the connection and try again, or download it by other means "
-            f"and place {', '.join(entry.files[:3])}{', ...' if len(entry.files) > 3 else ''} in the folder {entry.folder} of your data folder "
-            "(named by --data-dir)."
+            f"and place {files} in the folder {entry.folder} of your data folder (named by --data-dir)."
         ) from None
 
 

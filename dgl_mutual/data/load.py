@@ -84,7 +84,7 @@ class Source:
             return self.folder
         if not self.entry.files:
             return Path()
-        return find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
+        return _find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
 
     def read(self, location: Path, task: TaskName | None, faults: Faults, *, require_labels: bool = True) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
@@ -144,7 +144,18 @@ def tu_name(folder: Path) -> str | None:
     return names[0] if names else None
 
 
-def find_or_fetch(entry: Entry, folders: DataFolders, *, offline: bool, progress: bool = False) -> Path:
+def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = False, progress: bool = False) -> Path | None:
+    """Make sure that a known dataset is at hand, downloading it if need be, and return the folder of its files (None for ``digits``).
+
+    Raises:
+        UsageError: no dataset is known by this name.
+        DataError: it is not there and cannot be downloaded.
+    """
+    entry = find_entry(name)
+    return _find_or_fetch(entry, data_folders(data_dir), offline=offline, progress=progress) if entry.files else None
+
+
+def _find_or_fetch(entry: Entry, folders: DataFolders, *, offline: bool, progress: bool = False) -> Path:
     """The folder of `entry`'s files; downloaded first where no data folder holds them, unless `offline`."""
     found = folders.find(entry)
     if found is not None:

@@ -6,17 +6,15 @@ dataset class writes beside them, asks questions on standard input, and meets a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset, IntArray, MetricName, Split, Target, canonical_edges
+from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, one_hot
+from dgl_mutual.data.ogb_package import master_facts
 from dgl_mutual.data.tables import Table, read_table
 
 _ATOM_FEATURES = (
@@ -24,7 +22,6 @@ _ATOM_FEATURES = (
     *("is aromatic", "is in ring"),
 )
 _BOND_FEATURES = ("bond type", "bond stereo", "bond is conjugated")
-_METRICS: dict[str, MetricName] = {"rocauc": "rocauc", "ap": "ap"}
 
 
 def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
@@ -84,22 +81,6 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
         official_split=split,
         evaluator=name,
     )
-
-
-@dataclass(frozen=True)
-class MasterFacts:
-    """What OGB's ``master.csv`` says of a dataset."""
-
-    num_tasks: int
-    metric: MetricName
-    url: str
-
-
-def master_facts(name: str) -> MasterFacts:
-    """Look `name` up in the table that the `ogb` package ships."""
-    with resources.as_file(resources.files("ogb").joinpath("graphproppred/master.csv")) as path:
-        column = pd.read_csv(path, index_col=0)[name]
-    return MasterFacts(int(column["num tasks"]), _METRICS[column["eval metric"]], str(column["url"]))
 
 
 def _multi_hot(codes: IntArray, widths: list[int]) -> sparse.csr_matrix:

@@ -1,0 +1,74 @@
+"""What a dataset holds, in numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.fingerprint import fingerprint
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, object]:
+    """Plain numbers and names (ready for JSON), in reading order. Edges are counted as stored: an undirected edge twice.
+
+    ``edge_homophily`` (single-label node task only): the share of edges that join two nodes of one class, among edges between labelled
+    nodes; None without such edges.
+    """
+    degrees = np.diff(dataset.in_offsets)
+    split = dataset.official_split
+    features = dataset.features
+    nonzero = np.count_nonzero(features) if isinstance(features, np.ndarray) else features.nnz
+    facts: dict[str, object] = {
+        "name": dataset.name,
+        "task": dataset.task,
+        "target": dataset.target.kind,
+        "metric": dataset.target.metric,
+        "graphs": dataset.num_graphs,
+        "nodes": dataset.num_nodes,
+        "edges": dataset.num_edges,
+        "mean_nodes_per_graph": dataset.num_nodes / dataset.num_graphs,
+        "mean_edges_per_graph": dataset.num_edges / dataset.num_graphs,
+        "features": dataset.num_features,
+        "feature_density": float(nonzero) / (dataset.num_nodes * dataset.num_features),
+        "feature_storage": "dense" if isinstance(features, np.ndarray) else "sparse",
+        "outputs": dataset.target.num_outputs,
+        "label_counts": _label_counts(dataset),
+        "unlabelled": _num_unlabelled(dataset),
+        "degree_min": int(degrees.min()),
+        "degree_mean": float(degrees.mean()),
+        "degree_max": int(degrees.max()),
+        "isolated_nodes": _num_isolated(dataset),
+    }
+    if dataset.task == "node" and dataset.target.kind == "single-label":
+        facts["edge_homophily"] = edge_homophily(dataset)
+    facts["official_split"] = None if split is None else {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
+    facts["fingerprint"] = fingerprint(dataset, split)
+    return facts
+
+
+def edge_homophily(dataset: Dataset) -> float | None:
+    """Share of edges between labelled nodes whose two nodes have one class (Zhu et al., NeurIPS 2020)."""
+    source, destination = dataset.labels[dataset.edges]
+    known = (source >= 0) & (destination >= 0)
+    return float((source == destination)[known].mean()) if known.any() else None
+
+
+def _label_counts(dataset: Dataset) -> dict[str, int]:
+    """Samples of each class; of a multi-label target, the positive samples of each label."""
+    if dataset.target.kind == "single-label":
+        counts = np.bincount(dataset.labels[dataset.labels >= 0].astype(np.int64), minlength=dataset.target.num_outputs)
+    else:
+        counts = np.nansum(dataset.labels, axis=0)
+    return {name: int(count) for name, count in zip(dataset.target.names, counts, strict=True)}
+
+
+def _num_unlabelled(dataset: Dataset) -> int:
+    if dataset.target.kind == "single-label":
+        return int((dataset.labels < 0).sum())
+    return int(np.isnan(dataset.labels).all(axis=1).sum())
+
+
+def _num_isolated(dataset: Dataset) -> int:
+    touched = np.zeros(dataset.num_nodes, dtype=np.bool_)
+    touched[dataset.edges.ravel()] = True
+    return int((~touched).sum())

@@ -1,0 +1,172 @@
+"""Protocols: which samples train, which choose (validation), and which are only assessed (test). The test part of a fold never trains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.errors import UsageError, unknown
+
+TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
+#: Of the samples outside the held-out fold: 10 % of all with ten folds.
+VALIDATION_SHARE = 1 / 9
+#: The protocols that give one split for each of `folds`; the others give one.
+FOLDED_PROTOCOLS = ("nested", "gin")
+
+
+def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) -> list[Split]:
+    """The splits of one repetition under `protocol`; the same for the same arguments. Samples without any label are in no part.
+
+    - ``public``, ``scaffold``: the official split, whatever the seed.
+    - ``random`` (node task): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
+    - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates. Multi-label sets have no
+      classes to stratify by: their folds and validation parts are plain random ones.
+    - ``gin`` (graph task): the held-out fold is validation *and* test (Xu et al., ICLR 2019). Only for reproducing old tables; warns.
+
+    Args:
+        seed: from 0 on. It selects the folds or the random samples.
+        folds: outer folds of ``nested`` and ``gin``; the other protocols give one split.
+
+    Raises:
+        UsageError: an unknown protocol, one that the dataset does not have, fewer than two folds, or a class with too few samples.
+    """
+    if protocol not in _PROTOCOLS:
+        raise unknown("protocol", protocol, _PROTOCOLS)
+    if protocol not in available_protocols(dataset):
+        raise UsageError(
+            f"The protocol {protocol!r} does not fit {dataset.name} (a {dataset.target.kind} dataset for the {dataset.task} task, "
+            f"{'with' if dataset.official_split is not None else 'without'} an official split). "
+            f"Choose from: {', '.join(available_protocols(dataset))}."
+        )
+    if seed < 0:
+        raise UsageError(f"The seed of a split must not be negative, found {seed}. Give a whole number from 0 on.")
+    splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, folds))  # what scikit-learn takes as a seed
+    for split in splits:
+        empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
+        if empty:
+            raise UsageError(f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({dataset.num_samples} samples).")
+    return splits
+
+
+def available_protocols(dataset: Dataset) -> tuple[str, ...]:
+    """The protocols that `make_splits` accepts for this dataset, the default first."""
+    if dataset.task == "graph":
+        by_task: tuple[str, ...] = FOLDED_PROTOCOLS
+    else:
+        by_task = ("random",) if dataset.target.kind == "single-label" else ()
+    if dataset.official_split is None:
+        return by_task
+    # Only OGB's datasets have an evaluator, and their official split is the scaffold split.
+    return ("public" if dataset.evaluator is None else "scaffold", *by_task)
+
+
+def default_protocol(dataset: Dataset) -> str:
+    """The official split where there is one, else ``random`` for nodes and ``nested`` for graphs.
+
+    Raises:
+        UsageError: a multi-label node dataset without an official split has no protocol.
+    """
+    available = available_protocols(dataset)
+    if not available:
+        raise UsageError(
+            f"{dataset.name} is a multi-label node dataset without an official split, and no protocol splits those. "
+            "Give it one: columns train_mask, val_mask and test_mask."
+        )
+    return available[0]
+
+
+def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
+    assert dataset.official_split is not None
+    yield dataset.official_split
+
+
+def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
+    needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
+    _require_per_class(dataset, _labelled(dataset), needed + 1, f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested")
+    generator = np.random.default_rng(seed)
+    shuffled = [generator.permutation(np.flatnonzero(dataset.labels == label)) for label in range(dataset.target.num_outputs)]
+    parts = [(members[:TRAIN_PER_CLASS], members[TRAIN_PER_CLASS:needed], members[needed:]) for members in shuffled]
+    yield Split(*(np.sort(np.concatenate(part)) for part in zip(*parts, strict=True)))
+
+
+def _nested(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
+    from sklearn.model_selection import train_test_split
+
+    for fold, (rest, held_out) in enumerate(_outer_folds(dataset, seed, folds)):
+        inner_seed = int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
+        try:
+            train, val = train_test_split(rest, test_size=VALIDATION_SHARE, random_state=inner_seed, stratify=_classes(dataset, rest))
+        except ValueError as error:
+            raise UsageError(
+                f"{dataset.name} ({dataset.num_samples} samples, {dataset.target.num_outputs} classes) is too small for validation parts "
+                f"within {folds} folds: {error} Give more data, or ask for more folds."
+            ) from None
+        yield Split(np.sort(train), np.sort(val), held_out)
+
+
+def _gin(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
+    warnings.warn(
+        "The protocol 'gin' chooses on the held-out folds, so its numbers are optimistic: it exists only for reproducing old tables. "
+        "Use 'nested' for results.",
+        stacklevel=3,
+    )
+    for rest, held_out in _outer_folds(dataset, seed, folds):
+        yield Split(rest, held_out, held_out)
+
+
+_PROTOCOLS: dict[str, Callable[[Dataset, int, int], Iterator[Split]]] = {
+    "public": _official,
+    "scaffold": _official,
+    "random": _random,
+    "nested": _nested,
+    "gin": _gin,
+}
+
+#: The protocols that give several splits, a fold each.
+FOLDED_PROTOCOLS = ("nested", "gin")
+
+
+def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray, IntArray]]:
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if folds < 2:
+        raise UsageError(f"Cross-validation needs at least 2 folds, found {folds}. Give --folds 2 or more (10 is the custom).")
+    samples = _labelled(dataset)
+    classes = _classes(dataset, samples)
+    splitter: Any
+    if classes is None:
+        if len(samples) < folds:
+            raise UsageError(f"{dataset.name} has {len(samples)} labelled samples, fewer than the {folds} folds. Give fewer folds.")
+        splitter = KFold(folds, shuffle=True, random_state=seed)
+    else:
+        _require_per_class(dataset, samples, max(folds, 3), f"one for each of {folds} folds, or for training, validation and test")
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return [(samples[rest], samples[held_out]) for rest, held_out in splitter.split(samples, classes)]
+
+
+def _labelled(dataset: Dataset) -> IntArray:
+    """Samples with at least one known label."""
+    labels: npt.NDArray[Any] = dataset.labels
+    known = labels >= 0 if dataset.target.kind == "single-label" else ~np.isnan(labels).all(axis=1)
+    return np.flatnonzero(known)
+
+
+def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
+    return dataset.labels[samples].astype(np.int64) if dataset.target.kind == "single-label" else None
+
+
+def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str) -> None:
+    if not len(samples):
+        raise UsageError(f"{dataset.name} has no labelled samples, so there is nothing to split.")
+    counts = np.bincount(dataset.labels[samples].astype(np.int64), minlength=dataset.target.num_outputs)
+    rarest = int(counts.argmin())
+    if counts[rarest] < needed:
+        raise UsageError(
+            f"Class {dataset.target.names[rarest]!r} of {dataset.name} has {counts[rarest]} samples, but {needed} are needed ({why}). "
+            "Merge or remove rare classes, or ask for fewer folds or another protocol."
+        )

@@ -1,0 +1,73 @@
+"""Checks a dataset's files by every rule that loading knows, and by their hashes, and reports all faults instead of the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dgl_mutual.data.catalog import Entry
+from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.download import file_sha256
+from dgl_mutual.data.faults import Fault, Faults
+from dgl_mutual.data.folders import data_folders, missing_error, missing_files
+from dgl_mutual.data.load import Source, find_source
+from dgl_mutual.errors import DataError
+
+
+def verify_dataset(name_or_dir: str | Path, task: TaskName | None = None, *, data_dir: Path | None = None) -> list[Fault]:
+    """All faults of a dataset: empty where it is sound. Nothing is downloaded or written.
+
+    Beside the rules of loading: files that differ from those published (where their sha256 is known), and classes that the official split
+    has in its test part only.
+
+    Raises:
+        UsageError: an unknown name, or a task that the dataset does not have.
+        DataError: nothing of the dataset is in any data folder.
+    """
+    source = find_source(name_or_dir)
+    chosen = source.choose_task(task)
+    location = _locate(source, data_dir)
+    faults = Faults()
+    try:
+        dataset = source.read(location, chosen, faults)
+    except DataError:
+        if not faults.found:
+            raise
+    else:
+        _check_split(dataset, location, faults)
+    if source.entry is not None:
+        _check_known_files(source.entry, location, faults)
+    return faults.found
+
+
+def _locate(source: Source, data_dir: Path | None) -> Path:
+    """The folder to verify: a complete one if there is one, else the first that holds any of the files."""
+    if source.entry is None or not source.entry.files:
+        return source.locate(data_dir, offline=True)
+    entry, folders = source.entry, data_folders(data_dir)
+    places = [root / entry.folder for root in folders.search]
+    partial = [place for place in places if len(missing_files(place, entry)) < len(entry.files)]
+    if not partial:
+        raise missing_error(entry, folders)
+    return folders.find(entry) or partial[0]
+
+
+def _check_known_files(entry: Entry, location: Path, faults: Faults) -> None:
+    for file in missing_files(location, entry):
+        if location / file not in {fault.file for fault in faults.found}:
+            faults.add(location / file, "the file is missing")
+    for file, expected in entry.sha256.items():
+        path = location / file
+        if path.is_file() and file_sha256(path) != expected:
+            faults.add(path, f"the file is not the one that was published: expected sha256 {expected}, found {file_sha256(path)}")
+
+
+def _check_split(dataset: Dataset, location: Path, faults: Faults) -> None:
+    split = dataset.official_split
+    if split is None:
+        return
+    for column, name in enumerate(dataset.target.names):
+        has = dataset.labels == column if dataset.target.kind == "single-label" else dataset.labels[:, column] == 1
+        if np.any(has[split.test]) and not np.any(has[split.train]):
+            faults.add(location, f"class {name!r} is in the test part of the official split, but not in its training part")
