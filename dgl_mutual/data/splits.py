@@ -127,9 +127,6 @@ _PROTOCOLS: dict[str, Callable[[Dataset, int, int], Iterator[Split]]] = {
     "gin": _gin,
 }
 
-#: The protocols that give several splits, a fold each.
-FOLDED_PROTOCOLS = ("nested", "gin")
-
 
 def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray, IntArray]]:
     from sklearn.model_selection import KFold, StratifiedKFold

@@ -1,0 +1,87 @@
+"""What `import dgl_mutual` offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.resolve import resolve, splits_of
+from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.trainer import fit_cohort
+
+__all__ = ["fit", "load", "load_student"]
+
+
+def load(name: str | Path, task: TaskName | None = None, *, data_dir: str | Path | None = None, offline: bool = False) -> Dataset:
+    """Load a dataset by name, or from a folder that holds one.
+
+    Args:
+        task: ``node`` or ``graph``, where the dataset is for both.
+        data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
+        offline: never try to download.
+
+    Raises:
+        UsageError: an unknown name, or a task that the dataset is not for.
+        DataError: files are missing and cannot be downloaded, or break a rule of their format.
+    """
+    return load_dataset(name, task, data_dir=None if data_dir is None else Path(data_dir), offline=offline)
+
+
+def fit(
+    dataset: Dataset,
+    students: str | Sequence[str | Mapping[str, Any]] = "gcn,gat,gin,sage",
+    strategy: str = "gml",
+    *,
+    seed: int = 0,
+    protocol: str | None = None,
+    fold: int = 0,
+    folds: int | None = None,
+    student: Mapping[str, Any] | None = None,
+    strategy_options: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> FitResult:
+    """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, with the same result.
+
+    Args:
+        students: the cohort, by names of architectures or with options of their own (see `StudentOptions`).
+        student: options of all students.
+        strategy, strategy_options: how they teach each other.
+        training: see `TrainingOptions`.
+        protocol, fold, folds: how the samples are split, and which of the splits to take.
+
+    Raises:
+        UsageError: an unknown name, key or value, or options that do not fit together.
+        TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
+    """
+    given = {
+        "dataset": dataset.name,
+        "students": students,
+        "strategy": strategy,
+        "protocol": protocol,
+        "folds": folds,
+        "student": student or {},
+        "strategy_options": strategy_options or {},
+        "training": training or {},
+    }
+    config = resolve(parse_config(given), dataset)
+    splits = splits_of(config, dataset, seed)
+    if not 0 <= fold < len(splits):
+        raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
+    return fit_cohort(
+        dataset,
+        splits[fold],
+        students=config.students,
+        strategy=config.strategy,
+        strategy_options=config.strategy_options,
+        training=config.training,
+        seed=seed,
+        fold=fold,
+        device=device,
+    )

@@ -1,0 +1,112 @@
+"""``dgl-mutual data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dgl_mutual.cli.arguments import data_dir_option, offline_option
+
+if TYPE_CHECKING:
+    from dgl_mutual.data.dataset import TaskName
+
+task_option = click.option("--task", type=click.Choice(["node", "graph"]), help="Which task, where the dataset is for both.")
+
+
+@click.group()
+def command() -> None:
+    """List, describe, fetch and verify datasets.
+
+    \b
+    Example:
+      dgl-mutual data describe digits
+    """
+
+
+@command.command("list")
+@data_dir_option
+def list_datasets(data_dir: Path | None) -> None:
+    """List the datasets known by name, and whether their files are here.
+
+    \b
+    Example:
+      dgl-mutual data list --data-dir data
+    """
+    from dgl_mutual.data.catalog import known_datasets
+    from dgl_mutual.data.folders import data_folders
+
+    folders = data_folders(data_dir)
+    for entry in known_datasets().values():
+        where = "built in" if entry.family == "digits" else "here" if folders.find(entry) else "to fetch"
+        click.echo(f"{entry.name:<18} {'/'.join(entry.tasks):<11} {where:<9} {entry.citation}")
+    click.echo("Any other TU dataset: tu/NAME. A folder of your own: its path.")
+
+
+@command.command()
+@click.argument("dataset")
+@task_option
+@data_dir_option
+@offline_option
+def describe(dataset: str, task: TaskName | None, data_dir: Path | None, offline: bool) -> None:
+    """Show what a dataset holds, in numbers. DATASET is a name or a folder.
+
+    \b
+    Example:
+      dgl-mutual data describe digits --task graph
+    """
+    from dgl_mutual.data.describe import describe_dataset
+    from dgl_mutual.data.load import load_dataset
+
+    facts = describe_dataset(load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True))
+    for name, value in facts.items():
+        click.echo(f"{name:<21} {_readable(value)}")
+
+
+@command.command()
+@click.argument("datasets", nargs=-1, required=True)
+@data_dir_option
+def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
+    """Download what is missing of the named datasets.
+
+    \b
+    Example:
+      dgl-mutual data fetch digits
+    """
+    from dgl_mutual.data.catalog import find_entry
+    from dgl_mutual.data.load import fetch_dataset
+
+    for dataset in datasets:
+        find_entry(dataset)  # a wrong name ends the command before anything is downloaded
+    for dataset in datasets:
+        click.echo(f"{dataset}: {fetch_dataset(dataset, data_dir=data_dir, progress=True) or 'built in, nothing to fetch'}")
+
+
+@command.command()
+@click.argument("dataset")
+@task_option
+@data_dir_option
+def verify(dataset: str, task: TaskName | None, data_dir: Path | None) -> None:
+    """Check a dataset's files by every rule of their format, and by their published hashes. DATASET is a name or a folder.
+
+    \b
+    Example:
+      dgl-mutual data verify digits
+    """
+    from dgl_mutual.data.verify import verify_dataset
+
+    faults = verify_dataset(dataset, task, data_dir=data_dir)
+    for fault in faults:
+        click.echo(str(fault))
+    if faults:
+        raise click.exceptions.Exit(1)
+    click.echo(f"{dataset}: sound")
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {entry}" for key, entry in value.items())
+    return "-" if value is None else str(value)

@@ -1,0 +1,78 @@
+"""The command line's front door. Each command lives in a module of its own, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from dgl_mutual.errors import DglMutualError
+
+#: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
+COMMANDS = {
+    "run": ("dgl_mutual.cli.run", "Train a cohort on a dataset and write what came of it."),
+    "data": ("dgl_mutual.cli.data", "List, describe, fetch and verify datasets."),
+    "doctor": ("dgl_mutual.cli.doctor", "Say whether training can work here, and what mends it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names, and imports a command only to run it or show its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from dgl_mutual.experiments.environment import versions
+
+    click.echo("\n".join(f"{name:<16} {version}" for name, version in versions().items()))
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show versions and exit.")
+def cli() -> None:
+    """Small graph neural networks that teach each other.
+
+    \b
+    Example: train four students on the digits that come with scikit-learn
+      dgl-mutual run --seeds 1 --epochs 50
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. A user's mistake is one message."""
+    try:
+        status = cli.main(args=None if arguments is None else list(arguments), prog_name="dgl-mutual", standalone_mode=False)
+    except DglMutualError as error:
+        status = _complain(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt) as error:
+        status = _complain(str(error) or "Interrupted.", 130)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        sys.stderr.close()
+        status = 1
+    sys.exit(status or 0)
+
+
+def _complain(message: str, status: int) -> int:
+    click.echo(f"Error: {message}" if status != 130 else message, err=True)
+    return status

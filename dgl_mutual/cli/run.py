@@ -1,0 +1,83 @@
+"""``dgl-mutual run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dgl_mutual.cli.arguments import data_dir_option, offline_option
+
+#: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
+_KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "strategy", "seeds", "folds")} | {"epochs": "training.epochs"}
+
+
+@click.command()
+@click.option("--task", metavar="node|graph", help="What is classified (default: what the dataset is for).")
+@click.option("--dataset", metavar="NAME|DIR", help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).")
+@click.option("--students", metavar="NAMES", help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gcn,gat.")
+@click.option("--strategy", metavar="NAME", help="How the students teach each other (default: gml); independent: not at all.")
+@click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
+@click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")
+@click.option("--protocol", metavar="NAME", help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).")
+@click.option("--epochs", type=int, metavar="N", help="Most epochs to train (default: 200).")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the configuration, e.g. student.hidden=32.")
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Start from a configuration; flags override it."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials at a time, each in its own process.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each trial (default: cores / jobs).")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@data_dir_option
+@offline_option
+def command(
+    assignments: tuple[str, ...],
+    file: Path | None,
+    out: Path,
+    resume: bool,
+    jobs: int,
+    threads: int | None,
+    device: str,
+    data_dir: Path | None,
+    offline: bool,
+    **flags: Any,
+) -> None:
+    """Train a cohort with every seed on every fold, and write a run folder with trials.csv and summary.csv.
+
+    \b
+    Examples:
+      dgl-mutual run --seeds 2 --epochs 50
+      dgl-mutual run --task graph --dataset MUTAG --students gcn,gin --jobs 2
+      dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
+      dgl-mutual run --config results/<run>/config.yaml
+    """
+    from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
+    from dgl_mutual.experiments.progress import display
+    from dgl_mutual.experiments.runner import run
+    from dgl_mutual.experiments.summary import table
+
+    layers = [read_config(file)] if file else []
+    layers += [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
+    layers += [parse_assignment(text) for text in assignments]
+    config = parse_config(*layers)
+    with display() as progress:
+        report = run(
+            config,
+            out=out,
+            data_dir=data_dir,
+            offline=offline,
+            device=device,
+            jobs=jobs,
+            threads=threads,
+            resume=resume,
+            progress=progress,
+        )
+    if len(report.summary):
+        click.echo(table(report.summary))
+    click.echo(f"Written to {report.folder / 'trials.csv'}")
+    if report.failed:
+        click.echo("\n".join((f"{len(report.failed)} trials failed (failures.csv):", *report.failed)), err=True)
+        raise click.exceptions.Exit(1)

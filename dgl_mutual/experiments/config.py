@@ -1,0 +1,130 @@
+"""What a run is: one frozen group of options, from a file, from flags, or from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import Field, field_validator
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.nn.options import Architecture, StudentOptions
+from dgl_mutual.options import Options, parse_options
+from dgl_mutual.training.options import TrainingOptions
+
+
+class RunConfig(Options):
+    """One run: a cohort, trained on every fold of a dataset with every seed. `None` means the default of the task or protocol."""
+
+    task: TaskName | None = None
+    """node or graph (default: what the dataset is for)."""
+    dataset: str = "digits"
+    """Name of a dataset, or a folder that holds one."""
+    fingerprint: str | None = None
+    """Fingerprint that the dataset must have; filled in when a run starts, so that its config.yaml is good for this very dataset alone."""
+    protocol: str | None = None
+    """How samples are split (default: what is usual for the dataset)."""
+    seeds: int | None = Field(None, ge=1)
+    """Number of seeds, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds)."""
+    folds: int | None = Field(None, ge=2)
+    """Number of folds (default: 10 where the protocol has folds; no meaning elsewhere)."""
+    students: tuple[StudentOptions, ...] = Field(("gcn", "gat", "gin", "sage"), min_length=1, validate_default=True)
+    """The cohort, by names of architectures or with options of their own."""
+    student: StudentOptions = StudentOptions()
+    """Options of all students; what a student sets for itself overrides them."""
+    strategy: str = "gml"
+    """How the students teach each other."""
+    strategy_options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the strategy."""
+    training: TrainingOptions = TrainingOptions()
+    """Optimisation and stopping."""
+
+    @field_validator("students", mode="before")
+    @classmethod
+    def _expand(cls, students: Any) -> Any:
+        """``"gcn,gat"``, or a list of names and mappings, to one group of options a student."""
+        if isinstance(students, str):
+            students = [name.strip() for name in students.split(",")]
+        if not isinstance(students, Sequence):
+            return students
+        return tuple(_student(student, place) for place, student in enumerate(students))
+
+    @property
+    def cohort(self) -> tuple[StudentOptions, ...]:
+        """The students, with what they share."""
+        shared = {key: getattr(self.student, key) for key in self.student.model_fields_set}
+        return tuple(
+            student.model_copy(update={key: value for key, value in shared.items() if key not in student.model_fields_set})
+            for student in self.students
+        )
+
+
+def _student(student: Any, place: int) -> Any:
+    if isinstance(student, str):
+        if student not in get_args(Architecture):
+            raise unknown("student", student, get_args(Architecture))
+        return StudentOptions(architecture=student)
+    return parse_options(StudentOptions, student, f"students.{place}") if isinstance(student, Mapping) else student
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The plain values of a YAML file.
+
+    Raises:
+        UsageError: no such file, no YAML, or no mapping.
+    """
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The configuration {str(file)!r} cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"The configuration {str(file)!r} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"The configuration {str(file)!r} must be a mapping such as 'dataset: Cora', and holds {type(values).__name__}.")
+    return values
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """``"training.epochs=50"`` as ``{"training": {"epochs": 50}}``; the value is YAML.
+
+    Raises:
+        UsageError: not of the form KEY=VALUE.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not all(path.strip().split(".")):
+        raise UsageError(f"Cannot set {text!r}: the form is KEY=VALUE, for example training.epochs=50.")
+    try:
+        values = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"Cannot set {path!r} to {value!r}: the value is not YAML. Quote it, for example {path}='\"...\"'.") from None
+    return nest(path.strip(), values)
+
+
+def nest(path: str, value: Any) -> dict[str, Any]:
+    """``("training.epochs", 50)`` as ``{"training": {"epochs": 50}}``."""
+    first, _, rest = path.partition(".")
+    return {first: nest(rest, value) if rest else value}
+
+
+def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both mappings as one, level by level; the second overrides the first."""
+    merged = dict(first)
+    for key, value in second.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def parse_config(*layers: Mapping[str, Any]) -> RunConfig:
+    """The configuration that these layers of plain values make, each overriding those before it.
+
+    Raises:
+        UsageError: an unknown key or value; the message lists the choices.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values = merge(values, layer)
+    return parse_options(RunConfig, values)

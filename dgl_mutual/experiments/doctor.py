@@ -1,0 +1,126 @@
+"""Whether training can work in this environment, and what mends it where it cannot. Nothing here needs torch or DGL to be sound."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dgl_mutual.experiments.environment import DISTRIBUTION, distribution_of, installed_version, requirements
+
+#: Distributions whose module has another name.
+_MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
+#: DGL's wheels on the package index carry binaries for the torch of their time only: these two load none newer than 2.2.1.
+_BROKEN_DGL = ("2.0.0", "2.1.0")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The state of one thing.
+
+    Attributes:
+        state: what was found.
+        mend: the line that mends it, or that adds what is optional; empty if there is nothing to do.
+    """
+
+    subject: str
+    ok: bool
+    state: str
+    mend: str = ""
+    optional: bool = False
+
+
+def diagnose() -> list[Finding]:
+    """The state of Python, of each dependency, and of a small message passing."""
+    findings = [_python()]
+    try:
+        declared = requirements()
+    except importlib.metadata.PackageNotFoundError:
+        return [*findings, Finding(DISTRIBUTION, False, "used without being installed", "pip install .")]
+    needed = [line for line in declared if "extra ==" not in line]
+    extras = dict.fromkeys(line for line in declared if 'extra == "plot"' in line or 'extra == "reference"' in line)
+    # DGL imports `packaging` without declaring it, and everything below needs it.
+    findings += [_dependency(line) for line in sorted(needed, key=lambda line: distribution_of(line) != "packaging")]
+    findings += [_extra(line) for line in extras]
+    if all(finding.ok for finding in findings if not finding.optional):
+        findings.append(_message_passing())
+    return findings
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    ok = (3, 10) <= sys.version_info < (3, 12)
+    state = version if ok else f"{version}; DGL's wheels are for Python 3.10 and 3.11"
+    return Finding("python", ok, state, "" if ok else "python3.11 -m venv .venv && .venv/bin/pip install dgl-mutual")
+
+
+def _dependency(requirement: str) -> Finding:
+    """One declared dependency: installed, in an allowed version, and importable."""
+    name = distribution_of(requirement)
+    mend = f'pip install "{requirement}"'
+    version = installed_version(name)
+    if version is None:
+        return Finding(name, False, "not installed", mend)
+    if not _allows(requirement, version):
+        known = (
+            "cannot be imported with a torch newer than 2.2.1" if name == "dgl" and version in _BROKEN_DGL else f"needed is {requirement}"
+        )
+        return Finding(name, False, f"{version}; {known}", mend)
+    obstacle = _obstacle(lambda: importlib.import_module(_MODULES.get(name, name)))
+    if obstacle is None:
+        return Finding(name, True, version)
+    missing = obstacle.name if isinstance(obstacle, ModuleNotFoundError) and obstacle.name else None
+    state = f"{version}; cannot be imported: {type(obstacle).__name__}: {_first_line(obstacle)}"
+    return Finding(name, False, state, f"pip install {missing.partition('.')[0]}" if missing else f"{mend} --force-reinstall --no-deps")
+
+
+def _extra(requirement: str) -> Finding:
+    plain, _, marker = requirement.partition(";")
+    extra = marker.split('"')[1]
+    version = installed_version(distribution_of(plain))
+    mend = "" if version else f'pip install "{DISTRIBUTION}[{extra}]"'
+    return Finding(distribution_of(plain), version is not None, version or "not installed", mend, optional=True)
+
+
+def _message_passing() -> Finding:
+    def pass_messages() -> None:
+        import dgl.ops
+        import torch
+
+        received = dgl.ops.copy_u_sum(dgl.graph(([0, 1], [1, 2])), torch.ones(3, 1))
+        if received.flatten().tolist() != [0.0, 1.0, 1.0]:
+            raise ArithmeticError(f"wrong sums {received.flatten().tolist()}")
+
+    obstacle = _obstacle(pass_messages)
+    if obstacle is None:
+        return Finding("message passing", True, "works")
+    state = f"fails: {type(obstacle).__name__}: {_first_line(obstacle)}"
+    return Finding("message passing", False, state, "pip install --force-reinstall --no-deps dgl")
+
+
+def _allows(requirement: str, version: str) -> bool:
+    """Whether the version is allowed; without `packaging`, which is a finding of its own, nothing is said against it."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return True
+    return Requirement(requirement).specifier.contains(version, prereleases=True)
+
+
+def _obstacle(attempt: Callable[[], object]) -> Exception | None:
+    """What `attempt` raises: a broken binary may raise anything."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            attempt()
+        except Exception as error:
+            return error
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -1,0 +1,78 @@
+"""What a result was made with: versions, machine, source. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import dgl_mutual
+
+DISTRIBUTION = "dgl-mutual"
+
+
+def requirements() -> list[str]:
+    """What the package declares to need, for example ``dgl>=1.1.3,!=2.0.0``; extras stand apart with their marker.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: the package is used without being installed.
+    """
+    return importlib.metadata.requires(DISTRIBUTION) or []
+
+
+def distribution_of(requirement: str) -> str:
+    """``"torch>=2.1"`` -> ``"torch"``."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found is not None
+    return found.group()
+
+
+def installed_version(distribution: str) -> str | None:
+    """Version of an installed distribution; None where there is none."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python, the platform, and of every declared dependency that is installed."""
+    try:
+        names = sorted({distribution_of(requirement) for requirement in requirements()}, key=str.lower)
+    except importlib.metadata.PackageNotFoundError:
+        names = ["dgl", "torch"]
+    found = {name: version for name in names if (version := installed_version(name)) is not None}
+    return {"dgl_mutual": dgl_mutual.__version__, "python": platform.python_version(), "platform": platform.platform(), **found}
+
+
+def environment(*, jobs: int, threads: int, device: str) -> dict[str, object]:
+    """environment.json."""
+    return {
+        "command": shlex.join(sys.argv),
+        "versions": versions(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "jobs": jobs,
+        "threads": threads,
+        "device": device,
+        "commit": source_commit(),
+    }
+
+
+def source_commit() -> str | None:
+    """Commit of the checkout that the package runs from, with ``+changes`` where it is not clean; None outside a checkout."""
+    root = Path(dgl_mutual.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run([*git, "status", "--porcelain", "--", "dgl_mutual"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changes else "")

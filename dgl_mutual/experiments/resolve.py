@@ -1,0 +1,92 @@
+"""From what the user left open to the complete configuration of a run on a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dgl_mutual.data.catalog import known_datasets
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.load import find_source
+from dgl_mutual.data.splits import FOLDED_PROTOCOLS, default_protocol, make_splits
+from dgl_mutual.errors import DataError
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import resolve_student
+from dgl_mutual.options import parse_options
+from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.training.options import resolve_training
+from dgl_mutual.training.seeds import derive
+
+DEFAULT_FOLDS = 10
+DEFAULT_SEEDS = 10
+
+
+def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
+    """The same run with nothing left open.
+
+    Raises:
+        UsageError: a name or option that does not exist, or does not fit the task.
+        DataError: the dataset is not the one that the configuration was made for.
+    """
+    found = fingerprint(dataset)
+    if config.fingerprint not in (None, found):
+        raise DataError(
+            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
+            "its files differ. Use the files of that time, or remove 'fingerprint' from the configuration."
+        )
+    protocol = config.protocol or default_protocol(dataset)
+    folded = protocol in FOLDED_PROTOCOLS
+    strategy_options = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
+    return config.model_copy(
+        update={
+            "task": dataset.task,
+            "fingerprint": found,
+            "protocol": protocol,
+            "seeds": config.seeds or (1 if folded else DEFAULT_SEEDS),
+            "folds": (config.folds or DEFAULT_FOLDS) if folded else None,
+            "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
+            "student": StudentOptions(),
+            "strategy_options": strategy_options.model_dump(mode="json"),
+            "training": resolve_training(config.training, dataset.task),
+        }
+    )
+
+
+def anchored(config: RunConfig) -> RunConfig:
+    """The same run, its dataset named as it is known, or by a path that is the same from any working folder."""
+    source = find_source(config.dataset)
+    if source.entry is None:
+        assert source.folder is not None
+        name = str(source.folder.resolve())
+    else:
+        name = source.entry.name if source.entry.name in known_datasets() else f"tu/{source.entry.name}"
+    return config.model_copy(update={"dataset": name})
+
+
+def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
+    """The splits of one seed, a fold each, under a resolved configuration."""
+    assert config.protocol is not None
+    return make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds or DEFAULT_FOLDS)
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """A resolved configuration as plain values: what config.yaml holds, and what it can be read back from."""
+    return config.model_dump(mode="json", exclude={"student"})
+
+
+def identity(values: dict[str, Any]) -> dict[str, Any]:
+    """What of a plain configuration decides its results: where the dataset's folder lies does not."""
+    return {**values, "dataset": Path(values["dataset"]).name}
+
+
+def run_name(config: RunConfig) -> str:
+    """``<task>-<dataset>-<strategy>-<hash>`` of a resolved configuration."""
+    decisive = identity(plain(config))
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", decisive["dataset"])
+    return f"{config.task}-{dataset}-{config.strategy}-{digest[:8]}"

@@ -1,0 +1,41 @@
+"""Means over the trials of a run."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+PARTS = ["train", "val", "test"]
+_GROUP = ["task", "dataset", "strategy", "protocol", "member", "metric"]
+
+
+def summarise(trials: pd.DataFrame) -> pd.DataFrame:
+    """summary.csv from trials.csv: a row per member and part of the split, members in the cohort's order.
+
+    Columns: the names of the run and the member, `metric`, `part` (train, val or test), `mean`, `std` (ddof = 1; none for one trial), `n`
+    (trials in which the metric is defined) and `counts` (what n counts).
+    """
+    long = trials.melt(id_vars=[*_GROUP, "seed", "fold"], value_vars=PARTS, var_name="part", value_name="value")
+    order = list(dict.fromkeys(trials["member"]))
+    summary = long.groupby([*_GROUP, "part"], sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    summary = summary.rename(columns={"count": "n"}).assign(counts=what_n_counts(trials))
+    return summary.sort_values("member", key=lambda names: names.map(order.index), kind="stable").reset_index(drop=True)
+
+
+def what_n_counts(trials: pd.DataFrame) -> str:
+    """``seeds``, ``folds`` or ``seeds x folds``: whatever there is more than one of."""
+    several = [name for name in ("seed", "fold") if trials[name].nunique() > 1]
+    return " x ".join(f"{name}s" for name in several) or "seeds"
+
+
+def table(summary: pd.DataFrame) -> str:
+    """The closing table: a member a line, validation and test as mean +- std."""
+    n, metric, counts = summary["n"].max(), summary["metric"].iloc[0], summary["counts"].iloc[0]
+    lines = [f"{'member':<14} {'validation':>17} {'test':>17}   ({metric}; {'one trial' if n == 1 else f'n = {n} {counts}'})"]
+    cells = summary.assign(cell=[_cell(mean, std) for mean, std in zip(summary["mean"], summary["std"], strict=True)])
+    wide = cells.pivot(index="member", columns="part", values="cell").loc[list(dict.fromkeys(summary["member"]))]
+    lines += [f"{member:<14} {val:>17} {test:>17}" for member, val, test in zip(wide.index, wide["val"], wide["test"], strict=True)]
+    return "\n".join(lines)
+
+
+def _cell(mean: float, std: float) -> str:
+    return f"{mean:.4f}" + ("" if pd.isna(std) else f" +- {std:.4f}")

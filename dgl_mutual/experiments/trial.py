@@ -1,0 +1,111 @@
+"""One trial: one cohort, trained with one seed on one fold."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.files import replacing
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.trainer import EpochReport, fit_cohort
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be trained: everything random in it follows from `seed` and `fold`, so trials may run in any order and anywhere."""
+
+    seed: int
+    fold: int
+    split: Split
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.seed, self.fold
+
+    @property
+    def name(self) -> str:
+        """``seed-3-fold-0``."""
+        return f"seed-{self.seed}-fold-{self.fold}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial left behind: rows for trials.csv and history.csv, or why it failed."""
+
+    trial: Trial
+    rows: list[dict[str, Any]]
+    history: list[dict[str, float]]
+    error: str | None = None
+    details: str = ""
+
+
+def run_trial(
+    trial: Trial,
+    config: RunConfig,
+    dataset: Dataset,
+    checkpoints: Path,
+    *,
+    threads: int,
+    device: str,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Outcome:
+    """Train the cohort of a resolved configuration and save its students under `checkpoints`.
+
+    Whatever goes wrong becomes a failed outcome, so that the other trials go on.
+
+    Raises:
+        UsageError: the configuration cannot work, in this trial or any other.
+    """
+    torch.set_num_threads(threads)
+    try:
+        result = fit_cohort(
+            dataset,
+            trial.split,
+            students=config.students,
+            strategy=config.strategy,
+            strategy_options=config.strategy_options,
+            training=config.training,
+            seed=trial.seed,
+            fold=trial.fold,
+            on_epoch=on_epoch,
+            device=device,
+        )
+        with replacing(checkpoints / trial.name) as folder:
+            result.save(folder)
+        return Outcome(trial, _rows(trial, config, dataset, result), result.history)
+    except UsageError:
+        raise
+    except DglMutualError as error:
+        return Outcome(trial, [], [], str(error))
+    except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
+        return Outcome(trial, [], [], f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _rows(trial: Trial, config: RunConfig, dataset: Dataset, result: FitResult) -> list[dict[str, Any]]:
+    data = fingerprint(dataset, trial.split)
+    return [
+        {
+            "task": config.task,
+            "dataset": dataset.name,
+            "fingerprint": data,
+            "strategy": config.strategy,
+            "protocol": config.protocol,
+            "seed": trial.seed,
+            "fold": trial.fold,
+            "metric": dataset.target.metric,
+            "epochs": result.epochs,
+            "seconds_per_epoch": result.seconds_per_epoch,
+            "train_seconds": result.train_seconds,
+            **vars(member),
+        }
+        for member in result.members
+    ]
