@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
@@ -18,7 +18,6 @@ from dgl_mutual.data.features import compact, degree_features
 from dgl_mutual.data.tables import UNREADABLE
 from dgl_mutual.errors import UsageError
 
-_FIRST_LINE = 2  # line 1 is the header
 _MASKS = ("train_mask", "val_mask", "test_mask")
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
@@ -44,7 +43,7 @@ class _GraphMeta(BaseModel):
 
 class _Meta(BaseModel):
     dataset_name: str
-    separator: str = ","
+    separator: str = Field(",", min_length=1, max_length=1)
     node_data: list[_NodeMeta]
     edge_data: list[_EdgeMeta]
     graph_data: _GraphMeta | None = None
@@ -112,7 +111,7 @@ def read_csv_folder(folder: Path, faults: Faults, *, task: TaskName | None = Non
 
 @dataclass(frozen=True, eq=False)
 class _File:
-    """The cells of one CSV file as stripped text; a row's index tells its line, however the rows are ordered."""
+    """The cells of one CSV file as stripped text; the index holds each row's line in the file, however the rows are ordered."""
 
     path: Path
     frame: pd.DataFrame
@@ -122,9 +121,7 @@ class _File:
         return self.frame[name] if name in self.frame else pd.Series(_ONLY_GRAPH, index=self.frame.index)
 
     def refuse(self, faults: Faults, offending: npt.NDArray[np.bool_], rule: str) -> None:
-        by_line = np.zeros(len(self.frame), dtype=np.bool_)
-        by_line[self.frame.index[offending]] = True
-        faults.add_rows(self.path, by_line, rule, _FIRST_LINE)
+        faults.add_lines(self.path, sorted(self.frame.index[offending]), rule)
 
 
 def _read_meta(path: Path, faults: Faults) -> _Meta | None:
@@ -153,25 +150,28 @@ def _read_csv(path: Path, separator: str, required: list[str], faults: Faults) -
         faults.add(path, "the file is missing")
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
-    except pd.errors.EmptyDataError:
+        with path.open(newline="") as opened:
+            reader = csv.reader(opened, delimiter=separator, strict=True)
+            rows = [(reader.line_num, row) for row in reader if row]
+    except (csv.Error, *UNREADABLE) as error:
+        faults.add(path, f"the file is not a readable CSV file ({error})")
+        return None
+    if not rows:
         faults.add(path, "the file is empty")
         return None
-    except (ValueError, pd.errors.ParserWarning, *UNREADABLE) as error:
-        faults.add(path, f"expected as many cells in each line as in the header ({error})")
-        return None
-    frame = frame[[column for column in frame if not str(column).startswith("Unnamed")]]
-    while len(frame) and frame.iloc[-1].isna().all():
-        frame = frame.iloc[:-1]
-    absent = [column for column in required if column not in frame]
+    (_, header), *body = rows
+    lines = [line for line, _ in body]
+    absent = [column for column in required if column not in header]
     if absent:
-        faults.add(path, f"expected a column {' and '.join(absent)}, found {', '.join(map(str, frame))}", 1)
+        faults.add(path, f"expected a column {' and '.join(absent)}, found {', '.join(header)}", 1)
+    if not body:
+        faults.add(path, "expected at least one line after the header")
+    if absent or not body:
         return None
-    file = _File(path, frame.fillna("").apply(lambda column: column.str.strip()))
-    file.refuse(faults, np.any(frame.isna().to_numpy(), axis=1), "expected as many cells as in the header")
-    return file
+    faults.add_lines(path, [line for line, row in body if len(row) != len(header)], f"expected {len(header)} cells as in the header")
+    padded = [[cell.strip() for cell in row[: len(header)]] + [""] * (len(header) - len(row)) for _, row in body]
+    frame = pd.DataFrame(padded, columns=header, index=lines, dtype=str)
+    return _File(path, frame.loc[:, [column not in ("", "Unnamed: 0") for column in header]])
 
 
 def _check_graph_ids(graphs: _File, graph_ids: pd.Index[str], nodes: _File, node_graph: pd.Series[str], faults: Faults) -> None:
@@ -238,7 +238,7 @@ def _labels(samples: _File, task: TaskName, faults: Faults, required: bool) -> t
         else np.sort(known.unique())
     )
     if required and not len(classes):
-        faults.add(samples.path, "label: expected at least one label, all cells are empty", _FIRST_LINE)
+        faults.add(samples.path, "label: expected at least one label, all cells are empty")
     return pd.Index(classes).get_indexer(pd.Index(cells)).astype(np.int64), Target("single-label", tuple(map(str, classes)), "accuracy")
 
 
@@ -255,5 +255,5 @@ def _split(samples: _File, faults: Faults) -> Split | None:
     samples.refuse(faults, chosen.sum(axis=1) > 1, "masks: expected each sample in one part of the split only")
     for mask, part in zip(_MASKS, chosen.T, strict=True):
         if not part.any():
-            faults.add(samples.path, f"{mask}: expected at least one sample", _FIRST_LINE)
+            faults.add(samples.path, f"{mask}: expected at least one sample")
     return Split(*(np.flatnonzero(part) for part in chosen.T))

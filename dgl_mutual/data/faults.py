@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import DataError
 
 
@@ -38,12 +37,11 @@ class Faults:
     def add(self, file: Path, rule: str, line: int | None = None) -> None:
         self.found.append(Fault(file, line, rule))
 
-    def add_rows(self, file: Path, offending: npt.NDArray[np.bool_], rule: str, first_line: int = 1) -> None:
-        """One fault at the first row where `offending` is true, saying how many rows break the rule; none if no row does."""
-        rows = np.flatnonzero(offending)
-        if len(rows):
-            more = f" ({len(rows)} lines break this rule)" if len(rows) > 1 else ""
-            self.add(file, rule + more, int(rows[0]) + first_line)
+    def add_lines(self, file: Path, lines: Sequence[int] | IntArray, rule: str) -> None:
+        """One fault at the first of `lines`, saying how many lines break the rule; none if no line does."""
+        if len(lines):
+            more = f" ({len(lines)} lines break this rule)" if len(lines) > 1 else ""
+            self.add(file, rule + more, int(lines[0]))
 
     def check(self) -> None:
         """Go on only with sound data.

@@ -39,7 +39,7 @@ class Table:
         rows = np.flatnonzero(offending & self.valid)
         if len(rows):
             cells = ", ".join(f"{value:g}" for value in self.values[rows[0], :6])
-            faults.add_rows(self.path, offending & self.valid, f"{rule}, found '{cells}'")
+            faults.add_lines(self.path, rows + 1, f"{rule}, found '{cells}'")
             self.valid[rows] = False
 
     def integers(self, faults: Faults) -> IntArray:
@@ -93,14 +93,14 @@ def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing:
         return None
     width = columns if columns is not None else lines[0].count(",") + 1
     ragged = np.array([line.count(",") + 1 != width for line in lines])
-    faults.add_rows(path, ragged, f"expected {width} value{'s' if width > 1 else ''} a line")
+    faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {width} value{'s' if width > 1 else ''} a line")
     cells = pd.DataFrame(["" if wrong else line for wrong, line in zip(ragged, lines, strict=True)])[0].str.split(",", expand=True)
     cells = cells.reindex(columns=range(width)).apply(lambda column: column.str.strip())
     numbers = cells.apply(pd.to_numeric, errors="coerce")
     missing = cells.isna() | cells.apply(lambda column: column.str.lower().isin(["", "nan"]))
     not_numeric = (numbers.isna() & ~missing).to_numpy().any(axis=1) & ~ragged
-    faults.add_rows(path, not_numeric, "expected numbers only")
+    faults.add_lines(path, np.flatnonzero(not_numeric) + 1, "expected numbers only")
     values = numbers.to_numpy(dtype=np.float64)
     unknown = ~ragged & ~not_numeric & (np.isinf(values) if allow_missing else ~np.isfinite(values)).any(axis=1)
-    faults.add_rows(path, unknown, "expected finite numbers, found an empty cell, NaN or infinity")
+    faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")
     return Table(path, values, ~(ragged | not_numeric | unknown))

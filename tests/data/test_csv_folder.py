@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data import load_dataset, verify_dataset
+from dgl_mutual.errors import DataError, UsageError
+
+Build = Callable[..., Path]
+
+NODE_META = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n"
+NODE_FILES = {
+    "meta_yaml": NODE_META,
+    "nodes_csv": "node_id,label,age,train_mask,val_mask,test_mask\n10,2,1,True,False,False\n30,,2,False,False,False\n"
+    "20,10,0,False,True,False\n5,2,0,False,False,True\n",
+    "edges_csv": "src_id,dst_id\n10,20\n20,30\n30,10\n",
+    "graphs_csv": None,
+}
+
+
+def test_graphs_in_the_order_of_their_file(build_csv: Build) -> None:
+    dataset = load_dataset(build_csv())
+    assert dataset.name == "toy" and dataset.task == "graph"
+    assert dataset.node_offsets.tolist() == [0, 1, 4]
+    assert dataset.edges.tolist() == [[1, 2], [2, 3]]  # directed as listed; the duplicate and the loop are gone
+    np.testing.assert_array_equal(dataset.features, [[4, 0], [1, 0.5], [0, 2], [0, 0]])
+    assert dataset.feature_names == ("feat 0", "feat 1")
+    assert dataset.target.names == ("no", "yes") and dataset.labels.tolist() == [1, 0]
+
+
+def test_node_task_with_masks(build_csv: Build) -> None:
+    dataset = load_dataset(build_csv(**NODE_FILES))
+    assert dataset.task == "node" and dataset.num_graphs == 1
+    assert dataset.target.names == ("2", "10") and dataset.labels.tolist() == [0, -1, 1, 0]  # classes in numeric order
+    assert dataset.feature_names == ("age",)
+    assert dataset.edges.tolist() == [[1, 2, 0], [0, 1, 2]]
+    split = dataset.official_split
+    assert split is not None and [split.train.tolist(), split.val.tolist(), split.test.tolist()] == [[0], [2], [3]]
+
+
+def test_the_same_graph_as_dgl(build_csv: Build) -> None:
+    dgl_data = pytest.importorskip("dgl.data", reason="DGL is not needed by this room")
+    files = {
+        **NODE_FILES,
+        "nodes_csv": 'node_id,label,feat\n0,1,"1,2"\n1,0,"3,4"\n2,1,"5,6"\n',
+        "edges_csv": "src_id,dst_id\n0,1\n2,1\n2,0\n",
+    }
+    folder = build_csv(**files)
+    theirs = dgl_data.CSVDataset(str(folder), force_reload=True)[0]
+    ours = load_dataset(folder)
+    np.testing.assert_array_equal(ours.features, theirs.ndata["feat"].numpy())
+    np.testing.assert_array_equal(ours.labels, theirs.ndata["label"].numpy())
+    assert set(zip(*ours.edges.tolist(), strict=True)) == set(zip(*(end.tolist() for end in theirs.edges()), strict=True))
+
+
+def test_multi_label(build_csv: Build) -> None:
+    dataset = load_dataset(build_csv(graphs_csv='graph_id,label\n3,"0,1"\n7,"1,1"\n'))
+    assert dataset.target.kind == "multi-label" and dataset.labels.tolist() == [[0, 1], [1, 1]]
+
+
+def test_degrees_without_features(build_csv: Build) -> None:
+    dataset = load_dataset(build_csv(nodes_csv="graph_id,node_id\n7,a\n7,b\n3,a\n7,c\n"))
+    assert dataset.feature_names == ("degree=0", "degree=1")
+
+
+def test_task_that_the_folder_does_not_have(build_csv: Build) -> None:
+    with pytest.raises(UsageError, match="node task"):
+        load_dataset(build_csv(**NODE_FILES), "graph")
+
+
+def test_labels_may_be_absent_where_allowed(build_csv: Build) -> None:
+    folder = build_csv(graphs_csv="graph_id\n3\n7\n")
+    assert load_dataset(folder, require_labels=False).labels.tolist() == [-1, -1]
+    with pytest.raises(DataError, match=r"graphs\.csv, line 1: expected a column label"):
+        load_dataset(folder)
+
+
+FAULTS = [
+    ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"edges\.csv, line 3: expected dst_id to be a node of the edge's graph"),
+    ({"nodes_csv": "graph_id,node_id\n7,a\n7,a\n3,a\n7,c\n"}, r"nodes\.csv, line 3: expected each node of a graph once"),
+    ({"nodes_csv": 'graph_id,node_id,feat\n7,a,"1,2"\n7,b,"1"\n3,a,"1,2"\n7,c,"0,0"\n'}, r"nodes\.csv, line 3: feat: expected 2 numbers"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,nan\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: feat: expected finite numbers"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,x\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: feat: expected finite numbers"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: expected 3 cells as in the header"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,2,3\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: expected 3 cells as in the header"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1,9\n7,b,2,9\n"}, r"nodes\.csv, line 2: expected 3 cells as in the header \(2 lines"),
+    ({"nodes_csv": "graph_id,feat\n7,1\n"}, r"nodes\.csv, line 1: expected a column node_id, found graph_id, feat"),
+    ({"graphs_csv": "graph_id,label\n3,yes\n7,no\n8,no\n"}, r"graphs\.csv, line 4: expected the nodes of this graph"),
+    ({"graphs_csv": "graph_id,label\n7,no\n"}, r"nodes\.csv, line 4: expected a graph that graphs\.csv lists"),
+    ({"edges_csv": None}, r"edges\.csv: the file is missing"),
+    ({"edges_csv": ""}, r"edges\.csv: the file is empty"),
+    ({"meta_yaml": "dataset_name: [\n"}, r"meta\.yaml, line 2: expected YAML"),
+    ({"meta_yaml": "dataset_name: toy\n"}, r"meta\.yaml: node_data: Field required"),
+    (
+        {"graphs_csv": "graph_id,label,train_mask\n3,yes,1\n7,no,0\n"},
+        r"graphs\.csv, line 1: expected train_mask, val_mask, test_mask together",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), FAULTS)
+def test_faults(build_csv: Build, changed: dict[str, str | None], message: str) -> None:
+    folder = build_csv(**changed)
+    with pytest.raises(DataError, match=message):
+        load_dataset(folder)
+    assert verify_dataset(folder)

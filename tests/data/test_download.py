@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.data import download, fetch_dataset, find_entry, load_dataset
+from dgl_mutual.errors import DataError
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Path]:
+    """Addresses and the local files that "downloading" them gives; any other address fails as without a network."""
+    files: dict[str, Path] = {}
+
+    def fake(address: str, target: Path, sha256: str | None, *, progress: bool) -> None:
+        if address not in files:
+            raise DataError(f"{address} could not be downloaded: no network")
+        shutil.copy(files[address], target)
+
+    monkeypatch.setattr(download, "download_file", fake)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return files
+
+
+def zipped(folder: Path, archive: Path) -> Path:
+    with zipfile.ZipFile(archive, "w") as opened:
+        for file in folder.iterdir():
+            opened.write(file, f"{folder.name}/{file.name}")
+    return archive
+
+
+TOY_ADDRESS = "https://www.chrsmrrs.com/graphkerneldatasets/TOY.zip"
+
+
+def test_default_folder_takes_downloads(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    source = build_tu()
+    served[TOY_ADDRESS] = zipped(source, tmp_path / "TOY.zip")
+    expected = load_dataset(source)
+    dataset = load_dataset("tu/TOY")
+    assert dataset.labels.tolist() == expected.labels.tolist()
+    assert sorted(path.name for path in (tmp_path / "work" / "data" / "tu").iterdir()) == ["TOY"]
+    served.clear()
+    assert load_dataset("tu/TOY", offline=True).num_graphs == 2
+
+
+def test_a_folder_that_the_user_names_is_only_read(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
+    named = tmp_path / "named"
+    (named / "tu" / "TOY").mkdir(parents=True)
+    before = sorted(named.rglob("*"))
+    dataset = load_dataset("tu/TOY", data_dir=named)
+    assert dataset.num_graphs == 2 and sorted(named.rglob("*")) == before
+    assert (tmp_path / "cache" / "dgl_mutual" / "tu" / "TOY" / "TOY_A.txt").is_file()
+
+
+def test_an_incomplete_download_folder_is_replaced(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
+    place = tmp_path / "work" / "data" / "tu" / "TOY"
+    place.mkdir(parents=True)
+    (place / "TOY_A.txt").write_text("half")
+    assert fetch_dataset("tu/TOY") == Path("data/tu/TOY")
+    assert load_dataset("tu/TOY", offline=True).num_graphs == 2
+
+
+def test_failure_says_what_and_how_to_mend_and_leaves_nothing(served: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        load_dataset("mutag")
+    message = str(caught.value)
+    for part in ("MUTAG", "https://www.chrsmrrs.com/graphkerneldatasets/MUTAG.zip", "no network", "MUTAG_A.txt", "tu/MUTAG", "--data-dir"):
+        assert part in message
+    assert not any((tmp_path / "work" / "data" / "tu").iterdir())
+
+
+def test_offline_never_tries(served: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data[/\\]tu[/\\]MUTAG lacks MUTAG_A\.txt, .*\n.*dgl-mutual data fetch MUTAG"):
+        load_dataset("mutag", offline=True)
+    assert not (tmp_path / "work" / "data").exists()
+
+
+def test_wrong_content_is_not_kept(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    entry = find_entry("MUTAG")
+    assert entry.url is not None
+    fake = build_tu("MUTAG", **{part[len("MUTAG_") : -len(".txt")]: "1\n" for part in entry.files})
+    served[entry.url] = zipped(fake, tmp_path / "MUTAG.zip")
+    with pytest.raises(DataError, match="is not the one that was published"):
+        load_dataset("MUTAG")
+    assert not any((tmp_path / "work" / "data" / "tu").iterdir())
+
+
+def test_archive_without_the_dataset(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu("OTHER"), tmp_path / "TOY.zip")
+    with pytest.raises(DataError, match="does not hold the files of TOY"):
+        load_dataset("tu/TOY")
+
+
+def test_single_files_are_put_side_by_side(served: dict[str, Path], build_planetoid: Build, tmp_path: Path) -> None:
+    folder = build_planetoid("pubmed")
+    entry = find_entry("pubmed")
+    served.update({f"{entry.url}{file}": folder / file for file in entry.files})
+    assert load_dataset("PubMed").num_nodes == 524
+    assert sorted(path.name for path in (tmp_path / "work" / "data" / "planetoid").iterdir()) == sorted(entry.files)
+
+
+def test_unwritable_folder(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
+    (tmp_path / "work" / "data").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match="cannot be put into"):
+        load_dataset("tu/TOY")
+
+
+def test_only_https(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="only https"):
+        download.download_file("http://example.org/a.zip", tmp_path / "a.zip", None, progress=False)
+    assert all(
+        find_entry(name).url is None or find_entry(name).url.startswith("https://") for name in ("digits", "cora", "dd", "ogbg-molhiv")
+    )
+
+
+def test_network_failure_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real downloader, against an address where nobody listens."""
+    monkeypatch.setattr(download, "_RETRIES", 0)
+    entry = replace(find_entry("tu/TOY"), url="https://127.0.0.1:9/TOY.zip")
+    with pytest.raises(DataError, match=r"https://127\.0\.0\.1:9/TOY\.zip could not be downloaded"):
+        download.fetch(entry, tmp_path)
+    assert not any((tmp_path / "tu").iterdir())

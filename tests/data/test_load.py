@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.data import find_entry, known_datasets, load_dataset
+from dgl_mutual.errors import DataError, UsageError
+
+Build = Callable[..., Path]
+
+
+def test_names_in_any_case_and_the_general_tu_form() -> None:
+    assert find_entry("CORA").name == "Cora" and find_entry("imdb-binary").name == "IMDB-BINARY"
+    assert find_entry("tu/mutag").name == "MUTAG" and find_entry("tu/My_set-2").folder == "tu/My_set-2"
+    assert find_entry("ogbg-molhiv").folder == "ogb/ogbg_molhiv"
+
+
+@pytest.mark.parametrize("name", ["corra", "tu/../x", "tu/", "tu/cora/x", ""])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"Unknown dataset .*Choose from: digits, Cora, .*tu/NAME"):
+        find_entry(name)
+
+
+def test_nearest_name() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'PROTEINS'"):
+        load_dataset("protein")
+
+
+def test_task_of_the_dataset_is_checked() -> None:
+    with pytest.raises(UsageError, match="MUTAG is a dataset for the graph task, not for 'node'"):
+        load_dataset("mutag", "node", offline=True)
+
+
+def test_folders(build_tu: Build, build_csv: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_dataset(str(build_tu())).name == "TOY"
+    assert load_dataset(build_csv()).name == "toy"
+    with pytest.raises(UsageError, match="graph task"):
+        load_dataset(tmp_path / "tu" / "TOY", "node")
+    with pytest.raises(DataError, match="holds no dataset in a known form"):
+        load_dataset(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        load_dataset(tmp_path / "nowhere")
+    (tmp_path / "tu" / "TOY" / "OTHER_A.txt").write_text("1, 2\n")
+    with pytest.raises(DataError, match="several TU datasets"):
+        load_dataset(tmp_path / "tu" / "TOY")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert load_dataset("digits").num_nodes == 1797  # a bare known name is the dataset, ./digits the folder
+
+
+@pytest.mark.parametrize("by_argument", [True, False])
+def test_named_data_folder_that_does_not_exist(by_argument: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DGL_MUTUAL_DATA", str(tmp_path / "gone"))
+    with pytest.raises(DataError, match="--data-dir" if by_argument else "DGL_MUTUAL_DATA"):
+        load_dataset("cora", data_dir=tmp_path / "gone" if by_argument else None, offline=True)
+
+
+def test_every_entry_is_complete() -> None:
+    entries = known_datasets()
+    assert len({name.lower() for name in entries}) == len(entries)
+    for entry in entries.values():
+        assert entry.citation and entry.tasks
+        assert (entry.url is None) == (entry.files == ())
+    assert len(find_entry("cora").sha256) == 8 and find_entry("pubmed").sha256 == {}
+    assert "MUTAG_node_labels.txt" in find_entry("MUTAG").files
+
+
+def test_the_package_is_light_until_used() -> None:
+    code = "import dgl_mutual.data, sys; print([m for m in ('torch', 'dgl', 'pandas', 'sklearn', 'scipy', 'ogb') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_loading_needs_no_torch(build_tu: Build) -> None:
+    code = f"import sys; from dgl_mutual.data import load_dataset; load_dataset({str(build_tu())!r}); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data import load_dataset, verify_dataset
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.npz import read_npz
+from dgl_mutual.errors import DataError
+
+Build = Callable[..., Path]
+
+
+def test_reads_graph_features_and_labels(build_npz: Build) -> None:
+    dataset = read_npz(build_npz(), "toy", Faults())
+    assert dataset.edges.tolist() == [[1, 3, 0, 2, 1, 0], [0, 0, 1, 1, 2, 3]]  # symmetric, and the loop at node 2 is gone
+    np.testing.assert_array_equal(dataset.features, [[0.5, 0.5], [1, 0], [0, 0], [0.25, 0.75]])
+    assert dataset.labels.tolist() == [0, 1, 1, 0] and dataset.labels.dtype == np.int64
+    assert dataset.official_split is None
+
+
+FAULTS = [
+    ({"labels": None}, "labels missing"),
+    ({"labels": np.array([0, 1])}, r"labels: expected 4 labels, one for each node, found shape \(2,\)"),
+    ({"labels": np.array([0, 1, -1, 0])}, "labels: expected class numbers"),
+    ({"labels": np.array([{}, 1, 1, 0], dtype=object)}, "plain arrays"),
+    ({"adj_indices": np.array([1, 0, 99, 2, 0])}, "adj_data, _indices, _indptr, _shape: expected a CSR matrix"),
+    ({"adj_shape": np.array([4, 5])}, "adj_shape: expected a square matrix"),
+    ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr_data: expected finite features, .* row 1"),
+    ({"attr_shape": np.array([5, 2]), "attr_indptr": np.array([0, 2, 3, 3, 5, 5])}, "attr_shape: expected 4 rows"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), FAULTS)
+def test_faults(build_npz: Build, changed: dict[str, np.ndarray | None], message: str) -> None:
+    with pytest.raises(DataError, match=rf"toy\.npz: .*{message}"):
+        read_npz(build_npz(**changed), "toy", Faults())
+
+
+def test_truncated_file(build_npz: Build) -> None:
+    path = build_npz()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        read_npz(path, "toy", Faults())
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "edges", "features", "classes"),
+    [("Amazon-Computers", 13752, 245861, 767, 10), ("Coauthor-CS", 18333, 81894, 6805, 15)],
+)
+def test_published_counts(data_dir: Path, name: str, nodes: int, edges: int, features: int, classes: int) -> None:
+    dataset = load_dataset(name, data_dir=data_dir, offline=True)
+    assert (dataset.num_nodes, dataset.num_edges, dataset.num_features) == (nodes, 2 * edges, features)
+    assert dataset.target.num_outputs == classes == len(np.unique(dataset.labels))
+    assert verify_dataset(name, data_dir=data_dir) == []

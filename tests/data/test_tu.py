@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data import load_dataset, verify_dataset
+from dgl_mutual.data.features import MAX_DEGREE
+from dgl_mutual.errors import DataError
+
+Build = Callable[..., Path]
+
+
+def test_reads_graphs_in_file_order(build_tu: Build) -> None:
+    dataset = load_dataset(build_tu())
+    assert dataset.name == "TOY" and dataset.task == "graph"
+    assert dataset.edges.tolist() == [[1, 0, 2, 1, 4, 3], [0, 1, 1, 2, 3, 4]]
+    assert dataset.node_offsets.tolist() == [0, 3, 5]
+    assert dataset.target.names == ("-1", "1")
+    assert dataset.labels.tolist() == [1, 0]
+
+
+def test_features_are_labels_beside_attributes(build_tu: Build) -> None:
+    dataset = load_dataset(build_tu())
+    assert dataset.feature_names == ("label=0", "label=3", "attribute 0", "attribute 1")
+    np.testing.assert_array_equal(dataset.features, [[1, 0, 0.5, 1], [0, 1, 0.25, 2], [1, 0, 0, 3], [0, 1, 1, 4], [0, 1, 2, 5]])
+    assert dataset.features.dtype == np.float32
+
+
+def test_degrees_where_there_is_nothing_else(build_tu: Build) -> None:
+    folder = build_tu()
+    for part in ("node_labels", "node_attributes"):
+        (folder / f"TOY_{part}.txt").unlink()
+    dataset = load_dataset(folder)
+    assert dataset.feature_names == ("degree=0", "degree=1", "degree=2")
+    np.testing.assert_array_equal(dataset.features, [[0, 1, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
+
+
+def test_degrees_are_capped(build_tu: Build) -> None:
+    leaves = MAX_DEGREE + 5
+    star = "".join(f"1, {leaf}\n" for leaf in range(2, leaves + 2))
+    folder = build_tu(A=star, graph_indicator="1\n" * (leaves + 1), graph_labels="0\n", node_labels=None, node_attributes=None, name="STAR")
+    dataset = load_dataset(folder)
+    assert dataset.num_features == MAX_DEGREE + 1
+    assert dataset.features[0, MAX_DEGREE] == 1 and dataset.features[1, 1] == 1
+
+
+def test_duplicates_self_loops_and_order_of_edges_do_not_matter(build_tu: Build) -> None:
+    plain = load_dataset(build_tu())
+    messy = load_dataset(build_tu(A="5, 4\n5, 4\n4, 5\n3, 3\n3, 2\n2, 1\n1, 1\n", name="MESSY"))
+    np.testing.assert_array_equal(messy.edges, plain.edges)
+
+
+def test_labels_may_be_absent_where_allowed(build_tu: Build) -> None:
+    folder = build_tu(graph_labels=None)
+    dataset = load_dataset(folder, require_labels=False)
+    assert dataset.labels.tolist() == [-1, -1] and dataset.target.names == ()
+    with pytest.raises(DataError, match=r"TOY_graph_labels\.txt: the file is missing"):
+        load_dataset(folder)
+
+
+FAULTS = [
+    ("A", "1, 2\n2, 4\n", 2, "both ends of an edge in one graph, found '2, 4'"),
+    ("A", "1, 2\n2, 6\n", 2, r"node numbers 1 \.\.\. 5"),
+    ("A", "0, 2\n", 1, r"node numbers 1 \.\.\. 5"),
+    ("A", "1, 2\n\n2, 1\n", 2, "expected 2 values a line"),
+    ("A", "1, 2\n2\n", 2, "expected 2 values a line"),
+    ("A", "1, 2\n2, 1, 3\n", 2, "expected 2 values a line"),
+    ("A", "1, 2\nx, 1\n", 2, "expected numbers only"),
+    ("A", "1, 2\n1.5, 1\n", 2, "expected whole numbers"),
+    ("A", "", None, "the file is empty"),
+    ("graph_indicator", "1\n1\n2\n1\n2\n", 4, "order of their graphs"),
+    ("graph_indicator", "1\n1\n1\n2\n3\n", 5, r"graph number 1 \.\.\. 2"),
+    ("graph_indicator", "2\n2\n2\n2\n2\n", 1, "a graph number was left out"),
+    ("graph_indicator", "1\n1\n1\n1\n1\n", 2, "expected 1 lines, one for each graph, found 2"),
+    ("graph_indicator", "1\n1\n1\n2\n", 5, r"expected node numbers 1 \.\.\. 4"),
+    ("graph_labels", "1\nnan\n", 2, "expected finite numbers"),
+    ("graph_labels", "1, 2\n1, 2\n", 1, "expected 1 value a line"),
+    ("node_labels", "0\n3\n0\n3\n", 5, "expected 5 lines, one for each node, found 4"),
+    ("node_labels", "0\n3\n0.5\n3\n3\n", 3, "expected whole numbers"),
+    ("node_attributes", "0.5, 1\n0.25, nan\n0, 3\n1, 4\n2, 5\n", 2, "expected finite numbers"),
+    ("node_attributes", "0.5, 1\n0.25, 2\n0, 3\n1\n2, 5\n", 4, "expected 2 values a line"),
+    ("node_attributes", "0.5, 1\n0.25, 2\n0, 3\n1, 4\n2, inf\n", 5, "expected finite numbers"),
+]
+
+
+@pytest.mark.parametrize(("part", "content", "line", "rule"), FAULTS)
+def test_fault_names_file_line_and_rule(build_tu: Build, part: str, content: str, line: int | None, rule: str) -> None:
+    folder = build_tu(**{part: content})
+    place = "" if line is None else f", line {line}"
+    with pytest.raises(DataError, match=rf"TOY_\w+\.txt{place}: .*{rule}"):
+        load_dataset(folder)
+    assert any(fault.line == line for fault in verify_dataset(folder))
+
+
+def test_verify_reports_every_kind_of_fault(build_tu: Build) -> None:
+    folder = build_tu(A="1, 2\n2, 9\n2, 4\nx, 1\n", node_labels="0\n3\n0\n3\n", node_attributes="0.5, 1\n1, nan\n1, 2\n1, 2, 3\n1, 2\n")
+    found = {(fault.file.name, fault.line) for fault in verify_dataset(folder)}
+    assert found == {
+        *(("TOY_A.txt", line) for line in (2, 3, 4)),
+        ("TOY_node_labels.txt", 5),
+        ("TOY_node_attributes.txt", 2),
+        ("TOY_node_attributes.txt", 4),
+    }
+    with pytest.raises(DataError, match="5 more kinds of fault"):
+        load_dataset(folder)
+
+
+def test_trailing_blank_lines_and_a_binary_file(build_tu: Build) -> None:
+    assert load_dataset(build_tu(graph_labels="1\n-1\n\n\n")).labels.tolist() == [1, 0]
+    folder = build_tu()
+    (folder / "TOY_A.txt").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(DataError, match="TOY_A"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "graphs", "classes", "nodes", "edges", "features"),
+    [
+        ("MUTAG", 188, 2, 17.93, 19.79, 7),
+        ("PROTEINS", 1113, 2, 39.06, 72.82, 4),
+        ("ENZYMES", 600, 6, 32.63, 62.14, 21),
+        ("NCI1", 4110, 2, 29.87, 32.30, 37),
+        ("IMDB-BINARY", 1000, 2, 19.77, 96.53, 136),
+    ],
+)
+def test_published_counts(data_dir: Path, name: str, graphs: int, classes: int, nodes: float, edges: float, features: int) -> None:
+    dataset = load_dataset(name, data_dir=data_dir, offline=True)
+    assert (dataset.num_graphs, dataset.target.num_outputs, dataset.num_features) == (graphs, classes, features)
+    assert round(dataset.num_nodes / graphs, 2) == nodes
+    assert dataset.num_edges / 2 / graphs == pytest.approx(edges, abs=0.011)
+    assert len(np.unique(dataset.labels)) == classes

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.data import unpack as module
+from dgl_mutual.data.unpack import unpack
+from dgl_mutual.errors import DataError
+
+
+def archive_of(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def special(name: str, mode: int) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name)
+    member.external_attr = (mode | 0o777) << 16
+    return member
+
+
+def test_unpacks_plain_files(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path / "a.zip", ("TOY/TOY_A.txt", b"1, 2\n"), ("TOY/sub/", b""))
+    unpack(archive, tmp_path / "out")
+    assert (tmp_path / "out" / "TOY" / "TOY_A.txt").read_bytes() == b"1, 2\n"
+
+
+HOSTILE = [
+    ("../outside.txt", "leads outside"),
+    ("TOY/../../outside.txt", "leads outside"),
+    ("/tmp/outside.txt", "leads outside"),
+    ("..\\outside.txt", "leads outside"),
+    ("C:/outside.txt", "leads outside"),
+    (special("TOY/link", stat.S_IFLNK), "a link"),
+    (special("TOY/pipe", stat.S_IFIFO), "a special file"),
+]
+
+
+@pytest.mark.parametrize(("member", "reason"), HOSTILE)
+def test_hostile_members_are_refused_before_anything_is_written(tmp_path: Path, member: str | zipfile.ZipInfo, reason: str) -> None:
+    archive = archive_of(tmp_path / "a.zip", ("TOY/fine.txt", b"fine"), (member, b"/etc"))
+    with pytest.raises(DataError, match=reason):
+        unpack(archive, tmp_path / "deep" / "out")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.zip"]
+
+
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(module, "MAX_MEMBERS", 5)
+    large = archive_of(tmp_path / "large.zip", ("a", bytes(6_000)), ("b", bytes(6_000)))
+    many = archive_of(tmp_path / "many.zip", *((str(number), b"") for number in range(6)))
+    for archive, found in ((large, "12000 bytes"), (many, "6 files")):
+        with pytest.raises(DataError, match=found):
+            unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_archive(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path / "a.zip", ("TOY/a.txt", b"content" * 100))
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        unpack(archive, tmp_path / "out")

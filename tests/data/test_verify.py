@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data import verify_dataset
+from dgl_mutual.errors import DataError
+
+Build = Callable[..., Path]
+
+
+def test_sound_folder_has_no_faults(build_tu: Build, build_csv: Build) -> None:
+    assert verify_dataset(build_tu()) == []
+    assert verify_dataset(build_csv()) == []
+    assert verify_dataset("digits") == []
+
+
+@pytest.mark.parametrize("name", ["MUTAG", "ENZYMES", "IMDB-BINARY", "ogbg-molbace", "CiteSeer"])
+def test_real_data_are_sound(data_dir: Path, name: str) -> None:
+    assert verify_dataset(name, data_dir=data_dir) == []
+
+
+def test_changed_and_missing_files_of_a_known_dataset(data_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tu" / "MUTAG"
+    shutil.copytree(data_dir / "tu" / "MUTAG", folder)
+    (folder / "MUTAG_node_labels.txt").unlink()
+    labels = folder / "MUTAG_graph_labels.txt"
+    labels.chmod(0o644)
+    labels.write_text(labels.read_text().replace("-1", "0"))
+    faults = {(fault.file.name, fault.rule.split(":")[0]) for fault in verify_dataset("mutag", data_dir=tmp_path)}
+    assert faults == {
+        ("MUTAG_node_labels.txt", "the file is missing"),
+        ("MUTAG_graph_labels.txt", "the file is not the one that was published"),
+    }
+
+
+def test_class_that_only_the_test_part_has(build_planetoid: Build) -> None:
+    three = np.eye(3, dtype=np.int32)
+    folder = build_planetoid("pubmed", y=three[np.arange(10) % 2], ally=three[np.arange(520) % 2], ty=three[[0, 1, 2]])
+    [fault] = verify_dataset("pubmed", data_dir=folder.parent)
+    assert "class '2' is in the test part" in fault.rule
+
+
+def test_nothing_to_verify(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dgl-mutual data fetch NCI1"):
+        verify_dataset("nci1", data_dir=tmp_path)
