@@ -74,8 +74,10 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
     except UNREADABLE as error:
         faults.add(path, f"the file is truncated or damaged ({error})")
         return None
-    sound = np.isfinite(values) | (np.isnan(values) & allow_missing)
-    if not sound.all() or (columns is not None and values.shape[1] != columns) or (allow_missing and np.isnan(values).any()):
+    missing = np.isnan(values)
+    sound = bool((np.isfinite(values) | (missing & allow_missing)).all()) and columns in (None, values.shape[1])
+    # pandas fills up a short line without a word, so lines with something missing are counted through.
+    if not sound or (missing.any() and _ragged(_lines(path), values.shape[1]).any()):
         return _read_faulty(path, faults, columns, allow_missing)
     return Table(path, values, np.ones(len(values), dtype=np.bool_))
 
@@ -83,16 +85,15 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
 def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing: bool) -> Table | None:
     """Read line by line what pandas refused or padded, and name the first line of each kind of fault."""
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode().rstrip().splitlines()
+        lines = _lines(path)
     except UNREADABLE as error:
         faults.add(path, f"the file is truncated or damaged ({error})")
         return None
-    if not lines:
+    if lines == [""]:
         faults.add(path, "the file is empty")
         return None
     width = columns if columns is not None else lines[0].count(",") + 1
-    ragged = np.array([line.count(",") + 1 != width for line in lines])
+    ragged = _ragged(lines, width)
     faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {width} value{'s' if width > 1 else ''} a line")
     cells = pd.DataFrame(["" if wrong else line for wrong, line in zip(ragged, lines, strict=True)])[0].str.split(",", expand=True)
     cells = cells.reindex(columns=range(width)).apply(lambda column: column.str.strip())
@@ -104,3 +105,13 @@ def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing:
     unknown = ~ragged & ~not_numeric & (np.isinf(values) if allow_missing else ~np.isfinite(values)).any(axis=1)
     faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")
     return Table(path, values, ~(ragged | not_numeric | unknown))
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a plain or gzip file, without the blank ones at its end."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return content.decode().rstrip().split("\n")
+
+
+def _ragged(lines: list[str], width: int) -> npt.NDArray[np.bool_]:
+    return np.array([line.count(",") + 1 != width for line in lines])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pooch
 import pytest
 
 from dgl_mutual.data import download, fetch_dataset, find_entry, load_dataset
@@ -124,6 +126,17 @@ def test_only_https(tmp_path: Path) -> None:
     assert all(
         find_entry(name).url is None or find_entry(name).url.startswith("https://") for name in ("digits", "cora", "dd", "ogbg-molhiv")
     )
+
+
+@pytest.mark.parametrize("sha256", [None, hashlib.sha256(b"content").hexdigest()])
+def test_downloaded_file_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: str | None) -> None:
+    monkeypatch.setattr(download, "_RETRIES", 0)
+    monkeypatch.setattr(pooch, "HTTPDownloader", lambda **_: lambda url, file, keeper: Path(file).write_bytes(b"content"))
+    download.download_file("https://example.org/a.txt", tmp_path / "a.txt", sha256, progress=False)
+    assert (tmp_path / "a.txt").read_bytes() == b"content"
+    with pytest.raises(DataError, match=r"https://example\.org/b\.txt could not be downloaded: .*hash"):
+        download.download_file("https://example.org/b.txt", tmp_path / "b.txt", "0" * 64, progress=False)
+    assert not (tmp_path / "b.txt").exists()
 
 
 def test_network_failure_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
