@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgl_mutual.nn.attention import attend
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.dropout import dropout
+from dgl_mutual.nn.dropout import keep_multiplier
 from dgl_mutual.nn.sparse import SparseFeatures
 
 NodeFeatures: TypeAlias = "Tensor | SparseFeatures"
@@ -169,13 +170,19 @@ class GATConvolution(Convolution):
         nn.init.zeros_(self.bias)
 
     def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        graph = batch.looped_graph
-        projected = (x @ self.weight).view(batch.num_nodes, self.heads, -1)
-        source = (projected * self.attention_source).sum(-1, keepdim=True)
-        destination = (projected * self.attention_destination).sum(-1, keepdim=True)
-        scores = F.leaky_relu(dgl.ops.u_add_v(graph, source, destination), self.negative_slope)
-        attention = dropout(dgl.ops.edge_softmax(graph, scores), self.attention_dropout, generator)
-        return dgl.ops.u_mul_e_sum(graph, projected, attention).flatten(1) + self.bias
+        projected = x @ self.weight
+        source = projected @ self._per_head(self.attention_source)
+        destination = projected @ self._per_head(self.attention_destination)
+        multiplier = None
+        if generator is not None and self.attention_dropout > 0:
+            shape = torch.Size((batch.looped_graph.num_edges(), self.heads))
+            multiplier = keep_multiplier(shape, self.attention_dropout, generator, projected.dtype)
+        return attend(batch, projected, source, destination, multiplier, self.negative_slope) + self.bias
+
+    def _per_head(self, vectors: Tensor) -> Tensor:
+        """(heads, width) as a block-diagonal (heads * width, heads): <a, W x> of all heads is then one matrix product."""
+        heads, width = vectors.shape
+        return (torch.eye(heads, dtype=vectors.dtype, device=vectors.device).unsqueeze(1) * vectors.unsqueeze(2)).view(heads * width, heads)
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:
