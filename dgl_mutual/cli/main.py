@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt) as error:
-        status = _complain(str(error) or "Interrupted.", 130)
+    except (click.Abort, KeyboardInterrupt):
+        status = _complain("Interrupted.", 130)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         sys.stderr.close()
         status = 1

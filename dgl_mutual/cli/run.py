@@ -28,8 +28,15 @@ _KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "str
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials at a time, each in its own process.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of each trial (default: cores / jobs).")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads of each trial; others round otherwise.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 @data_dir_option
 @offline_option
@@ -38,8 +45,8 @@ def command(
     file: Path | None,
     out: Path,
     resume: bool,
-    jobs: int,
-    threads: int | None,
+    jobs: int | None,
+    threads: int,
     device: str,
     data_dir: Path | None,
     offline: bool,

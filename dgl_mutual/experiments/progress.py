@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
@@ -20,7 +20,11 @@ class Progress(Protocol):
         """`trials` are about to run; `finished` others stand already."""
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
-        """An epoch is over. Not told when trials run in processes of their own."""
+        """An epoch is over."""
+
+    @property
+    def remote_epoch(self) -> Callable[[Trial, EpochReport], None] | None:
+        """What a process that runs a trial may call instead of `epoch`; None if it should be silent."""
 
     def end(self, outcome: Outcome) -> None:
         """A trial is over."""
@@ -32,6 +36,8 @@ class Silence:
     def start(self, trials: Sequence[Trial], finished: int) -> None: ...
 
     def epoch(self, trial: Trial, report: EpochReport) -> None: ...
+
+    remote_epoch = None
 
     def end(self, outcome: Outcome) -> None: ...
 
@@ -53,13 +59,19 @@ class Lines:
         if (report.epoch + 1) % self.every == 0:
             _say(f"{trial.name}  epoch {report.epoch + 1}/{report.epochs}  {_figures(report)}")
 
+    @property
+    def remote_epoch(self) -> Callable[[Trial, EpochReport], None]:
+        return self.epoch  # standard error is shared with the processes
+
     def end(self, outcome: Outcome) -> None:
         self.done += 1
         _say(f"{outcome.trial.name}  {'failed: ' + outcome.error if outcome.error else 'finished'}  [{self.done}/{self.total}]")
 
 
 class Bar:
-    """A bar over the trials, with the running trial's latest figures."""
+    """A bar over the trials, with the running trial's latest figures if it is the only one."""
+
+    remote_epoch = None
 
     def __init__(self, bar: tqdm[NoReturn]) -> None:
         self.bar = bar

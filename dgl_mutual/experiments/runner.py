@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.errors import TrainingError
+from dgl_mutual.errors import DglMutualError, TrainingError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
@@ -42,8 +41,10 @@ class RunReport:
     failed: tuple[str, ...]
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was interrupted; `str` says what is kept and how it goes on."""
+class Interrupted(DglMutualError):
+    """A run was interrupted from the keyboard. The message says what is kept and how it goes on."""
+
+    exit_code = 130
 
 
 def run(
@@ -53,8 +54,8 @@ def run(
     data_dir: Path | None = None,
     offline: bool = False,
     device: str = "auto",
-    jobs: int = 1,
-    threads: int | None = None,
+    jobs: int | None = None,
+    threads: int = 1,
     resume: bool = True,
     progress: Progress | None = None,
 ) -> RunReport:
@@ -64,8 +65,9 @@ def run(
         config: complete or not (see `resolve`).
         data_dir, offline: see `load_dataset`.
         device: cpu, cuda, or auto.
-        jobs: trials at a time, each in a process of its own if there are several.
-        threads: threads a trial computes with (default: the machine's cores shared among `jobs`).
+        jobs: trials at a time, each in a process of its own if there are several (default: one a core; on cuda one).
+        threads: threads a trial computes with. Sums over other numbers of threads round otherwise, so the default does not depend on the
+            machine, nor on `jobs`.
         resume: keep the trials that are finished.
 
     Raises:
@@ -74,7 +76,6 @@ def run(
     """
     check_writable(out)
     device = resolve_device(device)
-    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True)
     config = resolve(anchored(config), dataset)
     trials = plan(config, dataset)
@@ -82,6 +83,7 @@ def run(
     with open_store(out / run_name(config), plain(config), resume=resume) as store:
         finished = store.finished()
         missing = [trial for trial in trials if trial.key not in finished]
+        jobs = min(jobs or (1 if device == "cuda" else joblib.cpu_count()), max(1, len(missing)))
         if missing:
             store.record_environment(environment(jobs=jobs, threads=threads, device=device))
         progress.start(missing, len(finished))
@@ -113,10 +115,10 @@ def _run_all(
     progress: Progress,
 ) -> None:
     task = partial(run_trial, config=config, dataset=dataset, checkpoints=store.checkpoints, threads=threads, device=device)
-    if jobs == 1 or len(trials) < 2:
-        outcomes = (task(trial, on_epoch=partial(progress.epoch, trial)) for trial in trials)
+    if jobs == 1:
+        outcomes = (task(trial, on_epoch=progress.epoch) for trial in trials)
     else:
-        outcomes = _in_processes(task, trials, jobs, threads)
+        outcomes = _in_processes(partial(task, on_epoch=progress.remote_epoch), trials, jobs, threads)
     with closing(outcomes):
         for outcome in outcomes:
             store.add(outcome)
@@ -127,7 +129,7 @@ def _in_processes(task: partial[Outcome], trials: Sequence[Trial], jobs: int, th
     """Outcomes as they come."""
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
-        parallel = joblib.Parallel(n_jobs=min(jobs, len(trials)), return_as="generator_unordered", max_nbytes=None)
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
         try:
             yield from parallel(joblib.delayed(task)(trial) for trial in trials)
         except TerminatedWorkerError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def run_trial(
     *,
     threads: int,
     device: str,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_epoch: Callable[[Trial, EpochReport], None] | None = None,
 ) -> Outcome:
     """Train the cohort of a resolved configuration and save its students under `checkpoints`.
 
@@ -76,7 +77,7 @@ def run_trial(
             training=config.training,
             seed=trial.seed,
             fold=trial.fold,
-            on_epoch=on_epoch,
+            on_epoch=None if on_epoch is None else partial(on_epoch, trial),
             device=device,
         )
         with replacing(checkpoints / trial.name) as folder:
