@@ -34,16 +34,27 @@ class Distribution(ABC):
     """
 
     @abstractmethod
-    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Negative log-likelihood in nats, averaged over the known labels: shape (...)."""
+    def known(self, labels: Tensor) -> Tensor:
+        """Which labels are known, in the labels' shape."""
 
     @abstractmethod
-    def probabilities(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
-        """p(z / T): shape (..., N, C)."""
+    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Negative log-likelihood of each label in nats: (..., N) or (..., N, C); where the label is unknown the number means nothing."""
+
+    def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood in nats, averaged over the known labels, each counting by its weight if given: shape (...)."""
+        known = self.known(labels)
+        shares = known if weights is None else known * weights
+        total = shares.sum().clamp(min=1 if weights is None else torch.finfo(logits.dtype).tiny)
+        return (self.surprise(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
 
     @abstractmethod
-    def divergence(self, target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
-        """KL(target || p(z / T)) in nats per sample: shape (..., N). `target` holds probabilities and gets no gradient from here."""
+    def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+        """p(z / T): shape (..., N, C); T may differ from sample to sample: shape (..., N, 1)."""
+
+    @abstractmethod
+    def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+        """KL(target || p(z / T)) in nats per sample: shape (..., N). `target` holds probabilities; T as in `probabilities`."""
 
     @abstractmethod
     def entropy(self, logits: Tensor) -> Tensor:
@@ -57,17 +68,18 @@ class Distribution(ABC):
 class Categorical(Distribution):
     """Single-label classification: p = softmax(z). Labels: int64, shape (N,), -1 where unknown."""
 
-    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        known = labels >= 0
+    def known(self, labels: Tensor) -> Tensor:
+        return labels >= 0
+
+    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
         log_p = log_softmax(logits)
         index = labels.clamp(min=0).expand(log_p.shape[:-1]).unsqueeze(-1)
-        nll = -log_p.gather(-1, index).squeeze(-1)
-        return (nll * known).sum(-1) / known.sum().clamp(min=1)
+        return -log_p.gather(-1, index).squeeze(-1)
 
-    def probabilities(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return softmax(logits / temperature)
 
-    def divergence(self, target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         log_p = log_softmax(logits / temperature)
         return (_p_log_p(target) - target * log_p).sum(-1)
 
@@ -82,16 +94,17 @@ class Bernoulli(Distribution):
     Labels: float, shape (N, C), NaN where unknown; an unknown label is left out of the supervised term.
     """
 
-    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        known = ~labels.isnan()
-        truth = labels.nan_to_num(0.0).expand_as(logits)
-        nll = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        return (nll * known).sum((-2, -1)) / known.sum().clamp(min=1)
+    def known(self, labels: Tensor) -> Tensor:
+        return ~labels.isnan()
 
-    def probabilities(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
+        truth = labels.nan_to_num(0.0).expand_as(logits)
+        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+
+    def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return torch.sigmoid(logits / temperature)
 
-    def divergence(self, target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         scaled = logits / temperature
         cross = -target * F.logsigmoid(scaled) - (1 - target) * F.logsigmoid(-scaled)
         own = _p_log_p(target) + _p_log_p(1 - target)
