@@ -92,6 +92,11 @@ class GraphBatch:
         return _csc_graph(offsets, sources)
 
     @cached_property
+    def reversed_graph(self) -> dgl.DGLGraph:
+        """`graph` with every edge turned round and the same edge numbers."""
+        return dgl.reverse(self.graph)
+
+    @cached_property
     def reversed_looped_graph(self) -> dgl.DGLGraph:
         """`looped_graph` with every edge turned round and the same edge numbers."""
         return dgl.reverse(self.looped_graph)

@@ -10,12 +10,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-import dgl.ops
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_mutual.nn.attention import attend
+from dgl_mutual.nn.aggregation import attend, sum_neighbours
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.dropout import keep_multiplier
 from dgl_mutual.nn.sparse import SparseFeatures
@@ -89,7 +88,7 @@ class GCNConvolution(Convolution):
 
     def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         scaled = (x @ self.weight) * batch.symmetric_scale
-        gathered = dgl.ops.copy_u_sum(batch.graph, scaled) + scaled
+        gathered = sum_neighbours(batch, scaled) + scaled
         return torch.addcmul(self.bias, gathered, batch.symmetric_scale)
 
 
@@ -109,7 +108,7 @@ class SAGEConvolution(Convolution):
 
     def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         own, neighbours = (x @ self.weight).chunk(2, dim=1)
-        gathered = dgl.ops.copy_u_sum(batch.graph, neighbours.contiguous())
+        gathered = sum_neighbours(batch, neighbours.contiguous())
         return torch.addcmul(own + self.bias, gathered, batch.mean_scale)
 
 
@@ -139,7 +138,7 @@ class GINConvolution(Convolution):
 
     def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         projected = x @ self.weight
-        inner = torch.addcmul(dgl.ops.copy_u_sum(batch.graph, projected) + self.bias, projected, 1 + self.eps)
+        inner = torch.addcmul(sum_neighbours(batch, projected) + self.bias, projected, 1 + self.eps)
         inner = torch.relu(inner if self.norm is None else self.norm(inner))
         return F.linear(inner, self.last.weight, self.last.bias)
 
@@ -170,17 +169,18 @@ class GATConvolution(Convolution):
         nn.init.zeros_(self.bias)
 
     def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        projected = x @ self.weight
-        source = projected @ self._per_head(self.attention_source)
-        destination = projected @ self._per_head(self.attention_destination)
+        width, heads = self.weight.shape[1], self.heads
+        # <a, W x> = (a W) x: the scores are more columns of the projection, not a second product as tall as the graph.
+        scorers = torch.cat([self._per_head(self.attention_source), self._per_head(self.attention_destination)], dim=1)
+        projected, source, destination = (x @ torch.cat([self.weight, self.weight @ scorers], dim=1)).split([width, heads, heads], dim=1)
         multiplier = None
         if generator is not None and self.attention_dropout > 0:
-            shape = torch.Size((batch.looped_graph.num_edges(), self.heads))
+            shape = torch.Size((batch.looped_graph.num_edges(), heads))
             multiplier = keep_multiplier(shape, self.attention_dropout, generator, projected.dtype)
         return attend(batch, projected, source, destination, multiplier, self.negative_slope) + self.bias
 
     def _per_head(self, vectors: Tensor) -> Tensor:
-        """(heads, width) as a block-diagonal (heads * width, heads): <a, W x> of all heads is then one matrix product."""
+        """(heads, width) as a block-diagonal (heads * width, heads)."""
         heads, width = vectors.shape
         return (torch.eye(heads, dtype=vectors.dtype, device=vectors.device).unsqueeze(1) * vectors.unsqueeze(2)).view(heads * width, heads)
 

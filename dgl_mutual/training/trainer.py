@@ -207,7 +207,8 @@ class _Trial:
         return self.clean
 
     def _optimizer(self, active: Sequence[int]) -> torch.optim.Optimizer:
-        groups = [{"params": list(self.cohort.students[k].parameters()), "weight_decay": self.training.weight_decay} for k in active]
+        students = [parameter for k in active for parameter in self.cohort.students[k].parameters()]
+        groups = [{"params": students, "weight_decay": self.training.weight_decay}]
         own = list(self.strategy.parameters())
         if own:
             groups.append({"params": own, "weight_decay": 0.0})
