@@ -155,7 +155,8 @@ def _schema_message(expected: tuple[str, ...], data: Dataset) -> str:
     surplus = [name for name in found if name not in set(expected)]
     return (
         f"The model expects {len(expected)} feature columns and {data.name} has {len(found)}. "
-        f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}{'; the order differs' if not missing and not surplus else ''}. "
+        f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}"
+        f"{'; the order differs' if not missing and not surplus else ''}. "
         "Encode the new data as the training data was encoded."
     )
 

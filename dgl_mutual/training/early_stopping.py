@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Keeps the best epoch by validation metric, ties broken by the lower validation loss; stops after `patience` epochs without a better one.
+    """Keeps the best epoch by validation metric, ties broken by the lower validation loss.
 
-    Small validation parts give the same accuracy for many epochs: without the tie-break the first of them would win.
+    It stops after `patience` epochs without a better one. Small validation parts give the same accuracy for many epochs: without the tie-break the first of them would win.
     """
 
     patience: int

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.strategies.base import Rows
 
 #: Most nodes in one evaluation batch: large enough to drown Python's overhead, small enough for a laptop's memory.
 EVALUATION_NODES = 1 << 16
@@ -25,12 +26,14 @@ class TrainingBatch:
     Attributes:
         batch: the graphs.
         samples: (N,): dataset numbers of the batch's samples.
+        columns: the same numbers as an index, ``slice(None)`` where the batch is the whole dataset in order.
         labelled: rows of the samples whose labels may be learned from.
     """
 
     batch: GraphBatch
     samples: Tensor
-    labelled: Tensor
+    columns: Rows
+    labelled: Rows
 
 
 class Feed(ABC):
@@ -58,7 +61,7 @@ class FullGraphFeed(Feed):
         self._labelled = torch.as_tensor(split.train, device=device)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
-        yield TrainingBatch(self._batch, self._samples, self._labelled)
+        yield TrainingBatch(self._batch, self._samples, slice(None), self._labelled)
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         yield self._batch, self._samples
@@ -82,7 +85,7 @@ class GraphsFeed(Feed):
         # Batches of equal size rather than a last one of few graphs: batch norm needs company.
         for graphs in np.array_split(order, math.ceil(len(order) / self._batch_size)):
             samples = torch.as_tensor(graphs, device=self._collate.device)
-            yield TrainingBatch(self._collate(graphs), samples, torch.arange(len(graphs), device=self._collate.device))
+            yield TrainingBatch(self._collate(graphs), samples, samples, slice(None))
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         key = samples.tobytes()

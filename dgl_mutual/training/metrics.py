@@ -1,4 +1,4 @@
-"""How predictions are scored. scikit-learn's functions, OGB's own `Evaluator` for OGB sets; accuracy alone has a batched form of its own."""
+"""How predictions are scored: scikit-learn's functions, OGB's own `Evaluator` for OGB sets, and a batched form of accuracy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import MetricName
@@ -25,12 +24,11 @@ def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
     Args:
         evaluator: an OGB set's name; its `Evaluator` then does the scoring.
     """
-    if evaluator is not None:
-        return lambda logits, labels: _each_member(_ogb_metric(evaluator), logits, labels)
-    if metric == "accuracy":
+    if evaluator is None and metric == "accuracy":
         return accuracies
     functions = {"rocauc": _mean_rocauc, "ap": _mean_average_precision, "micro-f1": _micro_f1}
-    return lambda logits, labels: _each_member(functions[metric], logits, labels)
+    function = functions[metric] if evaluator is None else _ogb_metric(evaluator)
+    return lambda logits, labels: _each_member(function, logits, labels)
 
 
 def accuracies(logits: Tensor, labels: Tensor) -> list[float]:

@@ -160,7 +160,7 @@ class _Trial:
                 modules.append(Student(member, dataset.task, dataset.num_features, num_outputs).to(device, dtype))
         with seeds.initialisation(seed, "initialisation", fold, "strategy"):
             teaching = strategy(options, setting).to(device, dtype)
-        logits = torch.zeros(len(members), dataset.num_samples, num_outputs, device=device, dtype=dtype)
+        logits = torch.zeros(len(members), num_outputs, dataset.num_samples, device=device, dtype=dtype).transpose(1, 2)
         return cls(
             cohort=Cohort(modules, teaching.coordinator, distribution, names, len(students)),
             strategy=teaching,
@@ -225,7 +225,7 @@ class _Trial:
             optimizer.zero_grad(set_to_none=True)
             torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             optimizer.step()
-            seen[:, batch.samples] = step.logits.detach()
+            seen[:, batch.columns] = step.logits.detach()
             for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
                 sums[name] = sums[name] + value if name in sums else value
             steps += 1
@@ -239,20 +239,23 @@ class _Trial:
 
     def _step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
         outputs: list[StudentOutput] = self.cohort(batch.batch, active, self.generators)
-        logits = torch.stack([output.logits for output in outputs])
-        targets = (self.average if self.strategy.target_pass == "ema" else self.clean)[:, batch.samples]
-        if self.strategy.target_pass == "train":
+        logits = _stack([output.logits for output in outputs])
+        if self.strategy.target_pass != "train":
+            targets = (self.average if self.strategy.target_pass == "ema" else self.clean)[:, batch.columns]
+        elif len(active) == len(self.cohort):
+            targets = logits.detach()
+        else:
+            targets = self.clean[:, batch.columns].clone()
             targets[list(active)] = logits.detach()
-        rows = torch.arange(len(batch.samples), device=logits.device)
         return Step(
             logits=logits,
             active=tuple(active),
             hidden=[output.hidden for output in outputs],
             embeddings=[output.embedding for output in outputs],
             targets=targets,
-            labels=self.labels[batch.samples],
+            labels=self.labels[batch.columns],
             labelled=batch.labelled,
-            exchange=rows if self.strategy.exchange_on == "all" else batch.labelled,
+            exchange=slice(None) if self.strategy.exchange_on == "all" else batch.labelled,
             samples=batch.samples,
             batch=batch.batch,
             ramp=self.strategy.ramp(epoch),
@@ -316,6 +319,11 @@ class _Trial:
                 f"The loss is not finite in epoch {epoch}: {', '.join(f'term/student {name}' for name in broken)}. The likely cause is a step size "
                 f"that is too large (training.learning_rate = {self.training.learning_rate}) or features of extreme size; lower the one or rescale the other."
             )
+
+
+def _stack(logits: Sequence[Tensor]) -> Tensor:
+    """(K, N, C) of K times (N, C), laid out class by class: softmax and sums over few classes are then ten times as fast on a CPU."""
+    return torch.stack([one.t() for one in logits]).transpose(1, 2)
 
 
 def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
