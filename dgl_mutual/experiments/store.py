@@ -16,20 +16,9 @@ import yaml
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.files import replacing, unwritable, write_text
 from dgl_mutual.experiments.resolve import identity
+from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, read_table
 from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome
-
-#: The columns of trials.csv, in this order: a contract with other people's scripts.
-TRIAL_COLUMNS = [
-    *("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "seed", "fold", "metric", "train", "val", "test"),
-    *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
-]
-KEY = ["seed", "fold"]
-FAILURE_COLUMNS = [*KEY, "error", "details"]
-#: What pandas would otherwise guess: a fingerprint may look like a number.
-_TYPES = {
-    name: "str" for name in ("dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
-}
 
 
 class RunStore:
@@ -135,17 +124,7 @@ class RunStore:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _read(self, name: str, columns: list[str]) -> pd.DataFrame:
-        file = self.folder / name
-        if not file.exists():
-            return pd.DataFrame(columns=columns)
-        try:
-            # A number read and written again must stay the same number.
-            table = pd.read_csv(file, float_precision="round_trip", dtype=_TYPES, keep_default_na=False, na_values=[""])
-        except ValueError:
-            table = pd.DataFrame()
-        if list(table.columns)[: len(columns)] != columns:
-            raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
-        return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
+        return read_table(self.folder / name, columns)
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
         with replacing(self.folder / name) as temporary:

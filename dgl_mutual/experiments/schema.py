@@ -1,0 +1,42 @@
+"""The tables of a run folder as they stand on disk: their columns, and how they are read. Needs neither torch nor DGL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dgl_mutual.errors import StoreError
+
+#: The columns of trials.csv, in this order: a contract with other people's scripts.
+TRIAL_COLUMNS = [
+    *("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "seed", "fold", "metric", "train", "val", "test"),
+    *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
+]
+KEY = ["seed", "fold"]
+FAILURE_COLUMNS = [*KEY, "error", "details"]
+#: What pandas would otherwise guess: a fingerprint may look like a number.
+_TYPES = {
+    name: "str" for name in ("dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
+}
+
+
+def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
+    """The table in `file`, or an empty one where there is no such file.
+
+    Args:
+        columns: what it must start with.
+
+    Raises:
+        StoreError: it does not.
+    """
+    if not file.exists():
+        return pd.DataFrame(columns=columns)
+    try:
+        # A number read and written again must stay the same number.
+        table = pd.read_csv(file, float_precision="round_trip", dtype=_TYPES, keep_default_na=False, na_values=[""])
+    except ValueError:
+        table = pd.DataFrame()
+    if list(table.columns)[: len(columns)] != columns:
+        raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
+    return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
