@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeAlias
 
 import dgl
 import numpy as np
@@ -13,6 +14,10 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset, IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.sparse import SparseFeatures
+
+
+#: Row numbers, or ``slice(None)`` for all rows: indexing with it copies nothing.
+Rows: TypeAlias = "Tensor | slice"
 
 
 class GraphBatch:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.strategies.base import Rows
+from dgl_mutual.nn.batch import Collator, GraphBatch, Rows
 
 #: Most nodes in one evaluation batch: large enough to drown Python's overhead, small enough for a laptop's memory.
 EVALUATION_NODES = 1 << 16
