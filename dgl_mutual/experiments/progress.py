@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, Protocol
@@ -49,15 +50,19 @@ class Lines:
         self.every = every
         self.done = 0
         self.total = 0
+        self.finished = 0
+        self.started = 0.0
 
     def start(self, trials: Sequence[Trial], finished: int) -> None:
-        self.done, self.total = finished, finished + len(trials)
+        self.finished = self.done = finished
+        self.total = finished + len(trials)
+        self.started = time.monotonic()
         if finished:
             _say(f"{finished} of {self.total} trials are finished already")
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
         if (report.epoch + 1) % self.every == 0:
-            _say(f"{trial.name}  epoch {report.epoch + 1}/{report.epochs}  {_figures(report)}")
+            _say(f"{trial.title}  epoch {report.epoch + 1}/{report.epochs}  {_figures(report)}")
 
     @property
     def remote_epoch(self) -> Callable[[Trial, EpochReport], None]:
@@ -65,7 +70,12 @@ class Lines:
 
     def end(self, outcome: Outcome) -> None:
         self.done += 1
-        _say(f"{outcome.trial.name}  {'failed: ' + outcome.error if outcome.error else 'finished'}  [{self.done}/{self.total}]")
+        ending = f"failed: {outcome.error}" if outcome.error else "finished"
+        _say(f"{outcome.trial.title}  {ending}  [{self.done}/{self.total}{self._left()}]")
+
+    def _left(self) -> str:
+        seconds = (time.monotonic() - self.started) / (self.done - self.finished) * (self.total - self.done)
+        return f", {tqdm.format_interval(seconds)} left" if self.done < self.total else ""
 
 
 class Bar:
@@ -81,12 +91,12 @@ class Bar:
         self.bar.update(finished)
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
-        self.bar.set_postfix_str(f"{trial.name} epoch {report.epoch + 1}/{report.epochs} {_figures(report)}", refresh=False)
+        self.bar.set_postfix_str(f"{trial.title} epoch {report.epoch + 1}/{report.epochs} {_figures(report)}", refresh=False)
         self.bar.update(0)
 
     def end(self, outcome: Outcome) -> None:
         if outcome.error:
-            self.bar.write(f"{outcome.trial.name} failed: {outcome.error}", file=sys.stderr)
+            self.bar.write(f"{outcome.trial.title} failed: {outcome.error}", file=sys.stderr)
         self.bar.update()
 
 

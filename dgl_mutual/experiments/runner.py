@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.errors import DglMutualError, TrainingError
+from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
@@ -24,6 +25,9 @@ from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, s
 from dgl_mutual.experiments.store import RunStore, open_store
 from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
+from dgl_mutual.training.trainer import EpochReport
+
+OnEpoch = Callable[[Trial, EpochReport], None] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,20 @@ class Interrupted(DglMutualError):
     exit_code = 130
 
 
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run that is ready to start: its resolved configuration, its dataset, and every trial."""
+
+    config: RunConfig
+    dataset: Dataset
+    trials: tuple[Trial, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return run_name(self.config)
+
+
 def run(
     config: RunConfig,
     *,
@@ -64,11 +82,7 @@ def run(
     Args:
         config: complete or not (see `resolve`).
         data_dir, offline: see `load_dataset`.
-        device: cpu, cuda, or auto.
-        jobs: trials at a time, each in a process of its own if there are several (default: one a core; on cuda one).
-        threads: threads a trial computes with. Sums over other numbers of threads round otherwise, so the default does not depend on the
-            machine, nor on `jobs`.
-        resume: keep the trials that are finished.
+        device, jobs, threads, resume: see `execute`.
 
     Raises:
         UsageError, DataError, StoreError: nothing was run.
@@ -77,63 +91,128 @@ def run(
     check_writable(out)
     device = resolve_device(device)
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True)
+    plans = [prepare(config, dataset)]
+    return execute(plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)[0]
+
+
+def prepare(config: RunConfig, dataset: Dataset, label: str = "") -> Plan:
+    """Resolve a configuration on its dataset. All splits are drawn here, so a wrong one ends the run before it starts.
+
+    Args:
+        label: how displays name the run, where several run together.
+
+    Raises:
+        UsageError, DataError: the run cannot be made.
+    """
     config = resolve(anchored(config), dataset)
-    trials = plan(config, dataset)
-    progress = progress or Silence()
-    with open_store(out / run_name(config), plain(config), resume=resume) as store:
-        finished = store.finished()
-        missing = [trial for trial in trials if trial.key not in finished]
-        jobs = min(jobs or (1 if device == "cuda" else joblib.cpu_count()), max(1, len(missing)))
-        if missing:
-            store.record_environment(environment(jobs=jobs, threads=threads, device=device))
-        progress.start(missing, len(finished))
-        try:
-            _run_all(missing, config, dataset, store, jobs=jobs, threads=threads, device=device, progress=progress)
-        except KeyboardInterrupt:
-            kept = f"{len(store.finished())} of {len(trials)} trials are finished and kept in {store.folder}."
-            raise Interrupted(f"Interrupted. {kept} The same command goes on from there.") from None
-    rows = store.trials
-    failed = tuple(f"seed {row.seed}, fold {row.fold}: {row.error}" for row in store.failures.itertuples())
-    return RunReport(store.folder, summarise(rows) if len(rows) else rows, failed)
-
-
-def plan(config: RunConfig, dataset: Dataset) -> list[Trial]:
-    """Every trial of a resolved configuration. All splits are drawn here, so a wrong one ends the run before it starts."""
     assert config.seeds is not None
-    return [Trial(seed, fold, split) for seed in range(config.seeds) for fold, split in enumerate(splits_of(config, dataset, seed))]
+    splits = ((seed, enumerate(splits_of(config, dataset, seed))) for seed in range(config.seeds))
+    return Plan(config, dataset, tuple(Trial(seed, fold, split, label) for seed, folds in splits for fold, split in folds))
 
 
-def _run_all(
-    trials: Sequence[Trial],
-    config: RunConfig,
-    dataset: Dataset,
-    store: RunStore,
+def execute(
+    plans: Sequence[Plan],
     *,
-    jobs: int,
-    threads: int,
-    device: str,
-    progress: Progress,
-) -> None:
-    task = partial(run_trial, config=config, dataset=dataset, checkpoints=store.checkpoints, threads=threads, device=device)
+    out: Path,
+    device: str = "auto",
+    jobs: int | None = None,
+    threads: int = 1,
+    resume: bool = True,
+    progress: Progress | None = None,
+) -> list[RunReport]:
+    """Run what is missing of all `plans` side by side, each in its folder below `out`.
+
+    Args:
+        plans: different runs.
+        device: cpu, cuda, or auto.
+        jobs: trials at a time, of whatever run, each in a process of its own if there are several (default: one a core; on cuda one).
+        threads: threads a trial computes with. Sums over other numbers of threads round otherwise, so the default does not depend on the
+            machine, nor on `jobs`.
+        resume: keep the trials that are finished.
+
+    Raises:
+        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on.
+        StoreError: nothing was run.
+        Interrupted: by Ctrl-C; finished trials are kept.
+    """
+    device = resolve_device(device)
+    progress = progress or Silence()
+    with ExitStack() as stack:
+        stores = [stack.enter_context(open_store(out / plan.name, plain(plan.config), resume=resume)) for plan in plans]
+        finished = [store.finished() for store in stores]
+        works = [
+            _Work(place, trial, plan, store.checkpoints)
+            for place, (plan, store) in enumerate(zip(plans, stores, strict=True))
+            for trial in plan.trials
+            if trial.key not in finished[place]
+        ]
+        left = Counter(work.place for work in works)
+        jobs = min(jobs or (1 if device == "cuda" else joblib.cpu_count()), max(1, len(works)))
+        for place in left:
+            stores[place].record_environment(environment(jobs=jobs, threads=threads, device=device))
+        progress.start([work.trial for work in works], sum(map(len, finished)))
+        task = partial(_do, threads=threads, device=device, forgiving=len(plans) > 1)
+        try:
+            with closing(_outcomes(task, works, jobs, threads, progress)) as outcomes:
+                for place, outcome in outcomes:
+                    stores[place].add(outcome)
+                    progress.end(outcome)
+                    left[place] -= 1
+                    if not left[place]:
+                        stores[place].finish()
+        except KeyboardInterrupt:
+            kept = sum(len(store.finished()) for store in stores)
+            where = stores[0].folder if len(stores) == 1 else out
+            raise Interrupted(
+                f"Interrupted. {kept} of {sum(len(plan.trials) for plan in plans)} trials are finished and kept in {where}. "
+                "The same command goes on from there."
+            ) from None
+    return [_report(store) for store in stores]
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A trial, with all that a process needs to do it."""
+
+    place: int
+    trial: Trial
+    plan: Plan
+    checkpoints: Path
+
+
+def _do(work: _Work, *, threads: int, device: str, forgiving: bool, on_epoch: OnEpoch = None) -> tuple[int, Outcome]:
+    try:
+        outcome = run_trial(
+            work.trial, work.plan.config, work.plan.dataset, work.checkpoints, threads=threads, device=device, on_epoch=on_epoch
+        )
+    except UsageError as error:
+        if not forgiving:
+            raise
+        outcome = Outcome(work.trial, [], [], str(error))
+    return work.place, outcome
+
+
+def _outcomes(
+    task: partial[tuple[int, Outcome]], works: Sequence[_Work], jobs: int, threads: int, progress: Progress
+) -> Generator[tuple[int, Outcome], None, None]:
+    """Each trial's run and outcome, as they come."""
     if jobs == 1:
-        outcomes = (task(trial, on_epoch=progress.epoch) for trial in trials)
-    else:
-        outcomes = _in_processes(partial(task, on_epoch=progress.remote_epoch), trials, jobs, threads)
-    with closing(outcomes):
-        for outcome in outcomes:
-            store.add(outcome)
-            progress.end(outcome)
-
-
-def _in_processes(task: partial[Outcome], trials: Sequence[Trial], jobs: int, threads: int) -> Generator[Outcome, None, None]:
-    """Outcomes as they come."""
+        yield from (task(work, on_epoch=progress.epoch) for work in works)
+        return
+    task = partial(task, on_epoch=progress.remote_epoch)
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
         try:
-            yield from parallel(joblib.delayed(task)(trial) for trial in trials)
+            yield from parallel(joblib.delayed(task)(work) for work in works)
         except TerminatedWorkerError:
             raise TrainingError(
                 "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
                 f"go on with fewer --jobs than {jobs}."
             ) from None
+
+
+def _report(store: RunStore) -> RunReport:
+    rows = store.trials
+    failed = tuple(f"seed {row.seed}, fold {row.fold}: {row.error}" for row in store.failures.itertuples())
+    return RunReport(store.folder, summarise(rows) if len(rows) else rows, failed)

@@ -22,11 +22,16 @@ from dgl_mutual.training.trainer import EpochReport, fit_cohort
 
 @dataclass(frozen=True)
 class Trial:
-    """What is to be trained: everything random in it follows from `seed` and `fold`, so trials may run in any order and anywhere."""
+    """What is to be trained: everything random in it follows from `seed` and `fold`, so trials may run in any order and anywhere.
+
+    Attributes:
+        run: how displays name the run that it belongs to, where several run together.
+    """
 
     seed: int
     fold: int
     split: Split
+    run: str = ""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -36,6 +41,11 @@ class Trial:
     def name(self) -> str:
         """``seed-3-fold-0``."""
         return f"seed-{self.seed}-fold-{self.fold}"
+
+    @property
+    def title(self) -> str:
+        """What a display calls it."""
+        return f"{self.run}  {self.name}" if self.run else self.name
 
 
 @dataclass(frozen=True)
