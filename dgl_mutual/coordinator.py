@@ -49,7 +49,10 @@ class Coordinator(nn.Module, ABC):
 
 def mix(weights: Tensor, values: Tensor) -> Tensor:
     """sum_j weights[r, j] * values[j]: weights (R, K, N, 1 or C), values (K, N, C), result (R, N, C)."""
-    return (weights * values).sum(1)
+    mixed = weights[:, 0] * values[0]
+    for j in range(1, len(values)):  # one product after another: the (R, K, N, C) intermediate would cost three times as long
+        mixed = torch.addcmul(mixed, weights[:, j], values[j])
+    return mixed
 
 
 class Uniform(Coordinator):
