@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.batch import GraphBatch, Rows
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options
 
@@ -56,13 +57,29 @@ class Setting:
     distribution: Distribution
     seed: int = 0
 
+    def state_widths(self, member: int) -> tuple[int, ...]:
+        """Widths of a member's node states, convolution by convolution (see `Strategy.node_states`)."""
+        options = self.members[member]
+        assert options.depth is not None
+        if self.task == "graph" or options.readout == "jumping":
+            return (options.hidden,) * options.depth
+        return (options.hidden,) * (options.depth - 1) + (self.num_outputs,)
+
+    def last_hidden_width(self, member: int) -> int:
+        """Width of a member's last hidden layer, or of its logits where it has none."""
+        return self.members[member].hidden if self.members[member].hidden in self.state_widths(member) else self.num_outputs
+
+    def embedding_width(self, member: int) -> int:
+        """Width of a member's `Step.embeddings`."""
+        return sum(self.state_widths(member)) if self.members[member].readout == "jumping" else self.last_hidden_width(member)
+
 
 @dataclass(frozen=True)
 class Step:
     """One training step of the cohort.
 
-    Three things are kept apart: the *labelled* samples, the *exchange* samples on which peers are imitated, and the *targets*, which say what
-    the peers think there.
+    Three things are kept apart: the *labelled* samples, the *exchange* samples on which peers are imitated, and the *targets*, which say
+    what the peers think there.
 
     Attributes:
         logits: (A, N, C): the training pass of the A members that train in this step, with gradient; N samples in the batch.
@@ -70,8 +87,10 @@ class Step:
         hidden: per active member, the state of each hidden layer (|V|, width).
         embeddings: per active member, the last state of each sample before its logits (N, width).
         targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
-        labels: labels of the N samples; only those of `labelled` may be looked at.
+        labels: labels of the N samples; only those of `labelled` and `held_out` may be looked at.
         labelled, exchange: row numbers of the labelled and the exchange samples.
+        held_out: rows with labels that no student learns from, as the strategy asked (`Strategy.held_out_share`); none of them is in
+            `labelled`.
         samples: (N,): the samples' numbers in the dataset.
         ramp: factor in [0, 1] on what is learned from peers.
         epoch: from 0.
@@ -84,12 +103,13 @@ class Step:
     embeddings: Sequence[Tensor]
     targets: Tensor
     labels: Tensor
-    labelled: Tensor
-    exchange: Tensor
+    labelled: Rows
+    exchange: Rows
     samples: Tensor
     batch: GraphBatch
     ramp: float
     epoch: int
+    held_out: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     log: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -101,28 +121,16 @@ class StrategyOptions(Options):
     """Options of a strategy; the base has none."""
 
 
-class ExchangeOptions(StrategyOptions):
-    """How a cohort exchanges what it predicts. Strategies start from these and change the defaults."""
+class TeachingOptions(StrategyOptions):
+    """How much, and from when on, members learn from others."""
 
     weight: float = Field(1.0, ge=0)
-    """lambda: weight of what is learned from peers."""
-    temperature: float = Field(1.0, gt=0)
-    """T: temperature of the student's own distribution in the exchange."""
-    target_temperature: float | None = Field(None, gt=0)
-    """Temperature of the peers' distribution; below 1 it sharpens (default: the same as `temperature`)."""
-    scale_by_temperature: bool = True
-    """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
-    targets: TargetPass = "train"
-    """Which pass speaks for the peers: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass), or ema (moving average of eval)."""
-    ema_decay: float = Field(0.9, ge=0, lt=1)
-    """Decay of the moving average of the peers' logits (targets: ema)."""
-    exchange_on: ExchangeOn = "all"
-    """Imitate peers on all samples of a step, or on the labelled ones only."""
+    """lambda: weight of what is learned from others."""
     exchange_warmup: tuple[int, int] = (0, 0)
     """[start, length]: lambda is 0 until epoch start, then grows linearly over length epochs."""
 
     @model_validator(mode="after")
-    def _check_warmup(self) -> ExchangeOptions:
+    def _check_warmup(self) -> TeachingOptions:
         if min(self.exchange_warmup) < 0:
             raise ValueError("exchange_warmup takes two epochs that are not negative, [start, length]")
         return self
@@ -134,6 +142,19 @@ class ExchangeOptions(StrategyOptions):
             return 0.0
         return 1.0 if length == 0 else min(1.0, (epoch - start + 1) / length)
 
+
+class ImitationOptions(TeachingOptions):
+    """How members imitate what others predict."""
+
+    temperature: float = Field(1.0, gt=0)
+    """T: temperature of the student's own distribution in the exchange."""
+    target_temperature: float | None = Field(None, gt=0)
+    """Temperature of the peers' distribution; below 1 it sharpens (default: the same as `temperature`)."""
+    scale_by_temperature: bool = True
+    """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
+    exchange_on: ExchangeOn = "all"
+    """Imitate on all samples of a step, or on the labelled ones only."""
+
     @property
     def peers_temperature(self) -> float:
         return self.temperature if self.target_temperature is None else self.target_temperature
@@ -142,6 +163,16 @@ class ExchangeOptions(StrategyOptions):
     def scale(self) -> float:
         """lambda, times T^2 where that is asked for."""
         return self.weight * (self.temperature**2 if self.scale_by_temperature else 1.0)
+
+
+class ExchangeOptions(ImitationOptions):
+    """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""
+
+    targets: TargetPass = "train"
+    """Which pass speaks for the peers: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass), or ema (moving
+    average of eval)."""
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    """Decay of the moving average of the peers' logits (targets: ema)."""
 
 
 class Strategy(nn.Module, ABC):
@@ -208,17 +239,58 @@ class Strategy(nn.Module, ABC):
         """Which rows the loop hands over as `Step.exchange`."""
         return "labelled"
 
+    @property
+    def held_out_share(self) -> float:
+        """Share of the training samples whose labels no student learns from; the loop hands their rows over as `Step.held_out`."""
+        return 0.0
+
     def ramp(self, epoch: int) -> float:
         """Factor on what is learned from peers in this epoch of a phase."""
         return 1.0
+
+    def node_states(self, step: Step, place: int) -> tuple[Tensor, ...]:
+        """What each convolution of the `place`-th active member gives, first to last, each (|V|, width).
+
+        These are the hidden layers, and the logits where a convolution makes them.
+        """
+        hidden = tuple(step.hidden[place])
+        return hidden if len(hidden) == self.setting.members[step.active[place]].depth else (*hidden, step.logits[place])
 
     def supervised(self, step: Step) -> Tensor:
         """CE(z_i[L], y[L]) of each active member: (A,)."""
         return self.distribution.supervised(step.logits[:, step.labelled], step.labels[step.labelled])
 
 
-class ExchangeStrategy(Strategy, ABC):
-    """A strategy whose members imitate what others predict, under `ExchangeOptions`."""
+class ImitationStrategy(Strategy, ABC):
+    """A strategy whose members imitate what others predict, under `ImitationOptions`. By default the others speak with dropout off."""
+
+    Options: ClassVar[type[StrategyOptions]] = ImitationOptions
+    options: ImitationOptions
+
+    @property
+    def target_pass(self) -> TargetPass:
+        return "eval"
+
+    @property
+    def exchange_on(self) -> ExchangeOn:
+        return self.options.exchange_on
+
+    def ramp(self, epoch: int) -> float:
+        return self.options.ramp(epoch)
+
+    def imitation(self, step: Step, target: Tensor) -> Tensor:
+        """lambda T^2 mean_v KL(t_i(v) || p_i(v)) over the exchange samples, for each active i: (A,).
+
+        Args:
+            target: t, probabilities, (A or 1, exchange samples, C).
+        """
+        own = step.logits[:, step.exchange]
+        divergence = self.distribution.divergence(target, own, self.options.temperature).mean(-1)
+        return self.options.scale * step.ramp * divergence
+
+
+class ExchangeStrategy(ImitationStrategy, ABC):
+    """A strategy whose members train side by side and imitate each other, under `ExchangeOptions`."""
 
     Options: ClassVar[type[StrategyOptions]] = ExchangeOptions
     options: ExchangeOptions
@@ -230,10 +302,3 @@ class ExchangeStrategy(Strategy, ABC):
     @property
     def target_decay(self) -> float:
         return self.options.ema_decay
-
-    @property
-    def exchange_on(self) -> ExchangeOn:
-        return self.options.exchange_on
-
-    def ramp(self, epoch: int) -> float:
-        return self.options.ramp(epoch)

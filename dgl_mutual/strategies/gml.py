@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.coordinator import CoordinatorRecipe, mix
-from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Step, TargetPass
+from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step, TargetPass
 
 
 class GMLOptions(ExchangeOptions):
@@ -31,13 +32,22 @@ class GMLOptions(ExchangeOptions):
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
     uniform_pull: float = Field(0.0, ge=0)
     """Weight of KL(uniform || coordinator weights), a pull towards the plain mean."""
+    direction: Literal["all", "best"] = "all"
+    """Who teaches whom: all teach all, or the student that is best on held-out training samples teaches the rest."""
+    held_out: float = Field(0.2, gt=0, lt=1)
+    """Share of the training samples that is held out to tell who is best (direction: best)."""
+    running_decay: float = Field(0.9, ge=0, lt=1)
+    """Decay of the running loss on held-out samples (direction: best)."""
 
 
 class GraphMutualLearning(ExchangeStrategy):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)) - gamma mean_v H(p_i(v)).
 
-    t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by cross-entropy of its
-    weighted logits on the labelled samples; no gradient of it reaches a student.
+    t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by
+    cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
+
+    With ``direction: best`` only the best student teaches, and learns from nobody: the one with the lowest running loss on training samples
+    that were held out from all students' supervised terms. Validation labels are never looked at.
 
     NOTE[PAPER]: the coordinator's loss is ours: its mixes for each student and for the ensemble are all asked to be right.
     """
@@ -53,6 +63,21 @@ class GraphMutualLearning(ExchangeStrategy):
         formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i = p(sum_j a_ij z_j / T)",
     )
 
+    #: Running loss of each student on the held-out samples; infinite before the first.
+    running_loss: Tensor
+
+    def __init__(self, options: GMLOptions, setting: Setting) -> None:
+        super().__init__(options, setting)
+        self.register_buffer("running_loss", torch.full((setting.num_students,), math.inf))
+
+    @property
+    def held_out_share(self) -> float:
+        return self.options.held_out if self.options.direction == "best" else 0.0
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.running_loss.fill_(math.inf)
+
     def coordinator_recipe(self) -> CoordinatorRecipe:
         setting, options = self.setting, self.options
         return CoordinatorRecipe(
@@ -62,11 +87,13 @@ class GraphMutualLearning(ExchangeStrategy):
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         options = self.options
         terms = {"supervised": self.supervised(step)}
+        if options.direction == "best":
+            self._follow_losses(step)
         if step.ramp > 0:
             target = self._peer_target(step)
             own = step.logits[:, step.exchange]
             divergence = self.distribution.divergence(target, own, options.temperature).mean(-1)
-            terms["mutual"] = options.scale * step.ramp * divergence
+            terms["mutual"] = options.scale * step.ramp * divergence * self._learners(step)
         if options.entropy_weight > 0:
             terms["entropy"] = -options.entropy_weight * self.distribution.entropy(step.logits[:, step.exchange]).mean(-1)
         if any(True for _ in self.coordinator.parameters()):
@@ -77,13 +104,36 @@ class GraphMutualLearning(ExchangeStrategy):
     def _peer_target(self, step: Step) -> Tensor:
         """t_i on the exchange samples, for each active i: (A, N, C) probabilities."""
         logits, samples = step.targets[:, step.exchange], step.samples[step.exchange]
-        weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
+        if self.options.direction == "best":
+            weights = self._weights_of_the_best(step)
+        else:
+            weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
         step.log["weights"] = weights.mean((2, 3))
         weights = weights[list(step.active)]
         temperature = self.options.peers_temperature
         if self.options.mix == "probabilities":
             return mix(weights, self.distribution.probabilities(logits, temperature))
         return self.distribution.probabilities(mix(weights, logits), temperature)
+
+    @torch.no_grad()
+    def _follow_losses(self, step: Step) -> None:
+        if len(step.held_out):  # a mini-batch may hold none
+            latest = self.distribution.supervised(step.targets[:, step.held_out], step.labels[step.held_out])
+            known = self.running_loss.isfinite()
+            self.running_loss = torch.where(known, latest + self.options.running_decay * (self.running_loss - latest), latest)
+
+    def _weights_of_the_best(self, step: Step) -> Tensor:
+        """Everybody listens to the best student: (K, K, 1, 1)."""
+        weights = torch.zeros_like(step.targets[:, 0, 0]).repeat(len(step.targets), 1)
+        weights[:, self.running_loss.argmin()] = 1.0
+        return weights[:, :, None, None]
+
+    def _learners(self, step: Step) -> Tensor:
+        """1 for each active student that has somebody to learn from, else 0: (A,)."""
+        learners = torch.ones_like(step.logits[:, 0, 0])
+        if self.options.direction == "best":
+            learners[self.running_loss.argmin()] = 0.0
+        return learners
 
     def _coordinator_loss(self, step: Step) -> Tensor:
         seen = step.logits.detach() if self.options.coordinator_inputs == "train" else step.targets

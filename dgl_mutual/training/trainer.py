@@ -15,6 +15,7 @@ from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.distributions import distribution_of
 from dgl_mutual.errors import TrainingError
+from dgl_mutual.nn.batch import Rows
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, StudentOutput, resolve_student
 from dgl_mutual.options import parse_options
@@ -23,6 +24,7 @@ from dgl_mutual.strategies.base import Setting, Step, Strategy
 from dgl_mutual.training import seeds
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
+from dgl_mutual.training.held_out import held_out_samples
 from dgl_mutual.training.metrics import Scorer, make_scorer
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult, summarise
@@ -114,6 +116,7 @@ class _Trial:
     average: Tensor  # its moving average (targets: ema)
     stoppers: list[EarlyStopping]
     ensemble_stopper: EarlyStopping
+    held_out: Tensor  # (samples,): training samples that no student learns from, where the strategy wants some
     history: list[HistoryRow]
 
     @classmethod
@@ -174,6 +177,7 @@ class _Trial:
             average=logits.clone(),
             stoppers=[EarlyStopping(training.patience) for _ in members],
             ensemble_stopper=EarlyStopping(training.patience),
+            held_out=held_out_samples(dataset, split, teaching.held_out_share, seed=seeds.derive(seed, "held-out", fold)).to(device),
             history=[],
         )
 
@@ -247,6 +251,7 @@ class _Trial:
         else:
             targets = self.clean[:, batch.columns].clone()
             targets[list(active)] = logits.detach()
+        labelled, held_out = self._divide(batch)
         return Step(
             logits=logits,
             active=tuple(active),
@@ -254,13 +259,23 @@ class _Trial:
             embeddings=[output.embedding for output in outputs],
             targets=targets,
             labels=self.labels[batch.columns],
-            labelled=batch.labelled,
-            exchange=slice(None) if self.strategy.exchange_on == "all" else batch.labelled,
+            labelled=labelled,
+            exchange=slice(None) if self.strategy.exchange_on == "all" else labelled,
             samples=batch.samples,
             batch=batch.batch,
             ramp=self.strategy.ramp(epoch),
             epoch=epoch,
+            held_out=held_out,
         )
+
+    def _divide(self, batch: TrainingBatch) -> tuple[Rows, Tensor]:
+        """The rows whose labels students learn from, and those that are held out from all of them."""
+        nobody = torch.empty(0, dtype=torch.int64, device=self.clean.device)
+        if self.strategy.held_out_share == 0.0:
+            return batch.labelled, nobody
+        rows = torch.arange(len(batch.samples), device=self.clean.device)[batch.labelled]
+        aside = self.held_out[batch.samples[rows]]
+        return rows[~aside], rows[aside]
 
     def _evaluate(self, active: Sequence[int], *, smooth: bool) -> None:
         """Renew the active members' clean logits where somebody will look: validation, and whatever the next epoch's targets need."""

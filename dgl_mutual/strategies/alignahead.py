@@ -1,0 +1,68 @@
+"""Alignahead: each layer learns a peer's view of the neighbourhoods one layer ahead."""
+
+from __future__ import annotations
+
+import dgl
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dgl_mutual.strategies.base import Citation, Step, Strategy, TeachingOptions
+
+
+class AlignaheadOptions(TeachingOptions):
+    """Options of `alignahead`."""
+
+    bandwidth: float = Field(100.0, gt=0)
+    """Distance at which the similarity of two neighbours has fallen to 1/e."""
+
+
+class Alignahead(Strategy):
+    """loss_i = CE(z_i[L], y[L]) + a / (K - 1) sum_{j != i} 1/L_j sum_l KL(S_j^l || S_i^{l+1}),
+
+    S^l(v, u) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100): the local structure of layer l, a distribution over the neighbours u of node v. The
+    last layer teaches the first; where students differ in depth, l + 1 is taken modulo the own number of layers. KL is averaged over the
+    nodes that have neighbours. It needs no labels, so it is the same for every kind of target.
+
+    NOTE[PAPER]: the paper updates its students in turns; here one step updates all of them, from what they were before it.
+    NOTE[PAPER]: layers are all convolutions, so on a node task with a plain read-out the last one's states are the logits.
+    """
+
+    name = "alignahead"
+    Options = AlignaheadOptions
+    options: AlignaheadOptions
+    citation = Citation(
+        title="Alignahead: Online Cross-Layer Knowledge Extraction on Graph Neural Networks",
+        authors="Guo, Chen, Wang",
+        venue="IJCNN 2022",
+        url="https://arxiv.org/abs/2205.02468",
+        formula="CE + a mean_(j, l) KL(S_j^l || S_i^(l+1)), S^l(v, .) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100)",
+    )
+
+    def ramp(self, epoch: int) -> float:
+        return self.options.ramp(epoch)
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        structures = [self._local_structures(step, i) for i in step.active]
+        num_seen = step.batch.in_degrees.count_nonzero().clamp(min=1)
+        alignment = []
+        for i, own in enumerate(structures):
+            apart = [
+                _divergence(structure.detach(), own[(layer + 1) % len(own)]) / (num_seen * len(theirs))
+                for j, theirs in enumerate(structures)
+                if j != i
+                for layer, structure in enumerate(theirs)
+            ]
+            alignment.append(torch.stack(apart).sum() / (len(structures) - 1))
+        return {"supervised": self.supervised(step), "alignment": self.options.weight * step.ramp * torch.stack(alignment)}
+
+    def _local_structures(self, step: Step, place: int) -> list[Tensor]:
+        """S of each layer: one probability an edge, (|E|,)."""
+        graph = step.batch.graph
+        distances = (dgl.ops.u_sub_v(graph, states, states).abs().sum(-1) for states in self.node_states(step, place))
+        return [dgl.ops.edge_softmax(graph, torch.exp(-distance / self.options.bandwidth)) for distance in distances]
+
+
+def _divergence(target: Tensor, own: Tensor) -> Tensor:
+    """Sum over nodes of KL between their distributions over edges. No probability is near zero: similarities lie in (0, 1]."""
+    return (target * (target.log() - own.log())).sum()

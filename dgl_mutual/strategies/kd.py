@@ -1,0 +1,56 @@
+"""Knowledge distillation from a teacher that is trained first."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies.base import Citation, ImitationOptions, ImitationStrategy, Step, StrategyOptions
+
+
+class KDOptions(ImitationOptions):
+    """Options of `kd`."""
+
+    #: Hinton et al. report 2.5 to 4 for small students and up to 20 for large ones.
+    temperature: float = 2.0
+    teacher: StudentOptions = StudentOptions(hidden=256)
+    """The teacher: its architecture, depth, width and the rest."""
+
+
+class KnowledgeDistillation(ImitationStrategy):
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p_teacher(v) || p_i(v)).
+
+    The teacher trains first, by CE alone, to its best epoch on validation; then it stands still and its clean logits are kept, so that all
+    students together pay for one teacher. Students do not see each other.
+    """
+
+    name = "kd"
+    Options = KDOptions
+    options: KDOptions
+    min_students: ClassVar[int] = 1
+    citation = Citation(
+        title="Distilling the Knowledge in a Neural Network",
+        authors="Hinton, Vinyals, Dean",
+        venue="NeurIPS Deep Learning Workshop 2014",
+        url="https://arxiv.org/abs/1503.02531",
+        formula="CE + lambda T^2 KL(p_teacher || p_i), teacher trained first",
+    )
+
+    @classmethod
+    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+        assert isinstance(options, KDOptions)
+        return (("teacher", options.teacher),)
+
+    def phases(self) -> tuple[tuple[int, ...], ...]:
+        students = tuple(range(self.setting.num_students))
+        return (len(students),), students
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        terms = {"supervised": self.supervised(step)}
+        teacher = self.setting.num_students
+        if teacher not in step.active:
+            target = self.distribution.probabilities(step.targets[teacher, step.exchange], self.options.peers_temperature)
+            terms["distillation"] = self.imitation(step, target)
+        return terms

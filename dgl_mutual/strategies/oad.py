@@ -1,0 +1,107 @@
+"""Online adversarial distillation: peers' mean prediction, and hidden features that a discriminator cannot tell from a neighbour's."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.convolutions import GCNConvolution, Layer
+from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step
+
+
+class OADOptions(ExchangeOptions):
+    """Options of `oad`."""
+
+    #: The paper's.
+    temperature: float = 3.0
+    #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; a shorter warm-up also works for runs that are shorter than that.
+    exchange_warmup: tuple[int, int] = (20, 20)
+    adversarial_weight: float = Field(1.0, ge=0)
+    """Weight of the adversarial term."""
+    discriminator_hidden: int = Field(16, ge=1)
+    """Width of the discriminators."""
+
+
+class Discriminator(nn.Module):
+    """A small GNN that says from a node's features and its neighbours' where they come from: one logit a node."""
+
+    def __init__(self, in_features: int, hidden: int) -> None:
+        super().__init__()
+        self.convolution = GCNConvolution(Layer(in_features, hidden))
+        self.last = nn.Linear(hidden, 1)
+
+    def reset_parameters(self) -> None:
+        self.convolution.reset_parameters()
+        self.last.reset_parameters()
+
+    def forward(self, batch: GraphBatch, states: Tensor) -> Tensor:
+        """Logits of "from the neighbour in the cycle": states (|V|, in_features), result (|V|,)."""
+        scores: Tensor = self.last(torch.relu(self.convolution(batch, states, None)))
+        return scores.squeeze(-1)
+
+
+class OnlineAdversarial(ExchangeStrategy):
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(1/(K-1) sum_{j != i} p_j(v) || p_i(v)) - mu mean_v log D_i(h_i(v)),
+
+    and the discriminator of student i, which tells the last hidden features h of its neighbour in the cycle from the student's own,
+    minimises loss_D_i = - mean_v log D_i(h_{i-1}(v)) - mean_v log(1 - D_i(h_i(v))).
+
+    One backward pass serves both: the discriminators' term sees detached features, the students' term detached discriminators.
+
+    NOTE[PAPER]: the student's term is the non-saturating form (raise log D instead of lowering log(1 - D)), which does not vanish early on.
+    NOTE[PAPER]: D is a one-layer GCN and a linear read-out per node; it judges nodes on graph tasks, too.
+    """
+
+    name = "oad"
+    Options = OADOptions
+    options: OADOptions
+    citation = Citation(
+        title="Online Adversarial Knowledge Distillation for Graph Neural Networks",
+        authors="Wang, Wang, Chen, Zhou, Feng, Chen",
+        venue="Expert Systems with Applications 2024",
+        url="https://arxiv.org/abs/2112.13966",
+        formula="CE + lambda T^2 KL(mean_j p_j || p_i) - mu log D_i(h_i); D_i tells h_(i-1) from h_i",
+    )
+
+    def __init__(self, options: OADOptions, setting: Setting) -> None:
+        super().__init__(options, setting)
+        widths = [setting.last_hidden_width(k) for k in range(setting.num_students)]
+        if len(set(widths)) > 1:
+            raise UsageError(
+                "Strategy 'oad' matches the last hidden features of one student with another's, so all must be of one width, and these are "
+                f"{', '.join(map(str, widths))} wide. Give all students the same 'hidden', and more than one layer each on a node task."
+            )
+        self.discriminators = nn.ModuleList(Discriminator(width, options.discriminator_hidden) for width in widths)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        for discriminator in self.discriminators:
+            discriminator.reset_parameters()  # type: ignore[operator]  # a ModuleList has no element type
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        states = [hidden[-1] if len(hidden) else logits for hidden, logits in zip(step.hidden, step.logits, strict=True)]
+        predictions = self.distribution.probabilities(step.targets[:, step.exchange], self.options.peers_temperature)
+        others = (predictions.sum(0) - predictions) / (self.setting.num_students - 1)
+        fooling = [self._fooling(step.batch, i, states[i]) for i in step.active]
+        telling = [self._telling(step.batch, i, own=states[i].detach(), neighbour=states[i - 1].detach()) for i in step.active]
+        return {
+            "supervised": self.supervised(step),
+            "mutual": self.imitation(step, others),
+            "adversarial": self.options.adversarial_weight * step.ramp * torch.stack(fooling),
+            "discriminator": torch.stack(telling).sum(),
+        }
+
+    def _fooling(self, batch: GraphBatch, i: int, own: Tensor) -> Tensor:
+        """-mean_v log D_i(h_i(v)) with a gradient for the student alone."""
+        discriminator = self.discriminators[i]
+        frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+        return F.softplus(-torch.func.functional_call(discriminator, frozen, (batch, own))).mean()
+
+    def _telling(self, batch: GraphBatch, i: int, *, own: Tensor, neighbour: Tensor) -> Tensor:
+        """-mean_v log D_i(h_{i-1}(v)) - mean_v log(1 - D_i(h_i(v)))."""
+        discriminator = self.discriminators[i]
+        return F.softplus(-discriminator(batch, neighbour)).mean() + F.softplus(discriminator(batch, own)).mean()

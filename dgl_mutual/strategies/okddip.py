@@ -1,0 +1,81 @@
+"""Online distillation with diverse peers: every member attends to the others in its own way, and a leader learns from all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dgl_mutual.coordinator import mix
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step, StrategyOptions
+
+
+class OKDDipOptions(ExchangeOptions):
+    """Options of `okddip`."""
+
+    #: The paper's.
+    temperature: float = 3.0
+    leader: StudentOptions = StudentOptions()
+    """The leader, a member beside the students that has no say in what they learn."""
+    attention_hidden: int = Field(16, ge=1)
+    """Width of the space in which members are compared."""
+
+
+class DiversePeers(ExchangeStrategy):
+    """loss_a = CE(z_a[L], y[L]) + lambda T^2 mean_v KL(t_a(v) || p_a(v)),
+
+    t_a(v) = sum_b alpha_ab(v) p_b(v), alpha_a(v) = softmax_b <W_L h_a(v), W_E h_b(v)> over all students b, a among them (first level);
+    the leader's target is the plain mean, t(v) = 1/K sum_b p_b(v) (second level). h: embeddings. W_L differs from W_E, so a may heed b
+    more than b heeds a.
+
+    NOTE[PAPER]: the paper's members are alike and share W_L and W_E; ours may differ in architecture and width, so each has its own pair.
+    NOTE[PAPER]: p_b and h are detached, as everywhere in this package; the attention learns through alpha, by the same loss.
+    """
+
+    name = "okddip"
+    Options = OKDDipOptions
+    options: OKDDipOptions
+    citation = Citation(
+        title="Online Knowledge Distillation with Diverse Peers",
+        authors="Chen, Mei, Wang, Feng, Chen",
+        venue="AAAI 2020",
+        url="https://arxiv.org/abs/1912.00350",
+        formula="CE + lambda T^2 KL(sum_b a_ab p_b || p_a), a_a = softmax_b <W_L h_a, W_E h_b>; leader: KL(mean_b p_b || p)",
+    )
+
+    def __init__(self, options: OKDDipOptions, setting: Setting) -> None:
+        super().__init__(options, setting)
+        widths = [setting.embedding_width(k) for k in range(setting.num_students)]
+        self.receive = nn.ModuleList(nn.Linear(width, options.attention_hidden, bias=False) for width in widths)  # W_L
+        self.send = nn.ModuleList(nn.Linear(width, options.attention_hidden, bias=False) for width in widths)  # W_E
+
+    @classmethod
+    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+        assert isinstance(options, OKDDipOptions)
+        return (("leader", options.leader),)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        for projection in (*self.receive, *self.send):
+            projection.reset_parameters()
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        students = step.targets[: self.setting.num_students]
+        predictions = self.distribution.probabilities(students[:, step.exchange], self.options.peers_temperature)
+        attention = self._attention(step)
+        step.log["weights"] = attention.detach().mean(2)
+        target = torch.cat([mix(attention.unsqueeze(-1), predictions), predictions.mean(0, keepdim=True)])
+        return {"supervised": self.supervised(step), "mutual": self.imitation(step, target)}
+
+    def _attention(self, step: Step) -> Tensor:
+        """alpha on the exchange samples: (receivers K, senders K, samples)."""
+        states = [step.embeddings[k].detach()[step.exchange] for k in range(self.setting.num_students)]
+        received, sent = (_project(maps, states) for maps in (self.receive, self.send))
+        return torch.softmax(torch.einsum("anh,bnh->abn", received, sent), dim=1)
+
+
+def _project(maps: Any, states: list[Tensor]) -> Tensor:
+    return torch.stack([project(state) for project, state in zip(maps, states, strict=True)])
