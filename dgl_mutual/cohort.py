@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +28,16 @@ class Cohort(nn.Module):
         self, students: Sequence[Student], coordinator: Coordinator, distribution: Distribution, names: Sequence[str], num_students: int
     ) -> None:
         super().__init__()
-        self.students = nn.ModuleList(students)
+        self._students = nn.ModuleList(students)
         self.coordinator = coordinator
         self.distribution = distribution
         self.names = tuple(names)
         self.num_students = num_students
+
+    @property
+    def students(self) -> Sequence[Student]:
+        """All members in order."""
+        return cast("Sequence[Student]", self._students)
 
     def __len__(self) -> int:
         return len(self.students)

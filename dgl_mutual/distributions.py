@@ -61,7 +61,7 @@ class Distribution(ABC):
         """H(p(z)) in nats per sample: shape (..., N)."""
 
     def confidence(self, logits: Tensor) -> Tensor:
-        """c = -H(p(z)), the confidence that the coordinator sees: shape (..., N). Source: arXiv 2510.19223, adaptive logit weighting unit."""
+        """c = -H(p(z)), the confidence that the coordinator sees: shape (..., N). Source: arXiv 2510.19223, its logit weighting unit."""
         return -self.entropy(logits)
 
 

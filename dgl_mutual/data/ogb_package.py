@@ -32,17 +32,17 @@ def master_facts(name: str) -> MasterFacts:
 
 
 def make_evaluator(name: str) -> Any:
-    """OGB's own `Evaluator` of a graph dataset.
+    """OGB's own `Evaluator` of a graph (``ogbg-...``) or node (``ogbn-...``) dataset.
 
     Its module is loaded by itself: importing `ogb.graphproppred` would bring in every graph library that is installed.
     """
-    return _evaluate_module().Evaluator(name)
+    return _evaluate_module("nodeproppred" if name.startswith("ogbn-") else "graphproppred").Evaluator(name)
 
 
 @cache
-def _evaluate_module() -> Any:
-    with resources.as_file(resources.files("ogb").joinpath("graphproppred/evaluate.py")) as path:
-        spec = importlib.util.spec_from_file_location("_ogb_graph_evaluate", path)
+def _evaluate_module(room: str) -> Any:
+    with resources.as_file(resources.files("ogb").joinpath(f"{room}/evaluate.py")) as path:
+        spec = importlib.util.spec_from_file_location(f"_ogb_{room}_evaluate", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

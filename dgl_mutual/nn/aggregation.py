@@ -1,7 +1,7 @@
 """Aggregation over a batch's edges, as differentiable operations over DGL's kernels.
 
-Attention composed of DGL's differentiable operators it keeps six tensors per edge and head for the backward pass and pays autograd's bookkeeping eleven
-times; written as one it keeps three and takes about two thirds of the time. The tests show that both are the same.
+Attention composed of DGL's differentiable operators keeps six tensors per edge and head for the backward pass and pays autograd's
+bookkeeping eleven times; written as one it keeps three and takes about two thirds of the time. The tests show that both are the same.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_mutual.nn import kernels
+from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.batch import GraphBatch
 
 
@@ -29,14 +30,12 @@ def attend(
     Returns:
         (|V|, heads * width).
     """
-    result: Tensor = _Attend.apply(batch, values, source, destination, multiplier, negative_slope)
-    return result
+    return apply(_Attend, batch, values, source, destination, multiplier, negative_slope)
 
 
 def sum_neighbours(batch: GraphBatch, x: Tensor) -> Tensor:
     """y_i = sum_{j in N(i)} x_j: (|V|, F) to (|V|, F)."""
-    result: Tensor = _SumNeighbours.apply(batch, x)
-    return result
+    return apply(_SumNeighbours, batch, x)
 
 
 class _SumNeighbours(torch.autograd.Function):

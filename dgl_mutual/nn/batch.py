@@ -15,7 +15,6 @@ from dgl_mutual.data.dataset import Dataset, IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.sparse import SparseFeatures
 
-
 #: Row numbers, or ``slice(None)`` for all rows: indexing with it copies nothing.
 Rows: TypeAlias = "Tensor | slice"
 
@@ -45,7 +44,9 @@ class GraphBatch:
             UsageError: the graph has no node features ``feat``.
         """
         if "feat" not in graph.ndata:
-            raise UsageError(f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat'].")
+            raise UsageError(
+                f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat']."
+            )
         sizes = graph.batch_num_nodes()
         plain = dgl.remove_self_loop(graph)
         in_offsets, sources, _ = plain.adj_tensors("csc")
@@ -131,13 +132,13 @@ class Collator:
         self.device = torch.device(device)
         self.dtype = dtype
         self._sources = dataset.edges[0]
-        self._sparse = None if isinstance(dataset.features, np.ndarray) else dataset.features
-        self._dense = None if self._sparse is not None else torch.as_tensor(dataset.features, dtype=dtype, device=self.device)
+        is_dense = isinstance(dataset.features, np.ndarray)
+        self._dense = torch.as_tensor(dataset.features, dtype=dtype, device=self.device) if is_dense else None
 
     def all(self) -> GraphBatch:
         """The whole dataset as one batch."""
         dataset = self.dataset
-        features = self._dense if self._dense is not None else self._sparse_features(self._sparse)
+        features = self._dense if self._dense is not None else self._sparse(slice(None))
         return GraphBatch(self._tensor(dataset.in_offsets), self._tensor(self._sources), features, self._tensor(dataset.node_offsets))
 
     def __call__(self, graphs: Sequence[int] | IntArray) -> GraphBatch:
@@ -153,14 +154,14 @@ class Collator:
         if self._dense is not None:
             features: Tensor | SparseFeatures = self._dense[self._tensor(nodes)]
         else:
-            features = self._sparse_features(self._sparse[nodes])
+            features = self._sparse(nodes)
         return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets))
 
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)
 
-    def _sparse_features(self, matrix: object) -> SparseFeatures:
-        return SparseFeatures.from_scipy(matrix, self.device).to(self.dtype)
+    def _sparse(self, nodes: IntArray | slice) -> SparseFeatures:
+        return SparseFeatures.from_scipy(self.dataset.features[nodes], self.device).to(self.dtype)
 
 
 def _gather_ranges(offsets: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:

@@ -172,7 +172,8 @@ class GATConvolution(Convolution):
         width, heads = self.weight.shape[1], self.heads
         # <a, W x> = (a W) x: the scores are more columns of the projection, not a second product as tall as the graph.
         scorers = torch.cat([self._per_head(self.attention_source), self._per_head(self.attention_destination)], dim=1)
-        projected, source, destination = (x @ torch.cat([self.weight, self.weight @ scorers], dim=1)).split([width, heads, heads], dim=1)
+        everything = x @ torch.cat([self.weight, self.weight @ scorers], dim=1)
+        projected, source, destination = torch.split(everything, [width, heads, heads], dim=1)
         multiplier = None
         if generator is not None and self.attention_dropout > 0:
             shape = torch.Size((batch.looped_graph.num_edges(), heads))

@@ -1,8 +1,8 @@
 """DGL's sparse kernels, bare: the one place that knows how DGL spells them.
 
-`dgl.ops` wraps each kernel in an autograd function and looks its arguments over on every call, which costs more than the kernel itself on the
-graphs of this field (50 microseconds against 5-60). The differentiable operations of this package call the kernels directly and bring their own
-backward pass. Nothing here has a gradient.
+`dgl.ops` wraps each kernel in an autograd function and looks its arguments over on every call, which costs more than the kernel itself on
+the graphs of this field (50 microseconds against 5-60). The differentiable operations of this package call the kernels directly and bring
+their own backward pass. Nothing here has a gradient.
 
 Shapes: node values (|V|, width) or (|V|, heads, width), edge values (|E|, heads) in the order of the graph's edge numbers.
 """

@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.dropout import keep_multiplier
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
@@ -53,15 +54,14 @@ class SparseFeatures:
         return replace(self, values=self.values.to(dtype))
 
     def dropout(self, rate: float, generator: torch.Generator | None) -> SparseFeatures:
-        """Dropout of every entry. A dropped zero is still a zero, so only the non-zeros are drawn: the same distribution as on the dense matrix."""
+        """Dropout of every entry: the same distribution as on the dense matrix, since a dropped zero is still a zero."""
         if generator is None or rate == 0.0:
             return self
         return replace(self, values=self.values * keep_multiplier(self.values.shape, rate, generator, self.values.dtype))
 
     def __matmul__(self, weight: Tensor) -> Tensor:
         """X W for W of shape (columns, width); the gradient reaches W alone."""
-        product: Tensor = _ConstantSparseMatmul.apply(weight, self)
-        return product
+        return apply(_ConstantSparseMatmul, weight, self)
 
     def csr(self) -> Tensor:
         """The matrix as a torch CSR tensor."""

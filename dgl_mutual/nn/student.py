@@ -41,7 +41,9 @@ def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
     if options.architecture not in CONVOLUTIONS:
         raise unknown("student", options.architecture, CONVOLUTIONS)
     if options.architecture == "gat" and options.hidden % options.heads:
-        raise UsageError(f"A gat student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a multiple of the heads.")
+        raise UsageError(
+            f"A gat student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a multiple of the heads."
+        )
     node = task == "node"
     defaults = {
         "depth": 2 if node else 3,
@@ -111,13 +113,12 @@ class Student(nn.Module):
         x: NodeFeatures = batch.features
         hidden: list[Tensor] = []
         for layer, convolution in enumerate(self.convolutions):
-            x = convolution(batch, self._dropout(x, generator), generator)
+            x = state = convolution(batch, self._dropout(x, generator), generator)
             if layer < self.depth - 1 or self.has_classifier:
-                x = self.activation(self.norms[layer](x) if len(self.norms) else x)
-                hidden.append(x)
-        assert isinstance(x, Tensor)
+                x = state = self.activation(self.norms[layer](state) if len(self.norms) else state)
+                hidden.append(state)
         if self.classifier is None:
-            return StudentOutput(x, tuple(hidden), hidden[-1] if hidden else x)
+            return StudentOutput(state, tuple(hidden), hidden[-1] if hidden else state)
         seen = hidden if self.options.readout == "jumping" else hidden[-1:]
         embedding = torch.cat([self._samples(batch, state) for state in seen], dim=1)
         return StudentOutput(self.classifier(dropout(embedding, self.classifier_rate, generator)), tuple(hidden), embedding)

@@ -90,5 +90,3 @@ def _ogb_metric(evaluator: str) -> Callable[[Array, Array], float]:
         return float(judge.eval({"y_true": truth, "y_pred": scores})[judge.eval_metric])
 
     return score
-
-

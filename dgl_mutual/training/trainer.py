@@ -237,8 +237,8 @@ class _Trial:
         row = self._named(means, active)
         self._refuse_non_finite(row, epoch)
         train = torch.as_tensor(self.split.train, device=self.clean.device)
-        for k, value in zip(active, self.scorer(seen[:, train], self.labels[train]), strict=True):
-            row[f"train/{self.cohort.names[k]}"] = value
+        for k, score in zip(active, self.scorer(seen[:, train], self.labels[train]), strict=True):
+            row[f"train/{self.cohort.names[k]}"] = score
         return row
 
     def _step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
@@ -315,7 +315,7 @@ class _Trial:
         return row
 
     def _named(self, means: Mapping[str, Any], active: Sequence[int]) -> HistoryRow:
-        """One history column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K), the bare name from a scalar."""
+        """One history column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K), a scalar by its bare name."""
         names = self.cohort.names
         row: HistoryRow = {}
         for name, value in means.items():
@@ -331,8 +331,9 @@ class _Trial:
         broken = [name.removeprefix("loss/") for name, value in row.items() if name.startswith("loss/") and not np.isfinite(value)]
         if broken:
             raise TrainingError(
-                f"The loss is not finite in epoch {epoch}: {', '.join(f'term/student {name}' for name in broken)}. The likely cause is a step size "
-                f"that is too large (training.learning_rate = {self.training.learning_rate}) or features of extreme size; lower the one or rescale the other."
+                f"The loss is not finite in epoch {epoch}: {', '.join(f'term/student {name}' for name in broken)}. "
+                f"The likely cause is a step size that is too large (training.learning_rate = {self.training.learning_rate}) "
+                "or features of extreme size; lower the one or rescale the other."
             )
 
 
