@@ -1,0 +1,130 @@
+"""Noise in features, edges or training labels: how well does a method bear it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
+from dgl_mutual.data.features import compact
+from dgl_mutual.errors import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """What is disturbed, and how much.
+
+    Attributes:
+        kind: a name in `NOISES`.
+        amount: a share in [0, 1].
+    """
+
+    kind: str
+    amount: float
+
+    @classmethod
+    def parse(cls, text: str) -> NoiseSpec:
+        """``"feature:0.2"``.
+
+        Raises:
+            UsageError: not of the form KIND:AMOUNT, an unknown kind, or an amount outside [0, 1].
+        """
+        kind, _, number = text.partition(":")
+        if kind not in NOISES:
+            raise unknown("noise", kind, NOISES)
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = -1.0
+        if not 0 <= amount <= 1:
+            raise UsageError(f"Noise {text!r} has no amount between 0 and 1. The form is KIND:AMOUNT, for example {kind}:0.2.")
+        return cls(kind, amount)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.amount:g}"
+
+
+def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) -> Dataset:
+    """The dataset with noise; the same for the same arguments. The original is left as it is.
+
+    - ``feature``: X' = (1 - a) X + a N(0, 1) (the protocol of Zhang et al., ICLR 2022, arXiv 2110.08727).
+    - ``edge-remove``: a share a of the edges is removed.
+    - ``edge-add``: as many edges as a share a of those there are, between random nodes of one graph that had none.
+    - ``edge``: both, so that the number of edges stays.
+    - ``label``: a share a of the training samples' labels becomes another class at random; of a multi-label target, a share a of the known
+      training labels is inverted. Validation and test labels stay.
+
+    A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph so dense that no pairs are
+    left gets fewer edges than asked for.
+    """
+    return NOISES[noise.kind](dataset, split, noise.amount, np.random.default_rng(seed))
+
+
+def _feature_noise(dataset: Dataset, split: Split, amount: float, random: Generator) -> Dataset:
+    features = dataset.features if isinstance(dataset.features, np.ndarray) else dataset.features.toarray()
+    noisy = (1 - amount) * features + amount * random.standard_normal(features.shape, dtype=np.float32)
+    return replace(dataset, features=compact(noisy))
+
+
+def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generator) -> Dataset:
+    labels = dataset.labels.copy()
+    if dataset.target.kind == "single-label":
+        chosen = random.permutation(split.train)[: round(amount * len(split.train))]
+        # A step of 1 ... C - 1 round the classes: never back to the same one.
+        steps = random.integers(1, max(dataset.target.num_outputs, 2), size=len(chosen))
+        labels[chosen] = (labels[chosen] + steps) % dataset.target.num_outputs
+    else:
+        rows, columns = np.nonzero(~np.isnan(labels[split.train]))
+        chosen = random.permutation(len(rows))[: round(amount * len(rows))]
+        places = split.train[rows[chosen]], columns[chosen]
+        labels[places] = 1 - labels[places]
+    return replace(dataset, labels=labels)
+
+
+def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: bool, add: bool) -> Dataset:
+    edges, symmetric = _pairs(dataset)
+    num_changed = round(amount * edges.shape[1])
+    kept = edges[:, np.sort(random.permutation(edges.shape[1])[num_changed:])] if remove else edges
+    added = _new_pairs(dataset, edges, num_changed if add else 0, symmetric, random)
+    source, destination = np.concatenate([kept, added], axis=1)
+    return replace(dataset, edges=canonical_edges(source, destination, dataset.num_nodes, symmetric=symmetric))
+
+
+def _pairs(dataset: Dataset) -> tuple[IntArray, bool]:
+    """One column for each pair of joined nodes, and True, if all edges stand in both directions; else the edges as they are, and False."""
+    source, destination = dataset.edges
+    symmetric = np.array_equal(canonical_edges(destination, source, dataset.num_nodes, symmetric=False), dataset.edges)
+    return (dataset.edges[:, source < destination], True) if symmetric else (dataset.edges, False)
+
+
+def _new_pairs(dataset: Dataset, edges: IntArray, count: int, symmetric: bool, random: Generator, tries: int = 20) -> IntArray:
+    """Pairs of nodes of one graph that `edges` does not join, at most `count`. A graph gets new edges in proportion to its own."""
+    num_nodes = dataset.num_nodes
+    taken = edges[0] * num_nodes + edges[1]
+    new: IntArray = np.empty(0, dtype=np.int64)
+    for _ in range(tries if count else 0):
+        anchors = edges[1, random.integers(edges.shape[1], size=2 * (count - len(new)))]
+        graphs = np.searchsorted(dataset.node_offsets, anchors, side="right") - 1
+        first, sizes = dataset.node_offsets[graphs], np.diff(dataset.node_offsets)[graphs]
+        source, destination = first + random.integers(sizes), first + random.integers(sizes)
+        if symmetric:
+            source, destination = np.minimum(source, destination), np.maximum(source, destination)
+        keys = (source * num_nodes + destination)[source != destination]
+        keys = np.setdiff1d(keys, np.concatenate([taken, new]))
+        new = np.concatenate([new, random.permutation(keys)[: count - len(new)]])
+        if len(new) == count:
+            break
+    return np.stack([new // num_nodes, new % num_nodes])
+
+
+#: Kind -> the transform.
+NOISES: dict[str, Callable[[Dataset, Split, float, Generator], Dataset]] = {
+    "feature": _feature_noise,
+    "edge": lambda dataset, split, amount, random: _edge_noise(dataset, amount, random, remove=True, add=True),
+    "edge-add": lambda dataset, split, amount, random: _edge_noise(dataset, amount, random, remove=False, add=True),
+    "edge-remove": lambda dataset, split, amount, random: _edge_noise(dataset, amount, random, remove=True, add=False),
+    "label": _label_noise,
+}

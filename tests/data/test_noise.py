@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+from dgl_mutual.data.noise import NOISES, NoiseSpec, add_noise
+from dgl_mutual.errors import UsageError
+
+
+def make_dataset(*, graphs: int = 4, nodes: int = 30, symmetric: bool = True, task: str = "graph", multi_label: bool = False) -> Dataset:
+    random = np.random.default_rng(0)
+    total = graphs * nodes
+    ends = random.integers(nodes, size=(2, graphs * 60)) + np.repeat(np.arange(graphs) * nodes, 60)
+    num_samples = graphs if task == "graph" else total
+    labels = random.integers(3, size=num_samples)
+    if multi_label:
+        labels = random.integers(2, size=(num_samples, 3)).astype(np.float32)
+        labels[0, 1] = np.nan
+    return Dataset(
+        name="random",
+        task=task,
+        edges=canonical_edges(ends[0], ends[1], total, symmetric=symmetric),
+        features=random.standard_normal((total, 5)).astype(np.float32),
+        labels=labels,
+        node_offsets=np.arange(graphs + 1) * nodes,
+        target=Target("multi-label" if multi_label else "single-label", ("a", "b", "c"), "accuracy"),
+        feature_names=tuple("vwxyz"),
+    )
+
+
+def split_of(dataset: Dataset) -> Split:
+    return Split(*np.array_split(np.arange(dataset.num_samples), [dataset.num_samples // 2, dataset.num_samples * 3 // 4]))
+
+
+def noisy(dataset: Dataset, text: str, seed: int = 0) -> Dataset:
+    return add_noise(dataset, split_of(dataset), NoiseSpec.parse(text), seed=seed)
+
+
+def edge_set(dataset: Dataset) -> set[tuple[int, int]]:
+    return set(map(tuple, dataset.edges.T.tolist()))
+
+
+def test_a_spec_is_read_and_written():
+    assert NoiseSpec.parse("feature:0.2") == NoiseSpec("feature", 0.2)
+    assert str(NoiseSpec.parse("edge-add:0.50")) == "edge-add:0.5"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("featur:0.2", "feature"),
+        ("feature", "feature:0.2"),
+        ("label:1.5", "'label:1.5'"),
+        ("edge:x", "'edge:x'"),
+        ("edge:nan", "'edge:nan'"),
+    ],
+)
+def test_a_wrong_spec_is_refused_and_the_mend_is_named(text, part):
+    with pytest.raises(UsageError, match=part):
+        NoiseSpec.parse(text)
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_no_noise_changes_nothing(kind):
+    dataset = make_dataset()
+    same = noisy(dataset, f"{kind}:0")
+    assert np.array_equal(same.edges, dataset.edges)
+    assert np.array_equal(same.features, dataset.features)
+    assert np.array_equal(same.labels, dataset.labels)
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_the_seed_decides(kind):
+    dataset = make_dataset(task="node")
+    first, again, other = (noisy(dataset, f"{kind}:0.5", seed) for seed in (1, 1, 2))
+    same = [np.array_equal(getattr(first, part), getattr(again, part)) for part in ("edges", "features", "labels")]
+    differs = [not np.array_equal(getattr(first, part), getattr(other, part)) for part in ("edges", "features", "labels")]
+    assert all(same) and sum(differs) == 1
+
+
+def test_feature_noise_is_the_stated_mixture():
+    dataset = make_dataset(graphs=100)
+    drawn = (noisy(dataset, "feature:0.25").features - 0.75 * dataset.features) / 0.25
+    assert abs(drawn.mean()) < 0.03 and abs(drawn.std() - 1) < 0.03
+    assert abs(np.corrcoef(drawn.ravel(), dataset.features.ravel())[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize(("kind", "num_removed", "num_added"), [("edge", 1, 1), ("edge-add", 0, 1), ("edge-remove", 1, 0)])
+def test_edge_noise_changes_the_stated_share_within_graphs(kind, num_removed, num_added, symmetric):
+    dataset = make_dataset(symmetric=symmetric)
+    before, after = edge_set(dataset), edge_set(result := noisy(dataset, f"{kind}:0.2"))
+    step = 2 if symmetric else 1
+    expected = round(0.2 * len(before) / step) * step
+    assert len(before - after) == num_removed * expected
+    assert len(after - before) == num_added * expected
+    assert all(u // 30 == v // 30 and u != v for u, v in after)
+    assert not symmetric or {(v, u) for u, v in after} == after
+    assert np.array_equal(result.edges, canonical_edges(*result.edges, dataset.num_nodes, symmetric=False))
+
+
+def test_a_complete_graph_gets_no_edge():
+    ends = np.indices((6, 6)).reshape(2, -1)
+    dataset = replace(make_dataset(graphs=1, nodes=6), edges=canonical_edges(*ends, 6, symmetric=True))
+    assert np.array_equal(noisy(dataset, "edge-add:0.5").edges, dataset.edges)
+
+
+def test_label_noise_flips_training_labels_alone():
+    dataset = make_dataset(task="node")
+    split, changed = split_of(dataset), np.flatnonzero(noisy(dataset, "label:0.3").labels != dataset.labels)
+    assert len(changed) == round(0.3 * len(split.train))
+    assert set(changed) <= set(split.train)
+    assert set(noisy(dataset, "label:1").labels) <= {0, 1, 2}
+
+
+def test_multi_label_noise_inverts_known_training_labels_alone():
+    dataset = make_dataset(task="node", multi_label=True)
+    split, labels = split_of(dataset), noisy(dataset, "label:0.4").labels
+    known = ~np.isnan(dataset.labels)
+    assert np.array_equal(np.isnan(labels), ~known)
+    changed = known & (labels != dataset.labels)
+    assert changed.sum() == round(0.4 * known[split.train].sum())
+    assert not changed[split.val].any() and not changed[split.test].any()
+    assert np.array_equal(labels[changed], 1 - dataset.labels[changed])
