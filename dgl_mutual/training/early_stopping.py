@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class EarlyStopping:
     """Keeps the best epoch by validation metric, ties broken by the lower validation loss.
 
-    It stops after `patience` epochs without a better one. Small validation parts give the same accuracy for many epochs: without the tie-break
-    the first of them would win.
+    It stops after `patience` epochs without a better one. Small validation parts give the same accuracy for many epochs: without the
+    tie-break the first of them would win.
     """
 
     patience: int
