@@ -81,9 +81,15 @@ class GraphBatch:
         return self.in_degrees.clamp(min=1).reciprocal()
 
     @cached_property
-    def symmetric_scale(self) -> Tensor:
+    def destination_scale(self) -> Tensor:
         """(|V|, 1): (in-degree + 1)^-1/2, the self-loop counted. Source: Kipf and Welling, arXiv 1609.02907, eq. 2."""
         return (self.in_degrees + 1).rsqrt()
+
+    @cached_property
+    def source_scale(self) -> Tensor:
+        """(|V|, 1): (out-degree + 1)^-1/2, the self-loop counted: equal to `destination_scale` where edges run both ways."""
+        out_degrees = torch.bincount(self._sources, minlength=self.num_nodes)
+        return (out_degrees.to(self.dtype) + 1).rsqrt().unsqueeze(1)
 
     @cached_property
     def looped_graph(self) -> dgl.DGLGraph:

@@ -74,7 +74,10 @@ class Convolution(nn.Module, ABC):
 
 
 class GCNConvolution(Convolution):
-    """h_i = sum_{j in N(i) + i} W x_j / sqrt(d_i d_j) + b, d with self-loops. Kipf and Welling, ICLR 2017, arXiv 1609.02907, eq. 2."""
+    """h_i = sum_{j in N(i) + i} W x_j / sqrt(d_i d_j) + b, d with self-loops. Kipf and Welling, ICLR 2017, arXiv 1609.02907, eq. 2.
+
+    NOTE[PAPER]: of a directed graph d_i counts in-edges and d_j out-edges, as in DGL's GraphConv.
+    """
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
@@ -87,9 +90,9 @@ class GCNConvolution(Convolution):
         nn.init.zeros_(self.bias)
 
     def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        scaled = (x @ self.weight) * batch.symmetric_scale
+        scaled = (x @ self.weight) * batch.source_scale
         gathered = sum_neighbours(batch, scaled) + scaled
-        return torch.addcmul(self.bias, gathered, batch.symmetric_scale)
+        return torch.addcmul(self.bias, gathered, batch.destination_scale)
 
 
 class SAGEConvolution(Convolution):
