@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from dgl_mutual.nn.sparse import SparseFeatures
+
+
+def random_matrix(rows: int = 30, columns: int = 20, density: float = 0.2, dtype: type = np.float64) -> sparse.csr_matrix:
+    """Rows 0 and -1 and columns 0 and -1 are empty."""
+    matrix = sparse.random(rows, columns, density, format="lil", dtype=dtype, rng=np.random.default_rng(0))
+    matrix[[0, -1]] = 0
+    matrix[:, [0, -1]] = 0
+    result = sparse.csr_matrix(matrix)
+    result.eliminate_zeros()
+    return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+def test_product_and_gradient_equal_the_dense_ones(density: float, dtype: torch.dtype) -> None:
+    matrix = random_matrix(density=density)
+    features = SparseFeatures.from_scipy(matrix).to(dtype)
+    dense = torch.as_tensor(matrix.toarray(), dtype=dtype)
+    weight = torch.randn(20, 7, dtype=dtype, requires_grad=True)
+    product = features @ weight
+    assert product.dtype == dtype
+    torch.testing.assert_close(product, dense @ weight)
+    upstream = torch.randn(7, 30, dtype=dtype).t()
+    torch.testing.assert_close(
+        torch.autograd.grad(product, weight, upstream)[0], torch.autograd.grad(dense @ weight, weight, upstream)[0]
+    )
+    torch.testing.assert_close(torch.autograd.grad((features @ weight).sum(), weight)[0], dense.sum(0).unsqueeze(1).expand(20, 7))
+
+
+def test_gradcheck() -> None:
+    features = SparseFeatures.from_scipy(random_matrix(6, 5, 0.5))
+    weight = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda w: features @ w, (weight,))
+
+
+def test_csr_forms_are_the_matrix_and_its_transpose() -> None:
+    matrix = random_matrix()
+    features = SparseFeatures.from_scipy(matrix)
+    np.testing.assert_array_equal(features.csr().to_dense().numpy(), matrix.toarray())
+    np.testing.assert_array_equal(features.transposed_csr().to_dense().numpy(), matrix.toarray().T)
+
+
+def test_unsorted_indices_are_as_good() -> None:
+    unsorted = sparse.csr_matrix((np.array([1.0, 2.0, 3.0]), np.array([2, 0, 1]), np.array([0, 2, 3])), shape=(2, 3))
+    weight = torch.arange(6.0, dtype=torch.float64).view(3, 2).requires_grad_()
+    product = SparseFeatures.from_scipy(unsorted) @ weight
+    dense = torch.as_tensor(unsorted.toarray())
+    torch.testing.assert_close(product, dense @ weight)
+    torch.testing.assert_close(torch.autograd.grad(product.sum(), weight)[0], (dense.t() @ torch.ones(2, 2, dtype=torch.float64)))
+
+
+def test_takes_a_copy_of_the_values() -> None:
+    matrix = random_matrix()
+    features = SparseFeatures.from_scipy(matrix)
+    before = features.values.clone()
+    matrix.data[:] = 0
+    torch.testing.assert_close(features.values, before)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.6])
+def test_dropout_draws_the_non_zeros_alone(rate: float) -> None:
+    matrix = random_matrix(300, 200)
+    features = SparseFeatures.from_scipy(matrix)
+    dropped = features.dropout(rate, torch.Generator().manual_seed(0))
+    kept = dropped.values != 0
+    torch.testing.assert_close(dropped.values[kept], features.values[kept] / (1 - round(rate * 65536) / 65536), rtol=1e-12, atol=0)
+    count = matrix.nnz
+    assert abs((~kept).sum().item() - rate * count) < 5 * (count * rate * (1 - rate)) ** 0.5
+    assert dropped.indptr is features.indptr and dropped.indices is features.indices and dropped.shape == features.shape
+    assert dropped.values.dtype == torch.float64
+
+
+def test_dropout_acts_alike_on_both_forms() -> None:
+    """The backward pass must see the values that the forward pass used."""
+    dropped = SparseFeatures.from_scipy(random_matrix()).dropout(0.5, torch.Generator().manual_seed(1))
+    dense = dropped.csr().to_dense()
+    torch.testing.assert_close(dropped.transposed_csr().to_dense(), dense.t())
+    weight = torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
+    product = dropped @ weight
+    torch.testing.assert_close(product, dense @ weight)
+    torch.testing.assert_close(torch.autograd.grad(product.sum(), weight)[0], dense.sum(0).unsqueeze(1).expand(20, 3))
+
+
+def test_dropout_is_off_without_a_generator_or_rate() -> None:
+    features = SparseFeatures.from_scipy(random_matrix())
+    assert features.dropout(0.5, None) is features
+    assert features.dropout(0.0, torch.Generator()) is features
+
+
+def test_dropped_product_has_the_dense_distribution() -> None:
+    """Mean and variance of X W under dropout of every entry: E = X W, Var = rate / (1 - rate) X^2 W^2."""
+    matrix = random_matrix(8, 6, 0.6)
+    features, rate, draws = SparseFeatures.from_scipy(matrix), 0.5, 4000
+    weight = torch.randn(6, 2, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    products: Tensor = torch.stack([features.dropout(rate, generator) @ weight for _ in range(draws)])
+    dense = torch.as_tensor(matrix.toarray())
+    variance = rate / (1 - rate) * dense.square() @ weight.square()
+    assert ((products.mean(0) - dense @ weight).abs() <= 5 * (variance / draws).sqrt() + 1e-12).all()
+    torch.testing.assert_close(products.var(0), variance, rtol=0.2, atol=1e-12)
