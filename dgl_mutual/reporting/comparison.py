@@ -1,0 +1,236 @@
+"""Means over the trials of each method, and what tells them from a baseline: pairs by dataset, fingerprint, seed and fold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.experiments.schema import KEY
+from dgl_mutual.experiments.summary import what_n_counts
+from dgl_mutual.reporting.statistics import (
+    NO_TEST,
+    Array,
+    PairedTest,
+    Ranking,
+    corrected_resampled_t,
+    effect_size,
+    holm,
+    rank_methods,
+    signed_rank,
+)
+
+DEFAULT_BASELINE = "independent"
+DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")
+#: Figures that can be tabled: fractions, of which more is better, and costs, of which less is.
+FRACTIONS = ("test", "val", "train")
+COSTS = ("seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "epochs", "best_epoch")
+ALPHA = 0.05
+_PAIR = ["data", *KEY]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Methods side by side.
+
+    Attributes:
+        rows: one a data, member and method: ``data, dataset, protocol, metric, member, method, value, mean, std`` (ddof = 1), ``n, counts,
+            folds, is_best``; against the baseline ``difference, low, high`` (95 %), ``effect`` (Cohen's d of pairs), ``wins, losses, test,
+            p, p_holm, smallest_p``: nan for the baseline itself and where no test can be made.
+        value: the column of trials.csv that is shown.
+        baseline: the method that the others are compared with, if any.
+        rankings: per member, the methods ranked over datasets; only where every method was run on every one of several datasets.
+    """
+
+    rows: pd.DataFrame
+    value: str
+    baseline: str | None
+    rankings: dict[str, Ranking]
+
+    @property
+    def num_comparisons(self) -> int:
+        """How many tests Holm's adjustment counts."""
+        return int(self.rows["p"].notna().sum())
+
+
+def compare(
+    trials: pd.DataFrame,
+    *,
+    value: str = "test",
+    metric: str | None = None,
+    members: Sequence[str] | None = None,
+    baseline: str | None = None,
+) -> Comparison:
+    """Compare the methods in `trials` (see `dgl_mutual.reporting.runs.gather`).
+
+    Args:
+        value: a fraction (test, val, train) or a cost (seconds_per_epoch, ...).
+        metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
+        members: which members to show; default: mean, best_by_val and ensemble.
+        baseline: a method (see `default_baseline`); None: nothing is tested.
+
+    Raises:
+        UsageError: an unknown name, runs that must not stand in one table, or a baseline whose trials do not pair with the others'.
+    """
+    if value not in (*FRACTIONS, *COSTS):
+        raise unknown("value", value, (*FRACTIONS, *COSTS))
+    trials = _of_metric(trials, metric)
+    _refuse_mixtures(trials)
+    trials = _of_members(trials, members)
+    if baseline is not None:
+        _refuse_unpaired(trials, baseline)
+    rows = _means(trials, value, baseline)
+    rows["is_best"] = _is_best(rows, value)
+    tests = _tests(trials, rows, value, baseline)
+    rows = pd.concat([rows, tests], axis=1)
+    rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
+    return Comparison(rows, value, baseline, _rankings(rows, value))
+
+
+def default_baseline(trials: pd.DataFrame) -> str | None:
+    """``independent``, if it and others are among the methods."""
+    methods = set(trials["method"])
+    return DEFAULT_BASELINE if DEFAULT_BASELINE in methods and len(methods) > 1 else None
+
+
+def _of_metric(trials: pd.DataFrame, metric: str | None) -> pd.DataFrame:
+    if metric is None:
+        return trials
+    if metric not in set(trials["metric"]):
+        raise unknown("metric", metric, sorted(set(trials["metric"])))
+    return trials[trials["metric"] == metric]
+
+
+def _of_members(trials: pd.DataFrame, members: Sequence[str] | None) -> pd.DataFrame:
+    there = list(dict.fromkeys(trials["member"]))
+    if members is None:
+        members = [member for member in DEFAULT_MEMBERS if member in there] or there
+    for member in members:
+        if member not in there:
+            raise unknown("member", member, there)
+    shown = trials[trials["member"].isin(members)]
+    return shown.assign(member=pd.Categorical(shown["member"], pd.Index(members)))
+
+
+def _refuse_mixtures(trials: pd.DataFrame) -> None:
+    for what, keys in (("protocol", ["data"]), ("fingerprint", _PAIR)):
+        mixed = trials.groupby(keys, sort=False)[what].nunique()
+        if (mixed > 1).any():
+            place = mixed[mixed > 1].index[0]
+            values = place if isinstance(place, tuple) else (place,)
+            here = trials[(trials[keys] == list(values)).all(axis=1)]
+            shown = "; ".join(f"{name}: {', '.join(sorted(set(group['run'])))}" for name, group in here.groupby(what))
+            cause = "" if what == "protocol" else " The data or the splits differ, so their numbers cannot be compared."
+            where = ", ".join(f"{key} {entry}" if key != "data" else str(entry) for key, entry in zip(keys, values, strict=True))
+            raise UsageError(f"Runs of different {what}s on {where} cannot stand in one table. {shown}.{cause} Give those of one {what}.")
+    double = trials[trials.duplicated([*_PAIR, "method", "member"])]
+    if len(double):
+        data, method = double[["data", "method"]].iloc[0]
+        runs = sorted(set(trials["run"][(trials["data"] == data) & (trials["method"] == method)]))
+        raise UsageError(f"Several runs are {method!r} on {data}: {', '.join(runs)}. Give one of them.")
+
+
+def _refuse_unpaired(trials: pd.DataFrame, baseline: str) -> None:
+    """Every method must have the baseline's trials, on every dataset."""
+    methods = list(dict.fromkeys(trials["method"]))
+    if baseline not in methods:
+        raise UsageError(
+            f"The baseline {baseline!r} is not among the methods of these runs: {', '.join(methods)}. "
+            "Add its run folders, or choose one of these with --baseline."
+        )
+    keys = {place: set(map(tuple, table[KEY].to_numpy())) for place, table in trials.groupby(["data", "method"], sort=False, observed=True)}
+    for data, method in keys:
+        reference = keys.get((data, baseline))
+        if reference is None:
+            raise UsageError(f"The baseline {baseline!r} has no run on {data}, where {method!r} has. Add it, or leave {data} out.")
+        parts = [
+            f"{name} lacks {_trial_names(missing)}"
+            for name, missing in ((method, reference - keys[data, method]), (baseline, keys[data, method] - reference))
+            if missing
+        ]
+        if parts:
+            raise UsageError(
+                f"{method!r} and the baseline {baseline!r} are not paired on {data}: {'; '.join(parts)}. "
+                "Run what is missing (the same command goes on), or ask for the same seeds and folds."
+            )
+
+
+def _trial_names(keys: set[tuple[Any, ...]]) -> str:
+    names = [f"seed {seed} fold {fold}" for seed, fold in sorted(keys)]
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFrame:
+    first = trials.groupby("data", sort=False)[["dataset", "protocol", "metric", "folds"]].first()
+    counts = pd.Series({data: what_n_counts(table) for data, table in trials.groupby("data", sort=False)}, name="counts")
+    rows = trials.groupby(["data", "member", "method"], sort=False, observed=True)[value].agg(["mean", "std", "count"]).reset_index()
+    rows = rows.rename(columns={"count": "n"}).join(first, on="data").join(counts, on="data").assign(value=value)
+    datas, methods = list(dict.fromkeys(trials["data"])), list(dict.fromkeys(trials["method"]))
+    order = {name: place for names in (datas, methods) for place, name in enumerate(names)} | {baseline: -1}
+    rows = rows.sort_values(["data", "member", "method"], key=lambda column: column.map(order) if column.name != "member" else column)
+    columns = ["data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts", "folds"]
+    return rows[columns].astype({"mean": float, "std": float}).reset_index(drop=True)
+
+
+def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
+    """Of several methods, those with the best mean on a dataset."""
+    mean = rows["mean"].round(12)
+    groups = mean.groupby([rows["data"], rows["member"]], observed=True)
+    best = groups.transform("min" if value in COSTS else "max")
+    return (mean == best) & (groups.transform("size") > 1)
+
+
+_TEST_COLUMNS = ["difference", "low", "high", "effect", "wins", "losses", "test", "p", "smallest_p"]
+
+
+def _tests(trials: pd.DataFrame, rows: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFrame:
+    figures = {
+        place: table.set_index(KEY)[value].astype(float)
+        for place, table in trials.groupby(["data", "member", "method"], sort=False, observed=True)
+    }
+    results: list[dict[str, Any]] = []
+    for data, member, method, folds in rows[["data", "member", "method", "folds"]].itertuples(index=False):
+        reference = figures.get((data, member, baseline))
+        if reference is None or method == baseline:
+            results.append(dict.fromkeys(_TEST_COLUMNS, math.nan) | {"test": ""})
+            continue
+        differences: Array = np.asarray((figures[data, member, method] - reference).dropna(), dtype=np.float64)
+        test = _paired_test(differences, folds)
+        results.append(
+            {
+                "difference": differences.mean() if len(differences) else math.nan,
+                "low": test.low,
+                "high": test.high,
+                "effect": effect_size(differences),
+                "wins": int((differences > 0).sum()),
+                "losses": int((differences < 0).sum()),
+                "test": test.name,
+                "p": test.p,
+                "smallest_p": test.smallest_p,
+            }
+        )
+    return pd.DataFrame(results, columns=_TEST_COLUMNS)
+
+
+def _paired_test(differences: Array, folds: int) -> PairedTest:
+    if len(differences) < 2:
+        return NO_TEST
+    return corrected_resampled_t(differences, 1 / (folds - 1)) if folds > 1 else signed_rank(differences)
+
+
+def _rankings(rows: pd.DataFrame, value: str) -> dict[str, Ranking]:
+    # One dataset under several conditions is not several datasets.
+    if rows["dataset"].nunique() < 2 or rows["data"].nunique() > rows["dataset"].nunique():
+        return {}
+    rankings = {}
+    for member, table in rows.groupby("member", sort=False, observed=True):
+        scores = table.pivot(index="data", columns="method", values="mean")[list(dict.fromkeys(table["method"]))]
+        if scores.shape[1] > 1 and scores.shape[0] > 1 and not scores.isna().any(axis=None):
+            signed = -scores if value in COSTS else scores
+            rankings[str(member)] = rank_methods(signed.to_numpy(), list(scores.columns))
+    return rankings

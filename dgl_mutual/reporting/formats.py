@@ -1,0 +1,115 @@
+"""Tables as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from dgl_mutual.reporting.comparison import COSTS, Comparison
+from dgl_mutual.reporting.tables import BETTER, WORSE, Cell, TextTable, flat_rows
+
+_LONG = [
+    *("data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts"),
+    *("baseline", "difference", "low", "high", "effect", "wins", "losses", "test", "p", "p_holm", "smallest_p"),
+]
+#: What a spreadsheet takes for the start of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None = None, percent: bool = False) -> str:
+    """A row per data, member and method with all figures and tests, or (wide) a row per member and method with three columns a dataset.
+
+    Numbers are fractions with all their digits unless `percent` or `precision` say otherwise. Text never starts like a formula.
+    """
+    rows = comparison.rows.assign(baseline=comparison.baseline or "")
+    scaled = ["mean", "std", "difference", "low", "high"]
+    if percent and comparison.value not in COSTS:
+        rows[scaled] = rows[scaled] * 100
+    if precision is not None:
+        rows[scaled] = rows[scaled].round(precision)
+    table = _wide(rows) if wide else rows[_LONG].astype({"wins": "Int64", "losses": "Int64"})
+    return _defused(table).to_csv(index=False, lineterminator="\n")
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    keys = ["member", "method"]
+    wide = rows[keys].drop_duplicates().sort_values("member", kind="stable").reset_index(drop=True).astype(str)
+    for data, table in rows.groupby("data", sort=False):
+        figures = table[[*keys, "mean", "std", "n"]].astype({"member": str, "n": "Int64"})
+        wide = wide.merge(figures.rename(columns={name: f"{data} {name}" for name in ("mean", "std", "n")}), on=keys, how="left")
+    return wide
+
+
+def _defused(table: pd.DataFrame) -> pd.DataFrame:
+    safe = table.copy()
+    for name in table.columns:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            safe[name] = pd.Series([defuse(entry) for entry in table[name]], index=table.index)
+    return safe.rename(columns=defuse)
+
+
+def defuse(entry: object) -> object:
+    """Text that a spreadsheet would take for a formula, with a quote before it."""
+    return f"'{entry}" if isinstance(entry, str) and entry.startswith(_FORMULA) else entry
+
+
+def to_markdown(table: TextTable) -> str:
+    """A pipe table with its caption below."""
+    header = "| " + " | ".join(_markdown_text(name) for name in table.header) + " |"
+    rule = "|" + "|".join("---" if place < table.num_labels else "---:" for place in range(len(table.header))) + "|"
+    rows = ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in flat_rows(table)]
+    return "\n".join([header, rule, *rows, "", " ".join(map(_markdown_text, table.caption))]) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _markdown_text(cell.text)
+    return f"{f'**{text}**' if cell.bold else text}{f' ± {cell.spread}' if cell.spread else ''}{cell.mark}"
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", " ".join(text.split()))
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": "$<$", ">": "$>$", "|": "$|$"},
+    **{"±": r"$\pm$", BETTER: r"$\dagger$", WORSE: r"$\ddagger$"},
+}
+
+
+def to_latex(table: TextTable, label: str = "tab:results") -> str:
+    """A `table` environment for the packages booktabs alone; the caption stands above."""
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{' '.join(latex_text(sentence) for sentence in table.caption)}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{{'l' * table.num_labels}{'c' * (len(table.header) - table.num_labels)}}}",
+        r"\toprule",
+        _latex_row([latex_text(name) for name in table.header]),
+        r"\midrule",
+    ]
+    for place, group in enumerate(table.groups):
+        lines += [r"\midrule"] if place else []
+        lines += [_latex_row([_latex_cell(cell) for cell in row]) for row in group]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(cell: Cell) -> str:
+    if not cell.spread and not cell.mark:
+        return rf"\textbf{{{latex_text(cell.text)}}}" if cell.bold else latex_text(cell.text)
+    mean = rf"\mathbf{{{cell.text}}}" if cell.bold else cell.text
+    spread = rf" \pm {cell.spread}" if cell.spread else ""
+    mark = {"": "", BETTER: r"^{\dagger}", WORSE: r"^{\ddagger}"}[cell.mark]
+    return f"${mean}{spread}{mark}$"
+
+
+def latex_text(text: str) -> str:
+    """Any text as LaTeX that prints it; characters that pdflatex has no letter for become question marks."""
+    return "".join(_LATEX.get(character, character if character.isascii() and character.isprintable() else "?") for character in text)

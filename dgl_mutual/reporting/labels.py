@@ -1,0 +1,69 @@
+"""What tables and plots call a run: its strategy and dataset, and whatever else of its configuration tells it from the others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dgl_mutual.reporting.runs import Run
+
+#: Follows from the dataset, or is shown elsewhere.
+_SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
+#: Says what was learned from, not how.
+_OF_THE_DATA = ("noise",)
+
+
+def label_runs(runs: Sequence[Run]) -> list[Run]:
+    """The same runs, each with `method` and `data` filled in where a suite has not done so.
+
+    Runs of one strategy on one dataset whose configurations differ are told apart by what differs: ``gml (entropy_weight=0.1)``.
+    """
+    flat = [flatten(run.config) for run in runs]
+    datas = [run.data or _data_label(values) for run, values in zip(runs, flat, strict=True)]
+    groups = defaultdict(list)
+    for run, values, data in zip(runs, flat, datas, strict=True):
+        groups[run.config["strategy"], data].append(values)
+    differing: dict[str, list[str]] = defaultdict(list)
+    for (strategy, _), group in groups.items():
+        differing[strategy] += [key for key in _differing(group) if key not in differing[strategy]]
+    return [
+        replace(run, data=data, method=run.method or _method_label(values, differing[run.config["strategy"]]))
+        for run, values, data in zip(runs, flat, datas, strict=True)
+    ]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested plain values by dotted keys; the cohort as ``gcn+gat``, and what its students have as ``student.<option>``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif prefix == "" and key == "students":
+            flat["students"] = "+".join(str(student.get("architecture")) for student in value)
+            for option in dict.fromkeys(option for student in value for option in student if option != "architecture"):
+                flat[f"student.{option}"] = "/".join(dict.fromkeys(str(student.get(option)) for student in value))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _data_label(values: Mapping[str, Any]) -> str:
+    extra = [str(values[key]) for key in _OF_THE_DATA if values.get(key)]
+    name = Path(str(values["dataset"])).name
+    return f"{name} ({', '.join(extra)})" if extra else name
+
+
+def _differing(group: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for values in group for key in values if key not in (*_SHOWN_ELSEWHERE, *_OF_THE_DATA))
+    differing = [key for key in keys if len({repr(values.get(key)) for values in group}) > 1]
+    # Another cohort has other students; their options say nothing more.
+    return [key for key in differing if not ("students" in differing and key.startswith("student."))]
+
+
+def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
+    told = ", ".join(f"{key.rpartition('.')[2]}={values.get(key)}" for key in differing)
+    return f"{values['strategy']} ({told})" if told else str(values["strategy"])

@@ -1,0 +1,180 @@
+"""Run folders, read. Nothing here or beside it imports torch or DGL: what was measured can be looked at anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, read_table
+from dgl_mutual.reporting.labels import label_runs
+
+#: What a suite writes into its folder: which runs are its own, under which names.
+SUITE_FILE = "suite.yaml"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder.
+
+    Attributes:
+        config: its configuration as plain values.
+        method: what tables and plots call what was done.
+        data: what they call that on which it was done.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    method: str = ""
+    data: str = ""
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """trials.csv; empty where no trial has finished."""
+        return read_table(self.folder / "trials.csv", TRIAL_COLUMNS)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """failures.csv; empty where no trial failed."""
+        return read_table(self.folder / "failures.csv", FAILURE_COLUMNS)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """history.csv; empty before the run has ended for the first time."""
+        return read_table(self.folder / "history.csv", [*KEY, "epoch"])
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """environment.json; empty where there is none."""
+        file = self.folder / "environment.json"
+        try:
+            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. Remove it, or start over.")
+        return found
+
+    @property
+    def planned(self) -> list[tuple[int, int]]:
+        """(seed, fold) of every trial that the configuration asks for."""
+        return [(seed, fold) for seed in range(self.config["seeds"]) for fold in range(self.config.get("folds") or 1)]
+
+    @property
+    def finished(self) -> set[tuple[int, int]]:
+        """(seed, fold) of the trials that stand in trials.csv."""
+        return {(int(seed), int(fold)) for seed, fold in self.trials[KEY].drop_duplicates().itertuples(index=False)}
+
+    @property
+    def num_students(self) -> int:
+        """K."""
+        return len(self.config["students"])
+
+
+def load_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """The runs in these folders, named for tables and plots.
+
+    Args:
+        paths: run folders, suite folders, or folders that hold run folders.
+
+    Raises:
+        UsageError: no paths, or a path that does not exist.
+        StoreError: a folder in which there is no run, or a run folder that is damaged.
+    """
+    found: dict[Path, Run] = {}
+    for path in map(Path, paths):
+        for run in _runs_in(path):
+            # A run that a suite names keeps that name, however often it is given.
+            known = found.get(run.folder.resolve())
+            if known is None or not known.method:
+                found[run.folder.resolve()] = run
+    if not found:
+        raise UsageError("No run folder was given. Name one or more, for example results/<run>.")
+    return label_runs(list(found.values()))
+
+
+def gather(runs: Sequence[Run]) -> pd.DataFrame:
+    """trials.csv of all runs as one table, with the columns `method`, `data`, `folds` (k of cross-validation, else 1) and `run` added.
+
+    Raises:
+        StoreError: a run in which no trial has finished.
+    """
+    tables = []
+    for run in runs:
+        if run.trials.empty:
+            failed = f"{len(run.failures)} failed (failures.csv)" if len(run.failures) else "it was interrupted early"
+            raise StoreError(
+                f"In {str(run.folder)!r} no trial has finished: {failed}. "
+                f"Go on with it: dgl-mutual run --config {run.folder / 'config.yaml'} --out {run.folder.parent}"
+            )
+        added = {"method": run.method, "data": run.data, "folds": run.config.get("folds") or 1, "run": run.folder.name}
+        tables.append(run.trials.assign(**added))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _runs_in(path: Path) -> list[Run]:
+    if not path.exists():
+        raise UsageError(f"There is no folder {str(path)!r}. Correct the path; runs lie in results/ unless --out said otherwise.")
+    if (path / "config.yaml").is_file():
+        return [_read_run(path)]
+    if (path / SUITE_FILE).is_file():
+        return suite_runs(path)
+    runs = [_read_run(file.parent) for file in sorted(path.glob("*/config.yaml"))] if path.is_dir() else []
+    if not runs:
+        raise StoreError(
+            f"{str(path)!r} is no run folder (it has no config.yaml), no suite folder (no {SUITE_FILE}), and holds no run folders. "
+            "Give a folder that 'dgl-mutual run' or 'dgl-mutual suite' has written."
+        )
+    return runs
+
+
+def read_suite(folder: Path) -> dict[str, Any]:
+    """suite.yaml of a suite folder.
+
+    Raises:
+        StoreError: it is not what a suite writes.
+    """
+    values = _read_yaml(folder / SUITE_FILE)
+    runs = values.get("runs")
+    if not isinstance(runs, list) or not all(isinstance(run, dict) and {"folder", "method", "data"} <= run.keys() for run in runs):
+        raise StoreError(f"{str(folder / SUITE_FILE)!r} lists no runs: it was edited, or damaged. Run the suite again.")
+    return values
+
+
+def suite_runs(folder: Path) -> list[Run]:
+    """The runs of a suite. Those that have not begun are left out (see `dgl_mutual.reporting.status`)."""
+    runs = []
+    for entry in read_suite(folder)["runs"]:
+        # A name alone: a suite file cannot point outside the folder in which its own folder lies.
+        run_folder = folder.resolve().parent / Path(str(entry["folder"])).name
+        if (run_folder / "config.yaml").is_file():
+            runs.append(replace(_read_run(run_folder), method=str(entry["method"]), data=str(entry["data"])))
+    return runs
+
+
+def _read_run(folder: Path) -> Run:
+    config = _read_yaml(folder / "config.yaml")
+    whole = isinstance(config.get("seeds"), int) and isinstance(config.get("students"), list) and {"dataset", "strategy"} <= config.keys()
+    if not whole:
+        raise StoreError(
+            f"{str(folder / 'config.yaml')!r} is not the complete configuration that a run writes. "
+            "Give the folder of a run, not one with a configuration of your own."
+        )
+    return Run(folder, config)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StoreError(f"{str(file)!r} cannot be read: {error}. It was damaged or edited; restore it, or run again.") from None
+    if not isinstance(values, dict):
+        raise StoreError(f"{str(file)!r} holds {type(values).__name__} where a run writes a mapping. Restore it, or run again.")
+    return values

@@ -1,0 +1,182 @@
+"""A comparison as a table that a reader sees: cells of text, the same for every format, and a caption that says how to read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.comparison import ALPHA, COSTS, Comparison
+
+#: Significantly better than the baseline, and significantly worse.
+BETTER, WORSE = "†", "‡"
+_DECIMALS = {"parameters": 0, "epochs": 0, "best_epoch": 0, "seconds_per_epoch": 4, "train_seconds": 1, "inference_ms": 2}
+_NAMES = {
+    "seconds_per_epoch": "seconds per epoch",
+    "train_seconds": "training time in seconds",
+    "inference_ms": "inference time in milliseconds",
+    "best_epoch": "best epoch",
+}
+_METRICS = {"accuracy": "accuracy", "rocauc": "ROC-AUC", "ap": "average precision", "micro-f1": "micro-averaged F1"}
+_MEMBERS = {"mean": "mean student", "best_by_val": "best student by validation", "ensemble": "ensemble"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, or a mean with its spread and what marks it."""
+
+    text: str
+    spread: str = ""
+    bold: bool = False
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Rows of cells.
+
+    Attributes:
+        groups: the rows, in groups that a rule divides.
+        num_labels: how many of the first columns are labels; the others are figures.
+        caption: sentences.
+    """
+
+    header: tuple[str, ...]
+    groups: tuple[tuple[tuple[Cell, ...], ...], ...]
+    num_labels: int
+    caption: tuple[str, ...]
+
+
+def text_table(comparison: Comparison, *, precision: int | None = None, percent: bool = False) -> TextTable:
+    """Methods as rows, datasets as columns, a group of rows for each member.
+
+    Args:
+        precision: digits after the point (default: 1 for percent, 3 for fractions, what fits for costs).
+        percent: show fractions times 100.
+
+    Raises:
+        UsageError: percent of a cost.
+    """
+    rows, value = comparison.rows, comparison.value
+    if percent and value in COSTS:
+        raise UsageError(f"{value!r} is not a fraction, so there is no percentage of it. Leave out --percent.")
+    factor = 100 if percent else 1
+    decimals = _DECIMALS.get(value, 1 if percent else 3) if precision is None else precision
+    datas, members = list(dict.fromkeys(rows["data"])), list(dict.fromkeys(rows["member"]))
+    ranked = bool(comparison.rankings)
+    cells = {(row["data"], row["member"], row["method"]): _cell(row, factor, decimals) for row in rows.to_dict("records")}
+    groups = []
+    for member in members:
+        group = []
+        for method in dict.fromkeys(rows["method"][rows["member"] == member]):
+            label = (Cell(member_name(member)), Cell(method)) if len(members) > 1 else (Cell(method),)
+            figures = tuple(cells.get((data, member, method), Cell("-")) for data in datas)
+            group.append((*label, *figures, *((_rank_cell(comparison, member, method),) if ranked else ())))
+        groups.append(tuple(group))
+    header = (*(("member",) if len(members) > 1 else ()), "method", *datas, *(("rank",) if ranked else ()))
+    return TextTable(header, tuple(groups), 2 if len(members) > 1 else 1, tuple(caption(comparison, percent=percent)))
+
+
+def member_name(member: str) -> str:
+    """``mean student`` for ``mean``; a student's name as it is."""
+    return _MEMBERS.get(member, member)
+
+
+def value_name(comparison: Comparison, *, percent: bool = False) -> str:
+    """``test accuracy (%)``."""
+    name = _NAMES.get(comparison.value, comparison.value)
+    if comparison.value in COSTS:
+        return name
+    metrics = dict.fromkeys(_METRICS.get(metric, metric) for metric in comparison.rows["metric"])
+    return f"{name} {' or '.join(metrics)}" + (" (%)" if percent else "")
+
+
+def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
+    """What n is and counts, ddof, protocol, marks and tests: whatever is needed to judge the figures."""
+    rows = comparison.rows
+    members = list(dict.fromkeys(rows["member"]))
+    of = f" of the {member_name(members[0])}" if len(members) == 1 else ""
+    spread = "mean ± standard deviation (ddof = 1)" if (rows["n"] > 1).any() else "one trial"
+    yield f"{_capital(value_name(comparison, percent=percent))}{of}: {spread}."
+    yield _protocols(rows)
+    if rows["is_best"].any():
+        yield "Bold: the best method of a column" + (", for each member." if len(members) > 1 else ".")
+    if comparison.baseline is not None:
+        yield from _tests(comparison)
+    for member, ranking in comparison.rankings.items():
+        about = f" ({member_name(member)})" if len(comparison.rankings) > 1 else ""
+        text = f"Rank{about}: average over {ranking.num_datasets} datasets, 1 is best"
+        if not math.isnan(ranking.p):
+            text += f"; Friedman test p = {_p(ranking.p)}, Nemenyi critical difference {ranking.critical_difference:.2f} at {ALPHA}"
+        yield f"{text}."
+
+
+def _protocols(rows: pd.DataFrame) -> str:
+    """Datasets with the same protocol and n are named together."""
+    parts: dict[str, list[str]] = {}
+    for data, table in rows.groupby("data", sort=False):
+        low, high = int(table["n"].min()), int(table["n"].max())
+        number = str(low) if low == high else f"{low} to {high}"
+        told = f"protocol {table['protocol'].iloc[0]}, n = {number} {table['counts'].iloc[0]}"
+        parts.setdefault(told, []).append(str(data))
+    texts = [f"{', '.join(datas)}: {told}" if len(parts) > 1 else told for told, datas in parts.items()]
+    return _capital("; ".join(texts)) + "."
+
+
+def _tests(comparison: Comparison) -> Iterator[str]:
+    rows = comparison.rows
+    tested = rows[rows["p"].notna()]
+    if tested.empty:
+        yield f"Baseline: {comparison.baseline}; too few trials for a test."
+        return
+    tests = {str(name): list(dict.fromkeys(table["data"])) for name, table in tested.groupby("test", sort=False)}
+    told = "; ".join(f"{name} ({', '.join(map(str, datas))})" if len(tests) > 1 else name for name, datas in tests.items())
+    many = comparison.num_comparisons
+    yield (
+        f"{BETTER} / {WORSE}: significantly better / worse than {comparison.baseline} (p < {ALPHA}: {told}, two-sided, "
+        f"paired by seed and fold; Holm's adjustment over {many} comparison{'s' if many > 1 else ''})."
+    )
+    bound = float(tested["smallest_p"].max() * many)
+    if bound >= ALPHA:
+        least = float(tested["smallest_p"].max())
+        yield (
+            f"The smallest p that so few seeds can give is {_p(least)}, {_p(min(1.0, bound))} after the adjustment: "
+            "no mark may only mean too few seeds."
+        )
+
+
+def _cell(row: Mapping[Hashable, Any], factor: int, decimals: int) -> Cell:
+    if math.isnan(row["mean"]):
+        return Cell("-")
+    significant = row["p_holm"] < ALPHA
+    better = (row["difference"] < 0) if row["value"] in COSTS else (row["difference"] > 0)
+    return Cell(
+        f"{factor * row['mean']:.{decimals}f}",
+        "" if math.isnan(row["std"]) else f"{factor * row['std']:.{decimals}f}",
+        bool(row["is_best"]),
+        "" if not significant else BETTER if better else WORSE,
+    )
+
+
+def _rank_cell(comparison: Comparison, member: str, method: str) -> Cell:
+    ranking = comparison.rankings.get(member)
+    if ranking is None or method not in ranking.ranks:
+        return Cell("-")
+    return Cell(f"{ranking.ranks[method]:.2f}", bold=ranking.ranks[method] == min(ranking.ranks.values()))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
+
+
+def flat_rows(table: TextTable) -> Sequence[Sequence[Cell]]:
+    """All rows, without their groups."""
+    return [row for group in table.groups for row in group]
