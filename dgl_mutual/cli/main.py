@@ -14,6 +14,8 @@ from dgl_mutual.errors import DglMutualError
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
 COMMANDS = {
     "run": ("dgl_mutual.cli.run", "Train a cohort on a dataset and write what came of it."),
+    "distill": ("dgl_mutual.cli.distill", "Train a cohort, then an MLP from it that needs no graph."),
+    "strategies": ("dgl_mutual.cli.strategies", "List the ways of teaching each other, with formula and source."),
     "data": ("dgl_mutual.cli.data", "List, describe, fetch and verify datasets."),
     "doctor": ("dgl_mutual.cli.doctor", "Say whether training can work here, and what mends it."),
 }

@@ -10,7 +10,9 @@ import click
 from dgl_mutual.cli.arguments import data_dir_option, offline_option
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
-_KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "strategy", "seeds", "folds")} | {"epochs": "training.epochs"}
+_KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {
+    "epochs": "training.epochs"
+}
 
 
 @click.command()
@@ -18,6 +20,7 @@ _KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "str
 @click.option("--dataset", metavar="NAME|DIR", help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).")
 @click.option("--students", metavar="NAMES", help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gcn,gat.")
 @click.option("--strategy", metavar="NAME", help="How the students teach each other (default: gml); independent: not at all.")
+@click.option("--noise", metavar="KIND:AMOUNT", help="Disturb the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.")
 @click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
 @click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")
 @click.option("--protocol", metavar="NAME", help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).")

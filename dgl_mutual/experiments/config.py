@@ -10,10 +10,11 @@ import yaml
 from pydantic import Field, field_validator
 
 from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import Architecture, StudentOptions
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.options import DistillOptions, TrainingOptions
 
 
 class RunConfig(Options):
@@ -41,6 +42,10 @@ class RunConfig(Options):
     """Options of the strategy."""
     training: TrainingOptions = TrainingOptions()
     """Optimisation and stopping."""
+    noise: str | None = None
+    """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove and label."""
+    distill: DistillOptions | None = None
+    """An MLP that learns from the trained cohort and needs no graph."""
 
     @field_validator("students", mode="before")
     @classmethod
@@ -51,6 +56,11 @@ class RunConfig(Options):
         if not isinstance(students, Sequence):
             return students
         return tuple(_student(student, place) for place, student in enumerate(students))
+
+    @field_validator("noise")
+    @classmethod
+    def _check_noise(cls, noise: str | None) -> str | None:
+        return None if noise is None else str(NoiseSpec.parse(noise))
 
     @property
     def cohort(self) -> tuple[StudentOptions, ...]:

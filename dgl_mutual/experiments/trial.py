@@ -13,10 +13,13 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.files import replacing
+from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.trainer import EpochReport, fit_cohort
 
 
@@ -78,9 +81,14 @@ def run_trial(
     """
     torch.set_num_threads(threads)
     try:
+        if config.noise is not None:
+            noise_seed = derive(trial.seed, "noise", trial.fold)
+            dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
+        unseen = config.distill.unseen if config.distill is not None else 0.0
+        scene = make_scene(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
         result = fit_cohort(
-            dataset,
-            trial.split,
+            scene.seen,
+            scene.seen_split,
             students=config.students,
             strategy=config.strategy,
             strategy_options=config.strategy_options,
@@ -90,9 +98,11 @@ def run_trial(
             on_epoch=None if on_epoch is None else partial(on_epoch, trial),
             device=device,
         )
+        if config.distill is not None:
+            result = distill(result, scene, config.distill, seed=trial.seed, fold=trial.fold, batch_size=config.training.batch_size)
         with replacing(checkpoints / trial.name) as folder:
             result.save(folder)
-        return Outcome(trial, _rows(trial, config, dataset, result), result.history)
+        return Outcome(trial, _rows(trial, config, scene, result), result.history)
     except UsageError:
         raise
     except DglMutualError as error:
@@ -101,15 +111,16 @@ def run_trial(
         return Outcome(trial, [], [], f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def _rows(trial: Trial, config: RunConfig, dataset: Dataset, result: FitResult) -> list[dict[str, Any]]:
-    data = fingerprint(dataset, trial.split)
+def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult) -> list[dict[str, Any]]:
+    dataset = scene.dataset
+    data = fingerprint(dataset, scene.split)
     return [
         {
             "task": config.task,
             "dataset": dataset.name,
             "fingerprint": data,
             "strategy": config.strategy,
-            "protocol": config.protocol,
+            "protocol": config.protocol if scene.nodes is None else f"{config.protocol}-inductive",
             "seed": trial.seed,
             "fold": trial.fold,
             "metric": dataset.target.metric,

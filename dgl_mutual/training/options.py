@@ -23,6 +23,33 @@ class TrainingOptions(Options):
     """Epochs without a better validation metric after which a student stops looking; training ends when all have."""
     eval_every: int = Field(1, ge=1)
     """Epochs between evaluations."""
+    diversity: bool = False
+    """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
+
+
+class DistillOptions(Options):
+    """The MLP that learns from the trained cohort's ensemble (Zhang et al., ICLR 2022, arXiv 2110.08727)."""
+
+    depth: int = Field(2, ge=2, le=32)
+    """Number of linear layers."""
+    hidden: int = Field(128, ge=1)
+    """Width of the hidden layers."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Dropout rate between layers."""
+    supervised_weight: float = Field(0.0, ge=0, le=1)
+    """lambda in lambda CE + (1 - lambda) KL(ensemble || MLP)."""
+    positions: int = Field(0, ge=0)
+    """Steps of the random walk whose return probabilities are additional features; 0: the MLP sees nothing of the graph."""
+    unseen: float = Field(0.0, ge=0, lt=1)
+    """Share of the test nodes that training does not see, nor their edges; the test metric of all members is then theirs (inductive)."""
+    epochs: int = Field(500, ge=1)
+    """Most epochs to train."""
+    learning_rate: float = Field(0.01, gt=0)
+    """Adam's step size."""
+    weight_decay: float = Field(5e-4, ge=0)
+    """L2 penalty on the weights."""
+    patience: int = Field(50, ge=1)
+    """Epochs without a better validation metric after which training ends."""
 
 
 def resolve_training(options: TrainingOptions, task: TaskName) -> TrainingOptions:

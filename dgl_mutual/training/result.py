@@ -125,7 +125,7 @@ def summarise(
     for part in (split.train, split.val, split.test):
         rows = torch.as_tensor(part, device=logits.device)
         scores.append(scorer(predictions[:, rows], labels[rows]))
-    milliseconds = [_inference_ms(student, test_batches) for student in cohort.students]
+    milliseconds = [inference_ms(student, test_batches) for student in cohort.students]
     results = [
         MemberResult(
             member=name,
@@ -177,7 +177,7 @@ def _count(module: nn.Module) -> int:
 
 
 @torch.no_grad()
-def _inference_ms(student: nn.Module, batches: Sequence[GraphBatch], repeats: int = 3) -> float:
+def inference_ms(student: nn.Module, batches: Sequence[GraphBatch], repeats: int = 3) -> float:
     """Median milliseconds in which one student alone predicts the batches."""
     student.eval()
     timings = []

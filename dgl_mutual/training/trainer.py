@@ -22,6 +22,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Setting, Step, Strategy
 from dgl_mutual.training import seeds
+from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
@@ -117,6 +118,7 @@ class _Trial:
     stoppers: list[EarlyStopping]
     ensemble_stopper: EarlyStopping
     held_out: Tensor  # (samples,): training samples that no student learns from, where the strategy wants some
+    diversity: DiversityProbe | None
     history: list[HistoryRow]
 
     @classmethod
@@ -178,6 +180,15 @@ class _Trial:
             stoppers=[EarlyStopping(training.patience) for _ in members],
             ensemble_stopper=EarlyStopping(training.patience),
             held_out=held_out_samples(dataset, split, teaching.held_out_share, seed=seeds.derive(seed, "held-out", fold)).to(device),
+            diversity=DiversityProbe(
+                names[: len(students)],
+                split,
+                dataset.num_samples,
+                single_label=dataset.target.kind == "single-label",
+                generator=seeds.generator(seed, "diversity", fold),
+            )
+            if training.diversity
+            else None,
             history=[],
         )
 
@@ -193,6 +204,8 @@ class _Trial:
             if (epoch + 1) % self.training.eval_every == 0 or epoch + 1 == self.training.epochs:
                 self._evaluate(active, smooth=True)
                 row.update(self._select(active, first + epoch, best, last))
+                if self.diversity is not None:
+                    row.update(self.diversity.measure())
             self.history.append(row)
             if on_epoch is not None:
                 val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
@@ -292,6 +305,8 @@ class _Trial:
         for batch, numbers in self.feed.evaluation_batches(samples):
             for k, output in zip(members, self.cohort(batch, members), strict=True):
                 self.clean[k, numbers] = output.logits
+                if self.diversity is not None:
+                    self.diversity.observe(k, numbers, output.logits, output.embedding)
 
     @torch.no_grad()
     def _select(self, active: Sequence[int], epoch: int, best: dict[Any, dict[str, Tensor]], last: bool) -> HistoryRow:

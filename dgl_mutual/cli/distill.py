@@ -1,0 +1,43 @@
+"""``dgl-mutual distill``: ``dgl-mutual run``, and an MLP after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dgl_mutual.cli.run import command as run_command
+
+#: Flag -> key below ``distill``. Whatever is not here can be reached with --set.
+_KEYS = {"positions": "positions", "unseen": "unseen", "mlp_hidden": "hidden", "supervised_weight": "supervised_weight"}
+
+
+def _distill(assignments: tuple[str, ...], **values: Any) -> None:
+    """Train a cohort as 'run' does, then an MLP from its ensemble, which needs no graph; trials.csv has it as member 'mlp'.
+
+    With --unseen, a share of the test nodes and their edges is kept from training, and the test column is theirs (inductive).
+
+    \b
+    Examples:
+      dgl-mutual distill --seeds 1 --epochs 50
+      dgl-mutual distill --dataset Cora --positions 8
+      dgl-mutual distill --dataset Cora --unseen 0.2 --set distill.supervised_weight=0.1
+    """
+    chosen = [(key, values.pop(flag)) for flag, key in _KEYS.items()]
+    own = ("distill={}", *(f"distill.{key}={value}" for key, value in chosen if value is not None))
+    assert run_command.callback is not None
+    run_command.callback(assignments=(*own, *assignments), **values)
+
+
+command = click.Command(
+    "distill",
+    callback=_distill,
+    help=_distill.__doc__,
+    params=[
+        *run_command.params,
+        click.Option(["--positions"], type=int, metavar="N", help="Random-walk steps for positional features (default: 0, none)."),
+        click.Option(["--unseen"], type=float, metavar="SHARE", help="Share of the test nodes kept from training (default: 0)."),
+        click.Option(["--mlp-hidden"], type=int, metavar="N", help="Width of the MLP (default: 128)."),
+        click.Option(["--supervised-weight"], type=float, metavar="W", help="W in W CE + (1 - W) KL (default: 0)."),
+    ],
+)

@@ -1,0 +1,52 @@
+"""A student that needs no graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.dropout import dropout
+from dgl_mutual.nn.pooling import pool
+
+
+class MLP(nn.Module):
+    """h^1 = relu(W^1 x); h^{l+1} = relu(W^{l+1} dropout(h^l)); the last layer gives logits. Edges are never looked at.
+
+    On a graph task the node states before the last layer are summed over each graph.
+
+    Args:
+        task: node or graph.
+        in_features, hidden, num_outputs: widths.
+        depth: number of linear layers, at least 2.
+        rate: dropout rate between layers.
+    """
+
+    def __init__(self, task: TaskName, in_features: int, num_outputs: int, *, hidden: int = 128, depth: int = 2, rate: float = 0.5) -> None:
+        super().__init__()
+        self.task = task
+        self.rate = rate
+        # Not an nn.Linear: the features may be sparse.
+        self.weight = nn.Parameter(torch.empty(in_features, hidden))
+        self.bias = nn.Parameter(torch.empty(hidden))
+        self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(depth - 2))
+        self.last = nn.Linear(hidden, num_outputs)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every weight anew."""
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+        for linear in (*self.hidden, self.last):
+            linear.reset_parameters()
+
+    def forward(self, batch: GraphBatch, generator: torch.Generator | None = None) -> Tensor:
+        """Logits of every sample of the batch: (samples, C). `generator` draws dropout; None switches it off."""
+        x = torch.relu(batch.features @ self.weight + self.bias)
+        for linear in self.hidden:
+            x = torch.relu(linear(dropout(x, self.rate, generator)))
+        if self.task == "graph":
+            x = pool(batch, x, "sum")
+        logits: Tensor = self.last(dropout(x, self.rate, generator))
+        return logits

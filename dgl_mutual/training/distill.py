@@ -1,0 +1,212 @@
+"""After the cohort: an MLP that learns what the ensemble says and needs no graph (GLNN; Zhang et al., ICLR 2022, arXiv 2110.08727)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.positions import with_positions
+from dgl_mutual.distributions import Distribution, distribution_of
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.training import seeds
+from dgl_mutual.training.early_stopping import EarlyStopping
+from dgl_mutual.training.feeds import Feed, make_feed
+from dgl_mutual.training.inference import predict
+from dgl_mutual.training.metrics import Scorer, make_scorer
+from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.result import FitResult, MemberResult, inference_ms, summarise
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What training sees, and on what its outcome is assessed.
+
+    Attributes:
+        seen, seen_split: what the cohort and the MLP are trained on.
+        dataset, split: what they are assessed on; its test part is what was not seen, if anything was not.
+        nodes: numbers of the seen nodes in `dataset`, in order; None if all were seen.
+    """
+
+    seen: Dataset
+    seen_split: Split
+    dataset: Dataset
+    split: Split
+    nodes: IntArray | None = None
+
+
+def make_scene(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> Scene:
+    """Take a share of the test nodes, with their edges, out of what training sees.
+
+    Raises:
+        UsageError: a graph task, where test graphs are never seen in training; or a share that leaves no test node on either side.
+    """
+    if unseen == 0.0:
+        return Scene(dataset, split, dataset, split)
+    if dataset.task == "graph":
+        raise UsageError(
+            "distill.unseen takes test nodes out of the graph; on a graph task test graphs are never seen anyway. Leave it at 0."
+        )
+    count = round(unseen * len(split.test))
+    if not 0 < count < len(split.test):
+        raise UsageError(f"distill.unseen = {unseen} of {len(split.test)} test nodes leaves none on one side. Choose another share.")
+    hidden = np.random.default_rng(seed).permutation(split.test)[:count]
+    kept = np.ones(dataset.num_nodes, dtype=np.bool_)
+    kept[hidden] = False
+    number = np.cumsum(kept) - 1
+    seen = replace(
+        dataset,
+        edges=number[dataset.edges[:, kept[dataset.edges].all(axis=0)]],
+        features=dataset.features[kept],
+        labels=dataset.labels[kept],
+        node_offsets=np.concatenate([[0], np.cumsum(kept)])[dataset.node_offsets],
+        official_split=None,
+    )
+    seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]])
+    return Scene(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))
+
+
+def distill(
+    result: FitResult, scene: Scene, options: DistillOptions, *, seed: int, fold: int = 0, batch_size: int | None = None
+) -> FitResult:
+    """Train an MLP from the ensemble of a cohort that was trained on ``scene.seen``.
+
+    loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all nodes that are seen, or the training graphs.
+
+    Returns:
+        The same result with a member ``mlp`` more. Where nodes were kept from training, every member is assessed on them, in the whole
+        graph.
+
+    Raises:
+        UsageError: a coordinator that knows the nodes of training alone, and nodes that were kept from training.
+    """
+    parameter = next(result.cohort.parameters())
+    mlp_scene = replace(scene, seen=with_positions(scene.seen, options.positions), dataset=with_positions(scene.dataset, options.positions))
+    feed = _feed(mlp_scene.seen, scene.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)
+    with seeds.initialisation(seed, "distill", "initialisation", fold):
+        dataset = mlp_scene.seen
+        mlp = MLP(
+            dataset.task,
+            dataset.num_features,
+            dataset.target.num_outputs,
+            hidden=options.hidden,
+            depth=options.depth,
+            rate=options.dropout,
+        ).to(parameter.device, parameter.dtype)
+    lesson = _Lesson(
+        mlp=mlp,
+        feed=feed,
+        split=scene.seen_split,
+        labels=torch.as_tensor(dataset.labels, device=parameter.device),
+        teacher=torch.as_tensor(predict(result.cohort, scene.seen, "ensemble"), device=parameter.device),
+        distribution=distribution_of(dataset.target.kind),
+        scorer=make_scorer(dataset.target.metric, dataset.evaluator),
+    )
+    best_epoch = lesson.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
+    assessed = result if scene.nodes is None else _assess(result, scene)
+    return replace(assessed, members=(*assessed.members, _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)))
+
+
+@dataclass
+class _Lesson:
+    mlp: MLP
+    feed: Feed
+    split: Split
+    labels: Tensor
+    teacher: Tensor  # (samples, C) probabilities
+    distribution: Distribution
+    scorer: Scorer
+
+    def train(self, options: DistillOptions, dropout: torch.Generator) -> int:
+        """Train to the best epoch by validation, and return it."""
+        stopper = EarlyStopping(options.patience)
+        optimizer = torch.optim.Adam(self.mlp.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+        best: dict[str, Tensor] = {}
+        for epoch in range(options.epochs):
+            for batch in self.feed.training_batches():
+                logits = self.mlp(batch.batch, dropout)
+                loss = (1 - options.supervised_weight) * self.distribution.divergence(self.teacher[batch.columns], logits).mean()
+                if options.supervised_weight > 0:
+                    labels = self.labels[batch.columns][batch.labelled]
+                    loss = loss + options.supervised_weight * self.distribution.supervised(logits[batch.labelled], labels)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+                optimizer.step()
+            metric, val_loss = self._validate()
+            if stopper.update(epoch, val_metric=metric, val_loss=val_loss):
+                best = {name: value.detach().clone() for name, value in self.mlp.state_dict().items()}
+            if stopper.stopped:
+                break
+        self.mlp.load_state_dict(best)
+        assert stopper.best_epoch is not None
+        return stopper.best_epoch
+
+    def _validate(self) -> tuple[float, float]:
+        val = torch.as_tensor(self.split.val, device=self.labels.device)
+        logits = _logits(self.mlp, self.feed, self.split.val, self.labels.shape[0])[val]
+        return self.scorer(logits.unsqueeze(0), self.labels[val])[0], float(self.distribution.supervised(logits, self.labels[val]))
+
+
+@torch.no_grad()
+def _logits(mlp: MLP, feed: Feed, samples: IntArray, num_samples: int) -> Tensor:
+    """Logits of all samples, right in the rows of these: (samples, C)."""
+    parts = [(numbers, mlp(batch)) for batch, numbers in feed.evaluation_batches(samples)]
+    logits: Tensor = parts[0][1].new_zeros(num_samples, parts[0][1].shape[1])
+    for numbers, part in parts:
+        logits[numbers] = part
+    return logits
+
+
+def _member(mlp: MLP, scene: Scene, scorer: Scorer, best_epoch: int, parameter: Tensor) -> MemberResult:
+    dataset, split = scene.dataset, scene.split
+    feed = _feed(dataset, split, torch.Generator(), None, parameter)
+    logits = _logits(mlp, feed, np.arange(dataset.num_samples), dataset.num_samples)
+    labels = torch.as_tensor(dataset.labels, device=parameter.device)
+    scores = [scorer(logits[None, part], labels[part])[0] for part in (split.train, split.val, split.test)]
+    return MemberResult(
+        member="mlp",
+        architecture="mlp",
+        train=scores[0],
+        val=scores[1],
+        test=scores[2],
+        best_epoch=best_epoch,
+        inference_ms=inference_ms(mlp, [batch for batch, _ in feed.evaluation_batches(split.test)]),
+        parameters=sum(weight.numel() for weight in mlp.parameters()),
+    )
+
+
+def _assess(result: FitResult, scene: Scene) -> FitResult:
+    """The figures of a cohort in the whole graph, after it was trained in a part of it."""
+    if result.cohort.coordinator.recipe.num_samples is not None and result.cohort.coordinator.recipe.weighting == "transductive":
+        raise UsageError(
+            "Weighting 'transductive' knows the nodes of training alone, so distill.unseen must be 0. Choose another weighting."
+        )
+    cohort, dataset = result.cohort, scene.dataset
+    parameter = next(cohort.parameters())
+    feed = _feed(dataset, scene.split, torch.Generator(), None, parameter)
+    (batch, _) = next(iter(feed.evaluation_batches(scene.split.test)))
+    cohort.eval()
+    with torch.no_grad():
+        logits = torch.stack([output.logits for output in cohort(batch)])
+    epochs = {member.member: member.best_epoch for member in result.members}
+    return summarise(
+        cohort=cohort,
+        dataset=dataset,
+        split=scene.split,
+        logits=logits,
+        labels=torch.as_tensor(dataset.labels, device=parameter.device),
+        scorer=make_scorer(dataset.target.metric, dataset.evaluator),
+        test_batches=[batch],
+        best_epochs=[epochs[name] for name in cohort.names],
+        ensemble_epoch=epochs["ensemble"],
+        history=result.history,
+        train_seconds=result.train_seconds,
+    )
+
+
+def _feed(dataset: Dataset, split: Split, order: torch.Generator, batch_size: int | None, parameter: Tensor) -> Feed:
+    return make_feed(dataset, split, batch_size=batch_size, order=order, device=parameter.device, dtype=parameter.dtype)
