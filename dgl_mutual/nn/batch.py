@@ -41,18 +41,20 @@ class GraphBatch:
         """A DGL graph (batched or not) with node features ``feat``. Self-loops are taken out; a convolution adds those that it wants.
 
         Raises:
-            UsageError: the graph has no node features ``feat``.
+            UsageError: the graph has no node features ``feat``, or they are not a matrix.
         """
         if "feat" not in graph.ndata:
             raise UsageError(
                 f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat']."
             )
-        sizes = graph.batch_num_nodes()
-        plain = dgl.remove_self_loop(graph)
-        in_offsets, sources, _ = plain.adj_tensors("csc")
         features = graph.ndata["feat"].to(device, dtype)
+        if features.ndim != 2:
+            raise UsageError(f"Node features 'feat' have the shape {tuple(features.shape)}; expected (nodes, columns).")
+        sizes = graph.batch_num_nodes()
+        in_offsets, sources, _ = dgl.remove_self_loop(graph).adj_tensors("csc")
         offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-        return cls(in_offsets.to(device), sources.to(device), features, offsets.to(device))
+        # A DGLGraph may number its nodes by 32 bits; batches of datasets never do.
+        return cls(in_offsets.to(device, torch.int64), sources.to(device, torch.int64), features, offsets.to(device, torch.int64))
 
     @property
     def num_nodes(self) -> int:
