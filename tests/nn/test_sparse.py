@@ -30,9 +30,7 @@ def test_product_and_gradient_equal_the_dense_ones(density: float, dtype: torch.
     assert product.dtype == dtype
     torch.testing.assert_close(product, dense @ weight)
     upstream = torch.randn(7, 30, dtype=dtype).t()
-    torch.testing.assert_close(
-        torch.autograd.grad(product, weight, upstream)[0], torch.autograd.grad(dense @ weight, weight, upstream)[0]
-    )
+    torch.testing.assert_close(torch.autograd.grad(product, weight, upstream)[0], torch.autograd.grad(dense @ weight, weight, upstream)[0])
     torch.testing.assert_close(torch.autograd.grad((features @ weight).sum(), weight)[0], dense.sum(0).unsqueeze(1).expand(20, 7))
 
 

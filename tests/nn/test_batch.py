@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dgl
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.sparse import SparseFeatures
+
+MakeDataset = Callable[..., Dataset]
+AsDGL = Callable[[Dataset], dgl.DGLGraph]
+SIZES = (4, 0, 1, 7, 3)
+
+
+def edge_set(graph: dgl.DGLGraph) -> list[tuple[int, int]]:
+    source, destination = graph.edges()
+    return sorted(zip(source.tolist(), destination.tolist(), strict=True))
+
+
+def dense(features: Tensor | SparseFeatures) -> Tensor:
+    return features.csr().to_dense() if isinstance(features, SparseFeatures) else features
+
+
+@pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("directed", [False, True], ids=["undirected", "directed"])
+@pytest.mark.parametrize("chosen", [[0, 1, 2, 3, 4], [3, 0], [2], [1], [4, 4, 1, 3, 4], []], ids=str)
+def test_collator_equals_dgl_batch(chosen: list[int], directed: bool, sparse_: bool, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
+    dataset = make_dataset(SIZES, directed=directed, sparse_=sparse_)
+    batch = Collator(dataset, dtype=torch.float64)(chosen)
+    graphs = dgl.unbatch(as_dgl(dataset))
+    if not chosen:
+        assert (batch.num_graphs, batch.num_nodes, batch.graph.num_edges()) == (0, 0, 0)
+        return
+    expected = dgl.batch([graphs[number] for number in chosen])
+    assert edge_set(batch.graph) == edge_set(expected)
+    assert batch.num_nodes == batch.graph.num_nodes() == expected.num_nodes()
+    assert batch.num_graphs == len(chosen)
+    assert batch.dtype == torch.float64
+    torch.testing.assert_close(dense(batch.features), expected.ndata["feat"])
+    torch.testing.assert_close(batch.graph_sizes, expected.batch_num_nodes())
+    torch.testing.assert_close(batch.membership, torch.repeat_interleave(torch.arange(len(chosen)), expected.batch_num_nodes()))
+    torch.testing.assert_close(batch.in_degrees.squeeze(1), expected.in_degrees().double())
+
+
+@pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
+def test_collator_all_is_every_graph_in_order(sparse_: bool, make_dataset: MakeDataset) -> None:
+    collate = Collator(make_dataset(SIZES, sparse_=sparse_))
+    everything, one_by_one = collate.all(), collate(range(len(SIZES)))
+    assert edge_set(everything.graph) == edge_set(one_by_one.graph)
+    assert torch.equal(dense(everything.features), dense(one_by_one.features))
+    assert torch.equal(everything.node_offsets, one_by_one.node_offsets)
+    assert everything.dtype == torch.float32
+
+
+def test_collating_does_not_touch_the_dataset(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(SIZES)
+    edges, features = dataset.edges.copy(), np.array(dataset.features)
+    batch = Collator(dataset)([3, 0])
+    assert isinstance(batch.features, Tensor)
+    batch.features.zero_()
+    np.testing.assert_array_equal(dataset.edges, edges)
+    np.testing.assert_array_equal(dataset.features, features)
+
+
+@pytest.mark.parametrize("directed", [False, True], ids=["undirected", "directed"])
+def test_looped_and_reversed_graphs(directed: bool, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
+    dataset = make_dataset(SIZES, directed=directed)
+    batch, expected = Collator(dataset).all(), as_dgl(dataset)
+    assert edge_set(batch.looped_graph) == edge_set(dgl.add_self_loop(expected))
+    for graph, turned in ((batch.graph, batch.reversed_graph), (batch.looped_graph, batch.reversed_looped_graph)):
+        (source, destination), (turned_source, turned_destination) = graph.edges(order="eid"), turned.edges(order="eid")
+        assert torch.equal(source, turned_destination) and torch.equal(destination, turned_source)
+
+
+def test_scales(make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
+    dataset = make_dataset(SIZES, directed=True)
+    batch, expected = Collator(dataset, dtype=torch.float64).all(), as_dgl(dataset)
+    torch.testing.assert_close(batch.mean_scale.squeeze(1), 1 / expected.in_degrees().clamp(min=1).double())
+    torch.testing.assert_close(batch.destination_scale.squeeze(1), (expected.in_degrees() + 1.0).double() ** -0.5)
+    torch.testing.assert_close(batch.source_scale.squeeze(1), (expected.out_degrees() + 1.0).double() ** -0.5)
+
+
+@pytest.mark.parametrize("idtype", [torch.int32, torch.int64])
+def test_from_dgl_takes_out_self_loops(idtype: torch.dtype, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
+    plain = as_dgl(make_dataset((4, 1, 7), directed=True)).astype(idtype)
+    looped = dgl.add_self_loop(plain)
+    looped.set_batch_num_nodes(plain.batch_num_nodes())
+    looped.set_batch_num_edges(plain.batch_num_edges() + plain.batch_num_nodes())
+    for graph in (plain, looped):
+        batch = GraphBatch.from_dgl(graph)
+        assert edge_set(batch.graph) == edge_set(plain)
+        assert batch.node_offsets.tolist() == [0, 4, 5, 12]
+        assert batch.dtype == torch.float32
+        torch.testing.assert_close(batch.features, plain.ndata["feat"].float())
+        assert edge_set(batch.looped_graph) == edge_set(dgl.add_self_loop(plain))
+    assert looped.num_edges() == plain.num_edges() + 12, "the caller's graph is as it was"
+
+
+def test_from_dgl_says_what_features_it_wants() -> None:
+    graph = dgl.graph(([0], [1]))
+    graph.ndata["x"] = torch.zeros(2, 3)
+    with pytest.raises(UsageError, match="'feat'.*it has: x"):
+        GraphBatch.from_dgl(graph)
+    graph.ndata["feat"] = torch.zeros(2)
+    with pytest.raises(UsageError, match=r"shape \(2,\)"):
+        GraphBatch.from_dgl(graph)
