@@ -80,8 +80,11 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def identity(values: dict[str, Any]) -> dict[str, Any]:
-    """What of a plain configuration decides its results: where the dataset's folder lies does not."""
-    return {**values, "dataset": Path(values["dataset"]).name}
+    """What of a plain configuration decides its results.
+
+    Where the dataset's folder lies does not, and what is off counts as absent: a later version may know more that can be on.
+    """
+    return {key: value for key, value in {**values, "dataset": Path(values["dataset"]).name}.items() if value is not None}
 
 
 def run_name(config: RunConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -33,10 +34,19 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     if not file.exists():
         return pd.DataFrame(columns=columns)
     try:
-        # A number read and written again must stay the same number.
-        table = pd.read_csv(file, float_precision="round_trip", dtype=_TYPES, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(file, dtype=_TYPES, keep_default_na=False, na_values=[""])
     except ValueError:
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
+
+
+def read_text(file: Path) -> pd.DataFrame | None:
+    """A table with every field as it is written, so that writing it again changes nothing; None where there is no such file."""
+    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else None
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with every field as it would be written."""
+    return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)

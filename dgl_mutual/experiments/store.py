@@ -16,7 +16,7 @@ import yaml
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.files import replacing, unwritable, write_text
 from dgl_mutual.experiments.resolve import identity
-from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, read_table
+from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, as_text, read_table, read_text
 from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome
 
@@ -38,12 +38,12 @@ class RunStore:
     @property
     def trials(self) -> pd.DataFrame:
         """trials.csv: a row per seed, fold and member, sorted so."""
-        return self._read("trials.csv", TRIAL_COLUMNS)
+        return read_table(self.folder / "trials.csv", TRIAL_COLUMNS)
 
     @property
     def failures(self) -> pd.DataFrame:
         """failures.csv: the trials that failed when they last ran."""
-        return self._read("failures.csv", FAILURE_COLUMNS)
+        return read_table(self.folder / "failures.csv", FAILURE_COLUMNS)
 
     def finished(self) -> set[tuple[int, int]]:
         """(seed, fold) of the trials that need not run again."""
@@ -79,25 +79,20 @@ class RunStore:
 
     def add(self, outcome: Outcome) -> None:
         """Keep what a trial left behind. Its row in trials.csv is written last."""
-        failures = self.failures
-        failures = failures[~(failures[KEY] == outcome.trial.key).all(axis=1)]
+        seed, fold = outcome.trial.key
         if outcome.error is not None:
-            row = dict(zip(FAILURE_COLUMNS, (*outcome.trial.key, outcome.error, outcome.details), strict=True))
-            self._write("failures.csv", pd.DataFrame([*failures.to_dict("records"), row], columns=FAILURE_COLUMNS).sort_values(KEY))
+            self._put("failures.csv", pd.DataFrame([[seed, fold, outcome.error, outcome.details]], columns=FAILURE_COLUMNS))
             return
-        part = pd.DataFrame(outcome.history)
-        part.insert(0, "seed", outcome.trial.seed)
-        part.insert(1, "fold", outcome.trial.fold)
-        part["epoch"] = part["epoch"].astype(int)
-        self._write(f"history/{outcome.trial.name}.csv", part)
-        rows = pd.DataFrame(outcome.rows, columns=TRIAL_COLUMNS).astype({"best_epoch": "Int64"})
-        # A stable sort keeps the members of a trial in their order.
-        trials = self.trials
-        self._write("trials.csv", pd.concat([trials, rows]).sort_values(KEY, kind="stable") if len(trials) else rows)
-        if len(failures):
-            self._write("failures.csv", failures)
-        else:
-            (self.folder / "failures.csv").unlink(missing_ok=True)
+        history = pd.DataFrame(outcome.history).assign(seed=seed, fold=fold).astype({"epoch": int})
+        self._write(f"history/{outcome.trial.name}.csv", history)
+        self._put("trials.csv", pd.DataFrame(outcome.rows, columns=TRIAL_COLUMNS).astype({"best_epoch": "Int64"}))
+        failures = read_text(self.folder / "failures.csv")
+        if failures is not None:
+            others = failures[~_keys(failures).isin([(str(seed), str(fold))])]
+            if len(others):
+                self._write("failures.csv", others)
+            else:
+                (self.folder / "failures.csv").unlink()
 
     def finish(self) -> None:
         """Bring history.csv and summary.csv up to date with trials.csv."""
@@ -105,16 +100,12 @@ class RunStore:
         if trials.empty:
             return
         self._write("summary.csv", summarise(trials))
-        finished, parts = self.finished(), self.folder / "history"
-        found = [pd.read_csv(file, float_precision="round_trip") for file in sorted(parts.glob("seed-*.csv"))]
-        found = [part for part in found if tuple(part[KEY].iloc[0]) in finished]
-        if found:
-            renewed = {tuple(part[KEY].iloc[0]) for part in found}
-            old = self._read("history.csv", [*KEY, "epoch"])
-            kept = old[[key not in renewed for key in old[KEY].itertuples(index=False, name=None)]]
-            history = pd.concat([*([kept] if len(kept) else []), *found]).sort_values([*KEY, "epoch"])
-            self._write("history.csv", history)
-        shutil.rmtree(parts, ignore_errors=True)
+        files, finished = self.folder / "history", self.finished()
+        parts = [part for file in files.glob("seed-*.csv") if (part := read_text(file)) is not None]
+        parts = [part for part in parts if (int(part["seed"].iloc[0]), int(part["fold"].iloc[0])) in finished]
+        if parts:
+            self._put("history.csv", *parts)
+        shutil.rmtree(files, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
@@ -123,12 +114,26 @@ class RunStore:
         for name in ("history", "checkpoints"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def _read(self, name: str, columns: list[str]) -> pd.DataFrame:
-        return read_table(self.folder / name, columns)
+    def _put(self, name: str, *tables: pd.DataFrame) -> None:
+        """Put the trials of `tables` into a table in the place of those with the same keys. Other rows stay as they are, to the letter."""
+        file = self.folder / name
+        new = pd.concat([as_text(table) for table in tables])
+        old = read_text(file)
+        merged = new if old is None else pd.concat([old[~_keys(old).isin(_keys(new))], new])
+        if name == "history.csv":
+            first = [*KEY, "epoch"]
+            # Trials of different length may have different columns, and their order must not depend on who came first.
+            merged = merged[[*first, *sorted(set(merged.columns) - {*first})]]
+        # A stable sort keeps the rows of a trial in their order.
+        self._write(name, merged.sort_values(KEY, key=lambda column: column.astype(int), kind="stable"))
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
         with replacing(self.folder / name) as temporary:
             table.to_csv(temporary, index=False)
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[KEY])
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def own_dataset(tmp_path: Path) -> Path:
+    """Two triangles in TU form."""
+    folder = tmp_path / "TRIANGLES"
+    folder.mkdir()
+    edges = [(a + b, a + c) for a in (0, 3) for b in (1, 2, 3) for c in (1, 2, 3) if b != c]
+    (folder / "TRIANGLES_A.txt").write_text("".join(f"{a}, {b}\n" for a, b in edges))
+    (folder / "TRIANGLES_graph_indicator.txt").write_text("1\n1\n1\n2\n2\n2\n")
+    (folder / "TRIANGLES_graph_labels.txt").write_text("0\n1\n")
+    return folder
+
+
+def test_list_says_what_is_here(command_line: Callable[..., object], elsewhere: Path) -> None:
+    folder = elsewhere / "mine" / "planetoid"
+    folder.mkdir(parents=True)
+    for part in ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index"):
+        (folder / f"ind.cora.{part}").touch()
+    status, out, _ = command_line("data", "list", "--data-dir", "mine")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert status == 0
+    assert " built in " in lines["digits"]
+    assert " here " in lines["Cora"]
+    assert " to fetch " in lines["CiteSeer"]
+
+
+def test_describe_counts(command_line: Callable[..., object], own_dataset: Path) -> None:
+    status, out, _ = command_line("data", "describe", own_dataset)
+    facts = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert status == 0
+    assert (facts["graphs"], facts["nodes"], facts["edges"], facts["label_counts"]) == ("2", "6", "12", "0: 1, 1: 1")
+
+
+def test_verify_names_file_and_line(command_line: Callable[..., object], own_dataset: Path) -> None:
+    assert command_line("data", "verify", own_dataset)[:2] == (0, f"{own_dataset}: sound\n")
+    edges = own_dataset / "TRIANGLES_A.txt"
+    edges.write_text(edges.read_text() + "1, 4\n")
+    status, out, _ = command_line("data", "verify", own_dataset)
+    assert status == 1
+    assert f"{edges}, line 13: " in out
+
+
+def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(command_line: Callable[..., object], elsewhere: Path) -> None:
+    assert command_line("data", "fetch", "digits")[:2] == (0, "digits: built in, nothing to fetch\n")
+    status, out, err = command_line("data", "fetch", "Cora", "nonsense")
+    assert (status, out) == (2, "")
+    assert "Unknown dataset 'nonsense'" in err
+    assert list(elsewhere.iterdir()) == []

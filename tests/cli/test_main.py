@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import click
+import pytest
+
+from dgl_mutual.cli.main import COMMANDS, cli
+from dgl_mutual.errors import DataError, UsageError
+
+
+def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command and group below the command line, as typed."""
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append((*path, name))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(command_line: Callable[..., object], path: tuple[str, ...]) -> None:
+    status, out, err = command_line(*path, "--help")
+    assert (status, err) == (0, "")
+    assert f"dgl-mutual {' '.join(path)}" in out.split("Example", 1)[1]
+
+
+def test_help_is_light() -> None:
+    """Neither the package nor --help may import what takes seconds."""
+    program = (
+        "import sys, dgl_mutual\n"
+        "from dgl_mutual.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'dgl', 'pandas', 'sklearn', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in COMMANDS)
+    # Far above what it takes, so that a busy machine does not matter: torch and DGL alone take longer.
+    assert time.perf_counter() - started < 2
+
+
+def test_module_runs_as_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "dgl_mutual", "--version"], capture_output=True, text=True, check=True)
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names[:3] == ["dgl_mutual", "python", "platform"]
+    assert {"torch", "dgl"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("runn",), ("run", "--nonsense"), ("run", "--seeds", "many"), ("data", "lst"), ("run", "--jobs", "0")]
+)
+def test_wrong_usage_is_status_2(command_line: Callable[..., object], arguments: tuple[str, ...]) -> None:
+    status, out, err = command_line(*arguments)
+    assert (status, out) == (2, "")
+    assert "Error:" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UsageError("wrong name"), 2, "Error: wrong name\n"),
+        (DataError("no file"), 1, "Error: no file\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+)
+def test_an_error_is_one_message_and_its_status(
+    monkeypatch: pytest.MonkeyPatch, command_line: Callable[..., object], error: BaseException, status: int, message: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "get_command", lambda context, name: click.Command("broken", callback=fail))
+    ended = command_line("broken")
+    assert ended[:2] == (status, "")
+    assert ended[2].lstrip("\n") == message

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "3", "--seeds", "2", "--jobs", "1")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder with no data."""
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_shows_a_table_and_where_its_rows_are(command_line: Callable[..., object], elsewhere: Path) -> None:
+    status, out, err = command_line("run", *SMALL)
+    assert status == 0
+    *table, last = out.splitlines()
+    assert [line.split()[0] for line in table] == ["member", "gcn-0", "sage-1", "mean", "best_by_val", "ensemble"]
+    rows = pd.read_csv(elsewhere / last.removeprefix("Written to "))
+    test = rows[rows["member"] == "gcn-0"]["test"]
+    assert table[1].split()[-3:] == [f"{test.mean():.4f}", "+-", f"{test.std(ddof=1):.4f}"]
+    assert "seed-1-fold-0  finished  [2/2]" in err
+    # Again: nothing is left to do, and the same is shown.
+    assert command_line("run", *SMALL)[:2] == (0, out)
+
+
+def test_file_and_flags_give_the_same_configuration(command_line: Callable[..., object], elsewhere: Path) -> None:
+    (elsewhere / "mine.yaml").write_text("students: [gcn, sage]\nstudent: {hidden: 8}\nseeds: 5\ntraining: {epochs: 3}\n")
+    assert command_line("run", "--config", "mine.yaml", "--seeds", "2", "--jobs", "1")[0] == 0
+    assert command_line("run", *SMALL)[0] == 0
+    (folder,) = (elsewhere / "results").iterdir()
+    assert command_line("run", "--config", folder / "config.yaml")[0] == 0
+    assert list((elsewhere / "results").iterdir()) == [folder]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["seeds"], config["training"]["epochs"], config["students"][1]["hidden"]) == (2, 3, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "parts"),
+    [
+        (("--dataset", "Croa"), 2, ["Unknown dataset 'Croa'. Did you mean 'Cora'?", "MUTAG"]),
+        (("--students", "gcn,gnn"), 2, ["Unknown student 'gnn'", "gcn, gat, gin, sage"]),
+        (("--students", ""), 2, ["Unknown student ''"]),
+        (("--strategy", "gmll"), 2, ["Unknown strategy 'gmll'. Did you mean 'gml'?", "independent"]),
+        (("--protocol", "publik"), 2, ["Unknown protocol 'publik'", "nested"]),
+        (("--protocol", "nested"), 2, ["'nested'", "digits", "random"]),
+        (("--task", "edge"), 2, ["'task' = 'edge'", "'node' or 'graph'"]),
+        (("--task", "graph", "--dataset", "Cora"), 2, ["Cora", "node"]),
+        (("--task", "graph", "--folds", "1"), 2, ["'folds' = 1", "greater than or equal to 2"]),
+        (("--students", "gcn"), 2, ["'gml' needs at least 2 students", "independent"]),
+        (("--task", "graph", "--set", "strategy_options.weighting=transductive"), 2, ["transductive", "full-batch"]),
+        (("--set", "training.epoch=3"), 2, ["'training.epoch'", "epochs"]),
+        (("--set", "training.epochs"), 2, ["KEY=VALUE"]),
+        (("--set", "strategy_options.wieght=3"), 2, ["'strategy_options.wieght'. Did you mean 'weight'?"]),
+        (("--config", "missing.yaml"), 2, ["'missing.yaml' cannot be read"]),
+        (("--device", "tpu"), 2, ["Unknown device 'tpu'", "auto, cpu, cuda"]),
+        (("--dataset", "./nowhere"), 1, ["nowhere", "does not exist"]),
+        (("--dataset", "Cora", "--offline"), 1, ["ind.cora.x", "data/planetoid", "data fetch Cora"]),
+        (("--data-dir", "nowhere", "--dataset", "Cora"), 1, ["nowhere", "--data-dir"]),
+        (("--out", "file/below"), 1, ["Cannot write 'file/below'", "--out"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_leaves_nothing(
+    command_line: Callable[..., object], elsewhere: Path, arguments: tuple[str, ...], status: int, parts: list[str]
+) -> None:
+    (elsewhere / "file").touch()
+    ended, out, err = command_line("run", "--jobs", "1", "--epochs", "2", *arguments)
+    assert (ended, out) == (status, ""), err
+    assert [part for part in parts if part not in err] == []
+    assert "Traceback" not in err
+    assert [path.name for path in elsewhere.rglob("*") if path.name != "results"] == ["file"]
+
+
+def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object], elsewhere: Path) -> None:
+    status, _, err = command_line("run", *SMALL, "--set", "training.learning_rate=1e30")
+    assert status == 1
+    assert "2 trials failed (failures.csv)" in err
+    assert "seed 0, fold 0: The loss is not finite" in err
+    (folder,) = (elsewhere / "results").iterdir()
+    assert pd.read_csv(folder / "failures.csv")["seed"].tolist() == [0, 1]

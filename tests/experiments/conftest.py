@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+from dgl_mutual.training.result import MemberResult
+
+
+@pytest.fixture
+def ring() -> Dataset:
+    """A node task: a ring of 24 nodes, three classes, with an official split."""
+    nodes = np.arange(24)
+    return Dataset(
+        name="ring",
+        task="node",
+        edges=canonical_edges(nodes, (nodes + 1) % 24, 24, symmetric=True),
+        features=np.eye(24, 5, dtype=np.float32),
+        labels=nodes % 3,
+        node_offsets=np.array([0, 24]),
+        target=Target("single-label", ("a", "b", "c"), "accuracy"),
+        feature_names=tuple("vwxyz"),
+        official_split=Split(nodes[:12], nodes[12:18], nodes[18:]),
+    )
+
+
+@pytest.fixture
+def pairs() -> Dataset:
+    """A graph task: 40 graphs of two nodes, two classes."""
+    first = 2 * np.arange(40)
+    return Dataset(
+        name="pairs",
+        task="graph",
+        edges=canonical_edges(first, first + 1, 80, symmetric=True),
+        features=np.tile(np.eye(2, dtype=np.float32), (40, 1)),
+        labels=np.arange(40) % 2,
+        node_offsets=2 * np.arange(41),
+        target=Target("single-label", ("even", "odd"), "accuracy"),
+        feature_names=("left", "right"),
+    )
+
+
+class FakeResult:
+    """What `fit_cohort` would return, with figures that follow from seed and fold."""
+
+    def __init__(self, seed: int, fold: int) -> None:
+        test = 1 / (3 + seed + 10 * fold)
+        self.members = tuple(
+            MemberResult(name, architecture, 1.0, 0.5, test + place, best, 0.25, 7)
+            for place, (name, architecture, best) in enumerate([("gcn-0", "gcn", 1), ("gat-1", "gat", 0), ("mean", "-", None)])
+        )
+        self.history = [{"epoch": float(epoch), "loss/supervised/gcn-0": 0.1 + seed + fold + epoch} for epoch in range(2)]
+        self.epochs, self.train_seconds, self.seconds_per_epoch = 2, 4.0, 2.0
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text("trained")
+
+
+@pytest.fixture
+def fake_training(
+    monkeypatch: pytest.MonkeyPatch, ring: Dataset, pairs: Dataset
+) -> Callable[[Callable[[int, int], None]], list[tuple[int, int]]]:
+    """Replace training and loading; returns the list of trials that ran. An argument is called with seed and fold before each."""
+
+    def install(before: Callable[[int, int], None] = lambda seed, fold: None) -> list[tuple[int, int]]:
+        ran: list[tuple[int, int]] = []
+
+        def fit(*_: Any, seed: int, fold: int, **__: Any) -> FakeResult:
+            before(seed, fold)
+            ran.append((seed, fold))
+            return FakeResult(seed, fold)
+
+        monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", fit)
+        return ran
+
+    monkeypatch.setattr("dgl_mutual.experiments.runner.load_dataset", lambda _, task, **__: pairs if task == "graph" else ring)
+    return install

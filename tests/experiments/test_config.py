@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import RunConfig, merge, parse_assignment, parse_config, read_config
+
+
+def test_a_later_layer_overrides_an_earlier_one_key_by_key() -> None:
+    file = {"dataset": "Cora", "seeds": 3, "training": {"epochs": 7, "patience": 5}}
+    flags = {"seeds": 4, "training": {"epochs": 8}}
+    assigned = parse_assignment("training.epochs=9")
+    config = parse_config(file, flags, assigned)
+    assert (config.dataset, config.seeds, config.training.epochs, config.training.patience) == ("Cora", 4, 9, 5)
+
+
+def test_merging_changes_neither_layer() -> None:
+    first, second = {"a": {"b": 1}}, {"a": {"c": 2}}
+    assert merge(first, second) == {"a": {"b": 1, "c": 2}}
+    assert (first, second) == ({"a": {"b": 1}}, {"a": {"c": 2}})
+
+
+@pytest.mark.parametrize("students", ["gcn, gat,gcn", ["gcn", "gat", {"architecture": "gcn"}], ("gcn", "gat", "gcn")])
+def test_students_come_in_several_forms(students: object) -> None:
+    assert [student.architecture for student in parse_config({"students": students}).cohort] == ["gcn", "gat", "gcn"]
+
+
+def test_default_cohort_has_the_four_architectures() -> None:
+    assert [student.architecture for student in RunConfig().cohort] == ["gcn", "gat", "gin", "sage"]
+
+
+def test_shared_student_options_yield_to_those_of_one_student() -> None:
+    config = parse_config({"students": ["gcn", {"architecture": "gat", "hidden": 16}], "student": {"hidden": 32, "depth": 1}})
+    assert [(student.hidden, student.depth) for student in config.cohort] == [(32, 1), (16, 1)]
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"datset": "Cora"}, ["'datset'", "Did you mean 'dataset'?", "students"]),
+        ({"training": {"epoch": 5}}, ["'training.epoch'", "Did you mean 'epochs'?"]),
+        ({"students": [{"architecture": "gcn", "hiden": 5}]}, ["'students.0.hiden'", "Did you mean 'hidden'?", "dropout"]),
+        ({"students": "gcn,gnn"}, ["'gnn'", "gcn, gat, gin, sage"]),
+        ({"students": ""}, ["student ''", "gcn, gat, gin, sage"]),
+        ({"students": []}, ["'students'", "at least 1"]),
+        ({"students": 5}, ["'students' = 5"]),
+        ({"student": {"dropout": 1.5}}, ["'student.dropout' = 1.5", "less than 1"]),
+        ({"task": "edge"}, ["'task' = 'edge'", "'node' or 'graph'"]),
+        ({"seeds": 0}, ["'seeds' = 0"]),
+        ({"folds": 1}, ["'folds' = 1", "greater than or equal to 2"]),
+    ],
+)
+def test_what_is_unknown_is_refused_with_the_choices(values: dict[str, object], parts: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_config(values)
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("training.epochs=50", {"training": {"epochs": 50}}),
+        ("strategy_options.exchange_warmup=[5, 10]", {"strategy_options": {"exchange_warmup": [5, 10]}}),
+        ("dataset=a=b", {"dataset": "a=b"}),
+        ("protocol=", {"protocol": None}),
+    ],
+)
+def test_assignment(text: str, values: dict[str, object]) -> None:
+    assert parse_assignment(text) == values
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "=3", "training..epochs=3", "students=[gcn"])
+def test_malformed_assignment_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="Cannot set"):
+        parse_assignment(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("a: [", "is not YAML"),
+        ("- a", "must be a mapping"),
+        ("", "must be a mapping"),
+        ("!!python/name:os.system", "is not YAML"),
+    ],
+)
+def test_unreadable_file_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "config.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_config(file)
+    assert str(file) in str(caught.value)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import dgl_mutual
+from dgl_mutual.experiments import environment
+
+
+def test_requirement_lines_name_their_distribution() -> None:
+    lines = ["torch<2.14,>=2.1", "packaging", 'torch_geometric>=2.5; extra == "reference"', "scikit-learn>=1.4"]
+    assert [environment.distribution_of(line) for line in lines] == ["torch", "packaging", "torch_geometric", "scikit-learn"]
+
+
+def test_versions_are_those_installed() -> None:
+    import torch
+
+    found = environment.versions()
+    assert found["dgl_mutual"] == dgl_mutual.__version__
+    assert found["torch"] == torch.__version__
+
+
+def test_commit_is_that_of_the_checkout_with_a_mark_if_it_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "dgl_mutual" / "__init__.py"
+    module.parent.mkdir()
+    module.touch()
+    monkeypatch.setattr(dgl_mutual, "__file__", str(module))
+    assert environment.source_commit() is None
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    assert environment.source_commit() == git("rev-parse", "HEAD")
+    module.write_text("changed = True")
+    assert environment.source_commit() == git("rev-parse", "HEAD") + "+changes"

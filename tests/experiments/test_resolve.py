@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.resolve import anchored, identity, plain, resolve, run_name, splits_of
+
+
+def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
+    node, graph = plain(resolve(parse_config({}), ring)), plain(resolve(parse_config({}), pairs))
+    assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", "noise", "distill"}
+    assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == {"noise", "distill"}
+    assert all(None not in student.values() for student in node["students"] + graph["students"])
+
+
+def test_seeds_and_folds_follow_the_protocol(ring: Dataset, pairs: Dataset) -> None:
+    node, graph = resolve(parse_config({"folds": 5}), ring), resolve(parse_config({"folds": 5}), pairs)
+    assert (node.protocol, node.seeds, node.folds, len(splits_of(node, ring, 0))) == ("public", 10, None, 1)
+    assert (graph.protocol, graph.seeds, graph.folds, len(splits_of(graph, pairs, 0))) == ("nested", 1, 5, 5)
+
+
+def test_seeds_draw_different_folds_and_one_seed_the_same(pairs: Dataset) -> None:
+    config = resolve(parse_config({}), pairs)
+    first, again, other = (splits_of(config, pairs, seed)[0].test.tolist() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_resolved_configuration_means_itself(pairs: Dataset) -> None:
+    config = resolve(parse_config({"students": "gcn,gat", "student": {"hidden": 16}, "strategy_options": {"weight": 2}}), pairs)
+    read_back = resolve(parse_config(yaml.safe_load(yaml.safe_dump(plain(config)))), pairs)
+    assert plain(read_back) == plain(config)
+    assert run_name(read_back) == run_name(config)
+
+
+def test_name_depends_on_what_changes_results_alone(ring: Dataset) -> None:
+    def name(**values: object) -> str:
+        return run_name(resolve(parse_config({"dataset": "ring", **values}), ring))
+
+    assert name() == name(seeds=10) == name(dataset="/somewhere/else/ring") == name(students=["gcn", "gat", "gin", "sage"], folds=3)
+    assert (
+        len({name(), name(seeds=9), name(training={"epochs": 5}), name(student={"hidden": 8}), name(strategy_options={"weight": 2})}) == 5
+    )
+    assert name().startswith("node-ring-gml-")
+    assert name(dataset="/odd name/a b&c").startswith("node-a-b-c-gml-")
+
+
+def test_other_data_than_those_of_the_configuration_are_refused(ring: Dataset) -> None:
+    config = resolve(parse_config({}), ring)
+    with pytest.raises(DataError, match=f"{config.fingerprint}.* has"):
+        resolve(config, replace(ring, labels=ring.labels[::-1].copy()))
+
+
+def test_an_option_that_is_off_does_not_change_what_a_run_is() -> None:
+    assert identity({"dataset": "/a/ring", "seeds": 2, "added_later": None}) == identity({"dataset": "ring", "seeds": 2})
+    assert identity({"dataset": "ring", "seeds": 0}) != identity({"dataset": "ring"})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"strategy": "gmll"}, "Unknown strategy 'gmll'. Did you mean 'gml'?"),
+        ({"strategy_options": {"wieght": 1}}, "'strategy_options.wieght'. Did you mean 'weight'?"),
+        ({"strategy": "independent", "strategy_options": {"weight": 1}}, "'strategy_options.weight'"),
+        ({"students": [{"architecture": "gat", "hidden": 10}]}, "width 10 cannot have 8 heads"),
+    ],
+)
+def test_what_does_not_fit_is_refused(ring: Dataset, values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(parse_config(values), ring)
+    assert message in str(caught.value)
+
+
+def test_dataset_is_named_so_that_it_is_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "meta.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    names = {given: anchored(parse_config({"dataset": given})).dataset for given in ("cora", "mine", "tu/Whatever", "tu/mutag")}
+    assert names == {"cora": "Cora", "mine": str(tmp_path / "mine"), "tu/Whatever": "tu/Whatever", "tu/mutag": "MUTAG"}

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dgl_mutual.errors import StoreError, TrainingError, UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.progress import Lines
+from dgl_mutual.experiments.runner import Interrupted, run
+from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.training.trainer import EpochReport
+
+Install = Callable[..., list[tuple[int, int]]]
+
+
+def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_training: Install) -> None:
+    ran = fake_training()
+    config = parse_config({"task": "graph", "seeds": 2, "folds": 3})
+    report = run(config, out=tmp_path, jobs=1)
+    assert ran == [(seed, fold) for seed in (0, 1) for fold in (0, 1, 2)]
+    rows = pd.read_csv(report.folder / "trials.csv")
+    assert rows["test"][rows["member"] == "gcn-0"].tolist() == [1 / (3 + seed + 10 * fold) for seed, fold in ran]
+    assert rows["fingerprint"].nunique() == 6
+    assert set(rows["dataset"]) == {"pairs"}
+    assert sorted(path.name for path in (report.folder / "checkpoints").iterdir()) == [f"seed-{seed}-fold-{fold}" for seed, fold in ran]
+    before = (report.folder / "environment.json").read_text()
+    again = run(config, out=tmp_path, jobs=1)
+    assert len(ran) == 6
+    assert again.summary.equals(report.summary)
+    assert (report.folder / "environment.json").read_text() == before
+
+
+def test_starting_over_runs_all_again(tmp_path: Path, fake_training: Install) -> None:
+    ran = fake_training()
+    for resume in (True, False):
+        run(parse_config({"seeds": 2}), out=tmp_path, jobs=1, resume=resume)
+    assert ran == [(0, 0), (1, 0)] * 2
+
+
+def test_a_failed_trial_does_not_stop_the_others_and_is_tried_again(tmp_path: Path, fake_training: Install) -> None:
+    broken = {1: TrainingError("The loss is not finite"), 2: ZeroDivisionError("division by zero")}
+
+    def fail(seed: int, fold: int) -> None:
+        if seed in broken:
+            raise broken[seed]
+
+    ran = fake_training(fail)
+    report = run(parse_config({"seeds": 4}), out=tmp_path, jobs=1)
+    assert ran == [(0, 0), (3, 0)]
+    assert report.failed == ("seed 1, fold 0: The loss is not finite", "seed 2, fold 0: ZeroDivisionError: division by zero")
+    assert set(report.summary["n"]) == {2}
+    details = pd.read_csv(report.folder / "failures.csv", keep_default_na=False)["details"]
+    assert details[0] == ""
+    assert "raise broken[seed]" in details[1]
+    del broken[1]
+    assert run(parse_config({"seeds": 4}), out=tmp_path, jobs=1).failed == ("seed 2, fold 0: ZeroDivisionError: division by zero",)
+    assert ran == [(0, 0), (3, 0), (1, 0)]
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, fake_training: Install) -> None:
+    def interrupt(seed: int, fold: int) -> None:
+        if seed == 2:
+            raise KeyboardInterrupt
+
+    config = parse_config({"seeds": 4})
+    fake_training(interrupt)
+    with pytest.raises(Interrupted, match="2 of 4 trials are finished") as caught:
+        run(config, out=tmp_path / "stopped", jobs=1)
+    assert caught.value.exit_code == 130
+    ran = fake_training()
+    resumed = run(config, out=tmp_path / "stopped", jobs=1).folder
+    assert ran == [(2, 0), (3, 0)]
+    whole = run(config, out=tmp_path / "whole", jobs=1).folder
+    for name in ("trials.csv", "history.csv", "summary.csv", "config.yaml"):
+        assert (resumed / name).read_text() == (whole / name).read_text()
+
+
+def test_an_unwritable_folder_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the dataset was loaded first")
+
+    monkeypatch.setattr("dgl_mutual.experiments.runner.load_dataset", load)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="--out"):
+        run(parse_config({}), out=tmp_path / "file")
+
+
+def test_a_cohort_that_cannot_work_ends_the_run_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least 2 students"):
+        run(parse_config({"students": "gcn", "strategy": "gml", "seeds": 2}), out=tmp_path, jobs=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Real training: in this process, in two others, and again."""
+    config = parse_config({"students": "gcn,sage", "student": {"hidden": 8}, "seeds": 3, "training": {"epochs": 4}})
+    folders = [run(config, out=tmp_path / str(jobs), jobs=jobs, progress=Lines(every=2)).folder for jobs in (1, 2)]
+    folders.append(run(config, out=tmp_path / "again", jobs=1).folder)
+    clock = ["seconds_per_epoch", "train_seconds", "inference_ms"]
+    first, *others = [pd.read_csv(folder / "trials.csv").drop(columns=clock) for folder in folders]
+    assert all(first.equals(other) for other in others)
+    assert len({(folder / "history.csv").read_bytes() for folder in folders}) == 1
+    assert first["test"].nunique() > 3
+    # Processes tell their epochs too.
+    assert capfd.readouterr().err.count("epoch 4/4") == 2 * 3
+
+
+def test_lines_tell_every_nth_epoch(capsys: pytest.CaptureFixture[str], ring: object) -> None:
+    lines, trial = Lines(every=2), Trial(3, 1, split=None)  # type: ignore[arg-type]  # a display does not look at the split
+    lines.start([trial], finished=1)
+    for epoch in range(4):
+        lines.epoch(trial, EpochReport(epoch, 4, loss=0.25, val={"gcn-0": 0.5}))
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 2 trials are finished already",
+        "seed-3-fold-1  epoch 2/4  loss 0.250  val gcn-0 0.500",
+        "seed-3-fold-1  epoch 4/4  loss 0.250  val gcn-0 0.500",
+    ]

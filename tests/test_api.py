@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dgl_mutual
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.runner import run
+
+SMALL = {"students": "gcn,sage", "student": {"hidden": 8}, "training": {"epochs": 4}}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return dgl_mutual.load("digits")
+
+
+def test_fit_does_what_run_does(digits: Dataset, tmp_path: Path) -> None:
+    folder = run(parse_config({**SMALL, "seeds": 2}), out=tmp_path, jobs=1).folder
+    rows = pd.read_csv(folder / "trials.csv")
+    result = dgl_mutual.fit(digits, seed=1, **SMALL)
+    columns = ["member", "architecture", "train", "val", "test", "best_epoch", "parameters"]
+    expected = rows[rows["seed"] == 1][columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(result.table()[columns], expected, check_dtype=False, check_exact=True)
+
+
+def test_a_saved_student_predicts_the_same(digits: Dataset, tmp_path: Path) -> None:
+    result = dgl_mutual.fit(digits, **SMALL)
+    result.save(tmp_path / "cohort")
+    student = dgl_mutual.load_student(tmp_path / "cohort" / "sage-1.safetensors")
+    np.testing.assert_array_equal(student.predict(digits), result.predict(digits, member="sage-1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"students": "gcn,gnn"}, "Unknown student 'gnn'"),
+        ({"strategy": "gmll"}, "Unknown strategy 'gmll'"),
+        ({"training": {"epoch": 1}}, "Did you mean 'epochs'"),
+        ({"fold": 1}, "There is no fold 1: protocol 'random' has the folds 0 to 0"),
+        ({"protocol": "nested"}, "'nested'"),
+    ],
+)
+def test_mistakes_are_usage_errors(digits: Dataset, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        dgl_mutual.fit(digits, **{**SMALL, **arguments})
+
+
+def test_public_names_are_there_and_no_others() -> None:
+    assert {"fit", "load", "load_student", "__version__"} <= set(dir(dgl_mutual))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        dgl_mutual.nonsense  # noqa: B018  # the access itself is the test

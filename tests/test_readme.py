@@ -1,0 +1,46 @@
+"""The README's examples run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.cli.main import main
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+# Later options override earlier ones, so each command runs as written but small.
+SMALL = ("--epochs", "2", "--seeds", "1", "--folds", "2", "--jobs", "1", "--offline")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines() if line]
+
+
+def test_there_are_examples() -> None:
+    assert len(COMMANDS) > 3
+    assert blocks("python")
+    assert all(command.startswith("dgl-mutual ") for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = shlex.split(command)[1:]
+    if "--dataset" in arguments and not os.environ.get("DGL_MUTUAL_DATA"):
+        pytest.skip("needs real datasets: set DGL_MUTUAL_DATA to the data folder that holds them")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, *(SMALL if arguments[0] == "run" else ())])
+    assert caught.value.code == 0
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
