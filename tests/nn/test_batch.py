@@ -105,7 +105,7 @@ def test_from_dgl_takes_out_self_loops(idtype: torch.dtype, make_dataset: MakeDa
 def test_from_dgl_says_what_features_it_wants() -> None:
     graph = dgl.graph(([0], [1]))
     graph.ndata["x"] = torch.zeros(2, 3)
-    with pytest.raises(UsageError, match="'feat'.*it has: x"):
+    with pytest.raises(UsageError, match=r"'feat'.*it has: x"):
         GraphBatch.from_dgl(graph)
     graph.ndata["feat"] = torch.zeros(2)
     with pytest.raises(UsageError, match=r"shape \(2,\)"):

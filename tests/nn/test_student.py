@@ -202,7 +202,7 @@ def test_resolve_refuses_what_cannot_be_built() -> None:
     with pytest.raises(UsageError, match="hidden width 10 cannot have 8 heads"):
         resolve_student(StudentOptions(architecture="gat", hidden=10), "node")
     resolve_student(StudentOptions(architecture="gcn", hidden=10), "node")
-    with pytest.raises(UsageError, match="Unknown student 'gcm'. Did you mean 'gcn'.*gcn, gat, gin, sage"):
+    with pytest.raises(UsageError, match=r"Unknown student 'gcm'. Did you mean 'gcn'.*gcn, gat, gin, sage"):
         resolve_student(StudentOptions().model_copy(update={"architecture": "gcm"}), "node")
 
 
