@@ -98,7 +98,7 @@ class Bernoulli(Distribution):
         return ~labels.isnan()
 
     def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
-        truth = labels.nan_to_num(0.0).expand_as(logits)
+        truth = labels.nan_to_num(0.0).to(logits.dtype).expand_as(logits)
         return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
