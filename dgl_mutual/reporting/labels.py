@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
-#: Says what was learned from, not how.
-_OF_THE_DATA = ("noise",)
+#: Not how students teach each other, but on what, and who: methods are compared under the same of these.
+_OF_THE_SETTING = ("noise", "students")
 
 
 def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
-    Runs of one strategy on one dataset whose configurations differ are told apart by what differs: ``gml (entropy_weight=0.1)``.
+    Runs of one strategy on one dataset whose configurations differ are told apart by what differs: ``gml (entropy_weight=0.1)``. Noise, and
+    the cohort where there are several, belong to the data: ``Cora (feature:0.2)``.
     """
     flat = [flatten(run.config) for run in runs]
-    datas = [run.data or _data_label(values) for run, values in zip(runs, flat, strict=True)]
+    cohorts = {values["dataset"]: {other["students"] for other in flat if other["dataset"] == values["dataset"]} for values in flat}
+    datas = [run.data or _data_label(values, len(cohorts[values["dataset"]]) > 1) for run, values in zip(runs, flat, strict=True)]
     groups = defaultdict(list)
     for run, values, data in zip(runs, flat, datas, strict=True):
         groups[run.config["strategy"], data].append(values)
@@ -51,17 +53,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _data_label(values: Mapping[str, Any]) -> str:
-    extra = [str(values[key]) for key in _OF_THE_DATA if values.get(key)]
+def _data_label(values: Mapping[str, Any], show_students: bool) -> str:
+    extra = [str(values["noise"])] if values.get("noise") else []
+    extra += [values["students"]] if show_students else []
     name = Path(str(values["dataset"])).name
     return f"{name} ({', '.join(extra)})" if extra else name
 
 
 def _differing(group: Sequence[Mapping[str, Any]]) -> list[str]:
-    keys = dict.fromkeys(key for values in group for key in values if key not in (*_SHOWN_ELSEWHERE, *_OF_THE_DATA))
-    differing = [key for key in keys if len({repr(values.get(key)) for values in group}) > 1]
-    # Another cohort has other students; their options say nothing more.
-    return [key for key in differing if not ("students" in differing and key.startswith("student."))]
+    keys = dict.fromkeys(key for values in group for key in values if key not in (*_SHOWN_ELSEWHERE, *_OF_THE_SETTING))
+    return [key for key in keys if len({repr(values.get(key)) for values in group}) > 1]
 
 
 def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:

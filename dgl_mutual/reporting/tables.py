@@ -86,12 +86,17 @@ def member_name(member: str) -> str:
     return _MEMBERS.get(member, member)
 
 
+def metric_name(metric: str) -> str:
+    """``ROC-AUC`` for ``rocauc``."""
+    return _METRICS.get(metric, metric)
+
+
 def value_name(comparison: Comparison, *, percent: bool = False) -> str:
     """``test accuracy (%)``."""
     name = _NAMES.get(comparison.value, comparison.value)
     if comparison.value in COSTS:
         return name
-    metrics = dict.fromkeys(_METRICS.get(metric, metric) for metric in comparison.rows["metric"])
+    metrics = dict.fromkeys(metric_name(metric) for metric in comparison.rows["metric"])
     return f"{name} {' or '.join(metrics)}" + (" (%)" if percent else "")
 
 

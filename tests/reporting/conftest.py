@@ -81,7 +81,7 @@ def write_run(tmp_path: Path) -> WriteRun:
                 if cka:
                     pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
                     line |= {f"diversity/cka/{a}/{b}": 0.3 + 0.6 * growth for a, b in pairs}
-                    line |= {f"diversity/disagreement/{a}/{b}": 0.5 - 0.4 * growth for a, b in pairs}
+                    line |= {"diversity/disagreement": 0.5 - 0.4 * growth}
                 history.append(line)
         pd.DataFrame(rows, columns=TRIAL_COLUMNS).to_csv(folder / "trials.csv", index=False)
         pd.DataFrame(history).to_csv(folder / "history.csv", index=False)

@@ -1,0 +1,211 @@
+"""A suite: methods x datasets, each a layer of plain configuration over a common base, run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.files import check_writable, write_text
+from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.runner import Plan, RunReport, execute, prepare
+from dgl_mutual.options import Options, parse_options
+from dgl_mutual.reporting.runs import SUITE_FILE
+
+#: What --quick makes of any suite: enough to see that all of it works.
+QUICK = {"seeds": 2, "folds": 2, "training": {"epochs": 20}}
+
+
+class Setting(Options):
+    """On what all methods are run: a dataset, and options that belong to it."""
+
+    name: str = Field(min_length=1)
+    """What tables call it."""
+    config: dict[str, Any]
+    """The layer of configuration; `dataset` is among it."""
+    methods: tuple[str, ...] | None = None
+    """The methods to run on it, by name (default: all)."""
+
+
+class Suite(Options):
+    """Datasets x methods."""
+
+    description: str = ""
+    """One line on what it shows."""
+    baseline: str | None = None
+    """The method that its tables compare the others with (default: independent, where it is one of them)."""
+    base: dict[str, Any] = Field(default_factory=dict)
+    """Configuration of all runs."""
+    datasets: tuple[Setting, ...] = Field(min_length=1)
+    """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and ``name`` and ``methods`` of a `Setting`."""
+    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Name -> configuration."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _settings(cls, datasets: Any) -> Any:
+        return tuple(_setting(entry) for entry in datasets) if isinstance(datasets, list | tuple) else datasets
+
+    @field_validator("datasets")
+    @classmethod
+    def _different(cls, datasets: tuple[Setting, ...]) -> tuple[Setting, ...]:
+        names = [setting.name for setting in datasets]
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise ValueError(f"{double[0]!r} is there several times: give each a 'name' of its own")
+        return datasets
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _layers(cls, methods: Any) -> Any:
+        """``name:`` alone means the strategy of that name."""
+        if not isinstance(methods, Mapping):
+            return methods
+        return {name: {"strategy": name} if layer is None else layer for name, layer in methods.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One run of a suite, by the names that its tables use."""
+
+    data: str
+    method: str
+    config: RunConfig
+
+
+@dataclass(frozen=True, eq=False)
+class SuitePlan:
+    """A suite that is ready to start.
+
+    Attributes:
+        folder: the suite's own folder, beside those of its runs.
+        entries: each run with what it needs; two may be the same run by two names.
+        missing: data that cannot be had -> why.
+    """
+
+    folder: Path
+    suite: Suite
+    entries: tuple[tuple[Entry, Plan], ...]
+    missing: dict[str, str]
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The different runs."""
+        return list({plan.name: plan for _, plan in self.entries}.values())
+
+
+def suite_names() -> dict[str, str]:
+    """The suites of this package, each with its description."""
+    files = sorted(resources.files("dgl_mutual.experiments").joinpath("suites").iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): str(yaml.safe_load(file.read_text())["description"]) for file in files}
+
+
+def load_suite(name_or_file: str) -> tuple[str, Suite]:
+    """The name and content of a suite of this package, or of a YAML file.
+
+    Raises:
+        UsageError: neither, or a key or value that a suite does not have.
+    """
+    if name_or_file.endswith((".yaml", ".yml")):
+        file = Path(name_or_file)
+        return file.stem, parse_options(Suite, read_config(file))
+    if name_or_file not in suite_names():
+        raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
+    text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    return name_or_file, parse_options(Suite, yaml.safe_load(text))
+
+
+def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str, Any] | None = None) -> list[Entry]:
+    """The configuration of every run.
+
+    Args:
+        quick: scaled down (see `QUICK`).
+        overrides: a last layer over all.
+
+    Raises:
+        UsageError: an unknown method, key or value; says in which run.
+    """
+    entries = []
+    for setting in suite.datasets:
+        for method in setting.methods or suite.methods:
+            if method not in suite.methods:
+                raise unknown("method", method, suite.methods)
+            layers = [suite.base, setting.config, suite.methods[method], QUICK if quick else {}, overrides or {}]
+            try:
+                config = parse_config(*layers)
+            except UsageError as error:
+                raise UsageError(f"{method} on {setting.name}: {error}") from None
+            entries.append(Entry(setting.name, method, config))
+    return entries
+
+
+def plan_suite(
+    name: str,
+    suite: Suite,
+    *,
+    out: Path,
+    quick: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+    offline: bool = False,
+) -> SuitePlan:
+    """Load every dataset once and resolve every run. A dataset that cannot be had is noted, and the rest goes on.
+
+    Raises:
+        UsageError: a run that cannot work; says which.
+    """
+
+    @cache
+    def load(dataset: str, task: TaskName | None) -> Dataset:
+        return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True)
+
+    entries, missing = [], {}
+    for entry in configurations(suite, quick=quick, overrides=overrides):
+        if entry.data in missing:
+            continue
+        try:
+            plan = prepare(entry.config, load(entry.config.dataset, entry.config.task), f"{entry.data} {entry.method}")
+        except DataError as error:
+            missing[entry.data] = str(error)
+        except UsageError as error:
+            raise UsageError(f"{entry.method} on {entry.data}: {error}") from None
+        else:
+            entries.append((entry, plan))
+    return SuitePlan(out / f"suite-{name}{'-quick' if quick else ''}", suite, tuple(entries), missing)
+
+
+def run_suite(
+    plan: SuitePlan,
+    *,
+    device: str = "auto",
+    jobs: int | None = None,
+    threads: int = 1,
+    resume: bool = True,
+    progress: Progress | None = None,
+) -> list[RunReport]:
+    """Run what is missing of a suite; see `execute`. The suite's folder says first which runs are its own."""
+    out = plan.folder.parent
+    check_writable(out)
+    runs = [{"folder": run.name, "data": entry.data, "method": entry.method} for entry, run in plan.entries]
+    values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": plan.missing}
+    write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
+    return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)
+
+
+def _setting(entry: Any) -> Any:
+    if isinstance(entry, str):
+        return {"name": entry, "config": {"dataset": entry}}
+    if not isinstance(entry, Mapping) or "dataset" not in entry:
+        raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset', not {entry!r}")
+    layer = {key: value for key, value in entry.items() if key not in ("name", "methods")}
+    return {"name": entry.get("name", entry["dataset"]), "config": layer, "methods": entry.get("methods")}

@@ -1,0 +1,51 @@
+"""Every plot, by the name that the command line knows it by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from dgl_mutual.errors import unknown
+from dgl_mutual.reporting.comparison import compare
+from dgl_mutual.reporting.plots.curves import learning_curves
+from dgl_mutual.reporting.plots.ranks import critical_differences
+from dgl_mutual.reporting.plots.similarity import similarity_matrices
+from dgl_mutual.reporting.plots.time import accuracy_by_time
+from dgl_mutual.reporting.plots.trends import accuracy_by_noise, accuracy_by_size
+from dgl_mutual.reporting.plots.weights import weight_maps
+from dgl_mutual.reporting.runs import Run, gather
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    Draw = Callable[[Sequence[Run]], Iterator[tuple[str, Figure]]]
+
+
+def _ranks(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
+    return critical_differences(compare(gather(runs)))
+
+
+PLOTS: dict[str, Draw] = {
+    "ranks": _ranks,
+    "cohort-size": accuracy_by_size,
+    "noise": accuracy_by_noise,
+    "time": accuracy_by_time,
+    "curves": learning_curves,
+    "weights": weight_maps,
+    "cka": similarity_matrices,
+}
+
+
+def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tuple[str, Figure]]:
+    """Every plot that these runs have the figures for, each with a file name.
+
+    Args:
+        kinds: names in `PLOTS` (default: all).
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    for kind in kinds or PLOTS:
+        if kind not in PLOTS:
+            raise unknown("plot", kind, PLOTS)
+        yield from PLOTS[kind](runs)

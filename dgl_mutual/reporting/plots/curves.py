@@ -1,0 +1,51 @@
+"""What validation said of each student, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, line_style
+from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.tables import metric_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def learning_curves(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
+    """A figure a run: mean over its trials and a band of one standard deviation (ddof = 1), for each student and the ensemble."""
+    for run in runs:
+        columns = [name for name in run.history.columns if name.startswith("val/")]
+        if columns:
+            yield file_name("curves", run.data, run.method), _draw(run, columns)
+
+
+def _draw(run: Run, columns: Sequence[str]) -> Figure:
+    drawn = figure(COLUMN, 2.6)
+    axes = drawn.subplots()
+    statistics = over_trials(run.history, columns)
+    for place, column in enumerate(columns):
+        mean, spread = statistics[column, "mean"], statistics[column, "std"].fillna(0)
+        style = line_style(place)
+        marks = (len(mean) // 12 * (place % 3), max(1, len(mean) // 5))
+        axes.plot(
+            mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style
+        )
+        axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}" if len(run.trials) else "validation")
+    axes.set_title(f"{run.data}: {run.method}")
+    axes.legend(loc="lower right")
+    axes.margins(x=0.01)
+    return drawn
+
+
+def over_trials(history: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Mean and standard deviation over trials by epoch, as far as at least half of the trials went."""
+    epochs = history.dropna(subset=list(columns), how="all").groupby("epoch")
+    count = epochs.size()
+    reached = count.index[count >= count.max() / 2]
+    return epochs[list(columns)].agg(["mean", "std"]).loc[reached]

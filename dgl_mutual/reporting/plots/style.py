@@ -1,0 +1,88 @@
+"""How plots look: colours that the colour-blind and a black-and-white printer tell apart, each with a line and a marker of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dgl_mutual.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito, 2008, without the yellow that paper swallows.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+#: One that grows evenly in lightness, in print too (Nunez et al., PLoS ONE 2018).
+COLOUR_MAP = "cividis"
+#: Widths of a column and of a page in inches.
+COLUMN, PAGE = 3.5, 7.0
+_SETTINGS: dict[Any, Any] = {
+    **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.5},
+    **{"axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4, "legend.frameon": False, "figure.dpi": 150},
+    # Text stays text: in PDF as outlines of a font that publishers accept, in SVG as letters.
+    **{"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dgl-mutual"},
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style, for the length of a block.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise UsageError("Plots need matplotlib, which is not installed. Install it: pip install 'dgl-mutual[plot]'") from None
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def line_style(place: int) -> dict[str, Any]:
+    """Colour, dashes and marker of the series at this place."""
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "linestyle": _DASHES[place % len(_DASHES)],
+        "marker": _MARKERS[place % len(_MARKERS)],
+    }
+
+
+def marker(place: int) -> str:
+    """Marker of the kind at this place."""
+    return _MARKERS[place % len(_MARKERS)]
+
+
+def legend_below(drawn: Figure, axes: Axes, columns: int = 4) -> None:
+    """One legend under all panels, for what `axes` shows."""
+    handles, labels = axes.get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=min(columns, max(1, len(labels))))
+
+
+def file_name(*parts: str) -> str:
+    """``curves-Cora-gml`` from parts of any text."""
+    return "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+
+
+def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", "png")) -> list[Path]:
+    """Write a figure in each format; the same figure gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.{kind}" for kind in kinds]
+    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    for file, kind in zip(files, kinds, strict=True):
+        drawn.savefig(file, dpi=300, metadata=dates.get(kind))
+    return files

@@ -1,0 +1,96 @@
+"""What changes with the number of students, and with noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dgl_mutual.reporting.plots.style import PAGE, figure, file_name, legend_below, line_style
+from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.tables import member_name, metric_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DISAGREEMENT = "diversity/disagreement"
+
+
+def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
+    """A figure a dataset that was run with several numbers of students: mean student, ensemble, disagreement, time."""
+    for dataset, group in _by_dataset([run for run in runs if not run.config.get("noise")]):
+        if len({run.num_students for run in group}) < 2:
+            continue
+        drawn = figure(PAGE, 2.4)
+        panels = drawn.subplots(1, 4)
+        metric = metric_name(group[0].trials["metric"].iloc[0])
+        for axes, member in zip(panels, ("mean", "ensemble"), strict=False):
+            _series(axes, group, lambda run: run.num_students, partial(_of_member, member=member, column="test"))
+            axes.set_title(f"test {metric}, {member_name(member)}")
+        _series(panels[2], group, lambda run: run.num_students, _disagreements)
+        panels[2].set_title("disagreement of students")
+        _series(panels[3], group, lambda run: run.num_students, partial(_of_member, member="mean", column="seconds_per_epoch"))
+        panels[3].set_title("seconds per epoch")
+        panels[3].set_ylim(bottom=0)
+        for axes in panels:
+            axes.set_xlabel("K students")
+            axes.set_xticks(range(1, max(run.num_students for run in group) + 1))
+        legend_below(drawn, panels[0])
+        yield file_name("cohort-size", dataset), drawn
+
+
+def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
+    """A figure a dataset that was run with noise: the mean student's test metric, a panel a kind of noise."""
+    for dataset, group in _by_dataset(runs):
+        noisy = [run for run in group if run.config.get("noise")]
+        kinds = list(dict.fromkeys(_noise(run)[0] for run in noisy))
+        if not kinds:
+            continue
+        group = [run for run in group if run.config["students"] in [other.config["students"] for other in noisy]]
+        drawn = figure(min(PAGE, 0.7 + 2.1 * len(kinds)), 2.6)
+        panels = drawn.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for axes, kind in zip(panels, kinds, strict=True):
+            chosen = [run for run in group if _noise(run)[0] in ("", kind)]
+            _series(axes, chosen, lambda run: _noise(run)[1], partial(_of_member, member="mean", column="test"))
+            axes.set_xlabel(f"{kind} noise")
+        panels[0].set_ylabel(f"test {metric_name(group[0].trials['metric'].iloc[0])}, mean student")
+        drawn.suptitle(dataset, fontsize=8)
+        legend_below(drawn, panels[0])
+        yield file_name("noise", dataset), drawn
+
+
+def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
+    finished = [run for run in runs if len(run.trials)]
+    for dataset in dict.fromkeys(run.trials["dataset"].iloc[0] for run in finished):
+        yield dataset, [run for run in finished if run.trials["dataset"].iloc[0] == dataset]
+
+
+def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Callable[[Run], pd.Series[float]]) -> None:
+    """A line a method, through the means, with bars of one standard deviation (ddof = 1)."""
+    methods = list(dict.fromkeys(run.method for run in runs))
+    for place, method in enumerate(methods):
+        points = sorted(((x(run), y(run)) for run in runs if run.method == method and len(y(run))), key=itemgetter(0))
+        positions, values = [position for position, _ in points], [value for _, value in points]
+        spread = [0.0 if len(value) < 2 else float(value.std()) for value in values]
+        axes.errorbar(positions, [value.mean() for value in values], spread, label=method, capsize=2, elinewidth=0.8, **line_style(place))
+
+
+def _of_member(run: Run, member: str, column: str) -> pd.Series[float]:
+    return run.trials.loc[run.trials["member"] == member, column].dropna()
+
+
+def _disagreements(run: Run) -> pd.Series[float]:
+    """In the last epoch of each trial."""
+    if DISAGREEMENT not in run.history:
+        return pd.Series(dtype=float)
+    return run.history.dropna(subset=[DISAGREEMENT]).groupby(["seed", "fold"])[DISAGREEMENT].last()
+
+
+def _noise(run: Run) -> tuple[str, float]:
+    """Kind and amount: ``("feature", 0.2)``; ``("", 0)`` without noise."""
+    kind, _, amount = str(run.config.get("noise") or "").partition(":")
+    return kind, float(amount or 0)

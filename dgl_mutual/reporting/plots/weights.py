@@ -1,0 +1,44 @@
+"""Who listens to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgl_mutual.reporting.plots.curves import over_trials
+from dgl_mutual.reporting.plots.style import COLOUR_MAP, COLUMN, figure, file_name
+from dgl_mutual.reporting.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PREFIX = "weights/"
+
+
+def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
+    """A figure a run: the coordinator's mean weight of each ordered pair, over epochs; a line divides the listeners."""
+    for run in runs:
+        columns = [name for name in run.history.columns if name.startswith(_PREFIX)]
+        if columns:
+            yield file_name("weights", run.data, run.method), _draw(run, columns)
+
+
+def _draw(run: Run, columns: Sequence[str]) -> Figure:
+    pairs = [name.removeprefix(_PREFIX).split("/") for name in columns]
+    means = over_trials(run.history, columns).xs("mean", axis=1, level=1)[list(columns)]
+    drawn = figure(COLUMN, 1.1 + 0.16 * len(pairs))
+    axes = drawn.subplots()
+    epochs = np.append(means.index, means.index[-1] + 1)
+    image = axes.pcolormesh(epochs, np.arange(len(pairs) + 1), means.to_numpy().T, cmap=COLOUR_MAP, rasterized=True)
+    axes.set_yticks(np.arange(len(pairs)) + 0.5, [f"{listener} ← {peer}" for listener, peer in pairs])
+    for place in range(1, len(pairs)):
+        if pairs[place][0] != pairs[place - 1][0]:
+            axes.axhline(place, color="white", linewidth=2)
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.set_xlabel("epoch")
+    axes.set_title(f"{run.data}: {run.method}")
+    drawn.colorbar(image, ax=axes, label="weight (listener ← peer)", pad=0.02)
+    return drawn
