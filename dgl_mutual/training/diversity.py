@@ -23,7 +23,9 @@ def disagreement(decisions: Tensor) -> float:
 def linear_cka(x: Tensor, y: Tensor) -> float:
     """|Y^T X|_F^2 / (|X^T X|_F |Y^T Y|_F) of centred X (rows, F_x) and Y (rows, F_y).
 
-    It is 1 for the same up to rotation and scale, 0 for unrelated. Source: Kornblith et al., ICML 2019, arXiv 1905.00414, eq. 5. NaN where one of them is constant.
+    It is 1 for the same up to rotation and scale, 0 for unrelated, NaN where one of them is constant.
+
+    Source: Kornblith et al., ICML 2019, arXiv 1905.00414, eq. 5.
     """
     x, y = x - x.mean(0), y - y.mean(0)
     return float((y.t() @ x).square().sum() / ((x.t() @ x).norm() * (y.t() @ y).norm()))

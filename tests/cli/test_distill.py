@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "3", "--seeds", "1", "--jobs", "1")
+MLP = ("--mlp-hidden", "8", "--set", "distill.epochs=3")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder with no data."""
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def the_run(elsewhere: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+    (folder,) = (elsewhere / "results").iterdir()
+    return pd.read_csv(folder / "trials.csv"), yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def test_the_mlp_is_one_more_member_of_the_run(command_line: Callable[..., object], elsewhere: Path) -> None:
+    status, out, _ = command_line("distill", *SMALL, *MLP, "--positions", "2")
+    assert status == 0
+    rows, config = the_run(elsewhere)
+    assert list(rows["member"]) == ["gcn-0", "sage-1", "mean", "best_by_val", "ensemble", "mlp"]
+    assert set(rows["protocol"]) == {"random"}
+    assert (config["distill"]["positions"], config["distill"]["hidden"], config["distill"]["epochs"]) == (2, 8, 3)
+    assert out.splitlines()[-2].split()[0] == "mlp"
+    # The same configuration by 'run' is the same run: nothing is left to do.
+    (folder,) = (elsewhere / "results").iterdir()
+    assert command_line("run", "--config", folder / "config.yaml")[:2] == (0, out)
+
+
+def test_unseen_nodes_are_a_protocol_of_their_own(command_line: Callable[..., object], elsewhere: Path) -> None:
+    assert command_line("distill", *SMALL, *MLP, "--unseen", "0.2")[0] == 0
+    assert set(the_run(elsewhere)[0]["protocol"]) == {"random-inductive"}
+
+
+def test_a_share_that_is_none_is_refused(command_line: Callable[..., object]) -> None:
+    status, _, err = command_line("distill", *SMALL, "--unseen", "1.5")
+    assert status == 2
+    assert "distill.unseen" in err
+
+
+def test_noise_is_part_of_the_run_and_of_the_fingerprint(command_line: Callable[..., object], elsewhere: Path) -> None:
+    prints = []
+    for noise in ([], ["--noise", "feature:0.20"], ["--noise", "label:0.2"]):
+        before = {*(elsewhere / "results").glob("*")}
+        assert command_line("run", *SMALL, *noise)[0] == 0
+        (folder,) = {*(elsewhere / "results").glob("*")} - before
+        prints.append(pd.read_csv(folder / "trials.csv", dtype=str)["fingerprint"].iloc[0])
+        assert yaml.safe_load((folder / "config.yaml").read_text())["noise"] == (noise[1].replace("0.20", "0.2") if noise else None)
+    assert len(set(prints)) == 3
+
+
+def test_a_wrong_noise_is_one_message(command_line: Callable[..., object]) -> None:
+    status, out, err = command_line("run", "--noise", "feature:2")
+    assert (status, out) == (2, "")
+    assert err == "Error: Noise 'feature:2' has no amount between 0 and 1. The form is KIND:AMOUNT, for example feature:0.2.\n"

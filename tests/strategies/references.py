@@ -1,0 +1,211 @@
+"""The loss terms of each strategy once more, sample by sample in NumPy and SciPy, written from the formulas and not from the code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit, log_softmax, rel_entr, softmax
+
+from dgl_mutual.strategies.base import Step, Strategy
+
+
+class Numbers:
+    """A step as NumPy arrays, with the distribution's functions in their textbook form."""
+
+    def __init__(self, step: Step, strategy: Strategy) -> None:
+        self.options = strategy.options
+        self.strategy = strategy
+        self.active = step.active
+        self.z = step.logits.detach().numpy()
+        self.targets = step.targets.numpy()
+        self.y = step.labels.numpy()
+        self.labelled = step.labelled.numpy()
+        self.hidden = [[state.detach().numpy() for state in states] for states in step.hidden]
+        self.embeddings = [embedding.detach().numpy() for embedding in step.embeddings]
+        source, destination = (ends.numpy() for ends in step.batch.graph.edges())
+        self.edges = list(zip(source, destination, strict=True))
+        self.num_nodes = step.batch.num_nodes
+        self.single = self.y.ndim == 1
+        self.num_students = strategy.setting.num_students
+
+    def p(self, z, temperature=1.0):
+        return softmax(z / temperature, axis=-1) if self.single else expit(z / temperature)
+
+    def kl(self, target, own):
+        """Of probabilities, per sample."""
+        if self.single:
+            return rel_entr(target, own).sum(-1)
+        return (rel_entr(target, own) + rel_entr(1 - target, 1 - own)).mean(-1)
+
+    def entropy(self, z):
+        p = self.p(z)
+        return -(p * np.log(p)).sum(-1) if self.single else -(p * np.log(p) + (1 - p) * np.log(1 - p)).mean(-1)
+
+    def nll(self, z, sample):
+        """Of each known label of one sample."""
+        if self.single:
+            return [-log_softmax(z[sample])[self.y[sample]]]
+        p = self.p(z[sample])
+        return [-np.log(p[c] if self.y[sample, c] == 1 else 1 - p[c]) for c in range(len(p)) if not np.isnan(self.y[sample, c])]
+
+    def ce(self, z):
+        return np.mean([value for sample in self.labelled for value in self.nll(z, sample)])
+
+    @property
+    def supervised(self):
+        return np.array([self.ce(z) for z in self.z])
+
+    def imitation(self, targets):
+        """lambda T^2 mean KL(target || own) of each active member, over all samples."""
+        temperature = self.options.temperature
+        scale = self.options.weight * temperature**2
+        return np.array([scale * self.kl(t, self.p(z, temperature)).mean() for t, z in zip(targets, self.z, strict=True)])
+
+    def weights_of(self, module):
+        return {name: value.detach().numpy() for name, value in module.named_parameters()}
+
+
+def independent(n):
+    return {"supervised": n.supervised}
+
+
+def dml(n):
+    p = [n.p(z) for z in n.targets]
+    mutual = [np.mean([n.kl(p[j], n.p(n.z[i])).mean() for j in n.active if j != i]) for i in n.active]
+    return {"supervised": n.supervised, "mutual": mutual}
+
+
+def gml(n):
+    weights = n.weights_of(n.strategy.coordinator)
+    students = range(n.num_students)
+
+    def scores(z):
+        evidence = np.concatenate([z, -n.entropy(z)[..., None]], axis=-1)
+        asked, offered = evidence @ weights["query.weight"].T, evidence @ weights["key.weight"].T
+        return np.einsum("ivh,jvh->ijv", asked, offered) / np.sqrt(offered.shape[-1])
+
+    def mixes(z):
+        s = scores(z)
+        peers = []
+        for i in students:
+            others = [j for j in students if j != i]
+            peers.append(np.einsum("jv,jvc->vc", softmax(s[i, others], axis=0), z[others]))
+        return peers, np.einsum("jv,jvc->vc", softmax(s.mean(0), axis=0), z)
+
+    peers, _ = mixes(n.targets)
+    taught, ensemble = mixes(n.z)
+    return {
+        "supervised": n.supervised,
+        "mutual": n.imitation([n.p(z, 0.5) for z in peers]),
+        "coordinator": np.mean([n.ce(z) for z in (*taught, ensemble)]),
+    }
+
+
+def kd(n):
+    if n.active == (n.num_students,):
+        return independent(n)
+    teacher = n.p(n.targets[n.num_students], 2.0)
+    return {"supervised": n.supervised, "distillation": n.imitation([teacher] * n.num_students)}
+
+
+def kdcl(n):
+    target = n.targets.mean(0)
+    for v in n.labelled:
+        if n.single:  # minlogit
+            target[v] = [min(z[v, c] - z[v, n.y[v]] for z in n.targets) for c in range(target.shape[1])]
+        else:  # naive
+            target[v] = min(n.targets, key=lambda z: sum(n.nll(z, v)))[v]
+    return {"supervised": n.supervised, "mutual": n.imitation([n.p(target, 2.0)] * n.num_students)}
+
+
+def okddip(n):
+    students = range(n.num_students)
+    p = n.p(n.targets[: n.num_students], 3.0)
+    receive = [module.weight.detach().numpy() for module in n.strategy.receive]
+    send = [module.weight.detach().numpy() for module in n.strategy.send]
+    targets = []
+    for a in students:
+        similar = [((n.embeddings[a] @ receive[a].T) * (n.embeddings[b] @ send[b].T)).sum(1) for b in students]
+        alpha = softmax(np.array(similar), axis=0)
+        targets.append(sum(alpha[b][:, None] * p[b] for b in students))
+    return {"supervised": n.supervised, "mutual": n.imitation([*targets, p.mean(0)])}
+
+
+def oad(n):
+    p = n.p(n.targets, 3.0)
+    adjacency = np.eye(n.num_nodes)
+    for u, v in n.edges:
+        adjacency[v, u] = 1
+    scale = 1 / np.sqrt(adjacency.sum(1))
+    propagate = scale[:, None] * adjacency * scale
+    states = [hidden[-1] for hidden in n.hidden]
+
+    def judge(i, h):
+        w = n.weights_of(n.strategy.discriminators[i])
+        hidden = np.maximum(propagate @ h @ w["convolution.weight"] + w["convolution.bias"], 0)
+        return expit(hidden @ w["last.weight"].T + w["last.bias"])[:, 0]
+
+    others = [np.mean([p[j] for j in n.active if j != i], axis=0) for i in n.active]
+    telling = [-np.log(judge(i, states[i - 1])).mean() - np.log(1 - judge(i, states[i])).mean() for i in n.active]
+    return {
+        "supervised": n.supervised,
+        "mutual": n.imitation(others),
+        "adversarial": [-np.log(judge(i, states[i])).mean() for i in n.active],
+        "discriminator": sum(telling),
+    }
+
+
+def alignahead(n):
+    def structure(h):
+        around = {}
+        for u, v in n.edges:
+            around.setdefault(v, {})[u] = np.exp(-np.abs(h[v] - h[u]).sum() / 100)
+        return {v: dict(zip(near, softmax(list(near.values())), strict=True)) for v, near in around.items()}
+
+    layers = [[*hidden, z] if len(z) == n.num_nodes else hidden for hidden, z in zip(n.hidden, n.z, strict=True)]
+    structures = [[structure(h) for h in states] for states in layers]
+    alignment = []
+    for i in n.active:
+        apart = []
+        for j in n.active:
+            for layer, theirs in enumerate(structures[j]):
+                own = structures[i][(layer + 1) % len(structures[i])]
+                if j != i:
+                    apart.append(np.mean([sum(rel_entr(theirs[v][u], own[v][u]) for u in theirs[v]) for v in theirs]))
+        alignment.append(np.mean(apart))
+    return {"supervised": n.supervised, "alignment": alignment}
+
+
+def bgnn(n):
+    (k,) = n.active
+    if k == 0:
+        return independent(n)
+    share = (n.z.shape[-1] - 1) / n.z.shape[-1] if n.single else 1 / 2
+    boosted = []
+    for v in n.labelled:
+        for place, value in enumerate(n.nll(n.z[0], v)):
+            boosted.append((np.prod([np.exp(-n.nll(n.targets[j], v)[place]) ** -share for j in range(k)]), value))
+    teacher = n.targets[k - 1]
+    w = n.weights_of(n.strategy.temperatures[k - 1])
+    evidence = np.concatenate([teacher, n.entropy(teacher)[:, None]], axis=1)
+    inner = np.maximum(evidence @ w["first.weight"].T + w["first.bias"], 0)
+    temperature = 1 + 3 * expit(inner @ w["last.weight"].T + w["last.bias"])
+    return {
+        "supervised": [sum(weight * value for weight, value in boosted) / sum(weight for weight, _ in boosted)],
+        "distillation": [n.kl(n.p(teacher, temperature), n.p(n.z[0], temperature)).mean()],
+    }
+
+
+#: Strategy -> its terms in NumPy. A strategy that is not here is not tested, and a test says so.
+REFERENCES: dict[str, Callable[[Numbers], dict[str, object]]] = {
+    "alignahead": alignahead,
+    "bgnn": bgnn,
+    "dml": dml,
+    "gml": gml,
+    "independent": independent,
+    "kd": kd,
+    "kdcl": kdcl,
+    "oad": oad,
+    "okddip": okddip,
+}

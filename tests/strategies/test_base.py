@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from dgl_mutual.distributions import Categorical
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import Collator
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.options import parse_options
+from dgl_mutual.strategies import STRATEGIES, resolve_strategy
+from dgl_mutual.strategies.base import ExchangeOptions, Setting, Step
+from dgl_mutual.strategies.dml import DeepMutualLearning
+from tests.strategies.cases import NUM_CLASSES, make_dataset
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("readout", ["last", "jumping"])
+def test_a_setting_knows_the_widths_that_students_have(task, depth, readout):
+    options = resolve_student(StudentOptions(depth=depth, hidden=6, readout=readout), task)
+    output = Student(options, task, 5, NUM_CLASSES)(Collator(make_dataset(task, "single-label")).all())
+    setting = Setting(task, (options,) * 2, 2, NUM_CLASSES, None, Categorical())
+    strategy = DeepMutualLearning(ExchangeOptions(), setting)
+    step = Step(**{**dict.fromkeys(Step.__dataclass_fields__), "active": (0,), "hidden": [output.hidden], "logits": output.logits[None]})
+    assert setting.embedding_width(0) == output.embedding.shape[1]
+    assert setting.state_widths(0) == tuple(states.shape[1] for states in strategy.node_states(step, 0))
+    assert setting.last_hidden_width(0) == (output.hidden[-1] if output.hidden else output.logits).shape[1]
+
+
+@pytest.mark.parametrize(
+    ("warmup", "factors"),
+    [((0, 0), [1, 1, 1, 1]), ((2, 0), [0, 0, 1, 1]), ((1, 2), [0, 0.5, 1, 1]), ((0, 4), [0.25, 0.5, 0.75, 1])],
+)
+def test_lambda_ramps_up(warmup, factors):
+    assert [ExchangeOptions(exchange_warmup=warmup).ramp(epoch) for epoch in range(4)] == factors
+
+
+def test_a_negative_warmup_is_refused():
+    with pytest.raises(UsageError, match="exchange_warmup takes two epochs"):
+        parse_options(ExchangeOptions, {"exchange_warmup": [-1, 2]})
+
+
+def test_the_scale_is_lambda_times_the_squared_temperature():
+    assert ExchangeOptions(weight=0.5, temperature=3).scale == 4.5
+    assert ExchangeOptions(weight=0.5, temperature=3, scale_by_temperature=False).scale == 0.5
+    assert ExchangeOptions(temperature=3).peers_temperature == 3
+    assert ExchangeOptions(temperature=3, target_temperature=0.5).peers_temperature == 0.5
+
+
+def test_a_strategy_is_found_by_name_or_given_as_a_class():
+    assert resolve_strategy("dml") is resolve_strategy(DeepMutualLearning) is DeepMutualLearning
+    with pytest.raises(UsageError, match="Did you mean 'okddip'"):
+        resolve_strategy("okddib")
+    assert list(STRATEGIES) == sorted(STRATEGIES)

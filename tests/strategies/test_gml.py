@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import rel_entr, softmax
+
+from dgl_mutual.strategies.gml import GraphMutualLearning
+from tests.strategies.cases import Bench
+from tests.strategies.test_kd import fit
+
+PLAIN = {"weighting": "uniform", "target_temperature": None}
+
+
+def terms_of(options, num_students=3, kind="single-label", task="node", **changes):
+    bench = Bench.of("gml", task, kind, num_students, options)
+    step = bench.step(range(num_students), **changes)
+    return bench.strategy.loss_terms(step), step
+
+
+@pytest.mark.parametrize("mix", ["logits", "probabilities"])
+def test_uniform_weights_teach_the_mean_peer(mix):
+    terms, step = terms_of({**PLAIN, "mix": mix})
+    assert list(terms) == ["supervised", "mutual"]
+    for i, own in enumerate(step.logits.detach().numpy()):
+        peers = np.delete(step.targets.numpy(), i, axis=0)
+        target = softmax(peers.mean(0), axis=-1) if mix == "logits" else softmax(peers, axis=-1).mean(0)
+        expected = rel_entr(target, softmax(own, axis=-1)).sum(-1).mean()
+        assert terms["mutual"][i].item() == pytest.approx(expected)
+
+
+def test_two_students_with_plain_options_are_deep_mutual_learning():
+    gml, _ = terms_of(PLAIN, num_students=2)
+    bench = Bench.of("dml", "node", "single-label", 2)
+    dml = bench.strategy.loss_terms(bench.step(range(2)))
+    torch.testing.assert_close(gml["mutual"], dml["mutual"])
+
+
+def test_student_and_target_have_temperatures_of_their_own_and_t_squared_is_an_option():
+    options = {**PLAIN, "temperature": 2.0, "target_temperature": 0.5, "weight": 0.3}
+    scaled, step = terms_of(options, num_students=2)
+    plain, _ = terms_of({**options, "scale_by_temperature": False}, num_students=2)
+    target, own = softmax(step.targets[1].numpy() / 0.5, axis=-1), softmax(step.logits[0].detach().numpy() / 2, axis=-1)
+    assert plain["mutual"][0].item() == pytest.approx(0.3 * rel_entr(target, own).sum(-1).mean())
+    torch.testing.assert_close(scaled["mutual"], 4 * plain["mutual"])
+
+
+def test_the_exchange_may_be_on_labelled_samples_alone():
+    bench = Bench.of("gml", "node", "single-label", 2, {**PLAIN, "exchange_on": "labelled"})
+    assert bench.strategy.exchange_on == "labelled"
+    rows = torch.nonzero(bench.labelled).squeeze(1)
+    few = bench.strategy.loss_terms(bench.step(range(2), exchange=rows))["mutual"]
+    targets = torch.where(bench.labelled[:, None], bench.targets, 0.0)
+    same = bench.strategy.loss_terms(bench.step(range(2), exchange=rows, targets=targets))["mutual"]
+    assert torch.equal(few, same)
+
+
+def test_the_entropy_bonus_flattens_predictions():
+    terms, step = terms_of({"entropy_weight": 0.1})
+    p = softmax(step.logits.detach().numpy(), axis=-1)
+    np.testing.assert_allclose(terms["entropy"].detach().numpy(), 0.1 * (p * np.log(p)).sum(-1).mean(-1))
+    (gradient,) = torch.autograd.grad(terms["entropy"].sum(), step.logits)
+    top = step.logits.argmax(-1, keepdim=True)
+    assert (gradient.gather(-1, top) >= 0).all()  # a step against the gradient lowers the highest logit
+
+
+@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "uniform"])
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+def test_every_weighting_gives_finite_terms_and_weights_that_sum_to_one_over_peers(weighting, kind):
+    terms, step = terms_of({"weighting": weighting}, kind=kind)
+    assert all(term.isfinite().all() for term in terms.values())
+    assert ("coordinator" in terms) == (weighting not in ("confidence", "uniform"))
+    torch.testing.assert_close(step.log["weights"].sum(1), torch.ones(3, dtype=torch.float64))
+    assert not step.log["weights"].diagonal().any()
+
+
+def test_the_pull_towards_uniform_is_lowest_at_uniform_weights():
+    pulls = []
+    for scale in (0.0, 0.5, 1.0):
+        bench = Bench.of("gml", "node", "single-label", 4, {"uniform_pull": 1.0})
+        plain = Bench.of("gml", "node", "single-label", 4)
+        for strategy in (bench.strategy, plain.strategy):
+            strategy.coordinator.query.weight.data *= scale
+        with_pull, without = (b.strategy.loss_terms(b.step(range(4)))["coordinator"] for b in (bench, plain))
+        pulls.append((with_pull - without).item())
+    assert pulls[0] == pytest.approx(0)
+    assert 0 < pulls[1] < pulls[2]
+
+
+class TestBest:
+    def test_the_best_on_held_out_samples_teaches_the_rest_and_learns_from_nobody(self):
+        bench = Bench.of("gml", "node", "single-label", 3, {**PLAIN, "direction": "best"})
+        held_out = torch.nonzero(~bench.labelled).squeeze(1)
+        labels = torch.as_tensor(bench.dataset.labels)
+        bench.targets[1] = 5 * torch.nn.functional.one_hot(labels, 3)
+        step = bench.step(range(3), held_out=held_out)
+        mutual = bench.strategy.loss_terms(step)["mutual"]
+        target = softmax(bench.targets[1].numpy(), axis=-1)
+        for i in (0, 2):
+            own = softmax(step.logits[i].detach().numpy(), axis=-1)
+            assert mutual[i].item() == pytest.approx(rel_entr(target, own).sum(-1).mean())
+        assert mutual[1] == 0
+        assert step.log["weights"][:, 1].tolist() == [1, 1, 1]
+
+    def test_the_loss_that_decides_is_a_running_mean(self):
+        bench = Bench.of("gml", "node", "single-label", 2, {**PLAIN, "direction": "best", "running_decay": 0.75})
+        rows = torch.nonzero(~bench.labelled).squeeze(1)
+        labels = torch.as_tensor(bench.dataset.labels)[rows]
+        steps = [bench.step(range(2), held_out=rows, targets=scale * bench.targets) for scale in (1, 2)]
+        for step in (*steps, bench.step(range(2))):  # the last has nothing held out and changes nothing
+            bench.strategy.loss_terms(step)
+        first, second = (torch.stack([torch.nn.functional.cross_entropy(z[rows], labels) for z in step.targets]) for step in steps)
+        torch.testing.assert_close(bench.strategy.running_loss, 0.75 * first + 0.25 * second)
+
+    @pytest.mark.parametrize("task", ["node", "graph"])
+    def test_no_student_learns_from_held_out_labels(self, task):
+        learned, kept = set(), set()
+
+        class Watching(GraphMutualLearning):
+            def loss_terms(self, step):
+                learned.update(step.samples[step.labelled].tolist())
+                kept.update(step.samples[step.held_out].tolist())
+                return super().loss_terms(step)
+
+        _, split = fit(task, Watching, {"direction": "best", "held_out": 0.25})
+        all_of_them = set(split.train.tolist())
+        assert learned.isdisjoint(kept)
+        assert learned | kept == all_of_them
+        assert len(kept) == round(0.25 * len(all_of_them))

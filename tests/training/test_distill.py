@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dgl_mutual.data.dataset import Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.distill import distill, make_scene
+from dgl_mutual.training.options import DistillOptions, TrainingOptions
+from dgl_mutual.training.trainer import fit_cohort
+from tests.strategies.cases import SMALL, make_dataset
+
+STUDENTS = [StudentOptions(architecture=name, **SMALL) for name in ("gcn", "sage")]
+QUICK = {"hidden": 16, "dropout": 0.0, "epochs": 60, "weight_decay": 0.0}
+
+
+def split_of(dataset):
+    order = np.random.default_rng(0).permutation(dataset.num_samples)
+    return Split(*(np.sort(order[start::3]) for start in range(3)))
+
+
+def fit_and_distill(dataset, *, strategy_options=None, unseen=0.0, **options):
+    scene = make_scene(dataset, split_of(dataset), unseen, seed=1)
+    training = TrainingOptions(epochs=5, batch_size=6)
+    result = fit_cohort(
+        scene.seen, scene.seen_split, students=STUDENTS, strategy="gml", strategy_options=strategy_options, training=training
+    )
+    return result, distill(result, scene, DistillOptions(**{**QUICK, **options}), seed=0, batch_size=6), scene
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+def test_the_mlp_joins_the_members_and_leaves_them_as_they_were(task, kind):
+    before, after, _ = fit_and_distill(make_dataset(task, kind))
+    assert after.members[:-1] == before.members
+    mlp = after["mlp"]
+    num_outputs, width = 3, 5
+    assert mlp.parameters == (width + 1) * 16 + (16 + 1) * num_outputs
+    assert mlp.inference_ms > 0
+    assert all(0 <= value <= 1 for value in (mlp.train, mlp.val, mlp.test))
+
+
+def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
+    dataset = make_dataset("node", "single-label")
+    other = replace(dataset, labels=np.roll(dataset.labels, 1))
+    scene = make_scene(dataset, split_of(dataset), 0.0, seed=1)
+    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
+    # All samples validate here, so that the epoch is chosen by what the ensemble says as well.
+    ensemble = torch.as_tensor(result.predict()).argmax(-1).numpy()
+    everything = np.arange(30)
+    judged = replace(other, labels=ensemble)
+    scene = replace(scene, seen=judged, dataset=judged, seen_split=Split(everything, everything, everything))
+    scene = replace(scene, split=scene.seen_split)
+    mlp = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 400, "patience": 400}), seed=0)["mlp"]
+    assert mlp.test > 0.9
+
+
+def test_a_repeat_is_bit_equal_and_seeds_differ():
+    dataset = make_dataset("graph", "single-label")
+    scene = make_scene(dataset, split_of(dataset), 0.0, seed=1)
+    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
+    first, again = (distill(result, scene, options, seed=3)["mlp"] for _ in range(2))
+    assert replace(first, inference_ms=0.0) == replace(again, inference_ms=0.0)
+
+
+class TestUnseen:
+    def test_training_sees_neither_the_nodes_nor_their_edges(self):
+        dataset = make_dataset("node", "single-label")
+        split = split_of(dataset)
+        scene = make_scene(dataset, split, 0.4, seed=1)
+        hidden = set(scene.split.test)
+        assert len(hidden) == 4 and hidden < set(split.test)
+        assert scene.seen.num_nodes == 26
+        assert {int(scene.nodes[v]) for v in scene.seen_split.test} == set(split.test) - hidden
+        expected = {(u, v) for u, v in dataset.edges.T if u not in hidden and v not in hidden}
+        assert {tuple(scene.nodes[edge]) for edge in scene.seen.edges.T} == expected
+        assert np.array_equal(scene.seen.features, dataset.features[scene.nodes])
+        for part in ("train", "val"):
+            assert np.array_equal(scene.nodes[getattr(scene.seen_split, part)], getattr(split, part))
+
+    def test_every_member_is_assessed_on_them_in_the_whole_graph(self):
+        dataset = make_dataset("node", "single-label")
+        _, after, scene = fit_and_distill(dataset, unseen=0.4)
+        unseen = scene.split.test
+        for member in ("gcn-0", "sage-1", "ensemble"):
+            right = after.predict(dataset, member=member).argmax(-1)[unseen] == dataset.labels[unseen]
+            assert after[member].test == pytest.approx(right.mean())
+        assert after["mean"].test == pytest.approx((after["gcn-0"].test + after["sage-1"].test) / 2)
+
+    @pytest.mark.parametrize(("task", "unseen"), [("graph", 0.4), ("node", 0.01), ("node", 0.99)])
+    def test_what_cannot_be_is_refused(self, task, unseen):
+        dataset = make_dataset(task, "single-label")
+        with pytest.raises(UsageError, match=r"distill\.unseen"):
+            make_scene(dataset, split_of(dataset), unseen, seed=1)
+
+    def test_a_coordinator_that_knows_the_nodes_by_number_is_refused(self):
+        with pytest.raises(UsageError, match="transductive"):
+            fit_and_distill(make_dataset("node", "single-label"), unseen=0.4, strategy_options={"weighting": "transductive"})
