@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ class Coordinator(nn.Module, ABC):
     """
 
     recipe: CoordinatorRecipe
+    #: Works on samples that it was not trained with.
+    inductive: ClassVar[bool] = True
 
     @abstractmethod
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
@@ -134,6 +137,8 @@ class Transductive(Coordinator):
 
     NOTE[PAPER]: we normalise by a softmax over j, so that weights are positive, sum to one and start uniform (phi = 0).
     """
+
+    inductive = False
 
     def __init__(self, num_students: int, num_samples: int, num_outputs: int, hidden: int = 16) -> None:
         super().__init__()

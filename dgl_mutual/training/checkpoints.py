@@ -96,9 +96,9 @@ def load_student(path: str | Path) -> TrainedModel:
             _load_weights(folder, ENSEMBLE, coordinator)
         students = [_load_one(folder, member, description, target, len(feature_names)) for member in names]
         cohort = Cohort(students, coordinator, distribution_of(target.kind), names, len(names))
-    except DglMutualError:
+    except DataError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (DglMutualError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{folder / name}.json is not a description that dgl_mutual wrote ({type(error).__name__}: {error}). "
             "Save the student again, or point to another checkpoint."

@@ -25,7 +25,8 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
     """Probabilities (samples, C) of the student `member`, or of the ``ensemble``.
 
     Raises:
-        UsageError: no such member, or features of another width than the students were trained on.
+        UsageError: no such member, features of another width than the students were trained on, or other nodes for an ensemble whose
+            coordinator knows only those that it was trained with.
     """
     if member not in (*cohort.names, "ensemble"):
         raise unknown("member", member, (*cohort.names, "ensemble"))
@@ -34,6 +35,7 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
     for batch, samples in _batches(cohort, data):
         _check_width(cohort, batch)
         if member == "ensemble":
+            _check_samples(cohort, samples)
             logits = torch.stack([output.logits for output in cohort(batch, range(cohort.num_students))])
             mixed = cohort.ensemble_logits(logits, samples)
         else:
@@ -45,13 +47,13 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
 
 def _batches(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[GraphBatch, Tensor]]:
     parameter = next(cohort.parameters())
+    by_node = cohort.students[0].task == "node"
     if not isinstance(data, Dataset):
         batch = GraphBatch.from_dgl(data, parameter.device, parameter.dtype)
-        count = batch.num_nodes if cohort.students[0].task == "node" else batch.num_graphs
-        yield batch, torch.arange(count, device=parameter.device)
+        yield batch, torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=parameter.device)
         return
     collate = Collator(data, parameter.device, parameter.dtype)
-    if data.task == "node":
+    if by_node:
         yield collate.all(), torch.arange(data.num_nodes, device=parameter.device)
         return
     groups = np.cumsum(np.diff(data.node_offsets)) // EVALUATION_NODES
@@ -66,4 +68,13 @@ def _check_width(cohort: Cohort, batch: GraphBatch) -> None:
         raise UsageError(
             f"The students were trained on {expected} features a node and the data has {found}. "
             "Encode the new data as the training data was encoded, or train anew on it."
+        )
+
+
+def _check_samples(cohort: Cohort, samples: Tensor) -> None:
+    expected = cohort.coordinator.recipe.num_samples
+    if not cohort.coordinator.inductive and len(samples) != expected:
+        raise UsageError(
+            f"The ensemble's coordinator (weighting {cohort.coordinator.recipe.weighting!r}) has weights for the {expected} nodes that it "
+            f"was trained with and the data has {len(samples)}. Predict with a single student, or train with an inductive weighting."
         )

@@ -11,7 +11,8 @@ import torch
 
 def derive(seed: int, *path: str | int) -> int:
     """A 63-bit seed of the stream that `path` names, for example ``derive(base, "dropout", 2)``."""
-    digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
+    plain = tuple(part if isinstance(part, str) else int(part) for part in (seed, *path))  # numpy's integers read differently
+    digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -26,7 +26,7 @@ from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
-from dgl_mutual.training.metrics import Scorer, make_scorer
+from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_undefined
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult, summarise
 
@@ -83,6 +83,7 @@ def fit_cohort(
         device=torch.device(device),
         dtype=dtype,
     )
+    refuse_undefined(trial.scorer, trial.labels, split, dataset.target.num_outputs)
     started = time.perf_counter()
     for phase, active in enumerate(trial.strategy.phases()):
         trial.run_phase(active, last=phase == len(trial.strategy.phases()) - 1, on_epoch=on_epoch)
@@ -195,6 +196,8 @@ class _Trial:
     def run_phase(self, active: Sequence[int], *, last: bool, on_epoch: Callable[[EpochReport], None] | None) -> None:
         """Train the active members until all have stopped, then leave each at its best weights."""
         best: dict[Any, dict[str, Tensor]] = {}
+        for k in active:
+            self.stoppers[k] = EarlyStopping(self.training.patience)  # a member that trains again is chosen again
         optimizer = self._optimizer(active)
         self._evaluate(active, smooth=False)
         first = len(self.history)
@@ -291,8 +294,11 @@ class _Trial:
         return rows[~aside], rows[aside]
 
     def _evaluate(self, active: Sequence[int], *, smooth: bool) -> None:
-        """Renew the active members' clean logits where somebody will look: validation, and whatever the next epoch's targets need."""
-        wants_targets = self.strategy.target_pass != "train"
+        """Renew the active members' clean logits where somebody will look: validation, and whatever the next steps' targets need.
+
+        A member that stands still speaks by its clean logits, also where the others speak by their training pass.
+        """
+        wants_targets = self.strategy.target_pass != "train" or len(active) < len(self.cohort)
         samples = np.concatenate([self.split.train, self.split.val]) if wants_targets else self.split.val
         self._clean_pass(active, samples)
         if self.strategy.target_pass == "ema":
@@ -316,8 +322,10 @@ class _Trial:
         logits = self.clean[list(active)][:, val]
         ensemble = self.cohort.ensemble_logits(self.clean[:, val], val) if last else logits[0]
         candidates = torch.cat([logits, ensemble.unsqueeze(0)])
-        metrics = self.scorer(candidates, labels)
         losses: list[float] = self.cohort.distribution.supervised(candidates, labels).tolist()
+        names = (*(self.cohort.names[k] for k in active), "ensemble")
+        self._refuse_non_finite({f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}, epoch)
+        metrics = self.scorer(candidates, labels)
         row: HistoryRow = {}
         for k, metric, loss in zip(active, metrics, losses, strict=False):
             row[f"val/{self.cohort.names[k]}"] = metric
