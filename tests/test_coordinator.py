@@ -87,7 +87,7 @@ def test_inductive_weightings_know_no_student_by_place(weighting: str, evidence:
 def test_attention_scores_are_scaled_dot_products(evidence: tuple[Tensor, Tensor, Tensor]) -> None:
     coordinator = disturbed("attention")
     assert isinstance(coordinator, Attention)
-    logits, confidence, samples = evidence
+    logits, confidence, _ = evidence
     x = torch.cat([logits, confidence.unsqueeze(-1)], dim=-1)
     asked, offered = coordinator.query(x), coordinator.key(x)
     expected = torch.einsum("ivh,jvh->ijv", asked, offered) / math.sqrt(H)
@@ -182,7 +182,7 @@ def test_learns_whom_to_trust(weighting: str) -> None:
 
 
 def test_transductive_needs_a_fixed_set_of_samples() -> None:
-    with pytest.raises(UsageError, match="'transductive'.*full-batch node task.*'attention' or 'classwise'"):
+    with pytest.raises(UsageError, match=r"'transductive'.*full-batch node task.*'attention' or 'classwise'"):
         make_coordinator(CoordinatorRecipe("transductive", K, C))
 
 

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dgl_mutual.training.early_stopping import EarlyStopping
+
+
+def run(metrics: list[float], losses: list[float] | None = None, patience: int = 3, every: int = 1) -> tuple[EarlyStopping, list[int]]:
+    """The stopper after these evaluations, and the epochs it called the best so far."""
+    stopper = EarlyStopping(patience)
+    losses = losses if losses is not None else [1.0] * len(metrics)
+    best = [
+        every * place
+        for place, (metric, loss) in enumerate(zip(metrics, losses, strict=True))
+        if stopper.update(every * place, val_metric=metric, val_loss=loss)
+    ]
+    return stopper, best
+
+
+@pytest.mark.parametrize(
+    ("metrics", "losses", "best"),
+    [
+        ([0.1, 0.3, 0.2, 0.5], None, [0, 1, 3]),
+        ([0.0], None, [0]),
+        ([0.5, 0.5, 0.5], [1.0, 0.8, 0.9], [0, 1]),
+        ([0.5, 0.6, 0.5], [1.0, 2.0, 0.1], [0, 1]),
+        ([0.5, 0.5], [1.0, 1.0], [0]),
+        ([-math.inf, 0.1], [math.inf, 1.0], [0, 1]),
+    ],
+    ids=["higher metric", "first of all", "tie broken by loss", "metric before loss", "equal is not better", "from nothing"],
+)
+def test_best_epoch(metrics: list[float], losses: list[float] | None, best: list[int]) -> None:
+    stopper, found = run(metrics, losses)
+    assert found == best
+    assert stopper.best_epoch == best[-1]
+    assert stopper.best_metric == metrics[best[-1]]
+
+
+def test_stops_after_patience_and_not_before() -> None:
+    assert not run([0.5, 0.1, 0.1], patience=3)[0].stopped
+    assert run([0.5, 0.1, 0.1, 0.1], patience=3)[0].stopped
+    assert not run([0.5, 0.1, 0.1, 0.6, 0.1, 0.1], patience=3)[0].stopped
+
+
+def test_a_stopped_student_is_not_chosen_again() -> None:
+    stopper, best = run([0.5, 0.1, 0.9], patience=1)
+    assert stopper.stopped
+    assert best == [0] and stopper.best_epoch == 0 and stopper.best_metric == 0.5
+
+
+def test_patience_counts_epochs_and_not_evaluations() -> None:
+    assert run([0.5, 0.1], patience=5, every=5)[0].stopped
+    assert not run([0.5, 0.1], patience=6, every=5)[0].stopped
