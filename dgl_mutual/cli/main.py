@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,12 @@ from dgl_mutual.errors import DglMutualError
 COMMANDS = {
     "run": ("dgl_mutual.cli.run", "Train a cohort on a dataset and write what came of it."),
     "distill": ("dgl_mutual.cli.distill", "Train a cohort, then an MLP from it that needs no graph."),
+    "suite": ("dgl_mutual.cli.suite", "Run methods x datasets, and write the tables of it."),
+    "status": ("dgl_mutual.cli.status", "List done, failed and missing trials of runs or a suite."),
+    "export": ("dgl_mutual.cli.export", "Make a table of runs: CSV, LaTeX or Markdown."),
+    "plot": ("dgl_mutual.cli.plot", "Draw runs: learning curves, weights, ranks, and more."),
+    "report": ("dgl_mutual.cli.report", "Make one HTML page of runs."),
+    "compare": ("dgl_mutual.cli.compare", "Compare with torch_geometric: a parity certificate, accuracy and cost side by side."),
     "strategies": ("dgl_mutual.cli.strategies", "List the ways of teaching each other, with formula and source."),
     "data": ("dgl_mutual.cli.data", "List, describe, fetch and verify datasets."),
     "doctor": ("dgl_mutual.cli.doctor", "Say whether training can work here, and what mends it."),
@@ -61,7 +68,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. A user's mistake is one message."""
     try:
-        status = cli.main(args=None if arguments is None else list(arguments), prog_name="dgl-mutual", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+            status = cli.main(args=None if arguments is None else list(arguments), prog_name="dgl-mutual", standalone_mode=False)
     except DglMutualError as error:
         status = _complain(str(error), error.exit_code)
     except click.ClickException as error:

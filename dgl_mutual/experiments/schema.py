@@ -16,6 +16,8 @@ TRIAL_COLUMNS = [
 ]
 KEY = ["seed", "fold"]
 FAILURE_COLUMNS = [*KEY, "error", "details"]
+#: What a suite writes into its folder: which runs are its own, under which names.
+SUITE_FILE = "suite.yaml"
 #: What pandas would otherwise guess: a fingerprint may look like a number.
 _TYPES = {
     name: "str" for name in ("dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "metric", "error", "details")

@@ -19,8 +19,8 @@ from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.files import check_writable, write_text
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.runner import Plan, RunReport, execute, prepare
+from dgl_mutual.experiments.schema import SUITE_FILE
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.reporting.runs import SUITE_FILE
 
 #: What --quick makes of any suite: enough to see that all of it works.
 QUICK = {"seeds": 2, "folds": 2, "training": {"epochs": 20}}

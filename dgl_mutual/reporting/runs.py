@@ -13,11 +13,8 @@ import pandas as pd
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, read_table
+from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, SUITE_FILE, TRIAL_COLUMNS, read_table
 from dgl_mutual.reporting.labels import label_runs
-
-#: What a suite writes into its folder: which runs are its own, under which names.
-SUITE_FILE = "suite.yaml"
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +143,14 @@ def read_suite(folder: Path) -> dict[str, Any]:
     if not isinstance(runs, list) or not all(isinstance(run, dict) and {"folder", "method", "data"} <= run.keys() for run in runs):
         raise StoreError(f"{str(folder / SUITE_FILE)!r} lists no runs: it was edited, or damaged. Run the suite again.")
     return values
+
+
+def preferred_baseline(paths: Sequence[Path]) -> str | None:
+    """The baseline that a suite asks for, where its folder is all that is looked at."""
+    if len(paths) != 1 or not (paths[0] / SUITE_FILE).is_file():
+        return None
+    baseline = read_suite(paths[0]).get("baseline")
+    return None if baseline is None else str(baseline)
 
 
 def suite_runs(folder: Path) -> list[Run]:

@@ -129,7 +129,7 @@ def _protocols(rows: pd.DataFrame) -> str:
         told = f"protocol {table['protocol'].iloc[0]}, n = {number} {table['counts'].iloc[0]}"
         parts.setdefault(told, []).append(str(data))
     texts = [f"{', '.join(datas)}: {told}" if len(parts) > 1 else told for told, datas in parts.items()]
-    return _capital("; ".join(texts)) + "."
+    return ("; ".join(texts) if len(parts) > 1 else _capital(texts[0])) + "."
 
 
 def _tests(comparison: Comparison) -> Iterator[str]:

@@ -37,7 +37,7 @@ PLOTS: dict[str, Draw] = {
 
 
 def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tuple[str, Figure]]:
-    """Every plot that these runs have the figures for, each with a file name.
+    """Every plot that these runs have the figures for, each with a file name. Runs without a finished trial are left out.
 
     Args:
         kinds: names in `PLOTS` (default: all).
@@ -45,6 +45,7 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
     Raises:
         UsageError: an unknown kind.
     """
+    runs = [run for run in runs if len(run.trials)]
     for kind in kinds or PLOTS:
         if kind not in PLOTS:
             raise unknown("plot", kind, PLOTS)

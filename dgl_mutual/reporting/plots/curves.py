@@ -31,9 +31,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
         mean, spread = statistics[column, "mean"], statistics[column, "std"].fillna(0)
         style = line_style(place)
         marks = (len(mean) // 12 * (place % 3), max(1, len(mean) // 5))
-        axes.plot(
-            mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style
-        )
+        axes.plot(mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}" if len(run.trials) else "validation")

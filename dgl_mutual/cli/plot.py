@@ -1,0 +1,42 @@
+"""``dgl-mutual plot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgl_mutual.cli.export import runs_argument
+
+
+@click.command()
+@runs_argument
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="NAME", help="curves, weights, cka, time, cohort-size, noise, ranks (default: all)."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("plots"), show_default=True, help="Folder for the files.")
+def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
+    """Draw what runs have the figures for, as PDF and PNG. RUN is a run's or a suite's folder, or one that holds runs.
+
+    \b
+    Example:
+      dgl-mutual plot results --kind curves --out plots
+    """
+    from dgl_mutual.errors import UsageError
+    from dgl_mutual.experiments.files import check_writable
+    from dgl_mutual.reporting.plots import draw
+    from dgl_mutual.reporting.plots.style import drawing, save
+    from dgl_mutual.reporting.runs import load_runs
+
+    check_writable(out)
+    written = 0
+    with drawing():
+        for name, figure in draw(load_runs(runs), kinds):
+            click.echo("\n".join(str(file) for file in save(figure, out, name)))
+            written += 1
+    if not written:
+        what = " or ".join(repr(kind) for kind in kinds) or "any plot"
+        raise UsageError(
+            f"These runs have no figures for {what}. Ranks need three methods on two datasets; cohort-size and noise need several runs "
+            "that differ in it; weights need --strategy gml."
+        )

@@ -1,0 +1,28 @@
+"""``dgl-mutual report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgl_mutual.cli.export import runs_argument
+
+
+@click.command()
+@runs_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page.")
+def command(runs: tuple[Path, ...], output: Path) -> None:
+    """Make one HTML page of runs: tables, plots, configuration, environment. It needs no other file and no network.
+
+    RUN is a run's or a suite's folder, or one that holds runs.
+
+    \b
+    Example:
+      dgl-mutual report results/suite-node -o node.html
+    """
+    from dgl_mutual.experiments.files import write_text
+    from dgl_mutual.reporting.report import report
+
+    write_text(output, report(runs))
+    click.echo(f"Written to {output}")

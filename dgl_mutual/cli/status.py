@@ -1,0 +1,33 @@
+"""``dgl-mutual status``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+def command(folder: Path) -> None:
+    """List done, failed and missing trials. DIR is a run's or a suite's folder, or one that holds runs.
+
+    Exit status 1 if any trial failed or is missing.
+
+    \b
+    Example:
+      dgl-mutual status results/suite-node
+    """
+    from dgl_mutual.reporting.status import status_of
+
+    status = status_of(folder)
+    for run in status.runs:
+        click.echo(f"{run.done} done, {len(run.failed)} failed, {len(run.missing)} missing   {run.name}   {run.folder}")
+        for line in run.failed:
+            click.echo(f"  failed   {line}")
+        for line in run.missing:
+            click.echo(f"  missing  {line}")
+    for name, why in status.not_begun.items():
+        click.echo(f"  missing  {name}: {why}")
+    if not status.is_complete:
+        raise click.exceptions.Exit(1)

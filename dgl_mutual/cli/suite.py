@@ -1,0 +1,119 @@
+"""``dgl-mutual suite``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dgl_mutual.cli.arguments import data_dir_option, offline_option
+
+if TYPE_CHECKING:
+    from dgl_mutual.experiments.suite import SuitePlan
+
+
+@click.command()
+@click.argument("name", metavar="NAME|FILE.yaml", required=False)
+@click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time, and run none.")
+@click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 20 epochs.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Threads of each trial.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@data_dir_option
+@offline_option
+def command(
+    name: str | None,
+    dry_run: bool,
+    quick: bool,
+    assignments: tuple[str, ...],
+    out: Path,
+    resume: bool,
+    jobs: int | None,
+    threads: int,
+    device: str,
+    data_dir: Path | None,
+    offline: bool,
+) -> None:
+    """Run methods x datasets, and write the tables of it. Without a NAME: list the suites.
+
+    A dataset that cannot be had is reported, the rest goes on, and the exit status is 1; so it is if a trial fails.
+
+    \b
+    Examples:
+      dgl-mutual suite smoke
+      dgl-mutual suite node --dry-run
+      dgl-mutual suite my-suite.yaml --jobs 4
+    """
+    from dgl_mutual.experiments.config import merge, parse_assignment
+    from dgl_mutual.experiments.progress import display
+    from dgl_mutual.experiments.suite import load_suite, plan_suite, run_suite, suite_names
+
+    if name is None:
+        click.echo("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
+        return
+    name, suite = load_suite(name)
+    overrides: dict[str, Any] = {}
+    for text in assignments:
+        overrides = merge(overrides, parse_assignment(text))
+    plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline)
+    if dry_run:
+        _list(plan, jobs)
+    else:
+        with display() as progress:
+            reports = run_suite(plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)
+        _write_tables(plan)
+        failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
+        if failed:
+            click.echo("\n".join((f"{len(failed)} trials failed (failures.csv in the run's folder):", *failed)), err=True)
+            _complain_of_missing(plan)
+            raise click.exceptions.Exit(1)
+    _complain_of_missing(plan)
+    if plan.missing:
+        raise click.exceptions.Exit(1)
+
+
+def _list(plan: SuitePlan, jobs: int | None) -> None:
+    import joblib
+
+    from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
+
+    jobs = jobs or joblib.cpu_count()
+    total = 0.0
+    trials = 0
+    seen: set[str] = set()
+    for entry, run in plan.entries:
+        missing = 0 if run.name in seen else num_missing(run, plan.folder.parent)
+        seen.add(run.name)
+        seconds = seconds_per_trial(run, plan.folder.parent) if missing else 0.0
+        click.echo(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
+        total += missing * seconds
+        trials += missing
+    click.echo(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time")
+
+
+def _write_tables(plan: SuitePlan) -> None:
+    from dgl_mutual.errors import DglMutualError
+    from dgl_mutual.reporting.suite_tables import write_suite_tables
+
+    try:
+        table, files = write_suite_tables(plan.folder)
+    except DglMutualError as error:  # the runs are there all the same, and can be exported one by one
+        click.echo(f"No tables: {error}", err=True)
+        return
+    click.echo(table)
+    click.echo(f"Written to {', '.join(str(file) for file in files)}")
+
+
+def _complain_of_missing(plan: SuitePlan) -> None:
+    for data, why in plan.missing.items():
+        click.echo(f"{data} was left out: {why}", err=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,110 @@
+"""One HTML page that holds all of a run or suite: it needs no other file and no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.schema import SUITE_FILE
+from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
+from dgl_mutual.reporting.plots import PLOTS
+from dgl_mutual.reporting.plots.style import drawing
+from dgl_mutual.reporting.runs import Run, gather, load_runs, preferred_baseline, read_suite
+from dgl_mutual.reporting.status import RunStatus, status_of
+from dgl_mutual.reporting.tables import TextTable, text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_HEADINGS = {
+    "ranks": "Critical differences",
+    "cohort-size": "Number of students",
+    "noise": "Noise",
+    "time": "Accuracy against inference time",
+    "curves": "Learning curves",
+    "weights": "Who listens to whom",
+    "cka": "Similarity of hidden layers",
+}
+
+
+def report(paths: Sequence[Path]) -> str:
+    """The page.
+
+    Args:
+        paths: see `load_runs`.
+
+    Raises:
+        UsageError: matplotlib is not installed, or there is no such folder.
+        StoreError: no runs, or none with a finished trial.
+    """
+    import jinja2
+
+    runs = load_runs(paths)
+    finished = [run for run in runs if len(run.trials)] or runs
+    comparison, objection = _compare(finished, paths)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dgl_mutual.reporting", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    statuses = [status for path in paths for status in _statuses(path)]
+    page: str = environment.get_template("report.html").render(
+        title=", ".join(path.resolve().name for path in paths),
+        description=_description(paths),
+        table=None if comparison is None else text_table(comparison, percent=True),
+        costs=None if comparison is None else _cost_table(finished),
+        objection=objection,
+        statuses=statuses,
+        incomplete=[status for status in statuses if not status.is_complete],
+        plots=dict(_plots(finished)),
+        configurations=[(run, yaml.safe_dump(run.config, sort_keys=False)) for run in runs],
+        environments=[(run, yaml.safe_dump(run.environment, sort_keys=False)) for run in runs if run.environment],
+    )
+    return page
+
+
+def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | None, str]:
+    """The comparison; where the runs do not pair, one without tests, and why."""
+    trials = gather(runs)
+    objection = ""
+    for baseline in dict.fromkeys([preferred_baseline(paths) or default_baseline(trials), None]):
+        try:
+            return compare(trials, baseline=baseline), objection
+        except UsageError as error:
+            objection = str(error)
+    return None, objection
+
+
+def _cost_table(runs: Sequence[Run]) -> TextTable:
+    return text_table(compare(gather(runs), value="seconds_per_epoch", members=["mean"]))
+
+
+def _statuses(path: Path) -> Iterator[RunStatus]:
+    yield from status_of(path).runs
+
+
+def _description(paths: Sequence[Path]) -> str:
+    suites = [read_suite(path) for path in paths if (path / SUITE_FILE).is_file()]
+    return " ".join(str(suite.get("description") or "") for suite in suites)
+
+
+def _plots(runs: Sequence[Run]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Heading -> (name, image as a data URI)."""
+    with drawing():
+        for kind, draw in PLOTS.items():
+            try:
+                images = [(name, _data_uri(figure)) for name, figure in draw(runs)]
+            except UsageError:  # ranks of runs that cannot stand in one table: the table says why
+                continue
+            if images:
+                yield _HEADINGS[kind], images
+
+
+def _data_uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
