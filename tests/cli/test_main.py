@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import click
@@ -64,6 +65,13 @@ def test_wrong_usage_is_status_2(command_line: Callable[..., object], arguments:
     assert (status, out) == (2, "")
     assert "Error:" in err
     assert "Traceback" not in err
+
+
+def test_a_warning_is_one_message(monkeypatch: pytest.MonkeyPatch, command_line: Callable[..., object]) -> None:
+    monkeypatch.setattr(
+        cli, "get_command", lambda context, name: click.Command("risky", callback=lambda: warnings.warn("mind this", stacklevel=1))
+    )
+    assert command_line("risky") == (0, "", "Warning: mind this\n")
 
 
 @pytest.mark.parametrize(
