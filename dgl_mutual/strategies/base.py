@@ -114,7 +114,7 @@ class Step:
 
 
 TargetPass = Literal["eval", "train", "ema"]
-ExchangeOn = Literal["all", "labelled"]
+ExchangeOn = Literal["all", "labelled", "transductive"]
 
 
 class StrategyOptions(Options):
@@ -153,7 +153,8 @@ class ImitationOptions(TeachingOptions):
     scale_by_temperature: bool = True
     """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
     exchange_on: ExchangeOn = "all"
-    """Imitate on all samples of a step, or on the labelled ones only."""
+    """Imitate on all samples of a step (on a node task all nodes, on a graph task the graphs of the batch, which are labelled), on the
+    labelled ones only, or, transductive, also on graphs outside the training part, which steps then see without their labels."""
 
     @property
     def peers_temperature(self) -> float:

@@ -16,7 +16,8 @@ class BGNNOptions(TeachingOptions):
     """Options of `bgnn`. There is no temperature among them: it is learned."""
 
     exchange_on: ExchangeOn = "all"
-    """Imitate the teacher on all samples of a step, or on the labelled ones only."""
+    """Imitate the teacher on all samples of a step, on the labelled ones only, or, on a graph task, also on graphs outside the training
+    part (transductive)."""
     boost: bool = True
     """Weigh the samples of the supervised term by the teachers' errors."""
     temperature_hidden: int = Field(16, ge=1)

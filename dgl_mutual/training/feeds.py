@@ -46,6 +46,10 @@ class Feed(ABC):
         """The steps of one epoch."""
 
     @abstractmethod
+    def bring_along(self, samples: IntArray) -> None:
+        """Let every epoch also see these samples, without their labels, where it would not anyway."""
+
+    @abstractmethod
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         """Batches that cover at least these samples, each with its samples' numbers."""
 
@@ -62,6 +66,9 @@ class FullGraphFeed(Feed):
     def training_batches(self) -> Iterator[TrainingBatch]:
         yield TrainingBatch(self._batch, self._samples, slice(None), self._labelled)
 
+    def bring_along(self, samples: IntArray) -> None:
+        """There is nothing to do: every step sees the whole graph."""
+
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         yield self._batch, self._samples
 
@@ -76,15 +83,25 @@ class GraphsFeed(Feed):
         self._train = split.train
         self._batch_size = batch_size
         self._order = order
+        self._company: IntArray = np.empty(0, dtype=np.int64)
         self._sizes = np.diff(dataset.node_offsets)
         self._kept: dict[bytes, list[tuple[GraphBatch, Tensor]]] = {}
 
     def training_batches(self) -> Iterator[TrainingBatch]:
-        order = self._train[torch.randperm(len(self._train), generator=self._order).numpy()]
+        num_steps = math.ceil(len(self._train) / self._batch_size)
         # Batches of equal size rather than a last one of few graphs: batch norm needs company.
-        for graphs in np.array_split(order, math.ceil(len(order) / self._batch_size)):
+        labelled, others = (np.array_split(self._shuffled(graphs), num_steps) for graphs in (self._train, self._company))
+        for known, unknown in zip(labelled, others, strict=True):
+            graphs = np.concatenate([known, unknown])
             samples = torch.as_tensor(graphs, device=self._collate.device)
-            yield TrainingBatch(self._collate(graphs), samples, samples, slice(None))
+            yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(known)))
+
+    def bring_along(self, samples: IntArray) -> None:
+        self._company = samples
+
+    def _shuffled(self, graphs: IntArray) -> IntArray:
+        order: IntArray = torch.randperm(len(graphs), generator=self._order).numpy()
+        return np.take(graphs, order)
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         key = samples.tobytes()

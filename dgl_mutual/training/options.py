@@ -23,6 +23,10 @@ class TrainingOptions(Options):
     """Epochs without a better validation metric after which a student stops looking; training ends when all have."""
     eval_every: int = Field(1, ge=1)
     """Epochs between evaluations."""
+    edge_drop: float = Field(0.0, ge=0, lt=1)
+    """Probability with which a training step leaves out an edge; all students see the same edges, and clean targets see all of them."""
+    feature_mask: float = Field(0.0, ge=0, lt=1)
+    """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
 

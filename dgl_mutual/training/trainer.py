@@ -18,6 +18,7 @@ from dgl_mutual.errors import TrainingError
 from dgl_mutual.nn.batch import Rows
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, StudentOutput, resolve_student
+from dgl_mutual.nn.views import perturbed
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Setting, Step, Strategy
@@ -114,6 +115,7 @@ class _Trial:
     labels: Tensor
     scorer: Scorer
     generators: list[torch.Generator]
+    view_generator: torch.Generator
     clean: Tensor  # (K, samples, C): latest logits of the evaluation pass
     average: Tensor  # its moving average (targets: ema)
     stoppers: list[EarlyStopping]
@@ -166,6 +168,8 @@ class _Trial:
                 modules.append(Student(member, dataset.task, dataset.num_features, num_outputs).to(device, dtype))
         with seeds.initialisation(seed, "initialisation", fold, "strategy"):
             teaching = strategy(options, setting).to(device, dtype)
+        if teaching.exchange_on == "transductive":
+            feed.bring_along(np.setdiff1d(np.arange(dataset.num_samples), split.train))
         logits = torch.zeros(len(members), num_outputs, dataset.num_samples, device=device, dtype=dtype).transpose(1, 2)
         return cls(
             cohort=Cohort(modules, teaching.coordinator, distribution, names, len(students)),
@@ -176,6 +180,7 @@ class _Trial:
             labels=torch.as_tensor(dataset.labels, device=device),
             scorer=make_scorer(dataset.target.metric, dataset.evaluator),
             generators=[seeds.generator(seed, "dropout", fold, place, device=device) for place in range(len(members))],
+            view_generator=seeds.generator(seed, "view", fold, device=device),
             clean=logits,
             average=logits.clone(),
             stoppers=[EarlyStopping(training.patience) for _ in members],
@@ -258,7 +263,10 @@ class _Trial:
         return row
 
     def _step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
-        outputs: list[StudentOutput] = self.cohort(batch.batch, active, self.generators)
+        view = perturbed(
+            batch.batch, edge_drop=self.training.edge_drop, feature_mask=self.training.feature_mask, generator=self.view_generator
+        )
+        outputs: list[StudentOutput] = self.cohort(view, active, self.generators)
         logits = _stack([output.logits for output in outputs])
         if self.strategy.target_pass != "train":
             targets = (self.average if self.strategy.target_pass == "ema" else self.clean)[:, batch.columns]
@@ -276,7 +284,7 @@ class _Trial:
             targets=targets,
             labels=self.labels[batch.columns],
             labelled=labelled,
-            exchange=slice(None) if self.strategy.exchange_on == "all" else labelled,
+            exchange=labelled if self.strategy.exchange_on == "labelled" else slice(None),
             samples=batch.samples,
             batch=batch.batch,
             ramp=self.strategy.ramp(epoch),
@@ -300,6 +308,8 @@ class _Trial:
         """
         wants_targets = self.strategy.target_pass != "train" or len(active) < len(self.cohort)
         samples = np.concatenate([self.split.train, self.split.val]) if wants_targets else self.split.val
+        if wants_targets and self.strategy.exchange_on == "transductive":
+            samples = np.arange(len(self.labels))
         self._clean_pass(active, samples)
         if self.strategy.target_pass == "ema":
             decay = self.strategy.target_decay if smooth else 0.0

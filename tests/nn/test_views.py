@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import sparse
+
+from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.views import perturbed
+from tests.strategies.cases import make_dataset
+
+
+def whole(task: str = "graph") -> GraphBatch:
+    return Collator(make_dataset(task, "single-label")).all()
+
+
+def edges_of(batch: GraphBatch) -> set[tuple[int, int]]:
+    return set(zip(*(ends.tolist() for ends in batch.graph.edges()), strict=True))
+
+
+def view(batch: GraphBatch, edge_drop: float, feature_mask: float, seed: int = 0) -> GraphBatch:
+    return perturbed(batch, edge_drop=edge_drop, feature_mask=feature_mask, generator=torch.Generator().manual_seed(seed))
+
+
+def test_nothing_to_perturb_is_the_batch_itself():
+    batch = whole()
+    assert view(batch, 0.0, 0.0) is batch
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_edges_go_and_no_others_come(task):
+    batch = whole(task)
+    shares = []
+    for seed in range(30):
+        dropped = view(batch, 0.3, 0.0, seed)
+        assert edges_of(dropped) < edges_of(batch)
+        assert torch.equal(dropped.features, batch.features)
+        assert torch.equal(dropped.node_offsets, batch.node_offsets)
+        in_degrees = torch.bincount(dropped.graph.edges()[1], minlength=batch.num_nodes)
+        assert torch.equal(dropped.in_degrees.squeeze(1).long(), in_degrees)
+        shares.append(dropped.graph.num_edges() / batch.graph.num_edges())
+    assert abs(sum(shares) / 30 - 0.7) < 0.05
+
+
+def test_whole_columns_are_masked_in_dense_and_sparse_features_alike():
+    batch = whole()
+    features = SparseFeatures.from_scipy(sparse.csr_matrix(batch.features.numpy()))
+    in_offsets, sources, _ = batch.graph.adj_tensors("csc")
+    twin = GraphBatch(in_offsets, sources, features, batch.node_offsets)
+    masked, seen = view(batch, 0.0, 0.5), view(twin, 0.0, 0.5)
+    gone = (masked.features == 0).all(0)
+    assert 0 < gone.sum() < 5
+    assert torch.equal(masked.features[:, ~gone], batch.features[:, ~gone])
+    torch.testing.assert_close(seen.features @ torch.eye(5), masked.features)
+    assert edges_of(masked) == edges_of(batch)
