@@ -44,7 +44,8 @@ class Comparison:
             p, p_holm, smallest_p``: nan for the baseline itself and where no test can be made.
         value: the column of trials.csv that is shown.
         baseline: the method that the others are compared with, if any.
-        rankings: per member, the methods ranked over datasets; only where every method was run on every one of several datasets.
+        rankings: per member, the methods ranked over datasets; of fractions, and only where every method was
+            run on every one of several datasets.
     """
 
     rows: pd.DataFrame
@@ -225,12 +226,11 @@ def _paired_test(differences: Array, folds: int) -> PairedTest:
 
 def _rankings(rows: pd.DataFrame, value: str) -> dict[str, Ranking]:
     # One dataset under several conditions is not several datasets.
-    if rows["dataset"].nunique() < 2 or rows["data"].nunique() > rows["dataset"].nunique():
+    if value in COSTS or rows["dataset"].nunique() < 2 or rows["data"].nunique() > rows["dataset"].nunique():
         return {}
     rankings = {}
     for member, table in rows.groupby("member", sort=False, observed=True):
         scores = table.pivot(index="data", columns="method", values="mean")[list(dict.fromkeys(table["method"]))]
         if scores.shape[1] > 1 and scores.shape[0] > 1 and not scores.isna().any(axis=None):
-            signed = -scores if value in COSTS else scores
-            rankings[str(member)] = rank_methods(signed.to_numpy(), list(scores.columns))
+            rankings[str(member)] = rank_methods(scores.to_numpy(), list(scores.columns))
     return rankings
