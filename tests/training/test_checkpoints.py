@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import DataError
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.result import FitResult
+
+Data = tuple[Dataset, Split]
+Fit = Callable[..., FitResult]
+
+
+@pytest.fixture
+def saved(fit: Fit, node_data: Data, tmp_path: Path) -> Path:
+    fit(node_data, epochs=2).save(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "uniform"])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_a_round_trip_predicts_to_the_bit(task: str, weighting: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path) -> None:
+    if (task, weighting) == ("graph", "transductive"):
+        return  # refused in training
+    data = node_data if task == "node" else graph_data
+    result = fit(data, ("gcn", "gat", "gin", "sage"), strategy_options={"weighting": weighting})
+    result.save(tmp_path)
+    for member in (*result.cohort.names, "ensemble"):
+        model = load_student(tmp_path / f"{member}.safetensors")
+        assert (model.member, model.target, model.feature_names) == (member, data[0].target, data[0].feature_names)
+        np.testing.assert_array_equal(model.predict(data[0]), result.predict(member=member))
+    np.testing.assert_array_equal(load_student(tmp_path).predict(data[0]), result.predict())
+    np.testing.assert_array_equal(load_student(str(tmp_path / "gcn-0")).predict(data[0]), result.predict(member="gcn-0"))
+
+
+def test_options_and_precision_come_back(fit: Fit, multi_label_data: Data, tmp_path: Path) -> None:
+    student = StudentOptions(architecture="gat", hidden=6, heads=3, depth=1, norm="none", readout="last", pooling="max")
+    result = fit(multi_label_data, (student, student), epochs=2, dtype=torch.float64)
+    result.save(tmp_path)
+    for member in ("gat-1", "ensemble"):
+        model = load_student(tmp_path / f"{member}.safetensors")
+        assert model.cohort.students[-1].options == result.cohort.students[1].options
+        probabilities = model.predict(multi_label_data[0])
+        assert probabilities.dtype == np.float64
+        np.testing.assert_array_equal(probabilities, result.predict(member=member))
+
+
+def test_members_that_a_strategy_adds_are_saved_and_have_no_say(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    result = fit(node_data, strategy="kd", epochs=2)
+    result.save(tmp_path)
+    np.testing.assert_array_equal(load_student(tmp_path / "teacher.safetensors").predict(node_data[0]), result.predict(member="teacher"))
+    assert load_student(tmp_path).cohort.names == ("gcn-0", "sage-1")
+    np.testing.assert_array_equal(load_student(tmp_path).predict(node_data[0]), result.predict())
+
+
+def test_saving_replaces_and_leaves_nothing_else(saved: Path, fit: Fit, node_data: Data) -> None:
+    expected = sorted(f"{name}.{kind}" for name in ("ensemble", "gcn-0", "sage-1") for kind in ("json", "safetensors"))
+    assert sorted(path.name for path in saved.iterdir()) == expected
+    again = fit(node_data, epochs=2, seed=5)
+    again.save(saved)
+    assert sorted(path.name for path in saved.iterdir()) == expected
+    np.testing.assert_array_equal(load_student(saved).predict(node_data[0]), again.predict())
+
+
+def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
+    dataset, _ = node_data
+    model = load_student(saved / "gcn-0.safetensors")
+    renamed = replace(dataset, feature_names=("x0", "x1", "x2", "x3", "x4", "weight"))
+    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 6\. Missing: x5; not known to the model: weight\."):
+        model.predict(renamed)
+    wider = replace(
+        dataset, features=np.hstack([dataset.features, dataset.features[:, :1]]), feature_names=(*dataset.feature_names, "extra")
+    )
+    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 7\. Missing: none; not known to the model: extra\."):
+        model.predict(wider)
+    with pytest.raises(DataError, match="the order differs"):
+        model.predict(replace(dataset, feature_names=dataset.feature_names[::-1]))
+    many = replace(dataset, feature_names=tuple(f"y{column}" for column in range(6)))
+    with pytest.raises(DataError, match="Missing: x0, x1, x2, x3, x4, x5; not known to the model: y0"):
+        model.predict(many)
+
+
+def edit(path: Path, **changed: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "gcn-0.json").unlink(), "no checkpoint description.*gcn-0.json"),
+        (lambda folder: (folder / "gcn-0.json").write_text('{"format": 1,'), "cannot be read as JSON.*damaged"),
+        (lambda folder: (folder / "gcn-0.json").write_bytes(b"\xff\xfe\x00"), "cannot be read as JSON"),
+        (lambda folder: (folder / "gcn-0.json").write_text("[1]"), "not written by this version"),
+        (lambda folder: edit(folder / "gcn-0.json", format=99), "no 'format: 1'"),
+        (lambda folder: edit(folder / "gcn-0.json", target={}), "not a description that dgl_mutual wrote"),
+        (lambda folder: edit(folder / "gcn-0.json", feature_names=None), "not a description that dgl_mutual wrote"),
+        (lambda folder: edit(folder / "gcn-0.json", student={"architecture": "cnn"}), "not a description.*'cnn'"),
+        (lambda folder: edit(folder / "gcn-0.json", student={"architecture": "gcn", "hidden": 5}), "weights.*cannot be used"),
+        (lambda folder: edit(folder / "gcn-0.json", feature_names=["x0"]), "weights.*cannot be used"),
+        (lambda folder: (folder / "gcn-0.safetensors").unlink(), "no weights.*Copy both"),
+        (lambda folder: (folder / "gcn-0.safetensors").write_bytes(b""), "weights.*damaged"),
+        (lambda folder: (folder / "gcn-0.safetensors").write_bytes(b"\x08" + bytes(7) + b"notjson!"), "weights.*damaged"),
+        (lambda folder: shutil.copy(folder / "sage-1.safetensors", folder / "gcn-0.safetensors"), "weights.*belong to another"),
+    ],
+)
+def test_a_damaged_student_is_one_clear_error(damage: Callable[[Path], object], message: str, saved: Path) -> None:
+    damage(saved)
+    with pytest.raises(DataError, match=f"(?s){message}") as caught:
+        load_student(saved / "gcn-0.safetensors")
+    assert "gcn-0" in str(caught.value)
+    load_student(saved / "sage-1.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: edit(folder / "ensemble.json", members=["gcn-0", "gat-7"]), "no checkpoint description.*gat-7"),
+        (lambda folder: edit(folder / "ensemble.json", coordinator={"weighting": "vote"}), "not a description"),
+        (
+            lambda folder: edit(folder / "ensemble.json", coordinator={"weighting": "vote", "num_students": 2, "num_outputs": 3}),
+            "not a description.*'vote'",
+        ),
+        (lambda folder: (folder / "ensemble.safetensors").write_bytes(b"x"), "weights.*damaged"),
+        (lambda folder: (folder / "sage-1.safetensors").unlink(), "no weights.*sage-1"),
+        (lambda folder: edit(folder / "sage-1.json", student=["gcn"]), "not a description"),
+    ],
+)
+def test_a_damaged_ensemble_is_one_clear_error(damage: Callable[[Path], object], message: str, saved: Path) -> None:
+    damage(saved)
+    with pytest.raises(DataError, match=message):
+        load_student(saved)
+    load_student(saved / "gcn-0.safetensors")
+
+
+def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ensemble\.json"):
+        load_student(tmp_path)
+    with pytest.raises(DataError, match=r"gcn-9\.json"):
+        load_student(tmp_path / "gcn-9.safetensors")

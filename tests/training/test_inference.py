@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import dgl
+import numpy as np
+import pytest
+import torch
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.training import inference
+from dgl_mutual.training.result import FitResult
+
+Data = tuple[Dataset, Split]
+Fit = Callable[..., FitResult]
+
+
+def as_dgl(dataset: Dataset) -> dgl.DGLGraph:
+    graph = dgl.graph((torch.as_tensor(dataset.edges[0]), torch.as_tensor(dataset.edges[1])), num_nodes=dataset.num_nodes)
+    graph.ndata["feat"] = torch.as_tensor(dataset.features)
+    graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
+    graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
+    return graph
+
+
+@pytest.mark.parametrize("member", ["gcn-0", "sage-1", "best_by_val", "ensemble"])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_dataset_and_dgl_graph_predict_the_same(task: str, member: str, fit: Fit, node_data: Data, graph_data: Data) -> None:
+    data = node_data if task == "node" else graph_data
+    result = fit(data)
+    probabilities = result.predict(member=member)
+    assert probabilities.shape == (data[0].num_samples, data[0].target.num_outputs)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(result.predict(data[0], member), probabilities)
+    np.testing.assert_allclose(result.predict(as_dgl(data[0]), member), probabilities, rtol=1e-4, atol=1e-6)
+
+
+def test_figures_are_those_of_the_predictions(fit: Fit, node_data: Data) -> None:
+    dataset, split = node_data
+    result = fit(node_data, epochs=10)
+    for name in ("gcn-0", "sage-1", "ensemble", "best_by_val"):
+        right = result.predict(member=name).argmax(1) == dataset.labels
+        figures = result[name]
+        assert [right[part].mean() for part in (split.train, split.val, split.test)] == pytest.approx(
+            [figures.train, figures.val, figures.test]
+        )
+
+
+def test_ensemble_of_uniform_weights_is_the_mean_of_logits(fit: Fit, graph_data: Data) -> None:
+    result = fit(graph_data, strategy="independent")
+    log_p = np.mean([np.log(result.predict(member=name)) for name in ("gcn-0", "sage-1")], axis=0)
+    expected = np.exp(log_p) / np.exp(log_p).sum(1, keepdims=True)
+    np.testing.assert_allclose(result.predict(), expected, rtol=1e-4)
+
+
+def test_batches_do_not_matter(fit: Fit, graph_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = fit(graph_data)
+    whole = result.predict()
+    monkeypatch.setattr(inference, "EVALUATION_NODES", 11)
+    np.testing.assert_allclose(result.predict(), whole, rtol=1e-4, atol=1e-6)
+
+
+def test_prediction_leaves_no_trace(fit: Fit, graph_data: Data) -> None:
+    result = fit(graph_data)
+    before = {name: value.clone() for name, value in result.cohort.state_dict().items()}
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    result.predict()
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(value, before[name]) for name, value in result.cohort.state_dict().items())
+
+
+def test_a_node_cohort_predicts_every_node_of_many_graphs(fit: Fit, node_data: Data) -> None:
+    """Two graphs side by side are one graph with two parts: what task a dataset was made for does not matter to a student of nodes."""
+    dataset, _ = node_data
+    result = fit(node_data)
+    parted = replace(dataset, task="graph", node_offsets=np.array([0, 20, 48]))
+    np.testing.assert_array_equal(result.predict(parted), result.predict(dataset))
+
+
+def test_multi_label_probabilities_stand_side_by_side(fit: Fit, multi_label_data: Data) -> None:
+    probabilities = fit(multi_label_data).predict()
+    assert probabilities.shape == (40, 3)
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert not np.allclose(probabilities.sum(1), 1, atol=0.05)
+
+
+def test_an_unknown_member_lists_the_members(fit: Fit, node_data: Data) -> None:
+    with pytest.raises(UsageError, match=r"Unknown member 'gcn-1'. Did you mean 'gcn-0'\? Choose from: gcn-0, sage-1, ensemble"):
+        fit(node_data, epochs=1).predict(member="gcn-1")
+
+
+def test_features_of_another_width_are_refused(fit: Fit, node_data: Data) -> None:
+    dataset, _ = node_data
+    result = fit(node_data, epochs=1)
+    with pytest.raises(UsageError, match="trained on 6 features a node and the data has 4"):
+        result.predict(replace(dataset, features=dataset.features[:, :4], feature_names=dataset.feature_names[:4]))
+
+
+def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: Data) -> None:
+    dataset, _ = node_data
+    result = fit(node_data, epochs=1, strategy_options={"weighting": "transductive"})
+    fewer = as_dgl(dataset).subgraph(torch.arange(30), store_ids=False)
+    with pytest.raises(UsageError, match=r"'transductive'.*48 nodes.*has 30"):
+        result.predict(fewer)
+    assert result.predict(fewer, "gcn-0").shape == (30, 3)

@@ -1,0 +1,127 @@
+"""Scores against scikit-learn and OGB's own evaluators."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.ogb_package import make_evaluator
+from dgl_mutual.errors import TrainingError
+from dgl_mutual.training.metrics import accuracies, make_scorer, refuse_undefined
+
+MEMBERS, N, C = 3, 60, 4
+
+
+@pytest.fixture
+def logits() -> Tensor:
+    return torch.randn(MEMBERS, N, C, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def many_labels() -> Tensor:
+    """Four labels with unknown entries; the last has no positive among the known."""
+    random = torch.Generator().manual_seed(1)
+    labels = (torch.rand(N, C, generator=random) < 0.4).float()
+    labels[torch.rand(N, C, generator=random) < 0.3] = torch.nan
+    labels[:, 3] = torch.where(labels[:, 3].isnan(), torch.nan, 0.0)
+    return labels
+
+
+def test_accuracy_equals_sklearn_over_known_labels(logits: Tensor) -> None:
+    labels = torch.randint(-1, C, (N,), generator=torch.Generator().manual_seed(1))
+    known = labels >= 0
+    assert 0 < known.sum() < N
+    expected = [accuracy_score(labels[known], member.argmax(-1)[known]) for member in logits]
+    assert accuracies(logits, labels) == pytest.approx(expected, rel=1e-12)
+    assert make_scorer("accuracy")(logits, labels) == accuracies(logits, labels)
+
+
+def test_accuracy_of_nothing_known_is_not_a_number(logits: Tensor) -> None:
+    assert np.isnan(accuracies(logits, torch.full((N,), -1))).all()
+
+
+@pytest.mark.parametrize(("metric", "function"), [("rocauc", roc_auc_score), ("ap", average_precision_score)])
+def test_ranking_metrics_are_means_over_labels_with_both_classes(metric, function, logits: Tensor, many_labels: Tensor) -> None:
+    expected = []
+    for member in logits.numpy():
+        columns = []
+        for column in range(3):
+            truth = many_labels.numpy()[:, column]
+            rows = [row for row in range(N) if truth[row] == truth[row]]
+            columns.append(function(truth[rows], member[rows, column]))
+        expected.append(sum(columns) / 3)
+    assert make_scorer(metric)(logits, many_labels) == pytest.approx(expected, rel=1e-12)
+
+
+def test_rocauc_by_hand() -> None:
+    """Of four pairs (positive, negative) three stand in the right order."""
+    logits = torch.tensor([[[0.9], [0.1], [0.5], [0.4], [9.0]]])
+    labels = torch.tensor([[1.0], [0.0], [0.0], [1.0], [torch.nan]])
+    assert make_scorer("rocauc")(logits, labels) == [0.75]
+
+
+def test_micro_f1_equals_sklearn(logits: Tensor, many_labels: Tensor) -> None:
+    known = ~many_labels.isnan()
+    expected = [f1_score(many_labels[known], member[known] > 0) for member in logits]
+    assert make_scorer("micro-f1")(logits, many_labels) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "metric"), [("ogbg-molbbbp", "rocauc"), ("ogbg-moltox21", "rocauc"), ("ogbg-molpcba", "ap")])
+def test_ogb_sets_are_scored_by_ogb_and_like_our_own_metric(name: str, metric) -> None:
+    from ogb.graphproppred import Evaluator
+
+    judge = Evaluator(name)
+    random = torch.Generator().manual_seed(0)
+    labels = (torch.rand(N, judge.num_tasks, generator=random) < 0.4).float()
+    labels[::7, 0] = torch.nan
+    logits = torch.randn(MEMBERS, N, judge.num_tasks, generator=random)
+    expected = [judge.eval({"y_true": labels.numpy(), "y_pred": member.numpy()})[metric] for member in logits]
+    assert make_scorer(metric, evaluator=name)(logits, labels) == pytest.approx(expected, rel=1e-12)
+    assert make_scorer(metric)(logits, labels) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ogbg-molhiv", "ogbn-arxiv", "ogbn-proteins"])
+def test_evaluators_of_both_rooms_come_without_chatter(name: str) -> None:
+    with redirect_stdout(io.StringIO()) as said:
+        judge = make_evaluator(name)
+    assert said.getvalue() == ""
+    assert (judge.name, judge.eval_metric) == (name, "acc" if name == "ogbn-arxiv" else "rocauc")
+    truth = np.arange(6).reshape(3, 2) % 2 if judge.num_tasks == 2 else np.tile(np.arange(4)[:, None] % 2, (1, judge.num_tasks))
+    assert judge.eval({"y_true": truth, "y_pred": truth.copy()}) == {judge.eval_metric: 1.0}
+
+
+@pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
+def test_a_metric_that_is_not_defined_says_so(evaluator: str | None) -> None:
+    scorer = make_scorer("rocauc", evaluator)
+    for labels in (torch.zeros(5, 1), torch.tensor([[1.0], [torch.nan], [1.0]]), torch.zeros(0, 1)):
+        with pytest.raises(TrainingError, match=f"not defined on these {len(labels)} samples.*choose another split"):
+            scorer(torch.zeros(1, len(labels), 1), labels)
+
+
+@pytest.mark.parametrize(
+    ("part", "metric"), [("train", "accuracy"), ("val", "accuracy"), ("train", "rocauc"), ("val", "rocauc"), ("test", "rocauc")]
+)
+def test_undefined_metrics_are_refused_before_training(
+    part: str, metric, node_data: tuple[Dataset, Split], multi_label_data: tuple[Dataset, Split]
+) -> None:
+    dataset, split = node_data if metric == "accuracy" else multi_label_data
+    labels = dataset.labels.copy()
+    scorer = make_scorer(metric)
+    refuse_undefined(scorer, torch.as_tensor(labels), split, dataset.target.num_outputs)
+    labels[getattr(split, part)] = -1 if metric == "accuracy" else np.nan
+    with pytest.raises(TrainingError, match="not defined on"):
+        refuse_undefined(scorer, torch.as_tensor(labels), split, dataset.target.num_outputs)
+
+
+def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Split]) -> None:
+    dataset, split = node_data
+    labels = torch.as_tensor(dataset.labels).clone()
+    labels[torch.as_tensor(split.test)] = -1
+    refuse_undefined(accuracies, labels, split, 3)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import fmean
+
+import pytest
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.training.result import FitResult
+
+Data = tuple[Dataset, Split]
+STUDENTS = ("gcn", "gat", "gcn")
+
+
+@pytest.fixture
+def result(fit: Callable[..., FitResult], node_data: Data) -> FitResult:
+    return fit(node_data, STUDENTS, epochs=6)
+
+
+def test_members_in_order(result: FitResult) -> None:
+    assert [member.member for member in result.members] == ["gcn-0", "gat-1", "gcn-2", "mean", "best_by_val", "ensemble"]
+    assert [member.architecture for member in result.members] == ["gcn", "gat", "gcn", "-", result["best_by_val"].architecture, "-"]
+
+
+def test_mean_is_of_the_students(result: FitResult) -> None:
+    students = result.members[:3]
+    for figure in ("train", "val", "test"):
+        assert getattr(result["mean"], figure) == pytest.approx(fmean(getattr(student, figure) for student in students))
+    assert result["mean"].best_epoch is None
+
+
+def test_best_by_val_is_chosen_on_validation(result: FitResult) -> None:
+    students = result.members[:3]
+    best = result["best_by_val"]
+    assert best.val == max(student.val for student in students)
+    assert (best.train, best.test, best.best_epoch) == next(
+        (student.train, student.test, student.best_epoch) for student in students if student.member == result.best_student
+    )
+
+
+def test_parameters(result: FitResult) -> None:
+    counts = [sum(parameter.numel() for parameter in student.parameters()) for student in result.cohort.students]
+    coordinator = sum(parameter.numel() for parameter in result.cohort.coordinator.parameters())
+    assert [member.parameters for member in result.members[:3]] == counts
+    assert result["ensemble"].parameters == sum(counts) + coordinator
+    assert result["mean"].parameters == round(fmean(counts))
+
+
+def test_figures_are_those_of_the_best_epoch(result: FitResult) -> None:
+    for student in result.members[:3]:
+        assert student.best_epoch is not None
+        assert student.val == pytest.approx(result.history[student.best_epoch][f"val/{student.member}"])
+        assert student.val == pytest.approx(max(row[f"val/{student.member}"] for row in result.history))
+
+
+def test_history_has_a_row_an_epoch(result: FitResult) -> None:
+    assert result.epochs == len(result.history) == 6
+    assert [row["epoch"] for row in result.history] == list(range(6))
+    names = ("gcn-0", "gat-1", "gcn-2")
+    expected = {"epoch", "val/ensemble", "loss/coordinator"}
+    expected |= {f"{kind}/{name}" for kind in ("loss/supervised", "loss/mutual", "train", "val") for name in names}
+    expected |= {f"weights/{i}/{j}" for i in names for j in names if i != j}
+    for row in result.history:
+        assert set(row) == expected
+        for name in names:
+            assert sum(row[f"weights/{name}/{peer}"] for peer in names if peer != name) == pytest.approx(1)
+            assert 0 <= row[f"train/{name}"] <= 1
+
+
+def test_times_are_positive_and_fit_together(result: FitResult) -> None:
+    assert result.train_seconds > 0
+    assert result.seconds_per_epoch == pytest.approx(result.train_seconds / result.epochs)
+    assert all(member.inference_ms > 0 for member in result.members)
+    assert result["ensemble"].inference_ms == pytest.approx(sum(member.inference_ms for member in result.members[:3]))
+
+
+def test_table_is_the_members(result: FitResult) -> None:
+    table = result.table()
+    assert list(table["member"]) == [member.member for member in result.members]
+    assert list(table["test"]) == [member.test for member in result.members]
+
+
+def test_an_unknown_member_lists_the_members(result: FitResult) -> None:
+    with pytest.raises(UsageError, match=r"Unknown member 'gat-0'.*gcn-0, gat-1, gcn-2, mean, best_by_val, ensemble"):
+        result["gat-0"]
