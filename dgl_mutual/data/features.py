@@ -38,11 +38,21 @@ def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(codes), dtype=np.float32), codes, indptr), shape=(len(codes), num_columns))
 
 
+def indicator_name(kind: str, value: object) -> str:
+    """The name of the one-hot column of one value, for example ``degree=3``."""
+    return f"{kind}={value}"
+
+
+def is_indicator(name: str) -> bool:
+    """Whether a column of this name is one-hot: zero wherever its value does not occur."""
+    return "=" in name
+
+
 def degree_features(edges: IntArray, num_nodes: int) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
     """One-hot in-degrees up to `MAX_DEGREE` and their column names: the custom for graphs whose nodes have no features."""
     degrees = np.minimum(np.bincount(edges[1], minlength=num_nodes), MAX_DEGREE)
     width = int(degrees.max()) + 1
-    return one_hot(degrees, width), tuple(f"degree={degree}" for degree in range(width))
+    return one_hot(degrees, width), tuple(indicator_name("degree", degree) for degree in range(width))
 
 
 def normalise_rows(features: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, one_hot
+from dgl_mutual.data.features import compact, indicator_name, one_hot
 from dgl_mutual.data.ogb_package import master_facts
 from dgl_mutual.data.tables import Table, read_table
 
@@ -96,7 +96,7 @@ def _incoming(source: IntArray, destination: IntArray, num_nodes: int) -> sparse
 
 
 def _column_names(features: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [f"{feature}={value}" for feature, width in zip(features, widths, strict=True) for value in range(width)]
+    return [indicator_name(feature, value) for feature, width in zip(features, widths, strict=True) for value in range(width)]
 
 
 def _check_counts(tables: dict[str, Table | None], arrays: dict[str, IntArray], labels: Table | None, faults: Faults) -> None:

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, degree_features, one_hot
+from dgl_mutual.data.features import compact, degree_features, indicator_name, one_hot
 from dgl_mutual.data.tables import Table, read_table
 
 
@@ -97,7 +97,7 @@ def _features(
         assert codes is not None
         kinds, numbered = np.unique(codes[:, column], return_inverse=True)
         blocks.append(one_hot(numbered, len(kinds)))
-        names += [f"{'label' if column == 0 else f'label {column}'}={kind}" for kind in kinds]
+        names += [indicator_name("label" if column == 0 else f"label {column}", kind) for kind in kinds]
     if attributes is not None:
         blocks.append(sparse.csr_matrix(attributes.values))
         names += [f"attribute {column}" for column in range(attributes.values.shape[1])]
