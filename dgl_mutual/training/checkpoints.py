@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,153 +14,280 @@ import dgl
 import numpy.typing as npt
 import safetensors
 import torch
+from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import load_file, save_file
 
+import dgl_mutual
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
-from dgl_mutual.data.dataset import Dataset, Target
-from dgl_mutual.distributions import distribution_of
-from dgl_mutual.errors import DataError, DglMutualError
+from dgl_mutual.data.dataset import Dataset, Target, TaskName
+from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.schema import align_features
+from dgl_mutual.distributions import Distribution, distribution_of
+from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
-from dgl_mutual.options import parse_options
-from dgl_mutual.training.inference import predict
+from dgl_mutual.training.inference import predict, predict_by_mlp
 
 if TYPE_CHECKING:
     from torch import nn
 
-ENSEMBLE = "ensemble"
+    from dgl_mutual.training.distill import DistilledMLP
+
+ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
 FORMAT = 1
+#: More than a description of a million feature columns takes.
+_MAX_BYTES = 1 << 26
+_DTYPES = (torch.float32, torch.float64)
+
+
+class MLPShape(BaseModel):
+    """What an MLP is made of."""
+
+    depth: int = Field(ge=2, le=32)
+    hidden: int = Field(ge=1)
+
+
+class Preprocessing(BaseModel):
+    """What is done to a dataset's features before the model sees them."""
+
+    positions: int = Field(0, ge=0, le=1024)
+    """Steps of the random walk whose return probabilities are added as columns."""
+
+
+class Description(BaseModel):
+    """What stands in the JSON beside the weights. One of `student`, `mlp` and `coordinator` says what the weights are."""
+
+    format: int = FORMAT
+    task: TaskName
+    dataset: str
+    """What it was trained on."""
+    target: Target
+    """What it predicts: class or label names."""
+    feature_names: tuple[str, ...]
+    """The columns that it expects."""
+    preprocessing: Preprocessing = Preprocessing()
+    versions: dict[str, str]
+    student: StudentOptions | None = None
+    mlp: MLPShape | None = None
+    members: tuple[str, ...] = ()
+    """Students of the ensemble."""
+    coordinator: CoordinatorRecipe | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """One student, or a whole cohort's ensemble, read back from files.
+class TrainedModel(ABC):
+    """One student, a whole cohort's ensemble, or an MLP, read back from files.
 
     Attributes:
-        member: the student's name, or ``ensemble``.
-        target: what it predicts: class or label names.
-        feature_names: the columns that it expects.
+        member: the student's name, ``ensemble`` or ``mlp``.
     """
 
-    cohort: Cohort
     member: str
-    target: Target
-    feature_names: tuple[str, ...]
+    description: Description
+
+    @property
+    def task(self) -> TaskName:
+        return self.description.task
+
+    @property
+    def target(self) -> Target:
+        """What it predicts: class or label names."""
+        return self.description.target
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns that it expects."""
+        return self.description.feature_names
 
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         """Probabilities (samples, C) for a dataset or a DGLGraph with node features ``feat``.
 
+        A dataset's columns are found by their names; one-hot columns that it lacks are zeros.
+
         Raises:
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
-        if isinstance(data, Dataset) and data.feature_names != self.feature_names:
-            raise DataError(_schema_message(self.feature_names, data))
+        return self._probabilities(align_features(data, self.feature_names) if isinstance(data, Dataset) else data)
+
+    @abstractmethod
+    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedStudent(TrainedModel):
+    """One student, or all of them and their coordinator."""
+
+    cohort: Cohort
+
+    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         return predict(self.cohort, data, self.member)
 
 
-def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path) -> None:
-    """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator."""
+@dataclass(frozen=True, eq=False)
+class TrainedMLP(TrainedModel):
+    """An MLP that was trained from a cohort."""
+
+    mlp: MLP
+    distribution: Distribution
+
+    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
+        positions = self.description.preprocessing.positions
+        if positions and not isinstance(data, Dataset):
+            raise UsageError("This MLP needs positional features, which are made of a dataset; a DGLGraph alone has none. Give a dataset.")
+        return predict_by_mlp(self.mlp, self.distribution, with_positions(data, positions) if isinstance(data, Dataset) else data)
+
+
+def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None) -> None:
+    """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
-    common = {
-        "format": FORMAT,
-        "task": dataset.task,
-        "dataset": dataset.name,
-        "target": asdict(dataset.target),
-        "feature_names": list(dataset.feature_names),
-        "versions": {"torch": torch.__version__, "dgl": dgl.__version__, "safetensors": safetensors.__version__},
-    }
-    students = zip(cohort.names, cohort.students, strict=True)
-    for name, student in students:
-        _save(folder, name, student, {**common, "student": student.options.model_dump()})
-    members = list(cohort.names[: cohort.num_students])
-    _save(folder, ENSEMBLE, cohort.coordinator, {**common, "members": members, "coordinator": asdict(cohort.coordinator.recipe)})
+    common = Description(
+        task=dataset.task,
+        dataset=dataset.name,
+        target=dataset.target,
+        feature_names=dataset.feature_names,
+        versions={
+            "dgl_mutual": dgl_mutual.__version__,
+            "torch": torch.__version__,
+            "dgl": dgl.__version__,
+            "safetensors": safetensors.__version__,
+        },
+    )
+    for name, student in zip(cohort.names, cohort.students, strict=True):
+        _save(folder, name, student, common.model_copy(update={"student": student.options}))
+    members = cohort.names[: cohort.num_students]
+    _save(folder, ENSEMBLE, cohort.coordinator, common.model_copy(update={"members": members, "coordinator": cohort.coordinator.recipe}))
+    if mlp is not None:
+        shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
+        preprocessing = Preprocessing(positions=mlp.options.positions)
+        _save(folder, MLP_MEMBER, mlp.module, common.model_copy(update={"mlp": shape, "preprocessing": preprocessing}))
 
 
-def load_student(path: str | Path) -> TrainedModel:
-    """Read back a student (``.../gcn-0.safetensors``), or the ensemble (``.../ensemble.safetensors``, or the folder itself).
+def load_student(path: str | Path, member: str | None = None) -> TrainedModel:
+    """Read back a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
+
+    Args:
+        member: which one of a folder (default: the ensemble).
 
     Raises:
+        UsageError: no such member.
         DataError: a file is missing, or is not what this package writes.
     """
-    path = Path(path)
-    folder, name = (path, ENSEMBLE) if path.is_dir() else (path.parent, path.stem)
+    folder, name = _locate(Path(path), member)
     description = _read_description(folder / f"{name}.json")
     try:
-        target = Target(**{**description["target"], "names": tuple(description["target"]["names"])})
-        feature_names = tuple(description["feature_names"])
-        ensemble = name == ENSEMBLE
-        names = tuple(description["members"]) if ensemble else (name,)
-        recipe = CoordinatorRecipe(**description["coordinator"]) if ensemble else CoordinatorRecipe("uniform", 1, target.num_outputs)
+        if description.coordinator is not None:
+            return _load_ensemble(folder, name, description, description.coordinator)
+        if description.mlp is not None:
+            return _load_mlp(folder, name, description, description.mlp)
+        cohort = Cohort(
+            [_load_one(folder, name, description)],
+            make_coordinator(CoordinatorRecipe("uniform", 1, description.target.num_outputs)),
+            distribution_of(description.target.kind),
+            (name,),
+            1,
+        )
+        return TrainedStudent(name, description, cohort)
+    # A width of 10^30 and other nonsense that passes for a number.
+    except (UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise _foreign(folder / f"{name}.json", f"{type(error).__name__}: {error}") from error
+
+
+def _locate(path: Path, member: str | None) -> tuple[Path, str]:
+    """The folder of a checkpoint, and the name of what is meant in it."""
+    if not path.is_dir():
+        stem = path.name.removesuffix(".safetensors").removesuffix(".json")
+        if member not in (None, stem):
+            raise UsageError(f"{path} is {stem!r} and not {member!r}. Give its folder, or leave the member out.")
+        return path.parent, stem
+    if not (path / f"{ENSEMBLE}.json").exists():
+        trials = sorted(found.parent for found in path.glob(f"**/{ENSEMBLE}.json"))
+        if trials:
+            raise UsageError(f"{path} holds the students of {len(trials)} trials. Choose one, for example {trials[0]}.")
+    if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
+        raise unknown("member", member, sorted(file.stem for file in path.glob("*.json")))
+    return path, member or ENSEMBLE
+
+
+def _load_ensemble(folder: Path, name: str, description: Description, recipe: CoordinatorRecipe) -> TrainedModel:
+    if (recipe.num_students, recipe.num_outputs) != (len(description.members), description.target.num_outputs):
+        raise ValueError(f"a coordinator of {recipe.num_students} students and {recipe.num_outputs} outputs")
+    with torch.device("meta"):
         coordinator = make_coordinator(recipe)
-        if ensemble:
-            _load_weights(folder, ENSEMBLE, coordinator)
-        students = [_load_one(folder, member, description, target, len(feature_names)) for member in names]
-        cohort = Cohort(students, coordinator, distribution_of(target.kind), names, len(names))
-    except DataError:
-        raise
-    except (DglMutualError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DataError(
-            f"{folder / name}.json is not a description that dgl_mutual wrote ({type(error).__name__}: {error}). "
-            "Save the student again, or point to another checkpoint."
-        ) from error
-    return TrainedModel(cohort, name, target, feature_names)
+    _load_weights(folder, name, coordinator)
+    students = []
+    for member in description.members:
+        own = _read_description(folder / f"{member}.json")
+        students.append(_load_one(folder, member, description.model_copy(update={"student": own.student})))
+    cohort = Cohort(students, coordinator, distribution_of(description.target.kind), description.members, len(students))
+    return TrainedStudent(name, description, cohort)
 
 
-def _load_one(folder: Path, name: str, common: Mapping[str, Any], target: Target, num_features: int) -> Student:
-    description = _read_description(folder / f"{name}.json")
-    options = parse_options(StudentOptions, description["student"], f"{name}.json: student")
-    student = Student(options, common["task"], num_features, target.num_outputs)
+def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> TrainedModel:
+    in_features = len(description.feature_names) + description.preprocessing.positions
+    with torch.device("meta"):
+        mlp = MLP(description.task, in_features, description.target.num_outputs, hidden=shape.hidden, depth=shape.depth)
+    _load_weights(folder, name, mlp)
+    return TrainedMLP(name, description, mlp, distribution_of(description.target.kind))
+
+
+def _load_one(folder: Path, name: str, description: Description) -> Student:
+    if description.student is None:
+        raise ValueError(f"{name} is no student")
+    with torch.device("meta"):
+        student = Student(description.student, description.task, len(description.feature_names), description.target.num_outputs)
     _load_weights(folder, name, student)
     return student
 
 
-def _save(folder: Path, name: str, module: nn.Module, description: Mapping[str, Any]) -> None:
+def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:
     weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     temporary = folder / f".{name}.tmp"
     save_file(weights, temporary)
     os.replace(temporary, folder / f"{name}.safetensors")
-    temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
     os.replace(temporary, folder / f"{name}.json")
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> Description:
+    if not re.fullmatch(r"[\w.-]+", path.name):
+        raise _foreign(path, f"{path.name!r} is no member's name")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"larger than {_MAX_BYTES} bytes")
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"There is no checkpoint description {path}. Point to a .safetensors file or a folder that `save` wrote.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}). The file is damaged; save the student again.") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise DataError(f"{path} has no 'format: {FORMAT}': it was not written by this version of dgl_mutual. Save the student again.")
-    return description
-
-
-def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
-    path = folder / f"{name}.safetensors"
     try:
-        weights = load_file(path)
-        sample = next((value for value in weights.values() if value.is_floating_point()), None)
-        if sample is not None:
-            module.to(sample.dtype)
-        module.load_state_dict(weights)
-    except FileNotFoundError:
-        raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None
-    except (safetensors.SafetensorError, RuntimeError, OSError) as error:
-        raise DataError(f"The weights {path} cannot be used ({error}). They are damaged or belong to another student.") from error
+        return Description.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise _foreign(path, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {str(fault['input'])[:80]!r}") from None
 
 
-def _schema_message(expected: tuple[str, ...], data: Dataset) -> str:
-    found = data.feature_names
-    missing = [name for name in expected if name not in set(found)]
-    surplus = [name for name in found if name not in set(expected)]
-    return (
-        f"The model expects {len(expected)} feature columns and {data.name} has {len(found)}. "
-        f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}"
-        f"{'; the order differs' if not missing and not surplus else ''}. "
-        "Encode the new data as the training data was encoded."
+def _foreign(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} is not a description that dgl_mutual wrote ({reason}). Save the student again, or point to another checkpoint."
     )
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    return (", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
+def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
+    """Give a module that has only shapes its weights: a description that asks for terabytes never gets them."""
+    path = folder / f"{name}.safetensors"
+    try:
+        weights = load_file(path)
+        kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
+        if len(kinds) > 1 or not kinds <= set(_DTYPES):
+            raise ValueError(f"numbers of the types {', '.join(sorted(map(str, kinds)))}")
+        if not all(value.isfinite().all() for value in weights.values()):
+            raise ValueError("not all of them are finite")
+        module.load_state_dict(weights, assign=True)
+    except FileNotFoundError:
+        raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None
+    except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"The weights {path} cannot be used ({error}). They are damaged or belong to another student.") from error

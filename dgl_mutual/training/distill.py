@@ -39,6 +39,14 @@ class Scene:
     nodes: IntArray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class DistilledMLP:
+    """A trained MLP, and the options that it was trained by."""
+
+    module: MLP
+    options: DistillOptions
+
+
 def make_scene(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> Scene:
     """Take a share of the test nodes, with their edges, out of what training sees.
 
@@ -108,7 +116,8 @@ def distill(
     )
     best_epoch = lesson.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
     assessed = result if scene.nodes is None else _assess(result, scene)
-    return replace(assessed, members=(*assessed.members, _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)))
+    member = _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)
+    return replace(assessed, members=(*assessed.members, member), mlp=DistilledMLP(mlp, options))
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,70 +12,125 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.training.feeds import EVALUATION_NODES
 
 if TYPE_CHECKING:
     import dgl
 
+#: Edges cost less than nodes, but graphs may have very many of them.
+EDGES_PER_NODE = 8
 
-@torch.no_grad()
+#: Logits (N, C) of a batch, given the numbers (N,) of its samples.
+Logits: TypeAlias = Callable[[GraphBatch, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """What turns batches into probabilities."""
+
+    logits: Logits
+    task: TaskName
+    in_features: int
+    distribution: Distribution
+    device: torch.device
+    dtype: torch.dtype
+
+    @torch.no_grad()
+    def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
+        """Probabilities (samples, C).
+
+        Raises:
+            UsageError: features of another width than was trained on.
+            DataError: a prediction that is not a number.
+        """
+        parts = []
+        for batch, samples in self._batches(data):
+            self._check_width(batch)
+            parts.append(self.distribution.probabilities(self.logits(batch, samples)))
+        result: npt.NDArray[Any] = torch.cat(parts).cpu().numpy()
+        broken = np.flatnonzero(~np.isfinite(result).all(axis=1))
+        if len(broken):
+            raise DataError(
+                f"The prediction for {self.task} {broken[0]} is not a number ({len(broken)} of {len(result)} are not). "
+                "The likely cause are features of extreme size; look at them with 'dgl-mutual data verify' and rescale them."
+            )
+        return result
+
+    def _batches(self, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[GraphBatch, Tensor]]:
+        by_node = self.task == "node"
+        if not isinstance(data, Dataset):
+            batch = GraphBatch.from_dgl(data, self.device, self.dtype)
+            yield batch, torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
+            return
+        collate = Collator(data, self.device, self.dtype)
+        groups = _groups(data)
+        for graphs in groups:
+            samples = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
+            yield collate.all() if len(groups) == 1 else collate(graphs), torch.as_tensor(samples, device=self.device)
+
+    def _check_width(self, batch: GraphBatch) -> None:
+        if batch.features.shape[1] != self.in_features:
+            raise UsageError(
+                f"The students were trained on {self.in_features} features a node and the data has {batch.features.shape[1]}. "
+                "Encode the new data as the training data was encoded, or train anew on it."
+            )
+
+
 def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.NDArray[Any]:
     """Probabilities (samples, C) of the student `member`, or of the ``ensemble``.
 
     Raises:
         UsageError: no such member, features of another width than the students were trained on, or other nodes for an ensemble whose
             coordinator knows only those that it was trained with.
+        DataError: a prediction that is not a number.
     """
     if member not in (*cohort.names, "ensemble"):
         raise unknown("member", member, (*cohort.names, "ensemble"))
+    if member == "ensemble":
+        _check_samples(cohort, data)
     cohort.eval()
-    parts = []
-    for batch, samples in _batches(cohort, data):
-        _check_width(cohort, batch)
-        if member == "ensemble":
-            _check_samples(cohort, samples)
-            logits = torch.stack([output.logits for output in cohort(batch, range(cohort.num_students))])
-            mixed = cohort.ensemble_logits(logits, samples)
-        else:
-            mixed = cohort(batch, [cohort.names.index(member)])[0].logits
-        parts.append(cohort.distribution.probabilities(mixed))
-    result: npt.NDArray[Any] = torch.cat(parts).cpu().numpy()
-    return result
+    first, parameter = cohort.students[0], next(cohort.parameters())
+    logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))
+    return Predictor(logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype)(data)
 
 
-def _batches(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[GraphBatch, Tensor]]:
-    parameter = next(cohort.parameters())
-    by_node = cohort.students[0].task == "node"
-    if not isinstance(data, Dataset):
-        batch = GraphBatch.from_dgl(data, parameter.device, parameter.dtype)
-        yield batch, torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=parameter.device)
-        return
-    collate = Collator(data, parameter.device, parameter.dtype)
-    if by_node:
-        yield collate.all(), torch.arange(data.num_nodes, device=parameter.device)
-        return
-    groups = np.cumsum(np.diff(data.node_offsets)) // EVALUATION_NODES
-    for group in np.unique(groups):
-        chosen = np.flatnonzero(groups == group)
-        yield collate(chosen), torch.as_tensor(chosen, device=parameter.device)
+def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
+    """As `predict`, of an MLP that was trained from a cohort."""
+    mlp.eval()
+    return Predictor(lambda batch, samples: mlp(batch), mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)(
+        data
+    )
 
 
-def _check_width(cohort: Cohort, batch: GraphBatch) -> None:
-    expected, found = cohort.students[0].in_features, batch.features.shape[1]
-    if expected != found:
-        raise UsageError(
-            f"The students were trained on {expected} features a node and the data has {found}. "
-            "Encode the new data as the training data was encoded, or train anew on it."
-        )
+def _student_logits(cohort: Cohort, place: int) -> Logits:
+    return lambda batch, samples: cohort(batch, [place])[0].logits
 
 
-def _check_samples(cohort: Cohort, samples: Tensor) -> None:
-    expected = cohort.coordinator.recipe.num_samples
-    if not cohort.coordinator.inductive and len(samples) != expected:
+def _ensemble_logits(cohort: Cohort) -> Logits:
+    def logits(batch: GraphBatch, samples: Tensor) -> Tensor:
+        # One student after another: what one keeps of its hidden layers is gone before the next begins.
+        stacked = torch.stack([cohort(batch, [place])[0].logits for place in range(cohort.num_students)])
+        return cohort.ensemble_logits(stacked, samples)
+
+    return logits
+
+
+def _groups(data: Dataset) -> list[IntArray]:
+    """The graphs of each batch, in order."""
+    sizes = np.maximum(np.diff(data.node_offsets), np.diff(data.edge_offsets) / EDGES_PER_NODE)
+    group = np.cumsum(sizes) // EVALUATION_NODES
+    return np.split(np.arange(data.num_graphs), np.flatnonzero(np.diff(group)) + 1)
+
+
+def _check_samples(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> None:
+    expected, found = cohort.coordinator.recipe.num_samples, data.num_nodes if isinstance(data, Dataset) else data.num_nodes()
+    if not cohort.coordinator.inductive and found != expected:
         raise UsageError(
             f"The ensemble's coordinator (weighting {cohort.coordinator.recipe.weighting!r}) has weights for the {expected} nodes that it "
-            f"was trained with and the data has {len(samples)}. Predict with a single student, or train with an inductive weighting."
+            f"was trained with and the data has {found}. Predict with a single student, or train with an inductive weighting."
         )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import dgl
     import pandas as pd
 
+    from dgl_mutual.training.distill import DistilledMLP
+
 
 @dataclass(frozen=True)
 class MemberResult:
@@ -55,6 +57,7 @@ class FitResult:
             ``weights/<member>/<peer>``.
         cohort: the modules, each student at its best weights.
         dataset: what it was trained on.
+        mlp: what was trained from the cohort, if anything was.
     """
 
     members: tuple[MemberResult, ...]
@@ -64,6 +67,7 @@ class FitResult:
     seconds_per_epoch: float
     cohort: Cohort
     dataset: Dataset
+    mlp: DistilledMLP | None = None
 
     def __getitem__(self, member: str) -> MemberResult:
         """The figures of one member."""
@@ -97,10 +101,10 @@ class FitResult:
         return max(self.members[: self.cohort.num_students], key=lambda result: result.val).member
 
     def save(self, path: str | Path) -> None:
-        """Write each student and the coordinator as safetensors with a JSON description each into the folder `path`."""
+        """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`."""
         from dgl_mutual.training.checkpoints import save_cohort
 
-        save_cohort(self.cohort, self.dataset, Path(path))
+        save_cohort(self.cohort, self.dataset, Path(path), self.mlp)
 
 
 def summarise(
