@@ -1,0 +1,130 @@
+"""``dgl-mutual compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dgl_mutual.cli.run import command as run_command
+
+#: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
+_KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "strategy", "seeds", "folds")} | {"epochs": "training.epochs"}
+#: Options that mean here what they mean for `run`.
+_SHARED = {*_KEYS, "assignments", "file", "threads", "data_dir", "offline"}
+
+
+def _compare(
+    reference: str,
+    columns: tuple[str, ...],
+    member: str,
+    margin: float,
+    parity_epochs: int,
+    parity_only: bool,
+    out: Path | None,
+    runs: Path,
+    jobs: int | None,
+    assignments: tuple[str, ...],
+    file: Path | None,
+    threads: int,
+    data_dir: Path | None,
+    offline: bool,
+    **flags: Any,
+) -> None:
+    """Compare with the same method on torch_geometric, number by number, and write a certificate. Exit status 1 if parity breaks.
+
+    With --reference FILE.csv, compare with somebody's own results instead: columns dataset, test, and seed or fold.
+
+    \b
+    Examples:
+      dgl-mutual compare --seeds 2 --epochs 50
+      dgl-mutual compare --task graph --dataset MUTAG --folds 10 --margin 0.02
+      dgl-mutual compare --dataset Cora --reference theirs.csv --column test=accuracy
+    """
+    from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
+    from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
+
+    layers = [read_config(file)] if file else []
+    layers += [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
+    config = parse_config(*layers, *(parse_assignment(text) for text in assignments))
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    if reference == "pyg":
+        comparison = compare_with_reference(
+            config,
+            out=out,
+            data_dir=data_dir,
+            offline=offline,
+            threads=threads,
+            parity_epochs=parity_epochs,
+            margin=margin,
+            parity_only=parity_only,
+            say=say,
+        )
+    else:
+        comparison = compare_with_file(
+            config,
+            Path(reference),
+            columns=_mapping(columns),
+            member=member,
+            out=out,
+            runs=runs,
+            data_dir=data_dir,
+            offline=offline,
+            jobs=jobs,
+            threads=threads,
+            margin=margin,
+            say=say,
+        )
+    click.echo(comparison.text)
+    click.echo(f"\nWritten to {comparison.folder / 'certificate.md'}")
+    if not comparison.holds:
+        raise click.exceptions.Exit(1)
+
+
+def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
+    """``("test=accuracy",)`` as ``{"test": "accuracy"}``."""
+    for text in columns:
+        if not all(text.partition("=")):
+            raise click.UsageError(f"Cannot map the column {text!r}: the form is OURS=THEIRS, for example --column test=accuracy.")
+    return dict(text.split("=", 1) for text in columns)
+
+
+_path = click.Path(path_type=Path)
+command = click.Command(
+    "compare",
+    callback=_compare,
+    help=_compare.__doc__,
+    params=[
+        click.Option(["--reference"], default="pyg", show_default=True, metavar="pyg|FILE.csv", help="What to compare with."),
+        *(option for option in run_command.params if option.name in _SHARED),
+        click.Option(
+            ["--parity-epochs"], type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Length of the trajectories."
+        ),
+        click.Option(["--parity-only"], is_flag=True, help="Leave out accuracy and cost, which train both sides in full."),
+        click.Option(
+            ["--margin"],
+            type=click.FloatRange(0, 1, min_open=True),
+            default=0.01,
+            show_default=True,
+            help="Difference of test metrics that matters.",
+        ),
+        click.Option(
+            ["--column", "columns"],
+            multiple=True,
+            metavar="OURS=THEIRS",
+            help="What the file calls dataset, seed, fold, member, fingerprint or test.",
+        ),
+        click.Option(
+            ["--member"], default="best_by_val", show_default=True, help="Our member that a file without members is compared with."
+        ),
+        click.Option(
+            ["--jobs"], type=click.IntRange(min=1), metavar="N", help="Trials of ours at a time, with FILE.csv (default: one a core)."
+        ),
+        click.Option(["--runs"], type=_path, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv."),
+        click.Option(["--out"], type=_path, help="Folder for the certificate (default: results/compare/<dataset>)."),
+    ],
+)

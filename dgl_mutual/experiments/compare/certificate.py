@@ -1,0 +1,172 @@
+"""A comparison as text: the sections of a Markdown certificate, some of which the screen shows too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import pandas as pd
+
+from dgl_mutual.experiments.compare.checks import BOUNDS, PRECISIONS, Check
+from dgl_mutual.experiments.compare.equivalence import Paired
+from dgl_mutual.experiments.compare.trajectory import Trajectory
+
+#: Along a float32 trajectory there is no bound; this is what "apart" means there.
+_APART_FLOAT32 = 1e-4
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of a certificate.
+
+    Attributes:
+        body: a table or a few lines.
+        prose: how to read it; the certificate has it, the screen does not.
+        on_screen: whether the screen shows the section.
+    """
+
+    title: str
+    body: str
+    prose: str = ""
+    on_screen: bool = True
+
+    @property
+    def markdown(self) -> str:
+        return "\n\n".join(part for part in (f"## {self.title}", self.prose, self.body) if part)
+
+
+_TRAINED_ALIKE = """\
+The same splits, starting weights, order of graphs and choice of epoch by validation; each side draws its own dropout."""
+_EQUIVALENCE = """\
+Mean ± standard deviation (ddof = 1). The difference is ours minus the reference, with its 95 % interval and the paired t-test of "none".
+Equivalence: two one-sided t-tests against the margin. For folds, whose training samples overlap, all with the standard error of Nadeau and
+Bengio (2003)."""
+_FOREIGN = (
+    "Rows are paired by name. Splits, tuning and choice of epoch of the other side are not known here, unless its fingerprints say so."
+)
+_NUMBERS = """\
+Largest difference of an entry, in units of max(1, largest entry), of gradients in units of the member's largest. The weights are those of
+a few epochs of ours, shaken at random and copied over; dropout is off; the exchange counts in full. A graph task: one batch."""
+_TRAJECTORY = """\
+Both sides train with Adam from the same weights and with the same order of graphs; dropout is off. Gradients that are zero but for rounding
+(a bias in front of a batch norm) count as zero on both sides. On a graph task at most 128 training and 64 validation graphs are used, and a
+step size of at most 0.001: beyond, such training is chaotic, and rounding errors grow in any program. Every epoch is in trajectory.csv."""
+_COST = """\
+An epoch of ours and an epoch of the reference in turn, in one process (median of {epochs} each, the first left out; training, clean pass
+and validation). Peak memory: a process of its own each, libraries included. Inference: one student alone on the test samples, mean over
+students (median of three)."""
+
+
+def verdict(checks: Sequence[Check]) -> Section:
+    """One line, and a line for every quantity that is out of bounds."""
+    broken = [check for check in checks if not check.holds]
+    if not broken:
+        return Section("Verdict", f"Parity holds: all {len(checks)} quantities are within their bounds.")
+    lines = [f"Parity is broken: {len(broken)} of {len(checks)} quantities are out of bounds."]
+    lines += [f"{c.member}, {c.quantity}, {c.precision}: apart by {c.difference:.2e}, bound {c.bound:.0e}" for c in broken]
+    return Section("Verdict", "\n- ".join(lines))
+
+
+def numbers(checks: Sequence[Check]) -> Section:
+    """Largest differences at the same weights, a line a quantity and member."""
+    by_place: dict[tuple[str, str], dict[str, Check]] = {}
+    for check in checks:
+        by_place.setdefault((check.quantity, check.member), {})[check.precision] = check
+    rows = [
+        (quantity, member, *(_checked(found[precision]) for precision in PRECISIONS))
+        for (quantity, member), found in sorted(by_place.items(), key=lambda item: item[0][0])
+    ]
+    header = ("quantity", "member", *(f"{precision} (bound {BOUNDS[precision]:.0e})" for precision in PRECISIONS))
+    return Section("The same numbers at the same weights", _table(header, rows), _NUMBERS, on_screen=False)
+
+
+def trajectories(found: Sequence[Trajectory]) -> Section:
+    """How far both sides are apart on the way, and where they part."""
+    rows: list[tuple[object, ...]] = []
+    for trajectory in found:
+        table, bound = trajectory.table, trajectory.bound if math.isfinite(trajectory.bound) else _APART_FLOAT32
+        parted = trajectory.parted(bound)
+        where = f"not within {len(table)} epochs" if parted is None else f"in epoch {parted}"
+        marks = sorted({1, max(1, len(table) // 2), len(table)})
+        for epoch in marks:
+            row = table.iloc[epoch - 1]
+            figures = [f"{row[name]:.6g}" for name in ("loss_ours", "loss_reference")]
+            last = f"{where} (by more than {bound:.0e})" if epoch == marks[-1] else ""
+            rows.append((trajectory.precision, epoch, *figures, f"{row['loss']:.1e}", f"{row['weights']:.1e}", last))
+    header = ("precision", "epoch", "loss, ours", "loss, reference", "apart: a loss term", "apart: a weight", "they part")
+    return Section(f"{len(found[0].table)} epochs from the same weights", _table(header, rows), _TRAJECTORY)
+
+
+def accuracy(pairs: pd.DataFrame, tests: Mapping[str, Paired], metric: str, counts: str, *, foreign: bool = False) -> Section:
+    """Test metric of each member on both sides, paired."""
+    rows = []
+    for member, paired in tests.items():
+        of_member = pairs[pairs["member"] == member]
+        rows.append(
+            (
+                member,
+                _mean_and_spread(of_member["ours"].tolist()),
+                _mean_and_spread(of_member["reference"].tolist()),
+                f"{paired.mean:+.4f}",
+                _interval(paired),
+                _p(paired.p_difference),
+                f"{_p(paired.p_equivalence)} ({_equivalence(paired)})",
+            )
+        )
+    margin, n = next(iter(tests.values())).margin, max(paired.n for paired in tests.values())
+    header = ("member", "ours", "reference", "difference", "95 % interval", "p (differ)", f"p (within {margin:g})")
+    title = f"Test {metric} side by side ({'one pair' if n == 1 else f'n = {n} {counts}'})"
+    return Section(title, _table(header, rows), f"{_FOREIGN if foreign else _TRAINED_ALIKE}\n{_EQUIVALENCE}")
+
+
+def cost(rows: Iterable[tuple[str, float | None, float | None]], epochs: int) -> Section:
+    """What both sides cost: name, ours, reference; `epochs` of each trial were timed."""
+    lines = []
+    for name, ours, reference in rows:
+        ratio = f"{reference / ours:.2f}" if ours and reference else "-"
+        lines.append((name, _figure(ours), _figure(reference), ratio))
+    return Section("Cost side by side", _table(("", "ours", "reference", "reference / ours"), lines), _COST.format(epochs=epochs))
+
+
+def facts(found: Mapping[str, object]) -> Section:
+    """Names and values."""
+    return Section("What was compared", _table(("", ""), list(found.items())), on_screen=False)
+
+
+def unmatched(lines: Sequence[str]) -> Section:
+    """Rows of somebody's results, or of ours, without a partner."""
+    return Section("Rows without a partner", "\n".join(f"- {line}" for line in lines) or "None: every row has its partner.")
+
+
+def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A pipe table, its columns aligned."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _checked(check: Check) -> str:
+    return f"{check.difference:.1e}" + ("" if check.holds else " **out of bounds**")
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def _interval(paired: Paired) -> str:
+    return "-" if math.isnan(paired.low) else f"[{paired.low:+.4f}, {paired.high:+.4f}]"
+
+
+def _p(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def _equivalence(paired: Paired) -> str:
+    return {None: "one pair says nothing", True: "equivalent", False: "not shown"}[paired.equivalent]

@@ -1,0 +1,284 @@
+"""Runs a comparison and keeps it: certificate.md, compare.csv, and trajectory.csv in one folder."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+import pandas as pd
+import torch
+
+from dgl_mutual.cohort import student_names
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.errors import DataError
+from dgl_mutual.experiments.compare import certificate
+from dgl_mutual.experiments.compare.certificate import Section
+from dgl_mutual.experiments.compare.checks import Check, parity_trial
+from dgl_mutual.experiments.compare.equivalence import Paired, compare_pairs
+from dgl_mutual.experiments.compare.foreign import pair, read_results
+from dgl_mutual.experiments.compare.scope import check_scope
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.environment import installed_version, source_commit, versions
+from dgl_mutual.experiments.files import check_writable, replacing, write_text
+from dgl_mutual.experiments.runner import Plan, prepare, run
+from dgl_mutual.experiments.schema import TRIAL_COLUMNS, read_table
+from dgl_mutual.experiments.summary import what_n_counts
+from dgl_mutual.reference.requirement import require_torch_geometric
+
+_VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
+Say = Callable[[str], None]
+TITLE = "dgl_mutual beside its torch_geometric reference"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a comparison ended.
+
+    Attributes:
+        holds: whether parity holds; True where it is not looked at.
+        text: what the screen shows.
+    """
+
+    folder: Path
+    holds: bool
+    text: str
+
+
+def compare_with_reference(
+    config: RunConfig,
+    *,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+    offline: bool = False,
+    threads: int = 1,
+    parity_epochs: int = 50,
+    margin: float = 0.01,
+    parity_only: bool = False,
+    say: Say = lambda _: None,
+) -> Comparison:
+    """Compare with the package's own reference on torch_geometric, on a CPU.
+
+    Args:
+        config: complete or not; its seeds, folds and epochs are those of the accuracy side by side.
+        out: folder of the results (default: ``results/compare/<dataset>``).
+        parity_epochs: length of the trajectories.
+        margin: difference of test metrics that would matter.
+        parity_only: neither accuracy nor cost.
+
+    Raises:
+        MissingReference: no torch_geometric, or not in a supported version.
+        UsageError, DataError, StoreError: nothing was compared.
+    """
+    require_torch_geometric()
+    torch.set_num_threads(threads)
+    plan, folder = _prepare(config, out, data_dir, offline)
+    check_scope(plan.config)
+    # These import torch_geometric.
+    from dgl_mutual.experiments.compare.snapshot import certify_numbers
+    from dgl_mutual.experiments.compare.trajectory import certify_trajectory
+
+    config, dataset, trials = plan.config, plan.dataset, plan.trials
+    found = _facts(plan, threads)
+    subject = parity_trial(trials[0], config)
+    say("parity: the same numbers at the same weights")
+    numbers = certify_numbers(subject, config, dataset)
+    trajectories = []
+    for precision in ("float64", "float32"):
+        say(f"parity: {parity_epochs} epochs in {precision}")
+        trajectories.append(certify_trajectory(subject, config, dataset, precision, parity_epochs))
+    checks = [*_fingerprint_checks(found), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
+    rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
+    sections = [
+        certificate.verdict(checks),
+        certificate.facts(found),
+        certificate.numbers(numbers),
+        certificate.trajectories(trajectories),
+    ]
+    if not parity_only:
+        more, more_rows = _side_by_side(plan, margin, data_dir, threads, say)
+        sections += more
+        rows += more_rows
+    followed = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
+    with replacing(folder / "trajectory.csv") as temporary:
+        followed.to_csv(temporary, index=False)
+    return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, found)
+
+
+def compare_with_file(
+    config: RunConfig,
+    file: Path,
+    *,
+    columns: Mapping[str, str],
+    member: str = "best_by_val",
+    out: Path | None = None,
+    runs: Path = Path("results"),
+    data_dir: Path | None = None,
+    offline: bool = False,
+    jobs: int | None = None,
+    threads: int = 1,
+    margin: float = 0.01,
+    say: Say = lambda _: None,
+) -> Comparison:
+    """Compare with somebody's results in a CSV file; ours are run first, below `runs`, or taken from there.
+
+    Args:
+        columns: our name of a column -> the file's (see `dgl_mutual.experiments.compare.foreign.COLUMNS`).
+        member: which member of ours stands against a file that knows no members.
+
+    Raises:
+        UsageError, DataError, StoreError: nothing was compared.
+    """
+    foreign, percent = read_results(file, columns)
+    plan, folder = _prepare(config, out, data_dir, offline)
+    config, dataset = plan.config, plan.dataset
+    pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
+    say("running, or taking up, our side")
+    report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads)
+    trials = read_table(report.folder / "trials.csv", TRIAL_COLUMNS)
+    if trials.empty:
+        raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / 'failures.csv'}.")
+    pairing = pair(trials, foreign, member=member)
+    found = {
+        **_common_facts(plan, threads),
+        "dataset fingerprint": fingerprint(dataset),
+        "reference": f"{file.name}{', in percent' if percent else ''}",
+        "our trials": report.folder.name,
+        "pairs": len(pairing.table),
+    }
+    tests = _tests(pairing.table, margin, _test_to_train(config))
+    sections = [
+        certificate.facts(found),
+        certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
+        certificate.accuracy(pairing.table, tests, dataset.target.metric, what_n_counts(pairing.table), foreign=True),
+    ]
+    return _keep(folder, True, f"dgl_mutual beside {file.name}", sections, _accuracy_rows(pairing.table, tests), found)
+
+
+def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool) -> tuple[Plan, Path]:
+    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True)
+    folder = out or Path("results") / "compare" / dataset.name
+    check_writable(folder)
+    return prepare(config, dataset), folder
+
+
+def _planned(plan: Plan) -> pd.DataFrame:
+    """The rows that trials.csv will have, without their figures."""
+    members = [*student_names(plan.config.students), "mean", "best_by_val", "ensemble"]
+    columns = ("dataset", "fingerprint", "seed", "fold", "member", "test")
+    rows = [
+        (plan.dataset.name, fingerprint(plan.dataset, trial.split), trial.seed, trial.fold, member, math.nan)
+        for trial in plan.trials
+        for member in members
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _facts(plan: Plan, threads: int) -> dict[str, object]:
+    """Names and values for the certificate; the reference's fingerprint is taken from the graphs that its students see."""
+    from dgl_mutual.reference.graphs import from_graphs, to_graphs
+
+    dataset, split = plan.dataset, plan.trials[0].split
+    seen = from_graphs(to_graphs(dataset), dataset)
+    return {
+        **_common_facts(plan, threads),
+        "fingerprint, ours": fingerprint(dataset, split),
+        "fingerprint, reference": fingerprint(seen, split),
+    }
+
+
+def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
+    config, dataset = plan.config, plan.dataset
+    training = config.training
+    found = {**versions(), **{name: installed_version(name) for name in ("torch_geometric", "numpy", "scipy")}}
+    return {
+        "dataset": f"{dataset.name} ({config.task} task)",
+        "size": f"{dataset.num_graphs} graphs, {dataset.num_nodes} nodes, {dataset.num_edges} edges",
+        "students": ", ".join(student.architecture for student in config.students),
+        "strategy": config.strategy,
+        "protocol": f"{config.protocol}, {config.seeds} seeds" + (f" x {config.folds} folds" if config.folds else ""),
+        "training": f"{training.epochs} epochs at most, learning rate {training.learning_rate:g}, weight decay {training.weight_decay:g}"
+        + (f", batches of {training.batch_size} graphs" if config.task == "graph" else ""),
+        "command": shlex.join(["dgl-mutual", *sys.argv[1:]]),
+        "versions": ", ".join(f"{name} {found[name]}" for name in _VERSIONS if found.get(name)),
+        "commit": source_commit() or "-",
+        "threads": threads,
+    }
+
+
+def _fingerprint_checks(facts: Mapping[str, object]) -> list[Check]:
+    same = facts["fingerprint, ours"] == facts["fingerprint, reference"]
+    return [Check("data", "fingerprint", "-", 0.0 if same else 1.0, 0.0)]
+
+
+def _side_by_side(
+    plan: Plan, margin: float, data_dir: Path | None, threads: int, say: Say
+) -> tuple[list[Section], list[dict[str, object]]]:
+    """Accuracy and cost as sections of the certificate, and as rows of compare.csv."""
+    from dgl_mutual.experiments.compare.memory import peak_memory
+    from dgl_mutual.experiments.compare.sides import train_both
+
+    config, dataset, trials = plan.config, plan.dataset, plan.trials
+    matches = [train_both(trial, config, dataset, say) for trial in trials]
+    pairs = pd.DataFrame([asdict(member) for match in matches for member in match.pairs])
+    tests = _tests(pairs, margin, _test_to_train(config))
+    say("peak memory")
+    memory = [peak_memory(side, config, trials[0].split, data_dir=data_dir, threads=threads) for side in ("ours", "reference")]
+    students = pairs[~pairs["member"].isin(["mean", "best_by_val", "ensemble"])]
+    ensemble = pairs[pairs["member"] == "ensemble"].iloc[0]
+    costs: list[tuple[str, float | None, float | None]] = [
+        ("seconds an epoch", median(m.seconds_ours for m in matches), median(m.seconds_reference for m in matches)),
+        ("peak memory, MiB", memory[0], memory[1]),
+        ("parameters, all students", float(ensemble["parameters_ours"]), float(ensemble["parameters_reference"])),
+        ("inference of one student, ms", fmean(students["inference_ms_ours"]), fmean(students["inference_ms_reference"])),
+    ]
+    sections = [
+        certificate.accuracy(pairs, tests, dataset.target.metric, what_n_counts(pairs)),
+        certificate.cost(costs, min(match.epochs for match in matches)),
+    ]
+    rows = _accuracy_rows(pairs, tests)
+    rows += [{"kind": "cost", "quantity": name, "ours": ours, "reference": reference} for name, ours, reference in costs]
+    return sections, rows
+
+
+def _test_to_train(config: RunConfig) -> float:
+    """n_test / n_train of overlapping folds; 0 where trials are seeds."""
+    return 1 / (config.folds - 1) if config.folds else 0.0
+
+
+def _tests(pairs: pd.DataFrame, margin: float, test_to_train: float) -> dict[str, Paired]:
+    differences = pairs.assign(difference=pairs["ours"] - pairs["reference"]).groupby("member", sort=False)["difference"]
+    return {str(member): compare_pairs(values.tolist(), margin, test_to_train) for member, values in differences}
+
+
+def _accuracy_rows(pairs: pd.DataFrame, tests: Mapping[str, Paired]) -> list[dict[str, object]]:
+    kept = pairs[["seed", "fold", "member", "ours", "reference"]]
+    kept = kept.assign(kind="accuracy", quantity="test", difference=kept["ours"] - kept["reference"])
+    rows = [{str(name): value for name, value in row.items()} for row in kept.to_dict("records")]
+    for member, paired in tests.items():
+        figures = {**asdict(paired), "difference": paired.mean, "equivalent": paired.equivalent}
+        rows.append({"kind": "accuracy, paired", "quantity": "test", "member": member, **figures})
+    return rows
+
+
+_CSV_COLUMNS = [
+    *("dataset", "kind", "member", "quantity", "precision", "seed", "fold", "ours", "reference", "difference", "bound", "holds"),
+    *("n", "low", "high", "p_difference", "p_equivalence", "margin", "equivalent"),
+]
+
+
+def _keep(
+    folder: Path, holds: bool, title: str, sections: Sequence[Section], rows: Sequence[Mapping[str, object]], facts: Mapping[str, object]
+) -> Comparison:
+    table = pd.DataFrame(rows).assign(dataset=str(facts["dataset"]).partition(" (")[0]).reindex(columns=_CSV_COLUMNS)
+    with replacing(folder / "compare.csv") as temporary:
+        table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"}).to_csv(temporary, index=False)
+    write_text(folder / "certificate.md", "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
+    prints = "\n".join(f"{name}: {value}" for name, value in facts.items() if "fingerprint" in name)
+    shown = [f"{section.title}\n{section.body}" for section in sections if section.on_screen]
+    return Comparison(folder, holds, "\n\n".join([prints, *shown]))

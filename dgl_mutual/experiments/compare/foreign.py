@@ -1,0 +1,161 @@
+"""Somebody's own results in a CSV file, checked and paired with ours by dataset, seed and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dgl_mutual.errors import DataError, unknown
+
+#: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
+COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "test")
+#: How many rows a message names before it only counts.
+_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Our trials beside somebody's.
+
+    Attributes:
+        table: ``seed``, ``fold``, ``member``, ``ours``, ``reference``, a row a pair.
+        unmatched: a line for each kind of row without a partner: how many, why, and which.
+    """
+
+    table: pd.DataFrame
+    unmatched: tuple[str, ...]
+
+
+def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, bool]:
+    """The file's rows under our names of columns, with `test` as a fraction, and whether it was in percent.
+
+    Args:
+        columns: our name -> the file's, where it differs.
+
+    Raises:
+        UsageError: a name that is none of `COLUMNS`.
+        DataError: the file cannot be read, lacks a column, or holds values that cannot be meant.
+    """
+    for name in columns:
+        if name not in COLUMNS:
+            raise unknown("column", name, COLUMNS)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error}. Give a file with a header line.") from None
+    names = {columns.get(name, name): name for name in COLUMNS}
+    _require_columns(file, table, {name: foreign for foreign, name in names.items()}, columns)
+    table = table.rename(columns=names)[[name for foreign, name in names.items() if foreign in table.columns]]
+    for name in {"seed", "fold"} & set(table.columns):
+        table[name] = _numbers(file, table, name, whole=True).astype(np.int64)
+    values = _numbers(file, table, "test", whole=False)
+    percent = _is_percent(file, values)
+    table["test"] = values / 100 if percent else values
+    keys = [name for name in COLUMNS[:4] if name in table.columns]
+    _refuse_duplicates(file, table, keys)
+    return table, percent
+
+
+def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing:
+    """Match rows of our trials.csv with somebody's.
+
+    Args:
+        member: which member of ours a file without a column `member` is compared with.
+
+    Raises:
+        UsageError: no such member.
+        DataError: nothing matches, or a row would match several of ours.
+    """
+    if "member" not in foreign.columns:
+        if member not in set(trials["member"]):
+            raise unknown("member", member, dict.fromkeys(trials["member"]))
+        trials, foreign = trials[trials["member"] == member], foreign.assign(member=member)
+    keys = [name for name in ("seed", "fold") if name in foreign.columns]
+    for name in {"seed", "fold"} - set(keys):
+        if trials[name].nunique() > 1:
+            raise DataError(
+                f"The results have no column {name!r}, and ours have {trials[name].nunique()} {name}s, so rows cannot be told apart. "
+                f"Add the column, map it with --column {name}=NAME, or compare a single {name} with --{name}s 1."
+            )
+    ours = trials.assign(dataset_key=trials["dataset"].str.lower())
+    theirs = foreign.assign(dataset_key=foreign["dataset"].str.lower())
+    fingerprints = {"fingerprint"} & set(foreign.columns)
+    on = ["dataset_key", *keys, "member"]
+    merged = ours.merge(theirs, on=on, how="outer", suffixes=("", "_reference"), indicator=True)
+    matched = merged[merged["_merge"] == "both"]
+    other_data = matched[matched["fingerprint"] != matched["fingerprint_reference"]] if fingerprints else matched.iloc[:0]
+    matched = matched.drop(other_data.index)
+    unmatched = [
+        _describe(merged[merged["_merge"] == "right_only"], on, "of the file have no partner among our trials"),
+        _describe(merged[merged["_merge"] == "left_only"], on, "of ours have no partner in the file"),
+        _describe(other_data, on, "were made from other data: their fingerprints differ"),
+    ]
+    lines = tuple(line for line in unmatched if line)
+    if matched.empty:
+        raise DataError("No row of the results matches a trial of ours. " + "; ".join(lines) + ". Check dataset names, seeds and folds.")
+    table = matched[["seed", "fold", "member"]].assign(ours=matched["test"], reference=matched["test_reference"])
+    return Pairing(table.reset_index(drop=True), lines)
+
+
+def _require_columns(file: Path, table: pd.DataFrame, wanted: Mapping[str, str], mapped: Mapping[str, str]) -> None:
+    needed = {"dataset", "test", *mapped}
+    missing = [wanted[name] for name in COLUMNS if name in needed and wanted[name] not in table.columns]
+    if not {wanted["seed"], wanted["fold"]} & set(table.columns):
+        missing.append(f"{wanted['seed']} or {wanted['fold']}")
+    if missing:
+        raise DataError(
+            f"The results {str(file)!r} have no column {', '.join(missing)}; they have: {', '.join(table.columns) or 'none'}. "
+            "Say what yours are called, for example --column test=accuracy."
+        )
+    if table.empty:
+        raise DataError(f"The results {str(file)!r} have a header and no rows.")
+
+
+def _numbers(file: Path, table: pd.DataFrame, name: str, *, whole: bool) -> pd.Series[float]:
+    values = pd.to_numeric(table[name], errors="coerce")
+    wrong = ~np.isfinite(values) | ((values % 1 != 0) if whole else False)
+    if wrong.any():
+        # Line 1 is the header.
+        found = ", ".join(f"line {row + 2}: {table[name].iloc[row]!r}" for row in np.flatnonzero(wrong)[:_NAMED])
+        kind = "a whole number" if whole else "a number"
+        raise DataError(f"In the results {str(file)!r}, {name} is not {kind} in {int(wrong.sum())} rows ({found}). Correct or remove them.")
+    return values
+
+
+def _is_percent(file: Path, values: pd.Series[float]) -> bool:
+    if (values < 0).any() or (values > 100).any():
+        raise DataError(
+            f"In the results {str(file)!r}, test ranges from {values.min():g} to {values.max():g}: neither fractions in [0, 1] nor percent."
+        )
+    large = values > 1
+    if large.any() and not large.all():
+        raise DataError(
+            f"In the results {str(file)!r}, {int(large.sum())} values of test are above 1, up to {values.max():g}, and "
+            f"{int((~large).sum())} are not, down to {values.min():g}: percent and fractions are mixed. Give one or the other throughout."
+        )
+    return bool(large.all())
+
+
+def _refuse_duplicates(file: Path, table: pd.DataFrame, keys: list[str]) -> None:
+    repeated = table[table.duplicated(keys, keep="first")]
+    if len(repeated):
+        rows = "; ".join(_row(row, keys) for row in repeated[keys].head(_NAMED).to_dict("records"))
+        raise DataError(
+            f"The results {str(file)!r} hold {len(repeated)} rows more than once, by {', '.join(keys)} ({rows}). Keep one row each, "
+            "or name the column that tells them apart, for example --column member=model."
+        )
+
+
+def _describe(rows: pd.DataFrame, keys: list[str], what: str) -> str:
+    if rows.empty:
+        return ""
+    named = "; ".join(_row(row, keys) for row in rows[keys].head(_NAMED).to_dict("records"))
+    return f"{len(rows)} rows {what} ({named}{'; ...' if len(rows) > _NAMED else ''})"
+
+
+def _row(row: Mapping[Hashable, object], keys: list[str]) -> str:
+    return ", ".join(f"{key.removesuffix('_key')} {row[key]}" for key in keys)

@@ -1,0 +1,113 @@
+"""Our side of a comparison: the package's own training loop, watched from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.hooks import RemovableHandle
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.compare.theirs import make_reference
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.reference.mapping import to_reference
+from dgl_mutual.reference.trainer import ReferenceTrainer
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.trainer import EpochReport, fit_cohort
+
+
+def fit(
+    trial: Trial,
+    config: RunConfig,
+    dataset: Dataset,
+    dtype: torch.dtype = torch.float32,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> FitResult:
+    """Train the cohort of a resolved configuration."""
+    return fit_cohort(
+        dataset,
+        trial.split,
+        students=config.students,
+        strategy=config.strategy,
+        strategy_options=config.strategy_options,
+        training=config.training,
+        seed=trial.seed,
+        fold=trial.fold,
+        on_epoch=on_epoch,
+        dtype=dtype,
+    )
+
+
+class Watch:
+    """Sees what a training run optimises, through torch's hooks on optimizers: the loop knows nothing of it, and is the one users get.
+
+    Attributes:
+        parameters: what the first optimizer that steps within the block holds, in its order.
+        start: their values before its first step.
+    """
+
+    def __init__(self) -> None:
+        self.parameters: list[Tensor] = []
+        self.start: list[Tensor] = []
+        self._handle: RemovableHandle | None = None
+
+    def __enter__(self) -> Watch:
+        self._handle = register_optimizer_step_pre_hook(self._see)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+
+    def _see(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if not self.parameters:
+            self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            self.start = [parameter.detach().clone() for parameter in self.parameters]
+
+
+@dataclass(frozen=True, eq=False)
+class StartingPoint:
+    """The weights that a trial starts from.
+
+    Attributes:
+        owners: for each parameter in the optimizer's order, the number of its student (K for the coordinator, K students) and its name.
+        values: in that order.
+    """
+
+    architectures: tuple[str, ...]
+    owners: tuple[tuple[int, str], ...]
+    values: Sequence[Tensor]
+
+    def by_owner(self, values: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Tensors in the optimizer's order as one named group a student, in the reference's layout, and the coordinator's."""
+        groups: list[dict[str, Tensor]] = [{} for _ in range(len(self.architectures) + 1)]
+        for (owner, name), value in zip(self.owners, values, strict=True):
+            groups[owner][name] = value.detach()
+        students = [to_reference(architecture, group) for architecture, group in zip(self.architectures, groups, strict=False)]
+        return [*students, groups[-1]]
+
+
+def starting_point(trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32) -> StartingPoint:
+    """Where `fit` starts from, found by running one epoch of it."""
+    one_epoch = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 1})})
+    with Watch() as watch:
+        cohort = fit(trial, one_epoch, dataset, dtype).cohort
+    modules = [*cohort.students, cohort.coordinator]
+    owner_of = {id(parameter): (k, name) for k, module in enumerate(modules) for name, parameter in module.named_parameters()}
+    owners = tuple(owner_of[id(parameter)] for parameter in watch.parameters)
+    return StartingPoint(tuple(student.architecture for student in config.students), owners, watch.start)
+
+
+def reference_from(
+    start: StartingPoint, trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32
+) -> ReferenceTrainer:
+    """The reference at the same starting point."""
+    reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype)
+    *students, coordinator = start.by_owner(start.values)
+    reference.load(students, coordinator)
+    return reference

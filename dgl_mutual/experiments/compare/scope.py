@@ -1,0 +1,50 @@
+"""What the reference covers: it was written for the method, and options that came later are refused rather than ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.options import Options, parse_options
+from dgl_mutual.strategies import resolve_strategy
+
+#: The strategies that the reference has.
+STRATEGIES = ("independent", "dml", "gml")
+_TRAINING = {"epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "diversity"}
+_STUDENT = {"architecture", "depth", "hidden", "heads", "dropout", "norm", "readout", "pooling"}
+_STRATEGY = {
+    *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),
+    *("weighting", "mix", "entropy_weight", "coordinator_hidden", "coordinator_inputs", "uniform_pull"),
+}
+_VALUES = {"exchange_on": ("all", "labelled"), "coordinator_inputs": ("train", "eval")}
+
+
+def check_scope(config: RunConfig) -> None:
+    """Let a resolved configuration pass if the reference can do what it asks for.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if config.strategy not in STRATEGIES:
+        raise UsageError(f"The reference has no strategy {config.strategy!r}. Compare with one of: {', '.join(STRATEGIES)}.")
+    strategy = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
+    surplus = [*_surplus("training", config.training, _TRAINING), *_surplus("strategy_options", strategy, _STRATEGY)]
+    for student in config.students:
+        surplus += _surplus("student", student, _STUDENT)
+    for name, values in _VALUES.items():
+        if (value := getattr(strategy, name, values[0])) not in values:
+            surplus.append(f"strategy_options.{name}={value} (it knows {', '.join(values)})")
+    if config.noise is not None:
+        surplus.append(f"noise={config.noise}")
+    if config.distill is not None:
+        surplus.append("distill")
+    if surplus:
+        raise UsageError(f"The reference does not cover {'; '.join(dict.fromkeys(surplus))}. Leave that at its default to compare.")
+
+
+def _surplus(where: str, options: Options, covered: set[str]) -> Iterator[str]:
+    """Options that are neither covered nor at their default."""
+    for name, field in type(options).model_fields.items():
+        if name not in covered and getattr(options, name) != field.get_default(call_default_factory=True):
+            yield f"{where}.{name}={getattr(options, name)}"

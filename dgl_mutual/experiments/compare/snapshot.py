@@ -1,0 +1,193 @@
+"""Parity number by number: logits, loss terms and gradients at the same weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.compare.checks import (
+    BOUNDS,
+    PRECISIONS,
+    Check,
+    difference,
+    gradients_difference,
+    terms_difference,
+    without_dropout,
+)
+from dgl_mutual.experiments.compare.ours import fit
+from dgl_mutual.experiments.compare.theirs import make_reference
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.options import parse_options
+from dgl_mutual.reference.mapping import to_ours, to_reference
+from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.strategies.base import Setting, Step, Strategy
+from dgl_mutual.training import seeds
+from dgl_mutual.training.feeds import TrainingBatch, make_feed
+
+#: Epochs of ours before the numbers are compared, so that running statistics and weights are what they are in use.
+_SETTLING_EPOCHS = 3
+_SHAKE = 0.05
+
+
+def certify_numbers(trial: Trial, config: RunConfig, dataset: Dataset) -> list[Check]:
+    """Logits, loss terms and gradients of both sides on the full graph or one batch, at weights made general by a few epochs and a shake.
+
+    Zero biases, unit norms and uniform coordinators, as they are at the start, would hide mistakes.
+    """
+    config = without_dropout(config, _SETTLING_EPOCHS)
+    cohort = fit(trial, config, dataset, torch.float64).cohort
+    generator = seeds.generator(trial.seed, "compare", trial.fold)
+    with torch.no_grad():
+        for parameter in cohort.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=_SHAKE)
+    return [check for precision in PRECISIONS for check in _check_numbers(trial, config, dataset, cohort, precision)]
+
+
+def _check_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort, precision: str) -> list[Check]:
+    dtype, bound = PRECISIONS[precision], BOUNDS[precision]
+    cohort = copy.deepcopy(cohort).to(dtype)
+    theirs, there_and_back = _their_numbers(trial, config, dataset, cohort)
+    ours = _our_numbers(trial, config, dataset, cohort)
+    checks = [
+        Check(name, "weights there and back", precision, difference(torch.tensor(float(same)), torch.tensor(1.0)), 0.0)
+        for name, same in zip(cohort.names, there_and_back, strict=True)
+    ]
+
+    def compare(quantity: str, members: Sequence[str], mine: Sequence[Tensor], reference: Sequence[Tensor]) -> None:
+        for name, a, b in zip(members, mine, reference, strict=True):
+            checks.append(Check(name, quantity, precision, difference(a, b), bound))
+
+    compare("logits, training", cohort.names, ours.logits, theirs.logits)
+    compare("logits, evaluation", (*cohort.names, "ensemble"), ours.clean, theirs.clean)
+    for name, apart in terms_difference(ours.terms, theirs.terms).items():
+        term, _, member = name.partition("/")
+        checks.append(Check(member or "coordinator", f"loss: {term}", precision, apart, bound))
+    for name, mine, reference in zip((*cohort.names, "coordinator"), ours.gradients, theirs.gradients, strict=True):
+        if mine:
+            checks.append(Check(name, "gradients", precision, gradients_difference(mine, reference), bound))
+    return checks
+
+
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """What one side computes.
+
+    Attributes:
+        logits: each student's, in training mode; `clean` in evaluation mode, the ensemble's last.
+        terms: the named loss terms.
+        gradients: as the reference lays them out, the coordinator's last.
+    """
+
+    logits: Sequence[Tensor]
+    clean: Sequence[Tensor]
+    terms: Mapping[str, float]
+    gradients: Sequence[Mapping[str, Tensor]]
+
+
+def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort) -> _Numbers:
+    dtype = next(cohort.parameters()).dtype
+    feed = make_feed(
+        dataset,
+        trial.split,
+        batch_size=config.training.batch_size,
+        order=seeds.generator(trial.seed, "order", trial.fold),
+        device=torch.device("cpu"),
+        dtype=dtype,
+    )
+    batch = next(iter(feed.training_batches()))
+    strategy = _strategy(config, dataset, cohort, feed.num_transductive_samples)
+    cohort.eval()
+    with torch.no_grad():
+        clean = torch.stack([output.logits for output in cohort(batch.batch)])
+        ensemble = cohort.ensemble_logits(clean, batch.samples)
+    cohort.train()
+    step = _step(cohort, strategy, batch, clean, torch.as_tensor(dataset.labels), epoch=_after_warmup(config))
+    terms = strategy.loss_terms(step)
+    cohort.zero_grad()
+    torch.cat([term.reshape(-1) for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+    named: dict[str, float] = {}
+    for term, value in terms.items():
+        names = [term] if value.dim() == 0 else [f"{term}/{name}" for name in cohort.names]
+        named.update(zip(names, value.reshape(-1).tolist(), strict=True))
+    gradients = [to_reference(student.options.architecture, _gradients(student)) for student in cohort.students]
+    return _Numbers(list(step.logits.detach()), [*clean, ensemble], named, [*gradients, _gradients(strategy.coordinator)])
+
+
+def _after_warmup(config: RunConfig) -> int:
+    """The first epoch in which the exchange counts in full."""
+    return sum(config.strategy_options.get("exchange_warmup", ()))
+
+
+def _strategy(config: RunConfig, dataset: Dataset, cohort: Cohort, num_samples: int | None) -> Strategy:
+    kind = resolve_strategy(config.strategy)
+    setting = Setting(
+        task=dataset.task,
+        members=config.students,
+        num_students=len(config.students),
+        num_outputs=dataset.target.num_outputs,
+        num_samples=num_samples,
+        distribution=cohort.distribution,
+    )
+    strategy = kind(parse_options(kind.Options, config.strategy_options, "strategy_options"), setting)
+    strategy.coordinator = cohort.coordinator
+    return strategy
+
+
+def _step(cohort: Cohort, strategy: Strategy, batch: TrainingBatch, clean: Tensor, labels: Tensor, epoch: int) -> Step:
+    outputs = cohort(batch.batch)
+    logits = torch.stack([output.logits for output in outputs])
+    return Step(
+        logits=logits,
+        active=tuple(range(len(cohort))),
+        hidden=[output.hidden for output in outputs],
+        embeddings=[output.embedding for output in outputs],
+        targets=logits.detach() if strategy.target_pass == "train" else clean,
+        labels=labels[batch.samples],
+        labelled=batch.labelled,
+        exchange=torch.arange(len(batch.samples)) if strategy.exchange_on == "all" else batch.labelled,
+        samples=batch.samples,
+        batch=batch.batch,
+        ramp=strategy.ramp(epoch),
+        epoch=epoch,
+    )
+
+
+def _their_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort) -> tuple[_Numbers, list[bool]]:
+    """The reference's numbers at the cohort's weights, and whether each student's weights came back from it as they were."""
+    dtype = next(cohort.parameters()).dtype
+    reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype)
+    architectures = [student.architecture for student in config.students]
+    states = [student.state_dict() for student in cohort.students]
+    mapped = [to_reference(architecture, state) for architecture, state in zip(architectures, states, strict=True)]
+    reference.load(mapped, cohort.coordinator.state_dict())
+    back = [to_ours(architecture, student.state_dict()) for architecture, student in zip(architectures, reference.students, strict=True)]
+    same = [
+        mine.keys() == state.keys() and all(torch.equal(mine[key], state[key]) for key in mine)
+        for mine, state in zip(back, states, strict=True)
+    ]
+    reference.epoch = _after_warmup(config)
+    data = next(iter(reference.train_loader))
+    reference.students.eval()
+    with torch.no_grad():
+        clean = reference.forward(data)
+        reference.clean[:, data.sample] = torch.stack(clean)
+        reference.average.copy_(reference.clean)
+        ensemble = reference.ensemble_logits(data.sample)
+    reference.students.train()
+    logits = reference.forward(data)
+    terms = reference.loss_terms(data, logits)
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+    values = {name: value.item() for name, value in terms.items()}
+    gradients = [_gradients(module) for module in (*reference.students, reference.coordinator)]
+    return _Numbers(logits, [*clean, ensemble], values, gradients), same
+
+
+def _gradients(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in module.named_parameters()}

@@ -1,0 +1,115 @@
+"""Parity epoch by epoch: training from the same weights on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.compare.checks import PRECISIONS, TRAJECTORY_BOUNDS, Check, difference, terms_difference, without_dropout
+from dgl_mutual.experiments.compare.ours import Watch, fit, reference_from, starting_point
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.trial import Trial
+
+#: At larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs, in any program.
+CALM_LEARNING_RATE = 1e-3
+#: Share of the largest gradient below which the whole gradient of a weight is rounding noise.
+_NOISE = {"float64": 1e-10, "float32": 1e-5}
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Training from the same weights on both sides.
+
+    Attributes:
+        table: a row an epoch: ``epoch`` from 1; ``loss_ours`` and ``loss_reference``, the sum of all terms; ``loss`` and ``weights``, the
+            largest difference of a term and of a weight.
+    """
+
+    precision: str
+    table: pd.DataFrame
+    bound: float
+
+    def parted(self, bound: float) -> int | None:
+        """The first epoch after which the two differ by more than `bound`; None if they stay together."""
+        beyond = self.table[self.table[["loss", "weights"]].max(axis=1) > bound]
+        return None if beyond.empty else int(beyond["epoch"].iloc[0])
+
+    @property
+    def checks(self) -> list[Check]:
+        what = {"loss": "trajectory of the losses", "weights": "trajectory of the weights"}
+        return [Check("all", text, self.precision, float(self.table[column].max()), self.bound) for column, text in what.items()]
+
+
+def calm(config: RunConfig) -> RunConfig:
+    """The same configuration, on a graph task with Adam's step size at most `CALM_LEARNING_RATE`."""
+    if config.task == "node":
+        return config
+    rate = min(config.training.learning_rate, CALM_LEARNING_RATE)
+    return config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": rate})})
+
+
+@contextmanager
+def without_noise(precision: str) -> Iterator[None]:
+    """Within the block, whatever optimizer steps takes for zero what is zero but for rounding.
+
+    A bias in front of a batch norm changes nothing, so its gradient is zero. Rounding leaves some 1e-14 of it, and Adam, which divides
+    a gradient by its own size, makes real steps of that: two correct programs then drift apart along a direction that means nothing.
+    """
+
+    def silence(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        sizes = torch.stack([gradient.abs().max() for gradient in gradients])
+        for gradient, size in zip(gradients, sizes, strict=True):
+            if size < _NOISE[precision] * sizes.max():
+                gradient.zero_()
+
+    handle = register_optimizer_step_pre_hook(silence)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def certify_trajectory(trial: Trial, config: RunConfig, dataset: Dataset, precision: str, epochs: int) -> Trajectory:
+    """Train both sides from the same weights, epoch by epoch."""
+    config, dtype = calm(without_dropout(config, epochs)), PRECISIONS[precision]
+    start = starting_point(trial, config, dataset, dtype)
+    reference = reference_from(start, trial, config, dataset, dtype)
+    modules = [*reference.students, reference.coordinator]
+    losses: list[dict[str, float]] = []
+    apart: list[float] = []
+
+    def follow(_: object) -> None:
+        losses.append(reference.train_epoch())
+        reference.evaluate()
+        groups = start.by_owner(watch.parameters)
+        apart.append(
+            max(
+                difference(value, module.get_parameter(name))
+                for module, group in zip(modules, groups, strict=True)
+                for name, value in group.items()
+            )
+        )
+
+    with without_noise(precision), Watch() as watch:
+        history = fit(trial, config, dataset, dtype, follow).history
+    rows = []
+    for epoch, (row, theirs, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
+        ours = {name.removeprefix("loss/"): value for name, value in row.items() if name.startswith("loss/")}
+        rows.append(
+            {
+                "epoch": epoch,
+                "loss_ours": sum(ours.values()),
+                "loss_reference": sum(theirs.values()),
+                "loss": max(terms_difference(ours, theirs).values()),
+                "weights": weights,
+            }
+        )
+    return Trajectory(precision, pd.DataFrame(rows), TRAJECTORY_BOUNDS[precision])

@@ -1,0 +1,75 @@
+"""One parse feeds both sides: a dataset's arrays as torch_geometric graphs, and the way back that proves nothing was lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Batch, Data
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import DataError
+
+
+def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data]:
+    """One `Data` a graph, features dense; `sample` holds the dataset's numbers of its samples (nodes, or the graph itself).
+
+    Raises:
+        DataError: the dense features would not fit into memory.
+    """
+    _check_memory(dataset, dtype)
+    dense = dataset.features if isinstance(dataset.features, np.ndarray) else dataset.features.toarray()
+    features = torch.as_tensor(dense, dtype=dtype)
+    edges = torch.as_tensor(dataset.edges)
+    labels = torch.as_tensor(dataset.labels)
+    if labels.is_floating_point():
+        labels = labels.to(dtype)
+    if dataset.task == "node":
+        return [Data(x=features, edge_index=edges, y=labels, sample=torch.arange(dataset.num_nodes))]
+    graphs = []
+    for number in range(dataset.num_graphs):
+        first, last = dataset.node_offsets[number : number + 2]
+        first_edge, last_edge = dataset.edge_offsets[number : number + 2]
+        graphs.append(
+            Data(
+                x=features[first:last],
+                edge_index=edges[:, first_edge:last_edge] - first,
+                y=labels[number : number + 1],
+                sample=torch.tensor([number]),
+            )
+        )
+    return graphs
+
+
+def from_graphs(graphs: Sequence[Data], dataset: Dataset) -> Dataset:
+    """`dataset` with its arrays taken from the graphs, as the students of the reference see them."""
+    if dataset.task == "node":
+        whole: Any = graphs[0]
+        offsets = dataset.node_offsets
+    else:
+        whole = Batch.from_data_list(list(graphs))
+        offsets = whole.ptr.numpy()
+    return replace(
+        dataset,
+        edges=whole.edge_index.numpy(),
+        features=whole.x.to(torch.float32).numpy(),
+        labels=whole.y.numpy(),
+        node_offsets=offsets,
+    )
+
+
+def _check_memory(dataset: Dataset, dtype: torch.dtype) -> None:
+    if not hasattr(os, "sysconf"):  # Windows does not tell
+        return
+    needed = dataset.num_nodes * dataset.num_features * dtype.itemsize
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there / 2:
+        raise DataError(
+            f"The reference cannot load {dataset.name}: its dense features, {dataset.num_nodes} x {dataset.num_features}, take "
+            f"{needed / 2**30:.1f} GiB of this machine's {there / 2**30:.1f} GiB. Compare on a smaller dataset; "
+            "`dgl-mutual run`, which keeps features sparse, needs no reference."
+        )

@@ -1,0 +1,160 @@
+"""The losses once more, in plain torch: one function a strategy, student by student.
+
+Symbols: z_i logits of student i (N, C), y labels, T temperature, p = softmax(z / T), or a sigmoid per label on multi-label data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_mutual.reference.coordinator import ReferenceCoordinator, weighted_sum
+
+
+@dataclass(frozen=True)
+class ReferenceStep:
+    """What a loss is made of.
+
+    Attributes:
+        logits: z_i with gradient, one (N, C) a student.
+        targets: what the peers are taken to say, without gradient, one (N, C) a student.
+        labels, samples: of the N samples.
+        labelled, exchange: rows that are learned from by label, and by imitation.
+        ramp: factor on imitation.
+    """
+
+    logits: Sequence[Tensor]
+    targets: Sequence[Tensor]
+    labels: Tensor
+    samples: Tensor
+    labelled: Tensor
+    exchange: Tensor
+    ramp: float
+
+
+def supervised(z: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy, or binary cross-entropy where labels are real numbers; unknown labels (-1, NaN) are left out."""
+    if y.is_floating_point():
+        known = ~torch.isnan(y)
+        return F.binary_cross_entropy_with_logits(z[known], y[known])
+    return F.cross_entropy(z, y, ignore_index=-1)
+
+
+def probabilities(z: Tensor, temperature: float, multi_label: bool) -> Tensor:
+    """p(z / T)."""
+    return torch.sigmoid(z / temperature) if multi_label else torch.softmax(z / temperature, dim=-1)
+
+
+def divergence(target: Tensor, z: Tensor, temperature: float, multi_label: bool) -> Tensor:
+    """KL(target || p(z / T)), averaged over samples (and labels)."""
+    if multi_label:
+        target = target.clamp(0, 1)  # a mix of probabilities may pass 1 by a rounding error
+        return F.binary_cross_entropy_with_logits(z / temperature, target) - F.binary_cross_entropy(target, target)
+    return F.kl_div(F.log_softmax(z / temperature, dim=-1), target, reduction="batchmean")
+
+
+def entropy(z: Tensor, multi_label: bool) -> Tensor:
+    """H(p(z)) of each sample, averaged over labels: (N,)."""
+    if multi_label:
+        per_label: Tensor = torch.distributions.Bernoulli(logits=z).entropy()  # type: ignore[no-untyped-call]  # torch's own gap
+        return per_label.mean(dim=-1)
+    per_sample: Tensor = torch.distributions.Categorical(logits=z).entropy()  # type: ignore[no-untyped-call]  # torch's own gap
+    return per_sample
+
+
+def independent(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
+    """loss_i = CE(z_i, y)."""
+    return {"supervised": [supervised(z[step.labelled], step.labels[step.labelled]) for z in step.logits]}
+
+
+def dml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
+    """loss_i = CE(z_i, y) + lambda T^2 / (K - 1) sum_j KL(p_j || p_i)."""
+    multi_label = step.labels.is_floating_point()
+    mutual = []
+    for i, z in enumerate(step.logits):
+        terms = []
+        for j, peer in enumerate(step.targets):
+            if j != i:
+                target = probabilities(peer[step.exchange], _target_temperature(options), multi_label)
+                terms.append(divergence(target, z[step.exchange], options["temperature"], multi_label))
+        mutual.append(_scale(options) * step.ramp * torch.stack(terms).mean())
+    return {**independent(step, options, coordinator), "mutual": mutual}
+
+
+def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
+    """loss_i = CE(z_i, y) + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i the coordinator's mix; and the coordinator's own loss."""
+    multi_label = step.labels.is_floating_point()
+    terms = independent(step, options, coordinator)
+    exchanged = [z[step.exchange] for z in step.logits]
+    if step.ramp > 0:
+        with torch.no_grad():
+            spoken = [z[step.exchange] for z in step.targets]
+            targets = _mixed_targets(spoken, step.samples[step.exchange], options, coordinator, multi_label)
+        terms["mutual"] = [
+            _scale(options) * step.ramp * divergence(target, z, options["temperature"], multi_label)
+            for target, z in zip(targets, exchanged, strict=True)
+        ]
+    if options["entropy_weight"] > 0:
+        terms["entropy"] = [-options["entropy_weight"] * entropy(z, multi_label).mean() for z in exchanged]
+    if list(coordinator.parameters()):
+        seen = [z.detach() for z in step.logits] if options["coordinator_inputs"] == "train" else step.targets
+        rows = step.labelled
+        terms["coordinator"] = [_coordinator_loss([z[rows] for z in seen], step.labels[rows], step.samples[rows], options, coordinator)]
+    return terms
+
+
+#: strategy -> its loss terms: one value a student, or a single one that they share.
+LOSSES: dict[str, Callable[[ReferenceStep, Mapping[str, Any], ReferenceCoordinator], dict[str, list[Tensor]]]] = {
+    "independent": independent,
+    "dml": dml,
+    "gml": gml,
+}
+
+
+def _target_temperature(options: Mapping[str, Any]) -> float:
+    sharper = options["target_temperature"]
+    return float(options["temperature"] if sharper is None else sharper)
+
+
+def _scale(options: Mapping[str, Any]) -> float:
+    squared = options["temperature"] ** 2 if options["scale_by_temperature"] else 1.0
+    return float(options["weight"] * squared)
+
+
+def _mixed_targets(
+    spoken: Sequence[Tensor], samples: Tensor, options: Mapping[str, Any], coordinator: ReferenceCoordinator, multi_label: bool
+) -> list[Tensor]:
+    """t_i for every student i."""
+    temperature = _target_temperature(options)
+    confidences = [-entropy(z, multi_label) for z in spoken]
+    targets = []
+    for i in range(len(spoken)):
+        weights = coordinator.peer_weights(i, spoken, confidences, samples)
+        if options["mix"] == "probabilities":
+            targets.append(weighted_sum(weights, [probabilities(z, temperature, multi_label) for z in spoken]))
+        else:
+            targets.append(probabilities(weighted_sum(weights, spoken), temperature, multi_label))
+    return targets
+
+
+def _coordinator_loss(
+    seen: Sequence[Tensor], labels: Tensor, samples: Tensor, options: Mapping[str, Any], coordinator: ReferenceCoordinator
+) -> Tensor:
+    """Cross-entropy of the mixes for each student and for the ensemble, and the pull of the weights towards 1 / (K - 1)."""
+    confidences = [-entropy(z, labels.is_floating_point()) for z in seen]
+    weights = [coordinator.peer_weights(i, seen, confidences, samples) for i in range(len(seen))]
+    everyone = coordinator.ensemble_weights(seen, confidences, samples)
+    losses = [supervised(weighted_sum(chosen, seen), labels) for chosen in (*weights, everyone)]
+    loss = torch.stack(losses).mean()
+    if options["uniform_pull"] > 0:
+        of_peers = torch.stack([torch.stack(list(chosen.values())) for chosen in weights])
+        uniform = torch.full_like(of_peers, 1 / (len(seen) - 1))
+        # KL(uniform || weights) sums over the peers (dimension 1) and is averaged over listeners, samples and classes.
+        pull = F.kl_div(of_peers.log(), uniform, reduction="none").sum(dim=1).mean()
+        loss = loss + options["uniform_pull"] * pull
+    return loss

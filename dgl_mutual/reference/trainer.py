@@ -1,0 +1,295 @@
+"""Training the reference: torch_geometric's `DataLoader` for graphs, the whole graph for nodes, Adam, selection on validation."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.errors import unknown
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
+from dgl_mutual.reference.graphs import to_graphs
+from dgl_mutual.reference.losses import LOSSES, ReferenceStep, entropy, supervised
+from dgl_mutual.reference.students import ReferenceStudent
+from dgl_mutual.training.metrics import make_scorer
+from dgl_mutual.training.options import TrainingOptions
+
+#: Graphs in a batch that is only evaluated.
+EVALUATION_BATCH = 256
+ENSEMBLE = "ensemble"
+
+
+class ShuffledBatches(torch.utils.data.Sampler[list[int]]):
+    """Batches of nearly equal size in a new order every epoch: batch norm cannot work on a last batch of one node."""
+
+    def __init__(self, num_graphs: int, batch_size: int, generator: torch.Generator) -> None:
+        self.num_graphs = num_graphs
+        self.num_batches = math.ceil(num_graphs / batch_size)
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(self.num_graphs, generator=self.generator)
+        return iter([part.tolist() for part in order.tensor_split(self.num_batches)])
+
+
+@dataclass
+class Best:
+    """The best epoch of a student or of the ensemble so far: by validation metric, then by validation loss."""
+
+    metric: float = -math.inf
+    loss: float = math.inf
+    epoch: int = -1
+    state: dict[str, Tensor] = field(default_factory=dict)
+    stopped: bool = False
+
+    def look(self, epoch: int, metric: float, loss: float, module: torch.nn.Module, patience: int) -> None:
+        """Take in an evaluation."""
+        if self.stopped:
+            return
+        if self.epoch < 0 or metric > self.metric or (metric == self.metric and loss < self.loss):
+            self.metric, self.loss, self.epoch = metric, loss, epoch
+            self.state = copy.deepcopy(module.state_dict())
+        else:
+            self.stopped = epoch - self.epoch >= patience
+
+
+@dataclass(frozen=True)
+class ReferenceResult:
+    """A member's figures at its best epoch by validation (see `dgl_mutual.training.result.MemberResult`)."""
+
+    member: str
+    train: float
+    val: float
+    test: float
+    inference_ms: float
+    parameters: int
+
+
+class ReferenceTrainer:
+    """K students of the reference and their coordinator, on one split.
+
+    Args:
+        students: options with nothing left open; so are `strategy_options` (as plain values) and `training`.
+        strategy: independent, dml or gml.
+        order: draws the order of the training graphs.
+
+    Raises:
+        UsageError: a strategy that the reference does not know.
+        DataError: features that do not fit into memory once they are dense.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        *,
+        students: Sequence[StudentOptions],
+        strategy: str,
+        strategy_options: Mapping[str, Any],
+        training: TrainingOptions,
+        order: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if strategy not in LOSSES:
+            raise unknown("strategy of the reference", strategy, LOSSES)
+        self.names = [f"{options.architecture}-{place}" for place, options in enumerate(students)]
+        self.dataset, self.split = dataset, split
+        self.loss, self.options, self.training = LOSSES[strategy], strategy_options, training
+        num_outputs = dataset.target.num_outputs
+        self.students = torch.nn.ModuleList(
+            ReferenceStudent(options, dataset.task, dataset.num_features, num_outputs) for options in students
+        ).to(dtype)
+        self.coordinator = make_coordinator(
+            strategy_options.get("weighting", "uniform"),
+            num_students=len(students),
+            num_samples=dataset.num_samples,
+            num_outputs=num_outputs,
+            hidden=strategy_options.get("coordinator_hidden", 0),
+        ).to(dtype)
+        groups: list[dict[str, Any]] = [{"params": list(self.students.parameters()), "weight_decay": training.weight_decay}]
+        if list(self.coordinator.parameters()):
+            groups.append({"params": list(self.coordinator.parameters()), "weight_decay": 0.0})
+        self.optimizer = torch.optim.Adam(groups, lr=training.learning_rate)
+        self.graphs = to_graphs(dataset, dtype)
+        self.labels = torch.as_tensor(dataset.labels)
+        self.scorer = make_scorer(dataset.target.metric, dataset.evaluator)
+        self.train_loader = self._train_loader(order)
+        self.clean = torch.zeros(len(students), dataset.num_samples, num_outputs, dtype=dtype)
+        self.average = self.clean.clone()
+        self.best = {name: Best() for name in (*self.names, ENSEMBLE)}
+        self.epoch = 0
+
+    def load(self, students: Sequence[Mapping[str, Tensor]], coordinator: Mapping[str, Tensor]) -> None:
+        """Take over weights, by this side's names; what is not given (running statistics) stays."""
+        for student, state in zip(self.students, students, strict=True):
+            student.load_state_dict(state, strict=False)
+        self.coordinator.load_state_dict(coordinator)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether every student has stopped looking for a better epoch, or epochs have run out."""
+        return self.epoch == self.training.epochs or all(self.best[name].stopped for name in self.names)
+
+    def forward(self, data: Data) -> list[Tensor]:
+        """Logits of each student, in the mode that it is in."""
+        num_graphs = data.num_graphs if self.dataset.task == "graph" else None
+        return [student(data.x, data.edge_index, data.batch, num_graphs) for student in self.students]
+
+    def loss_terms(self, data: Data, logits: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The named loss terms of a training batch: ``<term>/<student>``, or ``<term>`` where the students share it."""
+        rows = torch.arange(len(data.sample))
+        labelled = torch.as_tensor(self.split.train) if self.dataset.task == "node" else rows
+        source = self.options.get("targets", "train")
+        targets = (
+            [z.detach() for z in logits] if source == "train" else list((self.average if source == "ema" else self.clean)[:, data.sample])
+        )
+        step = ReferenceStep(
+            logits=logits,
+            targets=targets,
+            labels=data.y,
+            samples=data.sample,
+            labelled=labelled,
+            exchange=rows if self.options.get("exchange_on") == "all" else labelled,
+            ramp=self._ramp(),
+        )
+        terms: dict[str, Tensor] = {}
+        for term, values in self.loss(step, self.options, self.coordinator).items():
+            shared = len(values) != len(self.names)
+            terms.update(zip([term] if shared else [f"{term}/{name}" for name in self.names], values, strict=True))
+        return terms
+
+    def train_epoch(self) -> dict[str, float]:
+        """One epoch over the training samples; the loss terms, averaged over its steps."""
+        if self.epoch == 0:
+            self.renew_targets(decay=0.0)
+        self.students.train()
+        sums: dict[str, float] = defaultdict(float)
+        steps = 0
+        for data in self.train_loader:
+            self.optimizer.zero_grad()
+            terms = self.loss_terms(data, self.forward(data))
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+            self.optimizer.step()
+            for name, value in terms.items():
+                sums[name] += value.item()
+            steps += 1
+        self.epoch += 1
+        return {name: total / steps for name, total in sums.items()}
+
+    def evaluate(self) -> dict[str, float]:
+        """Close an epoch: renew the clean logits, score every member on validation, keep the best weights."""
+        if self.epoch % self.training.eval_every and self.epoch != self.training.epochs:
+            return {}
+        self.renew_targets(decay=self.options.get("ema_decay", 0.0))
+        val = torch.as_tensor(self.split.val)
+        logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
+        metrics = self.scorer(logits, self.labels[val])
+        members = dict(zip(self.names, self.students, strict=True))
+        for name, z, metric in zip(self.best, logits, metrics, strict=True):
+            loss = supervised(z, self.labels[val].to(z.dtype) if self.labels.is_floating_point() else self.labels[val]).item()
+            self.best[name].look(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience)
+        return dict(zip(self.best, metrics, strict=True))
+
+    def renew_targets(self, decay: float) -> None:
+        """Clean logits of whatever the next epoch's targets and the validation need."""
+        train, val = self.split.train, self.split.val
+        self._clean_pass(val if self.options.get("targets", "train") == "train" else np.concatenate([train, val]))
+        if self.options.get("targets") == "ema":
+            self.average = decay * self.average + (1 - decay) * self.clean
+
+    @torch.no_grad()
+    def ensemble_logits(self, samples: Tensor) -> Tensor:
+        """The coordinator's mix of all students' clean logits: (samples, C)."""
+        logits = list(self.clean[:, samples])
+        confidences = [-entropy(z, self.labels.is_floating_point()) for z in logits]
+        return weighted_sum(self.coordinator.ensemble_weights(logits, confidences, samples), logits)
+
+    def results(self) -> list[ReferenceResult]:
+        """Put every member at its best weights and score it: the students, their mean, the best by validation, the ensemble."""
+        for name, module in zip(self.best, (*self.students, self.coordinator), strict=True):
+            module.load_state_dict(self.best[name].state)
+        everyone = np.arange(self.dataset.num_samples)
+        self._clean_pass(everyone)
+        logits = torch.cat([self.clean, self.ensemble_logits(torch.as_tensor(everyone)).unsqueeze(0)])
+        parts = [torch.as_tensor(part) for part in (self.split.train, self.split.val, self.split.test)]
+        train, val, test = (self.scorer(logits[:, part], self.labels[part]) for part in parts)
+        batches = list(self._batches(self.split.test))
+        speeds = [_inference_ms(student, batches) for student in self.students]
+        sizes = [_count(student) for student in self.students]
+        *students, ensemble = [
+            ReferenceResult(*figures)
+            for figures in zip(
+                (*self.names, ENSEMBLE),
+                train,
+                val,
+                test,
+                (*speeds, sum(speeds)),
+                (*sizes, sum(sizes) + _count(self.coordinator)),
+                strict=True,
+            )
+        ]
+        mean = ReferenceResult(
+            "mean", fmean(train[:-1]), fmean(val[:-1]), fmean(test[:-1]), inference_ms=fmean(speeds), parameters=round(fmean(sizes))
+        )
+        best = max(students, key=lambda result: result.val)
+        return [*students, mean, replace(best, member="best_by_val"), ensemble]
+
+    def _train_loader(self, order: torch.Generator) -> Iterable[Data]:
+        if self.dataset.task == "node":
+            return self.graphs
+        train = [self.graphs[number] for number in self.split.train]
+        loader: Iterable[Data] = DataLoader(train, batch_sampler=ShuffledBatches(len(train), self.training.batch_size or 32, order))
+        return loader
+
+    def _batches(self, samples: IntArray) -> Iterable[Data]:
+        """Batches that cover at least these samples."""
+        if self.dataset.task == "node":
+            return self.graphs
+        loader: Iterable[Data] = DataLoader([self.graphs[number] for number in samples], batch_size=EVALUATION_BATCH)
+        return loader
+
+    @torch.no_grad()
+    def _clean_pass(self, samples: IntArray) -> None:
+        self.students.eval()
+        for data in self._batches(samples):
+            self.clean[:, data.sample] = torch.stack(self.forward(data))
+
+    def _ramp(self) -> float:
+        """Factor on imitation in the coming epoch."""
+        start, length = self.options.get("exchange_warmup", (0, 0))
+        if self.epoch < start:
+            return 0.0
+        return min(1.0, (self.epoch - start + 1) / length) if length else 1.0
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@torch.no_grad()
+def _inference_ms(student: torch.nn.Module, batches: Sequence[Data], repeats: int = 3) -> float:
+    """Median milliseconds in which one student alone predicts the batches."""
+    student.eval()
+    timings = []
+    for _ in range(repeats + 1):  # the first builds what a layer may keep
+        started = time.perf_counter()
+        for data in batches:
+            student(data.x, data.edge_index, data.batch)
+        timings.append(time.perf_counter() - started)
+    return 1000 * median(timings[1:])
