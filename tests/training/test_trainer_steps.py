@@ -1,0 +1,272 @@
+"""What the loop hands to a strategy, and what it does with the answer: shown by small strategies that look and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies.base import Citation, Step, Strategy, StrategyOptions
+from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.trainer import fit_cohort
+
+Data = tuple[Dataset, Split]
+Fit = Callable[..., FitResult]
+
+
+class Watcher(Strategy):
+    """Trains by cross-entropy alone, and keeps every step."""
+
+    name = "watcher"
+    citation = Citation("-", "-", "-", "-", "-")
+    min_students: ClassVar[int] = 1
+    targets: ClassVar[Any] = "eval"
+    decay: ClassVar[float] = 0.0
+    exchange: ClassVar[Any] = "all"
+    steps: ClassVar[list[Step]]
+
+    @property
+    def target_pass(self):
+        return self.targets
+
+    @property
+    def target_decay(self):
+        return self.decay
+
+    @property
+    def exchange_on(self):
+        return self.exchange
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        self.steps.append(replace(step, logits=step.logits.detach().clone(), targets=step.targets.clone()))
+        return {"supervised": self.supervised(step)}
+
+
+@pytest.fixture
+def watch() -> Callable[..., type[Watcher]]:
+    """A watcher of its own for each use, with these class attributes."""
+    return lambda kind=Watcher, **attributes: type("Watching", (kind,), {**attributes, "steps": []})
+
+
+def weights(result: FitResult, member: int) -> Tensor:
+    return torch.cat([value.flatten().double() for value in result.cohort.students[member].state_dict().values()])
+
+
+@pytest.mark.parametrize("exchange", ["all", "labelled"])
+def test_a_node_step(exchange: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
+    dataset, split = node_data
+    watcher = watch(exchange=exchange)
+    fit(node_data, strategy=watcher, epochs=2)
+    assert [step.epoch for step in watcher.steps] == [0, 1]
+    for step in watcher.steps:
+        rows = torch.arange(48)
+        assert step.logits.shape == step.targets.shape == (2, 48, 3)
+        assert step.active == (0, 1)
+        assert [tuple(state.shape for state in states) for states in step.hidden] == [((48, 8),)] * 2
+        assert [embedding.shape for embedding in step.embeddings] == [(48, 8)] * 2
+        np.testing.assert_array_equal(rows[step.labelled], split.train)
+        np.testing.assert_array_equal(rows[step.exchange], rows if exchange == "all" else split.train)
+        np.testing.assert_array_equal(step.samples, rows)
+        np.testing.assert_array_equal(step.labels, dataset.labels)
+        assert step.ramp == 1.0 and len(step.held_out) == 0
+
+
+def test_a_graph_step(fit: Fit, watch: Callable[..., type[Watcher]], graph_data: Data) -> None:
+    dataset, split = graph_data
+    watcher = watch(exchange="labelled")
+    fit(graph_data, strategy=watcher, epochs=2, training={"batch_size": 7})
+    assert [step.epoch for step in watcher.steps] == [0, 0, 0, 1, 1, 1]
+    for epoch in (watcher.steps[:3], watcher.steps[3:]):
+        np.testing.assert_array_equal(np.sort(np.concatenate([step.samples for step in epoch])), split.train)
+        for step in epoch:
+            size = len(step.samples)
+            assert step.logits.shape == step.targets.shape == (2, size, 2)
+            np.testing.assert_array_equal(step.labels, dataset.labels[step.samples])
+            assert torch.equal(torch.arange(size)[step.labelled], torch.arange(size)[step.exchange])
+            assert [embedding.shape for embedding in step.embeddings] == [(size, 24)] * 2
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_eval_targets_are_what_the_cohort_says_before_the_epoch(
+    task: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data
+) -> None:
+    """The targets of epoch e are the clean predictions of a cohort trained for e epochs."""
+    data = node_data if task == "node" else graph_data
+    watcher = watch()
+    fit(data, strategy=watcher, epochs=3, training={"batch_size": 100})
+    for epoch in (1, 2):
+        step = watcher.steps[epoch]
+        # Looked at once, at its end, a shorter training keeps the weights that this epoch begins with.
+        shorter = fit(data, strategy="independent", epochs=epoch, training={"batch_size": 100, "eval_every": epoch})
+        for k, name in enumerate(shorter.cohort.names):
+            expected = torch.as_tensor(shorter.predict(member=name))[step.samples]
+            torch.testing.assert_close(torch.softmax(step.targets[k], -1), expected, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(step.targets, step.logits)
+
+
+def test_train_targets_are_the_step_itself(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data) -> None:
+    for data in (node_data, graph_data):
+        watcher = watch(targets="train")
+        fit(data, strategy=watcher)
+        for step in watcher.steps:
+            assert torch.equal(step.targets, step.logits)
+            assert not step.targets.requires_grad
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_ema_targets_are_the_moving_average_of_eval_targets(
+    task: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data
+) -> None:
+    data = node_data if task == "node" else graph_data
+    clean, smooth = watch(), watch(targets="ema", decay=0.7)
+    for watcher in (clean, smooth):
+        fit(data, strategy=watcher, epochs=5, training={"batch_size": 100}, dtype=torch.float64)
+
+    def by_sample(step: Step) -> Tensor:
+        return step.targets[:, step.samples.argsort()]
+
+    average = by_sample(clean.steps[0])
+    for ours, theirs in zip(clean.steps, smooth.steps, strict=True):
+        if ours.epoch > 0:
+            average = 0.7 * average + 0.3 * by_sample(ours)
+        torch.testing.assert_close(by_sample(theirs), average, rtol=1e-9, atol=1e-12)
+
+
+def test_terms_are_summed_and_logged_by_name(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
+    class Terms(Watcher):
+        def loss_terms(self, step: Step) -> dict[str, Tensor]:
+            step.log["weights"] = torch.tensor([[0.0, 0.25], [0.75, 0.0]])
+            step.log["mood"] = torch.tensor(0.5)
+            terms = super().loss_terms(step)
+            return {"half": terms["supervised"] / 2, "other": terms["supervised"] / 2, "shared": torch.tensor(2.0)}
+
+    whole, halves = fit(node_data, strategy=watch()), fit(node_data, strategy=watch(Terms))
+    for k in range(2):
+        torch.testing.assert_close(weights(halves, k), weights(whole, k), rtol=1e-5, atol=1e-6)
+    row = halves.history[0]
+    assert row["loss/half/gcn-0"] == pytest.approx(whole.history[0]["loss/supervised/gcn-0"] / 2)
+    assert (row["loss/shared"], row["mood"]) == (2.0, 0.5)
+    assert (row["weights/gcn-0/sage-1"], row["weights/sage-1/gcn-0"]) == (0.25, 0.75)
+
+
+def test_an_epochs_terms_are_means_over_its_steps(fit: Fit, watch: Callable[..., type[Watcher]], graph_data: Data) -> None:
+    class Counter(Watcher):
+        def loss_terms(self, step: Step) -> dict[str, Tensor]:
+            return {**super().loss_terms(step), "count": torch.tensor(float(len(self.steps)))}
+
+    history = fit(graph_data, strategy=watch(Counter), epochs=2, training={"batch_size": 5}).history
+    assert [row["loss/count"] for row in history] == [np.mean([1, 2, 3, 4]), np.mean([5, 6, 7, 8])]
+
+
+def test_own_parameters_of_a_strategy_are_trained_without_decay(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
+    class Learner(Watcher):
+        def __init__(self, options: Any, setting: Any) -> None:
+            super().__init__(options, setting)
+            self.pulled, self.still = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+            type(self).last = self
+
+        def loss_terms(self, step: Step) -> dict[str, Tensor]:
+            return {**super().loss_terms(step), "own": self.pulled.square().sum() + 0.0 * self.still.sum()}
+
+    kind = watch(Learner)
+    fit(node_data, strategy=kind, epochs=10, training={"weight_decay": 0.1})
+    assert kind.last.pulled.item() < 0.95
+    assert kind.last.still.item() == 1.0
+
+
+class Taught(Watcher):
+    """A teacher of its own comes first, then the students."""
+
+    name = "taught"
+
+    @classmethod
+    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+        return (("teacher", StudentOptions(architecture="gcn", hidden=12)),)
+
+    def phases(self) -> tuple[tuple[int, ...], ...]:
+        students = self.setting.num_students
+        return (students,), tuple(range(students))
+
+
+@pytest.mark.parametrize("targets", ["eval", "train", "ema"])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_phases(task: str, targets: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data) -> None:
+    data = node_data if task == "node" else graph_data
+    watcher = watch(Taught, targets=targets, decay=0.5)
+    result = fit(data, strategy=watcher, epochs=4, training={"batch_size": 100}, dtype=torch.float64)
+
+    assert [step.active for step in watcher.steps] == [(2,)] * 4 + [(0, 1)] * 4
+    assert [step.epoch for step in watcher.steps] == [0, 1, 2, 3] * 2
+    assert [row["epoch"] for row in result.history] == list(range(8))
+    first, second = result.history[0], result.history[-1]
+    assert {name for name in first if name != "epoch"} == {"loss/supervised/teacher", "train/teacher", "val/teacher"}
+    assert {name.split("/")[-1] for name in second if name.startswith("val/")} == {"gcn-0", "sage-1", "ensemble"}
+
+    assert [member.member for member in result.members] == ["gcn-0", "sage-1", "teacher", "mean", "best_by_val", "ensemble"]
+    teacher = result["teacher"]
+    assert teacher.best_epoch is not None and teacher.best_epoch < 4
+    assert all(member.best_epoch is not None and member.best_epoch >= 4 for member in result.members[:2])
+    assert result["mean"].test == pytest.approx((result["gcn-0"].test + result["sage-1"].test) / 2)
+    assert result.best_student in ("gcn-0", "sage-1")
+
+    taught_by = torch.as_tensor(result.predict(member="teacher"))
+    for step in watcher.steps[4:]:
+        torch.testing.assert_close(torch.softmax(step.targets[2], -1), taught_by[step.samples], rtol=1e-8, atol=1e-10)
+
+    alone = fit(data, strategy="independent", epochs=4, training={"batch_size": 100}, dtype=torch.float64)
+    if task == "node":  # the order of graphs goes on through the phases
+        for k in range(2):
+            torch.testing.assert_close(weights(result, k), weights(alone, k), rtol=1e-8, atol=1e-10)
+
+
+def test_a_member_may_train_in_two_phases(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
+    class Twice(Watcher):
+        def phases(self) -> tuple[tuple[int, ...], ...]:
+            return (0,), (0, 1)
+
+    result = fit(node_data, strategy=watch(Twice), epochs=12, training={"patience": 2, "learning_rate": 0.5})
+    starts = [place for place, row in enumerate(result.history) if "val/sage-1" in row]
+    assert 0 < starts[0] < 12
+    assert all(member.best_epoch is not None and member.best_epoch >= starts[0] for member in result.members[:2])
+    for member in result.members[:2]:
+        assert member.val == pytest.approx(max(row[f"val/{member.member}"] for row in result.history[starts[0] :]))
+
+
+def test_held_out_samples_are_kept_from_the_students(
+    fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data
+) -> None:
+    for data in (node_data, graph_data):
+        watcher = watch(held_out_share=0.25)
+        fit(data, strategy=watcher, epochs=2, training={"batch_size": 8})
+        train = set(data[1].train.tolist())
+        held, labelled = set(), set()
+        for step in watcher.steps:
+            held |= set(step.samples[step.held_out].tolist())
+            labelled |= set(step.samples[step.labelled].tolist())
+        assert held | labelled == train and not held & labelled
+        assert len(held) == round(0.25 * len(train))
+
+
+def test_the_test_part_of_a_graph_task_is_never_a_target(watch: Callable[..., type[Watcher]], graph_data: Data) -> None:
+    """Test graphs are looked at once, after training: what they hold cannot matter before."""
+    dataset, split = graph_data
+    features = np.array(dataset.features)
+    for graph in split.test:
+        features[dataset.node_offsets[graph] : dataset.node_offsets[graph + 1]] = np.nan
+    students = [StudentOptions(architecture="gcn", hidden=8)] * 2
+    results = [
+        fit_cohort(part, split, students=students, strategy=watch(targets=targets), training=TrainingOptions(epochs=3))
+        for targets in ("eval", "ema")
+        for part in (dataset, replace(dataset, features=features))
+    ]
+    for honest, blinded in (results[:2], results[2:]):
+        assert torch.equal(weights(honest, 0), weights(blinded, 0))
+        assert honest.history == blinded.history
