@@ -106,6 +106,7 @@ def read_csv_folder(folder: Path, faults: Faults, *, task: TaskName | None = Non
         target=target,
         feature_names=names,
         official_split=split,
+        sample_ids=_sample_ids(graph_ids, nodes, node_meta, task),
     )
 
 
@@ -240,6 +241,14 @@ def _labels(samples: _File, task: TaskName, faults: Faults, required: bool) -> t
     if required and not len(classes):
         faults.add(samples.path, "label: expected at least one label, all cells are empty")
     return pd.Index(classes).get_indexer(pd.Index(cells)).astype(np.int64), Target("single-label", tuple(map(str, classes)), "accuracy")
+
+
+def _sample_ids(graph_ids: pd.Index[str], nodes: _File, node_meta: _NodeMeta, task: TaskName) -> tuple[str, ...]:
+    """Graph ids, or node ids; where several graphs may repeat those, ``graph/node``."""
+    if task == "graph":
+        return tuple(graph_ids)
+    ids = nodes.column(node_meta.node_id_field)
+    return tuple(ids if len(graph_ids) == 1 else nodes.column(node_meta.graph_id_field) + "/" + ids)
 
 
 def _split(samples: _File, faults: Faults) -> Split | None:

@@ -59,6 +59,7 @@ class Dataset:
         feature_names: one name a column of `features`: the schema that a saved student asks of new data.
         official_split: the split that comes with the dataset, if any, and the protocol it belongs to (``public`` or ``scaffold``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
+        sample_ids: what its files call the samples, if anything.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Dataset:
     feature_names: tuple[str, ...]
     official_split: Split | None = None
     evaluator: str | None = None
+    sample_ids: tuple[str, ...] | None = None
 
     @property
     def num_nodes(self) -> int:

@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 
+from dgl_mutual.cells import defuse
 from dgl_mutual.reporting.comparison import COSTS, Comparison
 from dgl_mutual.reporting.tables import BETTER, WORSE, Cell, TextTable, flat_rows
 
@@ -13,8 +14,6 @@ _LONG = [
     *("data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts"),
     *("baseline", "difference", "low", "high", "effect", "wins", "losses", "test", "p", "p_holm", "smallest_p"),
 ]
-#: What a spreadsheet takes for the start of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None = None, percent: bool = False) -> str:
@@ -47,11 +46,6 @@ def _defused(table: pd.DataFrame) -> pd.DataFrame:
         if not pd.api.types.is_numeric_dtype(table[name]):
             safe[name] = pd.Series([defuse(entry) for entry in table[name]], index=table.index)
     return safe.rename(columns=defuse)
-
-
-def defuse(entry: object) -> object:
-    """Text that a spreadsheet would take for a formula, with a quote before it."""
-    return f"'{entry}" if isinstance(entry, str) and entry.startswith(_FORMULA) else entry
 
 
 def to_markdown(table: TextTable) -> str:

@@ -73,6 +73,7 @@ def make_scene(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> S
         labels=dataset.labels[kept],
         node_offsets=np.concatenate([[0], np.cumsum(kept)])[dataset.node_offsets],
         official_split=None,
+        sample_ids=None,
     )
     seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]])
     return Scene(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))

@@ -1,0 +1,49 @@
+"""``dgl-mutual predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dgl_mutual.cli.arguments import data_dir_option, offline_option
+
+if TYPE_CHECKING:
+    from dgl_mutual.data.dataset import TaskName
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("data", metavar="DATA")
+@click.option("--member", metavar="NAME", help="Which one of a folder: gcn-0, ..., mlp, ensemble (default: ensemble).")
+@click.option("--task", type=click.Choice(["node", "graph"]), help="Refuse a checkpoint that is for another task.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write here instead of to standard output.")
+@data_dir_option
+@offline_option
+def command(
+    checkpoint: Path, data: str, member: str | None, task: TaskName | None, out: Path | None, data_dir: Path | None, offline: bool
+) -> None:
+    """Predict the nodes or graphs of DATA, labelled or not: a CSV row each, with the predicted label and all probabilities.
+
+    CHECKPOINT is a student's file, or the folder of a trial with its students. DATA is a dataset's name, or a folder in TU's or in DGL's
+    CSVDataset form. Feature columns are found by their names; what the student does not know is refused.
+
+    \b
+    Examples:
+      dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0 digits --out predictions.csv
+      dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0/gin-2.safetensors path/to/new-graphs
+      dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0 path/to/new-graphs --member mlp
+    """
+    from dgl_mutual.experiments.files import check_writable, write_text
+    from dgl_mutual.experiments.predictions import predict_dataset
+
+    if out is not None:
+        check_writable(out.parent)
+    table = predict_dataset(checkpoint, data, task, member=member, data_dir=data_dir, offline=offline)
+    text = table.to_csv(index=False, lineterminator="\n")
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(out, text)
+        click.echo(f"Written to {out}: {len(table)} predictions")

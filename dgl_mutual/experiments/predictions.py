@@ -1,0 +1,65 @@
+"""What a trained student says of new data, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from dgl_mutual.cells import defuse
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.training.checkpoints import load_student
+
+if TYPE_CHECKING:
+    from dgl_mutual.data.dataset import Dataset, TaskName
+    from dgl_mutual.training.checkpoints import TrainedModel
+
+SEPARATOR = ";"
+
+
+def predict_dataset(
+    checkpoint: Path,
+    data: str,
+    task: TaskName | None = None,
+    *,
+    member: str | None = None,
+    data_dir: Path | None = None,
+    offline: bool = False,
+) -> pd.DataFrame:
+    """Predict every sample of a dataset, labelled or not (see `prediction_table`).
+
+    Args:
+        checkpoint: see `load_student`.
+        data: name or folder of a dataset.
+        task: the student's own, if it is given at all.
+
+    Raises:
+        UsageError: another task than the student's, or an unknown member or dataset.
+        DataError: the checkpoint or the data are not sound, or do not fit together.
+    """
+    model = load_student(checkpoint, member)
+    if task not in (None, model.task):
+        raise UsageError(f"{checkpoint} was trained for the {model.task} task, not for {task!r}. Leave the task out, or train another.")
+    return prediction_table(model, load_dataset(data, model.task, data_dir=data_dir, offline=offline, progress=True, require_labels=False))
+
+
+def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
+    """A row per sample: ``node`` or ``graph`` (its number), ``id`` (where the dataset has names), ``prediction``, ``p(<label>)`` of each.
+
+    With several labels `prediction` holds all labels of p >= 0.5, `SEPARATOR` between them. No text starts like a formula.
+    """
+    probabilities = model.predict(dataset)
+    names = model.target.names
+    table = pd.DataFrame({f"p({name})": probabilities[:, place] for place, name in enumerate(names)})
+    if model.target.kind == "single-label":
+        predictions = [names[place] for place in probabilities.argmax(axis=1)]
+    else:
+        predictions = [SEPARATOR.join(names[place] for place in np.flatnonzero(row)) for row in probabilities >= 0.5]
+    table.insert(0, "prediction", [defuse(prediction) for prediction in predictions])
+    if dataset.sample_ids is not None:
+        table.insert(0, "id", [defuse(name) for name in dataset.sample_ids])
+    table.insert(0, dataset.task, np.arange(len(table)))
+    return table
