@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import Field, field_validator
@@ -46,6 +46,8 @@ class RunConfig(Options):
     """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove and label."""
     distill: DistillOptions | None = None
     """An MLP that learns from the trained cohort and needs no graph."""
+    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] | None = None
+    """Dotted key -> values to choose from, on validation, within each trial; for example ``training.learning_rate: [0.01, 0.001]``."""
 
     @field_validator("students", mode="before")
     @classmethod

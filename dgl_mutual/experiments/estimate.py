@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dgl_mutual.data.dataset import IntArray, Split
+from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.experiments.runner import Plan
 from dgl_mutual.experiments.store import RunStore
 from dgl_mutual.training.trainer import fit_cohort
@@ -19,9 +20,10 @@ _EPOCHS = 2
 
 def seconds_per_trial(plan: Plan, out: Path) -> float:
     """Seconds that one trial of a run takes with one thread, at most: training may stop early, and finished trials say how early."""
+    points = len(grid_points(plan.config))
     trials = RunStore(out / plan.name).trials
     if len(trials):
-        return float(trials.drop_duplicates(["seed", "fold"])["train_seconds"].mean())
+        return points * float(trials.drop_duplicates(["seed", "fold"])["train_seconds"].mean())
     torch.set_num_threads(1)
     split = plan.trials[0].split
     share = min(1.0, _GRAPHS / len(split.train)) if plan.config.task == "graph" else 1.0
@@ -33,7 +35,7 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
         strategy_options=plan.config.strategy_options,
         training=plan.config.training.model_copy(update={"epochs": _EPOCHS}),
     )
-    return result.train_seconds / result.epochs * plan.config.training.epochs / share
+    return points * result.train_seconds / result.epochs * plan.config.training.epochs / share
 
 
 def num_missing(plan: Plan, out: Path) -> int:

@@ -15,6 +15,7 @@ from dgl_mutual.data.load import find_source
 from dgl_mutual.data.splits import FOLDED_PROTOCOLS, default_protocol, make_splits
 from dgl_mutual.errors import DataError
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
@@ -42,7 +43,7 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
     strategy_options = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
-    return config.model_copy(
+    resolved = config.model_copy(
         update={
             "task": dataset.task,
             "fingerprint": found,
@@ -55,6 +56,9 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             "training": resolve_training(config.training, dataset.task),
         }
     )
+    for _, point in grid_points(resolved) if config.grid else ():
+        resolve(point, dataset)  # a wrong point ends the run before it starts
+    return resolved
 
 
 def anchored(config: RunConfig) -> RunConfig:

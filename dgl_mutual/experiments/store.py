@@ -25,7 +25,8 @@ class RunStore:
     """Reads and writes the folder of one run; see `open_store`.
 
     Attributes:
-        folder: config.yaml, environment.json, trials.csv, history.csv, summary.csv, failures.csv (only if a trial failed), checkpoints/.
+        folder: config.yaml, environment.json, trials.csv, history.csv, summary.csv, failures.csv (only if a trial failed),
+            grid.csv (only with a grid: what validation said of each point), checkpoints/.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,6 +86,8 @@ class RunStore:
             return
         history = pd.DataFrame(outcome.history).assign(seed=seed, fold=fold).astype({"epoch": int})
         self._write(f"history/{outcome.trial.name}.csv", history)
+        if outcome.searched:
+            self._put("grid.csv", pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
         self._put("trials.csv", pd.DataFrame(outcome.rows, columns=TRIAL_COLUMNS).astype({"best_epoch": "Int64"}))
         failures = read_text(self.folder / "failures.csv")
         if failures is not None:
@@ -109,7 +112,7 @@ class RunStore:
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
-        for name in ("trials.csv", "history.csv", "summary.csv", "failures.csv", "environment.json", "config.yaml"):
+        for name in ("trials.csv", "history.csv", "summary.csv", "failures.csv", "grid.csv", "environment.json", "config.yaml"):
             (self.folder / name).unlink(missing_ok=True)
         for name in ("history", "checkpoints"):
             shutil.rmtree(self.folder / name, ignore_errors=True)

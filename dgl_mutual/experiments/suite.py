@@ -22,8 +22,9 @@ from dgl_mutual.experiments.runner import Plan, RunReport, execute, prepare
 from dgl_mutual.experiments.schema import SUITE_FILE
 from dgl_mutual.options import Options, parse_options
 
-#: What --quick makes of any suite: enough to see that all of it works.
-QUICK = {"seeds": 2, "folds": 2, "training": {"epochs": 20}}
+#: The most that --quick leaves of any run: enough to see that all of it works.
+QUICK = {"seeds": 2, "folds": 2}
+QUICK_EPOCHS = 20
 
 
 class Setting(Options):
@@ -140,13 +141,17 @@ def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str,
         for method in setting.methods or suite.methods:
             if method not in suite.methods:
                 raise unknown("method", method, suite.methods)
-            layers = [suite.base, setting.config, suite.methods[method], QUICK if quick else {}, overrides or {}]
             try:
-                config = parse_config(*layers)
+                config = parse_config(suite.base, setting.config, suite.methods[method], overrides or {})
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
-            entries.append(Entry(setting.name, method, config))
+            entries.append(Entry(setting.name, method, _scaled_down(config) if quick else config))
     return entries
+
+
+def _scaled_down(config: RunConfig) -> RunConfig:
+    training = config.training.model_copy(update={"epochs": min(config.training.epochs, QUICK_EPOCHS)})
+    return config.model_copy(update={"training": training, **{key: min(getattr(config, key) or most, most) for key, most in QUICK.items()}})
 
 
 def plan_suite(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.files import replacing
+from dgl_mutual.experiments.grid import search
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
@@ -53,13 +54,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial left behind: rows for trials.csv and history.csv, or why it failed."""
+    """What a trial left behind: rows for trials.csv, history.csv and (searched) grid.csv, or why it failed."""
 
     trial: Trial
     rows: list[dict[str, Any]]
     history: list[dict[str, float]]
     error: str | None = None
     details: str = ""
+    searched: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run_trial(
@@ -86,23 +88,27 @@ def run_trial(
             dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
         unseen = config.distill.unseen if config.distill is not None else 0.0
         scene = make_scene(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
-        result = fit_cohort(
-            scene.seen,
-            scene.seen_split,
-            students=config.students,
-            strategy=config.strategy,
-            strategy_options=config.strategy_options,
-            training=config.training,
-            seed=trial.seed,
-            fold=trial.fold,
-            on_epoch=None if on_epoch is None else partial(on_epoch, trial),
-            device=device,
-        )
+
+        def fit(point: RunConfig) -> FitResult:
+            return fit_cohort(
+                scene.seen,
+                scene.seen_split,
+                students=point.students,
+                strategy=point.strategy,
+                strategy_options=point.strategy_options,
+                training=point.training,
+                seed=trial.seed,
+                fold=trial.fold,
+                on_epoch=None if on_epoch is None else partial(on_epoch, trial),
+                device=device,
+            )
+
+        result, searched = search(config, fit)
         if config.distill is not None:
             result = distill(result, scene, config.distill, seed=trial.seed, fold=trial.fold, batch_size=config.training.batch_size)
         with replacing(checkpoints / trial.name) as folder:
             result.save(folder)
-        return Outcome(trial, _rows(trial, config, scene, result), result.history)
+        return Outcome(trial, _rows(trial, config, scene, result), result.history, searched=searched)
     except UsageError:
         raise
     except DglMutualError as error:

@@ -85,16 +85,12 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
         UsageError: no paths, or a path that does not exist.
         StoreError: a folder in which there is no run, or a run folder that is damaged.
     """
-    found: dict[Path, Run] = {}
-    for path in map(Path, paths):
-        for run in _runs_in(path):
-            # A run that a suite names keeps that name, however often it is given.
-            known = found.get(run.folder.resolve())
-            if known is None or not known.method:
-                found[run.folder.resolve()] = run
+    found = {(run.folder.resolve(), run.data, run.method): run for path in map(Path, paths) for run in _runs_in(path)}
     if not found:
         raise UsageError("No run folder was given. Name one or more, for example results/<run>.")
-    return label_runs(list(found.values()))
+    # A run that a suite names keeps that name, or those names, when its folder is given too.
+    named = {folder for folder, _, method in found if method}
+    return label_runs([run for (folder, _, method), run in found.items() if method or folder not in named])
 
 
 def gather(runs: Sequence[Run]) -> pd.DataFrame:

@@ -112,12 +112,8 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
         yield "Bold: the best method of a column" + (", for each member." if len(members) > 1 else ".")
     if comparison.baseline is not None:
         yield from _tests(comparison)
-    for member, ranking in comparison.rankings.items():
-        about = f" ({member_name(member)})" if len(comparison.rankings) > 1 else ""
-        text = f"Rank{about}: average over {ranking.num_datasets} datasets, 1 is best"
-        if not math.isnan(ranking.p):
-            text += f"; Friedman test p = {_p(ranking.p)}, Nemenyi critical difference {ranking.critical_difference:.2f} at {ALPHA}"
-        yield f"{text}."
+    if comparison.rankings:
+        yield from _ranks(comparison)
 
 
 def _protocols(rows: pd.DataFrame) -> str:
@@ -152,6 +148,15 @@ def _tests(comparison: Comparison) -> Iterator[str]:
             f"The smallest p that so few seeds can give is {_p(least)}, {_p(min(1.0, bound))} after the adjustment: "
             "no mark may only mean too few seeds."
         )
+
+
+def _ranks(comparison: Comparison) -> Iterator[str]:
+    rankings = comparison.rankings
+    first = next(iter(rankings.values()))
+    yield f"Rank: average over {first.num_datasets} datasets, 1 is best."
+    if not math.isnan(first.p):
+        tests = ", ".join(f"{_p(ranking.p)} ({member_name(member)})" for member, ranking in rankings.items())
+        yield f"Friedman test: p = {tests}; Nemenyi critical difference {first.critical_difference:.2f} at {ALPHA}."
 
 
 def _cell(row: Mapping[Hashable, Any], factor: int, decimals: int) -> Cell:

@@ -53,5 +53,5 @@ def _draw(ranking: Ranking, member: str) -> Figure:
         axes.plot([average, average, edge], [0, height, height], linewidth=0.8, **black)
         text = f"{method}  {average:.2f} " if left else f" {average:.2f}  {method}"
         axes.text(edge, height, text, ha="right" if left else "left", va="center")
-    axes.set_title(f"Average rank over {ranking.num_datasets} datasets, {member}")
+    axes.set_title(f"{member}, average rank over {ranking.num_datasets} datasets")
     return drawn

@@ -26,8 +26,8 @@ _SETTINGS: dict[Any, Any] = {
     **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.5},
     **{"axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4, "legend.frameon": False, "figure.dpi": 150},
-    # Text stays text: in PDF as outlines of a font that publishers accept, in SVG as letters.
-    **{"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "dgl-mutual"},
+    # Fonts of a kind that publishers accept.
+    **{"pdf.fonttype": 42, "svg.hashsalt": "dgl-mutual"},
 }
 
 

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import pytest
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.grid import grid_points, search
+from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.runner import run
+from dgl_mutual.training.result import FitResult
+
+
+@dataclass
+class Figures:
+    """A result of which validation alone may be looked at."""
+
+    val: float
+    name: str
+
+    def __getitem__(self, member: str) -> Figures:
+        assert member == "mean"
+        return self
+
+
+def _search(config: RunConfig, vals: list[float]) -> tuple[Figures, list[dict[str, Any]], list[RunConfig]]:
+    tried: list[RunConfig] = []
+
+    def fit(point: RunConfig) -> FitResult:
+        tried.append(point)
+        return cast(FitResult, Figures(vals[len(tried) - 1], str(len(tried) - 1)))
+
+    result, rows = search(config, fit)
+    return cast(Figures, result), rows, tried
+
+
+def test_a_point_sets_what_it_names_and_nothing_else(ring: Dataset) -> None:
+    grid = {"training.learning_rate": [0.1, 0.2], "strategy_options.weight": [3.0], "student.hidden": [8, 16]}
+    config = resolve(parse_config({"grid": grid, "students": "gcn,gat", "strategy": "dml"}), ring)
+    points = grid_points(config)
+    assert len({str(values) for values, _ in points}) == 4
+    for values, point in points:
+        assert {s.hidden for s in point.students} == {values["student.hidden"]}
+        assert point.training == config.training.model_copy(update={"learning_rate": values["training.learning_rate"]})
+        assert point.strategy_options == {**config.strategy_options, "weight": 3.0}
+        assert point.grid is None
+        assert [s.architecture for s in point.students] == ["gcn", "gat"]
+
+
+@pytest.mark.parametrize(("vals", "best"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3, 0.1], 0), ([float("nan"), 0.1, 0.2], 2)])
+def test_validation_chooses_and_the_first_of_equals_wins(ring: Dataset, vals: list[float], best: int) -> None:
+    config = resolve(parse_config({"grid": {"training.epochs": [5, 6, 7]}}), ring)
+    result, rows, tried = _search(config, vals)
+    assert result.name == str(best)
+    assert [row["chosen"] for row in rows] == [place == best for place in range(3)]
+    assert [point.training.epochs for point in tried] == [row["training.epochs"] for row in rows] == [5, 6, 7]
+    assert all(set(row) == {"training.epochs", "val", "chosen"} for row in rows)
+
+
+def test_without_a_grid_the_configuration_itself_is_trained(ring: Dataset) -> None:
+    config = resolve(parse_config({}), ring)
+    result, rows, tried = _search(config, [0.5])
+    assert (result.name, rows, tried) == ("0", [], [config])
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"dataset": ["a"]}, "cannot vary 'dataset'.*training.KEY"),
+        ({"training": [{}]}, "cannot vary 'training'"),
+        ({"training.rate": [1]}, "training.rate"),
+        ({"strategy_options.targets": ["no"]}, "strategy_options.targets"),
+        ({"training.epochs": []}, "grid.training.epochs"),
+    ],
+)
+def test_a_wrong_grid_is_found_before_anything_runs(ring: Dataset, grid: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(parse_config({"grid": grid}), ring)
+
+
+def test_a_run_searches_within_each_trial_and_can_be_repeated_from_its_configuration(tmp_path: Path) -> None:
+    values = {"students": "gcn,sage", "strategy": "dml", "seeds": 2, "training": {"epochs": 3}, "grid": {"student.hidden": [4, 8]}}
+    folder = run(parse_config(values), out=tmp_path, jobs=1).folder
+    searched = pd.read_csv(folder / "grid.csv")
+    assert searched[["seed", "student.hidden"]].to_numpy().tolist() == [[0, 4], [0, 8], [1, 4], [1, 8]]
+    trials = pd.read_csv(folder / "trials.csv")
+    for seed, points in searched.groupby("seed"):
+        assert points["chosen"].tolist() == (points["val"] == points["val"].max()).tolist()
+        alone = {**values, "grid": None, "seeds": 2, "student": {"hidden": int(points.loc[points["chosen"], "student.hidden"].iloc[0])}}
+        single = pd.read_csv(run(parse_config(alone), out=tmp_path / str(seed), jobs=1).folder / "trials.csv")
+        columns = ["member", "train", "val", "test", "parameters"]
+        of_seed = [table.loc[table["seed"] == seed, columns].reset_index(drop=True) for table in (trials, single)]
+        assert of_seed[0].equals(of_seed[1])
+    again = run(parse_config(plain(resolve(parse_config(values), load_dataset("digits", "node")))), out=tmp_path, jobs=1)
+    assert again.folder == folder

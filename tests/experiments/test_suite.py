@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
+from dgl_mutual.experiments.runner import execute, prepare
+from dgl_mutual.experiments.suite import Suite, configurations, load_suite, plan_suite, run_suite, suite_names
+from dgl_mutual.options import parse_options
+from dgl_mutual.reporting.runs import load_runs
+from dgl_mutual.reporting.status import status_of
+
+Install = Callable[..., list[tuple[int, int]]]
+SMALL: dict[str, Any] = {
+    "base": {"seeds": 2},
+    "datasets": ["ring", {"dataset": "pairs", "task": "graph", "name": "couples", "folds": 2, "seeds": 1, "methods": ["gml"]}],
+    "methods": {"independent": None, "gml": None, "gml, plain": {"strategy": "gml", "strategy_options": {"weighting": "uniform"}}},
+}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, fake_training: Install, ring: Dataset, pairs: Dataset) -> Suite:
+    """A suite whose datasets are here and whose training is not."""
+    fake_training()
+
+    def load(name: str, task: str | None, **_: Any) -> Dataset:
+        if name == "gone":
+            raise DataError("The dataset gone is not here")
+        return pairs if name == "pairs" else ring
+
+    monkeypatch.setattr("dgl_mutual.experiments.suite.load_dataset", load)
+    monkeypatch.setattr("dgl_mutual.experiments.runner.anchored", lambda config: config)
+    return parse_options(Suite, SMALL)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_every_suite_of_the_package_is_well_formed(name: str) -> None:
+    _, suite = load_suite(name)
+    entries = configurations(suite)
+    assert len({(entry.data, entry.method) for entry in entries}) == len(entries) >= 6
+    assert suite.baseline in (None, *suite.methods)
+    assert "independent" in suite.methods
+    quick = configurations(suite, quick=True)
+    assert all(entry.config.training.epochs <= 20 and (entry.config.seeds or 0) <= 2 for entry in quick)
+    assert suite.description
+
+
+def test_the_smoke_suite_needs_no_data(tmp_path: Path) -> None:
+    plan = plan_suite(*load_suite("smoke"), out=tmp_path, offline=True, data_dir=tmp_path)
+    assert plan.missing == {}
+    assert len(plan.plans) == 6
+
+
+def test_layers_override_each_other_in_order(small: Suite) -> None:
+    entries = {(entry.data, entry.method): entry.config for entry in configurations(small, overrides={"training": {"epochs": 7}})}
+    assert set(entries) == {("ring", "independent"), ("ring", "gml"), ("ring", "gml, plain"), ("couples", "gml")}
+    assert (entries["couples", "gml"].seeds, entries["ring", "gml"].seeds) == (1, 2)
+    assert entries["ring", "gml, plain"].strategy_options == {"weighting": "uniform"}
+    assert {config.training.epochs for config in entries.values()} == {7}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"datasets": ["a", "a"]}, "'a' is there several times"),
+        ({"datasets": [{"name": "a"}]}, "key 'dataset'"),
+        ({"datasets": []}, "datasets"),
+        ({"method": {}}, "Unknown option 'method'.*'methods'"),
+    ],
+)
+def test_a_wrong_suite_says_what_is_wrong(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_options(Suite, {**SMALL, **change})
+
+
+def test_a_wrong_run_is_named(small: Suite, tmp_path: Path) -> None:
+    wrong = parse_options(Suite, {**SMALL, "methods": {"mine": {"strategy": "gml", "training": {"epoch": 3}}, "gml": None}})
+    with pytest.raises(UsageError, match=r"mine on ring: Unknown option 'training.epoch'"):
+        configurations(wrong)
+    wrong = parse_options(Suite, {**SMALL, "methods": {"gml": {"strategy": "no"}}})
+    with pytest.raises(UsageError, match="gml on ring: Unknown strategy 'no'"):
+        plan_suite("x", wrong, out=tmp_path)
+    wrong = parse_options(Suite, {**SMALL, "datasets": [{"dataset": "ring", "methods": ["gmm"]}]})
+    with pytest.raises(UsageError, match="Unknown method 'gmm'.*'gml'"):
+        configurations(wrong)
+
+
+def test_a_suite_runs_once_and_its_folder_names_its_runs(small: Suite, tmp_path: Path) -> None:
+    plan = plan_suite("small", small, out=tmp_path)
+    reports = run_suite(plan, jobs=1)
+    assert [len(pd.read_csv(report.folder / "trials.csv")) for report in reports] == [6, 6, 6, 6]
+    assert [(run.data, run.method, run.folder.name) for run in load_runs([tmp_path / "suite-small"])] == [
+        (entry.data, entry.method, run.name) for entry, run in plan.entries
+    ]
+    assert status_of(tmp_path / "suite-small").is_complete
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/trials.csv")}
+    run_suite(plan_suite("small", small, out=tmp_path), jobs=1)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/trials.csv")} == before
+
+
+def test_two_names_of_one_run_share_its_folder(small: Suite, tmp_path: Path) -> None:
+    twice = parse_options(Suite, {**SMALL, "methods": {"gml": None, "the same": {"strategy": "gml"}}})
+    plan = plan_suite("twice", twice, out=tmp_path)
+    assert len(plan.entries) == 3
+    assert len(plan.plans) == 2
+    run_suite(plan, jobs=1)
+    assert [run.method for run in load_runs([tmp_path / "suite-twice"]) if run.data == "ring"] == ["gml", "the same"]
+
+
+def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, tmp_path: Path) -> None:
+    lacking = parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]})
+    plan = plan_suite("lacking", lacking, out=tmp_path)
+    assert plan.missing == {"gone": "The dataset gone is not here"}
+    assert len(run_suite(plan, jobs=1)) == 3
+    status = status_of(plan.folder)
+    assert status.not_begun == {"gone": "The dataset gone is not here"}
+    assert not status.is_complete
+    assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == plan.missing
+
+
+def test_a_run_that_cannot_work_does_not_stop_the_others(tmp_path: Path, ring: Dataset) -> None:
+    configs = [
+        parse_config({"dataset": "digits", "students": names, "seeds": 1, "training": {"epochs": 1}}) for names in ("gcn", "gcn,sage")
+    ]
+    alone, works = execute([prepare(config, ring) for config in configs], out=tmp_path, jobs=1)
+    assert "at least 2 students" in alone.failed[0]
+    assert works.failed == ()
+    assert len(works.summary) > 0
+
+
+def test_the_estimate_grows_with_epochs_and_points_and_learns_from_finished_trials(tmp_path: Path, ring: Dataset) -> None:
+    values = {"dataset": "digits", "students": "gcn,sage", "seeds": 2, "training": {"epochs": 1000}}
+    plan = prepare(parse_config(values), ring)
+    first = seconds_per_trial(plan, tmp_path)
+    assert first > 0.1
+    assert num_missing(plan, tmp_path) == 2
+    short = prepare(parse_config({**values, "training": {"epochs": 2}, "grid": {"training.patience": [1, 2, 3]}}), ring)
+    execute([short], out=tmp_path, jobs=1)
+    trials = pd.read_csv(tmp_path / short.name / "trials.csv").drop_duplicates("seed")
+    assert num_missing(short, tmp_path) == 0
+    assert seconds_per_trial(short, tmp_path) == pytest.approx(3 * trials["train_seconds"].mean())
