@@ -89,7 +89,7 @@ def test_a_wrong_run_is_named(small: Suite, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="gml on ring: Unknown strategy 'no'"):
         plan_suite("x", wrong, out=tmp_path)
     wrong = parse_options(Suite, {**SMALL, "datasets": [{"dataset": "ring", "methods": ["gmm"]}]})
-    with pytest.raises(UsageError, match="Unknown method 'gmm'.*'gml'"):
+    with pytest.raises(UsageError, match=r"Unknown method 'gmm'.*'gml'"):
         configurations(wrong)
 
 

@@ -1,0 +1,62 @@
+"""What the benchmarks share: the cohort that is measured, and where tables go."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import pandas as pd
+import torch
+
+from dgl_mutual.data import load_dataset
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.resolve import resolve, splits_of
+from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.options import TrainingOptions
+
+ARCHITECTURES = ("gcn", "gat", "gin", "sage")
+
+
+def prepare(name: str, *, epochs: int, batch_size: int | None = None, strategy: str = "gml") -> tuple[RunConfig, Dataset, Trial]:
+    """The measured run on a dataset: one student of each architecture with the package's own options, the exchange on from epoch 0."""
+    dataset = load_dataset(name)
+    config = RunConfig(
+        dataset=name,
+        task=dataset.task,
+        students=tuple(StudentOptions(architecture=architecture) for architecture in ARCHITECTURES),
+        strategy=strategy,
+        strategy_options={"exchange_warmup": [0, 0]} if strategy == "gml" else {},
+        seeds=1,
+        training=TrainingOptions(epochs=epochs, patience=epochs, batch_size=batch_size),
+    )
+    resolved = resolve(config, dataset)
+    return resolved, dataset, Trial(0, 0, splits_of(resolved, dataset, 0)[0])
+
+
+def milliseconds(function: Callable[[], object], repeats: int = 30) -> float:
+    """Median milliseconds of a call, after three that do not count."""
+    for _ in range(3):
+        function()
+    timings = []
+    for _ in range(repeats):
+        started = perf_counter()
+        function()
+        timings.append(perf_counter() - started)
+    return 1000 * median(timings)
+
+
+def write(table: pd.DataFrame, out: Path, name: str, title: str) -> None:
+    """The table as CSV, and as Markdown with the machine it was measured on; also on the screen."""
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / f"{name}.csv", index=False)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    rows = [table.columns, ["---"] * len(table.columns), *table.astype(str).itertuples(index=False)]
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    (out / f"{name}.md").write_text(f"{title}\n\nMeasured on: {machine}.\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    print(table.to_string(index=False), flush=True)

@@ -1,0 +1,57 @@
+"""An epoch of the cohort (training, clean pass, validation) beside the same cohort on torch_geometric: time and peak memory.
+
+    python benchmarks/epochs.py Cora MUTAG:128 --epochs 10 --out results/benchmarks
+
+One epoch of ours and one of the reference take turns in one process; medians and their ratio are kept. Peak memory is measured in a process
+for each side. Needs the extra [reference], and the data where DGL_MUTUAL_DATA says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import pandas as pd
+import torch
+from common import prepare, write
+
+from dgl_mutual.experiments.compare.memory import peak_memory
+from dgl_mutual.experiments.compare.sides import train_both
+
+DATASETS = ["Cora", "CiteSeer", "MUTAG:32", "MUTAG:128", "PROTEINS:32", "PROTEINS:128"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", nargs="*", default=DATASETS, help="NAME or NAME:BATCH_SIZE")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    data_dir = Path(os.environ["DGL_MUTUAL_DATA"]) if "DGL_MUTUAL_DATA" in os.environ else None
+    rows = []
+    for wanted in arguments.datasets:
+        name, _, batch_size = wanted.partition(":")
+        config, dataset, trial = prepare(name, epochs=arguments.epochs, batch_size=int(batch_size) if batch_size else None)
+        match = train_both(trial, config, dataset, print)
+        row: dict[str, object] = {
+            "dataset": name,
+            "batch": batch_size or "full",
+            "ours_ms": round(1000 * match.seconds_ours, 1),
+            "reference_ms": round(1000 * match.seconds_reference, 1),
+            "ratio": round(match.seconds_reference / match.seconds_ours, 1),
+            "epochs": match.epochs,
+        }
+        if not arguments.no_memory:
+            for side in ("ours", "reference"):
+                peak = peak_memory(side, config, trial.split, data_dir=data_dir, threads=arguments.threads)
+                row[f"{side}_mib"] = None if peak is None else round(peak)
+        rows.append(row)
+        write(pd.DataFrame(rows), arguments.out, "epochs", "# One epoch of four students, beside torch_geometric")
+
+
+if __name__ == "__main__":
+    main()

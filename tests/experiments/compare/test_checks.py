@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dgl_mutual.experiments.compare.checks import Check, difference, gradients_difference, parity_trial, terms_difference, without_dropout
+from tests.experiments.compare.cases import make_case
+
+
+def test_difference_is_in_units_of_the_largest_entry_once_that_is_above_one() -> None:
+    assert difference(torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.25])) == 0.25
+    assert difference(torch.tensor([10.0, 0.5]), torch.tensor([10.0, 0.25])) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("other", [[math.nan, 0.0], [math.inf, 0.0], [0.0]])
+def test_what_cannot_be_compared_is_infinitely_far(other: list[float]) -> None:
+    assert difference(torch.tensor(other), torch.zeros(2)) == math.inf
+    assert not Check("gcn-0", "logits", "float64", math.inf, 1e-10).holds
+
+
+def test_gradients_are_measured_by_the_members_largest() -> None:
+    theirs = {"weight": torch.tensor([1e-3]), "bias": torch.tensor([0.0])}
+    assert gradients_difference({"weight": torch.tensor([1e-3]), "bias": torch.tensor([1e-6])}, theirs) == pytest.approx(1e-3)
+    assert gradients_difference({"weight": torch.tensor([1e-3])}, theirs) == math.inf
+
+
+def test_a_term_of_one_side_only_is_infinitely_far() -> None:
+    assert terms_difference({"a": 1.0, "b": 2.0}, {"a": 1.0, "c": 2.0}) == {"a": 0.0, "b": math.inf, "c": math.inf}
+
+
+def test_parity_is_shown_on_some_graphs_and_on_the_whole_of_a_node_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.experiments.compare.checks._MOST_GRAPHS", (3, 1))
+    trial, config, _ = make_case("graph")
+    small = parity_trial(trial, config)
+    assert len(small.split.train) <= 3 and set(small.split.train) <= set(trial.split.train)
+    assert len(small.split.val) == 1 and len(small.split.test) == len(trial.split.test)
+    trial, config, _ = make_case("node")
+    assert parity_trial(trial, config) is trial
+
+
+def test_without_dropout_every_epoch_is_trained() -> None:
+    _, config, _ = make_case("node", training={"patience": 2, "eval_every": 5})
+    changed = without_dropout(config, 7)
+    assert {student.dropout for student in changed.students} == {0.0}
+    assert (changed.training.epochs, changed.training.patience, changed.training.eval_every) == (7, 7, 1)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.experiments.compare.cases import make_case
+
+pytest.importorskip("torch_geometric", reason="needs torch_geometric")
+
+from dgl_mutual.experiments.compare.sides import train_both
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_without_dropout_both_sides_end_at_the_same_figures(task: str) -> None:
+    """The same epoch is chosen, the same weights are kept, the same ensemble is made."""
+    student = {"hidden": 8, "heads": 2, "dropout": 0.0}
+    training = {"epochs": 6, "learning_rate": 0.001, "batch_size": 3}
+    trial, config, dataset = make_case(task, options={"exchange_warmup": [1, 2]}, student=student, training=training)
+    match = train_both(trial, config, dataset, lambda _: None)
+    assert [pair.member for pair in match.pairs] == ["gcn-0", "gat-1", "gin-2", "sage-3", "mean", "best_by_val", "ensemble"]
+    assert {pair.member: pair.ours for pair in match.pairs} == pytest.approx({pair.member: pair.reference for pair in match.pairs})
+    assert [pair.parameters_ours for pair in match.pairs] == [pair.parameters_reference for pair in match.pairs]
+    assert match.epochs == 6 and match.seconds_ours > 0 and match.seconds_reference > 0
+    assert all(pair.inference_ms_ours > 0 and pair.inference_ms_reference > 0 for pair in match.pairs)
+
+
+def test_the_reference_goes_on_where_ours_has_stopped() -> None:
+    trial, config, dataset = make_case("node", strategy="independent", training={"epochs": 40, "patience": 2})
+    said: list[str] = []
+    match = train_both(trial, config, dataset, said.append)
+    assert 0 < match.epochs <= 40
+    assert said == ["seed-0-fold-0: training both sides"]

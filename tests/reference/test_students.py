@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dgl_mutual.nn.batch import Collator
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.reference.mapping import to_reference
+from tests.strategies.cases import ARCHITECTURES, SMALL, make_dataset
+
+pytest.importorskip("torch_geometric", reason="needs torch_geometric")
+
+from torch_geometric.data import Batch
+
+from dgl_mutual.reference.graphs import to_graphs
+from dgl_mutual.reference.students import ReferenceStudent
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("node", {}),
+        ("node", {"depth": 1}),
+        ("node", {"depth": 3, "norm": "batch"}),
+        ("node", {"readout": "jumping"}),
+        ("graph", {}),
+        ("graph", {"norm": "none", "readout": "last", "pooling": "mean"}),
+        ("graph", {"depth": 1, "pooling": "max"}),
+    ],
+)
+def test_a_student_of_the_reference_computes_what_ours_does(
+    task: str, options: dict[str, object], architecture: str, training: bool
+) -> None:
+    dataset = make_dataset(task, "single-label")
+    chosen = StudentOptions(architecture=architecture, dropout=0.0, **{**SMALL, **options})
+    ours = Student(resolve_student(chosen, task), task, dataset.num_features, 3).double().train(training)
+    with torch.no_grad():
+        for weight in (*ours.parameters(), *(b for b in ours.buffers() if b.is_floating_point())):
+            weight.uniform_(0.1, 0.6)  # positive, as a running variance has to be
+    theirs = ReferenceStudent(ours.options, task, dataset.num_features, 3).double().train(training)
+    theirs.load_state_dict(to_reference(architecture, {name: weight.clone() for name, weight in ours.state_dict().items()}))
+    data = Batch.from_data_list(to_graphs(dataset, torch.float64))
+    expected = theirs(data.x, data.edge_index, data.batch, dataset.num_graphs)
+    torch.testing.assert_close(ours(Collator(dataset, dtype=torch.float64).all()).logits, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_dropout_is_drawn_in_training_and_only_there() -> None:
+    dataset = make_dataset("node", "single-label")
+    student = ReferenceStudent(resolve_student(StudentOptions(**SMALL), "node"), "node", dataset.num_features, 3)
+    graph = to_graphs(dataset)[0]
+    first, second = (student(graph.x, graph.edge_index) for _ in range(2))
+    assert not torch.equal(first, second)
+    student.eval()
+    first, second = (student(graph.x, graph.edge_index) for _ in range(2))
+    assert torch.equal(first, second)
