@@ -15,7 +15,7 @@ from scipy import stats
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
-#: Up to here all 2^n ways to swap pairs are gone through; beyond, the normal approximation is good.
+#: Up to here all 2^n ways to swap pairs are gone through; beyond, SciPy counts exactly or, with ties, takes the normal approximation.
 _EXACT_UP_TO = 13
 #: Differences of fractions that should be equal differ in their last bits.
 _DECIMALS = 12
@@ -57,7 +57,7 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
     name = "corrected resampled t-test"
     if len(d) < 2:
         return NO_TEST
-    mean, spread = float(d.mean()), math.sqrt((1 / len(d) + test_to_train) * float(d.var(ddof=1)))
+    mean, spread = float(d.mean()), math.sqrt(1 / len(d) + test_to_train) * _spread(d)
     if spread == 0:
         return PairedTest(name, 1.0 if mean == 0 else 0.0, 0.0, mean, mean)
     p = 2 * float(stats.t.sf(abs(mean) / spread, len(d) - 1))
@@ -68,7 +68,7 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
 def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
     """Wilcoxon's signed-rank test, for independent pairs such as seeds; the interval is a bootstrap over pairs.
 
-    Exact, ties included, up to 13 pairs. Pairs without a difference say nothing and are left out.
+    Exact, ties included, up to 13 pairs, and without ties up to 50. Pairs without a difference say nothing and are left out.
 
     Args:
         differences: shape (n,), one a seed.
@@ -84,7 +84,7 @@ def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
     elif len(nonzero) <= _EXACT_UP_TO:
         p = _exact_signed_rank(nonzero)
     else:
-        p = float(stats.wilcoxon(nonzero, method="approx").pvalue)
+        p = float(stats.wilcoxon(nonzero).pvalue)
     return PairedTest("Wilcoxon signed-rank test", p, smallest, low, high)
 
 
@@ -114,7 +114,7 @@ def bootstrap_interval(differences: Sequence[float] | Array, resamples: int = 20
 def effect_size(differences: Sequence[float] | Array) -> float:
     """Cohen's d of paired samples: mean difference over its standard deviation (ddof = 1); nan for fewer than two pairs or no spread."""
     d = _rounded(differences)
-    spread = float(d.std(ddof=1)) if len(d) > 1 else 0.0
+    spread = _spread(d) if len(d) > 1 else 0.0
     return float(d.mean()) / spread if spread > 0 else math.nan
 
 
@@ -172,6 +172,11 @@ def rank_methods(scores: Array, methods: Sequence[str]) -> Ranking:
         quantile = float(stats.studentized_range.ppf(0.95, num_methods, np.inf)) / math.sqrt(2)
         difference = quantile * math.sqrt(num_methods * (num_methods + 1) / (6 * num_datasets))
     return Ranking(dict(zip(methods, ranks.tolist(), strict=True)), num_datasets, p, difference)
+
+
+def _spread(d: Array) -> float:
+    """Standard deviation (ddof = 1). Of equal values it is zero, though the mean that NumPy subtracts may miss them by a bit."""
+    return float(d.std(ddof=1)) if np.ptp(d) > 0 else 0.0
 
 
 def _rounded(differences: Sequence[float] | Array) -> Array:
