@@ -21,11 +21,13 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
     Runs of one strategy on one dataset whose configurations differ are told apart by what differs: ``gml (entropy_weight=0.1)``. Noise, and
-    the cohort where there are several, belong to the data: ``Cora (feature:0.2)``.
+    task and cohort where a dataset was run with several, belong to the data: ``Cora (feature:0.2)``, ``digits (graph)``.
     """
     flat = [flatten(run.config) for run in runs]
-    cohorts = {values["dataset"]: {other["students"] for other in flat if other["dataset"] == values["dataset"]} for values in flat}
-    datas = [run.data or _data_label(values, len(cohorts[values["dataset"]]) > 1) for run, values in zip(runs, flat, strict=True)]
+    datas = [
+        run.data or _data_label(values, [other for other in flat if other["dataset"] == values["dataset"]])
+        for run, values in zip(runs, flat, strict=True)
+    ]
     groups = defaultdict(list)
     for run, values, data in zip(runs, flat, datas, strict=True):
         groups[run.config["strategy"], data].append(values)
@@ -53,9 +55,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _data_label(values: Mapping[str, Any], show_students: bool) -> str:
+def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
     extra = [str(values["noise"])] if values.get("noise") else []
-    extra += [values["students"]] if show_students else []
+    extra += [str(values[key]) for key in ("task", "students") if len({other.get(key) for other in of_dataset}) > 1]
     name = Path(str(values["dataset"])).name
     return f"{name} ({', '.join(extra)})" if extra else name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dgl_mutual.errors import unknown
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.plots.curves import learning_curves
 from dgl_mutual.reporting.plots.ranks import critical_differences
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _ranks(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    return critical_differences(compare(gather(runs)))
+    return critical_differences(compare(gather(runs))) if runs else iter(())
 
 
 PLOTS: dict[str, Draw] = {
@@ -40,13 +40,18 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
     """Every plot that these runs have the figures for, each with a file name. Runs without a finished trial are left out.
 
     Args:
-        kinds: names in `PLOTS` (default: all).
+        kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot stand in one table).
 
     Raises:
-        UsageError: an unknown kind.
+        UsageError: an unknown kind, or ranks are asked for and the runs cannot stand in one table.
     """
-    runs = [run for run in runs if len(run.trials)]
-    for kind in kinds or PLOTS:
+    for kind in kinds or ():
         if kind not in PLOTS:
             raise unknown("plot", kind, PLOTS)
-        yield from PLOTS[kind](runs)
+    runs = [run for run in runs if len(run.trials)]
+    for kind in kinds or PLOTS:
+        try:
+            yield from PLOTS[kind](runs)
+        except UsageError:
+            if kinds:
+                raise

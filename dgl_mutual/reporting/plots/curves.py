@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, line_style
+from dgl_mutual.reporting.plots.style import COLUMN, cohort_order, figure, file_name, line_style
 from dgl_mutual.reporting.runs import Run
 from dgl_mutual.reporting.tables import metric_name
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def learning_curves(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a run: mean over its trials and a band of one standard deviation (ddof = 1), for each student and the ensemble."""
     for run in runs:
-        columns = [name for name in run.history.columns if name.startswith("val/")]
+        columns = sorted((name for name in run.history.columns if name.startswith("val/")), key=cohort_order)
         if columns:
             yield file_name("curves", run.data, run.method), _draw(run, columns)
 

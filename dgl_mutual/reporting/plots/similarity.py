@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.reporting.plots.style import COLOUR_MAP, figure, file_name
+from dgl_mutual.reporting.plots.style import COLOUR_MAP, cohort_order, figure, file_name
 from dgl_mutual.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def cka_matrix(run: Run) -> tuple[list[str], npt.NDArray[Any]]:
     columns = [name for name in run.history.columns if name.startswith(_PREFIX)]
     last = run.history.dropna(subset=columns, how="all").groupby(["seed", "fold"])[columns].last().mean()
     pairs = {tuple(str(name).removeprefix(_PREFIX).split("/")): value for name, value in last.items()}
-    names = sorted({name for pair in pairs for name in pair}, key=lambda name: int(name.rpartition("-")[2]) if "-" in name else 0)
+    names = sorted({name for pair in pairs for name in pair}, key=cohort_order)
     matrix = np.eye(len(names))
     for (a, b), value in pairs.items():
         matrix[names.index(a), names.index(b)] = matrix[names.index(b), names.index(a)] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,12 @@ def line_style(place: int) -> dict[str, Any]:
 def marker(place: int) -> str:
     """Marker of the kind at this place."""
     return _MARKERS[place % len(_MARKERS)]
+
+
+def cohort_order(name: str) -> float:
+    """Sorts ``gcn-0``, ``val/gat-1``, ... as they stand in the cohort; what is no student comes last."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdigit() else math.inf
 
 
 def legend_below(drawn: Figure, axes: Axes, columns: int = 4) -> None:

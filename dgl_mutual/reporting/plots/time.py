@@ -19,13 +19,17 @@ _LEFT_OUT = ("mean", "best_by_val")
 
 
 def accuracy_by_time(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset: each student and the ensemble, test metric against inference time. Colour: method; marker: member."""
+    """A figure a dataset: each student and the ensemble, test metric (with one standard deviation, ddof = 1) against inference time.
+
+    Colour and line: method; marker: member.
+    """
     finished = [run for run in runs if len(run.trials)]
     if not finished:
         return
     for data, trials in gather(finished).groupby("data", sort=False):
         shown = trials[~trials["member"].isin(_LEFT_OUT)]
-        means = shown.groupby(["method", "member"], sort=False)[["inference_ms", "test"]].mean().reset_index()
+        groups = shown.groupby(["method", "member"], sort=False)
+        means = groups.agg(inference_ms=("inference_ms", "mean"), test=("test", "mean"), spread=("test", "std")).fillna(0).reset_index()
         yield file_name("time", str(data)), _draw(str(data), means, metric_name(trials["metric"].iloc[0]))
 
 
@@ -41,6 +45,7 @@ def _draw(data: str, means: pd.DataFrame, metric: str) -> Figure:
         points = means[means["method"] == method].sort_values("inference_ms")
         look = {**line_style(place), "marker": ""}
         axes.plot(points["inference_ms"], points["test"], alpha=0.6, linewidth=0.9, **look)
+        axes.errorbar(points["inference_ms"], points["test"], points["spread"], fmt="none", ecolor=look["color"], elinewidth=0.6, alpha=0.6)
         for member, milliseconds, test in points[["member", "inference_ms", "test"]].itertuples(index=False):
             axes.plot(milliseconds, test, marker(members.index(member)), markersize=5.5, color=look["color"], markeredgecolor="white")
     axes.set_xscale("log")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dgl_mutual.reporting.plots.style import PAGE, figure, file_name, legend_below, line_style
 from dgl_mutual.reporting.runs import Run
-from dgl_mutual.reporting.tables import member_name, metric_name
+from dgl_mutual.reporting.tables import metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,20 +25,24 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     for dataset, group in _by_dataset([run for run in runs if not run.config.get("noise")]):
         if len({run.num_students for run in group}) < 2:
             continue
-        drawn = figure(PAGE, 2.4)
-        panels = drawn.subplots(1, 4)
         metric = metric_name(group[0].trials["metric"].iloc[0])
-        for axes, member in zip(panels, ("mean", "ensemble"), strict=False):
-            _series(axes, group, lambda run: run.num_students, partial(_of_member, member=member, column="test"))
-            axes.set_title(f"test {metric}, {member_name(member)}")
-        _series(panels[2], group, lambda run: run.num_students, _disagreements)
-        panels[2].set_title("disagreement of students")
-        _series(panels[3], group, lambda run: run.num_students, partial(_of_member, member="mean", column="seconds_per_epoch"))
-        panels[3].set_title("seconds per epoch")
-        panels[3].set_ylim(bottom=0)
-        for axes in panels:
+        shown: dict[str, Callable[[Run], pd.Series[float]]] = {
+            f"test {metric},\nmean student": partial(_of_member, member="mean", column="test"),
+            f"test {metric},\nensemble": partial(_of_member, member="ensemble", column="test"),
+            "disagreement\nof students": _disagreements,
+            "seconds\nper epoch": partial(_of_member, member="mean", column="seconds_per_epoch"),
+        }
+        shown = {title: y for title, y in shown.items() if any(len(y(run)) for run in group)}
+        drawn = figure(PAGE / 4 * len(shown), 2.4)
+        panels = drawn.subplots(1, len(shown))
+        sizes = sorted({run.num_students for run in group})
+        for axes, (title, y) in zip(panels, shown.items(), strict=True):
+            _series(axes, group, lambda run: run.num_students, y)
+            axes.set_title(title)
             axes.set_xlabel("K students")
-            axes.set_xticks(range(1, max(run.num_students for run in group) + 1))
+            axes.set_xticks(sizes)
+            axes.set_xlim(sizes[0] - 0.4, sizes[-1] + 0.4)
+        panels[-1].set_ylim(bottom=0)
         legend_below(drawn, panels[0])
         yield file_name("cohort-size", dataset), drawn
 
@@ -72,9 +76,12 @@ def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
 def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Callable[[Run], pd.Series[float]]) -> None:
     """A line a method, through the means, with bars of one standard deviation (ddof = 1)."""
     methods = list(dict.fromkeys(run.method for run in runs))
+    reach = [x(run) for run in runs]
+    # Side by side, so that no bar hides another.
+    step = (max(reach) - min(reach)) / 60
     for place, method in enumerate(methods):
         points = sorted(((x(run), y(run)) for run in runs if run.method == method and len(y(run))), key=itemgetter(0))
-        positions, values = [position for position, _ in points], [value for _, value in points]
+        positions, values = [position + step * (place - (len(methods) - 1) / 2) for position, _ in points], [value for _, value in points]
         spread = [0.0 if len(value) < 2 else float(value.std()) for value in values]
         axes.errorbar(positions, [value.mean() for value in values], spread, label=method, capsize=2, elinewidth=0.8, **line_style(place))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgl_mutual.reporting.plots.curves import over_trials
-from dgl_mutual.reporting.plots.style import COLOUR_MAP, COLUMN, figure, file_name
+from dgl_mutual.reporting.plots.style import COLOUR_MAP, COLUMN, cohort_order, figure, file_name
 from dgl_mutual.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ _PREFIX = "weights/"
 def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a run: the coordinator's mean weight of each ordered pair, over epochs; a line divides the listeners."""
     for run in runs:
-        columns = [name for name in run.history.columns if name.startswith(_PREFIX)]
+        columns = sorted(
+            (name for name in run.history.columns if name.startswith(_PREFIX)),
+            key=lambda name: [cohort_order(member) for member in name.removeprefix(_PREFIX).split("/")],
+        )
         if columns:
             yield file_name("weights", run.data, run.method), _draw(run, columns)
 
@@ -31,7 +34,8 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     drawn = figure(COLUMN, 1.1 + 0.16 * len(pairs))
     axes = drawn.subplots()
     epochs = np.append(means.index, means.index[-1] + 1)
-    image = axes.pcolormesh(epochs, np.arange(len(pairs) + 1), means.to_numpy().T, cmap=COLOUR_MAP, rasterized=True)
+    edges, values = np.arange(len(pairs) + 1), means.to_numpy().T
+    image = axes.pcolormesh(epochs, edges, values, cmap=COLOUR_MAP, vmin=0, vmax=1, rasterized=True)
     axes.set_yticks(np.arange(len(pairs)) + 0.5, [f"{listener} ← {peer}" for listener, peer in pairs])
     for place in range(1, len(pairs)):
         if pairs[place][0] != pairs[place - 1][0]:
