@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -69,7 +72,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. A user's mistake is one message."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _termination_interrupts():
             warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
             status = cli.main(args=None if arguments is None else list(arguments), prog_name="dgl-mutual", standalone_mode=False)
     except DglMutualError as error:
@@ -83,6 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         sys.stderr.close()
         status = 1
     sys.exit(status or 0)
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: what is finished is kept, and processes that work for it end, too."""
+    kinds = [kind for name in ("SIGTERM", "SIGHUP") if (kind := getattr(signal, name, None)) is not None]
+    mine = threading.current_thread() is threading.main_thread()
+    taken = [kind for kind in kinds if mine and signal.getsignal(kind) is signal.SIG_DFL]  # nohup's SIG_IGN stays
+    for kind in taken:
+        signal.signal(kind, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for kind in taken:
+            signal.signal(kind, signal.SIG_DFL)
 
 
 def _complain(message: str, status: int) -> int:

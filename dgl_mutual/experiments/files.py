@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dgl_mutual.errors import StoreError
+
+#: No room: the disk's, the user's, or what a process may write into one file.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -57,9 +61,11 @@ def check_writable(folder: Path) -> None:
         raise unwritable(folder, error) from None
 
 
-def unwritable(path: Path, error: OSError) -> StoreError:
+def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
     """The error for a path that cannot be written."""
-    return StoreError(f"Cannot write {str(path)!r}: {error.strerror or error}. Choose a folder that you may write to with --out.")
+    full = isinstance(error, OSError) and error.errno in _FULL
+    mend = "Make room on the disk; what was finished is kept." if full else "Choose a folder that you may write to with --out."
+    return StoreError(f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. {mend}")
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
@@ -25,6 +26,7 @@ from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, s
 from dgl_mutual.experiments.store import RunStore, open_store
 from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
+from dgl_mutual.experiments.workers import end_with
 from dgl_mutual.training.trainer import EpochReport
 
 OnEpoch = Callable[[Trial, EpochReport], None] | None
@@ -180,7 +182,12 @@ class _Work:
     checkpoints: Path
 
 
-def _do(work: _Work, *, threads: int, device: str, forgiving: bool, on_epoch: OnEpoch = None) -> tuple[int, Outcome]:
+def _do(
+    work: _Work, *, threads: int, device: str, forgiving: bool, on_epoch: OnEpoch = None, parent: int | None = None
+) -> tuple[int, Outcome]:
+    """Run a trial, in this process or (with `parent`) in one that works for another."""
+    if parent is not None:
+        end_with(parent)
     try:
         outcome = run_trial(
             work.trial, work.plan.config, work.plan.dataset, work.checkpoints, threads=threads, device=device, on_epoch=on_epoch
@@ -199,7 +206,7 @@ def _outcomes(
     if jobs == 1:
         yield from (task(work, on_epoch=progress.epoch) for work in works)
         return
-    task = partial(task, on_epoch=progress.remote_epoch)
+    task = partial(task, on_epoch=progress.remote_epoch, parent=os.getpid())
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)

@@ -153,7 +153,7 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool) -> Iterato
         StoreError: the folder cannot be written, holds another run, or another process is at work in it.
     """
     store = RunStore(folder)
-    with _lock(folder):
+    with lock(folder):
         if not resume:
             store.clear()
         store.begin(config)
@@ -168,21 +168,26 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool) -> Iterato
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
+    """Have a folder for oneself; it is made if need be, and removed if nothing was put into it.
+
+    Raises:
+        StoreError: it cannot be written, or another process has it.
+    """
     file = folder / ".lock"
-    lock = filelock.FileLock(file)
+    held = filelock.FileLock(file)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        held.acquire(timeout=0)
     except filelock.Timeout:
         raise StoreError(
             f"Another process is at work in {str(folder)!r}. Wait for it to end, or choose another folder with --out."
         ) from None
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
         raise unwritable(folder, error) from None
     try:
         yield
     finally:
-        lock.release()
         if [*folder.iterdir()] in ([], [file]):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # before the release: whoever waits must not get a lock in a folder that goes
+        held.release()

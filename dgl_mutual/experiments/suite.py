@@ -20,6 +20,7 @@ from dgl_mutual.experiments.files import check_writable, write_text
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.runner import Plan, RunReport, execute, prepare
 from dgl_mutual.experiments.schema import SUITE_FILE
+from dgl_mutual.experiments.store import lock
 from dgl_mutual.options import Options, parse_options
 
 #: The most that --quick leaves of any run: enough to see that all of it works.
@@ -203,8 +204,9 @@ def run_suite(
     check_writable(out)
     runs = [{"folder": run.name, "data": entry.data, "method": entry.method} for entry, run in plan.entries]
     values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": plan.missing}
-    write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
-    return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)
+    with lock(plan.folder):
+        write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
+        return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)
 
 
 def _setting(entry: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.files import replacing
 from dgl_mutual.experiments.grid import search
@@ -80,6 +80,7 @@ def run_trial(
 
     Raises:
         UsageError: the configuration cannot work, in this trial or any other.
+        StoreError: the disk does not take the students, nor will it take those of another trial.
     """
     torch.set_num_threads(threads)
     try:
@@ -109,7 +110,7 @@ def run_trial(
         with replacing(checkpoints / trial.name) as folder:
             result.save(folder)
         return Outcome(trial, _rows(trial, config, scene, result), result.history, searched=searched)
-    except UsageError:
+    except (UsageError, StoreError):
         raise
     except DglMutualError as error:
         return Outcome(trial, [], [], str(error))

@@ -244,7 +244,10 @@ def _load_one(folder: Path, name: str, description: Description) -> Student:
 def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:
     weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     temporary = folder / f".{name}.tmp"
-    save_file(weights, temporary)
+    try:
+        save_file(weights, temporary)
+    except safetensors.SafetensorError as error:
+        raise OSError(str(error)) from error  # which is what it is: the disk is full, or the folder read-only
     os.replace(temporary, folder / f"{name}.safetensors")
     temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
     os.replace(temporary, folder / f"{name}.json")
