@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dgl_mutual.cli.run import command as run_command
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
 _KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "strategy", "seeds", "folds")} | {"epochs": "training.epochs"}
+#: Options that have a meaning for one kind of reference only.
+_FOR_PYG = ("parity_epochs", "parity_only")
+_FOR_FILE = ("columns", "member", "runs", "jobs")
 #: Options that mean here what they mean for `run`.
 _SHARED = {*_KEYS, "assignments", "file", "threads", "data_dir", "offline"}
 
@@ -34,7 +38,8 @@ def _compare(
 ) -> None:
     """Compare with the same method on torch_geometric, number by number, and write a certificate. Exit status 1 if parity breaks.
 
-    With --reference FILE.csv, compare with somebody's own results instead: columns dataset, test, and seed or fold.
+    With --reference FILE.csv, compare with somebody's own results instead: columns dataset, test, and seed or fold; member and fingerprint
+    where they are known. Both ways of comparing compute on the CPU.
 
     \b
     Examples:
@@ -45,6 +50,7 @@ def _compare(
     from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
     from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
 
+    _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
     layers = [read_config(file)] if file else []
     layers += [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
     config = parse_config(*layers, *(parse_assignment(text) for text in assignments))
@@ -83,6 +89,13 @@ def _compare(
     click.echo(f"\nWritten to {comparison.folder / 'certificate.md'}")
     if not comparison.holds:
         raise click.exceptions.Exit(1)
+
+
+def _refuse_idle_options(reference: str, idle: tuple[str, ...]) -> None:
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in idle and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{parameter.opts[0]} has no meaning with --reference {reference}. Leave it out.")
 
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
@@ -125,6 +138,10 @@ command = click.Command(
             ["--jobs"], type=click.IntRange(min=1), metavar="N", help="Trials of ours at a time, with FILE.csv (default: one a core)."
         ),
         click.Option(["--runs"], type=_path, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv."),
-        click.Option(["--out"], type=_path, help="Folder for the certificate (default: results/compare/<dataset>)."),
+        click.Option(
+            ["--out"],
+            type=_path,
+            help="Folder for the certificate (default: results/compare/<dataset>[-<FILE>]).",
+        ),
     ],
 )

@@ -26,8 +26,10 @@ def require_torch_geometric() -> str:
     except ModuleNotFoundError as error:
         what = "is not installed" if (error.name or "").startswith("torch_geometric") else f"cannot be imported ({error})"
         raise MissingReference(f"The reference needs torch_geometric ({SUPPORTED}), which {what}. Install it: {INSTALL}") from None
-    except (ImportError, OSError) as error:
-        raise MissingReference(f"torch_geometric cannot be imported ({error}). Install it anew: {INSTALL}") from None
+    except Exception as error:  # built for another torch, it may end in anything
+        raise MissingReference(
+            f"torch_geometric cannot be imported ({type(error).__name__}: {error}). Install it anew: {INSTALL}"
+        ) from None
     version = str(torch_geometric.__version__)
     if not SpecifierSet(SUPPORTED).contains(version, prereleases=True):
         raise MissingReference(

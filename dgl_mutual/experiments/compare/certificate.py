@@ -24,12 +24,14 @@ class Section:
     Attributes:
         body: a table or a few lines.
         prose: how to read it; the certificate has it, the screen does not.
+        screen: what the screen shows in the place of `body`.
         on_screen: whether the screen shows the section.
     """
 
     title: str
     body: str
     prose: str = ""
+    screen: str = ""
     on_screen: bool = True
 
     @property
@@ -46,6 +48,9 @@ Bengio (2003)."""
 _FOREIGN = (
     "Rows are paired by name. Splits, tuning and choice of epoch of the other side are not known here, unless its fingerprints say so."
 )
+_CONFIGURATION = (
+    "The complete configuration is config.yaml beside this page; `dgl-mutual compare --config config.yaml` repeats the comparison."
+)
 _NUMBERS = """\
 Largest difference of an entry, in units of max(1, largest entry), of gradients in units of the member's largest. The weights are those of
 a few epochs of ours, shaken at random and copied over; dropout is off; the exchange counts in full. A graph task: one batch."""
@@ -55,8 +60,8 @@ Both sides train with Adam from the same weights and with the same order of grap
 step size of at most 0.001: beyond, such training is chaotic, and rounding errors grow in any program. Every epoch is in trajectory.csv."""
 _COST = """\
 An epoch of ours and an epoch of the reference in turn, in one process (median of {epochs} each, the first left out; training, clean pass
-and validation). Peak memory: a process of its own each, libraries included. Inference: one student alone on the test samples, mean over
-students (median of three)."""
+and validation). Memory: a process of its own each that trains two epochs; the peak counts libraries and data, the part to train what comes
+after they are loaded. Inference: one student alone on the test samples, mean over students (median of three)."""
 
 
 def verdict(checks: Sequence[Check]) -> Section:
@@ -69,6 +74,17 @@ def verdict(checks: Sequence[Check]) -> Section:
     return Section("Verdict", "\n- ".join(lines))
 
 
+def largest(checks: Sequence[Check]) -> Section:
+    """The largest differences of each member at the same weights."""
+    rows = []
+    for member in dict.fromkeys(check.member for check in checks):
+        for precision in PRECISIONS:
+            found = [check for check in checks if (check.member, check.precision) == (member, precision)]
+            kinds = ([check for check in found if check.quantity.startswith(kind)] for kind in ("logits", "loss", "gradients"))
+            rows.append((member, precision, *map(_worst, kinds)))
+    return Section("Largest differences at the same weights", _table(("member", "precision", "logits", "loss terms", "gradients"), rows))
+
+
 def numbers(checks: Sequence[Check]) -> Section:
     """Largest differences at the same weights, a line a quantity and member."""
     by_place: dict[tuple[str, str], dict[str, Check]] = {}
@@ -79,7 +95,7 @@ def numbers(checks: Sequence[Check]) -> Section:
         for (quantity, member), found in sorted(by_place.items(), key=lambda item: item[0][0])
     ]
     header = ("quantity", "member", *(f"{precision} (bound {BOUNDS[precision]:.0e})" for precision in PRECISIONS))
-    return Section("The same numbers at the same weights", _table(header, rows), _NUMBERS, on_screen=False)
+    return Section("Every quantity at the same weights", _table(header, rows), _NUMBERS, on_screen=False)
 
 
 def trajectories(found: Sequence[Trajectory]) -> Section:
@@ -131,8 +147,9 @@ def cost(rows: Iterable[tuple[str, float | None, float | None]], epochs: int) ->
 
 
 def facts(found: Mapping[str, object]) -> Section:
-    """Names and values."""
-    return Section("What was compared", _table(("", ""), list(found.items())), on_screen=False)
+    """Names and values; the screen shows what identifies the data."""
+    named = [f"{name}: {found[name]}" for name in found if name == "dataset" or "fingerprint" in name]
+    return Section("What was compared", _table(("", ""), list(found.items())), _CONFIGURATION, screen="\n".join(named))
 
 
 def unmatched(lines: Sequence[str]) -> Section:
@@ -154,6 +171,10 @@ def _figure(value: float | None) -> str:
 
 def _checked(check: Check) -> str:
     return f"{check.difference:.1e}" + ("" if check.holds else " **out of bounds**")
+
+
+def _worst(checks: Sequence[Check]) -> str:
+    return _checked(max(checks, key=lambda check: check.difference)) if checks else "-"
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:

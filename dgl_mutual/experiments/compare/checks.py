@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dgl_mutual.data.dataset import Dataset, IntArray
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 
@@ -50,12 +54,31 @@ def without_dropout(config: RunConfig, epochs: int) -> RunConfig:
     )
 
 
-def parity_trial(trial: Trial, config: RunConfig) -> Trial:
-    """The trial on which parity is shown: on a graph task some of its graphs, evenly taken, so that it costs little on any dataset."""
-    if config.task == "node":
+def parity_trial(trial: Trial, dataset: Dataset) -> Trial:
+    """The trial on which parity is shown: on a graph task some of its graphs, so that it costs little on any dataset."""
+    if dataset.task == "node":
         return trial
-    train, val = (part[:: -(-len(part) // most)] for part, most in zip((trial.split.train, trial.split.val), _MOST_GRAPHS, strict=True))
+    parts = (trial.split.train, trial.split.val)
+    train, val = (_some(part, dataset.labels, most) for part, most in zip(parts, _MOST_GRAPHS, strict=True))
     return replace(trial, split=replace(trial.split, train=train, val=val))
+
+
+def _some(part: IntArray, labels: npt.NDArray[Any], most: int) -> IntArray:
+    """At most so many of the samples, evenly taken; of several labels, as many with as without the one that is easiest to balance.
+
+    A metric such as ROC-AUC is not defined without both.
+    """
+    if len(part) <= most:
+        return part
+    if labels.ndim == 1:
+        return _evenly(part, most)
+    positive, negative = labels[part] == 1, labels[part] == 0  # NaN, unknown, is neither
+    balanced = np.minimum(positive.sum(axis=0), negative.sum(axis=0)).argmax()
+    return np.sort(np.concatenate([_evenly(part[of_kind[:, balanced]], most // 2) for of_kind in (positive, negative)]))
+
+
+def _evenly(part: IntArray, most: int) -> IntArray:
+    return part[:: max(1, math.ceil(len(part) / most))]
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -67,13 +90,14 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 
 def gradients_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """max |a - b| over all of a member's gradients, in units of the largest; infinite as for `difference`."""
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return math.inf
-    unit = max(gradient.abs().max().item() for gradient in theirs.values())
-    apart = max((ours[name] - theirs[name]).abs().max().item() for name in ours)
-    if unit == 0.0:
-        return apart
-    return apart / unit if math.isfinite(apart / unit) else math.inf
+    # torch's maximum, unlike Python's, lets no NaN slip through.
+    unit = torch.stack([gradient.abs().max() for gradient in theirs.values()]).max()
+    apart = torch.stack([(ours[name] - theirs[name]).abs().max() for name in ours]).max()
+    relative = (apart / unit if unit > 0 else apart).item()
+    return relative if math.isfinite(relative) else math.inf
 
 
 def terms_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:

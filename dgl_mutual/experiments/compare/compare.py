@@ -1,4 +1,4 @@
-"""Runs a comparison and keeps it: certificate.md, compare.csv, and trajectory.csv in one folder."""
+"""Runs a comparison and keeps it: certificate.md, compare.csv, config.yaml, and trajectory.csv in one folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from statistics import fmean, median
 
 import pandas as pd
 import torch
+import yaml
 
 from dgl_mutual.cohort import student_names
 from dgl_mutual.data.fingerprint import fingerprint
@@ -26,6 +27,7 @@ from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.files import check_writable, replacing, write_text
+from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.experiments.runner import Plan, prepare, run
 from dgl_mutual.experiments.schema import TRIAL_COLUMNS, read_table
 from dgl_mutual.experiments.summary import what_n_counts
@@ -78,14 +80,14 @@ def compare_with_reference(
     require_torch_geometric()
     torch.set_num_threads(threads)
     plan, folder = _prepare(config, out, data_dir, offline)
-    check_scope(plan.config)
+    check_scope(plan.config, plan.dataset)
     # These import torch_geometric.
     from dgl_mutual.experiments.compare.snapshot import certify_numbers
     from dgl_mutual.experiments.compare.trajectory import certify_trajectory
 
     config, dataset, trials = plan.config, plan.dataset, plan.trials
     found = _facts(plan, threads)
-    subject = parity_trial(trials[0], config)
+    subject = parity_trial(trials[0], dataset)
     say("parity: the same numbers at the same weights")
     numbers = certify_numbers(subject, config, dataset)
     trajectories = []
@@ -97,6 +99,7 @@ def compare_with_reference(
     sections = [
         certificate.verdict(checks),
         certificate.facts(found),
+        certificate.largest(numbers),
         certificate.numbers(numbers),
         certificate.trajectories(trajectories),
     ]
@@ -107,7 +110,7 @@ def compare_with_reference(
     followed = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
     with replacing(folder / "trajectory.csv") as temporary:
         followed.to_csv(temporary, index=False)
-    return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, found)
+    return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, plan)
 
 
 def compare_with_file(
@@ -129,13 +132,14 @@ def compare_with_file(
 
     Args:
         columns: our name of a column -> the file's (see `dgl_mutual.experiments.compare.foreign.COLUMNS`).
+        out: folder of the results (default: ``results/compare/<dataset>-<name of the file>``).
         member: which member of ours stands against a file that knows no members.
 
     Raises:
         UsageError, DataError, StoreError: nothing was compared.
     """
     foreign, percent = read_results(file, columns)
-    plan, folder = _prepare(config, out, data_dir, offline)
+    plan, folder = _prepare(config, out, data_dir, offline, f"-{file.stem}")
     config, dataset = plan.config, plan.dataset
     pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
     say("running, or taking up, our side")
@@ -157,12 +161,12 @@ def compare_with_file(
         certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
         certificate.accuracy(pairing.table, tests, dataset.target.metric, what_n_counts(pairing.table), foreign=True),
     ]
-    return _keep(folder, True, f"dgl_mutual beside {file.name}", sections, _accuracy_rows(pairing.table, tests), found)
+    return _keep(folder, True, f"dgl_mutual beside {file.name}", sections, _accuracy_rows(pairing.table, tests), plan)
 
 
-def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool) -> tuple[Plan, Path]:
+def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool, beside: str = "") -> tuple[Plan, Path]:
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True)
-    folder = out or Path("results") / "compare" / dataset.name
+    folder = out or Path("results") / "compare" / f"{dataset.name}{beside}"
     check_writable(folder)
     return prepare(config, dataset), folder
 
@@ -201,14 +205,25 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
         "size": f"{dataset.num_graphs} graphs, {dataset.num_nodes} nodes, {dataset.num_edges} edges",
         "students": ", ".join(student.architecture for student in config.students),
         "strategy": config.strategy,
-        "protocol": f"{config.protocol}, {config.seeds} seeds" + (f" x {config.folds} folds" if config.folds else ""),
+        "strategy options": _listed(config.strategy_options),
+        "protocol": f"{config.protocol}; seeds: {config.seeds}" + (f"; folds: {config.folds}" if config.folds else ""),
         "training": f"{training.epochs} epochs at most, learning rate {training.learning_rate:g}, weight decay {training.weight_decay:g}"
         + (f", batches of {training.batch_size} graphs" if config.task == "graph" else ""),
-        "command": shlex.join(["dgl-mutual", *sys.argv[1:]]),
+        "command": _command(),
         "versions": ", ".join(f"{name} {found[name]}" for name in _VERSIONS if found.get(name)),
         "commit": source_commit() or "-",
         "threads": threads,
     }
+
+
+def _listed(options: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items()) or "-"
+
+
+def _command() -> str:
+    """The command line that runs, as a user types it."""
+    program, *arguments = sys.argv
+    return shlex.join([Path(program).stem, *arguments]) if Path(program).stem == "dgl-mutual" else "none: called from Python"
 
 
 def _fingerprint_checks(facts: Mapping[str, object]) -> list[Check]:
@@ -220,20 +235,21 @@ def _side_by_side(
     plan: Plan, margin: float, data_dir: Path | None, threads: int, say: Say
 ) -> tuple[list[Section], list[dict[str, object]]]:
     """Accuracy and cost as sections of the certificate, and as rows of compare.csv."""
-    from dgl_mutual.experiments.compare.memory import peak_memory
+    from dgl_mutual.experiments.compare.memory import measure_memory
     from dgl_mutual.experiments.compare.sides import train_both
 
     config, dataset, trials = plan.config, plan.dataset, plan.trials
     matches = [train_both(trial, config, dataset, say) for trial in trials]
     pairs = pd.DataFrame([asdict(member) for match in matches for member in match.pairs])
     tests = _tests(pairs, margin, _test_to_train(config))
-    say("peak memory")
-    memory = [peak_memory(side, config, trials[0].split, data_dir=data_dir, threads=threads) for side in ("ours", "reference")]
+    say("memory of each side")
+    ours, theirs = (measure_memory(side, config, trials[0].split, data_dir=data_dir, threads=threads) for side in ("ours", "reference"))
     students = pairs[~pairs["member"].isin(["mean", "best_by_val", "ensemble"])]
     ensemble = pairs[pairs["member"] == "ensemble"].iloc[0]
     costs: list[tuple[str, float | None, float | None]] = [
         ("seconds an epoch", median(m.seconds_ours for m in matches), median(m.seconds_reference for m in matches)),
-        ("peak memory, MiB", memory[0], memory[1]),
+        ("peak memory, MiB", ours.peak, theirs.peak),
+        ("of it to train, MiB", ours.training, theirs.training),
         ("parameters, all students", float(ensemble["parameters_ours"]), float(ensemble["parameters_reference"])),
         ("inference of one student, ms", fmean(students["inference_ms_ours"]), fmean(students["inference_ms_reference"])),
     ]
@@ -273,12 +289,12 @@ _CSV_COLUMNS = [
 
 
 def _keep(
-    folder: Path, holds: bool, title: str, sections: Sequence[Section], rows: Sequence[Mapping[str, object]], facts: Mapping[str, object]
+    folder: Path, holds: bool, title: str, sections: Sequence[Section], rows: Sequence[Mapping[str, object]], plan: Plan
 ) -> Comparison:
-    table = pd.DataFrame(rows).assign(dataset=str(facts["dataset"]).partition(" (")[0]).reindex(columns=_CSV_COLUMNS)
+    write_text(folder / "config.yaml", yaml.safe_dump(plain(plan.config), sort_keys=False))
+    table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
     with replacing(folder / "compare.csv") as temporary:
         table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"}).to_csv(temporary, index=False)
     write_text(folder / "certificate.md", "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
-    prints = "\n".join(f"{name}: {value}" for name, value in facts.items() if "fingerprint" in name)
-    shown = [f"{section.title}\n{section.body}" for section in sections if section.on_screen]
-    return Comparison(folder, holds, "\n\n".join([prints, *shown]))
+    shown = [f"{section.title}\n{section.screen or section.body}" for section in sections if section.on_screen]
+    return Comparison(folder, holds, "\n\n".join(shown))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dgl_mutual.errors import DataError, unknown
+from dgl_mutual.errors import DataError, UsageError, unknown
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "test")
@@ -31,25 +31,26 @@ class Pairing:
 
 
 def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, bool]:
-    """The file's rows under our names of columns, with `test` as a fraction, and whether it was in percent.
+    """The file's rows under our names of columns, datasets in small letters and `test` as a fraction; and whether it was in percent.
 
     Args:
         columns: our name -> the file's, where it differs.
 
     Raises:
-        UsageError: a name that is none of `COLUMNS`.
+        UsageError: a name that is none of `COLUMNS`, or a column of the file for two of them.
         DataError: the file cannot be read, lacks a column, or holds values that cannot be meant.
     """
     for name in columns:
         if name not in COLUMNS:
             raise unknown("column", name, COLUMNS)
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error}. Give a file with a header line.") from None
-    names = {columns.get(name, name): name for name in COLUMNS}
-    _require_columns(file, table, {name: foreign for foreign, name in names.items()}, columns)
-    table = table.rename(columns=names)[[name for foreign, name in names.items() if foreign in table.columns]]
+    if len(set(columns.values())) < len(columns):
+        raise UsageError(f"A column of the file can stand for one of ours only: {', '.join('='.join(pair) for pair in columns.items())}.")
+    table = _read(file)
+    # A column that is mapped to one name does not count under its own.
+    wanted = {name: columns.get(name, name) for name in COLUMNS if name in columns or name not in columns.values()}
+    _require_columns(file, table, wanted, columns)
+    table = pd.DataFrame({name: table[foreign] for name, foreign in wanted.items() if foreign in table.columns})
+    table["dataset"] = table["dataset"].str.lower()
     for name in {"seed", "fold"} & set(table.columns):
         table[name] = _numbers(file, table, name, whole=True).astype(np.int64)
     values = _numbers(file, table, "test", whole=False)
@@ -58,6 +59,21 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
     keys = [name for name in COLUMNS[:4] if name in table.columns]
     _refuse_duplicates(file, table, keys)
     return table, percent
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """All cells as text without spaces around it."""
+    try:
+        # With header=0, pandas would take a first column too many for row names, and rename columns that are there twice.
+        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error}. Give a file with a header line.") from None
+    cells = cells.fillna("").apply(lambda column: column.str.strip())
+    table: pd.DataFrame = cells.iloc[1:].set_axis(cells.iloc[0].tolist(), axis=1).reset_index(drop=True)
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"The results {str(file)!r} have several columns called {', '.join(map(repr, twice))}. Keep one of each.")
+    return table
 
 
 def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing:
@@ -77,17 +93,17 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
     keys = [name for name in ("seed", "fold") if name in foreign.columns]
     for name in {"seed", "fold"} - set(keys):
         if trials[name].nunique() > 1:
+            single = ", or compare a single seed with --seeds 1" if name == "seed" else ""
             raise DataError(
                 f"The results have no column {name!r}, and ours have {trials[name].nunique()} {name}s, so rows cannot be told apart. "
-                f"Add the column, map it with --column {name}=NAME, or compare a single {name} with --{name}s 1."
+                f"Add the column, or map it with --column {name}=NAME{single}."
             )
-    ours = trials.assign(dataset_key=trials["dataset"].str.lower())
-    theirs = foreign.assign(dataset_key=foreign["dataset"].str.lower())
-    fingerprints = {"fingerprint"} & set(foreign.columns)
-    on = ["dataset_key", *keys, "member"]
-    merged = ours.merge(theirs, on=on, how="outer", suffixes=("", "_reference"), indicator=True)
+    ours = trials.assign(dataset=trials["dataset"].str.lower())
+    on = ["dataset", *keys, "member"]
+    merged = ours.merge(foreign, on=on, how="outer", suffixes=("", "_reference"), indicator=True)
     matched = merged[merged["_merge"] == "both"]
-    other_data = matched[matched["fingerprint"] != matched["fingerprint_reference"]] if fingerprints else matched.iloc[:0]
+    with_fingerprints = "fingerprint" in foreign.columns
+    other_data = matched[matched["fingerprint"] != matched["fingerprint_reference"]] if with_fingerprints else matched.iloc[:0]
     matched = matched.drop(other_data.index)
     unmatched = [
         _describe(merged[merged["_merge"] == "right_only"], on, "of the file have no partner among our trials"),
@@ -158,4 +174,4 @@ def _describe(rows: pd.DataFrame, keys: list[str], what: str) -> str:
 
 
 def _row(row: Mapping[Hashable, object], keys: list[str]) -> str:
-    return ", ".join(f"{key.removesuffix('_key')} {row[key]}" for key in keys)
+    return ", ".join(f"{key} {row[key]}" for key in keys)

@@ -1,4 +1,4 @@
-"""Our side of a comparison: the package's own training loop, watched from outside."""
+"""Our side of a comparison: the package's own training loop, watched from outside. Nothing here needs torch_geometric."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments.compare.theirs import make_reference
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.mapping import to_reference
-from dgl_mutual.reference.trainer import ReferenceTrainer
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.trainer import EpochReport, fit_cohort
 
@@ -101,13 +99,3 @@ def starting_point(trial: Trial, config: RunConfig, dataset: Dataset, dtype: tor
     owner_of = {id(parameter): (k, name) for k, module in enumerate(modules) for name, parameter in module.named_parameters()}
     owners = tuple(owner_of[id(parameter)] for parameter in watch.parameters)
     return StartingPoint(tuple(student.architecture for student in config.students), owners, watch.start)
-
-
-def reference_from(
-    start: StartingPoint, trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32
-) -> ReferenceTrainer:
-    """The reference at the same starting point."""
-    reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype)
-    *students, coordinator = start.by_owner(start.values)
-    reference.load(students, coordinator)
-    return reference

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.strategies import resolve_strategy
@@ -17,15 +18,22 @@ _STRATEGY = {
     *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),
     *("weighting", "mix", "entropy_weight", "coordinator_hidden", "coordinator_inputs", "uniform_pull"),
 }
+_TARGETS = ("single-label", "multi-label")
 _VALUES = {"exchange_on": ("all", "labelled"), "coordinator_inputs": ("train", "eval")}
 
 
-def check_scope(config: RunConfig) -> None:
+def check_scope(config: RunConfig, dataset: Dataset) -> None:
     """Let a resolved configuration pass if the reference can do what it asks for.
 
     Raises:
-        UsageError: it cannot.
+        DataError: only our side can learn what this dataset asks for.
+        UsageError: only our side has such an option.
     """
+    if dataset.target.kind not in _TARGETS:
+        raise DataError(
+            f"The reference cannot learn {dataset.name}: its target is {dataset.target.kind}, and the reference knows "
+            f"{', '.join(_TARGETS)}. Compare on a dataset with such a target."
+        )
     if config.strategy not in STRATEGIES:
         raise UsageError(f"The reference has no strategy {config.strategy!r}. Compare with one of: {', '.join(STRATEGIES)}.")
     strategy = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
@@ -35,10 +43,7 @@ def check_scope(config: RunConfig) -> None:
     for name, values in _VALUES.items():
         if (value := getattr(strategy, name, values[0])) not in values:
             surplus.append(f"strategy_options.{name}={value} (it knows {', '.join(values)})")
-    if config.noise is not None:
-        surplus.append(f"noise={config.noise}")
-    if config.distill is not None:
-        surplus.append("distill")
+    surplus += [name for name in ("noise", "distill", "grid") if getattr(config, name) is not None]
     if surplus:
         raise UsageError(f"The reference does not cover {'; '.join(dict.fromkeys(surplus))}. Leave that at its default to compare.")
 

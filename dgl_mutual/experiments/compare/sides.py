@@ -10,7 +10,8 @@ from statistics import median
 import torch
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments.compare.ours import fit, reference_from, starting_point
+from dgl_mutual.experiments.compare.ours import fit, starting_point
+from dgl_mutual.experiments.compare.theirs import reference_from
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.trainer import ReferenceTrainer

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.reference.trainer import ReferenceTrainer
 from dgl_mutual.training import seeds
+
+if TYPE_CHECKING:
+    from dgl_mutual.experiments.compare.ours import StartingPoint
+    from dgl_mutual.experiments.trial import Trial
 
 
 def make_reference(
@@ -24,3 +30,13 @@ def make_reference(
         order=seeds.generator(seed, "order", fold),
         dtype=dtype,
     )
+
+
+def reference_from(
+    start: StartingPoint, trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32
+) -> ReferenceTrainer:
+    """The reference at the weights that ours starts from."""
+    reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype)
+    *students, coordinator = start.by_owner(start.values)
+    reference.load(students, coordinator)
+    return reference

@@ -13,7 +13,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.compare.checks import PRECISIONS, TRAJECTORY_BOUNDS, Check, difference, terms_difference, without_dropout
-from dgl_mutual.experiments.compare.ours import Watch, fit, reference_from, starting_point
+from dgl_mutual.experiments.compare.ours import Watch, fit, starting_point
+from dgl_mutual.experiments.compare.theirs import reference_from
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 

@@ -31,4 +31,5 @@ def make_case(
         }
     )
     samples = np.arange(dataset.num_samples)
-    return Trial(0, 0, Split(samples[samples % 3 < 2], samples[samples % 6 == 2], samples[samples % 6 == 5])), config, dataset
+    # Of a multi-label target, each part has a label with both a positive and a negative.
+    return Trial(0, 0, Split(samples[samples % 2 == 0], samples[samples % 4 == 1], samples[samples % 4 == 3])), config, dataset

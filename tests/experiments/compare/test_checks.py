@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from dgl_mutual.data.dataset import Split
 from dgl_mutual.experiments.compare.checks import Check, difference, gradients_difference, parity_trial, terms_difference, without_dropout
 from tests.experiments.compare.cases import make_case
 
@@ -30,14 +33,39 @@ def test_a_term_of_one_side_only_is_infinitely_far() -> None:
     assert terms_difference({"a": 1.0, "b": 2.0}, {"a": 1.0, "c": 2.0}) == {"a": 0.0, "b": math.inf, "c": math.inf}
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_gradient_that_is_not_finite_is_infinitely_far_wherever_it_is(bad: float, place: str) -> None:
+    theirs = {"first": torch.ones(2), "last": torch.ones(2)}
+    assert gradients_difference({**theirs, place: torch.tensor([1.0, bad])}, theirs) == math.inf
+    assert gradients_difference(theirs, {**theirs, place: torch.tensor([bad, 1.0])}) == math.inf
+
+
+def test_gradients_that_are_all_zero_are_equal() -> None:
+    assert gradients_difference({"weight": torch.zeros(2)}, {"weight": torch.zeros(2)}) == 0.0
+
+
 def test_parity_is_shown_on_some_graphs_and_on_the_whole_of_a_node_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dgl_mutual.experiments.compare.checks._MOST_GRAPHS", (3, 1))
-    trial, config, _ = make_case("graph")
-    small = parity_trial(trial, config)
-    assert len(small.split.train) <= 3 and set(small.split.train) <= set(trial.split.train)
+    trial, _, dataset = make_case("graph")
+    small = parity_trial(trial, dataset)
+    assert 1 < len(small.split.train) <= 3 and set(small.split.train) <= set(trial.split.train)
     assert len(small.split.val) == 1 and len(small.split.test) == len(trial.split.test)
-    trial, config, _ = make_case("node")
-    assert parity_trial(trial, config) is trial
+    trial, _, dataset = make_case("node")
+    assert parity_trial(trial, dataset) is trial
+
+
+def test_of_several_labels_a_rare_one_is_still_there_both_ways() -> None:
+    trial, _, dataset = make_case("graph", "multi-label")
+    labels = np.full((3000, 2), np.nan, dtype=np.float32)
+    labels[:, 0] = 0
+    labels[[701, 1999, 2500], 0] = 1
+    labels[5, 1] = 1
+    many = replace(trial, split=Split(np.arange(2000), np.arange(2000, 3000), trial.split.test))
+    small = parity_trial(many, replace(dataset, labels=labels)).split
+    assert len(small.train) <= 128 and len(small.val) <= 64
+    assert {701, 1999} <= set(small.train) and 2500 in small.val
+    assert (labels[small.train, 0] == 0).any() and (labels[small.val, 0] == 0).any()
 
 
 def test_without_dropout_every_epoch_is_trained() -> None:

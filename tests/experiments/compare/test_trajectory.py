@@ -41,12 +41,12 @@ def test_a_wrong_loss_shows_from_the_epoch_it_acts_in(monkeypatch: pytest.Monkey
 
 def test_a_wrong_optimizer_shows_in_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     trial, config, dataset = make_case("node", strategy="independent")
-    from dgl_mutual.experiments.compare import ours
+    from dgl_mutual.experiments.compare import theirs
 
     monkeypatch.setattr(
-        ours,
+        theirs,
         "make_reference",
-        lambda config, *rest, make=ours.make_reference, **values: make(
+        lambda config, *rest, make=theirs.make_reference, **values: make(
             config.model_copy(update={"training": config.training.model_copy(update={"weight_decay": 0.0})}), *rest, **values
         ),
     )
