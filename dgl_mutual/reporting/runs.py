@@ -97,8 +97,10 @@ def gather(runs: Sequence[Run]) -> pd.DataFrame:
     """trials.csv of all runs as one table, with the columns `method`, `data`, `folds` (k of cross-validation, else 1) and `run` added.
 
     Raises:
-        StoreError: a run in which no trial has finished.
+        StoreError: a run in which no trial has finished, or no runs.
     """
+    if not runs:
+        raise StoreError("In none of these runs has a trial finished. 'dgl-mutual status' says why.")
     tables = []
     for run in runs:
         if run.trials.empty:

@@ -145,7 +145,7 @@ def _tests(comparison: Comparison) -> Iterator[str]:
     if bound >= ALPHA:
         least = float(tested["smallest_p"].max())
         yield (
-            f"The smallest p that so few seeds can give is {_p(least)}, {_p(min(1.0, bound))} after the adjustment: "
+            f"The smallest that so few seeds can give is {p_text(least)}, after the adjustment {p_text(min(1.0, bound))}: "
             "no mark may only mean too few seeds."
         )
 
@@ -155,8 +155,8 @@ def _ranks(comparison: Comparison) -> Iterator[str]:
     first = next(iter(rankings.values()))
     yield f"Rank: average over {first.num_datasets} datasets, 1 is best."
     if not math.isnan(first.p):
-        tests = ", ".join(f"{_p(ranking.p)} ({member_name(member)})" for member, ranking in rankings.items())
-        yield f"Friedman test: p = {tests}; Nemenyi critical difference {first.critical_difference:.2f} at {ALPHA}."
+        tests = ", ".join(f"{p_text(ranking.p)} ({member_name(member)})" for member, ranking in rankings.items())
+        yield f"Friedman test: {tests}; Nemenyi critical difference {first.critical_difference:.2f} at {ALPHA}."
 
 
 def _cell(row: Mapping[Hashable, Any], factor: int, decimals: int) -> Cell:
@@ -183,8 +183,9 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _p(value: float) -> str:
-    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
+def p_text(value: float) -> str:
+    """``p = 0.012``."""
+    return f"p = {value:.2g}" if value >= 1e-4 else "p < 0.0001"
 
 
 def flat_rows(table: TextTable) -> Sequence[Sequence[Cell]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from dgl_mutual.experiments.summary import what_n_counts
 from dgl_mutual.reporting.plots.style import COLUMN, cohort_order, figure, file_name, line_style
 from dgl_mutual.reporting.runs import Run
 from dgl_mutual.reporting.tables import metric_name
@@ -19,7 +20,7 @@ def learning_curves(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a run: mean over its trials and a band of one standard deviation (ddof = 1), for each student and the ensemble."""
     for run in runs:
         columns = sorted((name for name in run.history.columns if name.startswith("val/")), key=cohort_order)
-        if columns:
+        if columns and len(run.trials):
             yield file_name("curves", run.data, run.method), _draw(run, columns)
 
 
@@ -34,8 +35,8 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
         axes.plot(mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}" if len(run.trials) else "validation")
-    axes.set_title(f"{run.data}: {run.method}")
+    axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}")
+    axes.set_title(f"{run.data}: {run.method} (n = {len(run.finished)} {what_n_counts(run.trials)})")
     axes.legend(loc="lower right")
     axes.margins(x=0.01)
     return drawn

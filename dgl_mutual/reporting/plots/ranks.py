@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.reporting.comparison import Comparison
-from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name
+from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, text_width
 from dgl_mutual.reporting.statistics import Ranking
-from dgl_mutual.reporting.tables import member_name
+from dgl_mutual.reporting.tables import member_name, p_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: Length of the scale of ranks in inches.
+_SCALE = 2.0
 
 
 def critical_differences(comparison: Comparison) -> Iterator[tuple[str, Figure]]:
@@ -24,34 +27,34 @@ def critical_differences(comparison: Comparison) -> Iterator[tuple[str, Figure]]
 
 def _draw(ranking: Ranking, member: str) -> Figure:
     order = sorted(ranking.ranks, key=ranking.ranks.__getitem__)
-    half = math.ceil(len(order) / 2)
-    groups = ranking.groups
+    last, half, groups = len(order), math.ceil(len(order) / 2), ranking.groups
+    left, right = (0.45 + text_width(names) for names in (order[:half], order[half:]))
+    inch = (last - 1) / _SCALE
     first_label = 0.55 + 0.3 * len(groups)
     bottom = first_label + 0.42 * half
-    drawn = figure(COLUMN, 0.75 + 0.42 * bottom)
+    drawn = figure(max(COLUMN, _SCALE + left + right), 0.9 + 0.42 * bottom)
     axes = drawn.subplots()
     axes.axis("off")
-    last = len(order)
-    margin = 0.34 * (last - 1)
-    axes.set_xlim(1 - margin, last + margin)
+    axes.set_xlim(1 - left * inch, last + right * inch)
     axes.set_ylim(bottom, -1.15)
     black: dict[str, Any] = {"color": "black", "solid_capstyle": "butt"}
     axes.plot([1, last], [0, 0], linewidth=1, **black)
     for rank in range(1, last + 1):
         axes.plot([rank, rank], [0, -0.14], linewidth=1, **black)
         axes.text(rank, -0.2, str(rank), ha="center", va="bottom")
-    width = min(ranking.critical_difference, last - 1 + 2 * margin)
+    width = min(ranking.critical_difference, last - 1)
+    beyond = ", beyond this scale" if width < ranking.critical_difference else ""
     axes.plot([1, 1 + width], [-0.75, -0.75], linewidth=2, **black)
-    axes.text(1 + width / 2, -0.82, f"critical difference {ranking.critical_difference:.2f}", ha="center", va="bottom", fontsize=7)
+    axes.text(1, -0.82, f"critical difference {ranking.critical_difference:.2f}{beyond}", ha="left", va="bottom", fontsize=7)
     for place, group in enumerate(groups):
-        level = 0.3 + 0.3 * place
-        axes.plot([ranking.ranks[group[0]] - 0.03, ranking.ranks[group[-1]] + 0.03], [level, level], linewidth=3, **black)
+        level, reach = 0.3 + 0.3 * place, 0.02 * inch
+        axes.plot([ranking.ranks[group[0]] - reach, ranking.ranks[group[-1]] + reach], [level, level], linewidth=3, **black)
     for place, method in enumerate(order):
-        average, left = ranking.ranks[method], place < half
-        height = first_label + 0.42 * (place if left else last - 1 - place)
-        edge = 1.0 - 0.1 * margin if left else last + 0.1 * margin
+        average, is_left = ranking.ranks[method], place < half
+        height = first_label + 0.42 * (place if is_left else last - 1 - place)
+        edge = 1 - 0.08 * inch if is_left else last + 0.08 * inch
         axes.plot([average, average, edge], [0, height, height], linewidth=0.8, **black)
-        text = f"{method}  {average:.2f} " if left else f" {average:.2f}  {method}"
-        axes.text(edge, height, text, ha="right" if left else "left", va="center")
-    axes.set_title(f"{member}, average rank over {ranking.num_datasets} datasets")
+        text = f"{method}  {average:.2f} " if is_left else f" {average:.2f}  {method}"
+        axes.text(edge, height, text, ha="right" if is_left else "left", va="center")
+    axes.set_title(f"{member}: average rank over {ranking.num_datasets} datasets\n(Friedman {p_text(ranking.p)})")
     return drawn

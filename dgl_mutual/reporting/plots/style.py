@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +55,12 @@ def figure(width: float, height: float) -> Figure:
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the series at this place."""
+    """Colour, dashes and marker of the series at this place. Where colours begin anew, dashes and markers are other ones."""
+    turn, place = divmod(place, len(COLOURS))
     return {
-        "color": COLOURS[place % len(COLOURS)],
-        "linestyle": _DASHES[place % len(_DASHES)],
-        "marker": _MARKERS[place % len(_MARKERS)],
+        "color": COLOURS[place],
+        "linestyle": _DASHES[(place + turn) % len(_DASHES)],
+        "marker": _MARKERS[(place + turn) % len(_MARKERS)],
     }
 
 
@@ -72,6 +73,11 @@ def cohort_order(name: str) -> float:
     """Sorts ``gcn-0``, ``val/gat-1``, ... as they stand in the cohort; what is no student comes last."""
     number = name.rpartition("-")[2]
     return int(number) if number.isdigit() else math.inf
+
+
+def text_width(texts: Iterable[str]) -> float:
+    """Inches that the longest of these needs, in the size of labels and as an upper bound."""
+    return 0.07 * max(map(len, texts), default=0)
 
 
 def legend_below(drawn: Figure, axes: Axes, columns: int = 4) -> None:

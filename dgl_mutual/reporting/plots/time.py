@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, line_style, marker
+from dgl_mutual.reporting.plots.style import COLUMN, PAGE, figure, file_name, line_style, marker, text_width
 from dgl_mutual.reporting.runs import Run, gather
 from dgl_mutual.reporting.tables import metric_name
 
@@ -37,9 +37,10 @@ def _draw(data: str, means: pd.DataFrame, metric: str) -> Figure:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    drawn = figure(COLUMN, 2.9)
-    axes = drawn.subplots()
     methods, members = list(dict.fromkeys(means["method"])), list(dict.fromkeys(means["member"]))
+    width = COLUMN if text_width(methods) < 0.8 else PAGE
+    drawn = figure(width, 2.3 + 0.16 * (len(methods) + len(members)) / 3)
+    axes = drawn.subplots()
     for place, method in enumerate(methods):
         # The line says which points are of one method, where colours cannot be seen.
         points = means[means["method"] == method].sort_values("inference_ms")
