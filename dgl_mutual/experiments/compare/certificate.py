@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from dgl_mutual.experiments.compare.checks import BOUNDS, PRECISIONS, Check
 from dgl_mutual.experiments.compare.equivalence import Paired
-from dgl_mutual.experiments.compare.trajectory import Trajectory
+
+if TYPE_CHECKING:  # importing it needs torch_geometric
+    from dgl_mutual.experiments.compare.trajectory import Trajectory
 
 #: Along a float32 trajectory there is no bound; this is what "apart" means there.
 _APART_FLOAT32 = 1e-4

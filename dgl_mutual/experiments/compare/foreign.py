@@ -65,7 +65,7 @@ def _read(file: Path) -> pd.DataFrame:
     """All cells as text without spaces around it."""
     try:
         # With header=0, pandas would take a first column too many for row names, and rename columns that are there twice.
-        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False)
+        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error}. Give a file with a header line.") from None
     cells = cells.fillna("").apply(lambda column: column.str.strip())
@@ -119,9 +119,10 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
 
 def _require_columns(file: Path, table: pd.DataFrame, wanted: Mapping[str, str], mapped: Mapping[str, str]) -> None:
     needed = {"dataset", "test", *mapped}
-    missing = [wanted[name] for name in COLUMNS if name in needed and wanted[name] not in table.columns]
-    if not {wanted["seed"], wanted["fold"]} & set(table.columns):
-        missing.append(f"{wanted['seed']} or {wanted['fold']}")
+    missing = [wanted.get(name, name) for name in COLUMNS if name in needed and wanted.get(name) not in table.columns]
+    numbers = {wanted[name] for name in ("seed", "fold") if name in wanted}
+    if not numbers & set(table.columns):
+        missing.append("seed or fold")
     if missing:
         raise DataError(
             f"The results {str(file)!r} have no column {', '.join(missing)}; they have: {', '.join(table.columns) or 'none'}. "

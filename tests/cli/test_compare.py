@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dgl_mutual.reference import mapping
+from dgl_mutual.reference.requirement import INSTALL
+
+SMALL = ("--dataset", "TOY", "--folds", "2", "--epochs", "3", "--set", "student.hidden=8", "--set", "student.heads=2")
+EARLY = ("--set", "strategy_options.exchange_warmup=[1,1]")
+PARITY = (*SMALL, *EARLY, "--parity-only", "--parity-epochs", "2")
+STUDENTS = ("gcn-0", "gat-1", "gin-2", "sage-3")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, where TOY is: 48 cycles and paths of 4 to 9 nodes."""
+    folder = tmp_path / "TOY"
+    folder.mkdir()
+    edges, graphs, first = [], [], 1
+    for graph in range(48):
+        size = 4 + graph % 6
+        path = [(first + place, first + place + 1) for place in range(size - 1)]
+        edges += path if graph % 2 else [*path, (first, first + size - 1)]
+        graphs += [graph + 1] * size
+        first += size
+    files = {
+        "A": [f"{a}, {b}" for edge in edges for a, b in (edge, edge[::-1])],
+        "graph_indicator": graphs,
+        "graph_labels": [graph % 2 for graph in range(48)],
+        "node_labels": [place * place % 3 for place in range(len(graphs))],
+    }
+    for name, lines in files.items():
+        (folder / f"TOY_{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def needs_reference() -> None:
+    pytest.importorskip("torch_geometric", reason="needs torch_geometric")
+
+
+def parity_rows(folder: Path) -> pd.DataFrame:
+    rows = pd.read_csv(folder / "compare.csv")
+    return rows[rows["kind"] == "parity"].astype({"holds": bool})
+
+
+@pytest.mark.usefixtures("needs_reference")
+def test_both_sides_in_full(command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("compare", *SMALL, *EARLY, "--parity-epochs", "3", "--out", "mine")
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/dgl-mutual", *arguments])
+    status, out, err = command_line(*arguments)
+    assert status == 0
+    titles = [
+        "Verdict",
+        "What was compared",
+        "Largest differences",
+        "3 epochs from",
+        "Test accuracy side by side (n = 2 folds)",
+        "Cost side by",
+    ]
+    assert [out.index(title) for title in titles] == sorted(out.index(title) for title in titles)
+    assert out.endswith("Written to mine/certificate.md\n") and "Parity holds" in out
+    assert "training both sides" in err
+    certificate = (elsewhere / "mine" / "certificate.md").read_text()
+    assert "dgl-mutual compare --dataset TOY" in certificate and "/somewhere" not in certificate
+    assert {path.name for path in (elsewhere / "mine").iterdir()} == {"certificate.md", "compare.csv", "config.yaml", "trajectory.csv"}
+    rows = pd.read_csv(elsewhere / "mine" / "compare.csv")
+    assert set(rows["dataset"]) == {"TOY"}
+    accuracy = rows[rows["kind"] == "accuracy"]
+    assert accuracy["member"].drop_duplicates().tolist() == [*STUDENTS, "mean", "best_by_val", "ensemble"]
+    assert accuracy["difference"].tolist() == pytest.approx((accuracy["ours"] - accuracy["reference"]).tolist())
+    paired = rows[rows["kind"] == "accuracy, paired"].set_index("member")
+    assert paired.loc["gcn-0", "difference"] == pytest.approx(accuracy[accuracy["member"] == "gcn-0"]["difference"].mean())
+    cost = rows[rows["kind"] == "cost"].set_index("quantity")[["ours", "reference"]]
+    assert (cost.drop("of it to train, MiB") > 0).all(axis=None)
+    assert cost.loc["parameters, all students", "ours"] == cost.loc["parameters, all students", "reference"]
+    assert (cost.loc["of it to train, MiB"] < cost.loc["peak memory, MiB"]).all()
+    followed = pd.read_csv(elsewhere / "mine" / "trajectory.csv")
+    assert followed.groupby("precision")["epoch"].apply(list).to_dict() == {"float64": [1, 2, 3], "float32": [1, 2, 3]}
+
+
+@pytest.mark.usefixtures("needs_reference")
+def test_its_own_configuration_repeats_a_comparison(command_line: Callable[..., object], elsewhere: Path) -> None:
+    assert command_line("compare", *PARITY, "--students", "gcn,sage")[0] == 0
+    first = elsewhere / "results" / "compare" / "TOY"
+    assert command_line("compare", "--config", first / "config.yaml", "--parity-only", "--parity-epochs", "2", "--out", "again")[0] == 0
+    assert (elsewhere / "again" / "trajectory.csv").read_text() == (first / "trajectory.csv").read_text()
+    assert (elsewhere / "again" / "config.yaml").read_text() == (first / "config.yaml").read_text()
+
+
+def reversed_rows(rule: mapping.Rule) -> mapping.Rule:
+    """The same weight, its outputs in the wrong order; the way back undoes it."""
+    return replace(
+        rule,
+        split=lambda weight: [part.flip(0) for part in rule.split(weight)],
+        join=lambda weights: rule.join([part.flip(0) for part in weights]),
+    )
+
+
+def exchanged(architecture: str, first: int, second: int) -> Sequence[mapping.Rule]:
+    """The rules, two of them pointing at each other's weight."""
+    rules = list(mapping.RULES[architecture])
+    a, b = rules[first], rules[second]
+    rules[first], rules[second] = replace(a, reference=b.reference), replace(b, reference=a.reference)
+    return rules
+
+
+BROKEN = {
+    "gcn": [reversed_rows(mapping.RULES["gcn"][0]), *mapping.RULES["gcn"][1:]],
+    "gat": exchanged("gat", 1, 2),  # attention of source and destination
+    "gin": exchanged("gin", 1, -1),  # the two biases of the MLP
+    "sage": [replace(mapping.RULES["sage"][0], reference=("lin_l.weight", "lin_r.weight")), *mapping.RULES["sage"][1:]],
+}
+
+
+@pytest.mark.usefixtures("needs_reference")
+@pytest.mark.parametrize(("architecture", "student"), list(zip(BROKEN, STUDENTS, strict=True)))
+def test_a_wrong_weight_mapping_fails_the_certificate(
+    architecture: str, student: str, command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mapping.RULES, architecture, BROKEN[architecture])
+    status, out, _ = command_line("compare", *PARITY)
+    assert status == 1
+    assert "Parity is broken" in out and f"{student}, logits, evaluation, float64" in out
+    assert "Parity is broken" in (elsewhere / "results" / "compare" / "TOY" / "certificate.md").read_text()
+    rows = parity_rows(elsewhere / "results" / "compare" / "TOY")
+    logits = rows[rows["quantity"].str.startswith("logits") & (rows["member"] != "ensemble")]
+    assert set(logits["member"][~logits["holds"]]) == {student}
+
+
+@pytest.mark.usefixtures("needs_reference")
+@pytest.mark.parametrize(
+    ("function", "broken"), [("supervised", {"loss: supervised", "loss: coordinator"}), ("divergence", {"loss: mutual"})]
+)
+def test_a_wrong_loss_term_fails_the_certificate(
+    function: str, broken: set[str], command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dgl_mutual.reference import losses
+
+    right = getattr(losses, function)
+    monkeypatch.setattr(losses, function, lambda *arguments: right(*arguments) * 1.001)
+    status, out, _ = command_line("compare", *PARITY)
+    assert status == 1 and "Parity is broken" in out
+    rows = parity_rows(elsewhere / "results" / "compare" / "TOY")
+    quantities = set(rows["quantity"][~rows["holds"]])
+    assert {name for name in quantities if name.startswith("loss: ")} == broken
+    assert {"gradients", "trajectory of the losses", "trajectory of the weights"} <= quantities
+    assert not any(name.startswith("logits") for name in quantities)
+
+
+@pytest.mark.usefixtures("needs_reference")
+def test_other_graphs_fail_the_certificate(command_line: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
+    from dgl_mutual.reference import graphs
+
+    def lossy(*arguments: object) -> list[object]:
+        found = right(*arguments)
+        found[0].edge_index = found[0].edge_index[:, 2:]
+        return found
+
+    right = graphs.to_graphs
+    monkeypatch.setattr(graphs, "to_graphs", lossy)
+    status, out, _ = command_line("compare", *PARITY, "--students", "gcn,sage")
+    assert status == 1 and "data, fingerprint" in out
+
+
+def test_without_torch_geometric_a_line_says_how_to_install_it_and_files_can_still_be_compared(elsewhere: Path) -> None:
+    """In a process of its own, in which nothing has imported it yet."""
+    (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
+    (elsewhere / "both.py").write_text(
+        "import sys\n"
+        "sys.modules['torch_geometric'] = None\n"
+        "from dgl_mutual.cli.main import main\n"
+        "for more in ([], ['--reference', 'theirs.csv', '--jobs', '1']):\n"
+        "    try:\n"
+        "        main(['compare', *sys.argv[1:], *more])\n"
+        "    except SystemExit as ended:\n"
+        "        print('status', ended.code, file=sys.stderr)\n"
+    )
+    ended = subprocess.run([sys.executable, "both.py", *SMALL, "--students", "gcn,sage"], capture_output=True, text=True)
+    line, status, *rest = ended.stderr.splitlines()
+    assert "torch_geometric" in line and INSTALL in line
+    assert (status, rest[-1]) == ("status 1", "status 0")
+    assert "None: every row has its partner." in ended.stdout
+
+
+def test_another_version_of_torch_geometric_is_named(command_line: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("torch_geometric")
+    module.__version__ = "1.7.2"  # type: ignore[attr-defined]  # a module may have any attribute
+    monkeypatch.setitem(sys.modules, "torch_geometric", module)
+    status, out, err = command_line("compare", *SMALL)
+    assert (status, out) == (1, "")
+    assert "1.7.2" in err and INSTALL in err
+
+
+@pytest.mark.usefixtures("needs_reference")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--strategy", "okddip"), "no strategy 'okddip'"),
+        (("--set", "grid={training.learning_rate: [0.1, 0.01]}"), "grid"),
+        (("--set", "noise=label:0.2"), "noise"),
+        (("--set", "training.edge_drop=0.2"), "training.edge_drop=0.2"),
+        (("--set", "strategy_options.exchange_on=transductive"), "exchange_on=transductive"),
+        (("--column", "test=accuracy"), "--column has no meaning"),
+        (("--jobs", "2"), "--jobs has no meaning"),
+        (("--margin", "0"), "--margin"),
+    ],
+)
+def test_what_the_reference_does_not_cover_is_refused(arguments: tuple[str, ...], said: str, command_line: Callable[..., object]) -> None:
+    status, out, err = command_line("compare", *SMALL, *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+@pytest.mark.usefixtures("needs_reference")
+def test_a_dataset_that_only_one_side_can_load_is_refused(
+    command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dgl_mutual.reference import graphs
+
+    monkeypatch.setattr(graphs.os, "sysconf", lambda name: 1024 if name == "SC_PAGE_SIZE" else 2)
+    status, out, err = command_line("compare", *SMALL)
+    assert (status, out) == (1, "")
+    assert "The reference cannot load TOY" in err and "dense features" in err
+    assert not (elsewhere / "results").exists()
+
+
+THEIRS = ("--reference", "theirs.csv", "--jobs", "1", "--students", "gcn,sage")
+
+
+def test_beside_somebodys_results(command_line: Callable[..., object], elsewhere: Path) -> None:
+    (elsewhere / "theirs.csv").write_text("data,fold,model,acc\ntoy,0,gcn-0,50\ntoy,1,gcn-0,75\ntoy,2,gcn-0,75\nother,0,gcn-0,80\n")
+    columns = [option for text in ("dataset=data", "member=model", "test=acc") for option in ("--column", text)]
+    status, out, _ = command_line("compare", *SMALL, *THEIRS, *columns)
+    assert status == 0
+    assert (
+        "2 rows of the file have no partner among our trials (dataset other, fold 0, member gcn-0; dataset toy, fold 2, member gcn-0)"
+        in out
+    )
+    assert "8 rows of ours have no partner in the file" in out
+    folder = elsewhere / "results" / "compare" / "TOY-theirs"
+    assert "theirs.csv, in percent" in (folder / "certificate.md").read_text()
+    rows = pd.read_csv(folder / "compare.csv")
+    pairs = rows[rows["kind"] == "accuracy"]
+    assert pairs["reference"].tolist() == [0.5, 0.75]
+    (run,) = (path for path in (elsewhere / "results").iterdir() if path.name.startswith("graph-TOY"))
+    trials = pd.read_csv(run / "trials.csv")
+    assert pairs["ours"].tolist() == trials[trials["member"] == "gcn-0"]["test"].tolist()
+    # Our side is taken up, not run again.
+    before = (run / "trials.csv").stat().st_mtime_ns
+    assert command_line("compare", *SMALL, *THEIRS, *columns)[:2] == (0, out)
+    assert (run / "trials.csv").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected", "said"),
+    [
+        ("dataset,seed,accuracy\nTOY,0,0.5\n", (), 1, "no column test; they have: dataset, seed, accuracy"),
+        ("dataset,fold,test\nTOY,0,0.5\nTOY,0,0.6\n", (), 1, "1 rows more than once, by dataset, fold (dataset toy, fold 0)"),
+        ("dataset,fold,test\nTOY,0,0.5\nTOY,1,81.5\n", (), 1, "percent and fractions are mixed"),
+        ("dataset,fold,test\nCora,0,0.5\nCora,1,0.6\n", (), 1, "No row of the results matches a trial of ours"),
+        ("dataset,seed,test\nTOY,0,0.5\n", (), 1, "no column 'fold', and ours have 2 folds"),
+        ("dataset,fold,test\nTOY,0,0.5\n", ("--column", "score=test"), 2, "Unknown column 'score'"),
+        ("dataset,fold,test\nTOY,0,0.5\n", ("--column", "test"), 2, "the form is OURS=THEIRS"),
+        ("dataset,fold,test\nTOY,0,0.5\n", ("--member", "gin-2"), 2, "Unknown member 'gin-2'"),
+        ("dataset,fold,test\nTOY,0,0.5\n", ("--parity-only",), 2, "--parity-only has no meaning"),
+        (None, (), 1, "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_ends_before_anything_is_trained(
+    text: str | None, options: tuple[str, ...], expected: int, said: str, command_line: Callable[..., object], elsewhere: Path
+) -> None:
+    if text is not None:
+        (elsewhere / "theirs.csv").write_text(text)
+    status, out, err = command_line("compare", *SMALL, *THEIRS, *options)
+    assert (status, out) == (expected, "")
+    assert said in err and "Traceback" not in err
+    assert not (elsewhere / "results").exists()

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.compare.foreign import pair, read_results
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "theirs.csv"
+
+
+def trials(seeds: int = 3, folds: int = 1) -> pd.DataFrame:
+    """Our side: two members, `test` = seed / 10 + fold / 100, one more for the second member."""
+    rows = [
+        ("Cora", f"print-{seed}", seed, fold, member, seed / 10 + fold / 100 + place)
+        for seed in range(seeds)
+        for fold in range(folds)
+        for place, member in enumerate(["gcn-0", "best_by_val"])
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "fingerprint", "seed", "fold", "member", "test"])
+
+
+def test_fractions_stay_and_percent_becomes_fractions(written: Path) -> None:
+    written.write_text("dataset,seed,test\nCora,0,0.5\nCora,1,1\n")
+    table, percent = read_results(written, {})
+    assert not percent and table["test"].tolist() == [0.5, 1.0]
+    written.write_text("dataset,seed,test\nCora,0,50\nCora,1,81.5\n")
+    table, percent = read_results(written, {})
+    assert percent and table["test"].tolist() == [0.5, 0.815]
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("data,run,acc", {"dataset": "data", "seed": "run", "test": "acc"}),
+        ("dataset,fold,test", {"seed": "fold"}),
+        ("fold,seed,test", {"dataset": "fold"}),
+        ("dataset,test,seed", {"seed": "test", "test": "seed"}),
+    ],
+)
+def test_columns_have_whatever_names_they_are_mapped_to(header: str, columns: dict[str, str], written: Path) -> None:
+    written.write_text(f"{header}\nCora,1,1\n")
+    table, _ = read_results(written, columns)
+    assert table.to_dict("records") == [{"dataset": "cora", "seed": 1, "test": 1.0}]
+
+
+def test_a_mapped_column_goes_before_one_that_has_our_name(written: Path) -> None:
+    written.write_text("dataset,seed,test,accuracy,loss\nCora,0,0.1,0.9,7\n")
+    assert read_results(written, {"test": "accuracy"})[0]["test"].tolist() == [0.9]
+
+
+def test_spaces_a_byte_order_mark_and_quotes_do_no_harm(written: Path) -> None:
+    written.write_text('\ufeff"dataset" , seed, test \n "Cora" , 0 , 0.5 \n', encoding="utf-8")
+    assert read_results(written, {})[0].to_dict("records") == [{"dataset": "cora", "seed": 0, "test": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "cannot be read as CSV"),
+        ("dataset,seed,test\n", "a header and no rows"),
+        ("seed,test\n0,0.5\n", "no column dataset; they have: seed, test"),
+        ("dataset,test\nCora,0.5\n", "no column seed or fold"),
+        ("dataset;seed;test\nCora;0;0.5\n", "they have: dataset;seed;test"),
+        ("dataset,seed,test\nCora,0,0.5,7\n", "cannot be read as CSV"),  # not a column of row names
+        ("dataset,seed,test,test\nCora,0,0.5,0.6\n", "several columns called 'test'"),
+        ("dataset,seed,test\nCora,0,0.5\nCora,1,n/a\n", r"test is not a number in 1 rows \(line 3: 'n/a'\)"),
+        ("dataset,seed,test\nCora,0\n", r"test is not a number in 1 rows \(line 2: ''\)"),
+        ("dataset,seed,test\nCora,0,inf\n", "test is not a number"),
+        ("dataset,seed,test\nCora,0.5,0.5\n", r"seed is not a whole number in 1 rows \(line 2: '0.5'\)"),
+        ("dataset,seed,test\nCora,0,-0.5\n", "ranges from -0.5 to -0.5"),
+        ("dataset,seed,test\nCora,0,815\n", "ranges from 815 to 815"),
+        ("dataset,seed,test\nCora,0,81.5\nCora,1,0.8\n", "1 values of test are above 1, up to 81.5, and 1 are not, down to 0.8"),
+        ("dataset,seed,test\nCora,0,0.5\ncora ,0,0.6\n", r"1 rows more than once, by dataset, seed \(dataset cora, seed 0\)"),
+    ],
+)
+def test_a_file_that_cannot_be_meant(text: str, said: str, written: Path) -> None:
+    written.write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_results(written, {})
+
+
+def test_a_mapping_that_cannot_be_meant(written: Path) -> None:
+    written.write_text("dataset,seed,test\nCora,0,0.5\n")
+    with pytest.raises(UsageError, match=r"Unknown column 'tset'.*Did you mean 'test'"):
+        read_results(written, {"tset": "acc"})
+    with pytest.raises(UsageError, match="seed=run, fold=run"):
+        read_results(written, {"seed": "run", "fold": "run"})
+    with pytest.raises(DataError, match="no column acc; they have: dataset, seed, test"):
+        read_results(written, {"test": "acc"})
+
+
+def foreign(rows: list[tuple[object, ...]], *columns: str) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["dataset", *columns, "test"])
+
+
+def test_rows_are_paired_by_seed_and_the_rest_is_named() -> None:
+    theirs = foreign([("cora", 2, 0.3), ("cora", 0, 0.1), ("cora", 9, 0.9), ("pubmed", 1, 0.8)], "seed")
+    pairing = pair(trials(), theirs, member="gcn-0")
+    assert pairing.table.sort_values("seed").to_dict("list") == {
+        "seed": [0, 2],
+        "fold": [0, 0],
+        "member": ["gcn-0", "gcn-0"],
+        "ours": [0.0, 0.2],
+        "reference": [0.1, 0.3],
+    }
+    of_file, of_ours = pairing.unmatched
+    assert of_file.startswith("2 rows of the file have no partner") and "seed 9" in of_file and "dataset pubmed, seed 1" in of_file
+    assert of_ours == "1 rows of ours have no partner in the file (dataset cora, seed 1, member gcn-0)"
+
+
+def test_members_of_the_file_are_paired_with_ours_of_that_name() -> None:
+    pairing = pair(trials(1), foreign([("cora", 0, "best_by_val", 0.5), ("cora", 0, "mlp", 0.4)], "seed", "member"), member="gcn-0")
+    assert pairing.table[["member", "ours", "reference"]].values.tolist() == [["best_by_val", 1.0, 0.5]]
+    assert len(pairing.unmatched) == 2 and "member mlp" in pairing.unmatched[0] and "member gcn-0" in pairing.unmatched[1]
+
+
+def test_folds_of_several_seeds_need_both() -> None:
+    with pytest.raises(DataError, match=r"no column 'seed', and ours have 2 seeds.*--seeds 1"):
+        pair(trials(2, 2), foreign([("cora", 0, 0.5)], "fold"), member="gcn-0")
+    with pytest.raises(DataError, match="no column 'fold', and ours have 2 folds") as caught:
+        pair(trials(2, 2), foreign([("cora", 0, 0.5)], "seed"), member="gcn-0")
+    assert "--folds 1" not in str(caught.value)  # there is no such thing
+    table = pair(trials(2, 2), foreign([("cora", 1, 1, 0.5)], "seed", "fold"), member="gcn-0").table
+    assert table[["seed", "fold", "ours"]].values.tolist() == [[1, 1, pytest.approx(0.11)]]
+
+
+def test_a_row_of_other_data_is_no_partner() -> None:
+    theirs = foreign([("cora", 0, "print-0", 0.1), ("cora", 1, "another", 0.2)], "seed", "fingerprint")
+    pairing = pair(trials(2), theirs, member="gcn-0")
+    assert pairing.table["seed"].tolist() == [0]
+    assert pairing.unmatched == ("1 rows were made from other data: their fingerprints differ (dataset cora, seed 1, member gcn-0)",)
+
+
+def test_many_rows_without_a_partner_are_counted_and_some_are_named() -> None:
+    theirs = foreign([("cora", seed, 0.5) for seed in range(20)], "seed")
+    (line,) = pair(trials(1), theirs, member="gcn-0").unmatched
+    assert line.startswith("19 rows of the file") and line.count("seed") == 5 and line.endswith("; ...)")
+
+
+def test_without_any_pair_there_is_nothing_to_compare() -> None:
+    with pytest.raises(DataError, match=r"1 rows of the file.*; 3 rows of ours.*Check dataset names, seeds and folds"):
+        pair(trials(), foreign([("pubmed", 0, 0.5)], "seed"), member="gcn-0")
+    with pytest.raises(UsageError, match=r"Unknown member 'gin-2'.*gcn-0, best_by_val"):
+        pair(trials(), foreign([("cora", 0, 0.5)], "seed"), member="gin-2")

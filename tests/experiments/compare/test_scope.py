@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.compare.scope import STRATEGIES, check_scope
+from tests.experiments.compare.cases import make_case
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_the_method_is_covered(task: str, strategy: str) -> None:
+    _, config, dataset = make_case(task, strategy=strategy)
+    check_scope(config, dataset)
+
+
+def test_everything_that_is_not_covered_is_named_at_once() -> None:
+    _, config, dataset = make_case("node", options={"direction": "best"}, training={"feature_mask": 0.1}, noise="label:0.2")
+    with pytest.raises(UsageError, match=r"training\.feature_mask=0\.1; strategy_options\.direction=best; noise"):
+        check_scope(config, dataset)
+
+
+def test_another_kind_of_target_is_ours_alone() -> None:
+    _, config, dataset = make_case("node")
+    with pytest.raises(DataError, match="its target is ordinal"):
+        check_scope(config, replace(dataset, target=replace(dataset.target, kind="ordinal")))
