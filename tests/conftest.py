@@ -7,13 +7,20 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stress", type=int, default=6, metavar="N", help="crash points, or rounds of fuzzing in hundreds, a stress test")
+    parser.addoption("--stress", type=int, default=0, metavar="N", help="crash N times, and fuzz N hundred inputs, in each stress test")
 
 
 @pytest.fixture(scope="session")
 def stress(request: pytest.FixtureRequest) -> int:
-    """How much a stress test tries; see --stress."""
-    return int(request.config.getoption("--stress"))
+    """How much a stress test tries: little, unless --stress asks for more."""
+    return int(request.config.getoption("--stress")) or 2
+
+
+@pytest.fixture
+def only_under_stress(request: pytest.FixtureRequest) -> None:
+    """For tests that take minutes."""
+    if not request.config.getoption("--stress"):
+        pytest.skip("takes minutes: ask for it with --stress N")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from dataclasses import dataclass
@@ -33,17 +34,21 @@ class Scene:
     """A suite of two methods on one small dataset, and where its runs go.
 
     Attributes:
-        changed: keys of the configuration that differ.
+        jobs: trials at a time; several are in processes of their own.
+        epochs: how long a trial is.
+        most_bytes: what the process may write into one file (default: anything).
     """
 
     folder: Path
     out: Path
-    changed: tuple[str, ...] = ()
+    jobs: int = 1
+    epochs: int = 3
+    most_bytes: int = resource.RLIM_INFINITY
 
     @property
     def arguments(self) -> list[str]:
-        sets = [part for text in self.changed for part in ("--set", text)]
-        return ["suite", str(self.folder / "small.yaml"), "--out", str(self.out), "--jobs", "1", "--offline", *sets]
+        chosen = ["--out", str(self.out), "--jobs", str(self.jobs), "--set", f"training.epochs={self.epochs}"]
+        return ["suite", str(self.folder / "small.yaml"), *chosen, "--offline"]
 
     @property
     def runs(self) -> list[Path]:
@@ -63,24 +68,41 @@ def make_scene(folder: Path) -> Scene:
     pd.DataFrame(random.integers(0, 60, size=(150, 2)), columns=["src_id", "dst_id"]).to_csv(data / "edges.csv", index=False)
     meta = {"dataset_name": "toy", "node_data": [{"file_name": "nodes.csv"}], "edge_data": [{"file_name": "edges.csv"}]}
     (data / "meta.yaml").write_text(yaml.safe_dump(meta))
-    base = {"seeds": TRIALS, "students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 3}}
+    base = {"seeds": TRIALS, "students": "gcn,sage", "student": {"hidden": 4}}
     suite = {"base": base, "datasets": [{"dataset": str(data), "name": "toy"}], "methods": {"dml": None, "gml": None}}
     (folder / "small.yaml").write_text(yaml.safe_dump(suite))
     return Scene(folder, folder / "out")
 
 
 class Child:
-    """A process that runs a scene's suite, forked; what it says goes to the log beside the suite."""
+    """A process that runs a scene's suite, forked."""
 
     def __init__(self, scene: Scene, at: AtOperation | None = None) -> None:
+        self.scene = scene
         self.process = _CONTEXT.Process(target=_run, args=(scene, at))
         self.process.start()
 
-    def send(self, kind: int) -> None:
-        """Signal it, if it still runs."""
+    def send(self, kind: int, *, group: bool = False) -> None:
+        """Signal it, if it still runs; or, as a terminal does, all processes that it has started, too."""
         if self.process.is_alive():
-            assert self.process.pid is not None
-            os.kill(self.process.pid, kind)
+            (os.killpg if group else os.kill)(self.pid, kind)
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def said(self) -> str:
+        """What it has written on standard output and standard error."""
+        return (self.scene.folder / f"{self.pid}.log").read_text()
+
+    def workers(self) -> list[int]:
+        """The processes that train for it."""
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except OSError:
+            return []
+        return [pid for pid in map(int, children) if "popen_loky" in _command_of(pid)]
 
     def wait(self, seconds: float = 60.0) -> int:
         """Its exit status, minus the signal if one killed it."""
@@ -89,8 +111,25 @@ class Child:
         return self.process.exitcode
 
 
+def lives(pid: int) -> bool:
+    """Whether a process does anything; one that only waits for its parent to take note of its end does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def _run(scene: Scene, at: AtOperation | None) -> None:
-    log = os.open(scene.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.setpgrp()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (scene.most_bytes, resource.RLIM_INFINITY))
+    log = os.open(scene.folder / f"{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
