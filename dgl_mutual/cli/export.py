@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from dgl_mutual.reporting.export import Format
+
 runs_argument = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-NONE = "none"
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [name.strip() for name in value.split(",")]
 
 
 @click.command()
@@ -17,22 +24,11 @@ NONE = "none"
 @click.option("--baseline", metavar="METHOD", help="Test the others against this method (default: independent, if there); none: no tests.")
 @click.option("--value", default="test", show_default=True, metavar="NAME", help="test, val or train; or a cost such as seconds_per_epoch.")
 @click.option("--metric", metavar="NAME", help="Only datasets scored by it: accuracy, rocauc, ap or micro-f1.")
-@click.option("--members", metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
+@click.option("--members", callback=_names, metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here instead of to standard output.")
-def command(
-    runs: tuple[Path, ...],
-    kind: str,
-    wide: bool,
-    baseline: str | None,
-    value: str,
-    metric: str | None,
-    members: str | None,
-    precision: int | None,
-    percent: bool,
-    output: Path | None,
-) -> None:
+def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options: Any) -> None:
     """Make a table of runs: means, deviations, and tests against a baseline. RUN is a run's or a suite's folder, or one that holds runs.
 
     \b
@@ -41,25 +37,10 @@ def command(
       dgl-mutual export results/suite-node --format latex --percent -o table.tex
       dgl-mutual export results --members gcn-0,ensemble --baseline dml
     """
-    from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.files import write_text
-    from dgl_mutual.reporting.comparison import compare, default_baseline
-    from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
-    from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
-    from dgl_mutual.reporting.tables import text_table
+    from dgl_mutual.reporting.export import export
 
-    if wide and kind != "csv":
-        raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
-    trials = gather(load_runs(runs))
-    if baseline is None:
-        baseline = preferred_baseline(runs) or default_baseline(trials)
-    chosen = [name.strip() for name in members.split(",")] if members else None
-    comparison = compare(trials, value=value, metric=metric, members=chosen, baseline=None if baseline == NONE else baseline)
-    if kind == "csv":
-        text = to_csv(comparison, wide=wide, precision=precision, percent=percent)
-    else:
-        table = text_table(comparison, precision=precision, percent=percent)
-        text = to_latex(table) if kind == "latex" else to_markdown(table)
+    text = export(runs, kind, **options)
     if output is None:
         click.echo(text, nl=False)
     else:

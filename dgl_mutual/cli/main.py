@@ -22,6 +22,7 @@ COMMANDS = {
     "suite": ("dgl_mutual.cli.suite", "Run methods x datasets, and write the tables of it."),
     "status": ("dgl_mutual.cli.status", "List done, failed and missing trials of runs or a suite."),
     "export": ("dgl_mutual.cli.export", "Make a table of runs: CSV, LaTeX or Markdown."),
+    "tables": ("dgl_mutual.cli.tables", "Make the tables of Markdown pages and suites anew from their runs."),
     "plot": ("dgl_mutual.cli.plot", "Draw runs: learning curves, weights, ranks, and more."),
     "report": ("dgl_mutual.cli.report", "Make one HTML page of runs."),
     "compare": ("dgl_mutual.cli.compare", "Compare with torch_geometric: a parity certificate, accuracy and cost side by side."),

@@ -14,6 +14,8 @@ from pathlib import Path
 import dgl_mutual
 
 DISTRIBUTION = "dgl-mutual"
+#: All but the last name of an absolute path; not of an address.
+_FOLDERS = re.compile(r"""(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'"/\\]+[/\\]+)*(?=[^\s'"/\\])""")
 
 
 def requirements() -> list[str]:
@@ -53,7 +55,7 @@ def versions() -> dict[str, str]:
 def environment(*, jobs: int, threads: int, device: str) -> dict[str, object]:
     """environment.json."""
     return {
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(["dgl-mutual", *map(_portable, sys.argv[1:])]),
         "versions": versions(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -62,6 +64,17 @@ def environment(*, jobs: int, threads: int, device: str) -> dict[str, object]:
         "device": device,
         "commit": source_commit(),
     }
+
+
+def without_folders(text: str) -> str:
+    """Text with absolute paths cut down to their last name, since results are published: ``/home/me/data`` -> ``.../data``."""
+    return _FOLDERS.sub(".../", text)
+
+
+def _portable(argument: str) -> str:
+    """One argument of a command, its path cut down likewise."""
+    option, equals, value = argument.rpartition("=")
+    return f"{option}{equals}.../{Path(value).name}" if Path(value).expanduser().is_absolute() else argument
 
 
 def source_commit() -> str | None:

@@ -16,6 +16,7 @@ from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.files import check_writable, write_text
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.runner import Plan, RunReport, execute, prepare
@@ -203,7 +204,8 @@ def run_suite(
     out = plan.folder.parent
     check_writable(out)
     runs = [{"folder": run.name, "data": entry.data, "method": entry.method} for entry, run in plan.entries]
-    values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": plan.missing}
+    missing = {data: without_folders(why) for data, why in plan.missing.items()}
+    values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
     with lock(plan.folder):
         write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
         return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)

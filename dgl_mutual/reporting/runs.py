@@ -94,7 +94,9 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def gather(runs: Sequence[Run]) -> pd.DataFrame:
-    """trials.csv of all runs as one table, with the columns `method`, `data`, `folds` (k of cross-validation, else 1) and `run` added.
+    """trials.csv of all runs as one table.
+
+    Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for) and `run`.
 
     Raises:
         StoreError: a run in which no trial has finished, or no runs.
@@ -109,7 +111,8 @@ def gather(runs: Sequence[Run]) -> pd.DataFrame:
                 f"In {str(run.folder)!r} no trial has finished: {failed}. "
                 f"Go on with it: dgl-mutual run --config {run.folder / 'config.yaml'} --out {run.folder.parent}"
             )
-        added = {"method": run.method, "data": run.data, "folds": run.config.get("folds") or 1, "run": run.folder.name}
+        names = {"method": run.method, "data": run.data, "run": run.folder.name}
+        added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned)}
         tables.append(run.trials.assign(**added))
     return pd.concat(tables, ignore_index=True)
 

@@ -11,19 +11,29 @@ from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import text_table
 
 
-def write_suite_tables(folder: Path) -> tuple[str, list[Path]]:
-    """Write table.csv, table.md and table.tex of the runs that have finished trials.
-
-    Returns:
-        The table as Markdown, and the files.
+def suite_tables(folder: Path) -> dict[Path, str]:
+    """table.csv, table.md and table.tex of a suite's runs that have finished trials, as they belong into its folder.
 
     Raises:
-        UsageError, StoreError: the runs cannot stand in one table.
+        UsageError, StoreError: the runs cannot stand in one table, or there are none.
     """
     trials = gather([run for run in suite_runs(folder) if len(run.trials)])
     comparison = compare(trials, baseline=preferred_baseline([folder]) or default_baseline(trials))
     table = text_table(comparison, percent=True)
-    texts = {"table.csv": to_csv(comparison), "table.md": to_markdown(table), "table.tex": to_latex(table, f"tab:{folder.name}")}
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return texts["table.md"], [folder / name for name in texts]
+    return {
+        folder / "table.csv": to_csv(comparison),
+        folder / "table.md": to_markdown(table),
+        folder / "table.tex": to_latex(table, f"tab:{folder.name}"),
+    }
+
+
+def write_suite_tables(folder: Path) -> tuple[str, list[Path]]:
+    """Write the tables of a suite; see `suite_tables`.
+
+    Returns:
+        The table as Markdown, and the files.
+    """
+    texts = suite_tables(folder)
+    for file, text in texts.items():
+        write_text(file, text)
+    return texts[folder / "table.md"], list(texts)

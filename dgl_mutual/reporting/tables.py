@@ -108,6 +108,8 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     spread = "mean ± standard deviation (ddof = 1)" if (rows["n"] > 1).any() else "one trial"
     yield f"{_capital(value_name(comparison, percent=percent))}{of}: {spread}."
     yield _protocols(rows)
+    if comparison.unfinished:
+        yield f"Not finished: {', '.join(comparison.unfinished)}."
     if rows["is_best"].any():
         yield "Bold: the best method of a column" + (", for each member." if len(members) > 1 else ".")
     if comparison.baseline is not None:

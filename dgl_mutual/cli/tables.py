@@ -1,0 +1,75 @@
+"""``dgl-mutual tables``."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+
+import click
+
+from dgl_mutual.cli.export import command as export_command
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PAGE.md|DIR...")
+@click.option("--check", is_flag=True, help="Change nothing; exit status 1 if a file is not what its runs give.")
+def command(paths: tuple[Path, ...], check: bool) -> None:
+    """Make tables anew: in Markdown pages, and of every suite below a folder.
+
+    In a page, whatever stands between these two lines is replaced by what 'dgl-mutual export' makes of the arguments.
+    Folders are named from where the page lies.
+
+    \b
+      <!-- table: results/suite-node --percent --members mean,ensemble -->
+      <!-- end of table -->
+
+    \b
+    Examples:
+      dgl-mutual tables results README.md
+      dgl-mutual tables README.md --check
+    """
+    from dgl_mutual.experiments.files import write_text
+    from dgl_mutual.experiments.schema import SUITE_FILE
+    from dgl_mutual.reporting.suite_tables import suite_tables
+
+    texts: dict[Path, str] = {}
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob(SUITE_FILE)):
+                texts |= suite_tables(file.parent)
+        else:
+            texts[path] = filled(path)
+    stale = [file for file, text in texts.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    for file in stale:
+        if not check:
+            write_text(file, texts[file])
+        click.echo(f"{'Not what its runs give:' if check else 'Written to'} {file}")
+    if not stale:
+        click.echo("Nothing to change: all tables are what their runs give.")
+    if stale and check:
+        raise click.exceptions.Exit(1)
+
+
+def filled(page: Path) -> str:
+    """The text of a page with its tables made anew.
+
+    Raises:
+        UsageError: a table that cannot be made; says which.
+    """
+    from dgl_mutual.reporting.pages import fill
+
+    return fill(page.read_text(encoding="utf-8"), partial(_table, page))
+
+
+def _table(page: Path, arguments: str) -> str:
+    from dgl_mutual.errors import DglMutualError, UsageError
+    from dgl_mutual.reporting.export import export
+
+    try:
+        options = export_command.make_context("table", shlex.split(arguments), default_map={"kind": "markdown"}).params
+        del options["output"]
+        return export([page.parent / run for run in options.pop("runs")], options.pop("kind"), **options)
+    except (DglMutualError, click.ClickException, ValueError) as error:
+        why = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        raise UsageError(f"{page}, in the table of {arguments!r}: {why}") from None

@@ -1,0 +1,56 @@
+"""A table of run folders as text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.comparison import compare, default_baseline
+from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
+from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
+from dgl_mutual.reporting.tables import text_table
+
+Format: TypeAlias = Literal["csv", "latex", "markdown"]
+#: In the place of a baseline: nothing is tested.
+NO_BASELINE = "none"
+
+
+def export(
+    runs: Sequence[Path],
+    kind: Format,
+    *,
+    wide: bool = False,
+    baseline: str | None = None,
+    value: str = "test",
+    metric: str | None = None,
+    members: Sequence[str] | None = None,
+    precision: int | None = None,
+    percent: bool = False,
+) -> str:
+    """The table.
+
+    Args:
+        runs: see `load_runs`.
+        wide: see `to_csv`; other formats are always wide.
+        baseline: a method, or ``none`` (default: the suite's, else independent where it is one of several methods).
+        value, metric, members: see `compare`.
+        precision, percent: see `to_csv` and `text_table`.
+
+    Raises:
+        UsageError, StoreError: see `load_runs`, `gather`, `compare` and `text_table`.
+    """
+    if wide and kind != "csv":
+        raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
+    trials = gather(load_runs(runs))
+    if baseline is None:
+        baseline = preferred_baseline(runs) or default_baseline(trials)
+    comparison = compare(trials, value=value, metric=metric, members=members, baseline=None if baseline == NO_BASELINE else baseline)
+    if comparison.unfinished:
+        warnings.warn(f"Not finished: {', '.join(comparison.unfinished)}.", stacklevel=2)
+    if kind == "csv":
+        return to_csv(comparison, wide=wide, precision=precision, percent=percent)
+    table = text_table(comparison, precision=precision, percent=percent)
+    return to_latex(table) if kind == "latex" else to_markdown(table)

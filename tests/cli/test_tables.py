@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.reporting.folders import write_run, write_suite
+
+CommandLine = Callable[..., tuple[int, str, str]]
+PAGE = """# Results
+
+<!-- table: results --percent --members mean -->
+typed by hand
+<!-- end of table -->
+
+Text that stays: <!-- a comment -->
+
+<!-- table: results/{run} --baseline none --precision 2 -->
+<!-- end of table -->
+"""
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    write_run(tmp_path / "results", strategy="independent", level=0.7)
+    run = write_run(tmp_path / "results", strategy="gml", level=0.8)
+    (tmp_path / "page.md").write_text(PAGE.format(run=run.name))
+    return tmp_path / "page.md"
+
+
+def test_tables_of_a_page_are_those_of_its_runs(command_line: CommandLine, page: Path, tmp_path: Path) -> None:
+    status, out, _ = command_line("tables", page, "--check")
+    assert (status, out) == (1, f"Not what its runs give: {page}\n")
+    assert "typed by hand" in page.read_text()
+    assert command_line("tables", page)[:2] == (0, f"Written to {page}\n")
+    text = page.read_text()
+    assert "typed by hand" not in text
+    assert "Text that stays: <!-- a comment -->" in text
+    exported = command_line("export", tmp_path / "results", "--percent", "--members", "mean", "--format", "markdown")[1]
+    assert exported.strip() in text
+    assert text.count("| gml |") == 4  # three members without a filter
+    # Again: nothing is left to do.
+    assert command_line("tables", page)[1].startswith("Nothing to change")
+    assert command_line("tables", page, "--check")[0] == 0
+    assert page.read_text() == text
+
+
+def test_a_figure_changed_by_hand_is_found(command_line: CommandLine, page: Path) -> None:
+    command_line("tables", page)
+    page.write_text(re.sub(r"\d\d\.\d", "99.9", page.read_text(), count=1))
+    assert command_line("tables", page, "--check")[0] == 1
+
+
+def test_every_suite_below_a_folder_gets_its_tables(command_line: CommandLine, tmp_path: Path) -> None:
+    deep = tmp_path / "results" / "a" / "b"
+    suite = write_suite(deep, "deep", [(write_run(deep, strategy=name), name, "Cora") for name in ("independent", "gml")])
+    status, out, _ = command_line("tables", tmp_path / "results")
+    assert status == 0
+    assert [line.rpartition("/")[2] for line in out.splitlines()] == ["table.csv", "table.md", "table.tex"]
+    assert "| gml |" in (suite / "table.md").read_text()
+    (suite / "table.md").write_text("| gml | 99.9 |")
+    status, out, _ = command_line("tables", tmp_path / "results", "--check")
+    assert (status, out) == (1, f"Not what its runs give: {suite / 'table.md'}\n")
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("<!-- table: results -->\n", "1 tables begin .* and 0 end"),
+        ("<!-- end of table -->\n", "0 tables begin .* and 1 end"),
+        ("<!-- table: nowhere -->\n<!-- end of table -->\n", "There is no folder .*nowhere"),
+        ("<!-- table: results --percents -->\n<!-- end of table -->\n", "No such option '?--percents"),
+        ("<!-- table: results --format pdf -->\n<!-- end of table -->\n", "'pdf' is not one of"),
+        ("<!-- table: -->\n<!-- end of table -->\n", "tables begin"),
+        ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
+    ],
+)
+def test_a_wrong_block_is_one_message(command_line: CommandLine, page: Path, block: str, message: str) -> None:
+    page.write_text(block)
+    status, out, err = command_line("tables", page)
+    assert (status, out) == (2, "")
+    assert re.search(message, err)
+    assert page.read_text() == block

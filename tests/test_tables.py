@@ -1,0 +1,42 @@
+"""The tables in the pages and in results/ are what the runs kept there give, and what is kept says nothing of a machine."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dgl_mutual.cli.tables import filled
+from dgl_mutual.experiments.environment import without_folders
+from dgl_mutual.reporting.suite_tables import suite_tables
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "results" / "README.md"]
+SUITES = sorted(file.parent for file in (ROOT / "results" / "suites").rglob("suite.yaml"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_shows_what_the_runs_give(page: Path) -> None:
+    assert filled(page) == page.read_text(encoding="utf-8"), "make tables brings it up to date"
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: str(suite.relative_to(ROOT)))
+def test_a_suite_has_the_tables_of_its_runs(suite: Path) -> None:
+    for file, text in suite_tables(suite).items():
+        kept = file.read_text(encoding="utf-8")
+        if file.suffix == ".csv":  # all digits, of which another machine may round the last otherwise
+            ours, theirs = (pd.read_csv(io.StringIO(table)) for table in (text, kept))
+            pd.testing.assert_frame_equal(ours, theirs, rtol=1e-6)
+        else:
+            assert text == kept, "make tables brings it up to date"
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: str(suite.relative_to(ROOT)))
+def test_nothing_that_is_kept_names_a_folder_of_a_machine(suite: Path) -> None:
+    files = [file for pattern in ("suite.yaml", "config.yaml", "environment.json") for file in suite.parent.rglob(pattern)]
+    assert len(files) > 1
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert without_folders(text) == text, file
