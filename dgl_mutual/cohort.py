@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import Coordinator, mix
 from dgl_mutual.distributions import Distribution
-from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, StudentOutput
 
@@ -43,7 +43,7 @@ class Cohort(nn.Module):
         return len(self.students)
 
     def forward(
-        self, batch: GraphBatch, members: Sequence[int] | None = None, generators: Sequence[torch.Generator] | None = None
+        self, batch: Batch, members: Sequence[int] | None = None, generators: Sequence[torch.Generator] | None = None
     ) -> list[StudentOutput]:
         """One output a member (all students by default); `generators` has one dropout stream for each of the K students."""
         chosen = range(len(self)) if members is None else members

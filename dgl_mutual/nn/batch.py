@@ -1,10 +1,10 @@
-"""Graphs as students see them: one structure, shared by the whole cohort."""
+"""Graphs as students see them, shared by the whole cohort."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeAlias
 
 import dgl
 import numpy as np
@@ -14,27 +14,37 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset, IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.sparse import SparseFeatures
-
-#: Row numbers, or ``slice(None)`` for all rows: indexing with it copies nothing.
-Rows: TypeAlias = "Tensor | slice"
+from dgl_mutual.nn.structure import Structure
 
 
-class GraphBatch:
-    """One graph, or several as one disjoint union, with features. What K students need is computed once, on first use, and kept.
+class Batch(ABC):
+    """What students run on: a structure for each convolution, and features."""
+
+    @abstractmethod
+    def structures(self, depth: int) -> Sequence[Structure]:
+        """Who hears whom in each of the convolutions of a student that has `depth` of them, first to last.
+
+        The destinations of one are the sources of the next; those of the last are the samples of a node task.
+        """
+
+    @abstractmethod
+    def inputs(self, depth: int) -> Tensor | SparseFeatures:
+        """Features of the sources of the first of these convolutions; with no convolution, of the samples of a node task."""
+
+
+class GraphBatch(Structure, Batch):
+    """One graph, or several as one disjoint union, with features: every convolution runs on the same structure.
 
     Attributes:
-        graph: the structure without self-loops, as DGL message passing takes it.
         features: (|V|, F), dense or sparse.
         node_offsets: (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
     """
 
     def __init__(self, in_offsets: Tensor, sources: Tensor, features: Tensor | SparseFeatures, node_offsets: Tensor) -> None:
-        """Take a structure in CSC form: the in-neighbours of node v are sources[in_offsets[v]:in_offsets[v + 1]]."""
+        """Take a structure in CSC form (see `Structure`)."""
+        super().__init__(in_offsets, sources, features.values.dtype if isinstance(features, SparseFeatures) else features.dtype)
         self.features = features
         self.node_offsets = node_offsets
-        self._in_offsets = in_offsets
-        self._sources = sources
-        self.graph = _csc_graph(in_offsets, sources)
 
     @classmethod
     def from_dgl(cls, graph: dgl.DGLGraph, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GraphBatch:
@@ -56,64 +66,19 @@ class GraphBatch:
         # A DGLGraph may number its nodes by 32 bits; batches of datasets never do.
         return cls(in_offsets.to(device, torch.int64), sources.to(device, torch.int64), features, offsets.to(device, torch.int64))
 
+    def structures(self, depth: int) -> Sequence[Structure]:
+        return (self,) * depth
+
+    def inputs(self, depth: int) -> Tensor | SparseFeatures:
+        return self.features
+
     @property
     def num_nodes(self) -> int:
-        return len(self._in_offsets) - 1
+        return self.num_sources
 
     @property
     def num_graphs(self) -> int:
         return len(self.node_offsets) - 1
-
-    @property
-    def device(self) -> torch.device:
-        return self.node_offsets.device
-
-    @cached_property
-    def in_degrees(self) -> Tensor:
-        """(|V|, 1): number of in-neighbours, self not counted, in the features' floating-point type."""
-        return self._in_offsets.diff().to(self.dtype).unsqueeze(1)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.features.values.dtype if isinstance(self.features, SparseFeatures) else self.features.dtype
-
-    @cached_property
-    def mean_scale(self) -> Tensor:
-        """(|V|, 1): 1 / max(in-degree, 1)."""
-        return self.in_degrees.clamp(min=1).reciprocal()
-
-    @cached_property
-    def destination_scale(self) -> Tensor:
-        """(|V|, 1): (in-degree + 1)^-1/2, the self-loop counted. Source: Kipf and Welling, arXiv 1609.02907, eq. 2."""
-        return (self.in_degrees + 1).rsqrt()
-
-    @cached_property
-    def source_scale(self) -> Tensor:
-        """(|V|, 1): (out-degree + 1)^-1/2, the self-loop counted: equal to `destination_scale` where edges run both ways."""
-        out_degrees = torch.bincount(self._sources, minlength=self.num_nodes)
-        return (out_degrees.to(self.dtype) + 1).rsqrt().unsqueeze(1)
-
-    @cached_property
-    def looped_graph(self) -> dgl.DGLGraph:
-        """The structure with one self-loop on every node."""
-        nodes = torch.arange(self.num_nodes, device=self.device)
-        offsets = self._in_offsets + torch.arange(self.num_nodes + 1, device=self.device)
-        sources = torch.empty(len(self._sources) + self.num_nodes, dtype=torch.int64, device=self.device)
-        is_loop = torch.zeros(len(sources), dtype=torch.bool, device=self.device)
-        is_loop[offsets[1:] - 1] = True
-        sources[is_loop] = nodes
-        sources[~is_loop] = self._sources
-        return _csc_graph(offsets, sources)
-
-    @cached_property
-    def reversed_graph(self) -> dgl.DGLGraph:
-        """`graph` with every edge turned round and the same edge numbers."""
-        return dgl.reverse(self.graph)
-
-    @cached_property
-    def reversed_looped_graph(self) -> dgl.DGLGraph:
-        """`looped_graph` with every edge turned round and the same edge numbers."""
-        return dgl.reverse(self.looped_graph)
 
     @cached_property
     def graph_sizes(self) -> Tensor:
@@ -124,12 +89,6 @@ class GraphBatch:
     def membership(self) -> Tensor:
         """(|V|,): the graph that each node belongs to."""
         return torch.repeat_interleave(torch.arange(self.num_graphs, device=self.device), self.graph_sizes)
-
-
-def _csc_graph(in_offsets: Tensor, sources: Tensor) -> dgl.DGLGraph:
-    # DGL 1.1's CPU kernels need the edge numbers spelled out even where they are 0, 1, 2, ...
-    edge_numbers = torch.arange(len(sources), device=sources.device)
-    return dgl.graph(("csc", (in_offsets, sources, edge_numbers)), num_nodes=len(in_offsets) - 1)
 
 
 class Collator:

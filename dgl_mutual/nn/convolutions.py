@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_mutual.nn.aggregation import attend, sum_neighbours
-from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.dropout import keep_multiplier
 from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.structure import Structure
 
 NodeFeatures: TypeAlias = "Tensor | SparseFeatures"
 
@@ -43,7 +43,7 @@ class Layer:
 
 
 class Convolution(nn.Module, ABC):
-    """One message-passing layer.
+    """One message-passing layer: what a node does alone (`project`), then what it does with its neighbours (`aggregate`).
 
     Attributes:
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
@@ -58,11 +58,21 @@ class Convolution(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def project(self, structure: Structure, x: NodeFeatures) -> Any:
+        """What `aggregate` needs of the sources, each by itself: x (sources, F_in)."""
+
+    @abstractmethod
+    def aggregate(self, structure: Structure, projected: Any, generator: torch.Generator | None) -> Tensor:
+        """New states (destinations, F_out) of a structure's destinations, or of those of one of its pieces."""
+
+    def forward(self, structure: Structure, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         """New node states.
 
-        Shapes: x (|V|, F_in), result (|V|, F_out). `generator` draws dropout in training and is None otherwise.
+        Shapes: x (sources, F_in), result (destinations, F_out). `generator` draws dropout in training and is None otherwise.
         """
+        projected = self.project(structure, x)
+        parts = [self.aggregate(piece, projected, generator) for piece in structure.pieces]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @abstractmethod
     def reset_parameters(self) -> None:
@@ -77,6 +87,7 @@ class GCNConvolution(Convolution):
     """h_i = sum_{j in N(i) + i} W x_j / sqrt(d_i d_j) + b, d with self-loops. Kipf and Welling, ICLR 2017, arXiv 1609.02907, eq. 2.
 
     NOTE[PAPER]: of a directed graph d_i counts in-edges and d_j out-edges, as in DGL's GraphConv.
+    NOTE: where neighbours are sampled, degrees stay those of the whole graph, so that a node means the same in training and evaluation.
     """
 
     def __init__(self, layer: Layer) -> None:
@@ -89,10 +100,12 @@ class GCNConvolution(Convolution):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        scaled = (x @ self.weight) * batch.source_scale
-        gathered = sum_neighbours(batch, scaled) + scaled
-        return torch.addcmul(self.bias, gathered, batch.destination_scale)
+    def project(self, structure: Structure, x: NodeFeatures) -> Tensor:
+        return (x @ self.weight) * structure.source_scale
+
+    def aggregate(self, structure: Structure, projected: Tensor, generator: torch.Generator | None) -> Tensor:
+        gathered = sum_neighbours(structure, projected) + structure.at_destinations(projected)
+        return torch.addcmul(self.bias, gathered, structure.destination_scale)
 
 
 class SAGEConvolution(Convolution):
@@ -109,10 +122,13 @@ class SAGEConvolution(Convolution):
             nn.init.xavier_uniform_(half)
         nn.init.zeros_(self.bias)
 
-    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def project(self, structure: Structure, x: NodeFeatures) -> tuple[Tensor, Tensor]:
         own, neighbours = (x @ self.weight).chunk(2, dim=1)
-        gathered = sum_neighbours(batch, neighbours.contiguous())
-        return torch.addcmul(own + self.bias, gathered, batch.mean_scale)
+        return own, neighbours.contiguous()
+
+    def aggregate(self, structure: Structure, projected: tuple[Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
+        own, neighbours = projected
+        return torch.addcmul(structure.at_destinations(own) + self.bias, sum_neighbours(structure, neighbours), structure.mean_scale)
 
 
 class GINConvolution(Convolution):
@@ -139,9 +155,11 @@ class GINConvolution(Convolution):
         nn.init.xavier_uniform_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        projected = x @ self.weight
-        inner = torch.addcmul(sum_neighbours(batch, projected) + self.bias, projected, 1 + self.eps)
+    def project(self, structure: Structure, x: NodeFeatures) -> Tensor:
+        return x @ self.weight
+
+    def aggregate(self, structure: Structure, projected: Tensor, generator: torch.Generator | None) -> Tensor:
+        inner = torch.addcmul(sum_neighbours(structure, projected) + self.bias, structure.at_destinations(projected), 1 + self.eps)
         inner = torch.relu(inner if self.norm is None else self.norm(inner))
         return F.linear(inner, self.last.weight, self.last.bias)
 
@@ -151,6 +169,7 @@ class GATConvolution(Convolution):
 
     Velickovic et al., ICLR 2018, arXiv 1710.10903, eq. 1-4. Heads stand side by side; a layer that gives logits has one head.
     NOTE[PAPER]: the original output layer averages heads on Pubmed only; one head serves everywhere else, as here.
+    NOTE: where neighbours are sampled, the softmax runs over those that are there, as in DGL's GATConv.
     """
 
     default_dropout: ClassVar[float] = 0.6
@@ -171,17 +190,21 @@ class GATConvolution(Convolution):
             nn.init.xavier_uniform_(parameter)
         nn.init.zeros_(self.bias)
 
-    def forward(self, batch: GraphBatch, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def project(self, structure: Structure, x: NodeFeatures) -> tuple[Tensor, Tensor, Tensor]:
         width, heads = self.weight.shape[1], self.heads
         # <a, W x> = (a W) x: the scores are more columns of the projection, not a second product as tall as the graph.
         scorers = torch.cat([self._per_head(self.attention_source), self._per_head(self.attention_destination)], dim=1)
         everything = x @ torch.cat([self.weight, self.weight @ scorers], dim=1)
-        projected, source, destination = torch.split(everything, [width, heads, heads], dim=1)
+        values, source, destination = torch.split(everything, [width, heads, heads], dim=1)
+        return values.contiguous(), source.contiguous(), destination
+
+    def aggregate(self, structure: Structure, projected: tuple[Tensor, Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
+        values, source, destination = projected
         multiplier = None
         if generator is not None and self.attention_dropout > 0:
-            shape = torch.Size((batch.looped_graph.num_edges(), heads))
-            multiplier = keep_multiplier(shape, self.attention_dropout, generator, projected.dtype)
-        return attend(batch, projected, source, destination, multiplier, self.negative_slope) + self.bias
+            shape = torch.Size((structure.looped_graph.num_edges(), self.heads))
+            multiplier = keep_multiplier(shape, self.attention_dropout, generator, values.dtype)
+        return attend(structure, values, source, structure.at_destinations(destination), multiplier, self.negative_slope) + self.bias
 
     def _per_head(self, vectors: Tensor) -> Tensor:
         """(heads, width) as a block-diagonal (heads * width, heads)."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import TaskName
-from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.pooling import pool
 
@@ -41,12 +41,13 @@ class MLP(nn.Module):
         for linear in (*self.hidden, self.last):
             linear.reset_parameters()
 
-    def forward(self, batch: GraphBatch, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Logits of every sample of the batch: (samples, C). `generator` draws dropout; None switches it off."""
-        x = torch.relu(batch.features @ self.weight + self.bias)
+        x = torch.relu(batch.inputs(0) @ self.weight + self.bias)
         for linear in self.hidden:
             x = torch.relu(linear(dropout(x, self.rate, generator)))
         if self.task == "graph":
+            assert isinstance(batch, GraphBatch)
             x = pool(batch, x, "sum")
         logits: Tensor = self.last(dropout(x, self.rate, generator))
         return logits

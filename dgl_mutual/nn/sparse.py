@@ -53,6 +53,13 @@ class SparseFeatures:
         """The same matrix with values of another floating-point type."""
         return replace(self, values=self.values.to(dtype))
 
+    def rows(self, chosen: Tensor | slice) -> SparseFeatures:
+        """The chosen rows, in this order."""
+        parts = (self.values, self.indices, self.indptr)
+        matrix = sparse.csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=self.shape)
+        picked = matrix[chosen if isinstance(chosen, slice) else chosen.cpu().numpy()]
+        return SparseFeatures.from_scipy(picked, self.values.device)
+
     def dropout(self, rate: float, generator: torch.Generator | None) -> SparseFeatures:
         """Dropout of every entry: the same distribution as on the dense matrix, since a dropped zero is still a zero."""
         if generator is None or rate == 0.0:

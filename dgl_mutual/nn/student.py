@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.convolutions import CONVOLUTIONS, Layer, NodeFeatures
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.pooling import pool
 from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class StudentOutput:
 
     Attributes:
         logits: (samples, C).
-        hidden: states of each hidden layer, first to last, each (|V|, width).
+        hidden: states of each hidden layer, first to last, each (|V|, width); where neighbours are sampled, of the nodes that are seen.
         embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits themselves.
     """
 
@@ -104,23 +106,24 @@ class Student(nn.Module):
         for module in (*self.convolutions, *self.norms, *([self.classifier] if self.classifier is not None else [])):
             module.reset_parameters()
 
-    def forward(self, batch: GraphBatch, generator: torch.Generator | None = None) -> StudentOutput:
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         """Logits of every sample of the batch.
 
         Args:
             generator: the student's own stream for dropout; None switches dropout off.
         """
-        x: NodeFeatures = batch.features
+        x: NodeFeatures = batch.inputs(self.depth)
         hidden: list[Tensor] = []
-        for layer, convolution in enumerate(self.convolutions):
-            x = state = convolution(batch, self._dropout(x, generator), generator)
+        structures = batch.structures(self.depth)
+        for layer, (structure, convolution) in enumerate(zip(structures, self.convolutions, strict=True)):
+            x = state = convolution(structure, self._dropout(x, generator), generator)
             if layer < self.depth - 1 or self.has_classifier:
                 x = state = self.activation(self.norms[layer](state) if len(self.norms) else state)
                 hidden.append(state)
         if self.classifier is None:
-            return StudentOutput(state, tuple(hidden), hidden[-1] if hidden else state)
-        seen = hidden if self.options.readout == "jumping" else hidden[-1:]
-        embedding = torch.cat([self._samples(batch, state) for state in seen], dim=1)
+            return StudentOutput(state, tuple(hidden), structures[-1].at_destinations(hidden[-1]) if hidden else state)
+        seen = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)
+        embedding = torch.cat([self._samples(batch, hidden[layer], structures[layer + 1 :]) for layer in seen], dim=1)
         return StudentOutput(self.classifier(dropout(embedding, self.classifier_rate, generator)), tuple(hidden), embedding)
 
     def _dropout(self, x: NodeFeatures, generator: torch.Generator | None) -> NodeFeatures:
@@ -128,5 +131,11 @@ class Student(nn.Module):
             return x.dropout(self.rate, generator)
         return dropout(x, self.rate, generator)
 
-    def _samples(self, batch: GraphBatch, x: Tensor) -> Tensor:
-        return x if self.task == "node" else pool(batch, x, self.options.pooling)
+    def _samples(self, batch: Batch, x: Tensor, later: Sequence[Structure]) -> Tensor:
+        """What stands for each sample, given the states after a layer and the structures of those that follow."""
+        if self.task == "graph":
+            assert isinstance(batch, GraphBatch)
+            return pool(batch, x, self.options.pooling)
+        for structure in later:
+            x = structure.at_destinations(x)
+        return x

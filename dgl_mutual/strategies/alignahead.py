@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.strategies.base import Citation, Step, Strategy, TeachingOptions
 
 
@@ -44,6 +45,7 @@ class Alignahead(Strategy):
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         structures = [self._local_structures(step, i) for i in step.active]
+        assert isinstance(step.batch, GraphBatch)
         num_seen = step.batch.in_degrees.count_nonzero().clamp(min=1)
         alignment = []
         for i, own in enumerate(structures):
@@ -58,7 +60,8 @@ class Alignahead(Strategy):
 
     def _local_structures(self, step: Step, place: int) -> list[Tensor]:
         """S of each layer: one probability an edge, (|E|,)."""
-        graph = step.batch.graph
+        (structure,) = step.batch.structures(1)
+        graph = structure.graph
         distances = (dgl.ops.u_sub_v(graph, states, states).abs().sum(-1) for states in self.node_states(step, place))
         return [dgl.ops.edge_softmax(graph, torch.exp(-distance / self.options.bandwidth)) for distance in distances]
 

@@ -19,8 +19,9 @@ from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.batch import GraphBatch, Rows
+from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.structure import Rows
 from dgl_mutual.options import Options
 
 
@@ -106,7 +107,7 @@ class Step:
     labelled: Rows
     exchange: Rows
     samples: Tensor
-    batch: GraphBatch
+    batch: Batch
     ramp: float
     epoch: int
     held_out: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.nn.batch import Collator, GraphBatch, Rows
+from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
+from dgl_mutual.nn.structure import Rows
 
 #: Most nodes in one evaluation batch: large enough to drown Python's overhead, small enough for a laptop's memory.
 EVALUATION_NODES = 1 << 16
@@ -29,7 +30,7 @@ class TrainingBatch:
         labelled: rows of the samples whose labels may be learned from.
     """
 
-    batch: GraphBatch
+    batch: Batch
     samples: Tensor
     columns: Rows
     labelled: Rows
@@ -50,7 +51,7 @@ class Feed(ABC):
         """Let every epoch also see these samples, without their labels, where it would not anyway."""
 
     @abstractmethod
-    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
+    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
         """Batches that cover at least these samples, each with its samples' numbers."""
 
 

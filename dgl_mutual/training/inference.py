@@ -15,7 +15,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.training.feeds import EVALUATION_NODES
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EDGES_PER_NODE = 8
 
 #: Logits (N, C) of a batch, given the numbers (N,) of its samples.
-Logits: TypeAlias = Callable[[GraphBatch, Tensor], Tensor]
+Logits: TypeAlias = Callable[[Batch, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Predictor:
             )
         return result
 
-    def _batches(self, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[GraphBatch, Tensor]]:
+    def _batches(self, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[Batch, Tensor]]:
         by_node = self.task == "node"
         if not isinstance(data, Dataset):
             batch = GraphBatch.from_dgl(data, self.device, self.dtype)
@@ -73,10 +73,11 @@ class Predictor:
             samples = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
             yield collate.all() if len(groups) == 1 else collate(graphs), torch.as_tensor(samples, device=self.device)
 
-    def _check_width(self, batch: GraphBatch) -> None:
-        if batch.features.shape[1] != self.in_features:
+    def _check_width(self, batch: Batch) -> None:
+        width = batch.inputs(1).shape[1]
+        if width != self.in_features:
             raise UsageError(
-                f"The students were trained on {self.in_features} features a node and the data has {batch.features.shape[1]}. "
+                f"The students were trained on {self.in_features} features a node and the data has {width}. "
                 "Encode the new data as the training data was encoded, or train anew on it."
             )
 
@@ -112,7 +113,7 @@ def _student_logits(cohort: Cohort, place: int) -> Logits:
 
 
 def _ensemble_logits(cohort: Cohort) -> Logits:
-    def logits(batch: GraphBatch, samples: Tensor) -> Tensor:
+    def logits(batch: Batch, samples: Tensor) -> Tensor:
         # One student after another: what one keeps of its hidden layers is gone before the next begins.
         stacked = torch.stack([cohort(batch, [place])[0].logits for place in range(cohort.num_students)])
         return cohort.ensemble_logits(stacked, samples)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import unknown
-from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.batch import Batch
 from dgl_mutual.training.metrics import Scorer
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def summarise(
     logits: Tensor,
     labels: Tensor,
     scorer: Scorer,
-    test_batches: Sequence[GraphBatch],
+    test_batches: Sequence[Batch],
     best_epochs: Sequence[int | None],
     ensemble_epoch: int | None,
     history: list[dict[str, float]],
@@ -181,7 +181,7 @@ def _count(module: nn.Module) -> int:
 
 
 @torch.no_grad()
-def inference_ms(student: nn.Module, batches: Sequence[GraphBatch], repeats: int = 3) -> float:
+def inference_ms(student: nn.Module, batches: Sequence[Batch], repeats: int = 3) -> float:
     """Median milliseconds in which one student alone predicts the batches."""
     student.eval()
     timings = []

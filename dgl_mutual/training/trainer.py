@@ -15,8 +15,8 @@ from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.distributions import distribution_of
 from dgl_mutual.errors import TrainingError
-from dgl_mutual.nn.batch import Rows
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.structure import Rows
 from dgl_mutual.nn.student import Student, StudentOutput, resolve_student
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.options import parse_options

@@ -1,0 +1,105 @@
+"""Graphs that are too large for one pass: a sample of the neighbourhoods of some nodes, or the whole graph layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import dgl
+import torch
+from torch import Tensor
+
+from dgl_mutual.nn.batch import Batch, GraphBatch
+from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.structure import Rows, Structure
+
+#: Most nodes and edges (or one node's) that a convolution aggregates at a time in a layer-wise pass.
+PIECE_NODES, PIECE_EDGES = 1 << 16, 1 << 20
+
+
+class BlockBatch(Batch):
+    """A structure of its own for each convolution, the last of them for the samples: DGL's blocks (message flow graphs).
+
+    A student with fewer convolutions than there are structures uses the last ones: the destinations of a block are its first sources, so
+    what such a student starts from are the first rows of the features.
+    """
+
+    def __init__(self, structures: Sequence[Structure], features: Tensor | SparseFeatures) -> None:
+        """Take the structures of the convolutions, first to last, and the features of the first one's sources."""
+        self.features = features
+        self._structures = tuple(structures)
+
+    @classmethod
+    def of(cls, blocks: Sequence[dgl.DGLGraph], whole: GraphBatch) -> BlockBatch:
+        """What DGL's samplers draw from `whole.graph`."""
+        structures = []
+        for block in blocks:
+            in_offsets, sources, _ = block.adj_tensors("csc")
+            nodes, num_destinations = block.srcdata[dgl.NID], block.num_dst_nodes()
+            degrees = (whole.in_degrees[nodes[:num_destinations]], whole.out_degrees[nodes])
+            own = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
+            structures.append(Structure(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
+        return cls(structures, _take(whole.features, blocks[0].srcdata[dgl.NID]))
+
+    def with_features(self, features: Tensor | SparseFeatures) -> BlockBatch:
+        return BlockBatch(self._structures, features)
+
+    def structures(self, depth: int) -> Sequence[Structure]:
+        return self._structures[len(self._structures) - depth :]
+
+    def inputs(self, depth: int) -> Tensor | SparseFeatures:
+        rows = self.structures(depth)[0].num_sources if depth else self._structures[-1].num_destinations
+        return self.features if rows == self._structures[0].num_sources else _take(self.features, slice(0, rows))
+
+
+class LayerwiseBatch(Batch):
+    """The whole graph, every convolution on all nodes before the next one, the last one on the samples alone.
+
+    The logits are those of one pass over the whole graph, and memory for edges is bounded. It is for evaluation: a backward pass would
+    need all that is saved.
+    """
+
+    def __init__(self, whole: GraphBatch, samples: Tensor) -> None:
+        self._whole = whole
+        self._samples = samples
+        self._everywhere, self._last = _InPieces(whole, slice(None)), _InPieces(whole, samples)
+
+    def structures(self, depth: int) -> Sequence[Structure]:
+        return (*[self._everywhere] * (depth - 1), self._last)
+
+    def inputs(self, depth: int) -> Tensor | SparseFeatures:
+        return self._whole.features if depth else _take(self._whole.features, self._samples)
+
+
+class _InPieces(Structure):
+    """All sources of a graph, and some or all of them as destinations, in pieces of bounded size."""
+
+    def __init__(self, whole: GraphBatch, own: Rows) -> None:
+        super().__init__(whole.in_offsets, whole.sources, whole.dtype, num_sources=whole.num_sources, own=own)
+        self._whole = whole
+
+    @property
+    def source_scale(self) -> Tensor:
+        """Computed once for all passes, by the whole graph."""
+        return self._whole.source_scale
+
+    @property
+    def pieces(self) -> Iterator[Structure]:
+        nodes = torch.arange(self.num_sources, device=self.device)[self.own]
+        first, degrees = self.in_offsets[nodes], self.in_offsets[nodes + 1] - self.in_offsets[nodes]
+        so_far = degrees.cumsum(0)
+        start = 0
+        while start < len(nodes):
+            limit = so_far[start] - degrees[start] + PIECE_EDGES
+            end = min(start + PIECE_NODES, max(start + 1, int(torch.searchsorted(so_far, limit, right=True))))
+            yield self._piece(nodes[start:end], first[start:end], degrees[start:end])
+            start = end
+
+    def _piece(self, nodes: Tensor, first: Tensor, degrees: Tensor) -> Structure:
+        in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
+        shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
+        sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
+        return Structure(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes)
+
+
+def _take(features: Tensor | SparseFeatures, rows: Rows) -> Tensor | SparseFeatures:
+    return features.rows(rows) if isinstance(features, SparseFeatures) else features[rows]
