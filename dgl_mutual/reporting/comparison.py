@@ -30,6 +30,8 @@ DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")
 #: Figures that can be tabled: fractions, of which more is better, and costs, of which less is.
 FRACTIONS = ("test", "val", "train")
 COSTS = ("seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "epochs", "best_epoch")
+#: Costs of training that all students of a cohort share: any member's is the cohort's.
+SHARED_COSTS = ("seconds_per_epoch", "train_seconds", "epochs")
 ALPHA = 0.05
 _PAIR = ["data", *KEY]
 
@@ -74,7 +76,7 @@ def compare(
     Args:
         value: a fraction (test, val, train) or a cost (seconds_per_epoch, ...).
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
-        members: which members to show; default: mean, best_by_val and ensemble.
+        members: which members to show; default: mean, best_by_val and ensemble, or mean alone of a cost that the whole cohort shares.
         baseline: a method (see `default_baseline`); None: nothing is tested.
 
     Raises:
@@ -84,7 +86,7 @@ def compare(
         raise unknown("value", value, (*FRACTIONS, *COSTS))
     trials = _of_metric(trials, metric)
     _refuse_mixtures(trials)
-    trials = _of_members(trials, members)
+    trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED_COSTS else members)
     if baseline is not None:
         _refuse_unpaired(trials, baseline)
     rows = _means(trials, value, baseline)
@@ -188,11 +190,11 @@ def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFra
 
 
 def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
-    """Of several methods, those with the best mean on a dataset."""
+    """Of several methods, those with the best mean on a dataset; none if all are alike."""
     mean = rows["mean"].round(12)
     groups = mean.groupby([rows["data"], rows["member"]], observed=True)
     best = groups.transform("min" if value in COSTS else "max")
-    return (mean == best) & (groups.transform("size") > 1)
+    return (mean == best) & (groups.transform("nunique") > 1)
 
 
 _TEST_COLUMNS = ["difference", "low", "high", "effect", "wins", "losses", "test", "p", "smallest_p"]

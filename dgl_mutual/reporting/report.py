@@ -80,7 +80,7 @@ def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | N
 
 
 def _cost_table(runs: Sequence[Run]) -> TextTable:
-    return text_table(compare(gather(runs), value="seconds_per_epoch", members=["mean"]))
+    return text_table(compare(gather(runs), value="seconds_per_epoch"))
 
 
 def _statuses(path: Path) -> Iterator[RunStatus]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.comparison import ALPHA, COSTS, Comparison
+from dgl_mutual.reporting.comparison import ALPHA, COSTS, SHARED_COSTS, Comparison
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
@@ -104,7 +104,8 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     """What n is and counts, ddof, protocol, marks and tests: whatever is needed to judge the figures."""
     rows = comparison.rows
     members = list(dict.fromkeys(rows["member"]))
-    of = f" of the {member_name(members[0])}" if len(members) == 1 else ""
+    whose = "whole cohort" if comparison.value in SHARED_COSTS else member_name(members[0])
+    of = f" of the {whose}" if len(members) == 1 else ""
     spread = "mean ± standard deviation (ddof = 1)" if (rows["n"] > 1).any() else "one trial"
     yield f"{_capital(value_name(comparison, percent=percent))}{of}: {spread}."
     yield _protocols(rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.experiments.summary import what_n_counts
-from dgl_mutual.reporting.plots.style import COLUMN, cohort_order, figure, file_name, line_style
+from dgl_mutual.reporting.plots.style import COLUMN, cohort_order, figure, file_name, line_style, title, whole_epochs
 from dgl_mutual.reporting.runs import Run
 from dgl_mutual.reporting.tables import metric_name
 
@@ -34,9 +34,9 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
         marks = (len(mean) // 12 * (place % 3), max(1, len(mean) // 5))
         axes.plot(mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
-    axes.set_xlabel("epoch")
+    whole_epochs(axes)
     axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}")
-    axes.set_title(f"{run.data}: {run.method} (n = {len(run.finished)} {what_n_counts(run.trials)})")
+    title(axes, f"{run.data}: {run.method} (n = {len(run.finished)} {what_n_counts(run.trials)})")
     axes.legend(loc="lower right")
     axes.margins(x=0.01)
     return drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,11 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
         axes.grid(False)
-        axes.set_title(run.method)
+        axes.set_title(textwrap.fill(run.method, 26))
     for axes in panels[len(runs) :]:
         axes.axis("off")
     drawn.colorbar(image, ax=list(panels), label="linear CKA", shrink=0.7, pad=0.02)
-    drawn.suptitle(f"{data}: similarity of hidden layers", fontsize=8)
+    drawn.suptitle(textwrap.fill(f"{data}: similarity of hidden layers", 15 + 26 * columns), fontsize=8)
     return drawn
 
 

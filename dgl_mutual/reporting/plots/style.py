@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ _SETTINGS: dict[Any, Any] = {
     **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.5},
     **{"axes.axisbelow": True, "lines.linewidth": 1.3, "lines.markersize": 4, "legend.frameon": False, "figure.dpi": 150},
+    # A dollar in a name is a dollar.
+    **{"text.parse_math": False},
     # Fonts of a kind that publishers accept.
     **{"pdf.fonttype": 42, "svg.hashsalt": "dgl-mutual"},
 }
@@ -73,6 +76,19 @@ def cohort_order(name: str) -> float:
     """Sorts ``gcn-0``, ``val/gat-1``, ... as they stand in the cohort; what is no student comes last."""
     number = name.rpartition("-")[2]
     return int(number) if number.isdigit() else math.inf
+
+
+def title(axes: Axes, text: str) -> None:
+    """Set the title of a figure of one column, on as many lines as it needs."""
+    axes.set_title(textwrap.fill(text, 52))
+
+
+def whole_epochs(axes: Axes) -> None:
+    """Label the horizontal axis, and mark no half epochs on it."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def text_width(texts: Iterable[str]) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import COLUMN, PAGE, figure, file_name, line_style, marker, text_width
+from dgl_mutual.reporting.plots.style import COLUMN, PAGE, figure, file_name, line_style, marker, text_width, title
 from dgl_mutual.reporting.runs import Run, gather
 from dgl_mutual.reporting.tables import metric_name
 
@@ -55,7 +55,7 @@ def _draw(data: str, means: pd.DataFrame, metric: str) -> Figure:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("inference time (ms, all test samples)")
     axes.set_ylabel(f"test {metric}")
-    axes.set_title(data)
+    title(axes, data)
     kinds = [Line2D([], [], color="#555555", linestyle="", marker=marker(place), label=name) for place, name in enumerate(members)]
     lines = [Line2D([], [], label=name, **{**line_style(place), "marker": ""}) for place, name in enumerate(methods)]
     drawn.legend(handles=[*lines, *kinds], loc="outside lower center", ncols=3)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgl_mutual.reporting.plots.curves import over_trials
-from dgl_mutual.reporting.plots.style import COLOUR_MAP, COLUMN, cohort_order, figure, file_name
+from dgl_mutual.reporting.plots.style import COLOUR_MAP, COLUMN, cohort_order, figure, file_name, title, whole_epochs
 from dgl_mutual.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 def _draw(run: Run, columns: Sequence[str]) -> Figure:
     pairs = [name.removeprefix(_PREFIX).split("/") for name in columns]
     means = over_trials(run.history, columns).xs("mean", axis=1, level=1)[list(columns)]
-    drawn = figure(COLUMN, 1.1 + 0.16 * len(pairs))
+    drawn = figure(COLUMN, 1.3 + 0.16 * len(pairs))
     axes = drawn.subplots()
     epochs = np.append(means.index, means.index[-1] + 1)
     edges, values = np.arange(len(pairs) + 1), means.to_numpy().T
@@ -42,7 +42,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
             axes.axhline(place, color="white", linewidth=2)
     axes.invert_yaxis()
     axes.grid(False)
-    axes.set_xlabel("epoch")
-    axes.set_title(f"{run.data}: {run.method}")
-    drawn.colorbar(image, ax=axes, label="weight (listener ← peer)", pad=0.02)
+    whole_epochs(axes)
+    title(axes, f"{run.data}: {run.method}")
+    drawn.colorbar(image, ax=axes, label="weight", pad=0.02)
     return drawn
