@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -31,12 +31,15 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         columns: what it must start with.
 
     Raises:
-        StoreError: it does not.
+        StoreError: it does not, or its last line is cut off.
     """
     if not file.exists():
         return pd.DataFrame(columns=columns)
+    text = file.read_bytes()
+    if text and not text.endswith(b"\n"):
+        raise StoreError(f"{str(file)!r} ends in the middle of a line: it was cut off when it was copied. Copy it again.")
     try:
-        table = pd.read_csv(file, dtype=_TYPES, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(BytesIO(text), dtype=_TYPES, keep_default_na=False, na_values=[""])
     except ValueError:
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:

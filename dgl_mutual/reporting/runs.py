@@ -123,7 +123,10 @@ def _runs_in(path: Path) -> list[Run]:
     if (path / "config.yaml").is_file():
         return [_read_run(path)]
     if (path / SUITE_FILE).is_file():
-        return suite_runs(path)
+        runs = suite_runs(path)
+        if not runs:
+            raise StoreError(f"Of the suite in {str(path)!r} no run has begun, or its run folders are not beside it. Run the suite again.")
+        return runs
     runs = [_read_run(file.parent) for file in sorted(path.glob("*/config.yaml"))] if path.is_dir() else []
     if not runs:
         raise StoreError(

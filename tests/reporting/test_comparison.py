@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
+from dgl_mutual.reporting.runs import gather, load_runs
+from tests.reporting.folders import write_run
+
+ALONE = [0.80, 0.81, 0.79, 0.82, 0.80]
+BETTER = [0.83, 0.82, 0.82, 0.86, 0.84]
+
+
+def compared(folder: Path, **options: Any) -> Comparison:
+    return compare(gather(load_runs([folder])), **options)
+
+
+def row(comparison: Comparison, method: str, data: str = "Cora", member: str = "mean") -> dict[str, Any]:
+    rows = comparison.rows
+    (found,) = rows[(rows["method"] == method) & (rows["data"] == data) & (rows["member"] == member)].to_dict("records")
+    return found
+
+
+def test_seeds_are_paired_and_told_apart_by_wilcoxon(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent", seeds=5, scores=ALONE)
+    write_run(tmp_path, strategy="gml", seeds=5, scores=BETTER)
+    found = row(compared(tmp_path, baseline="independent"), "gml")
+    differences = np.subtract(BETTER, ALONE)
+    assert found["mean"] == pytest.approx(np.mean(BETTER))
+    assert found["std"] == pytest.approx(np.std(BETTER, ddof=1))
+    assert (found["n"], found["counts"], found["is_best"]) == (5, "seeds", True)
+    assert found["difference"] == pytest.approx(differences.mean())
+    assert found["effect"] == pytest.approx(differences.mean() / differences.std(ddof=1))
+    assert (found["wins"], found["losses"]) == (5, 0)
+    assert found["test"] == "Wilcoxon signed-rank test"
+    assert found["p"] == found["smallest_p"] == 2 / 2**5
+
+
+def test_folds_are_told_apart_by_the_corrected_t_test(tmp_path: Path) -> None:
+    write_run(tmp_path, "MUTAG", "independent", seeds=1, folds=5, scores=ALONE)
+    write_run(tmp_path, "MUTAG", "gml", seeds=1, folds=5, scores=BETTER)
+    found = row(compared(tmp_path, baseline="independent"), "gml", "MUTAG")
+    differences = np.subtract(BETTER, ALONE)
+    t = differences.mean() / math.sqrt((1 / 5 + 1 / 4) * differences.var(ddof=1))
+    assert found["test"] == "corrected resampled t-test"
+    assert found["p"] == pytest.approx(2 * stats.t.sf(t, 4))
+    assert (found["counts"], found["smallest_p"]) == ("folds", 0)
+
+
+def test_pairs_are_made_by_seed_and_fold_not_by_their_order(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent", seeds=5, scores=ALONE)
+    write_run(tmp_path, strategy="gml", seeds=5, keys=[(4, 0), (2, 0), (0, 0), (1, 0), (3, 0)], scores=[BETTER[i] for i in (4, 2, 0, 1, 3)])
+    found = row(compared(tmp_path, baseline="independent"), "gml")
+    assert found["effect"] == pytest.approx(np.subtract(BETTER, ALONE).mean() / np.subtract(BETTER, ALONE).std(ddof=1))
+
+
+def test_holm_counts_every_test_of_the_table(tmp_path: Path) -> None:
+    for data in ("Cora", "CiteSeer"):
+        for place, strategy in enumerate(("independent", "dml", "gml")):
+            write_run(tmp_path, data, strategy, level=0.7 + 0.05 * place)
+    comparison = compared(tmp_path, baseline="independent")
+    assert comparison.num_comparisons == 2 * 2 * 3  # methods, datasets, members
+    assert row(comparison, "gml")["p_holm"] == pytest.approx(12 * 2 / 2**10)
+    assert math.isnan(row(comparison, "independent")["p"])
+    only = compared(tmp_path, baseline="independent", members=["mean"])
+    assert only.num_comparisons == 4
+    assert compared(tmp_path).num_comparisons == 0
+
+
+def test_methods_are_ranked_over_several_datasets(tmp_path: Path) -> None:
+    for data in ("Cora", "CiteSeer", "PubMed"):
+        for level, strategy in ((0.7, "independent"), (0.8, "dml"), (0.9, "gml")):
+            write_run(tmp_path, data, strategy, level=level)
+    ranking = compared(tmp_path).rankings["mean"]
+    assert ranking.ranks == {"independent": 3, "dml": 2, "gml": 1}
+    assert ranking.num_datasets == 3
+    # A method that lacks a dataset, or one dataset under several conditions, gives no ranks; nor do costs.
+    assert compared(tmp_path, value="seconds_per_epoch").rankings == {}
+    write_run(tmp_path, "CiteSeer", "kd")
+    assert compared(tmp_path).rankings == {}
+
+
+def test_one_dataset_under_several_conditions_is_not_several(tmp_path: Path) -> None:
+    for strategy in ("independent", "dml", "gml"):
+        write_run(tmp_path, strategy=strategy)
+        write_run(tmp_path, strategy=strategy, config={"noise": "edge:0.2"}, fingerprint="n")
+    assert compared(tmp_path).rankings == {}
+
+
+def test_of_costs_less_is_better_and_the_cohort_shares_them(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent", students=["gcn"])
+    write_run(tmp_path, strategy="gml", students=["gcn"], epochs=9)
+    comparison = compared(tmp_path, value="train_seconds")
+    assert set(comparison.rows["member"]) == {"mean"}
+    assert row(comparison, "independent")["is_best"]
+    assert not row(comparison, "gml")["is_best"]
+
+
+def test_methods_that_are_all_alike_are_not_best(tmp_path: Path) -> None:
+    for strategy in ("independent", "gml"):
+        write_run(tmp_path, strategy=strategy, scores=[0.5] * 10)
+    assert not compared(tmp_path).rows["is_best"].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"value": "tset"}, "Unknown value 'tset'. Did you mean 'test'"),
+        ({"metric": "rocauc"}, "Unknown metric 'rocauc'.*accuracy"),
+        ({"members": ["gcn-1"]}, "Unknown member 'gcn-1'.*gcn-0"),
+        ({"baseline": "dml"}, "baseline 'dml' is not among the methods of these runs: gml, independent.*--baseline"),
+    ],
+)
+def test_what_is_not_there_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    for strategy in ("independent", "gml"):
+        write_run(tmp_path, strategy=strategy)
+    with pytest.raises(UsageError, match=message):
+        compared(tmp_path, **options)
+
+
+def test_different_protocols_are_refused(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path, strategy="independent"), write_run(tmp_path, strategy="gml", protocol="random")
+    with pytest.raises(UsageError, match="different protocols on Cora") as caught:
+        compared(tmp_path)
+    assert f"public: {first.name}; random: {second.name}" in str(caught.value)
+
+
+def test_different_fingerprints_are_refused(tmp_path: Path) -> None:
+    first, second = write_run(tmp_path, strategy="independent", fingerprint="aa"), write_run(tmp_path, strategy="gml", fingerprint="bb")
+    with pytest.raises(UsageError, match="different fingerprints on Cora, seed 0, fold 0") as caught:
+        compared(tmp_path)
+    assert f"aa0.0: {first.name}; bb0.0: {second.name}" in str(caught.value)
+
+
+def test_unpaired_trials_are_refused_and_named(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent", seeds=5)
+    write_run(tmp_path, strategy="gml", seeds=4)
+    with pytest.raises(UsageError, match=r"not paired on Cora: gml lacks seed 4 fold 0\. .*--baseline none"):
+        compared(tmp_path, baseline="independent")
+    assert row(compared(tmp_path), "gml")["n"] == 4
+
+
+def test_a_baseline_that_lacks_a_dataset_is_refused(tmp_path: Path) -> None:
+    for data, strategy in (("Cora", "independent"), ("Cora", "gml"), ("CiteSeer", "gml")):
+        write_run(tmp_path, data, strategy)
+    with pytest.raises(UsageError, match="'independent' has no run on CiteSeer, where 'gml' has"):
+        compared(tmp_path, baseline="independent")
+
+
+def test_one_run_twice_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b")
+    with pytest.raises(UsageError, match="Several runs are 'gml' on Cora"):
+        compare(gather(load_runs([tmp_path / "a", tmp_path / "b"])))
+
+
+def test_unfinished_runs_are_told(tmp_path: Path) -> None:
+    keys = [(seed, 0) for seed in range(7)]
+    write_run(tmp_path, strategy="independent", keys=keys)
+    write_run(tmp_path, strategy="gml", keys=keys)
+    assert compared(tmp_path).unfinished == ("gml on Cora (7 of 10 trials)", "independent on Cora (7 of 10 trials)")
+    write_run(tmp_path, "CiteSeer", "gml")
+    assert len(compared(tmp_path).unfinished) == 2
+
+
+def test_the_default_baseline_needs_another_method(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent")
+    assert default_baseline(gather(load_runs([tmp_path]))) is None
+    write_run(tmp_path, strategy="gml")
+    assert default_baseline(gather(load_runs([tmp_path]))) == "independent"

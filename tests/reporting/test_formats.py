@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.comparison import Comparison, compare
+from dgl_mutual.reporting.formats import latex_text, to_csv, to_latex, to_markdown
+from dgl_mutual.reporting.runs import gather, load_runs
+from dgl_mutual.reporting.tables import p_text, text_table
+from tests.reporting.folders import write_run, write_suite
+
+#: Whatever LaTeX, Markdown or a spreadsheet would take for something else.
+WICKED = "a_b % & # $ {x} ~^\\ <i> | *b* `c` [d](e) ±ü"
+
+
+@pytest.fixture
+def comparison(tmp_path: Path) -> Comparison:
+    """Two datasets, three methods, all members; gml is significantly better, dml worse."""
+    for data, low in (("Cora", 0.0), ("CiteSeer", 0.1)):
+        for strategy, level in (("independent", 0.7), ("dml", 0.6), ("gml", 0.8)):
+            write_run(tmp_path, data, strategy, level=level - low)
+    return compare(gather(load_runs([tmp_path])), baseline="independent")
+
+
+@pytest.fixture
+def wicked(tmp_path: Path) -> Comparison:
+    runs = [(write_run(tmp_path, strategy=name), WICKED if name == "gml" else name, WICKED) for name in ("independent", "gml")]
+    return compare(gather(load_runs([write_suite(tmp_path, "wicked", runs)])), members=["mean"])
+
+
+def read(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text))
+
+
+def test_long_csv_has_every_figure_with_all_its_digits(comparison: Comparison) -> None:
+    table = read(to_csv(comparison))
+    assert len(table) == 2 * 3 * 3
+    merged = table.merge(comparison.rows, on=["data", "member", "method"], suffixes=("", "_rows"))
+    for name in ("mean", "std", "difference", "low", "high", "effect", "p", "p_holm"):
+        pd.testing.assert_series_equal(merged[name], merged[f"{name}_rows"], check_names=False, rtol=1e-12)
+    assert set(table["baseline"]) == {"independent"}
+
+
+def test_percent_and_precision_scale_and_round_what_is_shown_and_no_test(comparison: Comparison) -> None:
+    plain, percent = read(to_csv(comparison)), read(to_csv(comparison, percent=True, precision=2))
+    for name in ("mean", "std", "difference", "low", "high"):
+        pd.testing.assert_series_equal(percent[name], (100 * plain[name]).round(2))
+    pd.testing.assert_series_equal(percent["p"], plain["p"])
+    pd.testing.assert_series_equal(percent["effect"], plain["effect"])
+
+
+def test_wide_csv_has_a_row_a_method_and_columns_a_dataset(comparison: Comparison) -> None:
+    table = read(to_csv(comparison, wide=True))
+    figures = [f"{data} {figure}" for data in ("CiteSeer", "Cora") for figure in ("mean", "std", "n")]
+    assert list(table.columns) == ["member", "method", *figures]
+    assert len(table) == 3 * 3
+    long = read(to_csv(comparison)).set_index(["member", "method", "data"])["mean"]
+    for _, line in table.iterrows():
+        assert line["Cora mean"] == long[line["member"], line["method"], "Cora"]
+
+
+def test_csv_is_no_formula(wicked: Comparison) -> None:
+    rows = wicked.rows.assign(method=["=1+1", "@x"], data="-2")
+    table = read(to_csv(Comparison(rows, "test", None, {}, ())))
+    assert list(table["method"]) == ["'=1+1", "'@x"]
+
+
+def test_markdown_marks_best_and_significant(comparison: Comparison) -> None:
+    lines = to_markdown(text_table(comparison, percent=True)).splitlines()
+    assert lines[0] == "| member | method | CiteSeer | Cora | rank |"
+    assert lines[1] == "|---|---|---:|---:|---:|"
+    independent, dml, gml = lines[2:5]
+    mean = comparison.rows.set_index(["data", "member", "method"]).loc[("Cora", "mean", "gml")]
+    assert f"| **{100 * mean['mean']:.1f}** ± {100 * mean['std']:.1f}† |" in gml
+    assert "‡" in dml
+    assert "†" not in independent + dml
+    assert "**" not in independent + dml
+    assert [line.count("|") for line in lines[:11]] == [6] * 11
+
+
+def test_the_caption_says_what_is_needed_to_judge(comparison: Comparison) -> None:
+    told = " ".join(text_table(comparison, percent=True).caption)
+    for part in (
+        "Test accuracy (%): mean ± standard deviation (ddof = 1).",
+        "Protocol public, n = 10 seeds.",
+        "Bold: the best method of a column, for each member.",
+        "† / ‡: significantly better / worse than independent (p < 0.05: Wilcoxon signed-rank test, two-sided, paired by seed and fold; "
+        "Holm's adjustment over 12 comparisons).",
+        "Rank: average over 2 datasets, 1 is best.",
+        "Friedman test: p = 0.14 (mean student)",
+        "Nemenyi critical difference 2.34 at 0.05.",
+    ):
+        assert part in told
+    assert "too few seeds" not in told
+
+
+def test_the_caption_says_that_so_few_seeds_can_prove_nothing(tmp_path: Path) -> None:
+    for strategy, level in (("independent", 0.7), ("gml", 0.8)):
+        write_run(tmp_path, strategy=strategy, level=level, seeds=4)
+    comparison = compare(gather(load_runs([tmp_path])), baseline="independent", members=["mean", "ensemble"])
+    told = " ".join(text_table(comparison).caption)
+    assert "The smallest that so few seeds can give is p = 0.12, after the adjustment p = 0.25: no mark may only mean too few" in told
+    assert "†" not in to_markdown(text_table(comparison)).splitlines()[3]
+
+
+def test_the_caption_names_protocols_and_tests_that_differ(tmp_path: Path) -> None:
+    for strategy in ("independent", "gml"):
+        write_run(tmp_path, strategy=strategy, seeds=3)
+        write_run(tmp_path, "MUTAG", strategy, seeds=1, folds=5)
+    told = " ".join(text_table(compare(gather(load_runs([tmp_path])), baseline="independent", members=["mean"])).caption)
+    assert "MUTAG: protocol nested, n = 5 folds; Cora: protocol public, n = 3 seeds." in told
+    assert "corrected resampled t-test (MUTAG); Wilcoxon signed-rank test (Cora)" in told
+    assert "Test accuracy of the mean student" in told
+
+
+def test_the_caption_tells_what_is_not_finished(tmp_path: Path) -> None:
+    write_run(tmp_path, keys=[(0, 0), (1, 0)])
+    assert "Not finished: gml on Cora (2 of 10 trials)." in text_table(compare(gather(load_runs([tmp_path])))).caption
+
+
+def test_costs_have_their_own_names_and_digits(comparison: Comparison, tmp_path: Path) -> None:
+    costs = compare(gather(load_runs([tmp_path])), value="seconds_per_epoch")
+    table = text_table(costs)
+    assert table.caption[0] == "Seconds per epoch of the whole cohort: mean ± standard deviation (ddof = 1)."
+    assert table.groups[0][0][1].text == "0.0200"
+    with pytest.raises(UsageError, match=r"not a fraction.*--percent"):
+        text_table(costs, percent=True)
+
+
+def test_names_are_text_in_markdown(wicked: Comparison) -> None:
+    header = to_markdown(text_table(wicked)).splitlines()[0]
+    assert header == r"| method | a\_b % & # $ {x} ~^\\ \<i\> \| \*b\* \`c\` \[d\](e) ±ü |"
+
+
+def test_names_are_text_in_latex() -> None:
+    assert latex_text("a_b % & # $ {x}") == r"a\_b \% \& \# \$ \{x\}"
+    assert latex_text("~^\\<>|±†") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}$<$$>$$|$$\pm$$\dagger$"
+    assert latex_text("\\input{x}") == r"\textbackslash{}input\{x\}"
+    assert latex_text("ü\n") == "??"
+
+
+def test_latex_marks_best_and_significant(comparison: Comparison) -> None:
+    text = to_latex(text_table(comparison, percent=True), "tab:mine")
+    mean = comparison.rows.set_index(["data", "member", "method"]).loc[("Cora", "mean", "gml")]
+    assert rf"$\mathbf{{{100 * mean['mean']:.1f}}} \pm {100 * mean['std']:.1f}^{{\dagger}}$" in text
+    assert r"^{\ddagger}$" in text
+    assert r"\label{tab:mine}" in text
+    assert text.count(r"\midrule") == 3
+    assert r"\begin{tabular}{llccc}" in text
+
+
+@pytest.mark.parametrize("name", ["comparison", "wicked"])
+def test_latex_compiles(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    compiler = shutil.which("pdflatex") or shutil.which("tectonic")
+    if compiler is None:
+        pytest.skip("needs a TeX: neither pdflatex nor tectonic is installed")
+    table = to_latex(text_table(request.getfixturevalue(name), percent=True))
+    page = ["\\documentclass{article}", "\\usepackage{booktabs}", "\\begin{document}", table, "\\end{document}"]
+    (tmp_path / "page.tex").write_text("\n".join(page))
+    stop = ["-halt-on-error", "-interaction=nonstopmode"] if compiler.endswith("pdflatex") else []
+    ended = subprocess.run([compiler, *stop, "page.tex"], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout[-2000:]
+    assert (tmp_path / "page.pdf").stat().st_size > 10_000
+    assert "Missing character" not in ended.stdout
+
+
+def test_p_values_are_short() -> None:
+    assert [p_text(value) for value in (1.0, 0.0432, 0.00195, 1e-9)] == ["p = 1", "p = 0.043", "p = 0.0019", "p < 0.0001"]

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
+from dgl_mutual.reporting.status import status_of
+from tests.reporting.folders import write_run, write_suite
+
+
+def labels(*paths: Path) -> set[tuple[str, str]]:
+    return {(run.data, run.method) for run in load_runs(paths)}
+
+
+def test_a_run_folder_or_one_that_holds_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path, strategy="gml")
+    write_run(tmp_path, strategy="dml")
+    (tmp_path / "plots").mkdir()
+    assert labels(run) == {("Cora", "gml")}
+    assert labels(tmp_path) == labels(tmp_path, run) == {("Cora", "gml"), ("Cora", "dml")}
+
+
+def test_runs_of_one_strategy_are_named_by_what_differs(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent")
+    for weight in (0.5, 1.0):
+        write_run(tmp_path, config={"strategy_options": {"weight": weight, "temperature": 1.0}})
+    assert labels(tmp_path) == {("Cora", "independent"), ("Cora", "gml (weight=0.5)"), ("Cora", "gml (weight=1.0)")}
+
+
+def test_noise_cohort_and_task_belong_to_the_data(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    write_run(tmp_path, config={"noise": "edge:0.1"})
+    write_run(tmp_path / "k", "PubMed", students=["gcn"])
+    write_run(tmp_path / "k", "PubMed", students=["gcn", "gat"])
+    write_run(tmp_path / "t", "digits")
+    write_run(tmp_path / "t", "digits", folds=2)
+    assert {data for data, _ in labels(tmp_path)} == {"Cora", "Cora (edge:0.1)"}
+    assert {data for data, _ in labels(tmp_path / "k")} == {"PubMed (gcn)", "PubMed (gcn+gat)"}
+    assert {data for data, _ in labels(tmp_path / "t")} == {"digits (node)", "digits (graph)"}
+
+
+def test_a_dataset_of_ones_own_is_named_by_its_folder(tmp_path: Path) -> None:
+    write_run(tmp_path, "/somewhere/my-graphs")
+    assert labels(tmp_path) == {("my-graphs", "gml")}
+
+
+def test_a_suite_names_its_runs_and_its_baseline(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    suite = write_suite(tmp_path, "mine", [(run, "one", "here"), (run, "two", "there"), (tmp_path / "gone", "three", "x")], baseline="one")
+    assert labels(suite) == labels(suite, run) == {("here", "one"), ("there", "two")}
+    assert preferred_baseline([suite]) == "one"
+    assert preferred_baseline([suite, run]) is None
+    assert set(gather(load_runs([suite]))["method"]) == {"one", "two"}
+
+
+def test_a_suite_cannot_reach_outside_its_folder(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "elsewhere")
+    suite = write_suite(tmp_path / "results", "mine", [(run, "one", "here")])
+    values = yaml.safe_load((suite / "suite.yaml").read_text())
+    values["runs"][0]["folder"] = f"../../elsewhere/{run.name}"
+    (suite / "suite.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(StoreError, match="no run has begun"):
+        load_runs([suite])
+
+
+def test_wrong_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"There is no folder '.*nowhere'"):
+        load_runs([tmp_path / "nowhere"])
+    with pytest.raises(UsageError, match="No run folder was given"):
+        load_runs([])
+    with pytest.raises(StoreError, match="is no run folder"):
+        load_runs([tmp_path])
+    (tmp_path / "holiday.jpg").write_bytes(b"\xff\xd8")
+    for path in (tmp_path, tmp_path / "holiday.jpg"):
+        with pytest.raises(StoreError, match="is no run folder"):
+            load_runs([path])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.yaml", "students: [gcn]\n", "is not the complete configuration"),
+        ("config.yaml", "{", "config.yaml' cannot be read"),
+        ("config.yaml", "- a\n", "holds list where a run writes a mapping"),
+        ("trials.csv", "a,b\n1,2\n", "trials.csv' does not have the columns"),
+        ("trials.csv", "", "trials.csv' does not have the columns"),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    run = write_run(tmp_path)
+    (run / name).write_text(content)
+    with pytest.raises(StoreError, match=message):
+        gather(load_runs([run]))
+
+
+def test_a_run_cut_off_in_the_middle_of_a_row_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    text = (run / "trials.csv").read_text()
+    (run / "trials.csv").write_text(text[: text.rindex(",public,") + 9])
+    with pytest.raises(StoreError, match=r"trials\.csv' ends in the middle of a line"):
+        gather(load_runs([run]))
+
+
+def test_a_run_without_a_finished_trial_says_how_to_go_on(tmp_path: Path) -> None:
+    run = write_run(tmp_path, keys=[])
+    with pytest.raises(StoreError, match=r"no trial has finished: it was interrupted early.*dgl-mutual run --config .*config.yaml"):
+        gather(load_runs([run]))
+    (run / "trials.csv").unlink()
+    (run / "failures.csv").write_text("seed,fold,error,details\n0,0,it burns,\n")
+    with pytest.raises(StoreError, match="1 failed"):
+        gather(load_runs([run]))
+    with pytest.raises(StoreError, match="In none of these runs"):
+        gather([])
+
+
+def test_status_counts_done_failed_and_missing(tmp_path: Path) -> None:
+    run = write_run(tmp_path, seeds=4, keys=[(0, 0), (2, 0)])
+    (run / "failures.csv").write_text("seed,fold,error,details\n3,0,it burns,\n")
+    (status,) = status_of(run).runs
+    assert (status.done, status.failed, status.missing) == (2, ("seed 3, fold 0: it burns",), ("seed 1, fold 0",))
+    assert not status.is_complete
+    assert status_of(write_run(tmp_path, strategy="dml")).is_complete
+
+
+def test_status_of_a_suite_names_what_has_not_begun_or_cannot_be_had(tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, strategy=name), name, "Cora") for name in ("independent", "gml")]
+    suite = write_suite(tmp_path, "mine", runs, missing={"PubMed": "its files are not here"})
+    shutil.rmtree(runs[1][0])
+    status = status_of(suite)
+    assert [run.name for run in status.runs] == ["independent on Cora"]
+    assert status.not_begun == {"gml on Cora": "not begun", "PubMed": "its files are not here"}
+    assert not status.is_complete
