@@ -13,7 +13,10 @@ from dgl_mutual.cli.main import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 # Later options override earlier ones, so each command runs as written but small.
-SMALL = ("--epochs", "2", "--seeds", "1", "--folds", "2", "--jobs", "1", "--offline")
+SMALL = {
+    "run": ("--epochs", "2", "--seeds", "1", "--folds", "2", "--jobs", "1", "--offline"),
+    "compare": ("--seeds", "1", "--parity-only", "--parity-epochs", "1", "--offline"),
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -36,7 +39,7 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         pytest.skip("needs real datasets: set DGL_MUTUAL_DATA to the data folder that holds them")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as caught:
-        main([*arguments, *(SMALL if arguments[0] == "run" else ())])
+        main([*arguments, *SMALL.get(arguments[0], ())])
     assert caught.value.code == 0
 
 
