@@ -16,7 +16,7 @@ from dgl_mutual.reporting.comparison import Comparison, compare, default_baselin
 from dgl_mutual.reporting.plots import PLOTS
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.runs import Run, gather, load_runs, preferred_baseline, read_suite
-from dgl_mutual.reporting.status import RunStatus, status_of
+from dgl_mutual.reporting.status import status_of
 from dgl_mutual.reporting.tables import TextTable, text_table
 
 if TYPE_CHECKING:
@@ -51,15 +51,15 @@ def report(paths: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dgl_mutual.reporting", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    statuses = [status for path in paths for status in _statuses(path)]
+    statuses = [status_of(path) for path in paths]
     page: str = environment.get_template("report.html").render(
         title=", ".join(path.resolve().name for path in paths),
         description=_description(paths),
         table=None if comparison is None else text_table(comparison, percent=True),
         costs=None if comparison is None else _cost_table(finished),
         objection=objection,
-        statuses=statuses,
-        incomplete=[status for status in statuses if not status.is_complete],
+        incomplete=[run for status in statuses for run in status.runs if not run.is_complete],
+        not_begun=[entry for status in statuses for entry in status.not_begun.items()],
         plots=dict(_plots(finished)),
         configurations=[(run, yaml.safe_dump(run.config, sort_keys=False)) for run in runs],
         environments=[(run, yaml.safe_dump(run.environment, sort_keys=False)) for run in runs if run.environment],
@@ -81,10 +81,6 @@ def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | N
 
 def _cost_table(runs: Sequence[Run]) -> TextTable:
     return text_table(compare(gather(runs), value="seconds_per_epoch"))
-
-
-def _statuses(path: Path) -> Iterator[RunStatus]:
-    yield from status_of(path).runs
 
 
 def _description(paths: Sequence[Path]) -> str:

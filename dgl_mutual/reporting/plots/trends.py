@@ -51,7 +51,7 @@ def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a dataset that was run with noise: the mean student's test metric, a panel a kind of noise."""
     for dataset, group in _by_dataset(runs):
         noisy = [run for run in group if run.config.get("noise")]
-        kinds = list(dict.fromkeys(_noise(run)[0] for run in noisy))
+        kinds = sorted({_noise(run)[0] for run in noisy})
         if not kinds:
             continue
         group = [run for run in group if run.config["students"] in [other.config["students"] for other in noisy]]

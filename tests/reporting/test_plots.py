@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.plots import PLOTS, draw
+from dgl_mutual.reporting.plots.curves import over_trials
+from dgl_mutual.reporting.plots.similarity import cka_matrix
+from dgl_mutual.reporting.plots.style import COLOURS, cohort_order, drawing, file_name, line_style, save
+from dgl_mutual.reporting.runs import load_runs
+from tests.reporting.folders import write_run, write_suite
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+def drawn(folder: Path, *kinds: str) -> dict[str, Any]:
+    with drawing():
+        return dict(draw(load_runs([folder]), kinds))
+
+
+def lines(figure: Any, panel: int = 0) -> dict[str, list[float]]:
+    """Label -> heights of each line with a label, bars of deviation or not."""
+    handles, labels = figure.axes[panel].get_legend_handles_labels()
+    return {
+        label: np.asarray(getattr(handle, "lines", [handle])[0].get_ydata()).tolist() for handle, label in zip(handles, labels, strict=True)
+    }
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that have the figures for every plot."""
+    tmp_path = tmp_path_factory.mktemp("everything")
+    for data in ("Cora", "CiteSeer"):
+        for place, strategy in enumerate(("independent", "dml", "gml")):
+            level = 0.7 + 0.03 * place
+            write_run(
+                tmp_path, data, strategy, level=level, seeds=3, students=["gcn", "gat", "gin"], weights=strategy == "gml", diversity=True
+            )
+    for strategy in ("independent", "gml"):
+        write_run(tmp_path / "k", strategy=strategy, seeds=2, students=["gcn"] * 2, diversity=True)
+        write_run(tmp_path / "k", strategy=strategy, seeds=2, students=["gcn"] * 4, diversity=True)
+        write_run(tmp_path / "noise", strategy=strategy, seeds=2)
+        write_run(tmp_path / "noise", strategy=strategy, seeds=2, level=0.5, config={"noise": "edge:0.2"})
+        write_run(tmp_path / "noise", strategy=strategy, seeds=2, level=0.4, config={"noise": "label:0.1"})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "names"),
+    [
+        ("ranks", "", ["ranks-mean"]),
+        ("time", "", ["time-Cora", "time-CiteSeer"]),
+        ("curves", "", [f"curves-{data}-{method}" for data in ("Cora", "CiteSeer") for method in ("dml", "gml", "independent")]),
+        ("weights", "", ["weights-Cora-gml", "weights-CiteSeer-gml"]),
+        ("cka", "", ["cka-Cora", "cka-CiteSeer"]),
+        ("cohort-size", "k", ["cohort-size-Cora"]),
+        ("noise", "noise", ["noise-Cora"]),
+    ],
+)
+def test_each_plot_is_drawn_from_runs_that_have_its_figures(everything: Path, kind: str, where: str, names: Sequence[str]) -> None:
+    assert set(names) <= set(drawn(everything / where, kind))
+
+
+def test_a_plot_is_saved_as_pdf_with_truetype_fonts_and_as_png(everything: Path, tmp_path: Path) -> None:
+    with drawing():
+        pdf, png = save(next(draw(load_runs([everything]), ["weights"]))[1], tmp_path, "weights")
+    assert b"/FontFile2" in pdf.read_bytes()  # TrueType; Type 3 has none
+    assert b"/Type3" not in pdf.read_bytes()
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with drawing():
+        first, second = (
+            [file.read_bytes() for file in save(drawn(tmp_path, "curves")["curves-Cora-gml"], tmp_path, "x")] for _ in range(2)
+        )
+    assert first == second
+
+
+def test_curves_are_means_over_trials_in_the_cohorts_order(tmp_path: Path) -> None:
+    run = write_run(tmp_path, students=["gin", "gat"], seeds=3)
+    shown = lines(drawn(tmp_path, "curves")["curves-Cora-gml"])
+    history = pd.read_csv(run / "history.csv")
+    assert list(shown) == ["gin-0", "gat-1"]
+    assert shown["gat-1"] == pytest.approx(history.groupby("epoch")["val/gat-1"].mean().tolist())
+
+
+def test_a_mean_over_trials_ends_where_fewer_than_half_of_them_go_on() -> None:
+    history = pd.DataFrame({"epoch": [0, 1, 2, 0, 1, 0, 1, 0], "x": [0.0, 1, 2, 0, 3, 0, 5, 0]})
+    means = over_trials(history, ["x"])["x"]
+    assert means["mean"].tolist() == [0, 3]
+    assert means["std"].tolist() == [0, 2]
+
+
+def test_students_sort_by_number_and_sums_come_last() -> None:
+    names = ["val/ensemble", "val/gcn-10", "val/gat-9", "val/sage-0"]
+    assert sorted(names, key=cohort_order) == ["val/sage-0", "val/gat-9", "val/gcn-10", "val/ensemble"]
+
+
+def test_cohort_sizes_are_in_place_and_panels_without_figures_are_left_out(everything: Path, tmp_path: Path) -> None:
+    figure = drawn(everything / "k", "cohort-size")["cohort-size-Cora"]
+    assert len(figure.axes) == 4
+    runs = {run.method: [] for run in load_runs([everything / "k"])}
+    for run in sorted(load_runs([everything / "k"]), key=lambda run: run.num_students):
+        runs[run.method].append(run.trials.loc[run.trials["member"] == "mean", "test"].mean())
+    assert {method: pytest.approx(heights) for method, heights in lines(figure).items()} == runs
+    for students in (["gcn"], ["gcn"] * 3):
+        write_run(tmp_path / "plain", students=students)
+    assert len(drawn(tmp_path / "plain", "cohort-size")["cohort-size-Cora"].axes) == 3
+
+
+def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) -> None:
+    figure = drawn(everything / "noise", "noise")["noise-Cora"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["edge noise", "label noise"]
+    (clean, noisy), (also_clean, _) = lines(figure)["gml"], lines(figure, 1)["gml"]
+    assert clean == also_clean == pytest.approx(0.8, abs=0.03)
+    assert noisy == pytest.approx(0.5, abs=0.03)
+
+
+def test_similarity_is_symmetric_and_of_the_last_epoch(tmp_path: Path) -> None:
+    run = write_run(tmp_path, students=["gcn", "gat", "gin"], seeds=2, diversity=True)
+    names, matrix = cka_matrix(load_runs([run])[0])
+    history = pd.read_csv(run / "history.csv")
+    assert names == ["gcn-0", "gat-1", "gin-2"]
+    assert (matrix == matrix.T).all()
+    assert np.diag(matrix).tolist() == [1, 1, 1]
+    assert matrix[0, 2] == pytest.approx(history.groupby("seed")["diversity/cka/gcn-0/gin-2"].last().mean())
+
+
+def test_ranks_are_left_out_of_all_plots_where_runs_cannot_stand_in_one_table(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent", fingerprint="a")
+    write_run(tmp_path, strategy="gml", fingerprint="b")
+    assert len(drawn(tmp_path)) == 3
+    with pytest.raises(UsageError, match="fingerprint"):
+        drawn(tmp_path, "ranks")
+
+
+def test_runs_without_a_finished_trial_have_no_plots(tmp_path: Path) -> None:
+    write_run(tmp_path, keys=[])
+    assert drawn(tmp_path) == {}
+
+
+def test_names_are_no_formulas_and_no_paths(tmp_path: Path) -> None:
+    name = "$\\frac{1}$ ../../x <b> " + "long " * 20
+    suite = write_suite(tmp_path, "x", [(write_run(tmp_path, diversity=True, weights=True), name, name)])
+    with drawing():
+        for title, figure in draw(load_runs([suite])):
+            for file in save(figure, tmp_path / "plots", title, ["png"]):
+                assert file.parent == tmp_path / "plots"
+                assert file.exists()
+    assert file_name("a/b", "../c d") == "a-b-..-c-d"
+
+
+def test_no_two_of_many_series_look_alike() -> None:
+    looks = {str(line_style(place)) for place in range(5 * len(COLOURS))}
+    assert len(looks) == 5 * len(COLOURS)
+
+
+def test_an_unknown_plot_names_the_others(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with pytest.raises(UsageError, match=r"Unknown plot 'curve'\. Did you mean 'curves'"):
+        drawn(tmp_path, "curve")
+    assert set(PLOTS) == {"ranks", "cohort-size", "noise", "time", "curves", "weights", "cka"}
+
+
+def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"pip install 'dgl-mutual\[plot\]'"), drawing():
+        pass
