@@ -1,11 +1,8 @@
-"""Aggregation over a structure's edges, as differentiable operations over DGL's kernels.
-
-Attention composed of DGL's differentiable operators keeps six tensors per edge and head for the backward pass and pays autograd's
-bookkeeping eleven times; written as one it keeps three and takes about two thirds of the time. The tests show that both are the same.
-"""
+"""Aggregation over a structure's edges, as differentiable operations over bare kernels."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +11,33 @@ from torch.nn import functional as F
 
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.autograd import apply
-from dgl_mutual.nn.structure import Structure
+from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
+from dgl_mutual.nn.structure import Operator, Structure
+
+#: Scores up to this size, of either sign, are taken the exponential of as they are: neither it nor a sum of it leaves the range of a float.
+_EASY_SCORE = 30.0
+
+
+class Projected:
+    """x W, and what a sum over neighbours makes of it."""
+
+    def __init__(self, x: Tensor | SparseFeatures, weight: Tensor) -> None:
+        self._x = x
+        self._weight = weight
+
+    @cached_property
+    def own(self) -> Tensor:
+        """x W: (sources, width)."""
+        return self._x @ self._weight
+
+    def gathered_plus(self, operator: Operator, plus: Tensor) -> Tensor:
+        """S (x W) + P: (destinations, width); P of the same shape or (width,).
+
+        Features that are the same in every pass and no wider than W go through S once, for all students and passes: S (x W) = (S x) W.
+        """
+        if self._x is operator.constant and self._x.shape[1] <= self._weight.shape[1]:
+            return torch.addmm(plus, operator.of_constant, self._weight)
+        return operator.times_plus(self.own, plus)
 
 
 def attend(
@@ -25,66 +48,68 @@ def attend(
     Args:
         values: (sources, heads * width), heads side by side.
         source, destination: s (sources, heads) and d (destinations, heads).
-        multiplier: m, dropout on the attention weights: (|E| + destinations, heads) in the order of `structure.looped_graph`'s edges, or
-            None.
+        multiplier: m, dropout on the attention weights, in the order of `structure.attention_pattern(heads)`, or None.
 
     Returns:
         (destinations, heads * width).
     """
-    return apply(_Attend, structure, values, source, destination, multiplier, negative_slope)
-
-
-def sum_neighbours(structure: Structure, x: Tensor) -> Tensor:
-    """y_i = sum_{j in N(i)} x_j: (sources, F) to (destinations, F). Of a sample of the neighbours: the estimate of the sum over all."""
-    total = apply(_SumNeighbours, structure, x)
-    return total if structure.sampling_scale is None else total * structure.sampling_scale
-
-
-class _SumNeighbours(torch.autograd.Function):
-    """Y = A X; dX = A^T dY."""
-
-    @staticmethod
-    def forward(ctx: Any, structure: Structure, x: Tensor) -> Tensor:
-        ctx.structure = structure
-        return kernels.sum_neighbours(structure.graph, x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
-        return None, kernels.sum_neighbours(ctx.structure.reversed_graph, grads[0])
+    heads = source.shape[1]
+    pattern = structure.attention_pattern(heads)
+    by_head = values.reshape(structure.num_sources * heads, -1)
+    result = apply(_Attend, pattern, by_head, source.flatten(), destination.flatten(), multiplier, negative_slope)
+    return result.view(structure.num_destinations, -1)
 
 
 class _Attend(torch.autograd.Function):
+    """Attention of one head over a pattern: w = exp(LeakyReLU(s_j + d_i)), y_i = sum_j m_ij w_ij v_j / z_i, z_i = sum_j w_ij.
+
+    The softmax is divided out at the rows, not along the edges. With g the gradient of y_i / z_i, that of a score is
+    w_ij (m_ij <v_j, g_i> - <y_i, g_i>): the inner product at the row is the sum over its edges that a softmax's backward pass takes.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
-        structure: Structure,
+        pattern: Pattern,
         values: Tensor,
         source: Tensor,
         destination: Tensor,
         multiplier: Tensor | None,
         negative_slope: float,
     ) -> Tensor:
-        graph, heads, values = structure.looped_graph, source.shape[1], values.contiguous()
-        scores = F.leaky_relu_(kernels.add_ends(graph, source, destination), negative_slope)
-        attention = kernels.softmax_over_in_edges(graph, scores)
-        ctx.save_for_backward(values, scores, attention, multiplier)
-        ctx.structure, ctx.negative_slope = structure, negative_slope
-        kept = attention if multiplier is None else attention * multiplier
-        return kernels.sum_weighted_neighbours(graph, _by_head(values, heads), kept).flatten(1)
+        scores = source.index_select(0, pattern.indices).add_(destination.index_select(0, pattern.rows))
+        scores = F.leaky_relu_(scores, negative_slope)
+        weights = SparseMatrix(pattern, scores.exp() if _are_easy(scores) else _exp_below_one(pattern, scores))
+        kept = weights if multiplier is None else SparseMatrix(pattern, weights.values * multiplier)
+        scale = kernels.row_sums(weights).reciprocal_().unsqueeze(1)
+        result = kernels.product(kept, values).mul_(scale)
+        ctx.save_for_backward(values, scores, scale, result)
+        ctx.weights, ctx.kept, ctx.negative_slope = weights, kept, negative_slope
+        return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None, None]:
-        values, scores, attention, multiplier = ctx.saved_tensors
-        graph, backwards, heads = ctx.structure.looped_graph, ctx.structure.reversed_looped_graph, attention.shape[1]
-        grad = _by_head(grads[0].contiguous(), heads)
-        kept = attention if multiplier is None else attention * multiplier
-        grad_values = kernels.sum_weighted_neighbours(backwards, grad, kept).flatten(1)
-        weighted = kernels.dot_ends(graph, _by_head(values, heads), grad).mul_(kept)
-        grad_scores = weighted.sub_(kernels.scale_by_destination(graph, attention, kernels.sum_edges(graph, weighted)))
+        values, scores, scale, result = ctx.saved_tensors
+        weights: SparseMatrix = ctx.weights
+        kept: SparseMatrix = ctx.kept
+        grad = grads[0] * scale
+        at_rows = (result * grad).sum(1)
+        of_scores = kernels.sampled_product(kept, grad, values).mul_(kept.values)
+        of_scores.addcmul_(weights.values, at_rows.index_select(0, kept.pattern.rows), value=-1)
         # LeakyReLU keeps the sign, so its output says which branch was taken.
-        grad_scores = torch.ops.aten.leaky_relu_backward(grad_scores, scores, ctx.negative_slope, True)
-        return None, grad_values, kernels.sum_edges(backwards, grad_scores), kernels.sum_edges(graph, grad_scores), None, None
+        grad_scores = SparseMatrix(kept.pattern, torch.ops.aten.leaky_relu_backward(of_scores, scores, ctx.negative_slope, True))
+        of_columns, of_rows = kernels.row_sums(grad_scores.transposed), kernels.row_sums(grad_scores)
+        return None, kernels.product(kept.transposed, grad), of_columns, of_rows, None, None
 
 
-def _by_head(x: Tensor, heads: int) -> Tensor:
-    return x.view(len(x), heads, -1)
+def _are_easy(scores: Tensor) -> bool:
+    if len(scores) == 0:
+        return True
+    lowest, highest = scores.aminmax()
+    return bool(lowest >= -_EASY_SCORE) and bool(highest <= _EASY_SCORE)
+
+
+def _exp_below_one(pattern: Pattern, scores: Tensor) -> Tensor:
+    """exp(scores) over its largest value in the row."""
+    highest = torch.segment_reduce(scores, "max", offsets=pattern.indptr.long(), axis=0)
+    return (scores - highest.index_select(0, pattern.rows)).exp_()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
 from dgl_mutual.nn.structure import Structure
 
 
@@ -45,6 +45,7 @@ class GraphBatch(Structure, Batch):
         super().__init__(in_offsets, sources, features.values.dtype if isinstance(features, SparseFeatures) else features.dtype)
         self.features = features
         self.node_offsets = node_offsets
+        self.constant = features if isinstance(features, Tensor) else None
 
     @classmethod
     def from_dgl(cls, graph: dgl.DGLGraph, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GraphBatch:
@@ -84,6 +85,14 @@ class GraphBatch(Structure, Batch):
     def graph_sizes(self) -> Tensor:
         """(graphs,): nodes of each graph."""
         return self.node_offsets.diff()
+
+    @cached_property
+    def pooling(self) -> SparseMatrix:
+        """(graphs, |V|): the sum over a graph's nodes."""
+        nodes = torch.arange(self.num_nodes, device=self.device)
+        return SparseMatrix(
+            Pattern(self.node_offsets, nodes, self.num_nodes), torch.ones(self.num_nodes, dtype=self.dtype, device=self.device)
+        )
 
     @cached_property
     def membership(self) -> Tensor:

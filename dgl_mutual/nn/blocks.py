@@ -78,11 +78,6 @@ class _InPieces(Structure):
         self._whole = whole
 
     @property
-    def source_scale(self) -> Tensor:
-        """Computed once for all passes, by the whole graph."""
-        return self._whole.source_scale
-
-    @property
     def pieces(self) -> Iterator[Structure]:
         nodes = torch.arange(self.num_sources, device=self.device)[self.own]
         first, degrees = self.in_offsets[nodes], self.in_offsets[nodes + 1] - self.in_offsets[nodes]
@@ -98,7 +93,8 @@ class _InPieces(Structure):
         in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
         shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
         sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
-        return Structure(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes)
+        all_degrees = (self._whole.in_degrees[nodes], self._whole.out_degrees)  # those of the sources are not seen here
+        return Structure(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)
 
 
 def _take(features: Tensor | SparseFeatures, rows: Rows) -> Tensor | SparseFeatures:

@@ -1,56 +1,56 @@
-"""DGL's sparse kernels, bare: the one place that knows how DGL spells them.
+"""The sparse kernels, bare: the one place that knows how DGL and MKL spell them. Nothing here has a gradient.
+
+Message passing is three kernels over the non-zeros of a matrix, which are edges. DGL's run on every device. On a CPU torch's products with
+CSR matrices, which are MKL's, take less: for 64 columns 10 microseconds against 100 (547 nodes), 70 against 250 (2,708 nodes), and for eight
+heads of attention 170 against 860. So they are taken where MKL is there, and DGL's everywhere else.
 
 `dgl.ops` wraps each kernel in an autograd function and looks its arguments over on every call, which costs more than the kernel itself on
-the graphs of this field (50 microseconds against 5-60). The differentiable operations of this package call the kernels directly and bring
-their own backward pass. Nothing here has a gradient.
-
-Shapes: node values (|V|, width) or (|V|, heads, width), edge values (|E|, heads) in the order of the graph's edge numbers.
+the graphs of this field (50 microseconds against 5-60), so they are called directly here.
 """
 
 from __future__ import annotations
 
-import dgl
-from dgl import _sparse_ops as ops
+from typing import TYPE_CHECKING
+
+import torch
+from dgl import _sparse_ops as dgl_kernels
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from dgl_mutual.nn.sparse import SparseMatrix
 
-def sum_neighbours(graph: dgl.DGLGraph, x: Tensor) -> Tensor:
-    """y_i = sum over in-edges (j, i) of x_j."""
-    result: Tensor = ops._gspmm(graph._graph, "copy_lhs", "sum", x, None)[0]
-    return result
-
-
-def sum_weighted_neighbours(graph: dgl.DGLGraph, x: Tensor, weight: Tensor) -> Tensor:
-    """y_i = sum over in-edges e = (j, i) of weight_e x_j, head by head: x (|V|, heads, width), weight (|E|, heads)."""
-    result: Tensor = ops._gspmm(graph._graph, "mul", "sum", x, weight.unsqueeze(-1))[0]
-    return result
+HAS_MKL: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]  # torch's own gap
 
 
-def sum_edges(graph: dgl.DGLGraph, weight: Tensor) -> Tensor:
-    """y_i = sum over in-edges e of weight_e."""
-    result: Tensor = ops._gspmm(graph._graph, "copy_rhs", "sum", None, weight)[0]
-    return result
+def product(matrix: SparseMatrix, x: Tensor, plus: Tensor | None = None) -> Tensor:
+    """M X + P for X (columns, width) and P (rows, width) or (width,), if any."""
+    if _by_mkl(x):
+        if plus is not None:
+            return torch.addmm(plus, matrix.csr, x)  # costs no more than the product alone
+        result = x.new_empty(matrix.shape[0], x.shape[1])
+        return torch.addmm(result, matrix.csr, x, beta=0, out=result)  # M @ X would fill and copy its result first: twice the time
+    graph = matrix.pattern.graph
+    product: Tensor = dgl_kernels._gspmm(graph._graph, "mul", "sum", x.contiguous(), matrix.values.unsqueeze(-1))[0]
+    return product if plus is None else product + plus
 
 
-def add_ends(graph: dgl.DGLGraph, source: Tensor, destination: Tensor) -> Tensor:
-    """w_e = source_j + destination_i for e = (j, i)."""
-    result: Tensor = ops._gsddmm(graph._graph, "add", source, destination, "u", "v")
-    return result
+def row_sums(matrix: SparseMatrix) -> Tensor:
+    """The sums of the rows: (rows,)."""
+    values = matrix.values
+    if _by_mkl(values):
+        return torch.mv(matrix.csr, values.new_ones(matrix.shape[1]))
+    sums: Tensor = dgl_kernels._gspmm(matrix.pattern.graph._graph, "copy_rhs", "sum", None, values.unsqueeze(-1))[0]
+    return sums.squeeze(-1)
 
 
-def dot_ends(graph: dgl.DGLGraph, source: Tensor, destination: Tensor) -> Tensor:
-    """w_e = <source_j, destination_i> for e = (j, i), head by head: (|E|, heads)."""
-    result: Tensor = ops._gsddmm(graph._graph, "dot", source, destination, "u", "v")
-    return result.squeeze(-1)
+def sampled_product(matrix: SparseMatrix, x: Tensor, y: Tensor) -> Tensor:
+    """<x_i, y_j> for each non-zero (i, j) of M: x (rows, width), y (columns, width), result (non-zeros,)."""
+    if _by_mkl(x):
+        sampled: Tensor = torch.sparse.sampled_addmm(matrix.csr, x, y.t(), beta=0.0)
+        return sampled.values()
+    products: Tensor = dgl_kernels._gsddmm(matrix.pattern.graph._graph, "dot", y.contiguous(), x.contiguous(), "u", "v")
+    return products.squeeze(-1)
 
 
-def scale_by_destination(graph: dgl.DGLGraph, weight: Tensor, destination: Tensor) -> Tensor:
-    """w_e = weight_e * destination_i for e = (j, i)."""
-    result: Tensor = ops._gsddmm(graph._graph, "mul", weight, destination, "e", "v")
-    return result
-
-
-def softmax_over_in_edges(graph: dgl.DGLGraph, scores: Tensor) -> Tensor:
-    """a_e = exp(s_e) / sum over the in-edges e' of the same node of exp(s_e')."""
-    result: Tensor = dgl.ops.edge_softmax(graph, scores)
-    return result
+def _by_mkl(x: Tensor) -> bool:
+    return HAS_MKL and x.device.type == "cpu"

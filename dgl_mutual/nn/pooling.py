@@ -17,6 +17,5 @@ def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
     if how == "max":
         highest: Tensor = dgl.ops.segment_reduce(batch.graph_sizes, x, reducer="max")
         return torch.where((batch.graph_sizes > 0).unsqueeze(1), highest, 0.0)
-    # Half the time of DGL's own segment sum, forward and backward together.
-    total = x.new_zeros(batch.num_graphs, x.shape[1]).index_add(0, batch.membership, x)
+    total = batch.pooling @ x
     return total / batch.graph_sizes.clamp(min=1).to(x.dtype).unsqueeze(1) if how == "mean" else total

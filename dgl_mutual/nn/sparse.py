@@ -1,16 +1,18 @@
-"""Sparse node features: X W with a transpose ready for the backward pass, and dropout on the non-zeros only."""
+"""Constant sparse matrices: a product whose backward pass has the transpose ready, and node features with dropout on the non-zeros only."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import dgl
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
+from dgl_mutual.nn import kernels
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.dropout import keep_multiplier
 
@@ -18,76 +20,120 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
 
 
-@dataclass(frozen=True, eq=False)
-class SparseFeatures:
-    """A constant matrix in CSR form, with the pattern of its transpose.
+class Pattern:
+    """Where the non-zeros of a matrix stand, in CSR form. What is derived from it is made on first use and kept.
 
     Attributes:
         shape: (rows, columns).
-        indptr, indices, values: CSR of the matrix; indptr (rows + 1,), indices and values (non-zeros,).
-        t_indptr, t_indices: pattern of the transpose's CSR.
-        t_order: (non-zeros,): values[t_order] are the transpose's values.
+        indptr, indices: (rows + 1,) and (non-zeros,), 32 bits wide where the numbers fit, since MKL's products take no other form and
+            would have them converted on every call.
     """
 
-    shape: tuple[int, int]
-    indptr: Tensor
-    indices: Tensor
-    values: Tensor
-    t_indptr: Tensor
-    t_indices: Tensor
-    t_order: Tensor
+    def __init__(self, indptr: Tensor, indices: Tensor, num_columns: int) -> None:
+        """Take over the arrays of a CSR matrix."""
+        self.shape = (len(indptr) - 1, num_columns)
+        fits = max(*self.shape, len(indices)) < 2**31
+        self.indptr, self.indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(non-zeros,): the row that each stands in."""
+        numbers = torch.arange(self.shape[0], dtype=self.indices.dtype, device=self.indices.device)
+        return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.indices))
+
+    @cached_property
+    def transpose(self) -> tuple[Pattern, Tensor]:
+        """The pattern of the transpose, and where each of its non-zeros stands in the order of this one."""
+        indptr, indices = self.indptr.cpu().numpy(), self.indices.cpu().numpy()
+        numbered = sparse.csr_matrix((np.arange(len(indices), dtype=indices.dtype), indices, indptr), shape=self.shape).tocsc()
+        t_indptr, t_indices, order = (
+            torch.as_tensor(part, device=self.indices.device) for part in (numbered.indptr, numbered.indices, numbered.data)
+        )
+        return Pattern(t_indptr, t_indices, self.shape[0]), order
+
+    @cached_property
+    def graph(self) -> dgl.DGLGraph:
+        """The same as DGL's message passing takes it: an edge a non-zero, from its column to its row."""
+        # DGL 1.1's CPU kernels need the edge numbers spelled out even where they are 0, 1, 2, ...
+        numbers = torch.arange(len(self.indices), dtype=self.indices.dtype, device=self.indices.device)
+        rows, columns = self.shape
+        return dgl.create_block(("csc", (self.indptr, self.indices, numbers)), num_src_nodes=columns, num_dst_nodes=rows)
+
+
+class SparseMatrix:
+    """A constant matrix: `pattern` and `values` (non-zeros,) in its order."""
+
+    def __init__(self, pattern: Pattern, values: Tensor) -> None:
+        self.pattern = pattern
+        self.values = values
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pattern.shape
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        """M X for X of shape (columns, width); the gradient reaches X alone."""
+        return apply(_Product, x, self, None)
+
+    def times_plus(self, x: Tensor, plus: Tensor) -> Tensor:
+        """M X + P for P of shape (rows, width) or (width,); the gradient reaches X and P."""
+        return apply(_Product, x, self, plus)
+
+    @cached_property
+    def transposed(self) -> SparseMatrix:
+        """M^T."""
+        pattern, order = self.pattern.transpose
+        return SparseMatrix(pattern, self.values.index_select(0, order))
+
+    @cached_property
+    def csr(self) -> Tensor:
+        """The matrix as torch has it."""
+        return torch.sparse_csr_tensor(self.pattern.indptr, self.pattern.indices, self.values, self.shape, check_invariants=False)
+
+
+class SparseFeatures(SparseMatrix):
+    """Node features of which most are zero."""
 
     @staticmethod
     def from_scipy(matrix: sparse.csr_matrix, device: torch.device | str = "cpu") -> SparseFeatures:
-        """Take over a scipy CSR matrix; its values keep their floating-point type."""
-        rows, columns = matrix.shape
-        order = sparse.csr_matrix((np.arange(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape).tocsc()
-        indptr, indices, t_indptr, t_indices, t_order = (
-            torch.as_tensor(array.astype(np.int64), device=device)
-            for array in (matrix.indptr, matrix.indices, order.indptr, order.indices, order.data)
-        )
-        values = torch.as_tensor(matrix.data.copy(), device=device)
-        return SparseFeatures((rows, columns), indptr, indices, values, t_indptr, t_indices, t_order)
+        """Copy a scipy CSR matrix; its values keep their floating-point type."""
+        indptr, indices = (torch.as_tensor(part, device=device) for part in (matrix.indptr, matrix.indices))
+        return SparseFeatures(Pattern(indptr, indices, matrix.shape[1]), torch.tensor(matrix.data, device=device))
 
     def to(self, dtype: torch.dtype) -> SparseFeatures:
         """The same matrix with values of another floating-point type."""
-        return replace(self, values=self.values.to(dtype))
+        return SparseFeatures(self.pattern, self.values.to(dtype))
 
     def rows(self, chosen: Tensor | slice) -> SparseFeatures:
         """The chosen rows, in this order."""
-        parts = (self.values, self.indices, self.indptr)
+        parts = (self.values, self.pattern.indices, self.pattern.indptr)
         matrix = sparse.csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=self.shape)
         picked = matrix[chosen if isinstance(chosen, slice) else chosen.cpu().numpy()]
         return SparseFeatures.from_scipy(picked, self.values.device)
+
+    def masked(self, columns: Tensor) -> SparseFeatures:
+        """The features times a number for each column: (columns,)."""
+        return SparseFeatures(self.pattern, self.values * columns[self.pattern.indices])
 
     def dropout(self, rate: float, generator: torch.Generator | None) -> SparseFeatures:
         """Dropout of every entry: the same distribution as on the dense matrix, since a dropped zero is still a zero."""
         if generator is None or rate == 0.0:
             return self
-        return replace(self, values=self.values * keep_multiplier(self.values.shape, rate, generator, self.values.dtype))
-
-    def __matmul__(self, weight: Tensor) -> Tensor:
-        """X W for W of shape (columns, width); the gradient reaches W alone."""
-        return apply(_ConstantSparseMatmul, weight, self)
-
-    def csr(self) -> Tensor:
-        """The matrix as a torch CSR tensor."""
-        return torch.sparse_csr_tensor(self.indptr, self.indices, self.values, self.shape, check_invariants=False)
-
-    def transposed_csr(self) -> Tensor:
-        """The transpose as a torch CSR tensor."""
-        shape = (self.shape[1], self.shape[0])
-        return torch.sparse_csr_tensor(self.t_indptr, self.t_indices, self.values[self.t_order], shape, check_invariants=False)
+        return SparseFeatures(self.pattern, self.values * keep_multiplier(self.values.shape, rate, generator, self.values.dtype))
 
 
-class _ConstantSparseMatmul(torch.autograd.Function):
-    """Y = X W; dW = X^T dY. torch's own backward would first transpose X, on every step."""
+class _Product(torch.autograd.Function):
+    """Y = M X + P; dX = M^T dY. torch's own backward would first transpose M, on every step."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, matrix: SparseFeatures) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: SparseMatrix, plus: Tensor | None) -> Tensor:
         ctx.matrix = matrix
-        return matrix.csr() @ weight
+        ctx.shared_row = plus is not None and plus.ndim == 1
+        return kernels.product(matrix, x, plus)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.matrix.transposed_csr() @ grads[0], None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        matrix, grad = ctx.matrix, grads[0]
+        of_x = kernels.product(matrix.transposed, grad) if ctx.needs_input_grad[0] else None
+        of_plus = (grad.sum(0) if ctx.shared_row else grad) if ctx.needs_input_grad[2] else None
+        return of_x, None, of_plus

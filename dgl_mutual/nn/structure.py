@@ -10,8 +10,28 @@ import dgl
 import torch
 from torch import Tensor
 
+from dgl_mutual.nn.sparse import Pattern, SparseMatrix
+
 #: Row numbers, or ``slice(None)`` for all rows: indexing with it copies nothing.
 Rows: TypeAlias = "Tensor | slice"
+
+
+class Operator(SparseMatrix):
+    """A sum over neighbours, y_i = sum_j w_ij x_j.
+
+    Attributes:
+        constant: features that stay the same for all students and passes (sources, F), if any.
+    """
+
+    def __init__(self, pattern: Pattern, weights: Tensor, constant: Tensor | None) -> None:
+        super().__init__(pattern, weights)
+        self.constant = constant
+
+    @cached_property
+    def of_constant(self) -> Tensor:
+        """What becomes of `constant`: (destinations, F)."""
+        assert self.constant is not None
+        return self @ self.constant
 
 
 class Structure:
@@ -24,7 +44,10 @@ class Structure:
         num_sources: number of sources.
         own: where the destinations stand among the sources; ``slice(None)`` where they are the same nodes.
         dtype: floating-point type of what is computed here.
+        constant: see `Operator`.
     """
+
+    constant: Tensor | None = None
 
     def __init__(
         self,
@@ -49,6 +72,7 @@ class Structure:
         self.num_sources = len(in_offsets) - 1 if num_sources is None else num_sources
         self.own = own
         self._degrees = degrees
+        self._attention: dict[int, Pattern] = {}
 
     @property
     def num_destinations(self) -> int:
@@ -70,29 +94,56 @@ class Structure:
     @cached_property
     def graph(self) -> dgl.DGLGraph:
         """The structure as DGL message passing takes it."""
-        return _csc_graph(self.in_offsets, self.sources, self.num_sources)
+        edge_numbers = torch.arange(len(self.sources), device=self.device)
+        csc = ("csc", (self.in_offsets, self.sources, edge_numbers))
+        if self.num_destinations == self.num_sources:
+            return dgl.graph(csc, num_nodes=self.num_sources)
+        return dgl.create_block(csc, num_src_nodes=self.num_sources, num_dst_nodes=self.num_destinations)
 
     @cached_property
-    def looped_graph(self) -> dgl.DGLGraph:
-        """`graph` with one self-loop on every destination."""
+    def pattern(self) -> Pattern:
+        """An entry an edge, in the row of its destination and the column of its source; in the order of `sources`."""
+        return Pattern(self.in_offsets, self.sources, self.num_sources)
+
+    @cached_property
+    def looped_pattern(self) -> Pattern:
+        """`pattern` and an entry for each destination itself, the last in its row."""
         nodes = torch.arange(self.num_sources, device=self.device)[self.own]
         offsets = self.in_offsets + torch.arange(len(self.in_offsets), device=self.device)
-        sources = torch.empty(len(self.sources) + len(nodes), dtype=torch.int64, device=self.device)
-        is_loop = torch.zeros(len(sources), dtype=torch.bool, device=self.device)
-        is_loop[offsets[1:] - 1] = True
-        sources[is_loop] = nodes
-        sources[~is_loop] = self.sources
-        return _csc_graph(offsets, sources, self.num_sources)
+        return Pattern(offsets, self._with_loops(self.sources, nodes), self.num_sources)
+
+    def attention_pattern(self, heads: int) -> Pattern:
+        """`looped_pattern` for each head by itself: row i * heads + h has the columns j * heads + h.
+
+        So head h of node i, in an array (nodes, heads), has the row's number in the flattened array, and no array needs another layout.
+        """
+        if heads not in self._attention:
+            self._attention[heads] = self.looped_pattern if heads == 1 else _by_head(self.looped_pattern, heads)
+        return self._attention[heads]
 
     @cached_property
-    def reversed_graph(self) -> dgl.DGLGraph:
-        """`graph` with every edge turned round and the same edge numbers."""
-        return _reversed(self.graph)
+    def neighbour_sum(self) -> Operator:
+        """sum_{j in N(i)} x_j; of a sample of the neighbours: the estimate of the sum over all."""
+        scale = self._sampling_scale
+        weights = torch.ones(len(self.sources), dtype=self.dtype, device=self.device) if scale is None else self._along_edges(scale)
+        return Operator(self.pattern, weights, self.constant)
 
     @cached_property
-    def reversed_looped_graph(self) -> dgl.DGLGraph:
-        """`looped_graph` with every edge turned round and the same edge numbers."""
-        return _reversed(self.looped_graph)
+    def neighbour_mean(self) -> Operator:
+        """The mean of x_j over j in N(i); 0 where there is none."""
+        return Operator(self.pattern, self._along_edges(self._seen_degrees.clamp(min=1).reciprocal()), self.constant)
+
+    @cached_property
+    def normalised_sum(self) -> Operator:
+        """sum_{j in N(i) + i} x_j / sqrt(d_i d_j), d_i in-degrees, d_j out-degrees, self-loops counted.
+
+        Source: Kipf and Welling, ICLR 2017, arXiv 1609.02907, eq. 2.
+        """
+        destination, source = (self.in_degrees + 1).rsqrt(), (self.out_degrees + 1).rsqrt()
+        of_edges = destination if self._sampling_scale is None else destination * self._sampling_scale
+        edges = self._along_edges(of_edges) * source.squeeze(1).index_select(0, self.sources)
+        loops = (destination * self.at_destinations(source)).squeeze(1)
+        return Operator(self.looped_pattern, self._with_loops(edges, loops), self.constant)
 
     @cached_property
     def in_degrees(self) -> Tensor:
@@ -110,41 +161,35 @@ class Structure:
     def _seen_degrees(self) -> Tensor:
         return self.in_offsets.diff().to(self.dtype).unsqueeze(1)
 
-    @cached_property
-    def mean_scale(self) -> Tensor:
-        """(destinations, 1): 1 / max(in-degree, 1)."""
-        return self.in_degrees.clamp(min=1).reciprocal()
-
-    @cached_property
-    def destination_scale(self) -> Tensor:
-        """(destinations, 1): (in-degree + 1)^-1/2, the self-loop counted. Source: Kipf and Welling, arXiv 1609.02907, eq. 2."""
-        return (self.in_degrees + 1).rsqrt()
-
-    @cached_property
-    def source_scale(self) -> Tensor:
-        """(sources, 1): (out-degree + 1)^-1/2, the self-loop counted: equal to `destination_scale` where edges run both ways."""
-        return (self.out_degrees + 1).rsqrt()
-
-    @cached_property
-    def sampling_scale(self) -> Tensor | None:
+    @property
+    def _sampling_scale(self) -> Tensor | None:
         """(destinations, 1): by how much a sum over sampled neighbours falls short of that over all, in expectation; None: by nothing.
 
         NOTE: without it a sum (gin, gcn) would be of another size in training than over all neighbours in evaluation.
         """
         return None if self._degrees is None else self.in_degrees / self._seen_degrees.clamp(min=1)
 
+    def _with_loops(self, of_edges: Tensor, of_loops: Tensor) -> Tensor:
+        """One value an edge and one a destination, in the order of `looped_pattern`."""
+        places = torch.arange(len(of_edges), device=self.device) + self.pattern.rows
+        loops = self.in_offsets[1:] + torch.arange(self.num_destinations, device=self.device)
+        together = of_edges.new_empty(len(of_edges) + len(of_loops))
+        together[places], together[loops] = of_edges, of_loops
+        return together
 
-def _csc_graph(in_offsets: Tensor, sources: Tensor, num_sources: int) -> dgl.DGLGraph:
-    # DGL 1.1's CPU kernels need the edge numbers spelled out even where they are 0, 1, 2, ...
-    edge_numbers = torch.arange(len(sources), device=sources.device)
-    num_destinations = len(in_offsets) - 1
-    if num_destinations == num_sources:
-        return dgl.graph(("csc", (in_offsets, sources, edge_numbers)), num_nodes=num_sources)
-    return dgl.create_block(("csc", (in_offsets, sources, edge_numbers)), num_src_nodes=num_sources, num_dst_nodes=num_destinations)
+    def _along_edges(self, of_destinations: Tensor) -> Tensor:
+        """(destinations, 1) as one value an edge."""
+        return torch.repeat_interleave(of_destinations.squeeze(1), self.in_offsets.diff(), output_size=len(self.sources))
 
 
-def _reversed(graph: dgl.DGLGraph) -> dgl.DGLGraph:
-    if not graph.is_block:
-        return dgl.reverse(graph)
-    csr = graph.adj_tensors("csc")  # of the reversed graph, since DGL reverses no blocks
-    return dgl.create_block(("csr", csr), num_src_nodes=graph.num_dst_nodes(), num_dst_nodes=graph.num_src_nodes())
+def _by_head(pattern: Pattern, heads: int) -> Pattern:
+    rows, columns = pattern.shape
+    starts, degrees = pattern.indptr[:-1].long(), pattern.indptr.diff().long()
+    head = torch.arange(heads, device=starts.device)
+    new_starts = (starts.unsqueeze(1) * heads + degrees.unsqueeze(1) * head).flatten()
+    count = heads * len(pattern.indices)
+    numbers = torch.repeat_interleave(torch.arange(rows * heads, device=head.device), degrees.repeat_interleave(heads), output_size=count)
+    shift = starts.repeat_interleave(heads) - new_starts
+    edges = torch.arange(count, device=head.device) + shift.index_select(0, numbers)
+    new_columns = pattern.indices.long().index_select(0, edges) * heads + numbers % heads
+    return Pattern(torch.cat([new_starts, new_starts.new_tensor([count])]), new_columns, columns * heads)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -35,5 +33,5 @@ def perturbed(batch: Batch, *, edge_drop: float, feature_mask: float, generator:
 def _masked(features: Tensor | SparseFeatures, rate: float, generator: torch.Generator) -> Tensor | SparseFeatures:
     columns = torch.rand(features.shape[1], generator=generator, device=generator.device) >= rate
     if isinstance(features, SparseFeatures):
-        return replace(features, values=features.values * columns[features.indices])
+        return features.masked(columns)
     return features * columns

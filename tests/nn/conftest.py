@@ -11,8 +11,18 @@ import torch
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
+from dgl_mutual.nn import kernels
 
 MakeDataset = Callable[..., Dataset]
+
+
+@pytest.fixture(params=["mkl", "dgl"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to run the sparse kernels, one after the other."""
+    if request.param == "mkl" and not torch.backends.mkl.is_available():
+        pytest.skip("this torch comes without MKL")
+    monkeypatch.setattr(kernels, "HAS_MKL", request.param == "mkl")
+    return str(request.param)
 
 
 @pytest.fixture

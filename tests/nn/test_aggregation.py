@@ -12,17 +12,28 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.nn.aggregation import attend, sum_neighbours
+from dgl_mutual.nn.aggregation import Projected, attend
 from dgl_mutual.nn.batch import Collator, GraphBatch
 
 HEADS, WIDTH = 2, 3
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def edge_by_edge(batch: GraphBatch, values: Tensor) -> Tensor:
+    """One value a non-zero of the attention pattern as (edges, heads)."""
+    pattern = batch.attention_pattern(HEADS)
+    head_of, row_of = pattern.rows % HEADS, pattern.rows // HEADS
+    by_head = [values[(head_of == head).nonzero().squeeze(1)] for head in range(HEADS)]
+    assert torch.equal(row_of[head_of == 0], batch.looped_pattern.rows)
+    return torch.stack(by_head, dim=1)
 
 
 def composed(batch: GraphBatch, values: Tensor, source: Tensor, destination: Tensor, multiplier: Tensor | None) -> Tensor:
     """Attention out of DGL's differentiable operators."""
-    graph = batch.looped_graph
+    rows, columns = (part.long() for part in (batch.looped_pattern.rows, batch.looped_pattern.indices))
+    graph = dgl.graph((columns, rows), num_nodes=batch.num_nodes)
     attention = dgl.ops.edge_softmax(graph, F.leaky_relu(dgl.ops.u_add_v(graph, source, destination), 0.2))
-    kept = attention if multiplier is None else attention * multiplier
+    kept = attention if multiplier is None else attention * edge_by_edge(batch, multiplier)
     return dgl.ops.u_mul_e_sum(graph, values.view(-1, HEADS, WIDTH), kept.unsqueeze(-1)).flatten(1)
 
 
@@ -37,8 +48,7 @@ def inputs(request: pytest.FixtureRequest, batch: GraphBatch) -> tuple[Tensor, T
     random = torch.Generator().manual_seed(0)
     shapes = ((batch.num_nodes, HEADS * WIDTH), (batch.num_nodes, HEADS), (batch.num_nodes, HEADS))
     values, source, destination = (torch.randn(shape, dtype=torch.float64, generator=random, requires_grad=True) for shape in shapes)
-    edges = (batch.looped_graph.num_edges(), HEADS)
-    dropped = torch.rand(edges, dtype=torch.float64, generator=random) < 0.4
+    dropped = torch.rand(batch.attention_pattern(HEADS).indices.shape, dtype=torch.float64, generator=random) < 0.4
     return values, source, destination, torch.where(dropped, 0.0, 1 / 0.6) if request.param == "multiplied" else None
 
 
@@ -84,11 +94,44 @@ def test_attend_survives_extreme_scores(batch: GraphBatch) -> None:
     assert scores.grad is not None and scores.grad.isfinite().all()
 
 
-def test_sum_neighbours_equals_the_adjacency_matrix(batch: GraphBatch) -> None:
-    source, destination = batch.graph.edges()
-    adjacency = torch.zeros(batch.num_nodes, batch.num_nodes, dtype=torch.float64)
-    adjacency[destination, source] = 1.0
-    x = torch.randn(4, batch.num_nodes, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(sum_neighbours(batch, x.t()), adjacency @ x.t())
-    torch.testing.assert_close(torch.autograd.grad(sum_neighbours(batch, x.t()).sum(), x)[0], adjacency.sum(0).expand(4, -1))
-    assert gradcheck(lambda v: sum_neighbours(batch, v), (x.detach().t().contiguous().requires_grad_(),))
+@pytest.mark.parametrize("spread", [1.0, 29.0, 31.0, 1e3])
+def test_attend_is_exact_whatever_the_size_of_scores(spread: float, batch: GraphBatch) -> None:
+    """On both sides of the size from which on a row's largest score is taken off."""
+    random = torch.Generator().manual_seed(1)
+    values = torch.randn(batch.num_nodes, HEADS * WIDTH, dtype=torch.float64, generator=random)
+    scores = (torch.rand(batch.num_nodes, HEADS, dtype=torch.float64, generator=random) * spread / 2).requires_grad_()
+    ours, theirs = attend(batch, values, scores, scores, None), composed(batch, values, scores, scores, None)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    gradients = (torch.autograd.grad(result.square().sum(), scores)[0] for result in (ours, theirs))
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [-25.0, 25.0])
+def test_attend_keeps_its_precision_in_single(shift: float, batch: GraphBatch) -> None:
+    random = torch.Generator().manual_seed(1)
+    values, scores = (torch.randn(batch.num_nodes, width, generator=random).requires_grad_() for width in (HEADS * WIDTH, HEADS))
+    single = attend(batch, values, scores + shift, scores, None)
+    double = composed(batch, values.double(), scores.double() + shift, scores.double(), None)
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-5)
+    gradients = (torch.autograd.grad((result * 1e-6).square().sum(), scores)[0].double() for result in (single, double))
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-17)
+
+
+@pytest.mark.parametrize("name", ["neighbour_sum", "neighbour_mean", "normalised_sum"])
+def test_features_that_stay_the_same_go_through_a_sum_once(name: str, batch: GraphBatch) -> None:
+    """S (x W) = (S x) W, values and gradients; a copy of the features is not known to stay the same."""
+    operator = getattr(batch, name)
+    assert isinstance(batch.features, Tensor)
+    weight = torch.randn(batch.features.shape[1], 8, dtype=torch.float64, requires_grad=True)
+    plus = torch.randn(8, dtype=torch.float64)
+    kept, anew = (Projected(x, weight).gathered_plus(operator, plus) for x in (batch.features, batch.features.clone()))
+    torch.testing.assert_close(kept, anew)
+    torch.testing.assert_close(*(torch.autograd.grad(result.square().sum(), weight)[0] for result in (kept, anew)))
+    assert "of_constant" in vars(operator)
+
+
+def test_wide_features_are_not_kept_once_more(batch: GraphBatch) -> None:
+    assert isinstance(batch.features, Tensor)
+    weight, plus = torch.randn(batch.features.shape[1], 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    Projected(batch.features, weight).gathered_plus(batch.neighbour_sum, plus)
+    assert "of_constant" not in vars(batch.neighbour_sum)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.sparse import SparseFeatures, SparseMatrix
 
 MakeDataset = Callable[..., Dataset]
 AsDGL = Callable[[Dataset], dgl.DGLGraph]
@@ -24,7 +24,7 @@ def edge_set(graph: dgl.DGLGraph) -> list[tuple[int, int]]:
 
 
 def dense(features: Tensor | SparseFeatures) -> Tensor:
-    return features.csr().to_dense() if isinstance(features, SparseFeatures) else features
+    return features.csr.to_dense() if isinstance(features, SparseFeatures) else features
 
 
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
@@ -68,22 +68,43 @@ def test_collating_does_not_touch_the_dataset(make_dataset: MakeDataset) -> None
     np.testing.assert_array_equal(dataset.features, features)
 
 
-@pytest.mark.parametrize("directed", [False, True], ids=["undirected", "directed"])
-def test_looped_and_reversed_graphs(directed: bool, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
-    dataset = make_dataset(SIZES, directed=directed)
-    batch, expected = Collator(dataset).all(), as_dgl(dataset)
-    assert edge_set(batch.looped_graph) == edge_set(dgl.add_self_loop(expected))
-    for graph, turned in ((batch.graph, batch.reversed_graph), (batch.looped_graph, batch.reversed_looped_graph)):
-        (source, destination), (turned_source, turned_destination) = graph.edges(order="eid"), turned.edges(order="eid")
-        assert torch.equal(source, turned_destination) and torch.equal(destination, turned_source)
+@pytest.fixture(params=["undirected", "directed"])
+def adjacency(request: pytest.FixtureRequest, make_dataset: MakeDataset, as_dgl: AsDGL) -> tuple[GraphBatch, Tensor]:
+    """A batch, and its adjacency matrix as DGL has it: a row a destination."""
+    dataset = make_dataset(SIZES, directed=request.param == "directed")
+    source, destination = as_dgl(dataset).edges()
+    matrix = torch.zeros(dataset.num_nodes, dataset.num_nodes, dtype=torch.float64)
+    matrix[destination, source] = 1.0
+    return Collator(dataset, dtype=torch.float64).all(), matrix
 
 
-def test_scales(make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
-    dataset = make_dataset(SIZES, directed=True)
-    batch, expected = Collator(dataset, dtype=torch.float64).all(), as_dgl(dataset)
-    torch.testing.assert_close(batch.mean_scale.squeeze(1), 1 / expected.in_degrees().clamp(min=1).double())
-    torch.testing.assert_close(batch.destination_scale.squeeze(1), (expected.in_degrees() + 1.0).double() ** -0.5)
-    torch.testing.assert_close(batch.source_scale.squeeze(1), (expected.out_degrees() + 1.0).double() ** -0.5)
+def test_patterns(adjacency: tuple[GraphBatch, Tensor]) -> None:
+    batch, matrix = adjacency
+    looped = matrix + torch.eye(len(matrix))
+    for pattern, expected in ((batch.pattern, matrix), (batch.looped_pattern, looped), (batch.attention_pattern(1), looped)):
+        ones = torch.ones(len(pattern.indices), dtype=torch.float64)
+        torch.testing.assert_close(SparseMatrix(pattern, ones).csr.to_dense(), expected)
+    last_of_rows = batch.looped_pattern.indices[batch.looped_pattern.indptr[1:] - 1]
+    assert last_of_rows.tolist() == list(range(batch.num_nodes))
+
+
+def test_attention_pattern_is_each_head_by_itself(adjacency: tuple[GraphBatch, Tensor]) -> None:
+    batch, matrix = adjacency
+    pattern = batch.attention_pattern(3)
+    everything = SparseMatrix(pattern, torch.ones(len(pattern.indices), dtype=torch.float64)).csr.to_dense()
+    torch.testing.assert_close(everything, torch.kron(matrix + torch.eye(len(matrix)), torch.eye(3, dtype=torch.float64)))
+    assert batch.attention_pattern(3) is pattern
+
+
+def test_operators(adjacency: tuple[GraphBatch, Tensor]) -> None:
+    batch, matrix = adjacency
+    looped = matrix + torch.eye(len(matrix))
+    expected = looped / (looped.sum(1, keepdim=True) * looped.sum(0)).sqrt()
+    torch.testing.assert_close(batch.normalised_sum.csr.to_dense(), expected)
+    torch.testing.assert_close(batch.neighbour_mean.csr.to_dense(), matrix / matrix.sum(1, keepdim=True).clamp(min=1))
+    torch.testing.assert_close(batch.neighbour_sum.csr.to_dense(), matrix)
+    assert isinstance(batch.features, Tensor)
+    torch.testing.assert_close(batch.neighbour_sum.of_constant, matrix @ batch.features)
 
 
 @pytest.mark.parametrize("idtype", [torch.int32, torch.int64])
@@ -98,7 +119,6 @@ def test_from_dgl_takes_out_self_loops(idtype: torch.dtype, make_dataset: MakeDa
         assert batch.node_offsets.tolist() == [0, 4, 5, 12]
         assert batch.dtype == torch.float32
         torch.testing.assert_close(batch.features, plain.ndata["feat"].float())
-        assert edge_set(batch.looped_graph) == edge_set(dgl.add_self_loop(plain))
     assert looped.num_edges() == plain.num_edges() + 12, "the caller's graph is as it was"
 
 

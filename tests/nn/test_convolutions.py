@@ -17,6 +17,7 @@ from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution, Layer
 
 Weights = dict[str, Tensor]
 IN, OUT, HIDDEN, HEADS = 5, 6, 7, 3
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def graph_conv(weights: Weights, graph: dgl.DGLGraph, x: Tensor) -> Tensor:

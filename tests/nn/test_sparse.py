@@ -6,7 +6,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn import kernels
+from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 
 def random_matrix(rows: int = 30, columns: int = 20, density: float = 0.2, dtype: type = np.float64) -> sparse.csr_matrix:
@@ -40,11 +43,49 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda w: features @ w, (weight,))
 
 
+@pytest.mark.parametrize("shared_row", [True, False])
+def test_sum_of_product_and_another(shared_row: bool) -> None:
+    matrix = SparseFeatures.from_scipy(random_matrix(6, 5, 0.5))
+    x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    plus = torch.randn((2,) if shared_row else (6, 2), dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(matrix.times_plus(x, plus), matrix.csr.to_dense() @ x + plus)
+    assert torch.autograd.gradcheck(matrix.times_plus, (x, plus))
+
+
+def test_products_take_slices_and_leave_them_alone() -> None:
+    """A part of a wider matrix, and a transposed one: neither is laid out row after row."""
+    matrix = SparseFeatures.from_scipy(random_matrix())
+    wide = torch.randn(20, 9, dtype=torch.float64)
+    before = wide.clone()
+    for x in (wide[:, 2:5], wide.t().contiguous().t()):
+        torch.testing.assert_close(kernels.product(matrix, x), matrix.csr.to_dense() @ x)
+    assert torch.equal(wide, before)
+
+
+def test_kernels_equal_the_dense_ones() -> None:
+    matrix = SparseFeatures.from_scipy(random_matrix())
+    dense = matrix.csr.to_dense()
+    x, y = torch.randn(30, 4, dtype=torch.float64), torch.randn(20, 4, dtype=torch.float64)
+    torch.testing.assert_close(kernels.row_sums(matrix), dense.sum(1))
+    torch.testing.assert_close(kernels.sampled_product(matrix, x, y), (x @ y.t())[dense != 0])
+    torch.testing.assert_close(matrix.pattern.rows.long(), dense.nonzero()[:, 0])
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (4, 3)])
+def test_nothing_in_it(shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    pattern = Pattern(torch.zeros(rows + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), columns)
+    x = torch.randn(columns, 2, requires_grad=True)
+    product = SparseMatrix(pattern, torch.empty(0)) @ x
+    assert torch.equal(product, torch.zeros(rows, 2))
+    assert torch.equal(torch.autograd.grad(product.sum(), x)[0], torch.zeros(columns, 2))
+
+
 def test_csr_forms_are_the_matrix_and_its_transpose() -> None:
     matrix = random_matrix()
     features = SparseFeatures.from_scipy(matrix)
-    np.testing.assert_array_equal(features.csr().to_dense().numpy(), matrix.toarray())
-    np.testing.assert_array_equal(features.transposed_csr().to_dense().numpy(), matrix.toarray().T)
+    np.testing.assert_array_equal(features.csr.to_dense().numpy(), matrix.toarray())
+    np.testing.assert_array_equal(features.transposed.csr.to_dense().numpy(), matrix.toarray().T)
 
 
 def test_unsorted_indices_are_as_good() -> None:
@@ -73,15 +114,15 @@ def test_dropout_draws_the_non_zeros_alone(rate: float) -> None:
     torch.testing.assert_close(dropped.values[kept], features.values[kept] / (1 - round(rate * 65536) / 65536), rtol=1e-12, atol=0)
     count = matrix.nnz
     assert abs((~kept).sum().item() - rate * count) < 5 * (count * rate * (1 - rate)) ** 0.5
-    assert dropped.indptr is features.indptr and dropped.indices is features.indices and dropped.shape == features.shape
+    assert dropped.pattern is features.pattern
     assert dropped.values.dtype == torch.float64
 
 
 def test_dropout_acts_alike_on_both_forms() -> None:
     """The backward pass must see the values that the forward pass used."""
     dropped = SparseFeatures.from_scipy(random_matrix()).dropout(0.5, torch.Generator().manual_seed(1))
-    dense = dropped.csr().to_dense()
-    torch.testing.assert_close(dropped.transposed_csr().to_dense(), dense.t())
+    dense = dropped.csr.to_dense()
+    torch.testing.assert_close(dropped.transposed.csr.to_dense(), dense.t())
     weight = torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
     product = dropped @ weight
     torch.testing.assert_close(product, dense @ weight)
