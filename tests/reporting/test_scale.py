@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from dgl_mutual.reporting.export import export
+from tests.reporting.folders import write_run
+
+
+def test_ten_thousand_rows_take_less_than_five_seconds(tmp_path: Path) -> None:
+    # 13 seeds: the most for which the signed-rank test goes through all ways to swap pairs.
+    for data in range(8):
+        for place in range(14):
+            strategy = f"m{place}" if place else "independent"
+            write_run(tmp_path, f"D{data}", strategy, level=0.7 + 0.005 * place, seeds=13, students=["gcn"] * 4, epochs=1)
+    start = time.process_time()
+    lines = export([tmp_path], "csv").splitlines()
+    assert time.process_time() - start < 5
+    assert len(lines) == 1 + 8 * 14 * 3
