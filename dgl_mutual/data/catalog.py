@@ -90,13 +90,15 @@ _TU_NAMES = (
     *("NCI1", "NCI109", "PROTEINS", "PTC_FM", "PTC_FR", "PTC_MM", "PTC_MR", "REDDIT-BINARY", "REDDIT-MULTI-5K", "REDDIT-MULTI-12K"),
 )
 _OGB_NAMES = tuple(f"ogbg-mol{name}" for name in ("bace", "bbbp", "chembl", "clintox", "hiv", "muv", "pcba", "sider", "tox21", "toxcast"))
+_DIGITS_CITATION = "Alpaydin and Kaynak, 1998 (UCI digits, as in scikit-learn)"
 
 
 @cache
 def known_datasets() -> dict[str, Entry]:
     """Every known dataset, by name."""
     entries = (
-        Entry("digits", ("node", "graph"), "digits", "", (), None, "Alpaydin and Kaynak, 1998 (UCI digits, as in scikit-learn)"),
+        Entry("digits", ("node", "graph"), "digits", "", (), None, _DIGITS_CITATION),
+        Entry("digits-multi", ("node", "graph"), "digits", "", (), None, f"{_DIGITS_CITATION}; three targets"),
         *map(_planetoid, ("Cora", "CiteSeer", "PubMed")),
         _npz("Amazon-Computers", "amazon_electronics_computers"),
         _npz("Amazon-Photo", "amazon_electronics_photo"),

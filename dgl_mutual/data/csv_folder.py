@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, degree_features
 from dgl_mutual.data.tables import UNREADABLE
+from dgl_mutual.data.targets import check_target_names, join_targets
 from dgl_mutual.errors import UsageError
 
 _MASKS = ("train_mask", "val_mask", "test_mask")
@@ -49,7 +51,9 @@ class _Meta(BaseModel):
     graph_data: _GraphMeta | None = None
 
 
-def read_csv_folder(folder: Path, faults: Faults, *, task: TaskName | None = None, require_labels: bool = True) -> Dataset:
+def read_csv_folder(
+    folder: Path, faults: Faults, *, task: TaskName | None = None, require_labels: bool = True, targets: Sequence[str] | None = None
+) -> Dataset:
     """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
 
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
@@ -57,14 +61,15 @@ def read_csv_folder(folder: Path, faults: Faults, *, task: TaskName | None = Non
     degrees are. Edges stay directed as the file lists them. Nodes keep the file's order within each graph.
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
-    and molecules. An empty label is unknown.
+    and molecules. An empty label is unknown, also between commas.
 
     Args:
         task: default: ``graph`` where the folder describes graphs, else ``node``.
         require_labels: without it, a missing column of labels makes every label unknown.
+        targets: the columns of labels, where it is not ``label``; several are targets to be learned at once.
 
     Raises:
-        UsageError: the folder has no data for `task`.
+        UsageError: the folder has no data for `task`, or no column of a target's name.
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
     meta = _read_meta(folder / "meta.yaml", faults)
@@ -88,9 +93,10 @@ def read_csv_folder(folder: Path, faults: Faults, *, task: TaskName | None = Non
     order = np.argsort(graph_of, kind="stable")
     nodes = _File(nodes.path, nodes.frame.iloc[order])
     source, destination = _edge_ends(nodes, node_meta, edges, edge_meta, faults)
-    features = _features(nodes, {node_meta.node_id_field, node_meta.graph_id_field, "label", *_MASKS}, faults)
+    features = _features(nodes, {node_meta.node_id_field, node_meta.graph_id_field, "label", *_MASKS, *(targets or ())}, faults)
     samples = graphs if task == "graph" and graphs is not None else nodes
-    labels, target = _labels(samples, task, faults, require_labels)
+    no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *_MASKS}
+    labels, target = _labels(samples, targets, no_labels, task, faults, require_labels)
     split = _split(samples, faults)
     faults.check()
 
@@ -208,27 +214,51 @@ def _features(nodes: _File, reserved: set[str], faults: Faults) -> tuple[npt.NDA
     return (np.concatenate(blocks, axis=1), tuple(names)) if blocks else None
 
 
-def _numbers(file: _File, column: str, faults: Faults) -> npt.NDArray[np.float64]:
-    """Cells of numbers with commas between them, shape (rows, numbers a cell)."""
-    parts = file.frame[column].str.split(",", expand=True)
-    width = int((file.frame[column].str.count(",") + 1).iloc[0])
-    ragged = (file.frame[column].str.count(",") + 1 != width).to_numpy()
+def _numbers(file: _File, column: str, faults: Faults, *, allow_missing: bool = False) -> npt.NDArray[np.float64]:
+    """Cells of numbers with commas between them, shape (rows, numbers a cell).
+
+    Args:
+        allow_missing: nothing, in place of a number or of a whole cell, means "unknown" and becomes NaN.
+    """
+    cells = file.frame[column]
+    width = int(cells[cells != ""].str.count(",").iloc[0]) + 1 if allow_missing else int(cells.str.count(",").iloc[0]) + 1
+    if allow_missing:
+        cells = cells.where(cells != "", "," * (width - 1))
+    ragged = (cells.str.count(",") + 1 != width).to_numpy()
     file.refuse(faults, ragged, f"{column}: expected {width} number{'s' if width > 1 else ''} as in the first line")
-    values: npt.NDArray[np.float64] = parts.apply(pd.to_numeric, errors="coerce").reindex(columns=range(width)).to_numpy(dtype=np.float64)
-    file.refuse(faults, ~np.all(np.isfinite(values), axis=1) & ~ragged, f"{column}: expected finite numbers")
+    parts = cells.str.split(",", expand=True).reindex(columns=range(width))
+    values: npt.NDArray[np.float64] = parts.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    unknown = parts.apply(lambda part: part.str.strip() == "").to_numpy() & allow_missing
+    file.refuse(faults, ~np.all(np.isfinite(values) | unknown, axis=1) & ~ragged, f"{column}: expected finite numbers")
     return values
 
 
-def _labels(samples: _File, task: TaskName, faults: Faults, required: bool) -> tuple[IntArray | FloatArray, Target]:
-    if "label" not in samples.frame:
+def _labels(
+    samples: _File, targets: Sequence[str] | None, no_labels: set[str], task: TaskName, faults: Faults, required: bool
+) -> tuple[IntArray | FloatArray, Target]:
+    """Labels and what they mean: of the column ``label``, of another, or of several. `no_labels` are columns that hold something else."""
+    if targets is None:
+        return _label_column(samples, "label", task, faults, required)
+    if required:
+        check_target_names(targets, [str(column) for column in samples.frame if column not in no_labels])
+    found = [_label_column(samples, name, task, faults, required) for name in targets]
+    named = [replace(target, name=name) for name, (_, target) in zip(targets, found, strict=True)]
+    if len(named) == 1:
+        return found[0][0], named[0]
+    target, labels = join_targets(named, [labels for labels, _ in found])
+    return labels, target
+
+
+def _label_column(samples: _File, name: str, task: TaskName, faults: Faults, required: bool) -> tuple[IntArray | FloatArray, Target]:
+    if name not in samples.frame:
         if required:
             samples_are = "graph" if task == "graph" else "node"
-            faults.add(samples.path, f"expected a column label with the class of each {samples_are}", 1)
+            faults.add(samples.path, f"expected a column {name} with the class of each {samples_are}", 1)
         return np.full(len(samples.frame), -1, dtype=np.int64), Target("single-label", (), "accuracy")
-    cells = samples.frame["label"]
+    cells = samples.frame[name]
     if cells.str.contains(",").any():
-        values = _numbers(samples, "label", faults)
-        samples.refuse(faults, ~np.all(np.isin(values, (0, 1)), axis=1), "label: expected 0 or 1 for each label")
+        values = _numbers(samples, name, faults, allow_missing=True)
+        samples.refuse(faults, ~np.all(np.isin(values, (0, 1)) | np.isnan(values), axis=1), f"{name}: expected 0 or 1 for each label")
         names = tuple(f"label {column}" for column in range(values.shape[1]))
         return values.astype(np.float32), Target("multi-label", names, "micro-f1" if task == "node" else "rocauc")
     known = cells[cells != ""]
@@ -239,7 +269,7 @@ def _labels(samples: _File, task: TaskName, faults: Faults, required: bool) -> t
         else np.sort(known.unique())
     )
     if required and not len(classes):
-        faults.add(samples.path, "label: expected at least one label, all cells are empty")
+        faults.add(samples.path, f"{name}: expected at least one label, all cells are empty")
     return pd.Index(classes).get_indexer(pd.Index(cells)).astype(np.int64), Target("single-label", tuple(map(str, classes)), "accuracy")
 
 

@@ -14,8 +14,8 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 Features: TypeAlias = "FloatArray | sparse.csr_matrix"
 TaskName: TypeAlias = Literal["node", "graph"]
-TargetKind: TypeAlias = Literal["single-label", "multi-label"]
-MetricName: TypeAlias = Literal["accuracy", "rocauc", "ap", "micro-f1"]
+TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]
+MetricName: TypeAlias = Literal["accuracy", "rocauc", "ap", "micro-f1", "mean"]
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,27 @@ class Target:
     """What is predicted for each sample.
 
     Attributes:
-        kind: ``single-label`` (softmax over classes) or ``multi-label`` (one Bernoulli per label; binary is one label).
+        kind: ``single-label`` (softmax over classes), ``multi-label`` (one Bernoulli per label; binary is one label), or ``joint`` (several
+            targets at once, see `dgl_mutual.data.targets`).
         names: class names, or label names; their number is the number of logits.
-        metric: how predictions are scored.
+        metric: how predictions are scored; ``mean`` of the parts' metrics for a joint target.
+        name: what it is called where a dataset has several.
+        parts: the targets of a joint one.
     """
 
     kind: TargetKind
     names: tuple[str, ...]
     metric: MetricName
+    name: str | None = None
+    parts: tuple[Target, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "joint") != bool(self.parts):
+            raise ValueError("a joint target has parts, and no other target has")
+        if self.parts and not all(part.name and part.kind != "joint" for part in self.parts):
+            raise ValueError("the parts of a joint target are single ones, with names")
+        if self.parts and sum(part.num_outputs for part in self.parts) != self.num_outputs:
+            raise ValueError("a joint target has the outputs of all its parts")
 
     @property
     def num_outputs(self) -> int:
@@ -55,6 +68,7 @@ class Dataset:
             no self-loops, no duplicates; sorted by (destination, source). `canonical_edges` brings any list into this form.
         features: float32, shape (|V|, F); a CSR matrix where most entries are zero.
         labels: single-label: int64, shape (samples,), -1 where unknown. Multi-label: float32, shape (samples, L), NaN where unknown.
+            Joint: float32, shape (samples, columns), NaN where unknown: a column of class numbers for a single-label part, L for others.
         node_offsets: int64, shape (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
         feature_names: one name a column of `features`: the schema that a saved student asks of new data.
         official_split: the split that comes with the dataset, if any, and the protocol it belongs to (``public`` or ``scaffold``).

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.targets import one_by_one
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, object]:
@@ -55,11 +59,14 @@ def edge_homophily(dataset: Dataset) -> float | None:
 
 def _label_counts(dataset: Dataset) -> dict[str, int]:
     """Samples of each class; of a multi-label target, the positive samples of each label."""
-    if dataset.target.kind == "single-label":
-        counts = np.bincount(dataset.labels[dataset.labels >= 0].astype(np.int64), minlength=dataset.target.num_outputs)
-    else:
-        counts = np.nansum(dataset.labels, axis=0)
+    counts = np.concatenate([_counts(one) for one in one_by_one(dataset)])
     return {name: int(count) for name, count in zip(dataset.target.names, counts, strict=True)}
+
+
+def _counts(dataset: Dataset) -> npt.NDArray[Any]:
+    if dataset.target.kind == "single-label":
+        return np.bincount(dataset.labels[dataset.labels >= 0].astype(np.int64), minlength=dataset.target.num_outputs)
+    return np.asarray(np.nansum(dataset.labels, axis=0))
 
 
 def _num_unlabelled(dataset: Dataset) -> int:

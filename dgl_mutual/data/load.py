@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from dgl_mutual.data.catalog import Entry, find_entry, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.digits import read_digits
+from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.planetoid import read_planetoid
+from dgl_mutual.data.targets import select_targets
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, UsageError
 
@@ -26,27 +29,29 @@ def load_dataset(
     offline: bool = False,
     progress: bool = False,
     require_labels: bool = True,
+    targets: Sequence[str] | None = None,
 ) -> Dataset:
     """Load a dataset by its name (see `dgl_mutual.data.catalog`; any case) or from a folder in TU's or DGL's CSV form.
 
     What no data folder holds is downloaded first (see `dgl_mutual.data.folders` for where folders lie).
 
     Args:
-        task: ``node`` or ``graph``. Needed only for ``digits``, which has both (default ``node``); for others it is checked.
+        task: ``node`` or ``graph``. Needed only for the digits, which have both (default ``node``); for others it is checked.
         data_dir: the data folder, which is only read; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
         offline: never try to download.
         progress: show a bar on standard error while downloading.
-        require_labels: whether a folder without labels is a fault; otherwise its labels are all -1.
+        require_labels: whether a folder without labels is a fault; otherwise its labels are all unknown.
+        targets: which of several targets, or in a folder in CSV form the label columns (default: all; in CSV form the column ``label``).
 
     Raises:
-        UsageError: an unknown name, or a task that the dataset does not have.
+        UsageError: an unknown name or target, or a task that the dataset does not have.
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = source.locate(data_dir, offline=offline, progress=progress)
     faults = Faults()
-    dataset = source.read(location, chosen, faults, require_labels=require_labels)
+    dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
     faults.check()
     return dataset
 
@@ -86,16 +91,28 @@ class Source:
             return Path()
         return _find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
 
-    def read(self, location: Path, task: TaskName | None, faults: Faults, *, require_labels: bool = True) -> Dataset:
+    def read(
+        self,
+        location: Path,
+        task: TaskName | None,
+        faults: Faults,
+        *,
+        require_labels: bool = True,
+        targets: Sequence[str] | None = None,
+    ) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
+        if self.entry is None and tu_name(location) is None:
+            return read_csv_folder(location, faults, task=task, require_labels=require_labels, targets=targets)
+        dataset = self._read(location, task, faults, require_labels)
+        # Without labels it does not matter which they are not.
+        return select_targets(dataset, targets) if targets is not None and (require_labels or dataset.target.parts) else dataset
+
+    def _read(self, location: Path, task: TaskName | None, faults: Faults, require_labels: bool) -> Dataset:
         if self.entry is None:
-            name = tu_name(location)
-            if name is not None:
-                return read_tu(location, name, faults, require_labels=require_labels)
-            return read_csv_folder(location, faults, task=task, require_labels=require_labels)
+            return read_tu(location, tu_name(location) or "", faults, require_labels=require_labels)
         name = self.entry.name
         if self.entry.family == "digits":
-            return read_digits(task or "node")
+            return read_digits_multi(task or "node") if name == "digits-multi" else read_digits(task or "node")
         if self.entry.family == "planetoid":
             return read_planetoid(location, name, faults)
         if self.entry.family == "npz":

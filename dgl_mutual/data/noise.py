@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
 from dgl_mutual.data.features import compact
+from dgl_mutual.data.targets import join_targets, one_by_one
 from dgl_mutual.errors import UsageError, unknown
 
 
@@ -55,7 +56,7 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
     - ``edge-add``: as many edges as a share a of those there are, between random nodes of one graph that had none.
     - ``edge``: both, so that the number of edges stays.
     - ``label``: a share a of the training samples' labels becomes another class at random; of a multi-label target, a share a of the known
-      training labels is inverted. Validation and test labels stay.
+      training labels is inverted. Of several targets, each is disturbed. Validation and test labels stay.
 
     A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph so dense that no pairs are
     left gets fewer edges than asked for.
@@ -70,9 +71,13 @@ def _feature_noise(dataset: Dataset, split: Split, amount: float, random: Genera
 
 
 def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generator) -> Dataset:
+    if dataset.target.parts is not None:
+        noisy = [_label_noise(one, split, amount, random).labels for one in one_by_one(dataset)]
+        return replace(dataset, labels=join_targets(dataset.target.parts, noisy)[1])
     labels = dataset.labels.copy()
     if dataset.target.kind == "single-label":
-        chosen = random.permutation(split.train)[: round(amount * len(split.train))]
+        known = split.train[labels[split.train] >= 0]
+        chosen = random.permutation(known)[: round(amount * len(known))]
         # A step of 1 ... C - 1 round the classes: never back to the same one.
         steps = random.integers(1, max(dataset.target.num_outputs, 2), size=len(chosen))
         labels[chosen] = (labels[chosen] + steps) % dataset.target.num_outputs

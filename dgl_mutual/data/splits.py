@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.targets import strata
 from dgl_mutual.errors import UsageError, unknown
 
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
@@ -26,6 +27,9 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
     - ``random`` (node task): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
     - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates. Multi-label sets have no
       classes to stratify by: their folds and validation parts are plain random ones.
+
+    The classes of several targets are those of one of them (see `dgl_mutual.data.targets.strata`).
+
     - ``gin`` (graph task): the held-out fold is validation *and* test (Xu et al., ICLR 2019). Only for reproducing old tables; warns.
 
     Args:
@@ -58,7 +62,7 @@ def available_protocols(dataset: Dataset) -> tuple[str, ...]:
     if dataset.task == "graph":
         by_task: tuple[str, ...] = FOLDED_PROTOCOLS
     else:
-        by_task = ("random",) if dataset.target.kind == "single-label" else ()
+        by_task = ("random",) if strata(dataset) is not None else ()
     if dataset.official_split is None:
         return by_task
     # Only OGB's datasets have an evaluator, and their official split is the scaffold split.
@@ -69,12 +73,12 @@ def default_protocol(dataset: Dataset) -> str:
     """The official split where there is one, else ``random`` for nodes and ``nested`` for graphs.
 
     Raises:
-        UsageError: a multi-label node dataset without an official split has no protocol.
+        UsageError: a node dataset without an official split and without classes has no protocol.
     """
     available = available_protocols(dataset)
     if not available:
         raise UsageError(
-            f"{dataset.name} is a multi-label node dataset without an official split, and no protocol splits those. "
+            f"{dataset.name} is a {dataset.target.kind} node dataset without an official split, and no protocol splits those. "
             "Give it one: columns train_mask, val_mask and test_mask."
         )
     return available[0]
@@ -89,7 +93,10 @@ def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
     _require_per_class(dataset, _labelled(dataset), needed + 1, f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested")
     generator = np.random.default_rng(seed)
-    shuffled = [generator.permutation(np.flatnonzero(dataset.labels == label)) for label in range(dataset.target.num_outputs)]
+    groups = strata(dataset)
+    assert groups is not None
+    target, classes = groups
+    shuffled = [generator.permutation(np.flatnonzero(classes == label)) for label in range(target.num_outputs)]
     parts = [(members[:TRAIN_PER_CLASS], members[TRAIN_PER_CLASS:needed], members[needed:]) for members in shuffled]
     yield Split(*(np.sort(np.concatenate(part)) for part in zip(*parts, strict=True)))
 
@@ -154,16 +161,20 @@ def _labelled(dataset: Dataset) -> IntArray:
 
 
 def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
-    return dataset.labels[samples].astype(np.int64) if dataset.target.kind == "single-label" else None
+    groups = strata(dataset)
+    return None if groups is None else groups[1][samples]
 
 
 def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str) -> None:
     if not len(samples):
         raise UsageError(f"{dataset.name} has no labelled samples, so there is nothing to split.")
-    counts = np.bincount(dataset.labels[samples].astype(np.int64), minlength=dataset.target.num_outputs)
+    groups = strata(dataset)
+    assert groups is not None
+    target, classes = groups
+    counts = np.bincount(classes[samples], minlength=target.num_outputs)
     rarest = int(counts.argmin())
     if counts[rarest] < needed:
         raise UsageError(
-            f"Class {dataset.target.names[rarest]!r} of {dataset.name} has {counts[rarest]} samples, but {needed} are needed ({why}). "
+            f"Class {target.names[rarest]!r} of {dataset.name} has {counts[rarest]} samples, but {needed} are needed ({why}). "
             "Merge or remove rare classes, or ask for fewer folds or another protocol."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,20 @@ from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import Fault, Faults
 from dgl_mutual.data.folders import data_folders, missing_error, missing_files
 from dgl_mutual.data.load import Source, find_source
+from dgl_mutual.data.targets import one_by_one
 from dgl_mutual.errors import DataError
 
 
-def verify_dataset(name_or_dir: str | Path, task: TaskName | None = None, *, data_dir: Path | None = None) -> list[Fault]:
+def verify_dataset(
+    name_or_dir: str | Path, task: TaskName | None = None, *, data_dir: Path | None = None, targets: Sequence[str] | None = None
+) -> list[Fault]:
     """All faults of a dataset: empty where it is sound. Nothing is downloaded or written.
 
     Beside the rules of loading: files that differ from those published (where their sha256 is known), and classes that the official split
     has in its test part only.
 
     Raises:
-        UsageError: an unknown name, or a task that the dataset does not have.
+        UsageError: an unknown name or target, or a task that the dataset does not have.
         DataError: nothing of the dataset is in any data folder.
     """
     source = find_source(name_or_dir)
@@ -30,7 +34,7 @@ def verify_dataset(name_or_dir: str | Path, task: TaskName | None = None, *, dat
     location = _locate(source, data_dir)
     faults = Faults()
     try:
-        dataset = source.read(location, chosen, faults)
+        dataset = source.read(location, chosen, faults, targets=targets)
     except DataError:
         if not faults.found:
             raise
@@ -67,7 +71,8 @@ def _check_split(dataset: Dataset, location: Path, faults: Faults) -> None:
     split = dataset.official_split
     if split is None:
         return
-    for column, name in enumerate(dataset.target.names):
-        has = dataset.labels == column if dataset.target.kind == "single-label" else dataset.labels[:, column] == 1
-        if np.any(has[split.test]) and not np.any(has[split.train]):
-            faults.add(location, f"class {name!r} is in the test part of the official split, but not in its training part")
+    for one in one_by_one(dataset):
+        for column, name in enumerate(one.target.names):
+            has = one.labels == column if one.target.kind == "single-label" else one.labels[:, column] == 1
+            if np.any(has[split.test]) and not np.any(has[split.train]):
+                faults.add(location, f"class {name!r} is in the test part of the official split, but not in its training part")

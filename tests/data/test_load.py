@@ -21,7 +21,7 @@ def test_names_in_any_case_and_the_general_tu_form() -> None:
 
 @pytest.mark.parametrize("name", ["corra", "tu/../x", "tu/", "tu/cora/x", ""])
 def test_unknown_names_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=r"Unknown dataset .*Choose from: digits, Cora, .*tu/NAME"):
+    with pytest.raises(UsageError, match=r"Unknown dataset .*Choose from: digits, digits-multi, Cora, .*tu/NAME"):
         find_entry(name)
 
 

@@ -1,0 +1,128 @@
+"""Several targets at once: how they are joined to one, told apart again, and chosen by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Target
+from dgl_mutual.errors import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Part:
+    """One target of a joint one.
+
+    Attributes:
+        outputs: its logits among all logits.
+        columns: its label columns among all label columns.
+    """
+
+    target: Target
+    outputs: slice
+    columns: slice
+
+    @property
+    def name(self) -> str:
+        assert self.target.name is not None
+        return self.target.name
+
+    @property
+    def metric(self) -> str:
+        """What its metric is called beside those of other targets: ``accuracy(digit)``."""
+        return f"{self.target.metric}({self.name})"
+
+
+def parts_of(target: Target) -> tuple[Part, ...]:
+    """The parts of a joint target, in order; empty for a single one."""
+    parts: list[Part] = []
+    output = column = 0
+    for part in target.parts or ():
+        width = 1 if part.kind == "single-label" else part.num_outputs
+        parts.append(Part(part, slice(output, output + part.num_outputs), slice(column, column + width)))
+        output, column = output + part.num_outputs, column + width
+    return tuple(parts)
+
+
+def target_names(target: Target) -> tuple[str, ...]:
+    """What its parts are called, or the one target, if it has a name."""
+    if target.parts is None:
+        return () if target.name is None else (target.name,)
+    return tuple(part.name for part in parts_of(target))
+
+
+def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:
+    """Named targets and their labels side by side: a student has one head for each, and their logits stand in this order.
+
+    The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels).
+    """
+    blocks = [_as_columns(target, block) for target, block in zip(targets, labels, strict=True)]
+    joint = Target("joint", tuple(name for target in targets for name in _output_names(target)), "mean", parts=tuple(targets))
+    return joint, np.concatenate(blocks, axis=1)
+
+
+def one_by_one(dataset: Dataset) -> list[Dataset]:
+    """The dataset once for each of its targets, with that target alone; the dataset itself where it has one."""
+    if dataset.target.parts is None:
+        return [dataset]
+    return [replace(dataset, target=part.target, labels=_as_labels(part, dataset.labels)) for part in parts_of(dataset.target)]
+
+
+def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The dataset with these of its targets, in this order.
+
+    Raises:
+        UsageError: a name that none of its targets has, or the same twice.
+    """
+    if dataset.target.parts is None:
+        raise UsageError(f"{dataset.name} has one target only, so there is none to choose ({', '.join(names)}). Leave targets out.")
+    found = {one.target.name: one for one in one_by_one(dataset)}
+    check_target_names(names, [name for name in found if name is not None])
+    chosen = [found[name] for name in names]
+    if len(chosen) == 1:
+        return chosen[0]
+    target, labels = join_targets([one.target for one in chosen], [one.labels for one in chosen])
+    return replace(dataset, target=target, labels=labels)
+
+
+def check_target_names(names: Sequence[str], choices: Sequence[str]) -> None:
+    """Raise `UsageError` for a name that is no choice, or that is given twice."""
+    for name in names:
+        if name not in choices:
+            raise unknown("target", name, choices)
+    if len(set(names)) < len(names):
+        raise UsageError(f"A target is named twice: {', '.join(names)}. Name each once.")
+
+
+def strata(dataset: Dataset) -> tuple[Target, IntArray] | None:
+    """The target by whose classes samples are split, and each sample's class (-1 where unknown); None where there are no such classes.
+
+    Of a joint target it is the first single-label part, if that is known for every sample that has any label.
+    """
+    if dataset.target.kind == "single-label":
+        return dataset.target, dataset.labels.astype(np.int64)
+    if dataset.target.parts is not None:
+        some = ~np.isnan(dataset.labels).all(axis=1)
+        for one in one_by_one(dataset):
+            if one.target.kind == "single-label" and (one.labels[some] >= 0).all():
+                return one.target, one.labels.astype(np.int64)
+    return None
+
+
+def _output_names(target: Target) -> list[str]:
+    if target.kind == "single-label":
+        return [f"{target.name}={name}" for name in target.names]
+    return [str(target.name)] if target.num_outputs == 1 else [f"{target.name}: {name}" for name in target.names]
+
+
+def _as_columns(target: Target, labels: IntArray | FloatArray) -> FloatArray:
+    if target.kind == "single-label":
+        return np.where(labels >= 0, labels, np.nan).astype(np.float32)[:, None]
+    return np.asarray(labels, dtype=np.float32)
+
+
+def _as_labels(part: Part, labels: IntArray | FloatArray) -> IntArray | FloatArray:
+    columns = labels[:, part.columns]
+    return np.where(np.isnan(columns), -1, columns)[:, 0].astype(np.int64) if part.target.kind == "single-label" else columns
