@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Coordinator(nn.Module, ABC):
 
     recipe: CoordinatorRecipe
     #: Works on samples that it was not trained with.
-    inductive: ClassVar[bool] = True
+    inductive: bool = True
 
     @abstractmethod
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
@@ -155,6 +156,33 @@ class Transductive(Coordinator):
         return scores.expand(len(logits), *scores.shape)
 
 
+class PerTask(Coordinator):
+    """Several tasks at once: each has a coordinator of its own, which sees the logits of that task and the confidence in it.
+
+    Shapes: confidence (K, N, T); the others as in `Coordinator`, C being the logits of all tasks side by side.
+    """
+
+    def __init__(self, coordinators: Sequence[Coordinator], widths: Sequence[int]) -> None:
+        super().__init__()
+        self.coordinators = nn.ModuleList(coordinators)
+        self.widths = list(widths)
+        self.inductive = all(coordinator.inductive for coordinator in coordinators)
+
+    def reset_parameters(self) -> None:
+        for coordinator in self._each():
+            coordinator.reset_parameters()
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        scores = [
+            coordinator.scores(block, confidence[..., task], samples).expand(len(block), *block.shape)
+            for task, (coordinator, block) in enumerate(zip(self._each(), torch.split(logits, self.widths, dim=-1), strict=True))
+        ]
+        return torch.cat(scores, dim=-1)
+
+    def _each(self) -> Sequence[Coordinator]:
+        return cast("Sequence[Coordinator]", self.coordinators)
+
+
 WEIGHTINGS = ("attention", "classwise", "transductive", "confidence", "uniform")
 
 
@@ -166,6 +194,7 @@ class CoordinatorRecipe:
         weighting: a name in `WEIGHTINGS`.
         num_samples: N of a full-batch node task; None where samples come and go (then `transductive` is refused).
         hidden: h, the width inside.
+        tasks: how many of the outputs each of several tasks has; None where there is one task.
     """
 
     weighting: str
@@ -173,6 +202,7 @@ class CoordinatorRecipe:
     num_outputs: int
     num_samples: int | None = None
     hidden: int = 16
+    tasks: tuple[int, ...] | None = None
 
 
 def make_coordinator(recipe: CoordinatorRecipe) -> Coordinator:
@@ -184,7 +214,9 @@ def make_coordinator(recipe: CoordinatorRecipe) -> Coordinator:
     if recipe.weighting not in WEIGHTINGS:
         raise unknown("weighting", recipe.weighting, WEIGHTINGS)
     coordinator: Coordinator
-    if recipe.weighting == "attention":
+    if recipe.tasks is not None:
+        coordinator = PerTask([make_coordinator(replace(recipe, num_outputs=width, tasks=None)) for width in recipe.tasks], recipe.tasks)
+    elif recipe.weighting == "attention":
         coordinator = Attention(recipe.num_outputs, recipe.hidden)
     elif recipe.weighting == "classwise":
         coordinator = Classwise(recipe.num_outputs, recipe.hidden)

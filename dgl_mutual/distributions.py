@@ -6,6 +6,8 @@ Pure functions of tensors: this module needs torch alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,8 +32,13 @@ def _p_log_p(p: Tensor) -> Tensor:
 class Distribution(ABC):
     """The predictive distribution of one sample. Leading dimensions (students) pass through every method.
 
-    Shapes: logits (..., N, C); labels (N,) or (N, C); per-sample results (..., N).
+    Shapes: logits (..., N, C); labels (N,) or (N, C); per-sample results (..., N). Several tasks: see `dgl_mutual.joint`.
+
+    Class attributes:
+        has_columns: whether a sample has a row of labels rather than one.
     """
+
+    has_columns: ClassVar[bool]
 
     @abstractmethod
     def known(self, labels: Tensor) -> Tensor:
@@ -47,6 +54,18 @@ class Distribution(ABC):
         shares = known if weights is None else known * weights
         total = shares.sum().clamp(min=1 if weights is None else torch.finfo(logits.dtype).tiny)
         return (self.surprise(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
+
+    def objective(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What students minimise: `supervised`, unless it is also learned how much each of several tasks counts."""
+        return self.supervised(logits, labels, weights)
+
+    @abstractmethod
+    def choices(self, logits: Tensor) -> int | Tensor:
+        """m, from how many values a label comes; (columns,) where labels differ in that."""
+
+    @abstractmethod
+    def decisions(self, logits: Tensor) -> Tensor:
+        """The likeliest value of each label, in the labels' shape."""
 
     @abstractmethod
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
@@ -64,12 +83,37 @@ class Distribution(ABC):
         """c = -H(p(z)), the confidence that the coordinator sees: shape (..., N). Source: arXiv 2510.19223, its logit weighting unit."""
         return -self.entropy(logits)
 
+    @property
+    def widths(self) -> tuple[int, ...] | None:
+        """How many logits each of several tasks has; None where there is one task."""
+        return None
+
+    def tasks(self, logits: Tensor, labels: Tensor) -> Iterator[tuple[Distribution, Tensor, Tensor]]:
+        """Each task's own distribution, logits (a view) and labels."""
+        yield self, logits, labels
+
+    def figures(self) -> dict[str, Tensor]:
+        """What a history should keep of it, by name."""
+        return {}
+
+    def reset_parameters(self) -> None:
+        """Start anew what is learned: nothing, unless it is learned how much each of several tasks counts."""
+        return
+
 
 class Categorical(Distribution):
     """Single-label classification: p = softmax(z). Labels: int64, shape (N,), -1 where unknown."""
 
+    has_columns = False
+
     def known(self, labels: Tensor) -> Tensor:
         return labels >= 0
+
+    def choices(self, logits: Tensor) -> int:
+        return logits.shape[-1]
+
+    def decisions(self, logits: Tensor) -> Tensor:
+        return logits.argmax(-1)
 
     def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
         log_p = log_softmax(logits)
@@ -94,8 +138,16 @@ class Bernoulli(Distribution):
     Labels: float, shape (N, C), NaN where unknown; an unknown label is left out of the supervised term.
     """
 
+    has_columns = True
+
     def known(self, labels: Tensor) -> Tensor:
         return ~labels.isnan()
+
+    def choices(self, logits: Tensor) -> int:
+        return 2
+
+    def decisions(self, logits: Tensor) -> Tensor:
+        return logits > 0
 
     def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
         truth = labels.nan_to_num(0.0).to(logits.dtype).expand_as(logits)

@@ -217,6 +217,7 @@ class Strategy(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Draw the strategy's own weights anew."""
         self.coordinator.reset_parameters()
+        self.distribution.reset_parameters()
 
     def coordinator_recipe(self) -> CoordinatorRecipe:
         """How the students' logits become the ensemble's: the plain mean, unless a strategy learns better."""
@@ -258,9 +259,10 @@ class Strategy(nn.Module, ABC):
         hidden = tuple(step.hidden[place])
         return hidden if len(hidden) == self.setting.members[step.active[place]].depth else (*hidden, step.logits[place])
 
-    def supervised(self, step: Step) -> Tensor:
-        """CE(z_i[L], y[L]) of each active member: (A,)."""
-        return self.distribution.supervised(step.logits[:, step.labelled], step.labels[step.labelled])
+    def supervised(self, step: Step, weights: Tensor | None = None) -> Tensor:
+        """CE(z_i[L], y[L]) of each active member, each label counting by its weight if given: (A,)."""
+        step.log.update(self.distribution.figures())
+        return self.distribution.objective(step.logits[:, step.labelled], step.labels[step.labelled], weights)
 
 
 class ImitationStrategy(Strategy, ABC):

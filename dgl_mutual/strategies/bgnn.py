@@ -6,7 +6,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.distributions import Categorical
 from dgl_mutual.strategies.base import Citation, ExchangeOn, Setting, Step, Strategy, TargetPass, TeachingOptions
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1.0, 4.0
@@ -48,7 +47,8 @@ class BoostedGNN(Strategy):
     loss_k = sum_{v in L} w(v) CE(z_k(v), y(v)) / sum_{v in L} w(v) + lambda mean_v KL(p(z_{k-1}(v) / T(v)) || p(z_k(v) / T(v))),
     w(v) = prod_{j < k} p_j(y(v))^{-(m - 1) / m}, m classes; T(v) in [1, 4] from an MLP that learns by the same loss.
 
-    With several labels each label of a sample has a weight of its own, with m = 2.
+    With several labels each label of a sample has a weight of its own, with m = 2. With several tasks m is each label's own, and T(v) one
+    for all tasks.
 
     NOTE[PAPER]: w is SAMME.R's update, exp(-(m - 1)/m y^T log p), with y one-hot (Zhu et al. code the wrong classes as -1/(m - 1)).
     NOTE[PAPER]: the divergence has no factor T^2: T is learned, and such a factor would be one more reason to lower it.
@@ -98,13 +98,13 @@ class BoostedGNN(Strategy):
         labels = step.labels[step.labelled]
         weights = self._weights(step.targets[:student, step.labelled], labels) if self.options.boost else None
         return {
-            "supervised": self.distribution.supervised(step.logits[:, step.labelled], labels, weights),
+            "supervised": self.supervised(step, weights),
             "distillation": self._distillation(step, student),
         }
 
     def _weights(self, teachers: Tensor, labels: Tensor) -> Tensor:
         """w, the largest of them 1, in the labels' shape, from the logits of all students before: (teachers, labelled samples, C)."""
-        num_classes = self.setting.num_outputs if isinstance(self.distribution, Categorical) else 2
+        num_classes = self.distribution.choices(teachers)
         surprise = torch.where(self.distribution.known(labels), self.distribution.surprise(teachers, labels).sum(0), 0.0)
         exponent = (num_classes - 1) / num_classes * surprise
         return torch.exp(exponent - exponent.amax())

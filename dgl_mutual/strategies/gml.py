@@ -49,6 +49,8 @@ class GraphMutualLearning(ExchangeStrategy):
     With ``direction: best`` only the best student teaches, and learns from nobody: the one with the lowest running loss on training samples
     that were held out from all students' supervised terms. Validation labels are never looked at.
 
+    With several tasks there is a coordinator for each of them; the best student is the best over all tasks.
+
     NOTE[PAPER]: the coordinator's loss is ours: its mixes for each student and for the ensemble are all asked to be right.
     """
 
@@ -81,7 +83,12 @@ class GraphMutualLearning(ExchangeStrategy):
     def coordinator_recipe(self) -> CoordinatorRecipe:
         setting, options = self.setting, self.options
         return CoordinatorRecipe(
-            options.weighting, setting.num_students, setting.num_outputs, setting.num_samples, options.coordinator_hidden
+            options.weighting,
+            setting.num_students,
+            setting.num_outputs,
+            setting.num_samples,
+            options.coordinator_hidden,
+            setting.distribution.widths,
         )
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:

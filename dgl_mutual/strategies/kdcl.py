@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dgl_mutual.distributions import Categorical
+from dgl_mutual.distributions import Categorical, Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step
 
@@ -31,6 +31,7 @@ class CollaborativeLearning(ExchangeStrategy):
     NOTE[PAPER]: minlogit and naive need v's label. The paper has labels everywhere; samples without one get the mean.
     NOTE[PAPER]: the paper's naive form takes the member that is best on the whole batch; per sample is the finer form of it.
     MinLogit compares the logits of rival classes with that of the one true class, so it has no multi-label form and is refused there.
+    With several tasks each has a target of its own; a sample whose label for a task is unknown gets the mean there.
     """
 
     name = "kdcl"
@@ -46,7 +47,9 @@ class CollaborativeLearning(ExchangeStrategy):
 
     def __init__(self, options: KDCLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
-        if options.target == "minlogit" and not isinstance(setting.distribution, Categorical):
+        nothing = torch.empty(0, setting.num_outputs)
+        tasks = setting.distribution.tasks(nothing, nothing)
+        if options.target == "minlogit" and not all(isinstance(task, Categorical) for task, _, _ in tasks):
             raise UsageError(
                 "Strategy 'kdcl' with target 'minlogit' compares each class's logit with that of the one true class, and a multi-label "
                 "sample has no such class. Choose --set strategy_options.target=naive or mean."
@@ -59,12 +62,19 @@ class CollaborativeLearning(ExchangeStrategy):
     def _target_logits(self, step: Step) -> Tensor:
         """z on all samples of the step: (N, C)."""
         target = step.targets.mean(0)
-        logits, labels = step.targets[:, step.labelled], step.labels[step.labelled]
-        if self.options.target == "minlogit":
-            true = labels.expand(len(logits), -1).unsqueeze(-1)
-            target[step.labelled] = (logits - logits.gather(-1, true)).amin(0)
-        elif self.options.target == "naive":
-            surprise = self.distribution.surprise(logits, labels) * self.distribution.known(labels)
-            best = surprise.flatten(2).sum(-1).argmin(0) if surprise.ndim == 3 else surprise.argmin(0)
-            target[step.labelled] = logits[best, torch.arange(len(best), device=best.device)]
+        if self.options.target != "mean":
+            tasks = self.distribution.tasks(step.targets[:, step.labelled], step.labels[step.labelled])
+            target[step.labelled] = torch.cat([self._task_target(*task) for task in tasks], dim=-1)
         return target
+
+    def _task_target(self, distribution: Distribution, logits: Tensor, labels: Tensor) -> Tensor:
+        """z of one task on the labelled samples: logits (K, N, C), labels as its distribution takes them, result (N, C)."""
+        known = distribution.known(labels)
+        if self.options.target == "minlogit":
+            true = labels.clamp(min=0).expand(len(logits), -1).unsqueeze(-1)
+            target = (logits - logits.gather(-1, true)).amin(0)
+        else:
+            surprise = distribution.surprise(logits, labels) * known
+            best = surprise.flatten(2).sum(-1).argmin(0) if surprise.ndim == 3 else surprise.argmin(0)
+            target = logits[best, torch.arange(len(best), device=best.device)]
+        return torch.where(known.reshape(len(known), -1).any(-1, keepdim=True), target, logits.mean(0))

@@ -23,8 +23,9 @@ from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
 from dgl_mutual.data.dataset import Dataset, Target, TaskName
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.schema import align_features
-from dgl_mutual.distributions import Distribution, distribution_of
+from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
@@ -184,7 +185,7 @@ def load_student(path: str | Path, member: str | None = None) -> TrainedModel:
         cohort = Cohort(
             [_load_one(folder, name, description)],
             make_coordinator(CoordinatorRecipe("uniform", 1, description.target.num_outputs)),
-            distribution_of(description.target.kind),
+            make_distribution(description.target),
             (name,),
             1,
         )
@@ -220,7 +221,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, recipe: Co
     for member in description.members:
         own = _read_description(folder / f"{member}.json")
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student})))
-    cohort = Cohort(students, coordinator, distribution_of(description.target.kind), description.members, len(students))
+    cohort = Cohort(students, coordinator, make_distribution(description.target), description.members, len(students))
     return TrainedStudent(name, description, cohort)
 
 
@@ -229,7 +230,7 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
     with torch.device("meta"):
         mlp = MLP(description.task, in_features, description.target.num_outputs, hidden=shape.hidden, depth=shape.depth)
     _load_weights(folder, name, mlp)
-    return TrainedMLP(name, description, mlp, distribution_of(description.target.kind))
+    return TrainedMLP(name, description, mlp, make_distribution(description.target))
 
 
 def _load_one(folder: Path, name: str, description: Description) -> Student:

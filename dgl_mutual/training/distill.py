@@ -10,16 +10,18 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.positions import with_positions
-from dgl_mutual.distributions import Distribution, distribution_of
+from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
+from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.training import seeds
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.inference import predict
-from dgl_mutual.training.metrics import Scorer, make_scorer
+from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.result import FitResult, MemberResult, inference_ms, summarise
+from dgl_mutual.training.task_metrics import score, scorer_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +114,14 @@ def distill(
         split=scene.seen_split,
         labels=torch.as_tensor(dataset.labels, device=parameter.device),
         teacher=torch.as_tensor(predict(result.cohort, scene.seen, "ensemble"), device=parameter.device),
-        distribution=distribution_of(dataset.target.kind),
-        scorer=make_scorer(dataset.target.metric, dataset.evaluator),
+        distribution=make_distribution(dataset.target),
+        scorer=scorer_of(dataset),
     )
     best_epoch = lesson.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
     assessed = result if scene.nodes is None else _assess(result, scene)
-    member = _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)
-    return replace(assessed, members=(*assessed.members, member), mlp=DistilledMLP(mlp, options))
+    member, in_tasks = _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)
+    tasks = {metric: (*members, in_tasks[metric]) for metric, members in assessed.tasks.items()}
+    return replace(assessed, members=(*assessed.members, member), tasks=tasks, mlp=DistilledMLP(mlp, options))
 
 
 @dataclass
@@ -171,22 +174,24 @@ def _logits(mlp: MLP, feed: Feed, samples: IntArray, num_samples: int) -> Tensor
     return logits
 
 
-def _member(mlp: MLP, scene: Scene, scorer: Scorer, best_epoch: int, parameter: Tensor) -> MemberResult:
+def _member(mlp: MLP, scene: Scene, scorer: Scorer, best_epoch: int, parameter: Tensor) -> tuple[MemberResult, dict[str, MemberResult]]:
+    """The MLP's figures, and those in each of several tasks."""
     dataset, split = scene.dataset, scene.split
     feed = _feed(dataset, split, torch.Generator(), None, parameter)
     logits = _logits(mlp, feed, np.arange(dataset.num_samples), dataset.num_samples)
     labels = torch.as_tensor(dataset.labels, device=parameter.device)
-    scores = [scorer(logits[None, part], labels[part])[0] for part in (split.train, split.val, split.test)]
-    return MemberResult(
+    scores = [score(scorer, logits[None, part], labels[part]) for part in (split.train, split.val, split.test)]
+    member = MemberResult(
         member="mlp",
         architecture="mlp",
-        train=scores[0],
-        val=scores[1],
-        test=scores[2],
+        train=scores[0].overall[0],
+        val=scores[1].overall[0],
+        test=scores[2].overall[0],
         best_epoch=best_epoch,
         inference_ms=inference_ms(mlp, [batch for batch, _ in feed.evaluation_batches(split.test)]),
         parameters=sum(weight.numel() for weight in mlp.parameters()),
     )
+    return member, {metric: member.scoring(*(part.by_task[metric][0] for part in scores)) for metric in scores[0].by_task}
 
 
 def _assess(result: FitResult, scene: Scene) -> FitResult:
@@ -209,7 +214,7 @@ def _assess(result: FitResult, scene: Scene) -> FitResult:
         split=scene.split,
         logits=logits,
         labels=torch.as_tensor(dataset.labels, device=parameter.device),
-        scorer=make_scorer(dataset.target.metric, dataset.evaluator),
+        scorer=scorer_of(dataset),
         test_batches=[batch],
         best_epochs=[epochs[name] for name in cohort.names],
         ensemble_epoch=epochs["ensemble"],

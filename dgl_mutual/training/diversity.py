@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Split
+from dgl_mutual.distributions import Distribution
 
 #: Rows that are compared: enough for a steady CKA of layers up to some hundred wide, few enough to cost next to nothing.
 NUM_ROWS = 512
@@ -37,9 +38,11 @@ class DiversityProbe:
     Only features of validation samples are looked at, never their labels.
     """
 
-    def __init__(self, names: Sequence[str], split: Split, num_samples: int, *, single_label: bool, generator: torch.Generator) -> None:
+    def __init__(
+        self, names: Sequence[str], split: Split, num_samples: int, distribution: Distribution, *, generator: torch.Generator
+    ) -> None:
         self.names = names
-        self.single_label = single_label
+        self.distribution = distribution
         val = torch.as_tensor(split.val)
         rows = val[torch.randperm(len(val), generator=generator)[:NUM_ROWS]].sort().values
         self._slots = torch.full((num_samples,), -1)
@@ -54,7 +57,7 @@ class DiversityProbe:
             return
         slots = self._slots.to(samples.device)[samples]
         seen = slots >= 0
-        for kept, values in ((self._decisions, self._decide(logits)), (self._embeddings, embeddings)):
+        for kept, values in ((self._decisions, self.distribution.decisions(logits)), (self._embeddings, embeddings)):
             if member not in kept:
                 kept[member] = values.new_zeros(self._num_rows, *values.shape[1:])
             kept[member][slots[seen]] = values[seen]
@@ -68,6 +71,3 @@ class DiversityProbe:
         for a, b in combinations(members, 2):
             row[f"diversity/cka/{self.names[a]}/{self.names[b]}"] = linear_cka(self._embeddings[a], self._embeddings[b])
         return row
-
-    def _decide(self, logits: Tensor) -> Tensor:
-        return logits.argmax(-1) if self.single_label else logits > 0

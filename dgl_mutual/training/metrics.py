@@ -46,7 +46,8 @@ def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: 
         (value,) = scorer(torch.zeros(1, len(known), num_outputs, device=labels.device), known)
         if math.isnan(value) and part != "test":
             raise TrainingError(
-                f"The metric is not defined on the {part} part of the split: none of its {len(known)} samples has a known label. "
+                f"The metric is not defined on the {part} part of the split: none of its {len(known)} samples has a known label "
+                "(or, of several targets, none has a label of one of them). "
                 "Choose another split or protocol."
             )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import unknown
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.training.metrics import Scorer
+from dgl_mutual.training.task_metrics import score
 
 if TYPE_CHECKING:
     import dgl
@@ -46,6 +47,10 @@ class MemberResult:
     inference_ms: float
     parameters: int
 
+    def scoring(self, train: float, val: float, test: float) -> MemberResult:
+        """The same member with these figures."""
+        return replace(self, train=train, val=val, test=test)
+
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
@@ -58,6 +63,8 @@ class FitResult:
         cohort: the modules, each student at its best weights.
         dataset: what it was trained on.
         mlp: what was trained from the cohort, if anything was.
+        tasks: where there are several tasks, the members' figures in each, by metric, for example ``accuracy(digit)``; those in `members`
+            are the means over all tasks.
     """
 
     members: tuple[MemberResult, ...]
@@ -68,6 +75,7 @@ class FitResult:
     cohort: Cohort
     dataset: Dataset
     mlp: DistilledMLP | None = None
+    tasks: Mapping[str, tuple[MemberResult, ...]] = field(default_factory=dict)
 
     def __getitem__(self, member: str) -> MemberResult:
         """The figures of one member."""
@@ -77,10 +85,13 @@ class FitResult:
         raise unknown("member", member, [result.member for result in self.members])
 
     def table(self) -> pd.DataFrame:
-        """One row a member."""
+        """One row a member; with several tasks, one a member and metric, the mean over tasks first."""
         import pandas as pd
 
-        return pd.DataFrame([vars(result) for result in self.members])
+        if not self.tasks:
+            return pd.DataFrame([vars(result) for result in self.members])
+        tables = {self.dataset.target.metric: self.members, **self.tasks}
+        return pd.DataFrame([{"metric": metric, **vars(result)} for metric, members in tables.items() for result in members])
 
     def predict(self, data: Dataset | dgl.DGLGraph | None = None, member: str = "ensemble") -> npt.NDArray[Any]:
         """Probabilities (samples, C) of one student or of the ensemble.
@@ -125,10 +136,11 @@ def summarise(
     everyone = torch.arange(dataset.num_samples, device=logits.device)
     with torch.no_grad():
         predictions = torch.cat([logits, cohort.ensemble_logits(logits, everyone).unsqueeze(0)])
-    scores = []
+    found = []
     for part in (split.train, split.val, split.test):
         rows = torch.as_tensor(part, device=logits.device)
-        scores.append(scorer(predictions[:, rows], labels[rows]))
+        found.append(score(scorer, predictions[:, rows], labels[rows]))
+    scores = [one.overall for one in found]
     milliseconds = [inference_ms(student, test_batches) for student in cohort.students]
     results = [
         MemberResult(
@@ -165,15 +177,29 @@ def summarise(
         inference_ms=sum(student.inference_ms for student in students),
         parameters=sum(student.parameters for student in students) + _count(cohort.coordinator),
     )
+    members = (*results, mean, best, ensemble)
     return FitResult(
-        members=(*results, mean, best, ensemble),
+        members=members,
         history=history,
         epochs=len(history),
         train_seconds=train_seconds,
         seconds_per_epoch=train_seconds / len(history),
         cohort=cohort,
         dataset=dataset,
+        tasks={metric: _in_task(members, [one.by_task[metric] for one in found], len(students)) for metric in found[0].by_task},
     )
+
+
+def _in_task(members: Sequence[MemberResult], scores: Sequence[Sequence[float]], num_students: int) -> tuple[MemberResult, ...]:
+    """The same members, at the same epochs, scored in one of several tasks: `scores` holds those of train, val and test.
+
+    The student called ``best_by_val`` is the one that is best over all tasks.
+    """
+    *everyone, mean, _, ensemble = members
+    scored = [member.scoring(*figures) for member, figures in zip([*everyone, ensemble], zip(*scores, strict=True), strict=True)]
+    means = [fmean(part[:num_students]) for part in scores]
+    best = max(range(num_students), key=lambda k: everyone[k].val)
+    return (*scored[:-1], mean.scoring(*means), replace(scored[best], member="best_by_val"), scored[-1])
 
 
 def _count(module: nn.Module) -> int:

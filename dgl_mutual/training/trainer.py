@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.distributions import distribution_of
 from dgl_mutual.errors import TrainingError
+from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.structure import Rows
 from dgl_mutual.nn.student import Student, StudentOutput, resolve_student
@@ -27,9 +27,10 @@ from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
-from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_undefined
+from dgl_mutual.training.metrics import Scorer, refuse_undefined
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult, summarise
+from dgl_mutual.training.task_metrics import history_columns, score, scorer_of
 
 HistoryRow = dict[str, float]
 
@@ -52,6 +53,7 @@ def fit_cohort(
     strategy: str | type[Strategy] = "gml",
     strategy_options: Mapping[str, Any] | None = None,
     training: TrainingOptions | None = None,
+    task_weights: TaskWeights | None = None,
     seed: int = 0,
     fold: int = 0,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -63,6 +65,7 @@ def fit_cohort(
     Args:
         students: options of the K students, resolved or not.
         strategy: name or class; `strategy_options` are its options as plain values.
+        task_weights: how several tasks are weighed against each other (default: equal).
         seed, fold: name the random streams; the same pair gives the same result whatever ran before.
         on_epoch: called after every epoch.
 
@@ -80,6 +83,7 @@ def fit_cohort(
         strategy=resolve_strategy(strategy),
         strategy_options=strategy_options or {},
         training=resolve_training(training or TrainingOptions(), dataset.task),
+        task_weights=task_weights or "equal",
         stream=(seed, fold),
         device=torch.device(device),
         dtype=dtype,
@@ -134,6 +138,7 @@ class _Trial:
         strategy: type[Strategy],
         strategy_options: Mapping[str, Any],
         training: TrainingOptions,
+        task_weights: TaskWeights,
         stream: tuple[int, int],
         device: torch.device,
         dtype: torch.dtype,
@@ -151,7 +156,7 @@ class _Trial:
             device=device,
             dtype=dtype,
         )
-        distribution = distribution_of(dataset.target.kind)
+        distribution = make_distribution(dataset.target, task_weights)
         num_outputs = dataset.target.num_outputs
         setting = Setting(
             task=dataset.task,
@@ -178,7 +183,7 @@ class _Trial:
             split=split,
             training=training,
             labels=torch.as_tensor(dataset.labels, device=device),
-            scorer=make_scorer(dataset.target.metric, dataset.evaluator),
+            scorer=scorer_of(dataset),
             generators=[seeds.generator(seed, "dropout", fold, place, device=device) for place in range(len(members))],
             view_generator=seeds.generator(seed, "view", fold, device=device),
             clean=logits,
@@ -190,7 +195,7 @@ class _Trial:
                 names[: len(students)],
                 split,
                 dataset.num_samples,
-                single_label=dataset.target.kind == "single-label",
+                distribution,
                 generator=seeds.generator(seed, "diversity", fold),
             )
             if training.diversity
@@ -258,9 +263,8 @@ class _Trial:
         row = self._named(means, active)
         self._refuse_non_finite(row, epoch)
         train = torch.as_tensor(self.split.train, device=self.clean.device)
-        for k, score in zip(active, self.scorer(seen[:, train], self.labels[train]), strict=True):
-            row[f"train/{self.cohort.names[k]}"] = score
-        return row
+        scores = score(self.scorer, seen[:, train], self.labels[train])
+        return {**row, **history_columns(scores, "train", [self.cohort.names[k] for k in active])}
 
     def _step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
         view = perturbed(
@@ -335,17 +339,14 @@ class _Trial:
         losses: list[float] = self.cohort.distribution.supervised(candidates, labels).tolist()
         names = (*(self.cohort.names[k] for k in active), "ensemble")
         self._refuse_non_finite({f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}, epoch)
-        metrics = self.scorer(candidates, labels)
-        row: HistoryRow = {}
+        scores = score(self.scorer, candidates, labels)
+        metrics = scores.overall
         for k, metric, loss in zip(active, metrics, losses, strict=False):
-            row[f"val/{self.cohort.names[k]}"] = metric
             if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss):
                 best[k] = _snapshot(self.cohort.students[k])
-        if last:
-            row["val/ensemble"] = metrics[-1]
-            if self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
-                best["coordinator"] = _snapshot(self.cohort.coordinator)
-        return row
+        if last and self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
+            best["coordinator"] = _snapshot(self.cohort.coordinator)
+        return history_columns(scores, "val", names if last else names[:-1])
 
     def _named(self, means: Mapping[str, Any], active: Sequence[int]) -> HistoryRow:
         """One history column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K), a scalar by its bare name."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
-from dgl_mutual.distributions import distribution_of
+from dgl_mutual.data.targets import join_targets
+from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
@@ -26,18 +27,24 @@ NUM_CLASSES = 3
 
 
 def make_dataset(task: str, kind: str, seed: int = 0) -> Dataset:
-    """30 nodes in one graph, or 12 graphs of 3 to 6 nodes; some nodes have no edges. A multi-label target has unknown labels."""
+    """30 nodes in one graph, or 12 graphs of 3 to 6 nodes; some nodes have no edges. Multi-label and joint targets have unknown labels."""
     random = np.random.default_rng(seed)
     sizes = np.array([30]) if task == "node" else random.integers(3, 7, size=12)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     graphs = np.repeat(np.arange(len(sizes)), 2 * sizes)[: -2 * sizes[-1] if task == "graph" else None]  # the last graph has no edges
     source, destination = (offsets[graphs] + random.integers(sizes[graphs]) for _ in range(2))
     num_samples = offsets[-1] if task == "node" else len(sizes)
-    if kind == "single-label":
-        labels = np.concatenate([np.arange(NUM_CLASSES), random.integers(NUM_CLASSES, size=num_samples - NUM_CLASSES)])
-    else:
-        labels = random.integers(2, size=(num_samples, NUM_CLASSES)).astype(np.float32)
-        labels[random.random(labels.shape) < 0.2] = np.nan
+    if kind != "multi-label":
+        classes = np.concatenate([np.arange(NUM_CLASSES), random.integers(NUM_CLASSES, size=num_samples - NUM_CLASSES)])
+        target, labels = Target("single-label", ("a", "b", "c"), "accuracy", "classes"), classes
+    if kind != "single-label":
+        marks = random.integers(2, size=(num_samples, NUM_CLASSES)).astype(np.float32)
+        marks[random.random(marks.shape) < 0.2] = np.nan
+    if kind == "multi-label":
+        target, labels = Target("multi-label", ("a", "b", "c"), "rocauc"), marks
+    if kind == "joint":
+        classes[random.random(num_samples) < 0.2] = -1
+        target, labels = join_targets([target, Target("multi-label", ("d", "e", "f"), "rocauc", "marks")], [classes, marks])
     return Dataset(
         name=f"tiny-{task}",
         task=task,
@@ -45,7 +52,7 @@ def make_dataset(task: str, kind: str, seed: int = 0) -> Dataset:
         features=random.standard_normal((offsets[-1], 5)).astype(np.float32),
         labels=labels,
         node_offsets=offsets,
-        target=Target(kind, ("a", "b", "c"), "accuracy" if kind == "single-label" else "rocauc"),
+        target=target,
         feature_names=tuple("vwxyz"),
     )
 
@@ -61,7 +68,16 @@ class Bench:
     labelled: Tensor  # (samples,) boolean
 
     @classmethod
-    def of(cls, name: str, task: str, kind: str, num_students: int, options: Mapping[str, Any] | None = None, seed: int = 0) -> Bench:
+    def of(
+        cls,
+        name: str,
+        task: str,
+        kind: str,
+        num_students: int,
+        options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        task_weights: TaskWeights = "equal",
+    ) -> Bench:
         dataset = make_dataset(task, kind)
         strategy = resolve_strategy(name)
         parsed = parse_options(strategy.Options, options or {})
@@ -72,17 +88,17 @@ class Bench:
             task=task,
             members=members,
             num_students=num_students,
-            num_outputs=NUM_CLASSES,
+            num_outputs=dataset.target.num_outputs,
             num_samples=dataset.num_samples if task == "node" else None,
-            distribution=distribution_of(kind),
+            distribution=make_distribution(dataset.target, task_weights),
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             teaching = strategy(parsed, setting).double()
             for parameter in teaching.parameters():
                 nn.init.normal_(parameter, std=0.5)  # weights that start at zero would hide mistakes
-            modules = [Student(member, task, dataset.num_features, NUM_CLASSES).double() for member in members]
-            targets = 2 * torch.randn(len(members), dataset.num_samples, NUM_CLASSES, dtype=torch.float64)
+            modules = [Student(member, task, dataset.num_features, dataset.target.num_outputs).double() for member in members]
+            targets = 2 * torch.randn(len(members), dataset.num_samples, dataset.target.num_outputs, dtype=torch.float64)
         return cls(dataset, modules, teaching, targets, torch.arange(dataset.num_samples) % 3 < 2)
 
     def step(self, active: Sequence[int], order: Tensor | None = None, **changes: Any) -> Step:

@@ -13,6 +13,7 @@ from tests.strategies.references import REFERENCES, Numbers
 
 SMALL_OPTIONS = {"kd": {"teacher": SMALL}, "okddip": {"leader": SMALL}}
 MULTI_LABEL_OPTIONS = {"kdcl": {"target": "naive"}}
+JOINT_CASES = [(name, task, "joint", 3) for name in STRATEGIES for task in ("node", "graph")]
 
 every_case = pytest.mark.parametrize(
     ("name", "task", "kind", "num_students"),
@@ -24,11 +25,12 @@ every_case = pytest.mark.parametrize(
         for num_students in (2, 5)
     ],
 )
+with_joint = pytest.mark.parametrize(every_case.args[0], [*every_case.args[1], *JOINT_CASES])
 
 
 def make_bench(name: str, task: str, kind: str, num_students: int) -> Bench:
     # Targets are given, so that the loop's way of making them does not matter here.
-    options = {**SMALL_OPTIONS.get(name, {}), **(MULTI_LABEL_OPTIONS.get(name, {}) if kind == "multi-label" else {})}
+    options = {**SMALL_OPTIONS.get(name, {}), **(MULTI_LABEL_OPTIONS.get(name, {}) if kind != "single-label" else {})}
     return Bench.of(name, task, kind, num_students, options)
 
 
@@ -48,14 +50,14 @@ def test_terms_equal_the_formula(name, task, kind, num_students):
             np.testing.assert_allclose(value.detach().numpy(), expected[term], rtol=1e-6, atol=1e-12, err_msg=term)
 
 
-@every_case
+@with_joint
 def test_every_phase_trains_some_and_all_students_train(name, task, kind, num_students):
     phases = make_bench(name, task, kind, num_students).strategy.phases()
     trained = [k for active in phases for k in active]
     assert sorted(trained) == list(range(len(make_bench(name, task, kind, num_students).members)))
 
 
-@every_case
+@with_joint
 def test_a_members_own_terms_reach_it_and_no_other_and_shared_terms_reach_none(name, task, kind, num_students):
     bench = make_bench(name, task, kind, num_students)
     for active in bench.strategy.phases():
@@ -67,7 +69,7 @@ def test_a_members_own_terms_reach_it_and_no_other_and_shared_terms_reach_none(n
                 assert reached == ([] if shared else [active[place]]), term
 
 
-@every_case
+@with_joint
 def test_the_order_of_samples_does_not_matter(name, task, kind, num_students):
     bench = make_bench(name, task, kind, num_students)
     order = torch.as_tensor(np.random.default_rng(1).permutation(bench.dataset.num_samples))
@@ -78,7 +80,7 @@ def test_the_order_of_samples_does_not_matter(name, task, kind, num_students):
             torch.testing.assert_close(permuted[term], value, rtol=1e-9, atol=1e-12)
 
 
-@every_case
+@with_joint
 def test_a_few_steps_lower_each_term_on_a_fixed_batch(name, task, kind, num_students):
     bench = make_bench(name, task, kind, num_students)
     parameters = [parameter for module in (*bench.members, bench.strategy) for parameter in module.parameters()]
@@ -95,7 +97,7 @@ def test_a_few_steps_lower_each_term_on_a_fixed_batch(name, task, kind, num_stud
             assert values[-1] < values[0], (active, term, values)
 
 
-@every_case
+@with_joint
 def test_nothing_is_learned_from_others_before_the_ramp_starts(name, task, kind, num_students):
     bench = make_bench(name, task, kind, num_students)
     for active in bench.strategy.phases():

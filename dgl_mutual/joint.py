@@ -1,0 +1,149 @@
+"""Several tasks at once: what logits mean when they are the heads of several targets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.data.dataset import Target
+from dgl_mutual.data.targets import Part, parts_of
+from dgl_mutual.distributions import Distribution, distribution_of
+
+#: How much each task counts in what students minimise.
+TaskWeights: TypeAlias = Literal["equal", "uncertainty"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One task: what its logits mean, and where they and its labels stand among all."""
+
+    name: str
+    distribution: Distribution
+    outputs: slice
+    columns: slice
+
+    @classmethod
+    def of(cls, part: Part) -> Head:
+        """The head of one part of a joint target."""
+        return cls(part.name, distribution_of(part.target.kind), part.outputs, part.columns)
+
+    @property
+    def num_columns(self) -> int:
+        return int(self.columns.stop - self.columns.start)
+
+    def logits(self, logits: Tensor) -> Tensor:
+        """Its own of all logits, or of what else stands for each of them: (..., N, C)."""
+        return logits[..., self.outputs]
+
+    def labels(self, labels: Tensor) -> Tensor:
+        """Its own labels, as its distribution takes them, of all label columns: (N, columns)."""
+        own = labels[:, self.columns]
+        return own if self.distribution.has_columns else own[:, 0].nan_to_num(nan=-1.0).long()
+
+    def as_columns(self, values: Tensor) -> Tensor:
+        """What its distribution says of each label, in columns: (..., N, columns)."""
+        return values if self.distribution.has_columns else values.unsqueeze(-1)
+
+
+class Joint(nn.Module, Distribution):
+    """Tasks that are independent given the sample, p(y_1, ..., y_T) = prod_t p_t(y_t). Quantities are evaluated per task, then summed:
+
+        supervised = sum_t CE_t;    KL = sum_t w_t KL_t;    H = sum_t w_t H_t.
+
+    ``equal``: w_t = 1. ``uncertainty``: w_t = exp(-s_t) with learned log-variances s_t = log sigma_t^2, and students minimise
+    sum_t (exp(-s_t) CE_t + s_t / 2). Source: Kendall, Gal and Cipolla, CVPR 2018, arXiv 1705.07115, eq. 10, its form for classification.
+
+    NOTE: s_t is learned from labels alone and by all students together, since it is a property of the task; what is exchanged about a task
+    weighs as much as its labels do. Validation counts all tasks alike, so that one epoch's loss can be compared with another's.
+
+    Labels: float, shape (N, columns), NaN where unknown: a column of class numbers for a categorical task, one a label for others.
+    """
+
+    has_columns = True
+
+    def __init__(self, heads: Sequence[Head], task_weights: TaskWeights = "equal") -> None:
+        super().__init__()
+        self.heads = tuple(heads)
+        self.log_variances = nn.Parameter(torch.zeros(len(self.heads))) if task_weights == "uncertainty" else None
+
+    def reset_parameters(self) -> None:
+        if self.log_variances is not None:
+            nn.init.zeros_(self.log_variances)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(int(head.outputs.stop - head.outputs.start) for head in self.heads)
+
+    def figures(self) -> dict[str, Tensor]:
+        if self.log_variances is None:
+            return {}
+        weights = torch.exp(-self.log_variances.detach())
+        return {f"task_weight/{head.name}": weight for head, weight in zip(self.heads, weights, strict=True)}
+
+    def tasks(self, logits: Tensor, labels: Tensor) -> Iterator[tuple[Distribution, Tensor, Tensor]]:
+        for head in self.heads:
+            yield head.distribution, head.logits(logits), head.labels(labels)
+
+    def known(self, labels: Tensor) -> Tensor:
+        return ~labels.isnan()
+
+    def choices(self, logits: Tensor) -> Tensor:
+        numbers = [number for head in self.heads for number in [head.distribution.choices(head.logits(logits))] * head.num_columns]
+        return torch.tensor(numbers, device=logits.device)
+
+    def decisions(self, logits: Tensor) -> Tensor:
+        return torch.cat([head.as_columns(head.distribution.decisions(head.logits(logits)).long()) for head in self.heads], dim=-1)
+
+    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
+        found = [head.as_columns(head.distribution.surprise(head.logits(logits), head.labels(labels))) for head in self.heads]
+        return torch.cat(found, dim=-1)
+
+    def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        return self._supervised(logits, labels, weights).sum(0)
+
+    def objective(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        if self.log_variances is None:
+            return self.supervised(logits, labels, weights)
+        # A task without a known label in this step says nothing of its variance.
+        seen = torch.stack([own.known(y).any() for own, _, y in self.tasks(logits, labels)])
+        losses = self._supervised(logits, labels, weights).movedim(0, -1)
+        return (torch.exp(-self.log_variances) * losses + 0.5 * self.log_variances * seen).sum(-1)
+
+    def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+        return torch.cat([head.distribution.probabilities(head.logits(logits), temperature) for head in self.heads], dim=-1)
+
+    def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+        return self._weighted([head.distribution.divergence(head.logits(target), head.logits(logits), temperature) for head in self.heads])
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        return self._weighted([head.distribution.entropy(head.logits(logits)) for head in self.heads])
+
+    def confidence(self, logits: Tensor) -> Tensor:
+        """One a task, for the coordinator of each: shape (..., N, T)."""
+        return torch.stack([head.distribution.confidence(head.logits(logits)) for head in self.heads], dim=-1)
+
+    def _supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        """The supervised term of each task, 0 where none of its labels is known: (T, ...)."""
+        losses = []
+        for head, (own, z, y) in zip(self.heads, self.tasks(logits, labels), strict=True):
+            losses.append(own.supervised(z, y, None if weights is None else weights[:, head.columns].reshape(y.shape)))
+        return torch.stack(losses)
+
+    def _weighted(self, values: list[Tensor]) -> Tensor:
+        """sum_t w_t values_t."""
+        if self.log_variances is not None:
+            values = [weight * value for weight, value in zip(torch.exp(-self.log_variances.detach()), values, strict=True)]
+        return torch.stack(values).sum(0)
+
+
+def make_distribution(target: Target, task_weights: TaskWeights = "equal") -> Distribution:
+    """What the logits of a target mean.
+
+    Args:
+        task_weights: how several tasks are weighed against each other.
+    """
+    return distribution_of(target.kind) if target.parts is None else Joint([Head.of(part) for part in parts_of(target)], task_weights)

@@ -1,0 +1,70 @@
+"""Several tasks at once: the metric of each, and their mean, by which epochs and members are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.targets import parts_of
+from dgl_mutual.errors import TrainingError
+from dgl_mutual.joint import Head
+from dgl_mutual.training.metrics import Scorer, make_scorer
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What members score on some samples.
+
+    Attributes:
+        overall: one figure a member; of several tasks, the mean.
+        by_task: the figures of each of several tasks, by metric: ``accuracy(digit)``; empty where there is one task.
+    """
+
+    overall: list[float]
+    by_task: Mapping[str, list[float]]
+
+
+class JointScorer:
+    """A `Scorer` of several tasks: the unweighted mean of their metrics, NaN where one of them is not defined."""
+
+    def __init__(self, scorers: Mapping[str, tuple[Head, Scorer]]) -> None:
+        self.scorers = scorers
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> list[float]:
+        return self.scores(logits, labels).overall
+
+    def scores(self, logits: Tensor, labels: Tensor) -> Scores:
+        """Logits (M, N, C) and labels (N, columns) as `dgl_mutual.joint.Joint` takes them."""
+        by_task = {metric: self._score(metric, logits, labels) for metric in self.scorers}
+        return Scores([fmean(figures) for figures in zip(*by_task.values(), strict=True)], by_task)
+
+    def _score(self, metric: str, logits: Tensor, labels: Tensor) -> list[float]:
+        head, scorer = self.scorers[metric]
+        try:
+            return scorer(head.logits(logits), head.labels(labels))
+        except TrainingError as error:
+            raise TrainingError(f"Target {head.name!r}: {error}") from None
+
+
+def scorer_of(dataset: Dataset) -> Scorer:
+    """How predictions for a dataset are scored."""
+    if dataset.target.parts is None:
+        return make_scorer(dataset.target.metric, dataset.evaluator)
+    return JointScorer({part.metric: (Head.of(part), make_scorer(part.target.metric)) for part in parts_of(dataset.target)})
+
+
+def score(scorer: Scorer, logits: Tensor, labels: Tensor) -> Scores:
+    """What each of M members scores: logits (M, N, C)."""
+    return scorer.scores(logits, labels) if isinstance(scorer, JointScorer) else Scores(scorer(logits, labels), {})
+
+
+def history_columns(scores: Scores, part: str, names: Sequence[str]) -> dict[str, float]:
+    """``val/gcn-0``, and of several tasks ``accuracy(digit)/val/gcn-0``, for each member that has a name."""
+    row = {f"{part}/{name}": value for name, value in zip(names, scores.overall, strict=False)}
+    for metric, values in scores.by_task.items():
+        row.update({f"{metric}/{part}/{name}": value for name, value in zip(names, values, strict=False)})
+    return row
