@@ -11,6 +11,7 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import resolve, splits_of
+from dgl_mutual.joint import TaskWeights
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.trainer import fit_cohort
@@ -18,19 +19,27 @@ from dgl_mutual.training.trainer import fit_cohort
 __all__ = ["fit", "load", "load_student"]
 
 
-def load(name: str | Path, task: TaskName | None = None, *, data_dir: str | Path | None = None, offline: bool = False) -> Dataset:
+def load(
+    name: str | Path,
+    task: TaskName | None = None,
+    *,
+    targets: Sequence[str] | None = None,
+    data_dir: str | Path | None = None,
+    offline: bool = False,
+) -> Dataset:
     """Load a dataset by name, or from a folder that holds one.
 
     Args:
         task: ``node`` or ``graph``, where the dataset is for both.
+        targets: which of several targets, or in a folder in CSV form the label columns (default: all; in CSV form the column ``label``).
         data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
         offline: never try to download.
 
     Raises:
-        UsageError: an unknown name, or a task that the dataset is not for.
+        UsageError: an unknown name or target, or a task that the dataset is not for.
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
-    return load_dataset(name, task, data_dir=None if data_dir is None else Path(data_dir), offline=offline)
+    return load_dataset(name, task, data_dir=None if data_dir is None else Path(data_dir), offline=offline, targets=targets)
 
 
 def fit(
@@ -45,6 +54,7 @@ def fit(
     student: Mapping[str, Any] | None = None,
     strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    task_weights: TaskWeights | None = None,
     device: str = "cpu",
 ) -> FitResult:
     """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, with the same result.
@@ -54,6 +64,7 @@ def fit(
         student: options of all students.
         strategy, strategy_options: how they teach each other.
         training: see `TrainingOptions`.
+        task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         protocol, fold, folds: how the samples are split, and which of the splits to take.
 
     Raises:
@@ -69,6 +80,7 @@ def fit(
         "student": student or {},
         "strategy_options": strategy_options or {},
         "training": training or {},
+        "task_weights": task_weights,
     }
     config = resolve(parse_config(given), dataset)
     splits = splits_of(config, dataset, seed)
@@ -81,6 +93,7 @@ def fit(
         strategy=config.strategy,
         strategy_options=config.strategy_options,
         training=config.training,
+        task_weights=config.task_weights,
         seed=seed,
         fold=fold,
         device=device,

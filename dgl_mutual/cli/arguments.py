@@ -11,4 +11,10 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path),
     help="Data folder, only read (default: $DGL_MUTUAL_DATA, else ./data). Downloads go to the user's cache.",
 )
+targets_option = click.option("--targets", metavar="NAMES", help="Which targets, for example digit,even (default: all of the dataset).")
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
+
+
+def split_names(names: str | None) -> tuple[str, ...] | None:
+    """``"a,b"`` as two names."""
+    return None if names is None else tuple(name.strip() for name in names.split(","))

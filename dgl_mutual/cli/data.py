@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, offline_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
 
 if TYPE_CHECKING:
     from dgl_mutual.data.dataset import TaskName
@@ -47,9 +47,10 @@ def list_datasets(data_dir: Path | None) -> None:
 @command.command()
 @click.argument("dataset")
 @task_option
+@targets_option
 @data_dir_option
 @offline_option
-def describe(dataset: str, task: TaskName | None, data_dir: Path | None, offline: bool) -> None:
+def describe(dataset: str, task: TaskName | None, targets: str | None, data_dir: Path | None, offline: bool) -> None:
     """Show what a dataset holds, in numbers. DATASET is a name or a folder.
 
     \b
@@ -59,7 +60,7 @@ def describe(dataset: str, task: TaskName | None, data_dir: Path | None, offline
     from dgl_mutual.data.describe import describe_dataset
     from dgl_mutual.data.load import load_dataset
 
-    facts = describe_dataset(load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True))
+    facts = describe_dataset(load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets)))
     for name, value in facts.items():
         click.echo(f"{name:<21} {_readable(value)}")
 
@@ -86,8 +87,9 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
 @command.command()
 @click.argument("dataset")
 @task_option
+@targets_option
 @data_dir_option
-def verify(dataset: str, task: TaskName | None, data_dir: Path | None) -> None:
+def verify(dataset: str, task: TaskName | None, targets: str | None, data_dir: Path | None) -> None:
     """Check a dataset's files by every rule of their format, and by their published hashes. DATASET is a name or a folder.
 
     \b
@@ -96,7 +98,7 @@ def verify(dataset: str, task: TaskName | None, data_dir: Path | None) -> None:
     """
     from dgl_mutual.data.verify import verify_dataset
 
-    faults = verify_dataset(dataset, task, data_dir=data_dir)
+    faults = verify_dataset(dataset, task, data_dir=data_dir, targets=split_names(targets))
     for fault in faults:
         click.echo(str(fault))
     if faults:

@@ -23,7 +23,9 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--wide", is_flag=True, help="csv: a row a method with columns a dataset, instead of a row for each figure with its tests.")
 @click.option("--baseline", metavar="METHOD", help="Test the others against this method (default: independent, if there); none: no tests.")
 @click.option("--value", default="test", show_default=True, metavar="NAME", help="test, val or train; or a cost such as seconds_per_epoch.")
-@click.option("--metric", metavar="NAME", help="Only datasets scored by it: accuracy, rocauc, ap or micro-f1.")
+@click.option(
+    "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, rocauc, ap, micro-f1; of several tasks one: 'accuracy(digit)'."
+)
 @click.option("--members", callback=_names, metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, offline_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
-_KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {
+_KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {
     "epochs": "training.epochs"
 }
 
@@ -18,6 +18,7 @@ _KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "str
 @click.command()
 @click.option("--task", metavar="node|graph", help="What is classified (default: what the dataset is for).")
 @click.option("--dataset", metavar="NAME|DIR", help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).")
+@targets_option
 @click.option("--students", metavar="NAMES", help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gcn,gat.")
 @click.option("--strategy", metavar="NAME", help="How the students teach each other (default: gml); independent: not at all.")
 @click.option("--noise", metavar="KIND:AMOUNT", help="Disturb the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.")
@@ -62,6 +63,7 @@ def command(
       dgl-mutual run --seeds 2 --epochs 50
       dgl-mutual run --task graph --dataset MUTAG --students gcn,gin --jobs 2
       dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
+      dgl-mutual run --dataset digits-multi --targets digit,even --set task_weights=uncertainty
       dgl-mutual run --config results/<run>/config.yaml
     """
     from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config

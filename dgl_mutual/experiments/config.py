@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import Architecture, StudentOptions
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
@@ -24,6 +25,8 @@ class RunConfig(Options):
     """node or graph (default: what the dataset is for)."""
     dataset: str = "digits"
     """Name of a dataset, or a folder that holds one."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Which of the dataset's targets are learned, at once (default: all that it has; in a folder in CSV form, the column `label`)."""
     fingerprint: str | None = None
     """Fingerprint that the dataset must have; filled in when a run starts, so that its config.yaml is good for this very dataset alone."""
     protocol: str | None = None
@@ -42,6 +45,8 @@ class RunConfig(Options):
     """Options of the strategy."""
     training: TrainingOptions = TrainingOptions()
     """Optimisation and stopping."""
+    task_weights: TaskWeights | None = None
+    """How several targets are weighed against each other: equal, or by learned uncertainty (default: equal)."""
     noise: str | None = None
     """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove and label."""
     distill: DistillOptions | None = None
@@ -58,6 +63,12 @@ class RunConfig(Options):
         if not isinstance(students, Sequence):
             return students
         return tuple(_student(student, place) for place, student in enumerate(students))
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _split_names(cls, targets: Any) -> Any:
+        """``"a,b"`` as two names."""
+        return tuple(name.strip() for name in targets.split(",")) if isinstance(targets, str) else targets
 
     @field_validator("noise")
     @classmethod

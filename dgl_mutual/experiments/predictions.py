@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.cells import defuse
 from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.targets import parts_of, target_names
 from dgl_mutual.errors import UsageError
 from dgl_mutual.training.checkpoints import load_student
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.dataset import Dataset, TaskName
+    from dgl_mutual.data.dataset import Dataset, Target, TaskName
     from dgl_mutual.training.checkpoints import TrainedModel
 
 SEPARATOR = ";"
@@ -41,25 +43,32 @@ def predict_dataset(
         DataError: the checkpoint or the data are not sound, or do not fit together.
     """
     model = load_student(checkpoint, member)
+    targets = target_names(model.target) or None
     if task not in (None, model.task):
         raise UsageError(f"{checkpoint} was trained for the {model.task} task, not for {task!r}. Leave the task out, or train another.")
-    return prediction_table(model, load_dataset(data, model.task, data_dir=data_dir, offline=offline, progress=True, require_labels=False))
+    dataset = load_dataset(data, model.task, data_dir=data_dir, offline=offline, progress=True, require_labels=False, targets=targets)
+    return prediction_table(model, dataset)
 
 
 def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
     """A row per sample: ``node`` or ``graph`` (its number), ``id`` (where the dataset has names), ``prediction``, ``p(<label>)`` of each.
 
-    With several labels `prediction` holds all labels of p >= 0.5, `SEPARATOR` between them. No text starts like a formula.
+    With several labels `prediction` holds all labels of p >= 0.5, `SEPARATOR` between them. With several targets each has its prediction,
+    ``prediction(digit)``, and its probabilities, ``p(digit=3)``. No text starts like a formula.
     """
     probabilities = model.predict(dataset)
-    names = model.target.names
-    table = pd.DataFrame({f"p({name})": probabilities[:, place] for place, name in enumerate(names)})
-    if model.target.kind == "single-label":
-        predictions = [names[place] for place in probabilities.argmax(axis=1)]
-    else:
-        predictions = [SEPARATOR.join(names[place] for place in np.flatnonzero(row)) for row in probabilities >= 0.5]
-    table.insert(0, "prediction", [defuse(prediction) for prediction in predictions])
+    table = pd.DataFrame({f"p({name})": probabilities[:, place] for place, name in enumerate(model.target.names)})
+    if model.target.parts is None:
+        table.insert(0, "prediction", _predictions(model.target, probabilities))
+    for place, part in enumerate(parts_of(model.target)):
+        table.insert(place, f"prediction({part.name})", _predictions(part.target, probabilities[:, part.outputs]))
     if dataset.sample_ids is not None:
         table.insert(0, "id", [defuse(name) for name in dataset.sample_ids])
     table.insert(0, dataset.task, np.arange(len(table)))
     return table
+
+
+def _predictions(target: Target, probabilities: npt.NDArray[Any]) -> list[object]:
+    if target.kind == "single-label":
+        return [defuse(target.names[place]) for place in probabilities.argmax(axis=1)]
+    return [defuse(SEPARATOR.join(target.names[place] for place in np.flatnonzero(row))) for row in probabilities >= 0.5]

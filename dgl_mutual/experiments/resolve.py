@@ -13,7 +13,8 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.splits import FOLDED_PROTOCOLS, default_protocol, make_splits
-from dgl_mutual.errors import DataError
+from dgl_mutual.data.targets import target_names
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.nn.options import StudentOptions
@@ -40,6 +41,9 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
             "its files differ. Use the files of that time, or remove 'fingerprint' from the configuration."
         )
+    target = dataset.target
+    if config.task_weights is not None and target.parts is None:
+        raise UsageError(f"task_weights = {config.task_weights!r} weighs several targets, and {dataset.name} has one here. Leave it out.")
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
     strategy_options = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
@@ -47,6 +51,8 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
         update={
             "task": dataset.task,
             "fingerprint": found,
+            "targets": target_names(target) or None,
+            "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
             "seeds": config.seeds or (1 if folded else DEFAULT_SEEDS),
             "folds": (config.folds or DEFAULT_FOLDS) if folded else None,

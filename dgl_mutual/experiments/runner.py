@@ -92,7 +92,7 @@ def run(
     """
     check_writable(out)
     device = resolve_device(device)
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True)
+    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
     plans = [prepare(config, dataset)]
     return execute(plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)[0]
 

@@ -14,6 +14,8 @@ TRIAL_COLUMNS = [
     *("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "seed", "fold", "metric", "train", "val", "test"),
     *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
 ]
+#: A trial with several tasks has rows of this metric, the mean over tasks, and for each task rows of its own: ``accuracy(digit)``.
+MEAN_METRIC = "mean"
 KEY = ["seed", "fold"]
 FAILURE_COLUMNS = [*KEY, "error", "details"]
 #: What a suite writes into its folder: which runs are its own, under which names.
@@ -45,6 +47,11 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
+
+
+def overall(trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows that stand for whole trials: of those with several tasks, the means over tasks."""
+    return trials[~trials["metric"].astype(str).str.endswith(")")]
 
 
 def read_text(file: Path) -> pd.DataFrame | None:

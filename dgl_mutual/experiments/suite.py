@@ -173,15 +173,16 @@ def plan_suite(
     """
 
     @cache
-    def load(dataset: str, task: TaskName | None) -> Dataset:
-        return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True)
+    def load(dataset: str, task: TaskName | None, targets: tuple[str, ...] | None) -> Dataset:
+        return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
 
     entries, missing = [], {}
     for entry in configurations(suite, quick=quick, overrides=overrides):
         if entry.data in missing:
             continue
         try:
-            plan = prepare(entry.config, load(entry.config.dataset, entry.config.task), f"{entry.data} {entry.method}")
+            dataset = load(entry.config.dataset, entry.config.task, entry.config.targets)
+            plan = prepare(entry.config, dataset, f"{entry.data} {entry.method}")
         except DataError as error:
             missing[entry.data] = str(error)
         except UsageError as error:

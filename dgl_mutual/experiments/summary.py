@@ -28,7 +28,11 @@ def what_n_counts(trials: pd.DataFrame) -> str:
 
 
 def table(summary: pd.DataFrame) -> str:
-    """The closing table: a member a line, validation and test as mean +- std."""
+    """The closing table: a member a line, validation and test as mean +- std; with several tasks, a table a metric."""
+    return "\n\n".join(_table_of_metric(rows) for _, rows in summary.groupby("metric", sort=False))
+
+
+def _table_of_metric(summary: pd.DataFrame) -> str:
     n, metric, counts = summary["n"].max(), summary["metric"].iloc[0], summary["counts"].iloc[0]
     lines = [f"{'member':<14} {'validation':>17} {'test':>17}   ({metric}; {'one trial' if n == 1 else f'n = {n} {counts}'})"]
     cells = summary.assign(cell=[_cell(mean, std) for mean, std in zip(summary["mean"], summary["std"], strict=True)])

@@ -98,6 +98,7 @@ def run_trial(
                 strategy=point.strategy,
                 strategy_options=point.strategy_options,
                 training=point.training,
+                task_weights=point.task_weights,
                 seed=trial.seed,
                 fold=trial.fold,
                 on_epoch=None if on_epoch is None else partial(on_epoch, trial),
@@ -121,6 +122,7 @@ def run_trial(
 def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult) -> list[dict[str, Any]]:
     dataset = scene.dataset
     data = fingerprint(dataset, scene.split)
+    metrics = {dataset.target.metric: result.members, **result.tasks}
     return [
         {
             "task": config.task,
@@ -130,11 +132,12 @@ def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult) -> l
             "protocol": config.protocol if scene.nodes is None else f"{config.protocol}-inductive",
             "seed": trial.seed,
             "fold": trial.fold,
-            "metric": dataset.target.metric,
+            "metric": metric,
             "epochs": result.epochs,
             "seconds_per_epoch": result.seconds_per_epoch,
             "train_seconds": result.train_seconds,
             **vars(member),
         }
-        for member in result.members
+        for metric, members in metrics.items()
+        for member in members
     ]

@@ -44,7 +44,7 @@ def export(
     """
     if wide and kind != "csv":
         raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
-    trials = gather(load_runs(runs))
+    trials = gather(load_runs(runs), metric)
     if baseline is None:
         baseline = preferred_baseline(runs) or default_baseline(trials)
     comparison = compare(trials, value=value, metric=metric, members=members, baseline=None if baseline == NO_BASELINE else baseline)

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, SUITE_FILE, TRIAL_COLUMNS, read_table
+from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, SUITE_FILE, TRIAL_COLUMNS, overall, read_table
 from dgl_mutual.reporting.labels import label_runs
 
 
@@ -33,9 +33,14 @@ class Run:
     data: str = ""
 
     @cached_property
-    def trials(self) -> pd.DataFrame:
+    def figures(self) -> pd.DataFrame:
         """trials.csv; empty where no trial has finished."""
         return read_table(self.folder / "trials.csv", TRIAL_COLUMNS)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial and member: of several tasks, the mean over them."""
+        return overall(self.figures)
 
     @cached_property
     def failures(self) -> pd.DataFrame:
@@ -93,10 +98,13 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     return label_runs([run for (folder, _, method), run in found.items() if method or folder not in named])
 
 
-def gather(runs: Sequence[Run]) -> pd.DataFrame:
+def gather(runs: Sequence[Run], metric: str | None = None) -> pd.DataFrame:
     """trials.csv of all runs as one table.
 
     Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for) and `run`.
+
+    Args:
+        metric: also the rows of single tasks, for somebody who looks at one metric only; default: of several tasks the mean over them.
 
     Raises:
         StoreError: a run in which no trial has finished, or no runs.
@@ -113,7 +121,7 @@ def gather(runs: Sequence[Run]) -> pd.DataFrame:
             )
         names = {"method": run.method, "data": run.data, "run": run.folder.name}
         added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned)}
-        tables.append(run.trials.assign(**added))
+        tables.append((run.trials if metric is None else run.figures).assign(**added))
     return pd.concat(tables, ignore_index=True)
 
 

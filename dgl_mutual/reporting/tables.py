@@ -21,7 +21,13 @@ _NAMES = {
     "inference_ms": "inference time in milliseconds",
     "best_epoch": "best epoch",
 }
-_METRICS = {"accuracy": "accuracy", "rocauc": "ROC-AUC", "ap": "average precision", "micro-f1": "micro-averaged F1"}
+_METRICS = {
+    "accuracy": "accuracy",
+    "rocauc": "ROC-AUC",
+    "ap": "average precision",
+    "micro-f1": "micro-averaged F1",
+    "mean": "mean over tasks",
+}
 _MEMBERS = {"mean": "mean student", "best_by_val": "best student by validation", "ensemble": "ensemble"}
 
 
@@ -87,8 +93,9 @@ def member_name(member: str) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """``ROC-AUC`` for ``rocauc``."""
-    return _METRICS.get(metric, metric)
+    """``ROC-AUC`` for ``rocauc``, ``ROC-AUC (even)`` for ``rocauc(even)``."""
+    name, parenthesis, task = metric.partition("(")
+    return f"{_METRICS.get(name, name)} ({task}" if parenthesis else _METRICS.get(metric, metric)
 
 
 def value_name(comparison: Comparison, *, percent: bool = False) -> str:

@@ -54,6 +54,7 @@ class FakeResult:
             for place, (name, architecture, best) in enumerate([("gcn-0", "gcn", 1), ("gat-1", "gat", 0), ("mean", "-", None)])
         )
         self.history = [{"epoch": float(epoch), "loss/supervised/gcn-0": 0.1 + seed + fold + epoch} for epoch in range(2)]
+        self.tasks: dict[str, tuple[MemberResult, ...]] = {}
         self.epochs, self.train_seconds, self.seconds_per_epoch = 2, 4.0, 2.0
 
     def save(self, folder: Path) -> None:

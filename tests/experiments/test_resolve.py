@@ -14,14 +14,9 @@ from dgl_mutual.experiments.resolve import anchored, identity, plain, resolve, r
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
     node, graph = plain(resolve(parse_config({}), ring)), plain(resolve(parse_config({}), pairs))
-    assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {
-        "folds",
-        "batch_size",
-        "noise",
-        "distill",
-        "grid",
-    }
-    assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == {"noise", "distill", "grid"}
+    off = {"targets", "task_weights", "noise", "distill", "grid"}
+    assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", *off}
+    assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == off
     assert all(None not in student.values() for student in node["students"] + graph["students"])
 
 

@@ -165,7 +165,7 @@ def compare_with_file(
 
 
 def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool, beside: str = "") -> tuple[Plan, Path]:
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True)
+    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
     folder = out or Path("results") / "compare" / f"{dataset.name}{beside}"
     check_writable(folder)
     return prepare(config, dataset), folder

@@ -52,7 +52,7 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
     import torch
 
     torch.set_num_threads(threads)
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=True)
+    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=True, targets=config.targets)
     train = _trainer(side, config, split, dataset)
     loading, loaded = _peak(), _status("VmRSS")
     _forget_peak()
