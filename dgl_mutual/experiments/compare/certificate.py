@@ -56,7 +56,8 @@ _CONFIGURATION = (
 )
 _NUMBERS = """\
 Largest difference of an entry, in units of max(1, largest entry), of gradients in units of the member's largest. The weights are those of
-a few epochs of ours, shaken at random and copied over; dropout is off; the exchange counts in full. A graph task: one batch."""
+a few epochs of ours, shaken at random and copied over; `dgl_mutual/reference/mapping.py` says which is which. Dropout is off; the exchange
+counts in full. A graph task: one batch."""
 _TRAJECTORY = """\
 Both sides train with Adam from the same weights and with the same order of graphs; dropout is off. Gradients that are zero but for rounding
 (a bias in front of a batch norm) count as zero on both sides. On a graph task at most 128 training and 64 validation graphs are used, and a
