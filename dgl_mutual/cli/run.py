@@ -11,7 +11,8 @@ from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_op
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
 _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {
-    "epochs": "training.epochs"
+    "epochs": "training.epochs",
+    "checkpoint_every": "training.checkpoint_every",
 }
 
 
@@ -26,6 +27,12 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
 @click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")
 @click.option("--protocol", metavar="NAME", help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).")
 @click.option("--epochs", type=int, metavar="N", help="Most epochs to train (default: 200).")
+@click.option(
+    "--checkpoint-every",
+    type=int,
+    metavar="N",
+    help="Keep each training every N epochs, to go on from there if it is cut off (default: off).",
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the configuration, e.g. student.hidden=32.")
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Start from a configuration; flags override it."

@@ -26,6 +26,8 @@ from dgl_mutual.training.seeds import derive
 
 DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
+#: Options of training that runs of earlier versions do not have.
+_LATER_TRAINING = ("sampler", "fanout")
 
 
 def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -92,9 +94,17 @@ def plain(config: RunConfig) -> dict[str, Any]:
 def identity(values: dict[str, Any]) -> dict[str, Any]:
     """What of a plain configuration decides its results.
 
-    Where the dataset's folder lies does not, and what is off counts as absent: a later version may know more that can be on.
+    Where the dataset's folder lies does not, nor how often a training is kept, and what is off counts as absent: a later version may know
+    more that can be on.
     """
-    return {key: value for key, value in {**values, "dataset": Path(values["dataset"]).name}.items() if value is not None}
+    decisive = {**values, "dataset": Path(values["dataset"]).name}
+    if "training" in values:
+        decisive["training"] = {
+            key: value
+            for key, value in values["training"].items()
+            if key != "checkpoint_every" and not (value is None and key in _LATER_TRAINING)
+        }
+    return {key: value for key, value in decisive.items() if value is not None}
 
 
 def run_name(config: RunConfig) -> str:

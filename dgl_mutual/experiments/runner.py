@@ -143,7 +143,7 @@ def execute(
         stores = [stack.enter_context(open_store(out / plan.name, plain(plan.config), resume=resume)) for plan in plans]
         finished = [store.finished() for store in stores]
         works = [
-            _Work(place, trial, plan, store.checkpoints)
+            _Work(place, trial, plan, store.checkpoints, store.snapshots)
             for place, (plan, store) in enumerate(zip(plans, stores, strict=True))
             for trial in plan.trials
             if trial.key not in finished[place]
@@ -180,6 +180,7 @@ class _Work:
     trial: Trial
     plan: Plan
     checkpoints: Path
+    snapshots: Path
 
 
 def _do(
@@ -190,7 +191,14 @@ def _do(
         end_with(parent)
     try:
         outcome = run_trial(
-            work.trial, work.plan.config, work.plan.dataset, work.checkpoints, threads=threads, device=device, on_epoch=on_epoch
+            work.trial,
+            work.plan.config,
+            work.plan.dataset,
+            work.checkpoints,
+            work.snapshots,
+            threads=threads,
+            device=device,
+            on_epoch=on_epoch,
         )
     except UsageError as error:
         if not forgiving:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from dgl_mutual.experiments.files import replacing, unwritable, write_text
 from dgl_mutual.experiments.resolve import identity
 from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, as_text, read_table, read_text
 from dgl_mutual.experiments.summary import summarise
-from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.trial import Outcome, trial_name
 
 
 class RunStore:
@@ -26,7 +26,7 @@ class RunStore:
 
     Attributes:
         folder: config.yaml, environment.json, trials.csv, history.csv, summary.csv, failures.csv (only if a trial failed),
-            grid.csv (only with a grid: what validation said of each point), checkpoints/.
+            grid.csv (only with a grid: what validation said of each point), checkpoints/, snapshots/ (only of trials that are under way).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,6 +35,10 @@ class RunStore:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.folder / "snapshots"
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -79,10 +83,11 @@ class RunStore:
         write_text(file, json.dumps(environment, indent=2) + "\n")
 
     def add(self, outcome: Outcome) -> None:
-        """Keep what a trial left behind. Its row in trials.csv is written last."""
+        """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over."""
         seed, fold = outcome.trial.key
         if outcome.error is not None:
             self._put("failures.csv", pd.DataFrame([[seed, fold, outcome.error, outcome.details]], columns=FAILURE_COLUMNS))
+            self._drop_snapshots(outcome.trial.name)
             return
         history = pd.DataFrame(outcome.history).assign(seed=seed, fold=fold).astype({"epoch": int})
         self._write(f"history/{outcome.trial.name}.csv", history)
@@ -96,6 +101,7 @@ class RunStore:
                 self._write("failures.csv", others)
             else:
                 (self.folder / "failures.csv").unlink()
+        self._drop_snapshots(outcome.trial.name)
 
     def finish(self) -> None:
         """Bring history.csv and summary.csv up to date with trials.csv."""
@@ -109,12 +115,13 @@ class RunStore:
         if parts:
             self._put("history.csv", *parts)
         shutil.rmtree(files, ignore_errors=True)
+        self._drop_snapshots(*(trial_name(*key) for key in finished))
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
         for name in ("trials.csv", "history.csv", "summary.csv", "failures.csv", "grid.csv", "environment.json", "config.yaml"):
             (self.folder / name).unlink(missing_ok=True)
-        for name in ("history", "checkpoints"):
+        for name in ("history", "checkpoints", "snapshots"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _put(self, name: str, *tables: pd.DataFrame) -> None:
@@ -129,6 +136,12 @@ class RunStore:
             merged = merged[[*first, *sorted(set(merged.columns) - {*first})]]
         # A stable sort keeps the rows of a trial in their order.
         self._write(name, merged.sort_values(KEY, key=lambda column: column.astype(int), kind="stable"))
+
+    def _drop_snapshots(self, *names: str) -> None:
+        for name in names:
+            shutil.rmtree(self.snapshots / name, ignore_errors=True)
+        with suppress(OSError):  # it is not there, or others are under way
+            self.snapshots.rmdir()
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
         with replacing(self.folder / name) as temporary:

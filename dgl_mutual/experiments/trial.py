@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,13 @@ from dgl_mutual.experiments.grid import search
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
+from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trainer import EpochReport, fit_cohort
+
+
+def trial_name(seed: int, fold: int) -> str:
+    """``seed-3-fold-0``: what files of a trial are called."""
+    return f"seed-{seed}-fold-{fold}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Trial:
     @property
     def name(self) -> str:
         """``seed-3-fold-0``."""
-        return f"seed-{self.seed}-fold-{self.fold}"
+        return trial_name(self.seed, self.fold)
 
     @property
     def title(self) -> str:
@@ -69,12 +76,15 @@ def run_trial(
     config: RunConfig,
     dataset: Dataset,
     checkpoints: Path,
+    snapshots: Path,
     *,
     threads: int,
     device: str,
     on_epoch: Callable[[Trial, EpochReport], None] | None = None,
 ) -> Outcome:
     """Train the cohort of a resolved configuration and save its students under `checkpoints`.
+
+    With ``training.checkpoint_every`` each training is kept under `snapshots` while it lasts, and goes on from there.
 
     Whatever goes wrong becomes a failed outcome, so that the other trials go on.
 
@@ -90,7 +100,10 @@ def run_trial(
         unseen = config.distill.unseen if config.distill is not None else 0.0
         scene = make_scene(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
 
+        numbers = itertools.count()
+
         def fit(point: RunConfig) -> FitResult:
+            file, every = snapshots / trial.name / f"{next(numbers)}.safetensors", point.training.checkpoint_every
             return fit_cohort(
                 scene.seen,
                 scene.seen_split,
@@ -102,6 +115,7 @@ def run_trial(
                 seed=trial.seed,
                 fold=trial.fold,
                 on_epoch=None if on_epoch is None else partial(on_epoch, trial),
+                snapshots=None if every is None else Snapshots(file, every),
                 device=device,
             )
 

@@ -16,6 +16,7 @@ import safetensors
 import torch
 from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import dgl_mutual
 from dgl_mutual.cohort import Cohort
@@ -244,14 +245,24 @@ def _load_one(folder: Path, name: str, description: Description) -> Student:
 
 def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:
     weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    write_tensors(weights, folder / f"{name}.safetensors")
     temporary = folder / f".{name}.tmp"
-    try:
-        save_file(weights, temporary)
-    except safetensors.SafetensorError as error:
-        raise OSError(str(error)) from error  # which is what it is: the disk is full, or the folder read-only
-    os.replace(temporary, folder / f"{name}.safetensors")
     temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
     os.replace(temporary, folder / f"{name}.json")
+
+
+def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        save_file(tensors, temporary, metadata)
+    except safetensors.SafetensorError as error:
+        raise OSError(str(error)) from error
+    os.replace(temporary, file)
 
 
 def _read_description(path: Path) -> Description:

@@ -71,3 +71,16 @@ class DiversityProbe:
         for a, b in combinations(members, 2):
             row[f"diversity/cka/{self.names[a]}/{self.names[b]}"] = linear_cka(self._embeddings[a], self._embeddings[b])
         return row
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """What it has observed, by member."""
+        return {
+            name: {str(member): values for member, values in kept.items()}
+            for name, kept in (("decisions", self._decisions), ("embeddings", self._embeddings))
+        }
+
+    def restore(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
+        """Have observed what `state` says."""
+        self._decisions, self._embeddings = (
+            {int(member): values.to(device) for member, values in state[name].items()} for name in ("decisions", "embeddings")
+        )

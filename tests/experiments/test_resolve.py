@@ -14,9 +14,20 @@ from dgl_mutual.experiments.resolve import anchored, identity, plain, resolve, r
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
     node, graph = plain(resolve(parse_config({}), ring)), plain(resolve(parse_config({}), pairs))
-    off = {"targets", "task_weights", "noise", "distill", "grid"}
-    assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", *off}
-    assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == off
+    assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {
+        "folds",
+        "batch_size",
+        "checkpoint_every",
+        "noise",
+        "distill",
+        "grid",
+    }
+    assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == {
+        "checkpoint_every",
+        "noise",
+        "distill",
+        "grid",
+    }
     assert all(None not in student.values() for student in node["students"] + graph["students"])
 
 
@@ -44,6 +55,7 @@ def test_name_depends_on_what_changes_results_alone(ring: Dataset) -> None:
         return run_name(resolve(parse_config({"dataset": "ring", **values}), ring))
 
     assert name() == name(seeds=10) == name(dataset="/somewhere/else/ring") == name(students=["gcn", "gat", "gin", "sage"], folds=3)
+    assert name() == name(training={"checkpoint_every": 5})
     assert (
         len({name(), name(seeds=9), name(training={"epochs": 5}), name(student={"hidden": 8}), name(strategy_options={"weight": 2})}) == 5
     )

@@ -36,6 +36,7 @@ class Scene:
     Attributes:
         jobs: trials at a time; several are in processes of their own.
         epochs: how long a trial is.
+        every: epochs from one snapshot of a training to the next (default: there are none).
         most_bytes: what the process may write into one file (default: anything).
     """
 
@@ -43,11 +44,13 @@ class Scene:
     out: Path
     jobs: int = 1
     epochs: int = 3
+    every: int | None = None
     most_bytes: int = resource.RLIM_INFINITY
 
     @property
     def arguments(self) -> list[str]:
         chosen = ["--out", str(self.out), "--jobs", str(self.jobs), "--set", f"training.epochs={self.epochs}"]
+        chosen += ["--set", f"training.checkpoint_every={self.every}"] if self.every else []
         return ["suite", str(self.folder / "small.yaml"), *chosen, "--offline"]
 
     @property
@@ -204,6 +207,7 @@ def results(scene: Scene) -> dict[str, str]:
             table = pd.read_csv(run / name, dtype=str, keep_default_na=False)
             found[f"{run.name}/{name}"] = table.drop(columns=[column for column in CLOCK if column in table]).to_csv(index=False)
         assert not (run / "history").exists()
+        assert not (run / "snapshots").exists()
         assert not (run / "failures.csv").exists()
         found[f"{run.name}/"] = " ".join(sorted(str(path.relative_to(run)) for path in run.rglob("*")))
     return found

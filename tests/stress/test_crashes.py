@@ -40,11 +40,19 @@ def fresh(scene: Scene, folder: Path) -> Scene:
     return replace(scene, out=folder)
 
 
-def test_signals_at_random_moments(whole: tuple[Scene, dict[str, str], float], tmp_path: Path, stress: int) -> None:
+@pytest.mark.parametrize("every", [None, 3], ids=["trials", "snapshots"])
+def test_signals_at_random_moments(whole: tuple[Scene, dict[str, str], float], tmp_path: Path, stress: int, every: int | None) -> None:
+    """Between trials and within them; with snapshots, long trainings go on from the middle."""
     scene, expected, seconds = whole
+    if every is not None:
+        scene = replace(scene, epochs=100, out=tmp_path / "whole")
+        started = time.monotonic()
+        assert Child(scene).wait() == 0
+        seconds, expected = time.monotonic() - started, results(scene)
     moments = random.Random(stress)
-    done, crashes = {}, 0
-    current = fresh(scene, tmp_path / "out")
+    done: dict[str, set[int]] = {}
+    crashes = 0
+    current = fresh(replace(scene, every=every), tmp_path / "out")
     while crashes < stress:
         child = Child(current)
         time.sleep(moments.uniform(0.0, seconds))
@@ -55,7 +63,7 @@ def test_signals_at_random_moments(whole: tuple[Scene, dict[str, str], float], t
         done = check(current, done)
         if status == 0:
             assert results(current) == expected
-            current, done = fresh(scene, tmp_path / "out"), {}
+            current, done = fresh(current, tmp_path / "out"), {}
         else:
             crashes += 1
     assert Child(current).wait() == 0

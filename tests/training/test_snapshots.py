@@ -1,0 +1,148 @@
+"""A training that was cut off anywhere, and went on from its snapshot, ends to the bit where one that was not ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import DataError, StoreError
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.snapshots import Snapshots
+
+Fit = Callable[..., FitResult]
+Data = tuple[Dataset, Split]
+SMALL = StudentOptions(hidden=4)
+#: Options that make a strategy keep something from step to step.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "gml": {"direction": "best", "targets": "ema", "exchange_warmup": (0, 0)},
+    "kd": {"teacher": SMALL.model_dump()},
+    "okddip": {"leader": SMALL.model_dump(), "targets": "eval"},
+    "oad": {"exchange_warmup": (0, 0)},
+}
+EPOCHS = 4
+
+
+class Cut(Exception):
+    """Stands for a kill."""
+
+
+def cut_after(epochs: int) -> Callable[[object], None]:
+    """Ends a training after so many of its epochs, those of all phases together."""
+    left = [epochs]
+
+    def on_epoch(_: object) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Cut
+
+    return on_epoch
+
+
+def same(first: FitResult, second: FitResult) -> None:
+    """All figures and all weights, to the bit."""
+    assert [json.dumps(row) for row in first.history] == [json.dumps(row) for row in second.history]
+    clock = "inference_ms"
+    for one, other in zip(first.members, second.members, strict=True):
+        assert {**vars(one), clock: 0} == {**vars(other), clock: 0}
+    for (name, one), other in zip(first.cohort.state_dict().items(), second.cohort.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    assert np.array_equal(first.predict(member="ensemble"), second.predict(member="ensemble"))
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_goes_on_to_the_bit(strategy: str, task: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path) -> None:
+    data = node_data if task == "node" else graph_data
+    students = [StudentOptions(architecture="gcn", hidden=8), StudentOptions(architecture="gin", hidden=8, norm="batch")]
+    training = {"edge_drop": 0.2, "feature_mask": 0.1, "diversity": True, **({"batch_size": 8} if task == "graph" else {})}
+    options = {"strategy": strategy, "strategy_options": OPTIONS.get(strategy, {}), "training": training}
+    whole = fit(data, students, EPOCHS, **options)
+    snapshots = Snapshots(tmp_path / "trial" / "0.safetensors", 2)
+    for epochs in {3, len(whole.history) - 1} if task == "node" else (3,):  # in the first phase and in the last; an epoch or none is lost
+        with pytest.raises(Cut):
+            fit(data, students, EPOCHS, **options, snapshots=snapshots, on_epoch=cut_after(epochs))
+        resumed = fit(data, students, EPOCHS, **options, snapshots=snapshots)
+        same(resumed, whole)
+        assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["0.safetensors"]
+        snapshots.file.unlink()
+
+
+def test_it_goes_on_rather_than_over(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "s", 2)
+    with pytest.raises(Cut):
+        fit(node_data, epochs=9, snapshots=snapshots, on_epoch=cut_after(5))
+    told: list[int] = []
+    first = fit(node_data, epochs=9, snapshots=snapshots, on_epoch=lambda report: told.append(report.epoch))
+    assert told == [4, 5, 6, 7, 8]
+    # The end is kept, too: whatever comes after training may fail, and nothing is trained again.
+    same(fit(node_data, epochs=9, snapshots=snapshots, on_epoch=cut_after(1)), first)
+
+
+def test_a_training_that_stops_early_is_not_resumed_past_its_end(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 60, "training": {"patience": 2, "learning_rate": 0.2}}
+    whole = fit(node_data, **options)
+    assert whole.epochs < 60
+    snapshots = Snapshots(tmp_path / "s", 7)
+    with pytest.raises(Cut):
+        fit(node_data, **options, snapshots=snapshots, on_epoch=cut_after(whole.epochs))
+    same(fit(node_data, **options, snapshots=snapshots), whole)
+
+
+def test_time_before_the_cut_counts(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "s", 1)
+    fit(node_data, epochs=2, snapshots=snapshots)
+    tensors, state = read(snapshots.file)
+    save_file(tensors, snapshots.file, {"state": json.dumps({**state, "seconds": 1000.0})})
+    assert 1000 < fit(node_data, epochs=2, snapshots=snapshots).train_seconds < 1100
+
+
+def read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Its tensors and its plain values, by other means than the package's."""
+    content = file.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return load_file(file), json.loads(header["__metadata__"]["state"])
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"fold": 1}, {"students": ("gcn", "gat")}, {"training": {"learning_rate": 0.5}}])
+def test_another_training_is_refused(changed: dict[str, Any], fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "s", 1)
+    fit(node_data, epochs=2, snapshots=snapshots)
+    with pytest.raises(DataError, match="it is of the training"):
+        fit(node_data, **{"epochs": 2, **changed}, snapshots=snapshots)
+
+
+def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "s", 1)
+    fit(node_data, epochs=3, snapshots=snapshots)
+    tensors, state = read(snapshots.file)
+    logits = {**tensors, "/clean": tensors["/clean"][:, :1].contiguous()}
+    fewer = {name: tensor for name, tensor in tensors.items() if name != "/clean"}
+    damaged = [
+        *((tensors, value) for value in ({}, [], 3, None, {**state, "phase": "x"}, {**state, "stoppers": []}, {**state, "streams": [1]})),
+        *((tensors, {**state, name: None}) for name in ("best", "optimizer", "cohort", "strategy", "clean", "history", "epoch")),
+        *((changed, state) for changed in (logits, fewer, {})),
+    ]
+    for contents, plain in damaged:
+        save_file(contents, snapshots.file, {"state": json.dumps(plain)})
+        with pytest.raises(DataError, match="cannot be used"):
+            fit(node_data, epochs=3, snapshots=snapshots)
+    for content in (b"", b"no safetensors", b"\xff" * 100):
+        snapshots.file.write_bytes(content)
+        with pytest.raises(DataError, match="cannot be used"):
+            fit(node_data, epochs=3, snapshots=snapshots)
+
+
+def test_a_disk_that_takes_nothing(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="without checkpoint_every"):
+        fit(node_data, epochs=2, snapshots=Snapshots(tmp_path / "file" / "s", 1))
