@@ -30,6 +30,7 @@ class Alignahead(Strategy):
     """
 
     name = "alignahead"
+    needs_all_edges = True
     Options = AlignaheadOptions
     options: AlignaheadOptions
     citation = Citation(

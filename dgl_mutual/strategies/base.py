@@ -47,6 +47,7 @@ class Setting:
         num_outputs: C.
         num_samples: N of a full-batch node task; None where samples come and go.
         distribution: what the logits mean.
+        sampled: whether steps see samples of neighbourhoods.
         seed: base seed of whatever the strategy draws while training.
     """
 
@@ -56,6 +57,7 @@ class Setting:
     num_outputs: int
     num_samples: int | None
     distribution: Distribution
+    sampled: bool = False
     seed: int = 0
 
     def state_widths(self, member: int) -> tuple[int, ...]:
@@ -155,7 +157,8 @@ class ImitationOptions(TeachingOptions):
     """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
     exchange_on: ExchangeOn = "all"
     """Imitate on all samples of a step (on a node task all nodes, on a graph task the graphs of the batch, which are labelled), on the
-    labelled ones only, or, transductive, also on graphs outside the training part, which steps then see without their labels."""
+    labelled ones only, or, transductive, also on graphs outside the training part, which steps then see without their labels. Where
+    neighbours are sampled, all means the step's training nodes and as many other nodes, as does transductive."""
 
     @property
     def peers_temperature(self) -> float:
@@ -185,23 +188,35 @@ class Strategy(nn.Module, ABC):
         Options: its options.
         citation: its source.
         min_students: the fewest students it makes sense with.
+        needs_all_edges: it has no form for steps that see samples of neighbourhoods.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type[StrategyOptions]] = StrategyOptions
     citation: ClassVar[Citation]
     min_students: ClassVar[int] = 2
+    needs_all_edges: ClassVar[bool] = False
 
     def __init__(self, options: StrategyOptions, setting: Setting) -> None:
-        """Raise `UsageError` when the cohort is too small."""
+        """Raise `UsageError` when the cohort is too small, or the setting is none that the strategy has a form for."""
         super().__init__()
         if setting.num_students < self.min_students:
             raise UsageError(
                 f"Strategy {self.name!r} needs at least {self.min_students} students, and the cohort has {setting.num_students}. "
                 "Add students, for example --students gcn,gat, or choose --strategy independent."
             )
+        if setting.sampled and self.needs_all_edges:
+            raise UsageError(
+                f"Strategy {self.name!r} compares nodes with all their neighbours, so it has no form for sampled ones. "
+                "Leave out --sampler, or choose another strategy."
+            )
         self.options = options
         self.setting = setting
+        if setting.sampled and self.target_pass == "ema":
+            raise UsageError(
+                "A moving average of clean logits (targets: ema) must be renewed on all nodes after every epoch, and sampled steps see few "
+                "of them. Choose --set strategy_options.targets=eval or train."
+            )
         self.distribution = setting.distribution
         self.coordinator = make_coordinator(self.coordinator_recipe())
 

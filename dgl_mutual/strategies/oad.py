@@ -54,6 +54,7 @@ class OnlineAdversarial(ExchangeStrategy):
 
     NOTE[PAPER]: the student's term is the non-saturating form (raise log D instead of lowering log(1 - D)), which does not vanish early on.
     NOTE[PAPER]: D is a one-layer GCN and a linear read-out per node; it judges nodes on graph tasks, too.
+    NOTE: where neighbours are sampled, it judges the step's own nodes by the neighbours that the last convolution hears.
     """
 
     name = "oad"
@@ -74,6 +75,11 @@ class OnlineAdversarial(ExchangeStrategy):
             raise UsageError(
                 "Strategy 'oad' matches the last hidden features of one student with another's, so all must be of one width, and these are "
                 f"{', '.join(map(str, widths))} wide. Give all students the same 'hidden', and more than one layer each on a node task."
+            )
+        if setting.sampled and any(member.depth == 1 or member.readout == "jumping" for member in setting.members):
+            raise UsageError(
+                "Strategy 'oad' judges a node's last hidden features by its neighbours', and where neighbours are sampled only features "
+                "before the last convolution have some. Give all students two layers or more and readout 'last'."
             )
         self.discriminators = nn.ModuleList(Discriminator(width, options.discriminator_hidden) for width in widths)
 

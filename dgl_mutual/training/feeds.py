@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,8 @@ class Feed(ABC):
 
     #: N of a full-batch node task; None where samples come and go.
     num_transductive_samples: int | None = None
+    #: Steps see samples of neighbourhoods, and a clean pass over everything costs many steps.
+    sampled: bool = False
 
     @abstractmethod
     def training_batches(self) -> Iterator[TrainingBatch]:
@@ -48,7 +50,7 @@ class Feed(ABC):
 
     @abstractmethod
     def bring_along(self, samples: IntArray) -> None:
-        """Let every epoch also see these samples, without their labels, where it would not anyway."""
+        """Let every epoch also see these samples, or some of them, without their labels, where it would not anyway."""
 
     @abstractmethod
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
@@ -116,9 +118,21 @@ class GraphsFeed(Feed):
 
 
 def make_feed(
-    dataset: Dataset, split: Split, *, batch_size: int | None, order: torch.Generator, device: torch.device, dtype: torch.dtype
+    dataset: Dataset,
+    split: Split,
+    *,
+    batch_size: int | None,
+    order: torch.Generator,
+    device: torch.device,
+    dtype: torch.dtype,
+    fanout: Sequence[int] | None = None,
 ) -> Feed:
-    """The feed that the task asks for."""
+    """The feed that the task asks for; with a fan-out, one that samples neighbours."""
+    if fanout is not None:
+        from dgl_mutual.training.sampling import NeighbourFeed
+
+        assert batch_size is not None
+        return NeighbourFeed(dataset, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order)
     if dataset.task == "node":
         return FullGraphFeed(dataset, split, device, dtype)
     return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order)

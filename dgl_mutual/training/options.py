@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
+
+#: Training nodes in a step where neighbours are sampled.
+DEFAULT_NODE_BATCH = 1024
 
 
 class TrainingOptions(Options):
@@ -18,7 +24,11 @@ class TrainingOptions(Options):
     weight_decay: float | None = Field(None, ge=0)
     """L2 penalty on the weights (node task: 5e-4, graph task: 0)."""
     batch_size: int | None = Field(None, ge=1)
-    """Graphs in a batch (graph task: 32). The node task trains on the full graph."""
+    """Graphs in a batch (graph task: 32), or training nodes where neighbours are sampled (1024). Other node tasks take the full graph."""
+    sampler: Literal["neighbor"] | None = None
+    """How a step on a node task gets its part of the graph: neighbor draws neighbours around some training nodes; None: it is all of it."""
+    fanout: tuple[Annotated[int, Field(ge=-1)], ...] | None = Field(None, min_length=1)
+    """Neighbours that a node hears in each convolution, first to last; -1: all of them (sampler: neighbor; 10 in each)."""
     patience: int = Field(100, ge=1)
     """Epochs without a better validation metric after which a student stops looking; training ends when all have."""
     eval_every: int = Field(1, ge=1)
@@ -29,8 +39,6 @@ class TrainingOptions(Options):
     """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
-    checkpoint_every: int | None = Field(None, ge=1)
-    """Epochs from one snapshot of a training to the next; an interrupted trial goes on from the last (default: it starts over)."""
 
 
 class DistillOptions(Options):
@@ -59,6 +67,18 @@ class DistillOptions(Options):
 
 
 def resolve_training(options: TrainingOptions, task: TaskName) -> TrainingOptions:
-    """Fill in what depends on the task."""
-    defaults = {"weight_decay": 5e-4 if task == "node" else 0.0, "batch_size": None if task == "node" else 32}
+    """Fill in what depends on the task.
+
+    Raises:
+        UsageError: options of sampling that do not fit the task or each other.
+    """
+    sampled = options.sampler is not None
+    if task == "graph" and sampled:
+        raise UsageError("Neighbours are sampled on a node task; on a graph task a step sees whole graphs. Leave out the sampler.")
+    if options.fanout is not None and not sampled:
+        raise UsageError("A fan-out says how many neighbours are sampled, and no sampler was asked for. Add --sampler neighbor.")
+    if sampled and options.edge_drop > 0:
+        raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
+    node_batch = DEFAULT_NODE_BATCH if sampled else None
+    defaults = {"weight_decay": 5e-4 if task == "node" else 0.0, "batch_size": node_batch if task == "node" else 32}
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.distributions import distribution_of
 from dgl_mutual.errors import TrainingError
+from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.structure import Rows
 from dgl_mutual.nn.student import Student, StudentOutput, resolve_student
@@ -26,12 +27,13 @@ from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
-from dgl_mutual.training.history import HistoryRow, columns_of
-from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_undefined
-from dgl_mutual.training.optimizer import make_optimizer
+from dgl_mutual.training.metrics import Scorer, refuse_undefined
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult, summarise
-from dgl_mutual.training.snapshots import Keeper, Phase, Snapshots, identity_of
+from dgl_mutual.training.sampling import resolve_fanout
+from dgl_mutual.training.task_metrics import history_columns, score, scorer_of
+
+HistoryRow = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ def fit_cohort(
     strategy: str | type[Strategy] = "gml",
     strategy_options: Mapping[str, Any] | None = None,
     training: TrainingOptions | None = None,
+    task_weights: TaskWeights | None = None,
     seed: int = 0,
     fold: int = 0,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    snapshots: Snapshots | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> FitResult:
@@ -64,9 +66,9 @@ def fit_cohort(
     Args:
         students: options of the K students, resolved or not.
         strategy: name or class; `strategy_options` are its options as plain values.
+        task_weights: how several tasks are weighed against each other (default: equal).
         seed, fold: name the random streams; the same pair gives the same result whatever ran before.
         on_epoch: called after every epoch.
-        snapshots: where the training is kept while it lasts, and goes on from if it was interrupted; the result is the same.
 
     Returns:
         Each member's metrics at its best epoch by validation, the history, and the trained cohort.
@@ -74,7 +76,6 @@ def fit_cohort(
     Raises:
         UsageError: options that do not fit together.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
-        StoreError, DataError: a snapshot cannot be written, or used.
     """
     trial = _Trial.prepare(
         dataset,
@@ -83,18 +84,15 @@ def fit_cohort(
         strategy=resolve_strategy(strategy),
         strategy_options=strategy_options or {},
         training=resolve_training(training or TrainingOptions(), dataset.task),
+        task_weights=task_weights or "equal",
         stream=(seed, fold),
         device=torch.device(device),
         dtype=dtype,
     )
     refuse_undefined(trial.scorer, trial.labels, split, dataset.target.num_outputs)
-    keeper = Keeper(snapshots, identity_of(trial, trial.training, dataset, split, (seed, fold)) if snapshots is not None else "")
-    phases = trial.strategy.phases()
-    for number, active in enumerate(phases):
-        if not keeper.is_past(number):
-            optimizer = make_optimizer([trial.cohort.students[k] for k in active], trial.strategy, trial.training, trial.clean.device)
-            phase = Phase(number, active, optimizer, first=len(trial.history))
-            trial.run_phase(phase, keeper, last=number == len(phases) - 1, on_epoch=on_epoch)
+    started = time.perf_counter()
+    for phase, active in enumerate(trial.strategy.phases()):
+        trial.run_phase(active, last=phase == len(trial.strategy.phases()) - 1, on_epoch=on_epoch)
     return summarise(
         cohort=trial.cohort,
         dataset=dataset,
@@ -106,7 +104,7 @@ def fit_cohort(
         best_epochs=[stopper.best_epoch for stopper in trial.stoppers],
         ensemble_epoch=trial.ensemble_stopper.best_epoch,
         history=trial.history,
-        train_seconds=keeper.seconds,
+        train_seconds=time.perf_counter() - started,
     )
 
 
@@ -123,7 +121,6 @@ class _Trial:
     scorer: Scorer
     generators: list[torch.Generator]
     view_generator: torch.Generator
-    order: torch.Generator
     clean: Tensor  # (K, samples, C): latest logits of the evaluation pass
     average: Tensor  # its moving average (targets: ema)
     stoppers: list[EarlyStopping]
@@ -142,6 +139,7 @@ class _Trial:
         strategy: type[Strategy],
         strategy_options: Mapping[str, Any],
         training: TrainingOptions,
+        task_weights: TaskWeights,
         stream: tuple[int, int],
         device: torch.device,
         dtype: torch.dtype,
@@ -151,16 +149,16 @@ class _Trial:
         extras = strategy.extra_members(options)
         members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
         names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
-        order = seeds.generator(seed, "order", fold)
         feed = make_feed(
             dataset,
             split,
             batch_size=training.batch_size,
-            order=order,
+            order=seeds.generator(seed, "order", fold),
             device=device,
             dtype=dtype,
+            fanout=resolve_fanout(training.fanout, [member.depth or 0 for member in members]) if training.sampler else None,
         )
-        distribution = distribution_of(dataset.target.kind)
+        distribution = make_distribution(dataset.target, task_weights)
         num_outputs = dataset.target.num_outputs
         setting = Setting(
             task=dataset.task,
@@ -169,6 +167,7 @@ class _Trial:
             num_outputs=num_outputs,
             num_samples=feed.num_transductive_samples,
             distribution=distribution,
+            sampled=feed.sampled,
             seed=seeds.derive(seed, "strategy", fold),
         )
         modules = []
@@ -177,7 +176,7 @@ class _Trial:
                 modules.append(Student(member, dataset.task, dataset.num_features, num_outputs).to(device, dtype))
         with seeds.initialisation(seed, "initialisation", fold, "strategy"):
             teaching = strategy(options, setting).to(device, dtype)
-        if teaching.exchange_on == "transductive":
+        if teaching.exchange_on == "transductive" or (feed.sampled and teaching.exchange_on == "all"):
             feed.bring_along(np.setdiff1d(np.arange(dataset.num_samples), split.train))
         logits = torch.zeros(len(members), num_outputs, dataset.num_samples, device=device, dtype=dtype).transpose(1, 2)
         return cls(
@@ -187,12 +186,11 @@ class _Trial:
             split=split,
             training=training,
             labels=torch.as_tensor(dataset.labels, device=device),
-            scorer=make_scorer(dataset.target.metric, dataset.evaluator),
+            scorer=scorer_of(dataset),
             generators=[seeds.generator(seed, "dropout", fold, place, device=device) for place in range(len(members))],
             view_generator=seeds.generator(seed, "view", fold, device=device),
-            order=order,
             clean=logits,
-            average=logits.clone(),
+            average=logits.clone() if teaching.target_pass == "ema" else logits,
             stoppers=[EarlyStopping(training.patience) for _ in members],
             ensemble_stopper=EarlyStopping(training.patience),
             held_out=held_out_samples(dataset, split, teaching.held_out_share, seed=seeds.derive(seed, "held-out", fold)).to(device),
@@ -200,7 +198,7 @@ class _Trial:
                 names[: len(students)],
                 split,
                 dataset.num_samples,
-                single_label=dataset.target.kind == "single-label",
+                distribution,
                 generator=seeds.generator(seed, "diversity", fold),
             )
             if training.diversity
@@ -208,52 +206,53 @@ class _Trial:
             history=[],
         )
 
-    @property
-    def streams(self) -> list[torch.Generator]:
-        """All that is drawn from while training."""
-        return [*self.generators, self.view_generator, self.order]
-
-    def run_phase(self, phase: Phase, keeper: Keeper, *, last: bool, on_epoch: Callable[[EpochReport], None] | None) -> None:
+    def run_phase(self, active: Sequence[int], *, last: bool, on_epoch: Callable[[EpochReport], None] | None) -> None:
         """Train the active members until all have stopped, then leave each at its best weights."""
-        active = phase.active
-        if not keeper.resume(self, phase):
-            for k in active:
-                self.stoppers[k] = EarlyStopping(self.training.patience)  # a member that trains again is chosen again
+        best: dict[Any, dict[str, Tensor]] = {}
+        for k in active:
+            self.stoppers[k] = EarlyStopping(self.training.patience)  # a member that trains again is chosen again
+        optimizer = self._optimizer(active)
+        if not self.feed.sampled:  # there nobody looks at it
             self._evaluate(active, smooth=False)
-        best = phase.best
-        while not self._is_over(phase):
-            epoch = phase.epoch
-            row: HistoryRow = {"epoch": float(phase.first + epoch)}
-            row.update(self._train_epoch(active, phase.optimizer, epoch))
+        first = len(self.history)
+        for epoch in range(self.training.epochs):
+            row: HistoryRow = {"epoch": float(first + epoch)}
+            row.update(self._train_epoch(active, optimizer, epoch))
             if (epoch + 1) % self.training.eval_every == 0 or epoch + 1 == self.training.epochs:
                 self._evaluate(active, smooth=True)
-                row.update(self._select(active, phase.first + epoch, best, last))
+                row.update(self._select(active, first + epoch, best, last))
                 if self.diversity is not None:
                     row.update(self.diversity.measure())
             self.history.append(row)
-            phase.epoch += 1
-            keeper.keep(self, phase, over=self._is_over(phase))
             if on_epoch is not None:
                 val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
                 on_epoch(EpochReport(epoch, self.training.epochs, sum(v for k, v in row.items() if k.startswith("loss/")), val))
+            if all(self.stoppers[k].stopped for k in active):
+                break
         for k in active:
-            self.cohort.students[k].load_state_dict(best[str(k)])
+            self.cohort.students[k].load_state_dict(best[k])
         if "coordinator" in best:
             self.cohort.coordinator.load_state_dict(best["coordinator"])
-        self._evaluate(active, smooth=False)
-
-    def _is_over(self, phase: Phase) -> bool:
-        return phase.epoch == self.training.epochs or all(self.stoppers[k].stopped for k in phase.active)
+        if not (self.feed.sampled and last):
+            self._evaluate(active, smooth=False)
 
     def logits_of(self, samples: IntArray) -> Tensor:
         """Clean logits (K, all samples, C) in which the rows of these samples are up to date."""
         self._clean_pass(range(len(self.cohort)), samples)
         return self.clean
 
+    def _optimizer(self, active: Sequence[int]) -> torch.optim.Optimizer:
+        students = [parameter for k in active for parameter in self.cohort.students[k].parameters()]
+        groups = [{"params": students, "weight_decay": self.training.weight_decay}]
+        own = list(self.strategy.parameters())
+        if own:
+            groups.append({"params": own, "weight_decay": 0.0})
+        return torch.optim.Adam(groups, lr=self.training.learning_rate, fused=_fused_adam_works(self.clean.device))
+
     def _train_epoch(self, active: Sequence[int], optimizer: torch.optim.Optimizer, epoch: int) -> HistoryRow:
         self.cohort.train()
         sums: dict[str, Tensor] = {}
-        seen = torch.zeros_like(self.clean[list(active)])
+        seen: list[tuple[Tensor, Tensor]] = []
         steps = 0
         for batch in self.feed.training_batches():
             step = self._step(active, batch, epoch)
@@ -261,17 +260,16 @@ class _Trial:
             optimizer.zero_grad(set_to_none=True)
             torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             optimizer.step()
-            seen[:, batch.columns] = step.logits.detach()
+            seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
             for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
                 sums[name] = sums[name] + value if name in sums else value
             steps += 1
         means = {name: (value / steps).tolist() for name, value in sums.items()}
-        row = columns_of(means, self.cohort.names, active)
+        row = self._named(means, active)
         self._refuse_non_finite(row, epoch)
-        train = torch.as_tensor(self.split.train, device=self.clean.device)
-        for k, score in zip(active, self.scorer(seen[:, train], self.labels[train]), strict=True):
-            row[f"train/{self.cohort.names[k]}"] = score
-        return row
+        logits, labels = zip(*seen, strict=True)
+        scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels))
+        return {**row, **history_columns(scores, "train", [self.cohort.names[k] for k in active])}
 
     def _step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
         view = perturbed(
@@ -279,7 +277,9 @@ class _Trial:
         )
         outputs: list[StudentOutput] = self.cohort(view, active, self.generators)
         logits = _stack([output.logits for output in outputs])
-        if self.strategy.target_pass != "train":
+        if self.feed.sampled:
+            targets = self._targets_here(batch, logits.detach(), active)
+        elif self.strategy.target_pass != "train":
             targets = (self.average if self.strategy.target_pass == "ema" else self.clean)[:, batch.columns]
         elif len(active) == len(self.cohort):
             targets = logits.detach()
@@ -303,6 +303,19 @@ class _Trial:
             held_out=held_out,
         )
 
+    @torch.no_grad()
+    def _targets_here(self, batch: TrainingBatch, logits: Tensor, active: Sequence[int]) -> Tensor:
+        """What all members say on a sampled step: (K, N, C). Who does not speak by the training pass makes a clean one on the same sample.
+
+        A clean pass over the whole graph after each epoch would cost more on a large one, and be an epoch old.
+        """
+        silent = [k for k in range(len(self.cohort)) if self.strategy.target_pass != "train" or k not in active]
+        self.cohort.eval()
+        said = {k: output.logits for k, output in zip(silent, self.cohort(batch.batch, silent), strict=True)}
+        self.cohort.train()
+        said.update({k: own for k, own in zip(active, logits, strict=True) if k not in said})
+        return _stack([said[k] for k in range(len(self.cohort))])
+
     def _divide(self, batch: TrainingBatch) -> tuple[Rows, Tensor]:
         """The rows whose labels students learn from, and those that are held out from all of them."""
         nobody = torch.empty(0, dtype=torch.int64, device=self.clean.device)
@@ -317,7 +330,7 @@ class _Trial:
 
         A member that stands still speaks by its clean logits, also where the others speak by their training pass.
         """
-        wants_targets = self.strategy.target_pass != "train" or len(active) < len(self.cohort)
+        wants_targets = not self.feed.sampled and (self.strategy.target_pass != "train" or len(active) < len(self.cohort))
         samples = np.concatenate([self.split.train, self.split.val]) if wants_targets else self.split.val
         if wants_targets and self.strategy.exchange_on == "transductive":
             samples = np.arange(len(self.labels))
@@ -330,13 +343,14 @@ class _Trial:
     def _clean_pass(self, members: Sequence[int], samples: IntArray) -> None:
         self.cohort.eval()
         for batch, numbers in self.feed.evaluation_batches(samples):
-            for k, output in zip(members, self.cohort(batch, members), strict=True):
+            for k in members:  # one after another: what one keeps of its hidden layers is gone before the next begins
+                (output,) = self.cohort(batch, [k])
                 self.clean[k, numbers] = output.logits
                 if self.diversity is not None:
                     self.diversity.observe(k, numbers, output.logits, output.embedding)
 
     @torch.no_grad()
-    def _select(self, active: Sequence[int], epoch: int, best: dict[str, dict[str, Tensor]], last: bool) -> HistoryRow:
+    def _select(self, active: Sequence[int], epoch: int, best: dict[Any, dict[str, Tensor]], last: bool) -> HistoryRow:
         """Score the active members, and in the last phase the ensemble, on validation; remember the best weights."""
         val = torch.as_tensor(self.split.val, device=self.clean.device)
         labels = self.labels[val]
@@ -346,16 +360,26 @@ class _Trial:
         losses: list[float] = self.cohort.distribution.supervised(candidates, labels).tolist()
         names = (*(self.cohort.names[k] for k in active), "ensemble")
         self._refuse_non_finite({f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}, epoch)
-        metrics = self.scorer(candidates, labels)
-        row: HistoryRow = {}
+        scores = score(self.scorer, candidates, labels)
+        metrics = scores.overall
         for k, metric, loss in zip(active, metrics, losses, strict=False):
-            row[f"val/{self.cohort.names[k]}"] = metric
             if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss):
-                best[str(k)] = _snapshot(self.cohort.students[k])
-        if last:
-            row["val/ensemble"] = metrics[-1]
-            if self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
-                best["coordinator"] = _snapshot(self.cohort.coordinator)
+                best[k] = _snapshot(self.cohort.students[k])
+        if last and self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
+            best["coordinator"] = _snapshot(self.cohort.coordinator)
+        return history_columns(scores, "val", names if last else names[:-1])
+
+    def _named(self, means: Mapping[str, Any], active: Sequence[int]) -> HistoryRow:
+        """One history column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K), a scalar by its bare name."""
+        names = self.cohort.names
+        row: HistoryRow = {}
+        for name, value in means.items():
+            if not isinstance(value, list):
+                row[name] = value
+            elif value and isinstance(value[0], list):
+                row.update({f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line) if i != j})
+            else:
+                row.update({f"{name}/{names[k]}": entry for k, entry in zip(active, value, strict=True)})
         return row
 
     def _refuse_non_finite(self, row: HistoryRow, epoch: int) -> None:
@@ -375,3 +399,9 @@ def _stack(logits: Sequence[Tensor]) -> Tensor:
 
 def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _fused_adam_works(device: torch.device) -> bool:
+    """torch has a fused Adam for CPU tensors since 2.4, a third of the plain one's time; one for CUDA in every version allowed here."""
+    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
+    return device.type == "cuda" or (major, minor) >= (2, 4)

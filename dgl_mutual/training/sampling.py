@@ -1,0 +1,122 @@
+"""Node tasks whose graph does not fit one step: each step sees some nodes and a sample of their neighbourhoods."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+
+import dgl
+import numpy as np
+import torch
+from dgl.dataloading import DataLoader, NeighborSampler
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import Batch, Collator
+from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.training.feeds import Feed, TrainingBatch
+
+#: Neighbours that a node hears in a convolution, where nothing else is asked for.
+DEFAULT_FANOUT = 10
+
+
+class NeighbourFeed(Feed):
+    """Steps over the training nodes in random order, each with a sample of the in-neighbours of its nodes, of theirs, and so on.
+
+    All students run on the same sample. Where members exchange on more than labelled samples, a step also sees as many other nodes,
+    without their labels; an epoch draws them without repetition. Evaluation is exact: layer by layer over the whole graph.
+    """
+
+    sampled = True
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: Split,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        fanout: Sequence[int],
+        batch_size: int,
+        order: torch.Generator,
+    ) -> None:
+        """Take the neighbours to draw for each convolution, first to last (-1: all), and the training nodes in a step.
+
+        Raises:
+            UsageError: more nodes in a step than there are training nodes.
+        """
+        if batch_size > len(split.train):
+            raise UsageError(
+                f"A batch of {batch_size} nodes is larger than the training part of the split ({len(split.train)} nodes). "
+                f"Choose --batch-size {len(split.train)} or less."
+            )
+        self._whole = Collator(dataset, device, dtype).all()
+        # The fused kernel numbers nodes in the order in which threads come by.
+        self._sampler = NeighborSampler(list(fanout), fused=False)
+        self._train = split.train
+        self._batch_size = batch_size
+        self._order = order
+        self._company: IntArray = np.empty(0, dtype=np.int64)
+
+    def training_batches(self) -> Iterator[TrainingBatch]:
+        steps = self._epoch()
+        seeds = _Seeds([torch.as_tensor(np.concatenate(step), device=self._whole.device) for step in steps])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
+            blocks = iter(DataLoader(self._whole.graph, seeds, self._sampler))
+        for (known, _), nodes in zip(steps, seeds, strict=True):
+            # DGL has one stream for all, so it is put where this step is, whatever else has drawn from it.
+            dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)))
+            batch = BlockBatch.of(next(blocks)[2], self._whole)
+            yield TrainingBatch(batch, nodes, nodes, slice(0, len(known)))
+
+    def bring_along(self, samples: IntArray) -> None:
+        self._company = samples
+
+    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
+        numbers = torch.as_tensor(samples, device=self._whole.device)
+        yield LayerwiseBatch(self._whole, numbers), numbers
+
+    def _epoch(self) -> list[tuple[IntArray, IntArray]]:
+        """The training nodes and the other nodes of each step; sizes differ by one at most, as in `GraphsFeed`."""
+        company = self._shuffled(self._company)[: len(self._train)]
+        num_steps = math.ceil(len(self._train) / self._batch_size)
+        parts = (np.array_split(nodes, num_steps) for nodes in (self._shuffled(self._train), company))
+        return list(zip(*parts, strict=True))
+
+    def _shuffled(self, nodes: IntArray) -> IntArray:
+        order: IntArray = torch.randperm(len(nodes), generator=self._order).numpy()
+        return np.take(nodes, order)
+
+
+class _Seeds(torch.utils.data.Dataset[Tensor]):
+    """The nodes of each step, as DGL's loader takes them."""
+
+    def __init__(self, steps: Sequence[Tensor]) -> None:
+        self._steps = steps
+        self.device = steps[0].device
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, step: int) -> Tensor:
+        return self._steps[step]
+
+
+def resolve_fanout(fanout: Sequence[int] | None, depths: Sequence[int]) -> tuple[int, ...]:
+    """The neighbours to draw for each convolution of the deepest member; shallower ones use the last of them.
+
+    Raises:
+        UsageError: numbers for another depth.
+    """
+    depth = max(depths)
+    if fanout is None:
+        return (DEFAULT_FANOUT,) * depth
+    if len(fanout) != depth:
+        raise UsageError(
+            f"The fan-out {','.join(map(str, fanout))} has {len(fanout)} numbers, one for each convolution, and the deepest member has "
+            f"{depth} convolutions. Give {depth} numbers, for example --fanout {','.join(['10'] * depth)}, or set student.depth."
+        )
+    return tuple(fanout)
