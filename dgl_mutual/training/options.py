@@ -39,6 +39,8 @@ class TrainingOptions(Options):
     """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Epochs from one snapshot of a training to the next; an interrupted trial goes on from the last (default: it starts over)."""
 
 
 class DistillOptions(Options):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +26,14 @@ from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
+from dgl_mutual.training.history import HistoryRow, columns_of
 from dgl_mutual.training.metrics import Scorer, refuse_undefined
+from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult, summarise
 from dgl_mutual.training.sampling import resolve_fanout
+from dgl_mutual.training.snapshots import Keeper, Phase, Snapshots, identity_of
 from dgl_mutual.training.task_metrics import history_columns, score, scorer_of
-
-HistoryRow = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def fit_cohort(
     seed: int = 0,
     fold: int = 0,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    snapshots: Snapshots | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> FitResult:
@@ -69,6 +70,7 @@ def fit_cohort(
         task_weights: how several tasks are weighed against each other (default: equal).
         seed, fold: name the random streams; the same pair gives the same result whatever ran before.
         on_epoch: called after every epoch.
+        snapshots: where the training is kept while it lasts, and goes on from if it was interrupted; the result is the same.
 
     Returns:
         Each member's metrics at its best epoch by validation, the history, and the trained cohort.
@@ -76,6 +78,7 @@ def fit_cohort(
     Raises:
         UsageError: options that do not fit together.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
+        StoreError, DataError: a snapshot cannot be written, or used.
     """
     trial = _Trial.prepare(
         dataset,
@@ -90,9 +93,13 @@ def fit_cohort(
         dtype=dtype,
     )
     refuse_undefined(trial.scorer, trial.labels, split, dataset.target.num_outputs)
-    started = time.perf_counter()
-    for phase, active in enumerate(trial.strategy.phases()):
-        trial.run_phase(active, last=phase == len(trial.strategy.phases()) - 1, on_epoch=on_epoch)
+    keeper = Keeper(snapshots, identity_of(trial, trial.training, dataset, split, (seed, fold)) if snapshots is not None else "")
+    phases = trial.strategy.phases()
+    for number, active in enumerate(phases):
+        if not keeper.is_past(number):
+            optimizer = make_optimizer([trial.cohort.students[k] for k in active], trial.strategy, trial.training, trial.clean.device)
+            phase = Phase(number, active, optimizer, first=len(trial.history))
+            trial.run_phase(phase, keeper, last=number == len(phases) - 1, on_epoch=on_epoch)
     return summarise(
         cohort=trial.cohort,
         dataset=dataset,
@@ -104,7 +111,7 @@ def fit_cohort(
         best_epochs=[stopper.best_epoch for stopper in trial.stoppers],
         ensemble_epoch=trial.ensemble_stopper.best_epoch,
         history=trial.history,
-        train_seconds=time.perf_counter() - started,
+        train_seconds=keeper.seconds,
     )
 
 
@@ -121,6 +128,7 @@ class _Trial:
     scorer: Scorer
     generators: list[torch.Generator]
     view_generator: torch.Generator
+    order: torch.Generator
     clean: Tensor  # (K, samples, C): latest logits of the evaluation pass
     average: Tensor  # its moving average (targets: ema)
     stoppers: list[EarlyStopping]
@@ -149,11 +157,12 @@ class _Trial:
         extras = strategy.extra_members(options)
         members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
         names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
+        order = seeds.generator(seed, "order", fold)
         feed = make_feed(
             dataset,
             split,
             batch_size=training.batch_size,
-            order=seeds.generator(seed, "order", fold),
+            order=order,
             device=device,
             dtype=dtype,
             fanout=resolve_fanout(training.fanout, [member.depth or 0 for member in members]) if training.sampler else None,
@@ -189,6 +198,7 @@ class _Trial:
             scorer=scorer_of(dataset),
             generators=[seeds.generator(seed, "dropout", fold, place, device=device) for place in range(len(members))],
             view_generator=seeds.generator(seed, "view", fold, device=device),
+            order=order,
             clean=logits,
             average=logits.clone() if teaching.target_pass == "ema" else logits,
             stoppers=[EarlyStopping(training.patience) for _ in members],
@@ -206,48 +216,49 @@ class _Trial:
             history=[],
         )
 
-    def run_phase(self, active: Sequence[int], *, last: bool, on_epoch: Callable[[EpochReport], None] | None) -> None:
+    @property
+    def streams(self) -> list[torch.Generator]:
+        """All that is drawn from while training."""
+        return [*self.generators, self.view_generator, self.order]
+
+    def run_phase(self, phase: Phase, keeper: Keeper, *, last: bool, on_epoch: Callable[[EpochReport], None] | None) -> None:
         """Train the active members until all have stopped, then leave each at its best weights."""
-        best: dict[Any, dict[str, Tensor]] = {}
-        for k in active:
-            self.stoppers[k] = EarlyStopping(self.training.patience)  # a member that trains again is chosen again
-        optimizer = self._optimizer(active)
-        if not self.feed.sampled:  # there nobody looks at it
-            self._evaluate(active, smooth=False)
-        first = len(self.history)
-        for epoch in range(self.training.epochs):
-            row: HistoryRow = {"epoch": float(first + epoch)}
-            row.update(self._train_epoch(active, optimizer, epoch))
+        active = phase.active
+        if not keeper.resume(self, phase):
+            for k in active:
+                self.stoppers[k] = EarlyStopping(self.training.patience)  # a member that trains again is chosen again
+            if not self.feed.sampled:  # there nobody looks at it
+                self._evaluate(active, smooth=False)
+        best = phase.best
+        while not self._is_over(phase):
+            epoch = phase.epoch
+            row: HistoryRow = {"epoch": float(phase.first + epoch)}
+            row.update(self._train_epoch(active, phase.optimizer, epoch))
             if (epoch + 1) % self.training.eval_every == 0 or epoch + 1 == self.training.epochs:
                 self._evaluate(active, smooth=True)
-                row.update(self._select(active, first + epoch, best, last))
+                row.update(self._select(active, phase.first + epoch, best, last))
                 if self.diversity is not None:
                     row.update(self.diversity.measure())
             self.history.append(row)
+            phase.epoch += 1
+            keeper.keep(self, phase, over=self._is_over(phase))
             if on_epoch is not None:
                 val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
                 on_epoch(EpochReport(epoch, self.training.epochs, sum(v for k, v in row.items() if k.startswith("loss/")), val))
-            if all(self.stoppers[k].stopped for k in active):
-                break
         for k in active:
-            self.cohort.students[k].load_state_dict(best[k])
+            self.cohort.students[k].load_state_dict(best[str(k)])
         if "coordinator" in best:
             self.cohort.coordinator.load_state_dict(best["coordinator"])
         if not (self.feed.sampled and last):
             self._evaluate(active, smooth=False)
 
+    def _is_over(self, phase: Phase) -> bool:
+        return phase.epoch == self.training.epochs or all(self.stoppers[k].stopped for k in phase.active)
+
     def logits_of(self, samples: IntArray) -> Tensor:
         """Clean logits (K, all samples, C) in which the rows of these samples are up to date."""
         self._clean_pass(range(len(self.cohort)), samples)
         return self.clean
-
-    def _optimizer(self, active: Sequence[int]) -> torch.optim.Optimizer:
-        students = [parameter for k in active for parameter in self.cohort.students[k].parameters()]
-        groups = [{"params": students, "weight_decay": self.training.weight_decay}]
-        own = list(self.strategy.parameters())
-        if own:
-            groups.append({"params": own, "weight_decay": 0.0})
-        return torch.optim.Adam(groups, lr=self.training.learning_rate, fused=_fused_adam_works(self.clean.device))
 
     def _train_epoch(self, active: Sequence[int], optimizer: torch.optim.Optimizer, epoch: int) -> HistoryRow:
         self.cohort.train()
@@ -265,7 +276,7 @@ class _Trial:
                 sums[name] = sums[name] + value if name in sums else value
             steps += 1
         means = {name: (value / steps).tolist() for name, value in sums.items()}
-        row = self._named(means, active)
+        row = columns_of(means, self.cohort.names, active)
         self._refuse_non_finite(row, epoch)
         logits, labels = zip(*seen, strict=True)
         scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels))
@@ -350,7 +361,7 @@ class _Trial:
                     self.diversity.observe(k, numbers, output.logits, output.embedding)
 
     @torch.no_grad()
-    def _select(self, active: Sequence[int], epoch: int, best: dict[Any, dict[str, Tensor]], last: bool) -> HistoryRow:
+    def _select(self, active: Sequence[int], epoch: int, best: dict[str, dict[str, Tensor]], last: bool) -> HistoryRow:
         """Score the active members, and in the last phase the ensemble, on validation; remember the best weights."""
         val = torch.as_tensor(self.split.val, device=self.clean.device)
         labels = self.labels[val]
@@ -364,23 +375,10 @@ class _Trial:
         metrics = scores.overall
         for k, metric, loss in zip(active, metrics, losses, strict=False):
             if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss):
-                best[k] = _snapshot(self.cohort.students[k])
+                best[str(k)] = _snapshot(self.cohort.students[k])
         if last and self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
             best["coordinator"] = _snapshot(self.cohort.coordinator)
         return history_columns(scores, "val", names if last else names[:-1])
-
-    def _named(self, means: Mapping[str, Any], active: Sequence[int]) -> HistoryRow:
-        """One history column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K), a scalar by its bare name."""
-        names = self.cohort.names
-        row: HistoryRow = {}
-        for name, value in means.items():
-            if not isinstance(value, list):
-                row[name] = value
-            elif value and isinstance(value[0], list):
-                row.update({f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line) if i != j})
-            else:
-                row.update({f"{name}/{names[k]}": entry for k, entry in zip(active, value, strict=True)})
-        return row
 
     def _refuse_non_finite(self, row: HistoryRow, epoch: int) -> None:
         broken = [name.removeprefix("loss/") for name, value in row.items() if name.startswith("loss/") and not np.isfinite(value)]
@@ -399,9 +397,3 @@ def _stack(logits: Sequence[Tensor]) -> Tensor:
 
 def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def _fused_adam_works(device: torch.device) -> bool:
-    """torch has a fused Adam for CPU tensors since 2.4, a third of the plain one's time; one for CUDA in every version allowed here."""
-    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
-    return device.type == "cuda" or (major, minor) >= (2, 4)
