@@ -12,7 +12,7 @@ from dgl_mutual.cli.export import runs_argument
 @click.command()
 @runs_argument
 @click.option(
-    "--kind", "kinds", multiple=True, metavar="NAME", help="curves, weights, cka, time, cohort-size, noise, ranks (default: all)."
+    "--kind", "kinds", multiple=True, metavar="NAMES", help="Of curves, weights, cka, time, cohort-size, noise, ranks (default: all)."
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("plots"), show_default=True, help="Folder for the files.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
@@ -20,7 +20,7 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
 
     \b
     Example:
-      dgl-mutual plot results --kind curves --out plots
+      dgl-mutual plot results --kind curves,weights --out plots
     """
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.files import check_writable
@@ -31,12 +31,12 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
     check_writable(out)
     written = 0
     with drawing():
-        for name, figure in draw(load_runs(runs), kinds):
+        for name, figure in draw(load_runs(runs), [kind.strip() for text in kinds for kind in text.split(",")]):
             click.echo("\n".join(str(file) for file in save(figure, out, name)))
             written += 1
     if not written:
         what = " or ".join(repr(kind) for kind in kinds) or "any plot"
         raise UsageError(
             f"These runs have no figures for {what}. Ranks need three methods on two datasets; cohort-size and noise need several runs "
-            "that differ in it; weights need --strategy gml."
+            "that differ in it; weights need --strategy gml; cka needs --set training.diversity=true when they are run."
         )

@@ -40,6 +40,9 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
                 texts |= suite_tables(file.parent)
         else:
             texts[path] = filled(path)
+    if not texts:
+        click.echo(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
+        return
     stale = [file for file, text in texts.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     for file in stale:
         if not check:

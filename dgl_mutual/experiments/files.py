@@ -42,7 +42,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put `text` in the place of `path`, whole."""
+    """Put `text` in the place of `path`, whole.
+
+    Raises:
+        StoreError: the disk does not take it, or a folder is there already.
+    """
+    if path.is_dir():
+        raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

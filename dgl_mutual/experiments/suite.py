@@ -57,6 +57,8 @@ class Suite(Options):
     @field_validator("datasets", mode="before")
     @classmethod
     def _settings(cls, datasets: Any) -> Any:
+        if isinstance(datasets, str):
+            raise ValueError(f"a list is needed, for example [{datasets}]")
         return tuple(_setting(entry) for entry in datasets) if isinstance(datasets, list | tuple) else datasets
 
     @field_validator("datasets")
@@ -71,9 +73,11 @@ class Suite(Options):
     @field_validator("methods", mode="before")
     @classmethod
     def _layers(cls, methods: Any) -> Any:
-        """``name:`` alone means the strategy of that name."""
+        """``name:`` alone means the strategy of that name, and so does a name in a list."""
+        if isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods):
+            methods = dict.fromkeys(methods)
         if not isinstance(methods, Mapping):
-            return methods
+            raise ValueError("names of strategies are needed, or a mapping from names of your own to configuration")
         return {name: {"strategy": name} if layer is None else layer for name, layer in methods.items()}
 
 

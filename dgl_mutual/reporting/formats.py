@@ -7,8 +7,8 @@ import re
 import pandas as pd
 
 from dgl_mutual.cells import defuse
-from dgl_mutual.reporting.comparison import COSTS, Comparison
-from dgl_mutual.reporting.tables import BETTER, WORSE, Cell, TextTable, flat_rows
+from dgl_mutual.reporting.comparison import Comparison
+from dgl_mutual.reporting.tables import BETTER, WORSE, Cell, TextTable, flat_rows, scale
 
 _LONG = [
     *("data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts"),
@@ -20,11 +20,13 @@ def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None 
     """A row per data, member and method with all figures and tests, or (wide) a row per member and method with three columns a dataset.
 
     Numbers are fractions with all their digits unless `percent` or `precision` say otherwise. Text never starts like a formula.
+
+    Raises:
+        UsageError: percent of a cost.
     """
     rows = comparison.rows.assign(baseline=comparison.baseline or "")
     scaled = ["mean", "std", "difference", "low", "high"]
-    if percent and comparison.value not in COSTS:
-        rows[scaled] = rows[scaled] * 100
+    rows[scaled] = rows[scaled] * scale(comparison, percent)
     if precision is not None:
         rows[scaled] = rows[scaled].round(precision)
     table = _wide(rows) if wide else rows[_LONG].astype({"wins": "Int64", "losses": "Int64"})

@@ -68,9 +68,7 @@ def text_table(comparison: Comparison, *, precision: int | None = None, percent:
         UsageError: percent of a cost.
     """
     rows, value = comparison.rows, comparison.value
-    if percent and value in COSTS:
-        raise UsageError(f"{value!r} is not a fraction, so there is no percentage of it. Leave out --percent.")
-    factor = 100 if percent else 1
+    factor = scale(comparison, percent)
     decimals = _DECIMALS.get(value, 1 if percent else 3) if precision is None else precision
     datas, members = list(dict.fromkeys(rows["data"])), list(dict.fromkeys(rows["member"]))
     ranked = bool(comparison.rankings)
@@ -85,6 +83,17 @@ def text_table(comparison: Comparison, *, precision: int | None = None, percent:
         groups.append(tuple(group))
     header = (*(("member",) if len(members) > 1 else ()), "method", *datas, *(("rank",) if ranked else ()))
     return TextTable(header, tuple(groups), 2 if len(members) > 1 else 1, tuple(caption(comparison, percent=percent)))
+
+
+def scale(comparison: Comparison, percent: bool) -> int:
+    """What figures are multiplied with before they are shown.
+
+    Raises:
+        UsageError: percent of a cost.
+    """
+    if percent and comparison.value in COSTS:
+        raise UsageError(f"{comparison.value!r} is not a fraction, so there is no percentage of it. Leave out --percent.")
+    return 100 if percent else 1
 
 
 def member_name(member: str) -> str:
