@@ -14,20 +14,9 @@ from dgl_mutual.experiments.resolve import anchored, identity, plain, resolve, r
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
     node, graph = plain(resolve(parse_config({}), ring)), plain(resolve(parse_config({}), pairs))
-    assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {
-        "folds",
-        "batch_size",
-        "checkpoint_every",
-        "noise",
-        "distill",
-        "grid",
-    }
-    assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == {
-        "checkpoint_every",
-        "noise",
-        "distill",
-        "grid",
-    }
+    off = {"targets", "task_weights", "noise", "distill", "grid", "checkpoint_every", "sampler", "fanout"}
+    assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", *off}
+    assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == off
     assert all(None not in student.values() for student in node["students"] + graph["students"])
 
 
@@ -95,3 +84,8 @@ def test_dataset_is_named_so_that_it_is_the_same_from_anywhere(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     names = {given: anchored(parse_config({"dataset": given})).dataset for given in ("cora", "mine", "tu/Whatever", "tu/mutag")}
     assert names == {"cora": "Cora", "mine": str(tmp_path / "mine"), "tu/Whatever": "tu/Whatever", "tu/mutag": "MUTAG"}
+
+
+def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset) -> None:
+    with pytest.raises(UsageError, match=r"batch size of 64 has no meaning.*--sampler neighbor"):
+        resolve(parse_config({"training": {"batch_size": 64}}), ring)
