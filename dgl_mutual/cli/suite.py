@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="NAME|FILE.yaml", required=False)
 @click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time, and run none.")
 @click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 20 epochs.")
+@click.option(
+    "--checkpoint-every", type=int, metavar="N", help="Keep each training every N epochs, to go on from there if it is cut off (default: off)."
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Threads of each trial.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @data_dir_option
 @offline_option
 def command(
     name: str | None,
     dry_run: bool,
     quick: bool,
+    checkpoint_every: int | None,
     assignments: tuple[str, ...],
     out: Path,
     resume: bool,
@@ -56,7 +60,7 @@ def command(
         click.echo("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
         return
     name, suite = load_suite(name)
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = {} if checkpoint_every is None else {"training": {"checkpoint_every": checkpoint_every}}
     for text in assignments:
         overrides = merge(overrides, parse_assignment(text))
     plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline)
@@ -96,11 +100,13 @@ def _list(plan: SuitePlan, jobs: int | None) -> None:
 
 
 def _write_tables(plan: SuitePlan) -> None:
-    from dgl_mutual.errors import DglMutualError
+    from dgl_mutual.errors import DglMutualError, StoreError
     from dgl_mutual.reporting.suite_tables import write_suite_tables
 
     try:
         table, files = write_suite_tables(plan.folder)
+    except StoreError:
+        raise
     except DglMutualError as error:  # the runs are there all the same, and can be exported one by one
         click.echo(f"No tables: {error}", err=True)
         return
