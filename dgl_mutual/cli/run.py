@@ -13,6 +13,9 @@ from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_op
 _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {
     "epochs": "training.epochs",
     "checkpoint_every": "training.checkpoint_every",
+    "sampler": "training.sampler",
+    "fanout": "training.fanout",
+    "batch_size": "training.batch_size",
 }
 
 
@@ -27,6 +30,9 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
 @click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")
 @click.option("--protocol", metavar="NAME", help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).")
 @click.option("--epochs", type=int, metavar="N", help="Most epochs to train (default: 200).")
+@click.option("--sampler", metavar="neighbor", help="Train on a node task by samples of neighbourhoods, for graphs that do not fit a step.")
+@click.option("--fanout", metavar="N,N", help="Neighbours to sample for each convolution, -1 for all of them (default: 10 for each).")
+@click.option("--batch-size", type=int, metavar="N", help="Graphs, or with a sampler training nodes, in a step (default: 32, or 1024).")
 @click.option(
     "--checkpoint-every",
     type=int,
@@ -48,7 +54,7 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
     metavar="N",
     help="Threads of each trial; others round otherwise.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @data_dir_option
 @offline_option
 def command(
@@ -71,6 +77,7 @@ def command(
       dgl-mutual run --task graph --dataset MUTAG --students gcn,gin --jobs 2
       dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
       dgl-mutual run --dataset digits-multi --targets digit,even --set task_weights=uncertainty
+      dgl-mutual run --dataset ogbn-products --sampler neighbor --fanout 10,10 --batch-size 1024 --seeds 1
       dgl-mutual run --config results/<run>/config.yaml
     """
     from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import re
+
 import dgl
 import torch
 
 from dgl_mutual.errors import UsageError, unknown
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "cuda:N (the N-th GPU, from 0)")
 
 
 def resolve_device(name: str) -> str:
-    """``cpu`` or ``cuda``; ``auto`` means cuda where both torch and DGL can use it.
+    """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` means cuda where both torch and DGL can use it.
 
     Raises:
-        UsageError: an unknown device, or cuda where it cannot be used.
+        UsageError: an unknown device, or cuda where it cannot be used; says what is missing and what mends it.
     """
-    if name not in DEVICES:
+    if name not in ("auto", "cpu") and not re.fullmatch(r"cuda(:\d+)?", name):
         raise unknown("device", name, DEVICES)
     if name == "cpu":
         return name
-    obstacle = _cuda_obstacle()
+    wanted = "cuda" if name == "auto" else name
+    obstacle = _obstacle(wanted)
     if obstacle is None:
-        return "cuda"
+        return wanted
     if name == "auto":
         return "cpu"
-    raise UsageError(f"Device 'cuda' cannot be used: {obstacle} Use --device cpu.")
+    raise UsageError(f"Device {name!r} cannot be used: {obstacle} Or train with --device cpu.")
 
 
-def _cuda_obstacle() -> str | None:
+def is_cuda(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def _obstacle(device: str) -> str | None:
     if not torch.cuda.is_available():
-        return "torch sees no GPU."
+        return (
+            f"torch {torch.__version__} sees no GPU. Look with 'nvidia-smi' whether there is one with a driver, and install a CUDA build "
+            "of torch from https://pytorch.org if this is a CPU build."
+        )
+    count, number = torch.cuda.device_count(), torch.device(device).index
+    if number is not None and number >= count:
+        return f"there {'is one GPU' if count == 1 else f'are {count} GPUs'} here, cuda:0 ... cuda:{count - 1}. Choose one of them."
     try:
-        dgl.graph(([0], [0])).to("cuda")
+        dgl.graph(([0], [0])).to(device)
     except Exception as error:  # DGL raises errors of many kinds here, according to its version
         lines = str(error).strip().splitlines()
-        return f"this build of DGL has no CUDA support ({lines[-1] if lines else type(error).__name__})."
+        return (
+            f"DGL {dgl.__version__} here is a build without CUDA support ({lines[-1] if lines else type(error).__name__}). Install one "
+            "that has it, for torch's CUDA version, as https://www.dgl.ai/pages/start.html says."
+        )
     return None

@@ -46,6 +46,11 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
     target = dataset.target
     if config.task_weights is not None and target.parts is None:
         raise UsageError(f"task_weights = {config.task_weights!r} weighs several targets, and {dataset.name} has one here. Leave it out.")
+    if dataset.task == "node" and config.training.batch_size is not None and config.training.sampler is None:
+        raise UsageError(
+            f"A step on a node task sees the whole graph, so a batch size of {config.training.batch_size} has no meaning. Leave it out, or "
+            "sample neighbourhoods with --sampler neighbor."
+        )
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
     strategy_options = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")

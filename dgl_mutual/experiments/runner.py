@@ -18,7 +18,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.device import is_cuda, resolve_device
 from dgl_mutual.experiments.environment import environment
 from dgl_mutual.experiments.files import check_writable
 from dgl_mutual.experiments.progress import Progress, Silence
@@ -126,7 +126,7 @@ def execute(
 
     Args:
         plans: different runs.
-        device: cpu, cuda, or auto.
+        device: cpu, cuda, cuda:N, or auto.
         jobs: trials at a time, of whatever run, each in a process of its own if there are several (default: one a core; on cuda one).
         threads: threads a trial computes with. Sums over other numbers of threads round otherwise, so the default does not depend on the
             machine, nor on `jobs`.
@@ -149,7 +149,7 @@ def execute(
             if trial.key not in finished[place]
         ]
         left = Counter(work.place for work in works)
-        jobs = min(jobs or (1 if device == "cuda" else joblib.cpu_count()), max(1, len(works)))
+        jobs = min(jobs or (1 if is_cuda(device) else joblib.cpu_count()), max(1, len(works)))
         for place in left:
             stores[place].record_environment(environment(jobs=jobs, threads=threads, device=device))
         progress.start([work.trial for work in works], sum(map(len, finished)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
@@ -41,6 +41,12 @@ class TrainingOptions(Options):
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
     checkpoint_every: int | None = Field(None, ge=1)
     """Epochs from one snapshot of a training to the next; an interrupted trial goes on from the last (default: it starts over)."""
+
+    @field_validator("fanout", mode="before")
+    @classmethod
+    def _split(cls, fanout: Any) -> Any:
+        """``"10,10"`` as a list; YAML reads ``10`` as a number."""
+        return str(fanout).split(",") if isinstance(fanout, str | int) else fanout
 
 
 class DistillOptions(Options):

@@ -16,6 +16,7 @@ from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.sampling import NeighbourFeed, resolve_fanout
@@ -229,3 +230,12 @@ def test_blocks_have_the_features_of_their_nodes(node_data):
     assert isinstance(step.batch, BlockBatch)
     features = as_sparse(node_data)[0].features[step.samples.numpy()].toarray()
     np.testing.assert_allclose(step.batch.inputs(0).csr().to_dense(), features)
+
+
+def test_fan_outs_are_read_from_the_command_line_and_from_yaml():
+    for written in ("10,-1", [10, -1], (10, -1)):
+        assert parse_options(TrainingOptions, {"fanout": written}).fanout == (10, -1)
+    assert parse_options(TrainingOptions, {"fanout": 5}).fanout == (5,)
+    for wrong in ("ten", "10,", "-2", []):
+        with pytest.raises(UsageError, match="fanout"):
+            parse_options(TrainingOptions, {"fanout": wrong})
