@@ -11,7 +11,9 @@ from click.core import ParameterSource
 from dgl_mutual.cli.run import command as run_command
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
-_KEYS = {name: name for name in ("task", "dataset", "protocol", "students", "strategy", "seeds", "folds")} | {"epochs": "training.epochs"}
+_KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "seeds", "folds")} | {
+    "epochs": "training.epochs"
+}
 #: Options that have a meaning for one kind of reference only.
 _FOR_PYG = ("parity_epochs", "parity_only")
 _FOR_FILE = ("columns", "member", "runs", "jobs")

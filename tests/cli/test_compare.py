@@ -226,6 +226,9 @@ def test_what_the_reference_does_not_cover_is_refused(arguments: tuple[str, ...]
 def test_a_dataset_that_only_one_side_can_load_is_refused(
     command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    status, out, err = command_line("compare", "--dataset", "digits-multi", "--task", "graph")
+    assert (status, out) == (1, "")
+    assert "The reference cannot learn digits-multi: its target is joint" in err
     from dgl_mutual.reference import graphs
 
     monkeypatch.setattr(graphs.os, "sysconf", lambda name: 1024 if name == "SC_PAGE_SIZE" else 2)

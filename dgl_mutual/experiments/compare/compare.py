@@ -147,7 +147,7 @@ def compare_with_file(
     trials = read_table(report.folder / "trials.csv", TRIAL_COLUMNS)
     if trials.empty:
         raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / 'failures.csv'}.")
-    pairing = pair(trials, foreign, member=member)
+    pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
     found = {
         **_common_facts(plan, threads),
         "dataset fingerprint": fingerprint(dataset),
