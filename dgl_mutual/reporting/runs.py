@@ -107,10 +107,11 @@ def gather(runs: Sequence[Run], metric: str | None = None) -> pd.DataFrame:
         metric: also the rows of single tasks, for somebody who looks at one metric only; default: of several tasks the mean over them.
 
     Raises:
-        StoreError: a run in which no trial has finished, or no runs.
+        UsageError: no runs.
+        StoreError: a run in which no trial has finished.
     """
     if not runs:
-        raise StoreError("In none of these runs has a trial finished. 'dgl-mutual status' says why.")
+        raise UsageError("In none of these runs has a trial finished. 'dgl-mutual status' says why.")
     tables = []
     for run in runs:
         if run.trials.empty:

@@ -113,7 +113,7 @@ def test_a_run_without_a_finished_trial_says_how_to_go_on(tmp_path: Path) -> Non
     (run / "failures.csv").write_text("seed,fold,error,details\n0,0,it burns,\n")
     with pytest.raises(StoreError, match="1 failed"):
         gather(load_runs([run]))
-    with pytest.raises(StoreError, match="In none of these runs"):
+    with pytest.raises(UsageError, match="In none of these runs"):
         gather([])
 
 

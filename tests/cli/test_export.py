@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.reporting.folders import write_run, write_suite
+
+CommandLine = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for strategy, level in (("independent", 0.7), ("gml", 0.8)):
+        write_run(tmp_path / "results", strategy=strategy, level=level)
+    return tmp_path / "results"
+
+
+def test_csv_is_the_default_and_tests_against_independent(command_line: CommandLine, results: Path) -> None:
+    status, out, err = command_line("export", results)
+    assert (status, err) == (0, "")
+    table = pd.read_csv(io.StringIO(out))
+    assert set(table["baseline"]) == {"independent"}
+    assert set(table["member"]) == {"mean", "best_by_val", "ensemble"}
+    assert table["p"].notna().sum() == 3
+
+
+def test_options_reach_the_table(command_line: CommandLine, results: Path) -> None:
+    options = ("--members", "gcn-0, ensemble", "--baseline", "none", "--percent", "--precision", "2")
+    out = command_line("export", results, *options)[1]
+    table = pd.read_csv(io.StringIO(out))
+    assert list(table["member"]) == ["gcn-0", "gcn-0", "ensemble", "ensemble"]
+    assert table["p"].isna().all()
+    assert (table["mean"] > 1).all()
+    assert (table["mean"] == table["mean"].round(2)).all()
+    wide = pd.read_csv(io.StringIO(command_line("export", results, "--wide", "--metric", "accuracy")[1]))
+    assert list(wide.columns) == ["member", "method", "Cora mean", "Cora std", "Cora n"]
+    costs = command_line("export", results, "--format", "markdown", "--value", "train_seconds")[1]
+    assert "Training time in seconds of the whole cohort" in costs
+
+
+def test_a_suites_baseline_is_the_default(command_line: CommandLine, tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, strategy=strategy), strategy, "Cora") for strategy in ("independent", "gml")]
+    suite = write_suite(tmp_path, "x", runs, baseline="gml")
+    assert "better / worse than gml" in command_line("export", suite, "--format", "markdown")[1]
+    assert "better / worse than independent" in command_line("export", suite, "--format", "markdown", "--baseline", "independent")[1]
+
+
+def test_a_table_goes_to_a_file_and_never_in_the_place_of_a_folder(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tables" / "x.tex"
+    assert command_line("export", results, "--format", "latex", "-o", file)[:2] == (0, f"Written to {file}\n")
+    assert file.read_text().startswith("% needs \\usepackage{booktabs}")
+    for command in ("export", "report"):
+        status, _, err = command_line(command, results, "-o", results)
+        assert (status, err) == (1, f"Error: Cannot write '{results}': it is a folder. Name a file, for example one in it.\n")
+    assert len(list(results.glob("*/trials.csv"))) == 2
+
+
+def test_an_unfinished_run_is_told_beside_any_format(command_line: CommandLine, tmp_path: Path) -> None:
+    write_run(tmp_path, keys=[(0, 0), (1, 0)])
+    status, _, err = command_line("export", tmp_path)
+    assert (status, err) == (0, "Warning: Not finished: gml on Cora (2 of 10 trials).\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("nowhere",), 2, "There is no folder 'nowhere'"),
+        (("empty",), 1, "'empty' is no run folder"),
+        (("results", "--baseline", "dml"), 2, "baseline 'dml' is not among the methods"),
+        (("results", "--members", "gcn-7"), 2, "Unknown member 'gcn-7'. Did you mean 'gcn-0'"),
+        (("results", "--wide", "--format", "latex"), 2, "--wide belongs to --format csv"),
+        (("results", "--format", "pdf"), 2, "'pdf' is not one of"),
+        (("results", "--value", "parameters", "--percent"), 2, "'parameters' is not a fraction"),
+        (("results", "--precision", "99"), 2, "99 is not in the range"),
+        (("results", "other"), 2, "different fingerprints on Cora"),
+        ((), 2, "Missing argument 'RUN...'"),
+    ],
+)
+def test_a_mistake_is_one_message(
+    command_line: CommandLine,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(results.parent)
+    Path("empty").mkdir()
+    write_run(Path("other"), strategy="dml", fingerprint="other")
+    ended, out, err = command_line("export", *arguments)
+    assert (ended, out) == (status, "")
+    assert message in err
+    assert "Traceback" not in err

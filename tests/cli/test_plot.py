@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.reporting.folders import write_run
+
+pytest.importorskip("matplotlib")
+CommandLine = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("results"), weights=True)
+
+
+def test_each_plot_is_written_twice_and_named(command_line: CommandLine) -> None:
+    status, out, err = command_line("plot", "results", "--kind", "curves,weights", "--kind", "time", "--out", "here")
+    assert (status, err) == (0, "")
+    names = [f"here/{name}.{kind}" for name in ("curves-Cora-gml", "weights-Cora-gml", "time-Cora") for kind in ("pdf", "png")]
+    assert out.splitlines() == names
+    assert all(Path(name).stat().st_size > 1000 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("results", "--kind", "curve"), 2, "Unknown plot 'curve'. Did you mean 'curves'"),
+        (("results", "--kind", "noise"), 2, "no figures for 'noise'"),
+        (("results", "--kind", "cka"), 2, "training.diversity=true"),
+        (("results", "--out", "file"), 1, "Cannot write 'file'"),
+        (("nowhere",), 2, "There is no folder 'nowhere'"),
+        (("unfinished",), 2, "no figures for any plot"),
+        ((), 2, "Missing argument 'RUN...'"),
+    ],
+)
+def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[str, ...], status: int, message: str) -> None:
+    Path("file").touch()
+    write_run(Path("unfinished"), keys=[])
+    ended, out, err = command_line("plot", *arguments)
+    assert (ended, out) == (status, "")
+    assert message in err

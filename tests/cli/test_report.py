@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.reporting.folders import write_run
+
+pytest.importorskip("matplotlib")
+CommandLine = Callable[..., tuple[int, str, str]]
+
+
+def test_the_page_is_written(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "results")
+    assert command_line("report", "results")[:2] == (0, "Written to report.html\n")
+    assert "<h1>results</h1>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert command_line("report", "results", "-o", "pages/mine.html")[0] == 0
+    assert (tmp_path / "pages" / "mine.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("nowhere",), 2, "There is no folder 'nowhere'"),
+        (("empty",), 1, "'empty' is no run folder"),
+        (("unfinished",), 1, "no trial has finished"),
+        ((), 2, "Missing argument 'RUN...'"),
+    ],
+)
+def test_a_mistake_is_one_message(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    write_run(Path("unfinished"), keys=[])
+    ended, out, err = command_line("report", *arguments)
+    assert (ended, out) == (status, "")
+    assert message in err
+    assert not Path("report.html").exists()

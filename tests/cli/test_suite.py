@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+CommandLine = Callable[..., tuple[int, str, str]]
+MINE = """
+description: two methods on the digits
+base: {students: "gcn,sage", seeds: 2, student: {hidden: 4}, training: {epochs: 2}}
+datasets: [digits]
+methods: [independent, dml]
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder with no data."""
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(MINE)
+
+
+def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None:
+    status, out, _ = command_line("suite")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["ablation", "cohort-size", "graph", "node", "noise", "peers", "smoke"]
+
+
+def test_a_suite_of_ones_own_from_plan_to_table(command_line: CommandLine) -> None:
+    status, out, _ = command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1")
+    assert status == 0
+    assert "2 trials,   2 to run" in out
+    assert out.splitlines()[-1].startswith("4 trials to run: at most")
+    assert not Path("results").exists()
+    status, out, err = command_line("suite", "mine.yaml", "--jobs", "1")
+    assert status == 0
+    assert "| mean student | independent |" in out
+    assert "finished  [4/4]" in err
+    assert command_line("status", "results/suite-mine")[0] == 0
+    exported = command_line("export", "results/suite-mine", "--format", "markdown", "--percent")[1]
+    assert exported == Path("results/suite-mine/table.md").read_text()
+    # Again: nothing is left to do, and the same comes out.
+    status, again, err = command_line("suite", "mine.yaml", "--jobs", "1")
+    assert (status, again) == (0, out)
+    assert "4 of 4 trials are finished already" in err
+    assert command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1")[1].endswith("0 trials to run: at most 0 s with 1 at a time\n")
+
+
+def test_data_that_cannot_be_had_is_reported_and_the_rest_goes_on(command_line: CommandLine) -> None:
+    Path("mine.yaml").write_text(MINE.replace("[digits]", "[Cora, digits]"))
+    status, out, err = command_line("suite", "mine.yaml", "--jobs", "1", "--offline", "--set", "seeds=1")
+    assert status == 1
+    assert "Cora was left out: The dataset Cora is not complete" in err
+    assert "| digits |" in out.splitlines()[0]
+    assert command_line("status", "results/suite-mine")[0] == 1
+
+
+def test_a_suite_without_any_of_its_data_says_so(command_line: CommandLine) -> None:
+    Path("mine.yaml").write_text(MINE.replace("[digits]", "[Cora]"))
+    status, out, err = command_line("suite", "mine.yaml", "--jobs", "1", "--offline")
+    assert (status, out) == (1, "")
+    assert "No tables: In none of these runs has a trial finished" in err
+    assert "Cora was left out" in err
+
+
+def test_failed_trials_are_rows_and_the_exit_status_is_1(command_line: CommandLine) -> None:
+    # One student has no peer: dml cannot train it, independent can.
+    Path("mine.yaml").write_text(MINE.replace('"gcn,sage"', "gcn"))
+    status, out, err = command_line("suite", "mine.yaml", "--jobs", "1")
+    assert status == 1
+    assert "2 trials failed" in err
+    assert "| independent |" in out
+    (failures,) = Path("results").glob("*/failures.csv")
+    assert list(pd.read_csv(failures)["seed"]) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nod",), "Unknown suite 'nod'. Did you mean 'node'"),
+        (("gone.yaml",), "'gone.yaml' cannot be read"),
+        (("empty.yaml",), "must be a mapping"),
+        (("word.yaml",), "a list is needed, for example [Cora]"),
+        (("number.yaml",), "names of strategies are needed"),
+        (("mine.yaml", "--set", "seeds"), "the form is KEY=VALUE"),
+        (("mine.yaml", "--set", "training.epoch=3"), "independent on digits: Unknown option 'training.epoch'"),
+        (("mine.yaml", "--jobs", "0"), "0 is not in the range"),
+        (("mine.yaml", "more"), "unexpected extra argument"),
+    ],
+)
+def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[str, ...], message: str) -> None:
+    Path("empty.yaml").touch()
+    Path("word.yaml").write_text("datasets: Cora\nmethods: [gml]\n")
+    Path("number.yaml").write_text("datasets: [Cora]\nmethods: 3\n")
+    ended, out, err = command_line("suite", *arguments)
+    assert (ended, out) == (2, "")
+    assert message in err
+    assert not Path("results").exists()
