@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time, and run none.")
 @click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 20 epochs.")
 @click.option(
-    "--checkpoint-every", type=int, metavar="N", help="Keep each training every N epochs, to go on from there if it is cut off (default: off)."
+    "--checkpoint-every",
+    type=int,
+    metavar="N",
+    help="Keep each training every N epochs, to go on from there if it is cut off (default: off).",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")

@@ -10,13 +10,17 @@ from typing import Literal, TypeAlias
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import unknown
 
-Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb"]
+Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ppi"]
 
 _PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 _TU_PARTS = ("A", "graph_indicator", "graph_labels")
 _OGB_FILES = (
     *(f"raw/{part}.csv.gz" for part in ("edge", "edge-feat", "graph-label", "node-feat", "num-edge-list", "num-node-list")),
     *(f"split/scaffold/{part}.csv.gz" for part in ("train", "valid", "test")),
+)
+
+_PPI_FILES = tuple(
+    f"{part}_{kind}" for part in ("train", "valid", "test") for kind in ("graph.json", "feats.npy", "labels.npy", "graph_id.npy")
 )
 
 
@@ -104,6 +108,9 @@ def known_datasets() -> dict[str, Entry]:
         _npz("Amazon-Photo", "amazon_electronics_photo"),
         _npz("Coauthor-CS", "ms_academic_cs"),
         _npz("Coauthor-Physics", "ms_academic_phy"),
+        Entry(
+            "PPI", ("node",), "ppi", "ppi", _PPI_FILES, "https://data.dgl.ai/dataset/ppi.zip", "Hamilton et al., NeurIPS 2017 (GraphSAGE)"
+        ),
         *map(tu_entry, _TU_NAMES),
         *map(_ogb, _OGB_NAMES),
     )

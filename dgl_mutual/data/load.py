@@ -16,6 +16,7 @@ from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.planetoid import read_planetoid
+from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.targets import select_targets
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, UsageError
@@ -117,6 +118,8 @@ class Source:
             return read_planetoid(location, name, faults)
         if self.entry.family == "npz":
             return read_npz(location / self.entry.files[0], name, faults)
+        if self.entry.family == "ppi":
+            return read_ppi(location, name, faults)
         if self.entry.family == "ogb":
             return read_ogb(location, name, faults)
         return read_tu(location, name, faults)

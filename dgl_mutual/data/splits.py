@@ -84,6 +84,32 @@ def default_protocol(dataset: Dataset) -> str:
     return available[0]
 
 
+def graphs_of(nodes: IntArray, node_offsets: IntArray) -> IntArray:
+    """The graphs that hold these nodes, in order, each once."""
+    return np.unique(np.searchsorted(node_offsets, nodes, side="right") - 1)
+
+
+def is_inductive(dataset: Dataset, split: Split) -> bool:
+    """Whether a node task's graphs belong to one part of the split each, so that no step of training need see those of other parts."""
+    if dataset.task != "node" or dataset.num_graphs == 1:
+        return False
+    graphs = [graphs_of(part, dataset.node_offsets) for part in (split.train, split.val, split.test)]
+    return len(np.unique(np.concatenate(graphs))) == sum(map(len, graphs))
+
+
+def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) -> IntArray:
+    """What training may see beside its labelled samples: all others, or those of its own graphs where the split is by graph.
+
+    Args:
+        transductive: all others in any case.
+    """
+    others = np.setdiff1d(np.arange(dataset.num_samples), split.train)
+    if transductive or not is_inductive(dataset, split):
+        return others
+    graph_of = np.repeat(np.arange(dataset.num_graphs), np.diff(dataset.node_offsets))
+    return others[np.isin(graph_of[others], graph_of[split.train])]
+
+
 def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     assert dataset.official_split is not None
     yield dataset.official_split

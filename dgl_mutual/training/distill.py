@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
@@ -57,10 +58,8 @@ def make_scene(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> S
     """
     if unseen == 0.0:
         return Scene(dataset, split, dataset, split)
-    if dataset.task == "graph":
-        raise UsageError(
-            "distill.unseen takes test nodes out of the graph; on a graph task test graphs are never seen anyway. Leave it at 0."
-        )
+    if dataset.task == "graph" or is_inductive(dataset, split):
+        raise UsageError("distill.unseen takes test nodes out of the graph; here test graphs are never seen anyway. Leave it at 0.")
     count = round(unseen * len(split.test))
     if not 0 < count < len(split.test):
         raise UsageError(f"distill.unseen = {unseen} of {len(split.test)} test nodes leaves none on one side. Choose another share.")

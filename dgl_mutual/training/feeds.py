@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
 from dgl_mutual.nn.structure import Rows
 
@@ -133,6 +134,10 @@ def make_feed(
 
         assert batch_size is not None
         return NeighbourFeed(dataset, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order)
+    if is_inductive(dataset, split):
+        from dgl_mutual.training.inductive import NodesOfGraphsFeed
+
+        return NodesOfGraphsFeed(dataset, split, device, dtype, batch_size=batch_size, order=order)
     if dataset.task == "node":
         return FullGraphFeed(dataset, split, device, dtype)
     return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.options import StudentOptions
@@ -186,7 +187,7 @@ class _Trial:
         with seeds.initialisation(seed, "initialisation", fold, "strategy"):
             teaching = strategy(options, setting).to(device, dtype)
         if teaching.exchange_on == "transductive" or (feed.sampled and teaching.exchange_on == "all"):
-            feed.bring_along(np.setdiff1d(np.arange(dataset.num_samples), split.train))
+            feed.bring_along(unlabelled_samples(dataset, split, transductive=teaching.exchange_on == "transductive"))
         logits = torch.zeros(len(members), num_outputs, dataset.num_samples, device=device, dtype=dtype).transpose(1, 2)
         return cls(
             cohort=Cohort(modules, teaching.coordinator, distribution, names, len(students)),

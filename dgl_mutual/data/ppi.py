@@ -1,0 +1,153 @@
+"""PPI's raw form (Hamilton et al., NeurIPS 2017), as DGL and PyTorch Geometric fetch it: three parts, each a file of several graphs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.features import compact
+from dgl_mutual.data.tables import UNREADABLE
+
+PARTS = ("train", "valid", "test")
+
+
+class _Node(BaseModel):
+    id: int
+
+
+class _Link(BaseModel):
+    source: int
+    target: int
+
+
+class _NodeLink(BaseModel):
+    """networkx's node-link form."""
+
+    directed: bool = False
+    nodes: list[_Node]
+    links: list[_Link]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Nodes in the order of their ids: `edges` (2, links) in row numbers, `graph_of` (nodes,), features and labels a row each."""
+
+    edges: IntArray
+    graph_of: IntArray
+    features: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+
+
+def read_ppi(folder: Path, name: str, faults: Faults) -> Dataset:
+    """Read ``{train,valid,test}_graph.json`` (node-link), ``_feats.npy``, ``_labels.npy`` and ``_graph_id.npy`` (one row a node each).
+
+    A node task on many graphs (20 / 2 / 2 of them, 121 labels in PPI itself), scored by micro-averaged F1. The split is by graph, so
+    training is inductive. Graphs stand in the order of the parts and of their ids. Features stay as they are in the files.
+
+    NOTE: As in DGL and PyTorch Geometric, a graph is what its nodes induce: links between different graphs are left out.
+
+    Raises:
+        DataError: a file is missing, cannot be read, or breaks a rule of the format.
+    """
+    parts = [_read_part(folder, part, faults) for part in PARTS]
+    for array in ("features", "labels"):
+        widths = {part: getattr(found, array).shape[1] for part, found in zip(PARTS, parts, strict=True) if found is not None}
+        if len(set(widths.values())) > 1:
+            faults.add(folder, f"expected {array} of one width in all parts, found {', '.join(f'{w} ({p})' for p, w in widths.items())}")
+    faults.check()
+    found = [part for part in parts if part is not None]
+    first = np.cumsum([0, *(len(part.graph_of) for part in found)])
+    source, destination = np.concatenate([part.edges + start for part, start in zip(found, first, strict=False)], axis=1)
+    sizes = np.concatenate([np.unique(part.graph_of, return_counts=True)[1] for part in found])
+    labels = np.concatenate([part.labels for part in found]).astype(np.float32)
+    features = np.concatenate([part.features for part in found])
+    num_nodes = int(first[-1])
+    return Dataset(
+        name=name,
+        task="node",
+        edges=canonical_edges(source, destination, num_nodes, symmetric=False),
+        features=compact(features),
+        labels=labels,
+        node_offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        target=Target("multi-label", tuple(f"label {label}" for label in range(labels.shape[1])), "micro-f1"),
+        feature_names=tuple(f"feature {column}" for column in range(features.shape[1])),
+        official_split=Split(*(np.arange(start, stop) for start, stop in pairwise(first))),
+    )
+
+
+def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
+    """One part, its nodes sorted by graph, or None after recording why not."""
+    path = {kind: folder / f"{part}_{kind}" for kind in ("graph.json", "feats.npy", "labels.npy", "graph_id.npy")}
+    graph = _read_graph(path["graph.json"], faults)
+    features, labels, graph_id = (
+        _read_array(path[kind], columns, faults) for kind, columns in (("feats.npy", 2), ("labels.npy", 2), ("graph_id.npy", 1))
+    )
+    if graph is None or features is None or labels is None or graph_id is None:
+        return None
+    edges, num_nodes = graph
+    lengths = {"feats.npy": len(features), "labels.npy": len(labels), "graph_id.npy": len(graph_id)}
+    wrong = {kind: length for kind, length in lengths.items() if length != num_nodes}
+    for kind, length in wrong.items():
+        faults.add(path[kind], f"expected {num_nodes} rows, one for each node of {path['graph.json'].name}, found {length}")
+    if not np.isfinite(features).all():
+        faults.add(path["feats.npy"], "expected finite numbers")
+    if not (np.isnan(labels) | np.isin(labels, (0, 1))).all():
+        faults.add(path["labels.npy"], "expected 0 or 1 for each label, or NaN (unknown)")
+    if wrong:
+        return None
+    order = np.argsort(graph_id, kind="stable")
+    place = np.argsort(order)
+    inside = graph_id[edges[0]] == graph_id[edges[1]]
+    return _Part(place[edges[:, inside]], graph_id[order], features[order], labels[order])
+
+
+def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
+    """Links in both directions unless they are directed, as numbers of nodes in the order of their ids; and how many nodes there are."""
+    if not path.is_file():
+        faults.add(path, "the file is missing")
+        return None
+    try:
+        graph = _NodeLink.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}")
+        return None
+    except (ValueError, RecursionError, *UNREADABLE) as error:
+        faults.add(path, f"expected JSON ({error})")
+        return None
+    ids = np.array([node.id for node in graph.nodes], dtype=np.int64)
+    ends = np.array([(link.source, link.target) for link in graph.links], dtype=np.int64).reshape(-1, 2).T
+    known = np.unique(ids)
+    if not len(ids) or len(known) < len(ids):
+        faults.add(path, "nodes: expected at least one, and each id once")
+        return None
+    if not np.isin(ends, known).all():
+        strange = ends[~np.isin(ends, known)][0]
+        faults.add(path, f"links: expected both ends among the nodes, found {strange}")
+        return None
+    edges = np.searchsorted(known, ends).astype(np.int64)
+    return edges if graph.directed else np.concatenate([edges, edges[::-1]], axis=1), len(ids)
+
+
+def _read_array(path: Path, dimensions: int, faults: Faults) -> npt.NDArray[Any] | None:
+    if not path.is_file():
+        faults.add(path, "the file is missing")
+        return None
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, *UNREADABLE) as error:
+        faults.add(path, f"expected an array that numpy saved ({error})")
+        return None
+    if array.ndim != dimensions or array.dtype.kind not in "biuf":
+        faults.add(path, f"expected numbers in {dimensions} dimension{'s' if dimensions > 1 else ''}, found {array.dtype} {array.shape}")
+        return None
+    return array

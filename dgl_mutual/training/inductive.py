@@ -1,0 +1,61 @@
+"""Node tasks on many graphs: whole graphs are for training, validation or test, and the nodes of a graph come and go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.splits import graphs_of
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.training.feeds import Feed, GraphsFeed, TrainingBatch
+
+
+class NodesOfGraphsFeed(Feed):
+    """Steps see training graphs alone, all of them as one disjoint union or mini-batches of them; other graphs are seen in evaluation.
+
+    Samples are nodes. Inductive: no node of another graph, nor its features, takes part in a training step.
+    """
+
+    def __init__(
+        self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype, *, batch_size: int | None, order: torch.Generator
+    ) -> None:
+        self._offsets = dataset.node_offsets
+        by_graph = Split(*(self._graphs_of(part) for part in (split.train, split.val, split.test)))
+        self._train = by_graph.train
+        self._in_batches = batch_size is not None
+        self._graphs = GraphsFeed(dataset, by_graph, device, dtype, batch_size=batch_size or len(by_graph.train), order=order)
+        self._has_label = torch.zeros(dataset.num_nodes, dtype=torch.bool, device=device)
+        self._has_label[torch.as_tensor(split.train, device=device)] = True
+
+    def training_batches(self) -> Iterator[TrainingBatch]:
+        yield from map(self._of_nodes, self._graphs.training_batches()) if self._in_batches else [self._union]
+
+    def bring_along(self, samples: IntArray) -> None:
+        self._graphs.bring_along(np.setdiff1d(self._graphs_of(samples), self._train))
+
+    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
+        for batch, graphs in self._graphs.evaluation_batches(self._graphs_of(samples)):
+            yield batch, self._nodes_of(graphs)
+
+    @cached_property
+    def _union(self) -> TrainingBatch:
+        """All that training sees as one batch, made once."""
+        (batch,) = self._graphs.training_batches()
+        return self._of_nodes(batch)
+
+    def _of_nodes(self, batch: TrainingBatch) -> TrainingBatch:
+        nodes = self._nodes_of(batch.samples)
+        return TrainingBatch(batch.batch, nodes, nodes, torch.nonzero(self._has_label[nodes]).squeeze(1))
+
+    def _graphs_of(self, nodes: IntArray) -> IntArray:
+        return graphs_of(nodes, self._offsets)
+
+    def _nodes_of(self, graphs: Tensor) -> Tensor:
+        """Numbers of the nodes of these graphs, graph after graph."""
+        ranges = [np.arange(self._offsets[graph], self._offsets[graph + 1]) for graph in graphs.tolist()]
+        return torch.as_tensor(np.concatenate(ranges), device=graphs.device)
