@@ -80,6 +80,7 @@ def to_latex(table: TextTable, label: str = "tab:results") -> str:
         "% needs \\usepackage{booktabs}",
         r"\begin{table}[t]",
         r"\centering",
+        r"\setlength{\belowcaptionskip}{6pt}",
         rf"\caption{{{' '.join(latex_text(sentence) for sentence in table.caption)}}}",
         rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{{'l' * table.num_labels}{'c' * (len(table.header) - table.num_labels)}}}",
