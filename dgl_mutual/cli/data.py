@@ -17,7 +17,7 @@ task_option = click.option("--task", type=click.Choice(["node", "graph"]), help=
 
 @click.group()
 def command() -> None:
-    """List, describe, fetch and verify datasets.
+    """List, describe, fetch, generate and verify datasets.
 
     \b
     Example:
@@ -82,6 +82,24 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
         find_entry(dataset)  # a wrong name ends the command before anything is downloaded
     for dataset in datasets:
         click.echo(f"{dataset}: {fetch_dataset(dataset, data_dir=data_dir, progress=True) or 'built in, nothing to fetch'}")
+
+
+@command.command()
+@click.argument("name", metavar="arxiv-twin|products-twin|power-law")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make; --dataset takes its path.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same data.")
+@click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Number of nodes of power-law (default: 100000).")
+@click.option("--edges", type=click.IntRange(min=1), metavar="N", help="Number of undirected edges of power-law (default: 10 a node).")
+def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | None) -> None:
+    """Generate a large graph with classes: the size of ogbn-arxiv, of ogbn-products, or any size.
+
+    \b
+    Example:
+      dgl-mutual data generate power-law --nodes 5000 --edges 20000 --out my-graph
+    """
+    from dgl_mutual.data.generated import generate_dataset
+
+    click.echo(f"Written to {generate_dataset(name, out, seed=seed, nodes=nodes, edges=edges)}")
 
 
 @command.command()

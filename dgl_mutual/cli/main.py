@@ -28,7 +28,7 @@ COMMANDS = {
     "compare": ("dgl_mutual.cli.compare", "Compare with torch_geometric: a parity certificate, accuracy and cost side by side."),
     "predict": ("dgl_mutual.cli.predict", "Predict new nodes or graphs with a trained student."),
     "strategies": ("dgl_mutual.cli.strategies", "List the ways of teaching each other, with formula and source."),
-    "data": ("dgl_mutual.cli.data", "List, describe, fetch and verify datasets."),
+    "data": ("dgl_mutual.cli.data", "List, describe, fetch, generate and verify datasets."),
     "doctor": ("dgl_mutual.cli.doctor", "Say whether training can work here, and what mends it."),
 }
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import unknown
 
-Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ppi"]
+Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ogbn", "ppi"]
 
 _PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 _TU_PARTS = ("A", "graph_indicator", "graph_labels")
@@ -89,6 +89,16 @@ def _ogb(name: str) -> Entry:
     return Entry(name, ("graph",), "ogb", f"ogb/{name.replace('-', '_')}", _OGB_FILES, url, citation)
 
 
+def _ogbn(name: str, split: str, raw: tuple[str, ...]) -> Entry:
+    short = name.removeprefix("ogbn-")
+    files = (
+        *(f"raw/{part}.csv.gz" for part in ("edge", "node-label", "num-edge-list", "num-node-list", *raw)),
+        *(f"split/{split}/{part}.csv.gz" for part in ("train", "valid", "test")),
+    )
+    url = f"https://snap.stanford.edu/ogb/data/nodeproppred/{short}.zip"
+    return Entry(name, ("node",), "ogbn", f"ogb/{name.replace('-', '_')}", files, url, "Hu et al., NeurIPS 2020 (OGB)")
+
+
 _TU_NAMES = (
     *("AIDS", "BZR", "COLLAB", "COX2", "DD", "DHFR", "ENZYMES", "FRANKENSTEIN", "IMDB-BINARY", "IMDB-MULTI", "MUTAG", "Mutagenicity"),
     *("NCI1", "NCI109", "PROTEINS", "PTC_FM", "PTC_FR", "PTC_MM", "PTC_MR", "REDDIT-BINARY", "REDDIT-MULTI-5K", "REDDIT-MULTI-12K"),
@@ -113,6 +123,9 @@ def known_datasets() -> dict[str, Entry]:
         ),
         *map(tu_entry, _TU_NAMES),
         *map(_ogb, _OGB_NAMES),
+        _ogbn("ogbn-arxiv", "time", ("node-feat",)),
+        _ogbn("ogbn-products", "sales_ranking", ("node-feat",)),
+        _ogbn("ogbn-proteins", "species", ("edge-feat",)),
     )
     return {entry.name: entry for entry in entries}
 

@@ -125,8 +125,16 @@ def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, 
     Args:
         symmetric: add the reverse of every edge.
     """
-    if symmetric:
-        source, destination = np.concatenate([source, destination]), np.concatenate([destination, source])
     keep = source != destination
-    keys = np.unique(destination[keep].astype(np.int64) * num_nodes + source[keep])
-    return np.stack([keys % num_nodes, keys // num_nodes])
+    source, destination = source[keep].astype(np.int64), destination[keep].astype(np.int64)
+    keys = destination * num_nodes + source
+    if symmetric:
+        keys = np.concatenate([keys, source * num_nodes + destination])
+    del source, destination  # with some 10^8 edges every copy counts
+    keys.sort()
+    first = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    keys = keys[first]
+    edges = np.empty((2, len(keys)), dtype=np.int64)
+    np.divmod(keys, num_nodes, out=(edges[1], edges[0]))
+    return edges

@@ -23,6 +23,10 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix) -> Features:
 
     "Most" is set by `SPARSE_DENSITY` and `SPARSE_COLUMNS`.
     """
+    if isinstance(features, np.ndarray):
+        rows, columns = features.shape
+        if columns < SPARSE_COLUMNS or np.count_nonzero(features) >= SPARSE_DENSITY * rows * columns:
+            return np.asarray(features, dtype=np.float32)
     matrix = sparse.csr_matrix(features, dtype=np.float32)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()

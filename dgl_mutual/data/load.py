@@ -15,6 +15,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
+from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.targets import select_targets
@@ -32,7 +33,7 @@ def load_dataset(
     require_labels: bool = True,
     targets: Sequence[str] | None = None,
 ) -> Dataset:
-    """Load a dataset by its name (see `dgl_mutual.data.catalog`; any case) or from a folder in TU's or DGL's CSV form.
+    """Load a dataset by its name (see `dgl_mutual.data.catalog`; any case) or from a folder in TU's, DGL's CSV or OGB's raw form.
 
     What no data folder holds is downloaded first (see `dgl_mutual.data.folders` for where folders lie).
 
@@ -75,7 +76,9 @@ class Source:
         if self.entry is not None:
             return self.entry.tasks
         assert self.folder is not None
-        return ("graph",) if tu_name(self.folder) else ("node", "graph")
+        if tu_name(self.folder):
+            return ("graph",)
+        return ("node",) if is_ogb_nodes(self.folder) else ("node", "graph")
 
     def choose_task(self, task: TaskName | None) -> TaskName | None:
         """The task to load, or None where the folder says (CSV form)."""
@@ -102,13 +105,15 @@ class Source:
         targets: Sequence[str] | None = None,
     ) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
-        if self.entry is None and tu_name(location) is None:
+        if self.entry is None and tu_name(location) is None and not is_ogb_nodes(location):
             return read_csv_folder(location, faults, task=task, require_labels=require_labels, targets=targets)
         dataset = self._read(location, task, faults, require_labels)
         # Without labels it does not matter which they are not.
         return select_targets(dataset, targets) if targets is not None and (require_labels or dataset.target.parts) else dataset
 
     def _read(self, location: Path, task: TaskName | None, faults: Faults, require_labels: bool) -> Dataset:
+        if self.entry is None and is_ogb_nodes(location):
+            return read_ogb_nodes(location, location.resolve().name, faults, require_labels=require_labels)
         if self.entry is None:
             return read_tu(location, tu_name(location) or "", faults, require_labels=require_labels)
         name = self.entry.name
@@ -122,6 +127,8 @@ class Source:
             return read_ppi(location, name, faults)
         if self.entry.family == "ogb":
             return read_ogb(location, name, faults)
+        if self.entry.family == "ogbn":
+            return read_ogb_nodes(location, name, faults)
         return read_tu(location, name, faults)
 
 
@@ -144,10 +151,11 @@ def find_source(name_or_dir: str | Path) -> Source:
         raise DataError(
             f"The folder {folder} does not exist. Correct the path, or give the name of a known dataset (dgl-mutual data list)."
         )
-    if tu_name(folder) is None and not (folder / "meta.yaml").is_file():
+    if tu_name(folder) is None and not is_ogb_nodes(folder) and not (folder / "meta.yaml").is_file():
         raise DataError(
             f"The folder {folder} holds no dataset in a known form: neither TU's (NAME_A.txt, NAME_graph_indicator.txt, "
-            "NAME_graph_labels.txt) nor DGL's CSVDataset form (meta.yaml with the node and edge files that it names)."
+            "NAME_graph_labels.txt), nor DGL's CSVDataset form (meta.yaml with the node and edge files that it names), nor "
+            "OGB's raw form of a node dataset (raw/edge.csv.gz with raw/node-label.csv.gz, or raw/data.npz)."
         )
     return Source(folder=folder)
 

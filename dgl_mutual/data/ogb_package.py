@@ -31,6 +31,26 @@ def master_facts(name: str) -> MasterFacts:
     return MasterFacts(int(column["num tasks"]), _METRICS[column["eval metric"]], str(column["url"]))
 
 
+@dataclass(frozen=True)
+class NodeFacts:
+    """What OGB's ``master.csv`` says of a node dataset.
+
+    Attributes:
+        split: name of the split that it is evaluated on.
+        num_classes: of each task.
+    """
+
+    split: str
+    num_classes: int
+
+
+def node_facts(name: str) -> NodeFacts | None:
+    """Look `name` up in the table of node datasets that the `ogb` package ships; None where it is not among them."""
+    with resources.as_file(resources.files("ogb").joinpath("nodeproppred/master.csv")) as path:
+        table = pd.read_csv(path, index_col=0)
+    return NodeFacts(str(table[name]["split"]), int(table[name]["num classes"])) if name in table else None
+
+
 def make_evaluator(name: str) -> Any:
     """OGB's own `Evaluator` of a graph (``ogbg-...``) or node (``ogbn-...``) dataset.
 

@@ -65,8 +65,8 @@ def available_protocols(dataset: Dataset) -> tuple[str, ...]:
         by_task = ("random",) if strata(dataset) is not None else ()
     if dataset.official_split is None:
         return by_task
-    # Only OGB's datasets have an evaluator, and their official split is the scaffold split.
-    return ("public" if dataset.evaluator is None else "scaffold", *by_task)
+    # Only OGB's datasets have an evaluator, and the official split of its molecules is the scaffold split.
+    return ("scaffold" if dataset.evaluator is not None and dataset.task == "graph" else "public", *by_task)
 
 
 def default_protocol(dataset: Dataset) -> str:

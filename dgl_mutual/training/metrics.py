@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,10 @@ def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
     """
     if evaluator is None and metric == "accuracy":
         return accuracies
+    if evaluator is not None and metric == "accuracy":
+        from dgl_mutual.data.ogb_package import make_evaluator
+
+        return partial(_ogb_accuracies, make_evaluator(evaluator))
     functions = {"rocauc": _mean_rocauc, "ap": _mean_average_precision, "micro-f1": _micro_f1}
     function = functions[metric] if evaluator is None else _ogb_metric(evaluator)
     return lambda logits, labels: _each_member(function, logits, labels)
@@ -99,6 +104,14 @@ def _micro_f1(truth: Array, scores: Array) -> float:
 
     known = ~np.isnan(truth)
     return float(f1_score(truth[known], scores[known] > 0, zero_division=0.0))
+
+
+def _ogb_accuracies(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
+    known = labels >= 0
+    if not known.any():
+        return [math.nan] * len(logits)
+    truth, decisions = labels[known].cpu().numpy(), logits[:, known].argmax(-1).cpu().numpy()
+    return [float(judge.eval({"y_true": truth[:, None], "y_pred": decided[:, None]})["acc"]) for decided in decisions]
 
 
 def _ogb_metric(evaluator: str) -> Callable[[Array, Array], float]:

@@ -66,10 +66,10 @@ class NeighbourFeed(Feed):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
             blocks = iter(DataLoader(self._whole.graph, seeds, self._sampler))
-        for (known, _), nodes in zip(steps, seeds, strict=True):
+        for step, (known, _) in enumerate(steps):
             # DGL has one stream for all, so it is put where this step is, whatever else has drawn from it.
             dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)))
-            batch = BlockBatch.of(next(blocks)[2], self._whole)
+            batch, nodes = BlockBatch.of(next(blocks)[2], self._whole), seeds[step]
             yield TrainingBatch(batch, nodes, nodes, slice(0, len(known)))
 
     def bring_along(self, samples: IntArray) -> None:

@@ -1,0 +1,212 @@
+"""Node datasets in OGB's raw form (Hu et al., NeurIPS 2020): ``ogbn-*`` as OGB unpacks them, and folders of one's own in that form.
+
+As in `dgl_mutual.data.ogb_graphs`, the `ogb` package tells what the files mean and scores predictions, and the files are read here.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_mutual.data.dataset import Dataset, Features, FloatArray, IntArray, Split, Target, canonical_edges
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.features import compact, degree_features
+from dgl_mutual.data.ogb_package import node_facts
+from dgl_mutual.data.tables import Table, read_table
+
+#: The arrays of ``raw/data.npz`` that must be there.
+KEYS = ("edge_index", "num_nodes_list", "num_edges_list")
+_PARTS = ("train", "valid", "test")
+_Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Raw:
+    """One graph as its files hold it: edges (|E|, 2), labels (|V|, columns), features or None; NaN where a label is unknown."""
+
+    num_nodes: int
+    edges: IntArray
+    labels: npt.NDArray[np.float64]
+    node_features: _Array | None
+    edge_features: _Array | None
+
+
+def is_ogb_nodes(folder: Path) -> bool:
+    """Whether a folder is in this form: ``raw/data.npz``, or ``raw/edge.csv.gz`` with ``raw/node-label.csv.gz``."""
+    raw = folder / "raw"
+    return (raw / "data.npz").is_file() or all((raw / f"{part}.csv.gz").is_file() for part in ("edge", "node-label"))
+
+
+def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
+    """Read one graph with labelled nodes: text (``raw/*.csv.gz``) or arrays (``raw/data.npz``, ``raw/node-label.npz``), and its split.
+
+    One label column holds classes, several hold a binary label each (multi-label, ROC-AUC). A graph without node features gets the mean
+    of the features of each node's edges, as OGB's example for ogbn-proteins has it, and one without any gets one-hot degrees.
+
+    NOTE: every edge runs both ways, also those of ogbn-arxiv, which OGB lists one way: its examples add the other.
+
+    Args:
+        name: an ``ogbn-*`` name, whose metric is then OGB's own; any other name for a folder of one's own.
+
+    Raises:
+        DataError: a file is missing, cannot be read, or breaks a rule of the format.
+    """
+    facts = node_facts(name)
+    raw = _read_arrays(folder / "raw", faults, require_labels) if (folder / "raw" / "data.npz").is_file() else None
+    if raw is None and not faults.found:
+        raw = _read_text(folder / "raw", faults, require_labels)
+    faults.check()
+    assert raw is not None
+    split = _read_split(folder / "split", None if facts is None else facts.split, raw.num_nodes, faults)
+    faults.check()
+    edges = canonical_edges(raw.edges[:, 0], raw.edges[:, 1], raw.num_nodes, symmetric=True)
+    features, columns = _features(raw, edges)
+    several = raw.labels.shape[1] > 1
+    num_classes = facts.num_classes if facts is not None else int(np.nanmax(raw.labels, initial=0)) + 1
+    names = [f"task {column}" for column in range(raw.labels.shape[1])] if several else [str(label) for label in range(num_classes)]
+    return Dataset(
+        name=name,
+        task="node",
+        edges=edges,
+        features=features,
+        labels=raw.labels.astype(np.float32) if several else np.nan_to_num(raw.labels[:, 0], nan=-1).astype(np.int64),
+        node_offsets=np.array([0, raw.num_nodes]),
+        target=Target("multi-label" if several else "single-label", tuple(names), "rocauc" if several else "accuracy"),
+        feature_names=columns,
+        official_split=split,
+        evaluator=name if facts is not None else None,
+    )
+
+
+def _read_text(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
+    def read(part: str, **rules: Any) -> Table | None:
+        return read_table(raw / f"{part}.csv.gz", faults, **rules)
+
+    def optional(part: str) -> Table | None:
+        return read(part) if (raw / f"{part}.csv.gz").is_file() else None
+
+    counts, num_edges, edge = read("num-node-list", columns=1), read("num-edge-list", columns=1), read("edge", columns=2)
+    labels = read("node-label", allow_missing=True) if require_labels or (raw / "node-label.csv.gz").is_file() else None
+    node_features, edge_features = optional("node-feat"), optional("edge-feat")
+    if counts is None or num_edges is None or edge is None or (labels is None and require_labels):
+        return None
+    if not counts.expect_rows(faults, 1, "graph; a node dataset is one graph") or not num_edges.expect_rows(faults, 1, "graph"):
+        return None
+    num_nodes = int(counts.integers(faults)[0, 0])
+    ends = edge.integers(faults)
+    edge.expect_rows(faults, int(num_edges.integers(faults)[0, 0]), "edge that num-edge-list counts")
+    edge.refuse(faults, np.any((ends < 0) | (ends >= num_nodes), axis=1), f"expected two node numbers 0 ... {num_nodes - 1}")
+    for table in (labels, node_features):
+        if table is not None:
+            table.expect_rows(faults, num_nodes, "node that num-node-list counts")
+    if edge_features is not None:
+        edge_features.expect_rows(faults, len(ends), "edge")
+    if labels is not None:
+        labels.refuse(faults, _wrong_labels(labels.values), _LABEL_RULE)
+    return _Raw(
+        num_nodes,
+        ends,
+        np.full((num_nodes, 1), np.nan) if labels is None else labels.values,
+        *(None if table is None else table.values for table in (node_features, edge_features)),
+    )
+
+
+_LABEL_RULE = "expected a class number 0, 1, ... (one column), 0 or 1 (several columns), or nothing (unknown)"
+
+
+def _wrong_labels(labels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    fits = np.isin(labels, (0, 1)) if labels.shape[1] > 1 else (labels >= 0) & (labels == np.round(labels))
+    wrong: npt.NDArray[np.bool_] = ~np.all(np.isnan(labels) | fits, axis=1)
+    return wrong
+
+
+def _read_arrays(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
+    path, label_path = raw / "data.npz", raw / "node-label.npz"
+    data = _load(path, KEYS, faults)
+    found = _load(label_path, ("node_label",), faults) if require_labels or label_path.is_file() else {}
+    if faults.found:
+        return None
+    if data["num_nodes_list"].shape != (1,) or data["num_edges_list"].shape != (1,):
+        faults.add(path, "num_nodes_list, num_edges_list: expected one number each; a node dataset is one graph")
+        return None
+    num_nodes, ends = int(data["num_nodes_list"][0]), data["edge_index"]
+    labels = found.get("node_label", np.full((num_nodes, 1), np.nan))
+    sizes = {"node_feat": num_nodes, "edge_feat": int(data["num_edges_list"][0])}
+    if ends.dtype.kind not in "iu" or ends.shape != (2, sizes["edge_feat"]):
+        faults.add(path, f"edge_index: expected whole numbers of shape (2, {sizes['edge_feat']}), found {ends.dtype} {ends.shape}")
+    elif ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
+        faults.add(path, f"edge_index: expected node numbers 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")
+    for key, rows in sizes.items():
+        if key in data and (data[key].ndim != 2 or len(data[key]) != rows or not np.isfinite(data[key]).all()):
+            faults.add(path, f"{key}: expected finite numbers of shape ({rows}, columns), found shape {data[key].shape}")
+    if labels.ndim != 2 or len(labels) != num_nodes:
+        faults.add(label_path, f"node_label: expected shape ({num_nodes}, columns), found {labels.shape}")
+    elif (wrong := _wrong_labels(labels.astype(np.float64))).any():
+        faults.add(label_path, f"node_label: {_LABEL_RULE}, found {labels[wrong][0]} for node {np.flatnonzero(wrong)[0]}")
+    return _Raw(num_nodes, ends.T, labels.astype(np.float64), data.get("node_feat"), data.get("edge_feat"))
+
+
+def _load(path: Path, keys: tuple[str, ...], faults: Faults) -> dict[str, _Array]:
+    if not path.is_file():
+        faults.add(path, "the file is missing")
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        faults.add(path, f"the file is truncated or damaged, or not an npz file of plain arrays ({error})")
+        return {}
+    absent = [key for key in keys if key not in arrays]
+    if absent:
+        faults.add(path, f"expected the arrays {', '.join(keys)}; {', '.join(absent)} missing")
+    return arrays
+
+
+def _features(raw: _Raw, edges: IntArray) -> tuple[Features, tuple[str, ...]]:
+    if raw.node_features is not None:
+        width = raw.node_features.shape[1]
+        return compact(raw.node_features), tuple(f"feature {column}" for column in range(width))
+    if raw.edge_features is None:
+        matrix, names = degree_features(edges, raw.num_nodes)
+        return compact(matrix), names
+    return _mean_of_edges(raw), tuple(f"mean edge feature {column}" for column in range(raw.edge_features.shape[1]))
+
+
+def _mean_of_edges(raw: _Raw) -> FloatArray:
+    """Mean features of the edges at each node, zero where there are none: (|V|, columns)."""
+    assert raw.edge_features is not None
+    ends = raw.edges.reshape(-1)  # both ends of the first edge, of the second, ...
+    count = np.maximum(np.bincount(ends, minlength=raw.num_nodes), 1)
+    columns = (np.bincount(ends, np.repeat(column, 2), minlength=raw.num_nodes) / count for column in raw.edge_features.T)
+    return np.stack(list(columns), axis=1).astype(np.float32)
+
+
+def _read_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
+    """The split that OGB evaluates on; of a folder of one's own the only one there is, if there is one."""
+    if wanted is None:
+        there = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        if not there:
+            return None
+        if len(there) > 1:
+            faults.add(folder, f"expected one split, found {', '.join(path.name for path in there)}")
+            return None
+        wanted = there[0].name
+    seen = np.zeros(num_nodes, dtype=np.bool_)
+    parts = []
+    for part in _PARTS:
+        table = read_table(folder / wanted / f"{part}.csv.gz", faults, columns=1)
+        if table is None:
+            return None
+        nodes = table.integers(faults)[:, 0]
+        outside = (nodes < 0) | (nodes >= num_nodes)
+        table.refuse(faults, outside, f"expected a node number 0 ... {num_nodes - 1}")
+        table.refuse(faults, seen[np.where(outside, 0, nodes)], "expected each node in one part of the split only")
+        seen[nodes[~outside]] = True
+        parts.append(nodes)
+    return Split(*parts)

@@ -1,0 +1,195 @@
+"""Node datasets in OGB's raw form: as OGB reads them, and every rule of the form."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dgl_mutual.data import default_protocol, known_datasets, load_dataset, make_splits, verify_dataset
+from dgl_mutual.data.dataset import canonical_edges
+from dgl_mutual.data.folders import missing_files
+from dgl_mutual.data.ogb_package import make_evaluator
+from dgl_mutual.errors import DataError
+from dgl_mutual.training.metrics import accuracies, make_scorer
+
+Build = Callable[..., Path]
+NUM_NODES = 6
+SPLITS = {"ogbn-arxiv": "time", "ogbn-products": "sales_ranking", "ogbn-proteins": "species"}
+
+
+def files(name: str) -> dict[str, str]:
+    """Six nodes, five edges of which one is a self-loop and one stands twice."""
+    random = np.random.default_rng(len(name))
+
+    def lines(values: np.ndarray) -> str:
+        return "".join(",".join(map(str, row)) + "\n" for row in values)
+
+    if name == "ogbn-proteins":
+        content = {"edge-feat": lines(random.random((5, 8)).round(3)), "node-label": lines(random.integers(2, size=(NUM_NODES, 112)))}
+    else:
+        content = {"node-feat": lines(random.normal(size=(NUM_NODES, 3)).round(4)), "node-label": "4\n0\n39\n1\n2\n0\n"}
+    content |= {"edge": "0,1\n1,2\n3,3\n4,0\n0,1\n", "num-node-list": "6\n", "num-edge-list": "5\n"}
+    split = {
+        f"split/{SPLITS.get(name, 'own')}/{part}": text for part, text in {"train": "0\n3\n", "valid": "1\n5\n", "test": "2\n4\n"}.items()
+    }
+    return {f"raw/{part}": text for part, text in content.items()} | split
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def make(name: str = "ogbn-arxiv", **changed: str | bytes | None) -> Path:
+        folder = tmp_path / "ogb" / name.replace("-", "_")
+        for part, content in {**files(name), **{part.replace("__", "/").replace("_", "-"): text for part, text in changed.items()}}.items():
+            path = folder / f"{part}.csv.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if content is not None:
+                path.write_bytes(content if isinstance(content, bytes) else gzip.compress(content.encode()))
+        return folder
+
+    return make
+
+
+def as_arrays(folder: Path) -> Path:
+    """The same dataset in OGB's other form."""
+    raw = folder / "raw"
+    tables = {part: np.genfromtxt(raw / f"{part}.csv.gz", delimiter=",", ndmin=2) for part in ("edge", "node-feat", "node-label")}
+    np.savez(
+        raw / "data.npz",
+        edge_index=tables["edge"].T.astype(np.int32),
+        num_nodes_list=np.array([NUM_NODES]),
+        num_edges_list=np.array([5]),
+        node_feat=tables["node-feat"].astype(np.float32),
+    )
+    np.savez(raw / "node-label.npz", node_label=tables["node-label"])
+    for path in raw.glob("*.csv.gz"):
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_files_mean_what_ogb_reads(name: str, build: Build) -> None:
+    from ogb.io.read_graph_raw import read_csv_graph_raw
+
+    folder = build(name)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        (graph,) = read_csv_graph_raw(str(folder / "raw"), add_inverse_edge=True)
+    dataset = load_dataset(name, data_dir=folder.parents[1], offline=True)
+    np.testing.assert_array_equal(dataset.edges, canonical_edges(*graph["edge_index"], NUM_NODES, symmetric=False))
+    assert dataset.num_nodes == graph["num_nodes"] and dataset.task == "node" and dataset.evaluator == name
+    if name == "ogbn-proteins":
+        ends = graph["edge_index"][1]
+        means = [graph["edge_feat"][ends == node].mean(0) if (ends == node).any() else np.zeros(8) for node in range(NUM_NODES)]
+        np.testing.assert_allclose(dataset.features, means, rtol=1e-6)
+        assert (dataset.target.kind, dataset.target.metric, dataset.labels.shape) == ("multi-label", "rocauc", (NUM_NODES, 112))
+    else:
+        np.testing.assert_array_equal(dataset.features, graph["node_feat"])
+        assert dataset.labels.tolist() == [4, 0, 39, 1, 2, 0] and dataset.target.num_outputs == {"ogbn-arxiv": 40}.get(name, 47)
+    assert default_protocol(dataset) == "public"
+    (split,) = make_splits(dataset, "public", seed=0)
+    assert [part.tolist() for part in (split.train, split.val, split.test)] == [[0, 3], [1, 5], [2, 4]]
+
+
+def test_both_forms_are_one_dataset(build: Build) -> None:
+    text = load_dataset(build("own"))
+    arrays = load_dataset(as_arrays(build("own")))
+    assert (text.name, arrays.name, arrays.evaluator) == ("own", "own", None)
+    for one, other in ((text.edges, arrays.edges), (text.features, arrays.features), (text.labels, arrays.labels)):
+        np.testing.assert_array_equal(one, other)
+    assert text.target == arrays.target and text.target.num_outputs == 40
+    assert text.official_split is not None and arrays.official_split is not None
+    np.testing.assert_array_equal(text.official_split.test, arrays.official_split.test)
+    faults = verify_dataset(build("own"))
+    assert all("in the test part of the official split" in fault.rule for fault in faults), "six nodes have too many classes"
+
+
+def test_unknown_labels_no_features_and_no_split(build: Build) -> None:
+    folder = build("own", raw__node_label="4\n\n1\n1\n2\n0\n", raw__node_feat=None, split__own__train=None)
+    for part in ("valid", "test"):
+        (folder / "split" / "own" / f"{part}.csv.gz").unlink()
+    (folder / "split" / "own").rmdir()
+    (folder / "raw" / "node-feat.csv.gz").unlink(missing_ok=True)
+    dataset = load_dataset(folder)
+    assert dataset.labels.tolist() == [4, -1, 1, 1, 2, 0] and dataset.official_split is None
+    assert dataset.feature_names == ("degree=0", "degree=1", "degree=2")
+
+
+def test_labels_may_be_absent_where_nobody_asks_for_them(build: Build) -> None:
+    folder = as_arrays(build("own"))
+    (folder / "raw" / "node-label.npz").unlink()
+    assert load_dataset(folder, require_labels=False).labels.tolist() == [-1] * NUM_NODES
+    with pytest.raises(DataError, match=r"node-label.npz: the file is missing"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"raw__edge": "0,1\n1,6\n3,3\n4,0\n0,1\n"}, r"edge.csv.gz, line 2: expected two node numbers 0 ... 5, found '1, 6'"),
+        ({"raw__edge": "0,1\n"}, r"edge.csv.gz, line 2: expected 5 lines"),
+        ({"raw__num_node_list": "3\n3\n"}, r"num-node-list.csv.gz, line 2: expected 1 lines, one for each graph"),
+        ({"raw__node_label": "4\n0\n"}, r"node-label.csv.gz, line 3: expected 6 lines"),
+        ({"raw__node_label": "4\n0\n1.5\n1\n2\n0\n"}, r"node-label.csv.gz, line 3: expected a class number"),
+        ({"raw__node_feat": "1\n"}, r"node-feat.csv.gz, line 2: expected 6 lines"),
+        ({"raw__node_feat": "1\n1\nnan\n1\n1\n1\n"}, r"node-feat.csv.gz, line 3: expected finite numbers"),
+        ({"raw__num_edge_list": b"no gzip"}, r"num-edge-list.csv.gz: the file is truncated or damaged"),
+        ({"split__time__train": "0\n9\n"}, r"train.csv.gz, line 2: expected a node number 0 ... 5"),
+        ({"split__time__test": "2\n0\n"}, r"test.csv.gz, line 2: expected each node in one part"),
+    ],
+)
+def test_faults_of_text_files(changed: dict[str, str], message: str, build: Build) -> None:
+    folder = build(**changed)
+    with pytest.raises(DataError, match=message):
+        load_dataset("ogbn-arxiv", data_dir=folder.parents[1], offline=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"edge_index": None}, "edge_index missing"),
+        ({"edge_index": np.zeros((2, 4), dtype=np.int64)}, r"edge_index: expected whole numbers of shape \(2, 5\)"),
+        ({"edge_index": np.full((2, 5), 6)}, r"expected node numbers 0 ... 5, found 6 ... 6"),
+        ({"num_nodes_list": np.array([3, 3])}, "one graph"),
+        ({"node_feat": np.full((NUM_NODES, 2), np.nan)}, r"node_feat: expected finite numbers of shape \(6, columns\)"),
+        ({"node_feat": np.array([{}], dtype=object)}, "truncated or damaged"),
+    ],
+)
+def test_faults_of_arrays(changed: dict[str, np.ndarray | None], message: str, build: Build) -> None:
+    folder = as_arrays(build("own"))
+    arrays = {**np.load(folder / "raw" / "data.npz"), **changed}
+    np.savez(folder / "raw" / "data.npz", **{key: array for key, array in arrays.items() if array is not None})
+    with pytest.raises(DataError, match=message):
+        load_dataset(folder)
+
+
+def test_two_splits_are_one_too_many(build: Build) -> None:
+    folder = build("own")
+    (folder / "split" / "other").mkdir()
+    with pytest.raises(DataError, match="expected one split, found other, own"):
+        load_dataset(folder)
+
+
+def test_catalog_names_the_files_that_are_read(build: Build) -> None:
+    for name in SPLITS:
+        entry = known_datasets()[name]
+        assert not missing_files(build(name), entry)
+        assert entry.url == f"https://snap.stanford.edu/ogb/data/nodeproppred/{name.removeprefix('ogbn-')}.zip"
+
+
+def test_ogbs_evaluator_scores_classes(build: Build) -> None:
+    logits, labels = torch.randn(3, 50, 40), torch.randint(-1, 40, (50,))
+    assert make_scorer("accuracy", "ogbn-arxiv")(logits, labels) == pytest.approx(accuracies(logits, labels))
+    assert np.isnan(make_scorer("accuracy", "ogbn-arxiv")(logits, torch.full((50,), -1))).all()
+
+
+def test_ogbs_evaluator_scores_labels() -> None:
+    truth = np.random.default_rng(0).integers(2, size=(30, 112)).astype(np.float32)
+    logits = torch.randn(1, 30, 112)
+    expected = make_evaluator("ogbn-proteins").eval({"y_true": truth, "y_pred": logits[0].numpy()})["rocauc"]
+    assert make_scorer("rocauc", "ogbn-proteins")(logits, torch.as_tensor(truth)) == [expected]
