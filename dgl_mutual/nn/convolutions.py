@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +47,13 @@ class Convolution(nn.Module, ABC):
 
     Attributes:
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
+        default_graph_norm: normalisation after each layer (graph task).
         activation: what follows a hidden layer of this kind.
     """
 
     default_dropout: ClassVar[float] = 0.5
+    #: The running statistics of a batch norm lag behind small, fast-changing layers: their clean pass is then far worse than training says.
+    default_graph_norm: ClassVar[Literal["none", "batch"]] = "none"
 
     @abstractmethod
     def __init__(self, layer: Layer) -> None:
@@ -136,6 +139,8 @@ class GINConvolution(Convolution):
 
     Xu et al., ICLR 2019, arXiv 1810.00826, eq. 4.1. The MLP's first linear map is applied before the sum.
     """
+
+    default_graph_norm: ClassVar[Literal["none", "batch"]] = "batch"  # it sums over neighbours, and its authors normalise
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)

@@ -25,7 +25,7 @@ class StudentOptions(Options):
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout rate on each convolution's input (node task: 0.5, gat 0.6; graph task: 0 on the convolutions, 0.5 before the classifier)."""
     norm: Literal["none", "batch"] | None = None
-    """Normalisation after each hidden convolution (node task: none, graph task: batch)."""
+    """Normalisation after each hidden convolution (node task: none; graph task: batch for gin, none for the others)."""
     readout: Literal["last", "jumping"] | None = None
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge)."""
     pooling: Literal["sum", "mean", "max"] = "sum"

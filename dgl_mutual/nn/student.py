@@ -50,7 +50,7 @@ def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
     defaults = {
         "depth": 2 if node else 3,
         "dropout": CONVOLUTIONS[options.architecture].default_dropout if node else 0.5,
-        "norm": "none" if node else "batch",
+        "norm": "none" if node else CONVOLUTIONS[options.architecture].default_graph_norm,
         "readout": "last" if node else "jumping",
     }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
