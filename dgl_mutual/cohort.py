@@ -14,6 +14,9 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, StudentOutput
 
+#: Samples that the coordinator looks at together: its weights of each student by each other take much more memory than the logits.
+_SAMPLES = 1 << 17
+
 
 class Cohort(nn.Module):
     """Students that train together, and the coordinator that makes one prediction of theirs.
@@ -52,6 +55,12 @@ class Cohort(nn.Module):
     def ensemble_logits(self, logits: Tensor, samples: Tensor) -> Tensor:
         """The coordinator's mix of all K students: logits (K, N, C), samples (N,) sample numbers; result (N, C)."""
         logits = logits[: self.num_students]
+        if len(samples) <= _SAMPLES:
+            return self._mixed(logits, samples)
+        parts = (slice(start, start + _SAMPLES) for start in range(0, len(samples), _SAMPLES))
+        return torch.cat([self._mixed(logits[:, part], samples[part]) for part in parts])
+
+    def _mixed(self, logits: Tensor, samples: Tensor) -> Tensor:
         weights = self.coordinator.ensemble_weights(logits, self.distribution.confidence(logits), samples)
         return mix(weights, logits)[0]
 

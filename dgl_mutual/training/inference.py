@@ -16,6 +16,7 @@ from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
+from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.training.feeds import EVALUATION_NODES
 
@@ -65,13 +66,21 @@ class Predictor:
         by_node = self.task == "node"
         if not isinstance(data, Dataset):
             batch = GraphBatch.from_dgl(data, self.device, self.dtype)
-            yield batch, torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
+            samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
+            yield self._bounded(batch), samples
             return
         collate = Collator(data, self.device, self.dtype)
         groups = _groups(data)
         for graphs in groups:
-            samples = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
-            yield collate.all() if len(groups) == 1 else collate(graphs), torch.as_tensor(samples, device=self.device)
+            numbers = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
+            batch, samples = collate.all() if len(groups) == 1 else collate(graphs), torch.as_tensor(numbers, device=self.device)
+            yield self._bounded(batch), samples
+
+    def _bounded(self, batch: GraphBatch) -> Batch:
+        """The batch; if it is one graph with more nodes than a batch should have, layer by layer."""
+        if self.task == "graph" or batch.num_nodes <= EVALUATION_NODES:
+            return batch
+        return LayerwiseBatch(batch, torch.arange(batch.num_nodes, device=batch.device))
 
     def _check_width(self, batch: Batch) -> None:
         width = batch.inputs(1).shape[1]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from dgl_mutual import cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.training import inference
 from dgl_mutual.training.result import FitResult
 
@@ -60,6 +62,18 @@ def test_batches_do_not_matter(fit: Fit, graph_data: Data, monkeypatch: pytest.M
     whole = result.predict()
     monkeypatch.setattr(inference, "EVALUATION_NODES", 11)
     np.testing.assert_allclose(result.predict(), whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("member", ["gcn-0", "ensemble"])
+def test_a_large_graph_is_predicted_layer_by_layer(member: str, fit: Fit, node_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = fit(node_data)
+    whole = result.predict(member=member)
+    passes = []
+    monkeypatch.setattr(inference, "EVALUATION_NODES", 11)
+    monkeypatch.setattr(inference, "LayerwiseBatch", lambda *arguments: passes.append(1) or LayerwiseBatch(*arguments))
+    monkeypatch.setattr(cohort, "_SAMPLES", 7)
+    np.testing.assert_allclose(result.predict(member=member), whole, rtol=1e-5, atol=1e-7)
+    assert passes
 
 
 def test_prediction_leaves_no_trace(fit: Fit, graph_data: Data) -> None:
