@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="NAME|FILE.yaml", required=False)
 @click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time, and run none.")
-@click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 20 epochs.")
+@click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 30 epochs.")
 @click.option(
     "--checkpoint-every",
     type=int,

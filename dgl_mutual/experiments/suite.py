@@ -24,9 +24,9 @@ from dgl_mutual.experiments.schema import SUITE_FILE
 from dgl_mutual.experiments.store import lock
 from dgl_mutual.options import Options, parse_options
 
-#: The most that --quick leaves of any run: enough to see that all of it works.
+#: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
 QUICK = {"seeds": 2, "folds": 2}
-QUICK_EPOCHS = 20
+QUICK_EPOCHS = 30
 
 
 class Setting(Options):

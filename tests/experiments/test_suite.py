@@ -49,7 +49,7 @@ def test_every_suite_of_the_package_is_well_formed(name: str) -> None:
     assert suite.baseline in (None, *suite.methods)
     assert "independent" in suite.methods
     quick = configurations(suite, quick=True)
-    assert all(entry.config.training.epochs <= 20 and (entry.config.seeds or 0) <= 2 for entry in quick)
+    assert all(entry.config.training.epochs <= 30 and (entry.config.seeds or 0) <= 2 for entry in quick)
     assert suite.description
 
 
