@@ -54,6 +54,8 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
             raise UsageError(f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({dataset.num_samples} samples).")
+    if dataset.target.kind == "single-label" and dataset.target.num_outputs < 2:
+        raise UsageError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
     return splits
 
 

@@ -100,7 +100,9 @@ def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing:
     numbers = cells.apply(pd.to_numeric, errors="coerce")
     missing = cells.isna() | cells.apply(lambda column: column.str.lower().isin(["", "nan"]))
     not_numeric = (numbers.isna() & ~missing).to_numpy().any(axis=1) & ~ragged
-    faults.add_lines(path, np.flatnonzero(not_numeric) + 1, "expected numbers only")
+    if not_numeric.any():
+        wrong = np.flatnonzero(not_numeric)
+        faults.add_lines(path, wrong + 1, f"expected numbers only, found {lines[wrong[0]].strip()[:60]!r}")
     values = numbers.to_numpy(dtype=np.float64)
     unknown = ~ragged & ~not_numeric & (np.isinf(values) if allow_missing else ~np.isfinite(values)).any(axis=1)
     faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")

@@ -182,13 +182,14 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool) -> Iterato
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Have a folder for oneself; it is made if need be, and removed if nothing was put into it.
+    """Have a folder for oneself; it is made if need be, and removed with the parents made for it if nothing was put into it.
 
     Raises:
         StoreError: it cannot be written, or another process has it.
     """
     file = folder / ".lock"
     held = filelock.FileLock(file)
+    made = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=0)
@@ -203,4 +204,7 @@ def lock(folder: Path) -> Iterator[None]:
     finally:
         if [*folder.iterdir()] in ([], [file]):
             shutil.rmtree(folder, ignore_errors=True)  # before the release: whoever waits must not get a lock in a folder that goes
+            with suppress(OSError):  # another run has put something there
+                for parent in made:
+                    parent.rmdir()
         held.release()

@@ -75,7 +75,7 @@ def test_a_mistake_is_one_message_and_leaves_nothing(
     assert (ended, out) == (status, ""), err
     assert [part for part in parts if part not in err] == []
     assert "Traceback" not in err
-    assert [path.name for path in elsewhere.rglob("*") if path.name != "results"] == ["file"]
+    assert [path.name for path in elsewhere.rglob("*")] == ["file"]
 
 
 def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object], elsewhere: Path) -> None:

@@ -109,6 +109,7 @@ ERRORS = [
     (GRAPHS, "random", {}, r"'random' does not fit toy .* Choose from: nested, gin"),
     (GRAPHS, "public", {}, r"without an official split\). Choose from: nested, gin"),
     (GRAPHS, "nested", {"folds": 1}, "at least 2 folds, found 1"),
+    (toy("graph", np.zeros(40, dtype=np.int64)), "nested", {}, "All samples of toy are of one class"),
     (GRAPHS, "nested", {"folds": 41}, r"Class 'class 2' of toy has 40 samples, but 41 are needed"),
     (GRAPHS, "nested", {"seed": -1}, "must not be negative, found -1"),
     (toy("graph", np.array([0, 0, 0, 1, 1, 1])), "nested", {"folds": 2}, "too small"),

@@ -68,7 +68,7 @@ FAULTS = [
     ("A", "1, 2\n\n2, 1\n", 2, "expected 2 values a line"),
     ("A", "1, 2\n2\n", 2, "expected 2 values a line"),
     ("A", "1, 2\n2, 1, 3\n", 2, "expected 2 values a line"),
-    ("A", "1, 2\nx, 1\n", 2, "expected numbers only"),
+    ("A", "1, 2\nx, 1\n", 2, "expected numbers only, found 'x, 1'"),
     ("A", "1, 2\n1.5, 1\n", 2, "expected whole numbers"),
     ("A", "", None, "the file is empty"),
     ("graph_indicator", "1\n1\n2\n1\n2\n", 4, "order of their graphs"),
