@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from dgl_mutual.data import load_dataset
+from dgl_mutual.data.dataset import Dataset, Split, Target
+from dgl_mutual.data.describe import describe_dataset
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.noise import NoiseSpec, add_noise
+from dgl_mutual.data.splits import available_protocols, make_splits
+from dgl_mutual.data.targets import join_targets, one_by_one, parts_of, select_targets, strata, target_names
+from dgl_mutual.data.verify import verify_dataset
+from dgl_mutual.errors import DataError, UsageError
+
+KIND = Target("single-label", ("x", "y"), "accuracy", "kind")
+MARK = Target("multi-label", ("mark",), "rocauc", "mark")
+MANY = Target("multi-label", ("p", "q"), "ap", "many")
+LABELS = [np.array([0, -1, 1]), np.array([[1.0], [np.nan], [0.0]]), np.array([[1, 0], [0, np.nan], [np.nan, 1]], dtype=np.float32)]
+
+
+@pytest.fixture(scope="module", params=["node", "graph"])
+def digits(request: pytest.FixtureRequest) -> Dataset:
+    return load_dataset("digits-multi", request.param)
+
+
+def with_labels(dataset: Dataset, labels: np.ndarray) -> Dataset:
+    return Dataset(**{**vars(dataset), "labels": labels})
+
+
+def test_targets_stand_side_by_side_and_come_apart_again(digits: Dataset) -> None:
+    target, labels = join_targets([KIND, MARK, MANY], LABELS)
+    assert target.names == ("kind=x", "kind=y", "mark", "many: p", "many: q")
+    assert [(part.outputs, part.columns) for part in parts_of(target)] == [
+        (slice(0, 2), slice(0, 1)),
+        (slice(2, 3), slice(1, 2)),
+        (slice(3, 5), slice(2, 4)),
+    ]
+    assert [part.metric for part in parts_of(target)] == ["accuracy(kind)", "rocauc(mark)", "ap(many)"]
+    apart = one_by_one(Dataset(**{**vars(digits), "labels": labels, "target": target}))
+    for one, alone, own in zip(apart, (KIND, MARK, MANY), LABELS, strict=True):
+        assert one.target == alone
+        np.testing.assert_array_equal(one.labels, own)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kind": "joint"}, "has parts"),
+        ({"parts": (KIND,)}, "no other target"),
+        ({"kind": "joint", "parts": (Target("single-label", ("a", "b"), "accuracy"),)}, "with names"),
+        ({"kind": "joint", "parts": (KIND, MARK)}, "outputs of all its parts"),
+    ],
+)
+def test_a_target_that_contradicts_itself_is_refused(fields: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Target(**{"kind": "single-label", "names": ("a", "b"), "metric": "accuracy", **fields})
+
+
+def test_the_digits_targets_are_what_they_say(digits: Dataset) -> None:
+    digit, even, ink = one_by_one(digits)
+    bunch = load_digits()
+    assert target_names(digits.target) == ("digit", "even", "ink")
+    np.testing.assert_array_equal(digit.labels, bunch.target)
+    np.testing.assert_array_equal(even.labels[:, 0], bunch.target % 2 == 0)
+    quadrants = [bunch.images[:, rows, columns].sum((1, 2)) for rows in (slice(4), slice(4, 8)) for columns in (slice(4), slice(4, 8))]
+    for quadrant, labels in zip(quadrants, ink.labels.T, strict=True):
+        np.testing.assert_array_equal(labels, quadrant > np.median(quadrant))
+    assert fingerprint(load_dataset("digits-multi", digits.task)) == fingerprint(digits)
+    assert fingerprint(load_dataset("digits-multi", digits.task, targets=["digit"])) == fingerprint(load_dataset("digits", digits.task))
+
+
+def test_targets_are_chosen_by_name_and_in_order(digits: Dataset) -> None:
+    chosen = select_targets(digits, ["ink", "digit"])
+    assert target_names(chosen.target) == ("ink", "digit")
+    np.testing.assert_array_equal(chosen.labels, digits.labels[:, [2, 3, 4, 5, 0]], strict=True)
+    alone = select_targets(digits, ["even"])
+    assert (alone.target.kind, alone.target.metric, alone.labels.shape) == ("multi-label", "rocauc", (1797, 1))
+    with pytest.raises(UsageError, match=r"Unknown target 'odd'.*Choose from: digit, even, ink"):
+        select_targets(digits, ["odd"])
+    with pytest.raises(UsageError, match="named twice"):
+        select_targets(digits, ["even", "even"])
+    with pytest.raises(UsageError, match="one target only"):
+        select_targets(alone, ["even"])
+
+
+def test_splits_follow_the_classes_of_one_target(digits: Dataset) -> None:
+    digit = select_targets(digits, ["digit"])
+    protocol = available_protocols(digits)[0]
+    for ours, theirs in zip(make_splits(digits, protocol, seed=3), make_splits(digit, protocol, seed=3), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(vars(ours).values(), vars(theirs).values(), strict=True))
+
+
+def test_a_target_with_unknown_classes_does_not_divide_the_samples(digits: Dataset) -> None:
+    labels = digits.labels.copy()
+    labels[0, 0] = np.nan
+    unknown = with_labels(digits, labels)
+    assert strata(unknown) is None and strata(digits) is not None
+    if digits.task == "node":
+        assert available_protocols(unknown) == ()
+        with pytest.raises(UsageError, match="joint dataset"):
+            make_splits(unknown, "random", seed=0)
+    else:  # plain random folds, and the sample takes part
+        split = make_splits(unknown, "nested", seed=0)[0]
+        assert 0 in np.concatenate([split.train, split.val, split.test])
+    # A sample without any label is in no part, and does not count.
+    labels[0] = np.nan
+    assert strata(with_labels(digits, labels)) is not None
+    split = make_splits(with_labels(digits, labels), available_protocols(digits)[0], seed=0)[0]
+    assert 0 not in np.concatenate([split.train, split.val, split.test])
+
+
+def test_label_noise_disturbs_each_target(digits: Dataset) -> None:
+    labels = digits.labels.copy()
+    labels[:100, 0] = np.nan
+    split = Split(np.arange(1000), np.arange(1000, 1200), np.arange(1200, 1797))
+    noisy = add_noise(with_labels(digits, labels), split, NoiseSpec("label", 0.2), seed=0).labels
+    changed = ~np.isnan(labels) & (noisy != labels)
+    assert changed[:1000, 0].sum() == 180 and changed[:1000, 1].sum() == 200 and changed[:1000, 2:].sum() == 800
+    assert not changed[1000:].any() and np.isnan(noisy[:100, 0]).all()
+
+
+def test_description_and_verification_take_each_target(digits: Dataset) -> None:
+    counts = describe_dataset(digits)["label_counts"]
+    assert isinstance(counts, dict)
+    assert counts["digit=3"] == 183 and counts["even"] == 891 and list(counts)[-1] == "ink: bottom right"
+    assert verify_dataset("digits-multi", digits.task, targets=["ink"]) == []
+
+
+FILES = {
+    "graphs.csv": 'graph_id,colour,size,marks\n3,red,2,"1,0"\n7,blue,10,\n8,,2,",1"\n',
+    "nodes.csv": "graph_id,node_id,x\n7,a,1\n7,b,0\n3,a,4\n8,a,2\n",
+    "edges.csv": "graph_id,src_id,dst_id\n7,a,b\n7,b,a\n",
+}
+
+
+def test_label_columns_of_a_folder(build_csv: Callable[..., Path]) -> None:
+    folder = build_csv(**{name.replace(".", "_"): content for name, content in FILES.items()})
+    dataset = load_dataset(folder, targets=["colour", "size", "marks"])
+    assert dataset.target.names == ("colour=blue", "colour=red", "size=2", "size=10", "marks: label 0", "marks: label 1")
+    nan = np.nan
+    np.testing.assert_array_equal(dataset.labels, np.array([[1, 0, 1, 0], [0, 1, nan, nan], [nan, 0, nan, 1]]))
+    alone = load_dataset(folder, targets=["size"])
+    assert (alone.target, alone.labels.tolist()) == (Target("single-label", ("2", "10"), "accuracy", "size"), [0, 1, 0])
+    with pytest.raises(UsageError, match=r"Unknown target 'coluor'. Did you mean 'colour'\? Choose from: colour, size, marks\."):
+        load_dataset(folder, targets=["coluor"])
+    with pytest.raises(DataError, match="a column label"):
+        load_dataset(folder)
+
+
+def test_label_columns_of_nodes_are_no_features(build_csv: Callable[..., Path]) -> None:
+    meta = "dataset_name: toy\nnode_data:\n- file_name: nodes.csv\nedge_data:\n- file_name: edges.csv\n"
+    nodes = "node_id,x,colour,size\na,1,red,5\nb,2,blue,6\n"
+    folder = build_csv(meta_yaml=meta, nodes_csv=nodes, edges_csv="src_id,dst_id\na,b\n", graphs_csv=None)
+    dataset = load_dataset(folder, targets=["colour", "size"])
+    assert dataset.feature_names == ("x",) and target_names(dataset.target) == ("colour", "size")
+    assert load_dataset(folder, targets=["colour"]).feature_names == ("x", "size")
+    unlabelled = load_dataset(folder, targets=["colour", "weight"], require_labels=False)
+    assert np.isnan(unlabelled.labels[:, 1]).all() and unlabelled.feature_names == ("x", "size")
+
+
+def test_a_row_of_labels_must_be_whole(build_csv: Callable[..., Path]) -> None:
+    graphs = 'graph_id,marks\n3,"1,0"\n7,"1,2"\n8,"1"\n'
+    folder = build_csv(nodes_csv=FILES["nodes.csv"], edges_csv=FILES["edges.csv"], graphs_csv=graphs)
+    rules = [fault.rule for fault in verify_dataset(folder, targets=["marks"])]
+    assert "marks: expected 2 numbers as in the first line" in rules and any("0 or 1" in rule for rule in rules)
