@@ -229,7 +229,7 @@ def test_blocks_have_the_features_of_their_nodes(node_data):
     (step,) = feed_of(as_sparse(node_data), fanout=(1, 1)).training_batches()
     assert isinstance(step.batch, BlockBatch)
     features = as_sparse(node_data)[0].features[step.samples.numpy()].toarray()
-    np.testing.assert_allclose(step.batch.inputs(0).csr().to_dense(), features)
+    np.testing.assert_allclose(step.batch.inputs(0).csr.to_dense(), features)
 
 
 def test_fan_outs_are_read_from_the_command_line_and_from_yaml():
