@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from dgl_mutual.cli.main import COMMANDS as ALL_COMMANDS
 from dgl_mutual.cli.main import main
+from dgl_mutual.experiments.strategy_table import as_markdown
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 # Later options override earlier ones, so each command runs as written but small.
 SMALL = {
     "run": ("--epochs", "2", "--seeds", "1", "--folds", "2", "--jobs", "1", "--offline"),
+    "distill": ("--epochs", "2", "--seeds", "1", "--jobs", "1", "--set", "distill.epochs=2", "--offline"),
     "compare": ("--seeds", "1", "--parity-only", "--parity-epochs", "1", "--offline"),
 }
 
@@ -30,6 +33,15 @@ def test_there_are_examples() -> None:
     assert len(COMMANDS) > 3
     assert blocks("python")
     assert all(command.startswith("dgl-mutual ") for command in COMMANDS)
+
+
+def test_the_table_of_strategies_is_that_of_their_citations() -> None:
+    assert as_markdown() in README
+
+
+def test_every_command_is_named() -> None:
+    named = set(re.findall(r"`([a-z]+)`", README.split("## All commands")[1]))
+    assert set(ALL_COMMANDS) <= named
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -21,7 +21,7 @@ def as_markdown() -> str:
         citation = kind.citation
         formula = citation.formula.replace("|", "\\|")
         source = f"[{citation.authors}, {citation.venue}]({citation.url})" if citation.url.startswith("http") else citation.title
-        lines.append(f"| `{name}` | {formula} | {source} |")
+        lines.append(f"| `{name}` | `{formula}` | {source} |")
     return "\n".join(lines)
 
 
