@@ -26,7 +26,7 @@ from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, s
 from dgl_mutual.experiments.store import RunStore, open_store
 from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
-from dgl_mutual.experiments.workers import end_with
+from dgl_mutual.experiments.workers import end_with, spared_from_interrupts
 from dgl_mutual.training.trainer import EpochReport
 
 OnEpoch = Callable[[Trial, EpochReport], None] | None
@@ -219,7 +219,9 @@ def _outcomes(
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
         try:
-            yield from parallel(joblib.delayed(task)(work) for work in works)
+            with spared_from_interrupts():
+                outcomes = parallel(joblib.delayed(task)(work) for work in works)
+            yield from outcomes
         except TerminatedWorkerError:
             raise TrainingError(
                 "A process that trained was killed, probably for lack of memory. Finished trials are kept; "

@@ -97,7 +97,8 @@ class Child:
 
     def said(self) -> str:
         """What it has written on standard output and standard error."""
-        return (self.scene.folder / f"{self.pid}.log").read_text()
+        log = self.scene.folder / f"{self.pid}.log"
+        return log.read_text() if log.exists() else ""
 
     def workers(self) -> list[int]:
         """The processes that train for it."""
