@@ -86,6 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         sys.stderr.close()
         status = 1
+    except Exception:
+        broken = _broken_dependency()
+        if broken is None:
+            raise
+        status = _complain(f"{broken} Run 'dgl-mutual doctor': it says what is wrong, and what mends it.", 1)
     sys.exit(status or 0)
 
 
@@ -102,6 +107,16 @@ def _termination_interrupts() -> Iterator[None]:
     finally:
         for kind in taken:
             signal.signal(kind, signal.SIG_DFL)
+
+
+def _broken_dependency() -> str | None:
+    """Whether the libraries that training stands on can be imported at all; a wrong build of DGL may raise anything."""
+    for name in ("torch", "dgl"):
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            return f"{name} cannot be imported: {type(error).__name__}: {error}."
+    return None
 
 
 def _complain(message: str, status: int) -> int:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -120,13 +120,20 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def _scratch_folder(parent: Path) -> Iterator[Path]:
-    """A temporary folder on the file system of `parent`, so that moving from it into place is one atomic step."""
+    """A temporary folder on the file system of `parent`, so that moving from it into place is one atomic step.
+
+    `parent`, and what was made for it above, goes again if nothing came to stand in it.
+    """
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".fetching-", dir=parent))
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):  # not empty
+            for folder in made:
+                folder.rmdir()
 
 
 def _replace_folder(arrived: Path, place: Path, aside: Path) -> None:

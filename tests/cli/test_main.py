@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -92,3 +93,14 @@ def test_an_error_is_one_message_and_its_status(
     ended = command_line("broken")
     assert ended[:2] == (status, "")
     assert ended[2].lstrip("\n") == message
+
+
+def test_a_broken_dgl_is_one_message_that_names_doctor(tmp_path: Path) -> None:
+    (tmp_path / "dgl").mkdir()
+    (tmp_path / "dgl" / "__init__.py").write_text("raise FileNotFoundError('no libgraphbolt')")
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dgl_mutual.cli.main import main; main()"
+    command = [sys.executable, "-c", program, str(tmp_path), "run", "--epochs", "1", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: dgl cannot be imported: FileNotFoundError: no libgraphbolt. Run 'dgl-mutual doctor'")
+    assert not (tmp_path / "out").exists()
