@@ -199,7 +199,7 @@ class GATConvolution(Convolution):
     def project(self, structure: Structure, x: NodeFeatures) -> tuple[Tensor, Tensor, Tensor]:
         values = x @ self.weight
         # A second, narrow product: as more columns of the first it would make that take twice as long where x is sparse.
-        source, destination = (values @ self._scorers()).unbind(0)
+        source, destination = (values @ self._scorers()).chunk(2, dim=1)
         return values, source, destination
 
     def aggregate(self, structure: Structure, projected: tuple[Tensor, Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
@@ -211,10 +211,10 @@ class GATConvolution(Convolution):
         return attend(structure, values, source, structure.at_destinations(destination), multiplier, self.negative_slope) + self.bias
 
     def _scorers(self) -> Tensor:
-        """Both attention vectors as block-diagonal matrices: (2, heads * width, heads)."""
-        vectors = torch.stack([self.attention_source, self.attention_destination])
+        """Both attention vectors as block-diagonal matrices, side by side: (heads * width, 2 * heads)."""
+        vectors = torch.stack([self.attention_source, self.attention_destination], dim=2)
         heads = torch.eye(self.heads, dtype=vectors.dtype, device=vectors.device)
-        return (vectors.unsqueeze(3) * heads.unsqueeze(1)).flatten(1, 2)
+        return (vectors.unsqueeze(3) * heads.view(self.heads, 1, 1, self.heads)).view(-1, 2 * self.heads)
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:

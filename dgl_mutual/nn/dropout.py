@@ -1,16 +1,14 @@
 """Dropout from a generator of one's own, with masks that cost less than torch's.
 
 `torch.nn.functional.dropout` draws one Bernoulli number an element (12-17 ns each on a CPU) from the global stream. Here one 64-bit draw
-gives four 16-bit lanes, each kept or dropped by a threshold: a tenth of the time, the rate exact to 1/65,536, and the student's
-own generator decides, so that no student can shift another's randomness.
+gives four 16-bit lanes, or eight 8-bit lanes where that is exact (a rate of 0.5), each kept or dropped by a threshold: a tenth of the time,
+the rate exact to 1/65,536, and the student's own generator decides, so that no student can shift another's randomness.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-_LEVELS = 1 << 16
 
 
 def keep_multiplier(shape: torch.Size, rate: float, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -21,12 +19,14 @@ def keep_multiplier(shape: torch.Size, rate: float, generator: torch.Generator, 
         rate: probability of a zero in [0, 1), rounded to a multiple of 1/65,536.
         generator: the stream to draw from; the result is on its device.
     """
-    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
-    count = shape.numel()
-    lanes = torch.empty((count + 3) // 4, dtype=torch.int64, device=generator.device)
+    lane = torch.int8 if (rate * 256).is_integer() else torch.int16
+    levels = 1 << 8 * lane.itemsize
+    dropped = min(round(rate * levels), levels - 1)
+    count, in_a_draw = shape.numel(), 8 // lane.itemsize
+    lanes = torch.empty((count + in_a_draw - 1) // in_a_draw, dtype=torch.int64, device=generator.device)
     lanes.random_(-(2**63), None, generator=generator)
-    kept = lanes.view(torch.int16)[:count] >= dropped - _LEVELS // 2
-    return kept.view(shape).to(dtype).mul_(_LEVELS / (_LEVELS - dropped))
+    kept = lanes.view(lane)[:count] >= dropped - levels // 2
+    return kept.view(shape).to(dtype).mul_(levels / (levels - dropped))
 
 
 def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

@@ -1,7 +1,7 @@
 """The sparse kernels, bare: the one place that knows how DGL and MKL spell them. Nothing here has a gradient.
 
 Message passing is three kernels over the non-zeros of a matrix, which are edges. DGL's run on every device. On a CPU torch's products with
-CSR matrices, which are MKL's, take less: for 64 columns 10 microseconds against 100 (547 nodes), 70 against 250 (2,708 nodes), and for eight
+CSR matrices, which are MKL's, take less: for 64 columns 10 microseconds against 100 (547 nodes), 70 against 250 (2,708 nodes), for eight
 heads of attention 170 against 860. So they are taken where MKL is there, and DGL's everywhere else.
 
 `dgl.ops` wraps each kernel in an autograd function and looks its arguments over on every call, which costs more than the kernel itself on

@@ -13,18 +13,19 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("rate", [1 / 65536, 0.001, 0.3, 0.5, 0.6, 0.999])
+@pytest.mark.parametrize("rate", [1 / 65536, 0.001, 1 / 256, 0.3, 0.5, 0.6, 0.75, 255 / 256, 0.999])
 def test_rate_is_right(rate: float) -> None:
     zeros = int((keep_multiplier(torch.Size((COUNT,)), rate, stream()) == 0).sum())
     assert binomtest(zeros, COUNT, round(rate * 65536) / 65536).pvalue > 1e-3
 
 
-def test_rate_holds_in_each_lane() -> None:
-    """Four lanes come from one draw; each must keep the rate, and two of one draw must not hang together."""
-    zeros = (keep_multiplier(torch.Size((COUNT, 4)), 0.3, stream()) == 0).double()
+@pytest.mark.parametrize(("rate", "lanes"), [(0.3, 4), (0.5, 8)])
+def test_rate_holds_in_each_lane(rate: float, lanes: int) -> None:
+    """Four or eight lanes come from one draw; each must keep the rate, and two of one draw must not hang together."""
+    zeros = (keep_multiplier(torch.Size((COUNT, lanes)), rate, stream()) == 0).double()
     assert chisquare(zeros.sum(0).numpy()).pvalue > 1e-3
     together = torch.corrcoef(zeros.t())
-    assert (together - torch.eye(4, dtype=torch.float64)).abs().max() < 5 / COUNT**0.5
+    assert (together - torch.eye(lanes, dtype=torch.float64)).abs().max() < 5 / COUNT**0.5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -66,7 +67,7 @@ def test_global_stream_is_neither_read_nor_moved() -> None:
     assert torch.equal(keep_multiplier(shape, 0.5, stream()), first)
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 7, 8, 9, 15])
 def test_odd_sizes(size: int) -> None:
     multiplier = keep_multiplier(torch.Size((size,)), 0.5, stream())
     assert multiplier.shape == (size,)
