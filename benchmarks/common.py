@@ -19,6 +19,7 @@ from dgl_mutual.experiments.resolve import resolve, splits_of
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.trainer import EpochReport
 
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 
@@ -49,6 +50,19 @@ def milliseconds(function: Callable[[], object], repeats: int = 30) -> float:
         function()
         timings.append(perf_counter() - started)
     return 1000 * median(timings)
+
+
+class Clock:
+    """Milliseconds of each epoch, told after it."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self._mark = perf_counter()
+
+    def __call__(self, _: EpochReport) -> None:
+        now = perf_counter()
+        self.times.append(1000 * (now - self._mark))
+        self._mark = now
 
 
 def write(table: pd.DataFrame, out: Path, name: str, title: str) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from common import prepare, write
 
-from dgl_mutual.experiments.compare.memory import peak_memory
+from dgl_mutual.experiments.compare.memory import measure_memory
 from dgl_mutual.experiments.compare.sides import train_both
 
 DATASETS = ["Cora", "CiteSeer", "MUTAG:32", "MUTAG:128", "PROTEINS:32", "PROTEINS:128"]
@@ -47,8 +47,9 @@ def main() -> None:
         }
         if not arguments.no_memory:
             for side in ("ours", "reference"):
-                peak = peak_memory(side, config, trial.split, data_dir=data_dir, threads=arguments.threads)
-                row[f"{side}_mib"] = None if peak is None else round(peak)
+                memory = measure_memory(side, config, trial.split, data_dir=data_dir, threads=arguments.threads)
+                row[f"{side}_mib"] = None if memory.peak is None else round(memory.peak)
+                row[f"{side}_training_mib"] = None if memory.training is None else round(memory.training)
         rows.append(row)
         write(pd.DataFrame(rows), arguments.out, "epochs", "# One epoch of four students, beside torch_geometric")
 

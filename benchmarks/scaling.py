@@ -1,8 +1,9 @@
-"""How time and memory grow with the graph: full-batch epochs of four students on generated power-law graphs.
+"""How time and memory grow: full-batch epochs on generated power-law graphs, one axis varied at a time.
 
-    python benchmarks/scaling.py 100000 1000000 10000000
+    python benchmarks/scaling.py                         # edges 10^5 ... 10^7
+    python benchmarks/scaling.py students 1 2 4 8 --edges 1000000
 
-Each size runs in a process of its own, so that its peak memory is its own.
+Each point runs in a process of its own, so that its peak memory is its own. Exponents are slopes of least squares on log-log axes.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import argparse
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pandas as pd
 import torch
-from common import ARCHITECTURES, write
-from floor import Clock
+from common import ARCHITECTURES, Clock, write
 
 from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
-from dgl_mutual.experiments.compare.memory import _peak
+from dgl_mutual.experiments.compare.memory import peak
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
@@ -29,6 +31,26 @@ from dgl_mutual.training.trainer import fit_cohort
 MEAN_DEGREE = 10
 FEATURES = 64
 CLASSES = 8
+CORES = os.cpu_count() or 1
+AXES = {
+    "edges": [100_000, 1_000_000, 10_000_000],
+    "students": [1, 2, 4, 8],
+    "hidden": [16, 32, 64, 128, 256],
+    "threads": [2**power for power in range(CORES.bit_length()) if 2**power <= CORES],
+    "processes": [2**power for power in range(CORES.bit_length()) if 2**power <= CORES],
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point. `processes` train side by side, each the same cohort."""
+
+    edges: int
+    students: int = 4
+    hidden: int = 64
+    threads: int = CORES
+    processes: int = 1
+    epochs: int = 4
 
 
 def power_law(num_edges: int, seed: int = 0) -> Dataset:
@@ -51,44 +73,80 @@ def power_law(num_edges: int, seed: int = 0) -> Dataset:
     )
 
 
-def measure(num_edges: int, epochs: int, threads: int) -> dict[str, object]:
-    torch.set_num_threads(threads)
-    before = _peak()
-    dataset = power_law(num_edges)
+def train(case: Case) -> tuple[int, float, float | None]:
+    """Edges, milliseconds of an epoch, and MiB at the highest."""
+    torch.set_num_threads(case.threads)
+    dataset = power_law(case.edges)
     parts = np.array_split(np.random.default_rng(0).permutation(dataset.num_nodes), 3)
     clock = Clock()
+    alone = case.students == 1
     fit_cohort(
         dataset,
         Split(*parts),
-        students=[StudentOptions(architecture=architecture) for architecture in ARCHITECTURES],
-        strategy="gml",
-        strategy_options={"exchange_warmup": [0, 0]},
-        training=TrainingOptions(epochs=epochs),
+        students=[StudentOptions(architecture=name, hidden=case.hidden) for name in islice(cycle(ARCHITECTURES), case.students)],
+        strategy="independent" if alone else "gml",
+        strategy_options={} if alone else {"exchange_warmup": [0, 0]},
+        training=TrainingOptions(epochs=case.epochs),
         on_epoch=clock,
     )
-    epoch, peak = median(clock.times[1:]), _peak()
+    return dataset.num_edges, median(clock.times[1:]), peak()
+
+
+def measure(axis: str, case: Case) -> dict[str, object]:
+    with ProcessPoolExecutor(case.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        results = list(pool.map(train, [case] * case.processes))
+    edges, epochs, peaks = zip(*results, strict=True)
+    per_epoch = median(epochs) / case.processes
     return {
-        "edges": dataset.num_edges,
-        "nodes": dataset.num_nodes,
-        "epoch_ms": round(epoch, 1),
-        "ns_per_edge": round(1e6 * epoch / dataset.num_edges, 1),
-        "peak_mib": None if peak is None else round(peak),
-        "bytes_per_edge": None if peak is None or before is None else round((peak - before) * 2**20 / dataset.num_edges),
+        "axis": axis,
+        "value": getattr(case, axis),
+        "edges": edges[0],
+        "epoch_ms": round(per_epoch, 1),
+        "ns_per_edge": round(1e6 * per_epoch / edges[0], 1),
+        "peak_mib": None if None in peaks else round(sum(peaks)),
     }
+
+
+def exponents(table: pd.DataFrame) -> dict[str, float]:
+    """b of y = a x^b for each measured y."""
+    measured = table.dropna(subset="peak_mib")
+    return {
+        column: round(float(np.polyfit(np.log(part["value"].astype(float)), np.log(part[column].astype(float)), 1)[0]), 2)
+        for column, part in (("epoch_ms", table), ("peak_mib", measured))
+        if len(part) > 1
+    }
+
+
+def plot(table: pd.DataFrame, axis: str, slopes: dict[str, float], out: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, places = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    for place, (column, label) in zip(places, (("epoch_ms", "ms an epoch"), ("peak_mib", "peak memory, MiB")), strict=True):
+        place.loglog(table["value"], table[column], "o-")
+        place.set(xlabel=axis, ylabel=label, title=f"exponent {slopes[column]}" if column in slopes else "")
+    for suffix in ("pdf", "png"):
+        figure.savefig(out / f"scaling-{axis}.{suffix}", dpi=200)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("edges", nargs="*", type=int, default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("axis", nargs="?", choices=AXES, default="edges")
+    parser.add_argument("values", nargs="*", type=int, help="default: see AXES")
+    parser.add_argument("--edges", type=int, default=1_000_000, help="of the other axes' graph")
+    parser.add_argument("--threads", type=int, default=CORES, help="in each process; 1 where processes vary")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
+    threads = 1 if arguments.axis == "processes" else arguments.threads
+    base = Case(arguments.edges, threads=threads, epochs=arguments.epochs)
     rows = []
-    for num_edges in arguments.edges:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            rows.append(pool.submit(measure, num_edges, arguments.epochs, arguments.threads).result())
-        write(pd.DataFrame(rows), arguments.out, "scaling", "# Full-batch epochs of four students on power-law graphs")
+    for value in arguments.values or AXES[arguments.axis]:
+        rows.append(measure(arguments.axis, replace(base, **{arguments.axis: value})))
+        table = pd.DataFrame(rows)
+        slopes = exponents(table)
+        note = ", ".join(f"{column} ~ {arguments.axis}^{slope}" for column, slope in slopes.items())
+        write(table, arguments.out, f"scaling-{arguments.axis}", f"# Full-batch epochs on power-law graphs by {arguments.axis}\n\n{note}")
+    plot(table, arguments.axis, slopes, arguments.out)
 
 
 if __name__ == "__main__":

@@ -55,13 +55,13 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=True, targets=config.targets)
     train = _trainer(side, config, split, dataset)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer has torch load libraries of its own
-    loading, loaded = _peak(), _status("VmRSS")
+    loading, loaded = peak(), _status("VmRSS")
     _forget_peak()
     train()
-    peak = _peak()
-    if peak is None or loading is None:
+    highest = peak()
+    if highest is None or loading is None:
         return Memory()
-    return Memory(max(peak, loading), None if loaded is None else peak - loaded)
+    return Memory(max(highest, loading), None if loaded is None else highest - loaded)
 
 
 def _trainer(side: Side, config: RunConfig, split: Split, dataset: Dataset) -> Callable[[], object]:
@@ -82,7 +82,7 @@ def _trainer(side: Side, config: RunConfig, split: Split, dataset: Dataset) -> C
     return train
 
 
-def _peak() -> float | None:
+def peak() -> float | None:
     """High-water mark of this process in MiB."""
     mark = _status("VmHWM")  # getrusage would start from the parent's mark on Linux
     if mark is not None or sys.platform == "win32":
