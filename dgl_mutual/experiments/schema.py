@@ -21,9 +21,7 @@ FAILURE_COLUMNS = [*KEY, "error", "details"]
 #: What a suite writes into its folder: which runs are its own, under which names.
 SUITE_FILE = "suite.yaml"
 #: What pandas would otherwise guess: a fingerprint may look like a number.
-_TYPES = {
-    name: "str" for name in ("dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
-}
+_TEXT = ("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
 
 
 def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
@@ -33,19 +31,25 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         columns: what it must start with.
 
     Raises:
-        StoreError: it does not, or its last line is cut off.
+        StoreError: it does not, its last line is cut off, or there is text where numbers belong.
     """
     if not file.exists():
         return pd.DataFrame(columns=columns)
-    text = file.read_bytes()
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}.") from None
     if text and not text.endswith(b"\n"):
         raise StoreError(f"{str(file)!r} ends in the middle of a line: it was cut off when it was copied. Copy it again.")
     try:
-        table = pd.read_csv(BytesIO(text), dtype=_TYPES, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""])
     except ValueError:
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
+    wrong = [name for name in table.columns if name not in _TEXT and not pd.api.types.is_numeric_dtype(table[name])] if len(table) else []
+    if wrong or table[KEY].isna().any(axis=None):
+        raise StoreError(f"{str(file)!r} has no number where one belongs, in {', '.join(wrong or KEY)}: it was changed. Restore it.")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
 
 

@@ -179,7 +179,14 @@ def suite_runs(folder: Path) -> list[Run]:
 
 def _read_run(folder: Path) -> Run:
     config = _read_yaml(folder / "config.yaml")
-    whole = isinstance(config.get("seeds"), int) and isinstance(config.get("students"), list) and {"dataset", "strategy"} <= config.keys()
+    seeds, folds, students = config.get("seeds"), config.get("folds"), config.get("students")
+    whole = (
+        isinstance(seeds, int)
+        and isinstance(folds, int | None)
+        and isinstance(students, list)
+        and all(isinstance(student, dict) for student in students)
+        and all(isinstance(config.get(name), str) for name in ("dataset", "strategy"))
+    )
     if not whole:
         raise StoreError(
             f"{str(folder / 'config.yaml')!r} is not the complete configuration that a run writes. "

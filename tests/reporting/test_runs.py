@@ -84,6 +84,8 @@ def test_wrong_folders_are_refused(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("config.yaml", "students: [gcn]\n", "is not the complete configuration"),
+        ("config.yaml", "{seeds: 3, folds: many, students: [{}], dataset: Cora, strategy: gml}", "is not the complete configuration"),
+        ("config.yaml", "{seeds: 3, students: [gcn], dataset: Cora, strategy: gml}", "is not the complete configuration"),
         ("config.yaml", "{", "config.yaml' cannot be read"),
         ("config.yaml", "- a\n", "holds list where a run writes a mapping"),
         ("trials.csv", "a,b\n1,2\n", "trials.csv' does not have the columns"),
@@ -102,6 +104,24 @@ def test_a_run_cut_off_in_the_middle_of_a_row_is_named(tmp_path: Path) -> None:
     text = (run / "trials.csv").read_text()
     (run / "trials.csv").write_text(text[: text.rindex(",public,") + 9])
     with pytest.raises(StoreError, match=r"trials\.csv' ends in the middle of a line"):
+        gather(load_runs([run]))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "where"), [(",public,0,0,", ",public,0,,", "seed, fold"), ("accuracy,1.0,", "accuracy,one,", "train")]
+)
+def test_a_run_with_no_number_where_one_belongs_is_named(tmp_path: Path, good: str, bad: str, where: str) -> None:
+    run = write_run(tmp_path)
+    (run / "trials.csv").write_text((run / "trials.csv").read_text().replace(good, bad, 1))
+    with pytest.raises(StoreError, match=rf"trials\.csv' has no number where one belongs, in {where}:"):
+        gather(load_runs([run]))
+
+
+def test_a_folder_in_the_place_of_a_table_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    (run / "trials.csv").unlink()
+    (run / "trials.csv").mkdir()
+    with pytest.raises(StoreError, match=r"trials\.csv' cannot be read: Is a directory"):
         gather(load_runs([run]))
 
 
