@@ -39,3 +39,32 @@ def test_commit_is_that_of_the_checkout_with_a_mark_if_it_was_changed(tmp_path: 
     assert environment.source_commit() == git("rev-parse", "HEAD")
     module.write_text("changed = True")
     assert environment.source_commit() == git("rev-parse", "HEAD") + "+changes"
+
+
+def test_a_command_is_kept_without_the_folders_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [
+        "/opt/bin/dgl-mutual",
+        "run",
+        "--data-dir",
+        "/home/me/my data",
+        "--out=/srv/x",
+        "--config",
+        "mine/run.yaml",
+        "--students=gcn",
+    ]
+    monkeypatch.setattr("sys.argv", arguments)
+    kept = environment.environment(jobs=1, threads=1, device="cpu")["command"]
+    assert kept == "dgl-mutual run --data-dir '.../my data' --out=.../x --config mine/run.yaml --students=gcn"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("/work/data/planetoid lacks ind.cora.x", ".../planetoid lacks ind.cora.x"),
+        ("in '/home/me/data' and ~/results/x", "in '.../data' and .../x"),
+        (r"C:\Users\me\data", ".../data"),
+        ("data/planetoid, 1/2, https://example.org/a/b and .../data", "data/planetoid, 1/2, https://example.org/a/b and .../data"),
+    ],
+)
+def test_paths_in_text_are_cut_down_to_their_last_name(text: str, kept: str) -> None:
+    assert environment.without_folders(text) == kept

@@ -73,6 +73,8 @@ def test_layers_override_each_other_in_order(small: Suite) -> None:
         ({"datasets": ["a", "a"]}, "'a' is there several times"),
         ({"datasets": [{"name": "a"}]}, "key 'dataset'"),
         ({"datasets": []}, "datasets"),
+        ({"datasets": "Cora"}, r"a list is needed, for example \[Cora\]"),
+        ({"methods": 3}, "names of strategies are needed"),
         ({"method": {}}, "Unknown option 'method'.*'methods'"),
     ],
 )
@@ -124,6 +126,17 @@ def test_a_dataset_that_cannot_be_had_is_noted_and_the_rest_runs(small: Suite, t
     assert status.not_begun == {"gone": "The dataset gone is not here"}
     assert not status.is_complete
     assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == plan.missing
+
+
+def test_a_suite_file_names_no_folder_of_the_machine(small: Suite, tmp_path: Path) -> None:
+    plan = plan_suite("x", parse_options(Suite, {**SMALL, "datasets": ["gone", "ring"]}), out=tmp_path)
+    plan.missing["gone"] = "/home/me/data lacks x.csv"
+    run_suite(plan, jobs=1)
+    assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == {"gone": ".../data lacks x.csv"}
+
+
+def test_methods_may_be_a_list_of_names() -> None:
+    assert parse_options(Suite, {**SMALL, "methods": ["gml", "dml"]}).methods == {"gml": {"strategy": "gml"}, "dml": {"strategy": "dml"}}
 
 
 def test_a_run_that_cannot_work_does_not_stop_the_others(tmp_path: Path, ring: Dataset) -> None:
