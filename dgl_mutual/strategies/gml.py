@@ -19,10 +19,11 @@ class GMLOptions(ExchangeOptions):
     target_temperature: float | None = Field(0.5, gt=0)
     #: The literature's noisy targets teach little: what a peer says with dropout off, sharpened, is what makes the exchange pay.
     targets: TargetPass = "eval"
-    exchange_warmup: tuple[int, int] = (20, 20)
+    #: Students of 20 epochs still err together, and sharpened targets make them keep what they err in.
+    exchange_warmup: tuple[int, int] = (50, 50)
     weighting: Literal["attention", "classwise", "transductive", "confidence", "uniform"] = "attention"
     """How the coordinator weighs peers."""
-    mix: Literal["logits", "probabilities"] = "logits"
+    mix: Literal["logits", "probabilities"] = "probabilities"
     """Mix the peers' logits and then take probabilities (the paper's form), or mix their probabilities."""
     entropy_weight: float = Field(0.0, ge=0)
     """gamma: bonus for predictive entropy."""
@@ -30,8 +31,9 @@ class GMLOptions(ExchangeOptions):
     """h: width of the coordinator."""
     coordinator_inputs: Literal["train", "eval"] = "train"
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
-    uniform_pull: float = Field(0.0, ge=0)
-    """Weight of KL(uniform || coordinator weights), a pull towards the plain mean."""
+    uniform_pull: float = Field(1.0, ge=0)
+    """Weight of KL(uniform || coordinator weights), a pull towards the plain mean: the labelled samples alone, which all students soon fit,
+    say little about whom to trust elsewhere."""
     direction: Literal["all", "best"] = "all"
     """Who teaches whom: all teach all, or the student that is best on held-out training samples teaches the rest."""
     held_out: float = Field(0.2, gt=0, lt=1)
@@ -151,7 +153,12 @@ class GraphMutualLearning(ExchangeStrategy):
         mixes = torch.cat([mix(weights, logits), ensemble])
         loss = self.distribution.supervised(mixes, labels).mean()
         if self.options.uniform_pull > 0:
-            num_peers = len(logits) - 1
-            others = weights[~torch.eye(len(logits), dtype=torch.bool, device=weights.device)]
-            loss = loss - self.options.uniform_pull * (others.clamp(min=1e-12) * num_peers).log().mean()
+            loss = loss + self.options.uniform_pull * self._distance_from_uniform(weights, labels)
         return loss
+
+    def _distance_from_uniform(self, weights: Tensor, labels: Tensor) -> Tensor:
+        """KL(uniform || a_i(v)), mean over students and samples, summed over tasks."""
+        num_peers = len(weights) - 1
+        others = weights[~torch.eye(len(weights), dtype=torch.bool, device=weights.device)]
+        logarithms = (others.clamp(min=1e-12) * num_peers).log()
+        return -torch.stack([own.mean() for _, own, _ in self.distribution.tasks(logarithms, labels)]).sum()

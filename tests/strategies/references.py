@@ -85,20 +85,20 @@ def gml(n):
         asked, offered = evidence @ weights["query.weight"].T, evidence @ weights["key.weight"].T
         return np.einsum("ivh,jvh->ijv", asked, offered) / np.sqrt(offered.shape[-1])
 
-    def mixes(z):
+    def peer_weights(z):
         s = scores(z)
-        peers = []
-        for i in students:
-            others = [j for j in students if j != i]
-            peers.append(np.einsum("jv,jvc->vc", softmax(s[i, others], axis=0), z[others]))
-        return peers, np.einsum("jv,jvc->vc", softmax(s.mean(0), axis=0), z)
+        others = [[j for j in students if j != i] for i in students]
+        return others, [softmax(s[i, others[i]], axis=0) for i in students]
 
-    peers, _ = mixes(n.targets)
-    taught, ensemble = mixes(n.z)
+    def mixes(values, weigh):
+        return [np.einsum("jv,jvc->vc", w, values[peers]) for peers, w in zip(*peer_weights(weigh), strict=True)]
+
+    ensemble = np.einsum("jv,jvc->vc", softmax(scores(n.z).mean(0), axis=0), n.z)
+    from_uniform = -np.mean([np.log(w * len(w)) for w in peer_weights(n.z[:, n.labelled])[1]])
     return {
         "supervised": n.supervised,
-        "mutual": n.imitation([n.p(z, 0.5) for z in peers]),
-        "coordinator": np.mean([n.ce(z) for z in (*taught, ensemble)]),
+        "mutual": n.imitation(mixes(n.p(n.targets, 0.5), n.targets)),
+        "coordinator": np.mean([n.ce(z) for z in (*mixes(n.z, n.z), ensemble)]) + n.options.uniform_pull * from_uniform,
     }
 
 

@@ -35,6 +35,9 @@ def alone(step, strategy, number, head):
 def test_terms_are_the_sums_over_tasks(name, task, kind, num_students):
     bench = make_bench(name, task, kind, num_students)
     reference = REFERENCES[name]
+    if name == "gml":  # the pull towards uniform asks for no label, so it is over samples with any
+        bench = Bench.of(name, task, kind, num_students, {"uniform_pull": 0.0})
+        reference = without_pull
     if name == "kdcl":
         reference = naive_everywhere
     for active in bench.strategy.phases():
@@ -47,6 +50,25 @@ def test_terms_are_the_sums_over_tasks(name, task, kind, num_students):
         for term, value in terms.items():
             expected = np.sum([found[term] for found in tasks], axis=0) if term in PER_TASK else whole[term]
             np.testing.assert_allclose(value.detach().numpy(), expected, rtol=1e-6, atol=1e-12, err_msg=term)
+
+
+def without_pull(n):
+    n.options = n.options.model_copy(update={"uniform_pull": 0.0})
+    return REFERENCES["gml"](n)
+
+
+def test_the_pull_towards_uniform_is_the_sum_over_tasks():
+    alike, pulled, none = (Bench.of("gml", "node", "joint", 3, {"uniform_pull": pull}) for pull in (0.5, 1.0, 0.0))
+    half, full, nothing = (bench.strategy.loss_terms(bench.step(range(3)))["coordinator"].item() for bench in (alike, pulled, none))
+    step = none.step(range(3))
+    labelled = step.logits[:, step.labelled].detach()
+    distances = []
+    for number, head in enumerate(none.strategy.distribution.heads):
+        own = head.logits(labelled)
+        weights = none.strategy.coordinator.coordinators[number].peer_weights(own, head.distribution.confidence(own), step.samples)
+        distances.append(np.mean([-np.log(2 * weights[i, j].detach().numpy()).mean() for i in range(3) for j in range(3) if i != j]))
+    assert full - nothing == pytest.approx(sum(distances))
+    assert half - nothing == pytest.approx(sum(distances) / 2)
 
 
 def naive_everywhere(n):

@@ -195,7 +195,7 @@ def by_hand(
 
 
 def test_uniform_gml_with_noisy_targets_is_mutual_learning_with_the_mean_peer(fit: Fit, node_data: Data) -> None:
-    options = {"weighting": "uniform", "targets": "train", "target_temperature": 1.0, "entropy_weight": 0.0}
+    options = {"weighting": "uniform", "mix": "logits", "targets": "train", "target_temperature": 1.0}
     result = fit(node_data, ARCHITECTURES, epochs=5, strategy_options=options, dtype=torch.float64)
 
     def mean_peer(logits: Tensor, i: int) -> Tensor:
@@ -217,9 +217,9 @@ def test_dml_of_two_is_mutual_learning_with_the_other(fit: Fit, node_data: Data)
 
 def test_graph_batches_are_steps_of_their_own(fit: Fit, graph_data: Data) -> None:
     """Smaller batches make more and other steps; an epoch's loss is the mean over them."""
-    one, many = (fit(graph_data, epochs=3, training={"batch_size": size}) for size in (20, 4))
-    assert weights(one, 0)["norms.0.num_batches_tracked"] == one["gcn-0"].best_epoch + 1
-    assert weights(many, 0)["norms.0.num_batches_tracked"] == 5 * (many["gcn-0"].best_epoch + 1)
+    one, many = (fit(graph_data, ("gin", "gcn"), epochs=3, training={"batch_size": size}) for size in (20, 4))
+    assert weights(one, 0)["norms.0.num_batches_tracked"] == one["gin-0"].best_epoch + 1
+    assert weights(many, 0)["norms.0.num_batches_tracked"] == 5 * (many["gin-0"].best_epoch + 1)
 
 
 @pytest.mark.parametrize("task", ["node", "graph", "multi-label"])
