@@ -18,10 +18,12 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
-from dgl_mutual.training.feeds import EVALUATION_NODES
 
 if TYPE_CHECKING:
     import dgl
+
+#: Most nodes in one batch; a larger graph is predicted layer by layer.
+EVALUATION_NODES = 1 << 16
 
 #: Edges cost less than nodes, but graphs may have very many of them.
 EDGES_PER_NODE = 8
