@@ -56,3 +56,23 @@ def test_dropout_is_drawn_in_training_and_only_there() -> None:
     student.eval()
     first, second = (student(graph.x, graph.edge_index) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("task", "architecture"), [("node", "gat"), ("node", "gin"), ("graph", "gcn")])
+def test_dropout_moves_logits_on_both_sides_alike(task: str, architecture: str) -> None:
+    """Draws differ; over many of them mean and variance of every logit do not."""
+    draws = 300
+    dataset = make_dataset(task, "single-label")
+    options = resolve_student(StudentOptions(architecture=architecture, norm="none", dropout=0.5, **SMALL), task)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        ours = Student(options, task, dataset.num_features, 3).double()
+        theirs = ReferenceStudent(options, task, dataset.num_features, 3).double()
+        theirs.load_state_dict(to_reference(architecture, ours.state_dict()))
+        batch, data = Collator(dataset, dtype=torch.float64).all(), Batch.from_data_list(to_graphs(dataset, torch.float64))
+        generator = torch.Generator().manual_seed(1)
+        mine = torch.stack([ours(batch, generator).logits for _ in range(draws)])
+        other = torch.stack([theirs(data.x, data.edge_index, data.batch, dataset.num_graphs) for _ in range(draws)])
+    errors = ((mine.var(0) + other.var(0)) / draws).sqrt()
+    assert ((mine.mean(0) - other.mean(0)) / errors).square().mean().sqrt() < 1.5
+    assert abs((mine.var(0) / other.var(0)).log().mean()) < 0.1
