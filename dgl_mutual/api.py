@@ -10,6 +10,7 @@ from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.resolve import resolve, splits_of
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.training.checkpoints import load_student
@@ -66,6 +67,7 @@ def fit(
         training: see `TrainingOptions`.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         protocol, fold, folds: how the samples are split, and which of the splits to take.
+        device: cpu, cuda, cuda:N (the N-th GPU), or auto.
 
     Raises:
         UsageError: an unknown name, key or value, or options that do not fit together.
@@ -96,5 +98,5 @@ def fit(
         task_weights=config.task_weights,
         seed=seed,
         fold=fold,
-        device=device,
+        device=resolve_device(device),
     )

@@ -46,9 +46,10 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
     target = dataset.target
     if config.task_weights is not None and target.parts is None:
         raise UsageError(f"task_weights = {config.task_weights!r} weighs several targets, and {dataset.name} has one here. Leave it out.")
-    if dataset.task == "node" and config.training.batch_size is not None and config.training.sampler is None:
+    whole_graph = dataset.task == "node" and dataset.num_graphs == 1 and config.training.sampler is None
+    if whole_graph and config.training.batch_size is not None:
         raise UsageError(
-            f"A step on a node task sees the whole graph, so a batch size of {config.training.batch_size} has no meaning. Leave it out, or "
+            f"A step on one graph's nodes sees the whole graph, so a batch size of {config.training.batch_size} has no meaning. Leave it out, or "
             "sample neighbourhoods with --sampler neighbor."
         )
     protocol = config.protocol or default_protocol(dataset)

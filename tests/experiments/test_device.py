@@ -6,6 +6,7 @@ import dgl
 import pytest
 import torch
 
+import dgl_mutual
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.device import is_cuda, resolve_device
 
@@ -66,3 +67,9 @@ def test_a_dgl_without_cuda_is_named_with_the_mend(gpus):
     gpus(1, False)
     with pytest.raises(UsageError, match=rf"DGL {dgl.__version__} here is a build without CUDA.*not enabled.*dgl.ai.*--device cpu"):
         resolve_device("cuda:0")
+
+
+def test_the_python_interface_says_the_same(gpus):
+    gpus(1, False)
+    with pytest.raises(UsageError, match="build without CUDA"):
+        dgl_mutual.fit(dgl_mutual.load("digits"), students="gcn,gcn", device="cuda")
