@@ -49,8 +49,8 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
     whole_graph = dataset.task == "node" and dataset.num_graphs == 1 and config.training.sampler is None
     if whole_graph and config.training.batch_size is not None:
         raise UsageError(
-            f"A step on one graph's nodes sees the whole graph, so a batch size of {config.training.batch_size} has no meaning. Leave it out, or "
-            "sample neighbourhoods with --sampler neighbor."
+            f"A step on the nodes of one graph sees all of it, so a batch size of {config.training.batch_size} has no meaning. Leave it "
+            "out, or sample neighbourhoods with --sampler neighbor."
         )
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
