@@ -19,6 +19,7 @@ from dgl_mutual.data.features import compact, degree_features
 from dgl_mutual.data.tables import UNREADABLE
 from dgl_mutual.data.targets import check_target_names, join_targets
 from dgl_mutual.errors import UsageError
+from dgl_mutual.plain_yaml import read_yaml
 
 _MASKS = ("train_mask", "val_mask", "test_mask")
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
@@ -136,7 +137,7 @@ def _read_meta(path: Path, faults: Faults) -> _Meta | None:
         faults.add(path, "the file is missing")
         return None
     try:
-        meta = _Meta.model_validate(yaml.safe_load(path.read_text()))
+        meta = _Meta.model_validate(read_yaml(path.read_text()))
     except ValidationError as error:
         for fault in error.errors():
             faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}")

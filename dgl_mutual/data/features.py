@@ -13,6 +13,9 @@ SPARSE_DENSITY = 0.25
 #: ... and there are at least so many columns: below, a dense product is faster than a sparse one and the memory does not matter.
 SPARSE_COLUMNS = 32
 
+#: Each column has a name in memory and in every checkpoint. The widest set that is known here has 8,710.
+MAX_COLUMNS = 1_000_000
+
 #: The last one-hot column of the degree stands for this degree and all above: the usual limit for social networks such as COLLAB
 #: (at most 491 neighbours), while REDDIT's hubs with thousands of neighbours share one column.
 MAX_DEGREE = 512

@@ -13,8 +13,11 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, normalise_rows
+from dgl_mutual.data.features import MAX_COLUMNS, compact, normalise_rows
 
+#: What a small file may unpack to, and what each byte of a larger one: data compress to a tenth, bombs to a thousandth.
+_MAX_BYTES, _MAX_RATIO = 1 << 24, 100
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error)
 _MATRIX = ("data", "indices", "indptr", "shape")
 KEYS = (*(f"adj_{part}" for part in _MATRIX), *(f"attr_{part}" for part in _MATRIX), "labels")
 
@@ -37,8 +40,10 @@ def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
         faults.add(path, f"attr_shape: expected {num_nodes} rows, one for each node, found {features.shape[0]}")
     if labels.shape != (num_nodes,):
         faults.add(path, f"labels: expected {num_nodes} labels, one for each node, found shape {labels.shape}")
-    elif labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
-        faults.add(path, "labels: expected class numbers 0, 1, ...")
+    elif labels.dtype.kind not in "iu" or labels.min(initial=0) < 0 or labels.max(initial=0) > num_nodes:
+        faults.add(path, f"labels: expected class numbers 0, 1, ..., not more than there are nodes ({num_nodes})")
+    if features.shape[1] > MAX_COLUMNS:
+        faults.add(path, f"attr_shape: expected at most {MAX_COLUMNS} columns, found {features.shape[1]}")
     if not np.isfinite(features.data).all():
         row = int(np.searchsorted(features.indptr, np.flatnonzero(~np.isfinite(features.data))[0], side="right")) - 1
         faults.add(path, f"attr_data: expected finite features, found NaN or infinity in row {row}")
@@ -67,8 +72,12 @@ def _read_arrays(path: Path, faults: Faults) -> dict[str, npt.NDArray[Any]]:
             if absent:
                 faults.add(path, f"expected the arrays {', '.join(KEYS)}; {', '.join(absent)} missing")
                 return {}
+            size, most = sum(member.file_size for member in file.zip.infolist()), _MAX_BYTES + _MAX_RATIO * path.stat().st_size
+            if size > most:
+                faults.add(path, f"the archive is refused: it would unpack to {size} bytes, at most {most} are expected")
+                return {}
             return {key: file[key] for key in KEYS}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         faults.add(path, f"the file is truncated or damaged, or not an npz file of plain arrays ({error})")
         return {}
 
@@ -79,6 +88,6 @@ def _matrix(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, faults
         matrix = sparse.csr_matrix((data, indices, indptr), shape=tuple(int(size) for size in shape))
         matrix.check_format(full_check=True)
         return matrix
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
         faults.add(path, f"{prefix}_data, _indices, _indptr, _shape: expected a CSR matrix ({error})")
         return sparse.csr_matrix((0, 0))

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, normalise_rows
+from dgl_mutual.data.features import MAX_COLUMNS, compact, normalise_rows
 from dgl_mutual.data.tables import read_table
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
@@ -124,6 +124,8 @@ def _read_features(path: Path, faults: Faults) -> sparse.csr_matrix:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         faults.add(path, f"expected a scipy CSR matrix ({error})")
         return empty
+    if matrix.shape[1] > MAX_COLUMNS:
+        faults.add(path, f"expected at most {MAX_COLUMNS} columns, found {matrix.shape[1]}")
     row_of = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     if not np.isfinite(matrix.data).all():
         faults.add(path, f"expected finite features, found NaN or infinity in row {row_of[~np.isfinite(matrix.data)][0]}")

@@ -15,6 +15,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import Architecture, StudentOptions
 from dgl_mutual.options import Options, parse_options
+from dgl_mutual.plain_yaml import read_yaml
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 
 
@@ -100,7 +101,7 @@ def read_config(file: Path) -> dict[str, Any]:
         UsageError: no such file, no YAML, or no mapping.
     """
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The configuration {str(file)!r} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
@@ -120,7 +121,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     if not equals or not all(path.strip().split(".")):
         raise UsageError(f"Cannot set {text!r}: the form is KEY=VALUE, for example training.epochs=50.")
     try:
-        values = yaml.safe_load(value)
+        values = read_yaml(value)
     except yaml.YAMLError:
         raise UsageError(f"Cannot set {path!r} to {value!r}: the value is not YAML. Quote it, for example {path}='\"...\"'.") from None
     return nest(path.strip(), values)

@@ -59,8 +59,19 @@ def overall(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_text(file: Path) -> pd.DataFrame | None:
-    """A table with every field as it is written, so that writing it again changes nothing; None where there is no such file."""
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else None
+    """A table with every field as it is written, so that writing it again changes nothing; None where there is no such file.
+
+    Raises:
+        StoreError: it has no seed and fold in every row.
+    """
+    if not file.exists():
+        return None
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table[KEY].astype(int)
+    except (ValueError, LookupError, OverflowError) as error:
+        raise StoreError(f"{str(file)!r} is damaged ({error}). Start over with --no-resume.") from None
+    return table
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:

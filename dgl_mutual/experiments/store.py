@@ -19,6 +19,7 @@ from dgl_mutual.experiments.resolve import identity
 from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, as_text, read_table, read_text
 from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome, trial_name
+from dgl_mutual.plain_yaml import read_yaml
 
 
 class RunStore:
@@ -65,10 +66,10 @@ class RunStore:
             write_text(file, yaml.safe_dump(config, sort_keys=False))
             return
         try:
-            found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except yaml.YAMLError:
-            found = None
-        if not isinstance(found, dict) or identity({"dataset": "", **found}) != identity(config):
+            same = identity({"dataset": "", **read_yaml(file.read_text(encoding="utf-8"))}) == identity(config)
+        except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):  # no YAML, or values in the place of groups
+            same = False
+        if not same:
             raise StoreError(
                 f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
                 "Restore it, or start over with --no-resume."
@@ -78,8 +79,11 @@ class RunStore:
         """Write environment.json; where a run goes on, what it goes on in is added under ``resumed``."""
         file = self.folder / "environment.json"
         if file.exists():
-            first = json.loads(file.read_text(encoding="utf-8"))
-            environment = {**first, "resumed": [*first.get("resumed", []), environment]}
+            try:
+                first = json.loads(file.read_text(encoding="utf-8"))
+                environment = {**first, "resumed": [*first.get("resumed", []), environment]}
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise StoreError(f"{str(file)!r} is damaged ({error}). Remove it, or start over with --no-resume.") from None
         write_text(file, json.dumps(environment, indent=2) + "\n")
 
     def add(self, outcome: Outcome) -> None:
