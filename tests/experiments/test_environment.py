@@ -60,7 +60,7 @@ def test_a_command_is_kept_without_the_folders_of_the_machine(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
-        ("/work/data/planetoid lacks ind.cora.x", ".../planetoid lacks ind.cora.x"),
+        ("/srv/data/planetoid lacks ind.cora.x", ".../planetoid lacks ind.cora.x"),
         ("in '/home/me/data' and ~/results/x", "in '.../data' and .../x"),
         (r"C:\Users\me\data", ".../data"),
         ("data/planetoid, 1/2, https://example.org/a/b and .../data", "data/planetoid, 1/2, https://example.org/a/b and .../data"),
