@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
@@ -18,23 +17,6 @@ from dgl_mutual.data.features import compact
 from dgl_mutual.data.tables import UNREADABLE
 
 PARTS = ("train", "valid", "test")
-
-
-class _Node(BaseModel):
-    id: int
-
-
-class _Link(BaseModel):
-    source: int
-    target: int
-
-
-class _NodeLink(BaseModel):
-    """networkx's node-link form."""
-
-    directed: bool = False
-    nodes: list[_Node]
-    links: list[_Link]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,16 +98,20 @@ def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
         faults.add(path, "the file is missing")
         return None
     try:
-        graph = _NodeLink.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}")
-        return None
+        graph = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, *UNREADABLE) as error:
         faults.add(path, f"expected JSON ({error})")
         return None
-    ids = np.array([node.id for node in graph.nodes], dtype=np.int64)
-    ends = np.array([(link.source, link.target) for link in graph.links], dtype=np.int64).reshape(-1, 2).T
+    try:
+        ids = np.array([node["id"] for node in graph["nodes"]])
+        ends = np.array([(link["source"], link["target"]) for link in graph["links"]] or np.empty((0, 2), dtype=np.int64)).T
+        directed = graph.get("directed", False)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        faults.add(path, f"expected networkx's node-link form, nodes with an id and links with source and target ({error!r})")
+        return None
+    if ids.dtype.kind != "i" or ends.dtype.kind != "i" or ends.shape[0] != 2:
+        faults.add(path, "expected whole numbers as ids, sources and targets")
+        return None
     known = np.unique(ids)
     if not len(ids) or len(known) < len(ids):
         faults.add(path, "nodes: expected at least one, and each id once")
@@ -135,7 +121,7 @@ def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
         faults.add(path, f"links: expected both ends among the nodes, found {strange}")
         return None
     edges = np.searchsorted(known, ends).astype(np.int64)
-    return edges if graph.directed else np.concatenate([edges, edges[::-1]], axis=1), len(ids)
+    return edges if directed else np.concatenate([edges, edges[::-1]], axis=1), len(ids)
 
 
 def _read_array(path: Path, dimensions: int, faults: Faults) -> npt.NDArray[Any] | None:

@@ -99,6 +99,11 @@ def is_inductive(dataset: Dataset, split: Split) -> bool:
     return len(np.unique(np.concatenate(graphs))) == sum(map(len, graphs))
 
 
+def is_inductive_under(dataset: Dataset, protocol: str) -> bool:
+    """Whether `is_inductive` holds for the official split, and the protocol is that split."""
+    return protocol == "public" and dataset.official_split is not None and is_inductive(dataset, dataset.official_split)
+
+
 def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) -> IntArray:
     """What training may see beside its labelled samples: all others, or those of its own graphs where the split is by graph.
 

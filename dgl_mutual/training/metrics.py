@@ -1,4 +1,4 @@
-"""How predictions are scored: scikit-learn's functions, OGB's own `Evaluator` for OGB sets, and a batched form of accuracy."""
+"""How predictions are scored: scikit-learn's functions, OGB's own `Evaluator` for OGB sets, and batched forms of accuracy and F1."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
     Args:
         evaluator: an OGB set's name; its `Evaluator` then does the scoring.
     """
-    if evaluator is None and metric == "accuracy":
-        return accuracies
+    if evaluator is None and metric in _BATCHED:
+        return _BATCHED[metric]
     if evaluator is not None and metric == "accuracy":
         from dgl_mutual.data.ogb_package import make_evaluator
 
         return partial(_ogb_accuracies, make_evaluator(evaluator))
-    functions = {"rocauc": _mean_rocauc, "ap": _mean_average_precision, "micro-f1": _micro_f1}
+    functions = {"rocauc": _mean_rocauc, "ap": _mean_average_precision}
     function = functions[metric] if evaluator is None else _ogb_metric(evaluator)
     return lambda logits, labels: _each_member(function, logits, labels)
 
@@ -67,6 +67,23 @@ def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     return (right.double() / known.sum()).tolist()
 
 
+def micro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
+    """2 TP / (2 TP + FP + FN) of each member over all known labels; 0 where nothing is positive, NaN where no label is known.
+
+    Equals `sklearn.metrics.f1_score` of the known labels in one row; that sorts them all anew for each member.
+    """
+    known = ~labels.isnan()
+    true = labels == 1
+    found = (logits > 0) & known
+    hits = (found & true).flatten(1).sum(1).double()
+    total = found.flatten(1).sum(1) + true.sum()
+    scores = torch.where(total > 0, 2 * hits / total, 0.0)
+    return scores.tolist() if known.any() else [math.nan] * len(logits)
+
+
+_BATCHED: dict[str, Scorer] = {"accuracy": accuracies, "micro-f1": micro_f1s}
+
+
 def _each_member(function: Callable[[Array, Array], float], logits: Tensor, labels: Tensor) -> list[float]:
     truth = labels.detach().cpu().numpy()
     return [float(function(truth, scores)) for scores in logits.detach().cpu().numpy()]
@@ -97,13 +114,6 @@ def _mean_average_precision(truth: Array, scores: Array) -> float:
     from sklearn.metrics import average_precision_score
 
     return _mean_over_labels(average_precision_score, truth, scores)
-
-
-def _micro_f1(truth: Array, scores: Array) -> float:
-    from sklearn.metrics import f1_score
-
-    known = ~np.isnan(truth)
-    return float(f1_score(truth[known], scores[known] > 0, zero_division=0.0))
 
 
 def _ogb_accuracies(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import dgl_mutual
 from dgl_mutual.data import load_dataset
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.splits import is_inductive
@@ -120,6 +121,8 @@ def test_students_learn_and_a_graph_alone_gets_the_same_prediction(dataset: Data
 
 def test_mini_batches_train_too_and_the_mlp_sees_training_graphs_alone(dataset: Dataset, split: Split, fit: Fit) -> None:
     result = fit((dataset, split), epochs=2, training={"batch_size": 5})
+    by_name = dgl_mutual.fit(dataset, students="gcn,sage", training={"batch_size": 5, "epochs": 1}, student={"hidden": 8})
+    assert len(by_name.history) == 1
     distilled = distill(result, make_scene(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=0)
     assert 0 < distilled["mlp"].test < 1
     with pytest.raises(UsageError, match="never seen anyway"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -125,3 +126,9 @@ def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Sp
     labels = torch.as_tensor(dataset.labels).clone()
     labels[torch.as_tensor(split.test)] = -1
     refuse_undefined(accuracies, labels, split, 3)
+
+
+def test_micro_f1_of_nothing() -> None:
+    score = make_scorer("micro-f1")
+    assert score(torch.full((2, 3, 2), -1.0), torch.zeros(3, 2)) == [0.0, 0.0]
+    assert all(math.isnan(value) for value in score(torch.ones(2, 3, 2), torch.full((3, 2), math.nan)))
