@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
-_OF_THE_SETTING = ("noise", "students")
+_OF_THE_SETTING = ("noise", "students", "targets")
 
 
 def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
     Runs of one strategy on one dataset whose configurations differ are told apart by what differs: ``gml (entropy_weight=0.1)``. Noise, and
-    task and cohort where a dataset was run with several, belong to the data: ``Cora (feature:0.2)``, ``digits (graph)``.
+    task, targets and cohort where a dataset was run with several, belong to the data: ``Cora (feature:0.2)``, ``digits (graph)``.
     """
     flat = [flatten(run.config) for run in runs]
     datas = [
@@ -41,7 +41,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested plain values by dotted keys; the cohort as ``gcn+gat``, and what its students have as ``student.<option>``."""
+    """Nested plain values by dotted keys; targets as ``digit+even``, the cohort as ``gcn+gat``, and what its students have as ``student.<option>``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -50,6 +50,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             flat["students"] = "+".join(str(student.get("architecture")) for student in value)
             for option in dict.fromkeys(option for student in value for option in student if option != "architecture"):
                 flat[f"student.{option}"] = "/".join(dict.fromkeys(str(student.get(option)) for student in value))
+        elif prefix == "" and key == "targets" and value is not None:
+            flat["targets"] = "+".join(map(str, value))
         else:
             flat[prefix + key] = value
     return flat
@@ -57,7 +59,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
     extra = [str(values["noise"])] if values.get("noise") else []
-    extra += [str(values[key]) for key in ("task", "students") if len({other.get(key) for other in of_dataset}) > 1]
+    told = [key for key in ("task", "targets", "students") if len({other.get(key) for other in of_dataset}) > 1]
+    extra += [str(values[key]) for key in told if values.get(key) is not None]
     name = Path(str(values["dataset"])).name
     return f"{name} ({', '.join(extra)})" if extra else name
 

@@ -87,6 +87,15 @@ def test_wrong_targets_end_a_run_before_it_starts(
     assert not list((elsewhere / "results").glob("*")) if (elsewhere / "results").exists() else True
 
 
+def test_runs_on_other_targets_are_runs_on_other_data(command_line: Callable[..., object], elsewhere: Path) -> None:
+    for targets in ("even,digit", "digit"):
+        assert command_line("run", "--dataset", "digits-multi", "--targets", targets, *SMALL)[0] == 0
+    status, out, _ = command_line("export", "results")
+    assert status == 0
+    table = pd.read_csv(StringIO(out))
+    assert set(table["data"]) == {"digits-multi (even+digit)", "digits-multi (digit)"} and set(table["method"]) == {"gml"}
+
+
 def test_tables_show_the_mean_or_one_task(command_line: Callable[..., object], elsewhere: Path) -> None:
     for strategy in ("dml", "independent"):
         assert command_line("run", "--dataset", "digits-multi", "--strategy", strategy, *SMALL)[0] == 0
