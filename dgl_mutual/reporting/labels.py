@@ -41,7 +41,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested plain values by dotted keys; targets as ``digit+even``, the cohort as ``gcn+gat``, its students' own as ``student.<option>``."""
+    """Nested plain values by dotted keys; targets as ``digit+even``, the cohort as ``gcn+gat``, their own as ``student.<option>``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
