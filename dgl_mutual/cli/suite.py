@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
+@click.option("--cluster", metavar="tcp://HOST:PORT|local:N", help="Run trials on a Dask cluster: a scheduler's, or N processes.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Threads of each trial.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @data_dir_option
@@ -40,6 +41,7 @@ def command(
     out: Path,
     resume: bool,
     jobs: int | None,
+    cluster: str | None,
     threads: int,
     device: str,
     data_dir: Path | None,
@@ -54,11 +56,14 @@ def command(
       dgl-mutual suite smoke
       dgl-mutual suite node --dry-run
       dgl-mutual suite my-suite.yaml --jobs 4
+      dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
     from dgl_mutual.experiments.config import merge, parse_assignment
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suite import load_suite, plan_suite, run_suite, suite_names
 
+    if cluster is not None and jobs is not None:
+        raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
     if name is None:
         click.echo("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
         return
@@ -71,7 +76,7 @@ def command(
         _list(plan, jobs)
     else:
         with display() as progress:
-            reports = run_suite(plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)
+            reports = run_suite(plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=cluster)
         _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:

@@ -17,6 +17,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
+from dgl_mutual.experiments.cluster import Cluster
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import is_cuda, resolve_device
 from dgl_mutual.experiments.environment import environment
@@ -121,6 +122,7 @@ def execute(
     threads: int = 1,
     resume: bool = True,
     progress: Progress | None = None,
+    cluster: Cluster | None = None,
 ) -> list[RunReport]:
     """Run what is missing of all `plans` side by side, each in its folder below `out`.
 
@@ -131,6 +133,7 @@ def execute(
         threads: threads a trial computes with. Sums over other numbers of threads round otherwise, so the default does not depend on the
             machine, nor on `jobs`.
         resume: keep the trials that are finished.
+        cluster: where to run trials instead of in processes of this one ; it says how many at a time.
 
     Raises:
         UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on.
@@ -143,19 +146,21 @@ def execute(
         stores = [stack.enter_context(open_store(out / plan.name, plain(plan.config), resume=resume)) for plan in plans]
         finished = [store.finished() for store in stores]
         works = [
-            _Work(place, trial, plan, store.checkpoints, store.snapshots)
+            Work(place, trial, plan, store.checkpoints, store.snapshots)
             for place, (plan, store) in enumerate(zip(plans, stores, strict=True))
             for trial in plan.trials
             if trial.key not in finished[place]
         ]
         left = Counter(work.place for work in works)
-        jobs = min(jobs or (1 if is_cuda(device) else joblib.cpu_count()), max(1, len(works)))
+        jobs = cluster.num_workers if cluster is not None else jobs or (1 if is_cuda(device) else joblib.cpu_count())
+        jobs = min(jobs, max(1, len(works)))
         for place in left:
             stores[place].record_environment(environment(jobs=jobs, threads=threads, device=device))
         progress.start([work.trial for work in works], sum(map(len, finished)))
         task = partial(_do, threads=threads, device=device, forgiving=len(plans) > 1)
         try:
-            with closing(_outcomes(task, works, jobs, threads, progress)) as outcomes:
+            here = partial(_outcomes, jobs=jobs, threads=threads, progress=progress)
+            with closing((here if cluster is None else cluster.outcomes)(task, works)) as outcomes:
                 for place, outcome in outcomes:
                     stores[place].add(outcome)
                     progress.end(outcome)
@@ -173,7 +178,7 @@ def execute(
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
+class Work:
     """A trial, with all that a process needs to do it."""
 
     place: int
@@ -184,7 +189,7 @@ class _Work:
 
 
 def _do(
-    work: _Work, *, threads: int, device: str, forgiving: bool, on_epoch: OnEpoch = None, parent: int | None = None
+    work: Work, *, threads: int, device: str, forgiving: bool, on_epoch: OnEpoch = None, parent: int | None = None
 ) -> tuple[int, Outcome]:
     """Run a trial, in this process or (with `parent`) in one that works for another."""
     if parent is not None:
@@ -208,7 +213,7 @@ def _do(
 
 
 def _outcomes(
-    task: partial[tuple[int, Outcome]], works: Sequence[_Work], jobs: int, threads: int, progress: Progress
+    task: partial[tuple[int, Outcome]], works: Sequence[Work], jobs: int, threads: int, progress: Progress
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Each trial's run and outcome, as they come."""
     if jobs == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,6 +16,7 @@ from pydantic import Field, field_validator
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.experiments.cluster import connected
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.files import check_writable, write_text
@@ -204,16 +206,17 @@ def run_suite(
     threads: int = 1,
     resume: bool = True,
     progress: Progress | None = None,
+    cluster: str | None = None,
 ) -> list[RunReport]:
-    """Run what is missing of a suite; see `execute`. The suite's folder says first which runs are its own."""
+    """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own."""
     out = plan.folder.parent
     check_writable(out)
     runs = [{"folder": run.name, "data": entry.data, "method": entry.method} for entry, run in plan.entries]
     missing = {data: without_folders(why) for data, why in plan.missing.items()}
     values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
-    with lock(plan.folder):
+    with connected(cluster) if cluster is not None else nullcontext() as there, lock(plan.folder):
         write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
-        return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)
+        return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=there)
 
 
 def _setting(entry: Any) -> Any:

@@ -1,0 +1,169 @@
+"""Trials on the machines of a Dask cluster, through joblib.
+
+A trial comes back whole, its students' files included, to the one process that writes run folders: machines need not share a disk. If a
+worker dies, the scheduler gives what it was at to another one; what has come back is in the run folder already.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import joblib
+
+from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
+from dgl_mutual.experiments.environment import versions
+from dgl_mutual.experiments.files import replacing
+from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.workers import spared_from_interrupts
+
+if TYPE_CHECKING:
+    from dgl_mutual.experiments.runner import Work
+
+#: Seconds in which a scheduler must answer, and then have a worker.
+PATIENCE = 10
+#: torch's and DGL's random streams are those of a process, so in a worker with several threads trials take turns.
+_TURN = threading.Lock()
+
+Task = Callable[["Work"], tuple[int, Outcome]]
+
+
+class ClusterError(DglMutualError):
+    """A cluster cannot be reached, or is not fit to train."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """A cluster that answers.
+
+    Attributes:
+        client: its `distributed.Client`.
+        num_workers: how many processes it trains in when asked.
+    """
+
+    client: Any
+    num_workers: int
+
+    def outcomes(self, task: Task, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
+        """What `task` returns for each of the works, as they come, its files in their place.
+
+        Raises:
+            TrainingError: the cluster is gone, or workers die of one and the same trial.
+        """
+        distributed = _dask()
+        # Batches of one, so that each trial comes back on its own.
+        parallel = joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
+        try:
+            with joblib.parallel_config(backend="dask", client=self.client), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sending large graph")
+                calls = (joblib.delayed(_elsewhere)(task, _sent(work), place) for place, work in enumerate(works))
+                for place, (result, files) in parallel(calls):
+                    _put(files, works[place].checkpoints / works[place].trial.name)
+                    yield result
+        except distributed.KilledWorker as error:
+            raise TrainingError(
+                "Workers of the cluster died one after another of the same trial, probably for lack of memory "
+                f"(the last at {error.last_worker.address}). Finished trials are kept."
+            ) from None
+        except (distributed.CancelledError, OSError) as error:
+            raise TrainingError(
+                f"The cluster was lost ({type(error).__name__}: {error}). Finished trials are kept; the same command goes on from there."
+            ) from None
+
+
+@contextmanager
+def connected(cluster: str) -> Iterator[Cluster]:
+    """A cluster for the length of a block.
+
+    Args:
+        cluster: ``tcp://HOST:PORT``, the address of a Dask scheduler, or ``local:N``, N processes of this machine.
+
+    Raises:
+        UsageError: neither.
+        ClusterError: Dask is not installed, the scheduler or a worker does not answer, or a worker has other versions than this process.
+    """
+    local = re.fullmatch(r"local:([1-9]\d*)", cluster)
+    if local is None and not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", cluster):
+        raise UsageError(f"{cluster!r} is no cluster. Give a scheduler's address, tcp://HOST:PORT, or local:N for N processes here.")
+    distributed = _dask()
+    with ExitStack() as stack:
+        address = cluster
+        if local is not None:
+            with spared_from_interrupts():
+                here = distributed.LocalCluster(
+                    n_workers=int(local[1]), threads_per_worker=1, dashboard_address=None, silence_logs="ERROR", memory_limit=0
+                )
+            address = stack.enter_context(here).scheduler_address
+        try:
+            client = stack.enter_context(distributed.Client(address, timeout=PATIENCE, set_as_default=False))
+        except (OSError, ValueError) as error:
+            raise ClusterError(
+                f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or mend the address."
+            ) from None
+        yield Cluster(client, _fit_workers(client, cluster))
+
+
+def _dask() -> Any:
+    try:
+        return importlib.import_module("distributed")
+    except ImportError as error:
+        raise ClusterError(f"A cluster needs Dask ({error}). Install it with: pip install 'dgl-mutual[cluster]'") from None
+
+
+def _fit_workers(client: Any, cluster: str) -> int:
+    """How many workers there are, all of the versions that are here: others would not give the same rows."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise ClusterError(f"The cluster {cluster} has no worker. Start some with 'dask worker {cluster} --nthreads 1'.") from None
+    try:
+        found = client.run(versions)
+    except ModuleNotFoundError as error:
+        raise ClusterError(f"Workers of the cluster {cluster} have no {error.name}. Install dgl-mutual for their Python.") from None
+    here = _relevant(versions())
+    for address, there in found.items():
+        other = [f"{name} {there.get(name)} (here {here.get(name)})" for name in here if there.get(name) != here.get(name)]
+        if other:
+            raise ClusterError(f"The worker at {address} has {', '.join(other)}, and other versions give other rows. Install the same.")
+    return len(found)
+
+
+def _relevant(found: dict[str, str]) -> dict[str, str]:
+    """What rows follow from; machines and their patch levels may differ."""
+    return {name: found[name] for name in ("dgl_mutual", "torch", "dgl", "numpy", "scipy", "scikit-learn") if name in found}
+
+
+def _sent(work: Work) -> Work:
+    """The folder in which trainings are kept while they last must be that of this process, wherever a worker stands."""
+    return replace(work, snapshots=work.snapshots.absolute())
+
+
+def _elsewhere(task: Task, work: Work, place: int) -> tuple[int, tuple[tuple[int, Outcome], dict[str, bytes]]]:
+    """Run a trial in a worker, and return its files with it."""
+    with _TURN, TemporaryDirectory() as folder:
+        if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
+            raise StoreError(
+                f"A worker does not see the folder {str(work.snapshots.parent)!r}, in which --checkpoint-every keeps trainings. "
+                "Put it on a disk that all machines share, or leave the option out."
+            )
+        result = task(replace(work, checkpoints=Path(folder)))
+        made = Path(folder, work.trial.name)
+        return place, (result, {str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*") if file.is_file()})
+
+
+def _put(files: dict[str, bytes], folder: Path) -> None:
+    if not files:  # the trial failed
+        return
+    with replacing(folder) as temporary:
+        for name, content in files.items():
+            file = temporary / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
