@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from dgl_mutual.experiments.doctor import Finding
 
 
 @click.command()
-def command() -> None:
+@click.option("--determinism", is_flag=True, help="Also train a small trial several times, and say what is bit-equal (minutes).")
+def command(determinism: bool) -> None:
     """Say whether training can work here; for each obstacle, the one line that mends it. Exit status 1 if it cannot.
 
     \b
-    Example:
+    Examples:
       dgl-mutual doctor
+      dgl-mutual doctor --determinism
     """
     from dgl_mutual.experiments.doctor import diagnose
 
     findings = diagnose()
+    _show(findings)
+    if _can_work(findings) and determinism:
+        from dgl_mutual.experiments.determinism import check_determinism
+
+        repeated = check_determinism()
+        _show(repeated)
+        findings += repeated
+    if not _can_work(findings):
+        raise click.exceptions.Exit(1)
+    click.echo("Training can work here.")
+
+
+def _can_work(findings: list[Finding]) -> bool:
+    return all(finding.ok or finding.optional for finding in findings)
+
+
+def _show(findings: list[Finding]) -> None:
     for finding in findings:
         click.echo(f"{'ok' if finding.ok else 'optional' if finding.optional else 'WRONG':<9} {finding.subject:<16} {finding.state}")
         if finding.mend:
             click.echo(f"{'':<9} {'':<16} {'to have it' if finding.optional else 'to mend it'}: {finding.mend}")
-    if any(not finding.ok and not finding.optional for finding in findings):
-        raise click.exceptions.Exit(1)
-    click.echo("Training can work here.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
@@ -26,21 +27,31 @@ _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
 
 
+def _inside(name: str) -> str:
+    path = PurePath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("expected a file within the dataset's folder")
+    return name
+
+
+_FileName = Annotated[str, AfterValidator(_inside)]
+
+
 class _NodeMeta(BaseModel):
-    file_name: str
+    file_name: _FileName
     graph_id_field: str = "graph_id"
     node_id_field: str = "node_id"
 
 
 class _EdgeMeta(BaseModel):
-    file_name: str
+    file_name: _FileName
     graph_id_field: str = "graph_id"
     src_id_field: str = "src_id"
     dst_id_field: str = "dst_id"
 
 
 class _GraphMeta(BaseModel):
-    file_name: str
+    file_name: _FileName
     graph_id_field: str = "graph_id"
 
 

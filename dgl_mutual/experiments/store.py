@@ -13,6 +13,7 @@ import filelock
 import pandas as pd
 import yaml
 
+from dgl_mutual.cells import defuse
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.files import replacing, unwritable, write_text
 from dgl_mutual.experiments.resolve import identity
@@ -129,9 +130,12 @@ class RunStore:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _put(self, name: str, *tables: pd.DataFrame) -> None:
-        """Put the trials of `tables` into a table in the place of those with the same keys. Other rows stay as they are, to the letter."""
+        """Put the trials of `tables` into a table in the place of those with the same keys. Other rows stay as they are, to the letter.
+
+        No text starts like a formula.
+        """
         file = self.folder / name
-        new = pd.concat([as_text(table) for table in tables])
+        new = pd.concat([as_text(table) for table in tables]).map(defuse)
         old = read_text(file)
         merged = new if old is None else pd.concat([old[~_keys(old).isin(_keys(new))], new])
         if name == "history.csv":

@@ -199,3 +199,13 @@ def test_environments_of_a_resumed_run_are_all_kept(tmp_path: Path) -> None:
     for threads in (1, 2, 3):
         store.record_environment({"threads": threads})
     assert yaml.safe_load((store.folder / "environment.json").read_text()) == {"threads": 1, "resumed": [{"threads": 2}, {"threads": 3}]}
+
+
+def test_no_cell_starts_like_a_formula(tmp_path: Path) -> None:
+    evil = outcome(0)
+    rows = [{**row, "dataset": "=cmd()"} for row in evil.rows]
+    folder = fill(tmp_path / "run", replace(evil, rows=rows), outcome(1, error="@SUM(A1)")).folder
+    for name in ("trials.csv", "summary.csv", "failures.csv"):
+        cells = pd.read_csv(folder / name, dtype=str, keep_default_na=False).to_numpy().ravel()
+        assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
+    assert (folder / "trials.csv").read_text().count(",'=cmd(),") == 3

@@ -12,6 +12,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
+from dgl_mutual.experiments.resolve import resolve, run_name
 from dgl_mutual.experiments.runner import execute, prepare
 from dgl_mutual.experiments.suite import Suite, configurations, load_suite, plan_suite, run_suite, suite_names
 from dgl_mutual.options import parse_options
@@ -160,3 +161,14 @@ def test_the_estimate_grows_with_epochs_and_points_and_learns_from_finished_tria
     trials = pd.read_csv(tmp_path / short.name / "trials.csv").drop_duplicates("seed")
     assert num_missing(short, tmp_path) == 0
     assert seconds_per_trial(short, tmp_path) == pytest.approx(3 * trials["train_seconds"].mean())
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, ring: Dataset) -> None:
+    for name in ("../../escaped", "/escaped", "..", "a/../../escaped"):
+        run = prepare_named(ring, name)
+        assert (tmp_path / run).parent == tmp_path
+        assert len(Path(run).parts) == 1
+
+
+def prepare_named(ring: Dataset, name: str) -> str:
+    return run_name(resolve(parse_config({"dataset": name}), ring))

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from dgl_mutual.errors import TrainingError
+from dgl_mutual.experiments import determinism
+
+
+def test_a_trial_is_the_same_twice_in_processes_of_their_own() -> None:
+    first, again = (determinism._train_apart(1) for _ in range(2))
+    assert first == again
+    assert {name: set(found) for name, found in first.items()} == {task: {"metrics", "history", "weights"} for task in ("node", "graph")}
+
+
+def test_what_differs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(
+        [{"node": {"metrics": "a", "weights": "b"}}, {"node": {"metrics": "a", "weights": "c"}}, {"node": {"metrics": "a", "weights": "b"}}]
+    )
+    monkeypatch.setattr(determinism, "_train_apart", lambda threads: next(answers))
+    again, other = determinism.check_determinism()
+    assert (again.ok, again.state) == (False, "bit-equal: metrics; different: weights")
+    assert again.mend
+    assert other.ok
+
+
+def test_a_process_that_fails_is_an_error_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(determinism.sys, "executable", "/bin/false")
+    with pytest.raises(TrainingError, match="status 1: no message"):
+        determinism.check_determinism()
