@@ -85,10 +85,10 @@ class Child:
         self.process = _CONTEXT.Process(target=_run, args=(scene, at))
         self.process.start()
 
-    def send(self, kind: int, *, group: bool = False) -> None:
-        """Signal it, if it still runs; or, as a terminal does, all processes that it has started, too."""
+    def send(self, kind: int) -> None:
+        """Signal it, if it still runs."""
         if self.process.is_alive():
-            (os.killpg if group else os.kill)(self.pid, kind)
+            os.kill(self.pid, kind)
 
     @property
     def pid(self) -> int:
@@ -131,7 +131,6 @@ def _command_of(pid: int) -> str:
 
 
 def _run(scene: Scene, at: AtOperation | None) -> None:
-    os.setpgrp()
     resource.setrlimit(resource.RLIMIT_FSIZE, (scene.most_bytes, resource.RLIM_INFINITY))
     log = os.open(scene.folder / f"{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
