@@ -96,7 +96,7 @@ def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing:
     ragged = _ragged(lines, width)
     faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {width} value{'s' if width > 1 else ''} a line")
     cells = pd.DataFrame(["" if wrong else line for wrong, line in zip(ragged, lines, strict=True)])[0].str.split(",", expand=True)
-    cells = cells.reindex(columns=range(width)).apply(lambda column: column.str.strip())
+    cells = cells.reindex(columns=range(width), fill_value="").apply(lambda column: column.str.strip())
     numbers = cells.apply(pd.to_numeric, errors="coerce")
     missing = cells.isna() | cells.apply(lambda column: column.str.lower().isin(["", "nan"]))
     not_numeric = (numbers.isna() & ~missing).to_numpy().any(axis=1) & ~ragged

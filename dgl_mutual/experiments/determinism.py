@@ -40,7 +40,7 @@ def train(threads: int) -> dict[str, dict[str, str]]:
     torch.set_num_threads(threads)
     digests = {}
     for task in ("node", "graph"):
-        dataset = load("digits", task)  # type: ignore[arg-type]  # a literal
+        dataset = load("digits", task)
         result = fit(dataset, "gcn,gat", student={"hidden": 16}, training={"epochs": EPOCHS})
         weights = b"".join(value.numpy().tobytes() for value in result.cohort.state_dict().values())
         metrics = [[member.member, member.train, member.val, member.test] for member in result.members]
