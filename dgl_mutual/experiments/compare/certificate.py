@@ -59,9 +59,10 @@ Largest difference of an entry, in units of max(1, largest entry), of gradients 
 a few epochs of ours, shaken at random and copied over; `dgl_mutual/reference/mapping.py` says which is which. Dropout is off; the exchange
 counts in full. A graph task: one batch."""
 _TRAJECTORY = """\
-Both sides train with Adam from the same weights and with the same order of graphs; dropout is off. Gradients that are zero but for rounding
-(a bias in front of a batch norm) count as zero on both sides. On a graph task at most 128 training and 64 validation graphs are used, and a
-step size of at most 0.001: beyond, such training is chaotic, and rounding errors grow in any program. Every epoch is in trajectory.csv."""
+Both sides train with Adam from the same weights and with the same order of graphs; dropout is off, and the exchange starts within a quarter
+of the epochs and counts in full from the middle on. Gradients that are zero but for rounding (a bias before a batch norm) count as zero
+on both sides. On a graph task at most 128 training and 64 validation graphs are used, and a step size of at most 0.001: beyond, such
+training is chaotic, and rounding errors grow in any program. Every epoch is in trajectory.csv."""
 _COST = """\
 An epoch of ours and an epoch of the reference in turn, in one process (median of {epochs} each, the first left out; training, clean pass
 and validation). Memory: a process of its own each that trains two epochs; the peak counts libraries and data, the part to train what comes

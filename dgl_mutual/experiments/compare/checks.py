@@ -45,9 +45,13 @@ class Check:
 
 
 def without_dropout(config: RunConfig, epochs: int) -> RunConfig:
-    """The same configuration with dropout off, for exactly so many epochs."""
+    """The same configuration with dropout off, for exactly so many epochs, with the exchange in full from the middle on at the latest."""
+    options, quarter = dict(config.strategy_options), epochs // 4
+    if "exchange_warmup" in options:
+        options["exchange_warmup"] = [min(part, quarter) for part in options["exchange_warmup"] or (quarter, quarter)]
     return config.model_copy(
         update={
+            "strategy_options": options,
             "students": tuple(student.model_copy(update={"dropout": 0.0}) for student in config.students),
             "training": config.training.model_copy(update={"epochs": epochs, "patience": epochs, "eval_every": 1}),
         }

@@ -72,4 +72,6 @@ def test_without_dropout_every_epoch_is_trained() -> None:
     _, config, _ = make_case("node", training={"patience": 2, "eval_every": 5})
     changed = without_dropout(config, 7)
     assert {student.dropout for student in changed.students} == {0.0}
+    assert changed.strategy_options["exchange_warmup"] == [1, 1]
+    assert without_dropout(changed, 2).strategy_options["exchange_warmup"] == [0, 0]
     assert (changed.training.epochs, changed.training.patience, changed.training.eval_every) == (7, 7, 1)
