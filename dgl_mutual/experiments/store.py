@@ -115,7 +115,7 @@ class RunStore:
             return
         self._write("summary.csv", summarise(trials))
         files, finished = self.folder / "history", self.finished()
-        parts = [part for file in files.glob("seed-*.csv") if (part := read_text(file)) is not None]
+        parts = [part for file in files.glob("seed-*.csv") if (part := read_text(file)) is not None and len(part)]
         parts = [part for part in parts if (int(part["seed"].iloc[0]), int(part["fold"].iloc[0])) in finished]
         if parts:
             self._put("history.csv", *parts)
