@@ -7,6 +7,7 @@ worker dies, the scheduler gives what it was at to another one; what has come ba
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 import threading
 import warnings
@@ -59,11 +60,11 @@ class Cluster:
             TrainingError: the cluster is gone, or workers die of one and the same trial.
         """
         distributed = _dask()
-        # Batches of one, so that each trial comes back on its own.
-        parallel = joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
         try:
             with joblib.parallel_config(backend="dask", client=self.client), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sending large graph")
+                # Batches of one, so that each trial comes back on its own.
+                parallel = joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
                 calls = (joblib.delayed(_elsewhere)(task, _sent(work), place) for place, work in enumerate(works))
                 for place, (result, files) in parallel(calls):
                     _put(files, works[place].checkpoints / works[place].trial.name)
@@ -94,6 +95,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
     if local is None and not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", cluster):
         raise UsageError(f"{cluster!r} is no cluster. Give a scheduler's address, tcp://HOST:PORT, or local:N for N processes here.")
     distributed = _dask()
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say what its tracebacks do
     with ExitStack() as stack:
         address = cluster
         if local is not None:

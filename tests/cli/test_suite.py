@@ -99,3 +99,9 @@ def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[st
     assert (ended, out) == (2, "")
     assert message in err
     assert not Path("results").exists()
+
+
+def test_a_cluster_has_its_own_number_of_processes(command_line: CommandLine) -> None:
+    status, _, err = command_line("suite", "mine.yaml", "--jobs", "2", "--cluster", "local:2")
+    assert status == 2
+    assert "--jobs counts processes of this machine" in err

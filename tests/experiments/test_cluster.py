@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments import runner
+from dgl_mutual.experiments.cluster import ClusterError, _fit_workers, connected
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.environment import versions
+from dgl_mutual.experiments.runner import Work, execute, prepare
+from dgl_mutual.experiments.trial import Outcome
+
+TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms"]
+CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
+
+
+def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_local_run(
+    tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    monkeypatch.setattr("dgl_mutual.experiments.runner.anchored", lambda config: config)
+    plan = prepare(parse_config(CONFIG), ring)
+    (here,) = execute([plan], out=tmp_path / "here", jobs=1)
+    died = tmp_path / "died"
+
+    def dies_once(work: Work, **options: Any) -> tuple[int, Outcome]:
+        """Goes to the worker as it is; what it calls is found there."""
+        if work.trial.seed == 1 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return do(work, **options)
+
+    do = runner._do
+    monkeypatch.setattr(runner, "_do", dies_once)
+    with connected("local:2") as cluster:
+        assert cluster.num_workers == 2
+        (there,) = execute([plan], out=tmp_path / "there", cluster=cluster)
+    assert died.exists()
+    assert here.failed == there.failed == ()
+    rows = [pd.read_csv(report.folder / "trials.csv").drop(columns=TIMES) for report in (here, there)]
+    pd.testing.assert_frame_equal(*rows, check_exact=True)
+    files = {file.relative_to(here.folder) for file in here.folder.glob("checkpoints/**/*") if file.is_file()}
+    assert len(files) >= 4 * 2
+    assert files == {file.relative_to(there.folder) for file in there.folder.glob("checkpoints/**/*") if file.is_file()}
+    assert all((there.folder / file).read_bytes() == (here.folder / file).read_bytes() for file in files if file.suffix == ".safetensors")
+
+
+def test_a_scheduler_that_does_not_answer_is_one_message_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    monkeypatch.setattr("dgl_mutual.experiments.cluster.PATIENCE", 1)
+    started = time.monotonic()
+    with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9 "), connected("tcp://127.0.0.1:9"):
+        pass
+    assert time.monotonic() - started < 10
+
+
+def test_a_scheduler_without_workers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    monkeypatch.setattr("dgl_mutual.experiments.cluster.PATIENCE", 1)
+    with distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None) as lonely:
+        lone = connected(lonely.scheduler_address)
+        with pytest.raises(ClusterError, match=r"has no worker\. Start some with 'dask worker"):
+            lone.__enter__()
+
+
+@pytest.mark.parametrize("cluster", ["local", "local:0", "local:x", "10.0.0.7:8786", "tcp://host", "http://host:80"])
+def test_what_is_no_cluster_is_refused(cluster: str) -> None:
+    with pytest.raises(UsageError, match=r"is no cluster\. Give a scheduler's address, tcp://HOST:PORT, or local:N"), connected(cluster):
+        pass
+
+
+def test_without_dask_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match=r"needs Dask .*pip install 'dgl-mutual\[cluster\]'"), connected("local:1"):
+        pass
+
+
+class Workers:
+    """A client whose one worker has these versions, or cannot be asked."""
+
+    def __init__(self, found: dict[str, str] | Exception) -> None:
+        self.found = found
+
+    def wait_for_workers(self, *_: object, **__: object) -> None: ...
+
+    def run(self, _: object) -> dict[str, dict[str, str]]:
+        if isinstance(self.found, Exception):
+            raise self.found
+        return {"tcp://10.0.0.7:1": self.found}
+
+
+def test_workers_must_have_the_same_versions() -> None:
+    assert _fit_workers(Workers({**versions(), "platform": "another"}), "tcp://a:1") == 1
+    with pytest.raises(ClusterError, match=r"at tcp://10\.0\.0\.7:1 has torch 1\.0 \(here .*Install the same"):
+        _fit_workers(Workers({**versions(), "torch": "1.0"}), "tcp://a:1")
+    with pytest.raises(ClusterError, match=r"have no dgl_mutual\. Install dgl-mutual for their Python"):
+        _fit_workers(Workers(ModuleNotFoundError(name="dgl_mutual")), "tcp://a:1")
