@@ -10,7 +10,7 @@ BIN := .venv/bin
 
 demo: install
 	$(BIN)/dgl-mutual run --task node --seeds 2 --epochs 100
-	$(BIN)/dgl-mutual run --task graph --folds 3 --epochs 6 --set "strategy_options.exchange_warmup=[1,1]"
+	$(BIN)/dgl-mutual run --task graph --folds 3 --epochs 6
 
 test: install-dev
 	$(BIN)/python -m pytest

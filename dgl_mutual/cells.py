@@ -7,11 +7,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def defuse(entry: object) -> object:
-    """Text that a spreadsheet would take for a formula, with a quote before it. A number stays: ``-1`` is a class of MUTAG."""
-    return f"'{entry}" if isinstance(entry, str) and entry.startswith(_FORMULA) and not _is_number(entry) else entry
+    """Text that a spreadsheet would take for a formula, with a quote before it.
+
+    A number stays, ``-1`` is a class of MUTAG; so does a lone ``-``, which stands where there is nothing to say.
+    """
+    return f"'{entry}" if isinstance(entry, str) and entry.startswith(_FORMULA) and not _is_harmless(entry) else entry
 
 
-def _is_number(text: str) -> bool:
+def _is_harmless(text: str) -> bool:
+    if text == "-":
+        return True
     try:
         float(text)
     except ValueError:

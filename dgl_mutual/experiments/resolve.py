@@ -66,7 +66,7 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             "folds": (config.folds or DEFAULT_FOLDS) if folded else None,
             "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
             "student": StudentOptions(),
-            "strategy_options": strategy_options.model_dump(mode="json"),
+            "strategy_options": strategy_options.resolved(config.training.epochs).model_dump(mode="json"),
             "training": resolve_training(config.training, dataset.task),
         }
     )

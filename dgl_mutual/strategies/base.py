@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -23,6 +23,9 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.structure import Rows
 from dgl_mutual.options import Options
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -123,23 +126,32 @@ ExchangeOn = Literal["all", "labelled", "transductive"]
 class StrategyOptions(Options):
     """Options of a strategy; the base has none."""
 
+    def resolved(self, epochs: int) -> Self:
+        """The same, with what was left open filled in for a training of this many epochs."""
+        return self
+
 
 class TeachingOptions(StrategyOptions):
     """How much, and from when on, members learn from others."""
 
     weight: float = Field(1.0, ge=0)
     """lambda: weight of what is learned from others."""
-    exchange_warmup: tuple[int, int] = (0, 0)
-    """[start, length]: lambda is 0 until epoch start, then grows linearly over length epochs."""
+    exchange_warmup: tuple[int, int] | None = (0, 0)
+    """[start, length]: lambda is 0 until epoch start, then grows linearly over length epochs (null: a quarter of the epochs each)."""
 
     @model_validator(mode="after")
     def _check_warmup(self) -> TeachingOptions:
-        if min(self.exchange_warmup) < 0:
+        if self.exchange_warmup is not None and min(self.exchange_warmup) < 0:
             raise ValueError("exchange_warmup takes two epochs that are not negative, [start, length]")
         return self
 
+    def resolved(self, epochs: int) -> Self:
+        quarter = epochs // 4
+        return self if self.exchange_warmup is not None else self.model_copy(update={"exchange_warmup": (quarter, quarter)})
+
     def ramp(self, epoch: int) -> float:
-        """Factor on lambda in this epoch."""
+        """Factor on lambda in this epoch. `exchange_warmup` must be given, or filled in by `resolved`."""
+        assert self.exchange_warmup is not None
         start, length = self.exchange_warmup
         if epoch < start:
             return 0.0

@@ -19,8 +19,8 @@ class GMLOptions(ExchangeOptions):
     target_temperature: float | None = Field(0.5, gt=0)
     #: The literature's noisy targets teach little: what a peer says with dropout off, sharpened, is what makes the exchange pay.
     targets: TargetPass = "eval"
-    #: Students of 20 epochs still err together, and sharpened targets make them keep what they err in.
-    exchange_warmup: tuple[int, int] = (50, 50)
+    #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
+    exchange_warmup: tuple[int, int] | None = None
     weighting: Literal["attention", "classwise", "transductive", "confidence", "uniform"] = "attention"
     """How the coordinator weighs peers."""
     mix: Literal["logits", "probabilities"] = "probabilities"

@@ -36,6 +36,13 @@ def test_lambda_ramps_up(warmup, factors):
     assert [ExchangeOptions(exchange_warmup=warmup).ramp(epoch) for epoch in range(4)] == factors
 
 
+@pytest.mark.parametrize(("epochs", "warmup"), [(200, (50, 50)), (30, (7, 7)), (3, (0, 0))])
+def test_a_warmup_left_open_is_a_quarter_of_the_epochs(epochs, warmup):
+    assert ExchangeOptions(exchange_warmup=None).resolved(epochs) == ExchangeOptions(exchange_warmup=warmup)
+    given = ExchangeOptions(exchange_warmup=(1, 2))
+    assert given.resolved(epochs) == given
+
+
 def test_a_negative_warmup_is_refused():
     with pytest.raises(UsageError, match="exchange_warmup takes two epochs"):
         parse_options(ExchangeOptions, {"exchange_warmup": [-1, 2]})
