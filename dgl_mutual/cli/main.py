@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -68,6 +69,9 @@ def cli() -> None:
     Example: train four students on the digits that come with scikit-learn
       dgl-mutual run --seeds 1 --epochs 50
     """
+    command = click.get_current_context().invoked_subcommand
+    if "TORCHELASTIC_RUN_ID" in os.environ and command != "run":
+        raise click.UsageError(f"torchrun starts processes that share work, and {command!r} has none to share: only 'run' has.")
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,20 @@ def command(
       dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
       dgl-mutual run --dataset digits-multi --targets digit,even --set task_weights=uncertainty
       dgl-mutual run --dataset ogbn-products --sampler neighbor --fanout 10,10 --batch-size 1024 --seeds 1
+      torchrun --nproc-per-node 2 -m dgl_mutual run --task graph --dataset PROTEINS
       dgl-mutual run --config results/<run>/config.yaml
     """
     from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.runner import run
     from dgl_mutual.experiments.summary import table
+    from dgl_mutual.training.distributed import leads
 
     layers = [read_config(file)] if file else []
     layers += [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
     layers += [parse_assignment(text) for text in assignments]
     config = parse_config(*layers)
-    with display() as progress:
+    with display() if leads() else nullcontext() as progress:
         report = run(
             config,
             out=out,
@@ -101,6 +104,8 @@ def command(
             resume=resume,
             progress=progress,
         )
+    if not leads():
+        return
     if len(report.summary):
         click.echo(table(report.summary))
     click.echo(f"Written to {report.folder / 'trials.csv'}")

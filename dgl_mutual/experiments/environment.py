@@ -52,8 +52,8 @@ def versions() -> dict[str, str]:
     return {"dgl_mutual": dgl_mutual.__version__, "python": platform.python_version(), "platform": platform.platform(), **found}
 
 
-def environment(*, jobs: int, threads: int, device: str) -> dict[str, object]:
-    """environment.json."""
+def environment(*, jobs: int, threads: int, device: str, processes: int = 1) -> dict[str, object]:
+    """environment.json. `processes`: how many train one trial together."""
     return {
         "command": shlex.join(["dgl-mutual", *map(_portable, sys.argv[1:])]),
         "versions": versions(),
@@ -61,6 +61,7 @@ def environment(*, jobs: int, threads: int, device: str) -> dict[str, object]:
         "cores": os.cpu_count(),
         "jobs": jobs,
         "threads": threads,
+        "processes": processes,
         "device": device,
         "commit": source_commit(),
     }

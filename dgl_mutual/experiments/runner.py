@@ -26,8 +26,10 @@ from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, splits_of
 from dgl_mutual.experiments.store import RunStore, open_store
 from dgl_mutual.experiments.summary import summarise
+from dgl_mutual.experiments.together import device_of_rank, follow, lead, refuse_alone
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
 from dgl_mutual.experiments.workers import end_with, spared_from_interrupts
+from dgl_mutual.training.distributed import ALONE, Ranks, joined, launched, leads
 from dgl_mutual.training.trainer import EpochReport
 
 OnEpoch = Callable[[Trial, EpochReport], None] | None
@@ -80,7 +82,7 @@ def run(
     resume: bool = True,
     progress: Progress | None = None,
 ) -> RunReport:
-    """Run what is missing of `config` below the folder `out`.
+    """Run what is missing of `config` below the folder `out`. Where torchrun has started several processes, all of them train each cohort.
 
     Args:
         config: complete or not (see `resolve`).
@@ -91,11 +93,19 @@ def run(
         UsageError, DataError, StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
-    check_writable(out)
+    if leads():
+        check_writable(out)
     device = resolve_device(device)
+    if launched():
+        device = device_of_rank(device)
+        refuse_alone(config, jobs)
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
     plans = [prepare(config, dataset)]
-    return execute(plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress)[0]
+    with joined(device) as ranks:
+        if ranks.rank:
+            follow(partial(_do, threads=threads, device=device, forgiving=False), plans, ranks, Work)
+            return RunReport(out / plans[0].name, pd.DataFrame(), ())
+        return execute(plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, ranks=ranks)[0]
 
 
 def prepare(config: RunConfig, dataset: Dataset, label: str = "") -> Plan:
@@ -123,6 +133,7 @@ def execute(
     resume: bool = True,
     progress: Progress | None = None,
     cluster: Cluster | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[RunReport]:
     """Run what is missing of all `plans` side by side, each in its folder below `out`.
 
@@ -134,6 +145,7 @@ def execute(
             machine, nor on `jobs`.
         resume: keep the trials that are finished.
         cluster: where to run trials instead of in processes of this one ; it says how many at a time.
+        ranks: the other processes that train each cohort with this one; they `follow`.
 
     Raises:
         UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on.
@@ -152,15 +164,21 @@ def execute(
             if trial.key not in finished[place]
         ]
         left = Counter(work.place for work in works)
-        jobs = cluster.num_workers if cluster is not None else jobs or (1 if is_cuda(device) else joblib.cpu_count())
+        most = 1 if is_cuda(device) or ranks.size > 1 else joblib.cpu_count()
+        jobs = cluster.num_workers if cluster is not None else jobs or most
         jobs = min(jobs, max(1, len(works)))
         for place in left:
-            stores[place].record_environment(environment(jobs=jobs, threads=threads, device=device))
+            stores[place].record_environment(environment(jobs=jobs, threads=threads, device=device, processes=ranks.size))
         progress.start([work.trial for work in works], sum(map(len, finished)))
         task = partial(_do, threads=threads, device=device, forgiving=len(plans) > 1)
         try:
-            here = partial(_outcomes, jobs=jobs, threads=threads, progress=progress)
-            with closing((here if cluster is None else cluster.outcomes)(task, works)) as outcomes:
+            if cluster is not None:
+                coming = cluster.outcomes(task, works)
+            elif ranks.size > 1:
+                coming = lead(task, works, ranks, progress)
+            else:
+                coming = _outcomes(task, works, jobs, threads, progress)
+            with closing(coming) as outcomes:
                 for place, outcome in outcomes:
                     stores[place].add(outcome)
                     progress.end(outcome)
@@ -189,7 +207,14 @@ class Work:
 
 
 def _do(
-    work: Work, *, threads: int, device: str, forgiving: bool, on_epoch: OnEpoch = None, parent: int | None = None
+    work: Work,
+    *,
+    threads: int,
+    device: str,
+    forgiving: bool,
+    on_epoch: OnEpoch = None,
+    parent: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[int, Outcome]:
     """Run a trial, in this process or (with `parent`) in one that works for another."""
     if parent is not None:
@@ -204,6 +229,7 @@ def _do(
             threads=threads,
             device=device,
             on_epoch=on_epoch,
+            ranks=ranks,
         )
     except UsageError as error:
         if not forgiving:

@@ -20,6 +20,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.files import replacing
 from dgl_mutual.experiments.grid import search
 from dgl_mutual.training.distill import Scene, distill, make_scene
+from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
@@ -81,10 +82,13 @@ def run_trial(
     threads: int,
     device: str,
     on_epoch: Callable[[Trial, EpochReport], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train the cohort of a resolved configuration and save its students under `checkpoints`.
 
     With ``training.checkpoint_every`` each training is kept under `snapshots` while it lasts, and goes on from there.
+
+    With `ranks` other processes run the same trial, and the cohort is trained by all of them together.
 
     Whatever goes wrong becomes a failed outcome, so that the other trials go on.
 
@@ -117,6 +121,7 @@ def run_trial(
                 on_epoch=None if on_epoch is None else partial(on_epoch, trial),
                 snapshots=None if every is None else Snapshots(file, every),
                 device=device,
+                ranks=ranks,
             )
 
         result, searched = search(config, fit)

@@ -31,6 +31,7 @@ class Alignahead(Strategy):
 
     name = "alignahead"
     needs_all_edges = True
+    needs_all_states = True
     Options = AlignaheadOptions
     options: AlignaheadOptions
     citation = Citation(

@@ -51,6 +51,7 @@ class Setting:
         num_samples: N of a full-batch node task; None where samples come and go.
         distribution: what the logits mean.
         sampled: whether steps see samples of neighbourhoods.
+        divided: whether several processes divide a step: they all have its logits and embeddings, and each has hidden states of its share.
         seed: base seed of whatever the strategy draws while training.
     """
 
@@ -61,6 +62,7 @@ class Setting:
     num_samples: int | None
     distribution: Distribution
     sampled: bool = False
+    divided: bool = False
     seed: int = 0
 
     def state_widths(self, member: int) -> tuple[int, ...]:
@@ -201,6 +203,7 @@ class Strategy(nn.Module, ABC):
         citation: its source.
         min_students: the fewest students it makes sense with.
         needs_all_edges: it has no form for steps that see samples of neighbourhoods.
+        needs_all_states: it looks at the states of all nodes of a step, or at its edges, which several processes do not have in one place.
     """
 
     name: ClassVar[str]
@@ -208,6 +211,7 @@ class Strategy(nn.Module, ABC):
     citation: ClassVar[Citation]
     min_students: ClassVar[int] = 2
     needs_all_edges: ClassVar[bool] = False
+    needs_all_states: ClassVar[bool] = False
 
     def __init__(self, options: StrategyOptions, setting: Setting) -> None:
         """Raise `UsageError` when the cohort is too small, or the setting is none that the strategy has a form for."""
@@ -221,6 +225,11 @@ class Strategy(nn.Module, ABC):
             raise UsageError(
                 f"Strategy {self.name!r} compares nodes with all their neighbours, so it has no form for sampled ones. "
                 "Leave out --sampler, or choose another strategy."
+            )
+        if setting.divided and self.needs_all_states:
+            raise UsageError(
+                f"Strategy {self.name!r} looks at the states of all nodes of a step, and several processes have a share of them each. "
+                "Leave torchrun out, or choose another strategy."
             )
         self.options = options
         self.setting = setting

@@ -58,6 +58,7 @@ class OnlineAdversarial(ExchangeStrategy):
     """
 
     name = "oad"
+    needs_all_states = True
     Options = OADOptions
     options: OADOptions
     citation = Citation(

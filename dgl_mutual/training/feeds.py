@@ -13,8 +13,10 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.splits import is_inductive
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
 from dgl_mutual.nn.structure import Rows
+from dgl_mutual.training.distributed import ALONE, Ranks
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
 #: their memory (PROTEINS: 110 MiB of training memory against 320 with 65,536).
@@ -36,6 +38,15 @@ class TrainingBatch:
     samples: Tensor
     columns: Rows
     labelled: Rows
+
+    def gathered(self, ranks: Ranks) -> TrainingBatch:
+        """The samples of all processes' shares, of which `batch` is this one's own."""
+        if ranks.size == 1:
+            return self
+        has_label = torch.zeros_like(self.samples)
+        has_label[self.labelled] = 1
+        samples, known = ranks.gather(torch.stack([self.samples, has_label], dim=1)).unbind(1)
+        return TrainingBatch(self.batch, samples, samples, torch.nonzero(known).squeeze(1))
 
 
 class Feed(ABC):
@@ -82,8 +93,23 @@ class GraphsFeed(Feed):
     """Graph task: shuffled mini-batches of training graphs; evaluation in batches as large as memory allows, made once and kept."""
 
     def __init__(
-        self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype, *, batch_size: int, order: torch.Generator
+        self,
+        dataset: Dataset,
+        split: Split,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        batch_size: int,
+        order: torch.Generator,
+        ranks: Ranks = ALONE,
     ) -> None:
+        """Take the training graphs in a step, and the processes that divide them.
+
+        Raises:
+            UsageError: more processes than graphs in a step.
+        """
+        ranks.check(len(split.train) // math.ceil(len(split.train) / batch_size), "graphs")
+        self._ranks = ranks
         self._collate = Collator(dataset, device, dtype)
         self._train = split.train
         self._batch_size = batch_size
@@ -97,9 +123,10 @@ class GraphsFeed(Feed):
         # Batches of equal size rather than a last one of few graphs: batch norm needs company.
         labelled, others = (np.array_split(self._shuffled(graphs), num_steps) for graphs in (self._train, self._company))
         for known, unknown in zip(labelled, others, strict=True):
-            graphs = np.concatenate([known, unknown])
+            mine = self._ranks.share(known)
+            graphs = np.concatenate([mine, self._ranks.share(unknown)])
             samples = torch.as_tensor(graphs, device=self._collate.device)
-            yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(known)))
+            yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(mine)))
 
     def bring_along(self, samples: IntArray) -> None:
         self._company = samples
@@ -128,17 +155,27 @@ def make_feed(
     device: torch.device,
     dtype: torch.dtype,
     fanout: Sequence[int] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Feed:
-    """The feed that the task asks for; with a fan-out, one that samples neighbours."""
+    """The feed that the task asks for; with a fan-out, one that samples neighbours.
+
+    Raises:
+        UsageError: steps that several processes cannot divide, or more nodes in a step than there are to train on.
+    """
     if fanout is not None:
         from dgl_mutual.training.sampling import NeighbourFeed
 
         assert batch_size is not None
-        return NeighbourFeed(dataset, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order)
+        return NeighbourFeed(dataset, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order, ranks=ranks)
     if is_inductive(dataset, split):
         from dgl_mutual.training.inductive import NodesOfGraphsFeed
 
-        return NodesOfGraphsFeed(dataset, split, device, dtype, batch_size=batch_size, order=order)
+        return NodesOfGraphsFeed(dataset, split, device, dtype, batch_size=batch_size, order=order, ranks=ranks)
     if dataset.task == "node":
+        if ranks.size > 1:
+            raise UsageError(
+                "A step on the whole graph cannot be divided among processes: each node needs its neighbours. Divide samples of them, with "
+                "--sampler neighbor, or leave torchrun out and train several trials at a time, with --jobs."
+            )
         return FullGraphFeed(dataset, split, device, dtype)
-    return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order)
+    return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order, ranks=ranks)

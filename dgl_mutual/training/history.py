@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from dgl_mutual.errors import TrainingError
+
 HistoryRow: TypeAlias = dict[str, float]
+
+
+def refuse_non_finite(row: HistoryRow, epoch: int, learning_rate: float) -> None:
+    """Raise `TrainingError` where a loss of an epoch is not finite; the step size is for the message."""
+    broken = [name.removeprefix("loss/") for name, value in row.items() if name.startswith("loss/") and not math.isfinite(value)]
+    if broken:
+        raise TrainingError(
+            f"The loss is not finite in epoch {epoch}: {', '.join(f'term/student {name}' for name in broken)}. "
+            f"The likely cause is a step size that is too large (training.learning_rate = {learning_rate}) "
+            "or features of extreme size; lower the one or rescale the other."
+        )
 
 
 def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[int]) -> HistoryRow:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.splits import graphs_of
 from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds import Feed, GraphsFeed, TrainingBatch
 
 
@@ -22,13 +23,22 @@ class NodesOfGraphsFeed(Feed):
     """
 
     def __init__(
-        self, dataset: Dataset, split: Split, device: torch.device, dtype: torch.dtype, *, batch_size: int | None, order: torch.Generator
+        self,
+        dataset: Dataset,
+        split: Split,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        batch_size: int | None,
+        order: torch.Generator,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._offsets = dataset.node_offsets
         by_graph = Split(*(self._graphs_of(part) for part in (split.train, split.val, split.test)))
         self._train = by_graph.train
         self._in_batches = batch_size is not None
-        self._graphs = GraphsFeed(dataset, by_graph, device, dtype, batch_size=batch_size or len(by_graph.train), order=order)
+        size = batch_size or len(by_graph.train)
+        self._graphs = GraphsFeed(dataset, by_graph, device, dtype, batch_size=size, order=order, ranks=ranks)
         self._has_label = torch.zeros(dataset.num_nodes, dtype=torch.bool, device=device)
         self._has_label[torch.as_tensor(split.train, device=device)] = True
 
@@ -44,7 +54,7 @@ class NodesOfGraphsFeed(Feed):
 
     @cached_property
     def _union(self) -> TrainingBatch:
-        """All that training sees as one batch, made once."""
+        """All that training sees as one batch (this process's share of it), made once."""
         (batch,) = self._graphs.training_batches()
         return self._of_nodes(batch)
 

@@ -16,6 +16,7 @@ from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds import Feed, TrainingBatch
 
 #: Neighbours that a node hears in a convolution, where nothing else is asked for.
@@ -27,6 +28,7 @@ class NeighbourFeed(Feed):
 
     All students run on the same sample. Where members exchange on more than labelled samples, a step also sees as many other nodes,
     without their labels; an epoch draws them without repetition. Evaluation is exact: layer by layer over the whole graph.
+    Where several processes divide the nodes of a step, each draws the neighbours of its own.
     """
 
     sampled = True
@@ -41,17 +43,20 @@ class NeighbourFeed(Feed):
         fanout: Sequence[int],
         batch_size: int,
         order: torch.Generator,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Take the neighbours to draw for each convolution, first to last (-1: all), and the training nodes in a step.
 
         Raises:
-            UsageError: more nodes in a step than there are training nodes.
+            UsageError: more nodes in a step than there are training nodes, or fewer than processes that divide them.
         """
         if batch_size > len(split.train):
             raise UsageError(
                 f"A batch of {batch_size} nodes is larger than the training part of the split ({len(split.train)} nodes). "
                 f"Choose --batch-size {len(split.train)} or less."
             )
+        ranks.check(len(split.train) // math.ceil(len(split.train) / batch_size), "nodes")
+        self._ranks = ranks
         self._whole = Collator(dataset, device, dtype).all()
         # The fused kernel numbers nodes in the order in which threads come by.
         self._sampler = NeighborSampler(list(fanout), fused=False)
@@ -61,14 +66,14 @@ class NeighbourFeed(Feed):
         self._company: IntArray = np.empty(0, dtype=np.int64)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
-        steps = self._epoch()
+        steps = [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in self._epoch()]
         seeds = _Seeds([torch.as_tensor(np.concatenate(step), device=self._whole.device) for step in steps])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
             blocks = iter(DataLoader(self._whole.graph, seeds, self._sampler))
         for step, (known, _) in enumerate(steps):
             # DGL has one stream for all, so it is put where this step is, whatever else has drawn from it.
-            dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)))
+            dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)) + self._ranks.rank)
             batch, nodes = BlockBatch.of(next(blocks)[2], self._whole), seeds[step]
             yield TrainingBatch(batch, nodes, nodes, slice(0, len(known)))
 

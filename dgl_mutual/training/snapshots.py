@@ -53,6 +53,11 @@ class Phase:
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
+def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's state, for `Phase.best`."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
 class Training(Protocol):
     """What of a training changes from epoch to epoch, beside its phase."""
 

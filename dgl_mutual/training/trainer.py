@@ -13,7 +13,6 @@ from torch import Tensor
 from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.splits import unlabelled_samples
-from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.structure import Rows
@@ -23,17 +22,18 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Setting, Step, Strategy
 from dgl_mutual.training import seeds
+from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
 from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
-from dgl_mutual.training.history import HistoryRow, columns_of
+from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
 from dgl_mutual.training.metrics import Scorer, refuse_undefined
 from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult, summarise
 from dgl_mutual.training.sampling import resolve_fanout
-from dgl_mutual.training.snapshots import Keeper, Phase, Snapshots, identity_of
+from dgl_mutual.training.snapshots import Keeper, Phase, Snapshots, identity_of, weights_of
 from dgl_mutual.training.task_metrics import history_columns, score, scorer_of
 
 
@@ -62,6 +62,7 @@ def fit_cohort(
     snapshots: Snapshots | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> FitResult:
     """Train one cohort on one split.
 
@@ -72,12 +73,13 @@ def fit_cohort(
         seed, fold: name the random streams; the same pair gives the same result whatever ran before.
         on_epoch: called after every epoch.
         snapshots: where the training is kept while it lasts, and goes on from if it was interrupted; the result is the same.
+        ranks: the processes that train this cohort together, each of which calls this with the same arguments and gets the same result.
 
     Returns:
         Each member's metrics at its best epoch by validation, the history, and the trained cohort.
 
     Raises:
-        UsageError: options that do not fit together.
+        UsageError: options that do not fit together, or that several processes cannot train with.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
         StoreError, DataError: a snapshot cannot be written, or used.
     """
@@ -92,6 +94,7 @@ def fit_cohort(
         stream=(seed, fold),
         device=torch.device(device),
         dtype=dtype,
+        ranks=ranks,
     )
     refuse_undefined(trial.scorer, trial.labels, split, dataset.target.num_outputs)
     keeper = Keeper(snapshots, identity_of(trial, trial.training, dataset, split, (seed, fold)) if snapshots is not None else "")
@@ -134,6 +137,7 @@ class _Trial:
     average: Tensor  # its moving average (targets: ema)
     stoppers: list[EarlyStopping]
     ensemble_stopper: EarlyStopping
+    ranks: Ranks
     held_out: Tensor  # (samples,): training samples that no student learns from, where the strategy wants some
     diversity: DiversityProbe | None
     history: list[HistoryRow]
@@ -152,6 +156,7 @@ class _Trial:
         stream: tuple[int, int],
         device: torch.device,
         dtype: torch.dtype,
+        ranks: Ranks,
     ) -> _Trial:
         seed, fold = stream
         options = parse_options(strategy.Options, strategy_options, "strategy_options").resolved(training.epochs)
@@ -167,6 +172,7 @@ class _Trial:
             device=device,
             dtype=dtype,
             fanout=resolve_fanout(training.fanout, [member.depth or 0 for member in members]) if training.sampler else None,
+            ranks=ranks,
         )
         distribution = make_distribution(dataset.target, task_weights)
         num_outputs = dataset.target.num_outputs
@@ -178,12 +184,14 @@ class _Trial:
             num_samples=feed.num_transductive_samples,
             distribution=distribution,
             sampled=feed.sampled,
+            divided=ranks.size > 1,
             seed=seeds.derive(seed, "strategy", fold),
         )
         modules = []
         for place, member in enumerate(members):
             with seeds.initialisation(seed, "initialisation", fold, place):
                 modules.append(Student(member, dataset.task, dataset.num_features, num_outputs).to(device, dtype))
+                share_batch_norm(modules[-1], ranks)
         with seeds.initialisation(seed, "initialisation", fold, "strategy"):
             teaching = strategy(options, setting).to(device, dtype)
         if teaching.exchange_on == "transductive" or (feed.sampled and teaching.exchange_on == "all"):
@@ -197,13 +205,14 @@ class _Trial:
             training=training,
             labels=torch.as_tensor(dataset.labels, device=device),
             scorer=scorer_of(dataset),
-            generators=[seeds.generator(seed, "dropout", fold, place, device=device) for place in range(len(members))],
+            generators=[seeds.generator(seed, "dropout", fold, place, *ranks.path, device=device) for place in range(len(members))],
             view_generator=seeds.generator(seed, "view", fold, device=device),
             order=order,
             clean=logits,
             average=logits.clone() if teaching.target_pass == "ema" else logits,
             stoppers=[EarlyStopping(training.patience) for _ in members],
             ensemble_stopper=EarlyStopping(training.patience),
+            ranks=ranks,
             held_out=held_out_samples(dataset, split, teaching.held_out_share, seed=seeds.derive(seed, "held-out", fold)).to(device),
             diversity=DiversityProbe(
                 names[: len(students)],
@@ -266,11 +275,13 @@ class _Trial:
         sums: dict[str, Tensor] = {}
         seen: list[tuple[Tensor, Tensor]] = []
         steps = 0
-        for batch in self.feed.training_batches():
-            step = self._step(active, batch, epoch)
+        for share in self.feed.training_batches():
+            batch = share.gathered(self.ranks)
+            step = self._step(active, share, batch, epoch)
             terms = self.strategy.loss_terms(step)
             optimizer.zero_grad(set_to_none=True)
             torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+            self.ranks.sum_gradients([self.cohort.students[k] for k in active], self.strategy)
             optimizer.step()
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
             for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
@@ -278,19 +289,20 @@ class _Trial:
             steps += 1
         means = {name: (value / steps).tolist() for name, value in sums.items()}
         row = columns_of(means, self.cohort.names, active)
-        self._refuse_non_finite(row, epoch)
+        refuse_non_finite(row, epoch, self.training.learning_rate)
         logits, labels = zip(*seen, strict=True)
         scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels))
         return {**row, **history_columns(scores, "train", [self.cohort.names[k] for k in active])}
 
-    def _step(self, active: Sequence[int], batch: TrainingBatch, epoch: int) -> Step:
+    def _step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
         view = perturbed(
-            batch.batch, edge_drop=self.training.edge_drop, feature_mask=self.training.feature_mask, generator=self.view_generator
+            share.batch, edge_drop=self.training.edge_drop, feature_mask=self.training.feature_mask, generator=self.view_generator
         )
         outputs: list[StudentOutput] = self.cohort(view, active, self.generators)
-        logits = _stack([output.logits for output in outputs])
+        said_here = _stack([output.logits for output in outputs])
+        logits = self.ranks.gather(said_here, dim=1)
         if self.feed.sampled:
-            targets = self._targets_here(batch, logits.detach(), active)
+            targets = self.ranks.gather(self._targets_here(share, said_here.detach(), active), dim=1)
         elif self.strategy.target_pass != "train":
             targets = (self.average if self.strategy.target_pass == "ema" else self.clean)[:, batch.columns]
         elif len(active) == len(self.cohort):
@@ -303,7 +315,7 @@ class _Trial:
             logits=logits,
             active=tuple(active),
             hidden=[output.hidden for output in outputs],
-            embeddings=[output.embedding for output in outputs],
+            embeddings=[self.ranks.gather(output.embedding) for output in outputs],
             targets=targets,
             labels=self.labels[batch.columns],
             labelled=labelled,
@@ -371,30 +383,18 @@ class _Trial:
         candidates = torch.cat([logits, ensemble.unsqueeze(0)])
         losses: list[float] = self.cohort.distribution.supervised(candidates, labels).tolist()
         names = (*(self.cohort.names[k] for k in active), "ensemble")
-        self._refuse_non_finite({f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}, epoch)
+        validation = {f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}
+        refuse_non_finite(validation, epoch, self.training.learning_rate)
         scores = score(self.scorer, candidates, labels)
         metrics = scores.overall
         for k, metric, loss in zip(active, metrics, losses, strict=False):
             if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss):
-                best[str(k)] = _snapshot(self.cohort.students[k])
+                best[str(k)] = weights_of(self.cohort.students[k])
         if last and self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
-            best["coordinator"] = _snapshot(self.cohort.coordinator)
+            best["coordinator"] = weights_of(self.cohort.coordinator)
         return history_columns(scores, "val", names if last else names[:-1])
-
-    def _refuse_non_finite(self, row: HistoryRow, epoch: int) -> None:
-        broken = [name.removeprefix("loss/") for name, value in row.items() if name.startswith("loss/") and not np.isfinite(value)]
-        if broken:
-            raise TrainingError(
-                f"The loss is not finite in epoch {epoch}: {', '.join(f'term/student {name}' for name in broken)}. "
-                f"The likely cause is a step size that is too large (training.learning_rate = {self.training.learning_rate}) "
-                "or features of extreme size; lower the one or rescale the other."
-            )
 
 
 def _stack(logits: Sequence[Tensor]) -> Tensor:
     """(K, N, C) of K times (N, C), laid out class by class: softmax and sums over few classes are then ten times as fast on a CPU."""
     return torch.stack([one.t() for one in logits]).transpose(1, 2)
-
-
-def _snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
