@@ -8,16 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 
 Data = tuple[Dataset, Split]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+TWO = Ranks(rank=1, size=2)
 
 
 def options(strategy: str = "gml", batch_size: int = 7, norm: str = "batch", **more: Any) -> dict[str, Any]:
@@ -56,3 +60,29 @@ def test_two_processes_are_one(tmp_path: Path, node_data: Data, graph_data: Data
         assert history == other_history
         torch.testing.assert_close(weights, other_weights, rtol=0, atol=0)
         torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=1e-6, atol=1e-8)
+
+
+def test_shares_make_up_the_batch_and_differ_by_one_at_most() -> None:
+    samples = np.arange(11)
+    shares = [Ranks(rank, 4).share(samples) for rank in range(4)]
+    assert np.concatenate(shares).tolist() == samples.tolist()
+    assert {len(share) for share in shares} == {2, 3}
+
+
+def test_a_step_on_the_whole_graph_is_refused(node_data: Data) -> None:
+    with pytest.raises(UsageError, match=r"cannot be divided among processes.*--sampler neighbor, or leave torchrun out"):
+        fit_cohort(*node_data, **{**options(), "training": TrainingOptions(epochs=1)}, ranks=TWO)
+
+
+def test_more_processes_than_samples_in_a_batch_are_refused(node_data: Data, graph_data: Data) -> None:
+    # 20 training graphs in batches of at most 3 make 7 steps of 2 or 3.
+    with pytest.raises(UsageError, match=r"3 processes cannot divide a batch of 2 graphs.*--nproc-per-node 2 or less"):
+        fit_cohort(*graph_data, **options(batch_size=3), ranks=Ranks(0, 3))
+    with pytest.raises(UsageError, match=r"2 processes cannot divide a batch of 1 nodes"):
+        fit_cohort(*node_data, **options(batch_size=1, sampled=True), ranks=TWO)
+
+
+@pytest.mark.parametrize("strategy", ["oad", "alignahead"])
+def test_strategies_that_need_the_states_of_all_nodes_are_refused(strategy: str, graph_data: Data) -> None:
+    with pytest.raises(UsageError, match=f"Strategy '{strategy}' looks at the states of all nodes of a step"):
+        fit_cohort(*graph_data, **options(strategy), ranks=TWO)
