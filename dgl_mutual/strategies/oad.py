@@ -18,8 +18,8 @@ class OADOptions(ExchangeOptions):
 
     #: The paper's.
     temperature: float = 3.0
-    #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; a shorter warm-up also works for runs that are shorter than that.
-    exchange_warmup: tuple[int, int] = (20, 20)
+    #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; here as for gml, lambda is whole after half of them.
+    exchange_warmup: tuple[int, int] | None = None
     adversarial_weight: float = Field(1.0, ge=0)
     """Weight of the adversarial term."""
     discriminator_hidden: int = Field(16, ge=1)
