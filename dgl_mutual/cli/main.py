@@ -30,6 +30,8 @@ COMMANDS = {
     "predict": ("dgl_mutual.cli.predict", "Predict new nodes or graphs with a trained student."),
     "strategies": ("dgl_mutual.cli.strategies", "List the ways of teaching each other, with formula and source."),
     "data": ("dgl_mutual.cli.data", "List, describe, fetch, generate and verify datasets."),
+    "partition": ("dgl_mutual.cli.partition", "Cut a large graph into parts for several machines."),
+    "serve": ("dgl_mutual.cli.serve", "Serve one part of such a graph to those that train on it."),
     "doctor": ("dgl_mutual.cli.doctor", "Say whether training can work here, and what mends it."),
 }
 

@@ -55,6 +55,7 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
     metavar="N",
     help="Threads of each trial; others round otherwise.",
 )
+@click.option("--servers", type=click.Path(path_type=Path), metavar="FILE", help="Where the parts of a partitioned graph are served.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @data_dir_option
 @offline_option
@@ -65,6 +66,7 @@ def command(
     resume: bool,
     jobs: int | None,
     threads: int,
+    servers: Path | None,
     device: str,
     data_dir: Path | None,
     offline: bool,
@@ -103,6 +105,7 @@ def command(
             threads=threads,
             resume=resume,
             progress=progress,
+            servers=servers,
         )
     if not leads():
         return

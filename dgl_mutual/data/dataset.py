@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,21 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class GraphStore:
+    """A graph in parts, and how to ask for its nodes.
+
+    Attributes:
+        graph: its `dgl.distributed.DistGraph`, with node data ``feat``, ``in_degree`` and ``out_degree``.
+        ids: (|V|,): what it calls each node.
+        fingerprint: of the dataset that was cut up.
+    """
+
+    graph: Any
+    ids: IntArray
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """One graph with labelled nodes (``task="node"``) or many graphs with labels (``task="graph"``).
 
@@ -74,6 +89,7 @@ class Dataset:
         official_split: the split that comes with the dataset, if any, and the protocol it belongs to (``public`` or ``scaffold``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
         sample_ids: what its files call the samples, if anything.
+        store: what serves edges and features of a graph that no machine holds; then there are no `edges`, and `features` are zeros.
     """
 
     name: str
@@ -87,6 +103,7 @@ class Dataset:
     official_split: Split | None = None
     evaluator: str | None = None
     sample_ids: tuple[str, ...] | None = None
+    store: GraphStore | None = None
 
     @property
     def num_nodes(self) -> int:

@@ -20,9 +20,12 @@ def fingerprint(dataset: Dataset, split: Split | None = None) -> str:
     The same on every platform, for sparse and dense storage of the same features, and for any order within a part of the split.
     """
     digest = hashlib.sha256(dataset.task.encode())
-    for whole in (dataset.node_offsets, dataset.edges):
-        _add(digest, whole, "<i8")
-    _add_features(digest, dataset.features)
+    _add(digest, dataset.node_offsets, "<i8")
+    if dataset.store is not None:
+        digest.update(dataset.store.fingerprint.encode())
+    else:
+        _add(digest, dataset.edges, "<i8")
+        _add_features(digest, dataset.features)
     if dataset.target.kind == "single-label":
         _add(digest, dataset.labels, "<i8")
     else:  # one way to write "unknown": NaN has many bit patterns

@@ -12,6 +12,7 @@ from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import find_source
+from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.splits import FOLDED_PROTOCOLS, default_protocol, make_splits
 from dgl_mutual.data.targets import target_names
 from dgl_mutual.errors import DataError, UsageError
@@ -77,6 +78,8 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
 
 def anchored(config: RunConfig) -> RunConfig:
     """The same run, its dataset named as it is known, or by a path that is the same from any working folder."""
+    if is_partition(config.dataset):
+        return config.model_copy(update={"dataset": str(Path(config.dataset).expanduser().resolve())})
     source = find_source(config.dataset)
     if source.entry is None:
         assert source.folder is not None

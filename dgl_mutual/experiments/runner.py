@@ -16,6 +16,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.partition import is_partition
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.experiments.cluster import Cluster
 from dgl_mutual.experiments.config import RunConfig
@@ -81,6 +82,7 @@ def run(
     threads: int = 1,
     resume: bool = True,
     progress: Progress | None = None,
+    servers: Path | None = None,
 ) -> RunReport:
     """Run what is missing of `config` below the folder `out`. Where torchrun has started several processes, all of them train each cohort.
 
@@ -88,9 +90,10 @@ def run(
         config: complete or not (see `resolve`).
         data_dir, offline: see `load_dataset`.
         device, jobs, threads, resume: see `execute`.
+        servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store`).
 
     Raises:
-        UsageError, DataError, StoreError: nothing was run.
+        UsageError, DataError, StoreError, GraphStoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     if leads():
@@ -99,7 +102,12 @@ def run(
     if launched():
         device = device_of_rank(device)
         refuse_alone(config, jobs)
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
+    if is_partition(config.dataset):
+        from dgl_mutual.experiments.graph_store import open_for
+
+        dataset, jobs = open_for(config, servers), 1
+    else:
+        dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
     plans = [prepare(config, dataset)]
     with joined(device) as ranks:
         if ranks.rank:

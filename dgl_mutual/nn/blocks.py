@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import dgl
 import torch
@@ -14,6 +15,22 @@ from dgl_mutual.nn.structure import Rows, Structure
 
 #: Most nodes and edges (or one node's) that a convolution aggregates at a time in a layer-wise pass.
 PIECE_NODES, PIECE_EDGES = 1 << 16, 1 << 20
+
+
+class NodeData(Protocol):
+    """What blocks need of the nodes of the whole graph: a `GraphBatch`, or something else that gives rows of these when asked."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def in_degrees(self) -> Any: ...
+
+    @property
+    def out_degrees(self) -> Any: ...
+
+    @property
+    def features(self) -> Any: ...
 
 
 class BlockBatch(Batch):
@@ -29,8 +46,8 @@ class BlockBatch(Batch):
         self._structures = tuple(structures)
 
     @classmethod
-    def of(cls, blocks: Sequence[dgl.DGLGraph], whole: GraphBatch) -> BlockBatch:
-        """What DGL's samplers draw from `whole.graph`."""
+    def of(cls, blocks: Sequence[dgl.DGLGraph], whole: NodeData) -> BlockBatch:
+        """What DGL's samplers draw from a graph, with what is known of its nodes."""
         structures = []
         for block in blocks:
             in_offsets, sources, _ = block.adj_tensors("csc")

@@ -166,7 +166,13 @@ def make_feed(
         from dgl_mutual.training.sampling import NeighbourFeed
 
         assert batch_size is not None
+        if dataset.store is not None:
+            from dgl_mutual.training.stored import StoredFeed
+
+            return StoredFeed(dataset.store, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order, ranks=ranks)
         return NeighbourFeed(dataset, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order, ranks=ranks)
+    if dataset.store is not None:
+        raise UsageError("A graph in parts is trained on by samples of neighbourhoods. Add --sampler neighbor.")
     if is_inductive(dataset, split):
         from dgl_mutual.training.inductive import NodesOfGraphsFeed
 

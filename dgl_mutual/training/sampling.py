@@ -23,15 +23,57 @@ from dgl_mutual.training.feeds import Feed, TrainingBatch
 DEFAULT_FANOUT = 10
 
 
-class NeighbourFeed(Feed):
-    """Steps over the training nodes in random order, each with a sample of the in-neighbours of its nodes, of theirs, and so on.
+class SeedsFeed(Feed):
+    """Steps over the training nodes in random order.
 
-    All students run on the same sample. Where members exchange on more than labelled samples, a step also sees as many other nodes,
-    without their labels; an epoch draws them without repetition. Evaluation is exact: layer by layer over the whole graph.
-    Where several processes divide the nodes of a step, each draws the neighbours of its own.
+    Where members exchange on more than labelled samples, a step also sees as many other nodes, without their labels; an epoch draws them
+    without repetition. Several processes divide the nodes of a step.
     """
 
     sampled = True
+
+    def __init__(self, split: Split, *, batch_size: int, order: torch.Generator, ranks: Ranks) -> None:
+        """Take the training nodes in a step.
+
+        Raises:
+            UsageError: more nodes in a step than there are training nodes, or fewer than processes that divide them.
+        """
+        if batch_size > len(split.train):
+            raise UsageError(
+                f"A batch of {batch_size} nodes is larger than the training part of the split ({len(split.train)} nodes). "
+                f"Choose --batch-size {len(split.train)} or less."
+            )
+        ranks.check(len(split.train) // math.ceil(len(split.train) / batch_size), "nodes")
+        self._ranks = ranks
+        self._train = split.train
+        self._batch_size = batch_size
+        self._order = order
+        self._company: IntArray = np.empty(0, dtype=np.int64)
+
+    def bring_along(self, samples: IntArray) -> None:
+        self._company = samples
+
+    def _epoch(self) -> list[tuple[IntArray, IntArray]]:
+        """This process's training nodes and other nodes of each step; sizes of steps differ by one at most, as in `GraphsFeed`."""
+        company = self._shuffled(self._company)[: len(self._train)]
+        num_steps = math.ceil(len(self._train) / self._batch_size)
+        parts = (np.array_split(nodes, num_steps) for nodes in (self._shuffled(self._train), company))
+        return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]
+
+    def _shuffled(self, nodes: IntArray) -> IntArray:
+        order: IntArray = torch.randperm(len(nodes), generator=self._order).numpy()
+        return np.take(nodes, order)
+
+    def _seed_draws(self) -> None:
+        """DGL has one stream for all, so it is put where this step is, whatever else has drawn from it. Each process draws its own."""
+        dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)) + self._ranks.rank)
+
+
+class NeighbourFeed(SeedsFeed):
+    """Each step with a sample of the in-neighbours of its nodes, of theirs, and so on; all students run on the same sample.
+
+    Evaluation is exact: layer by layer over the whole graph.
+    """
 
     def __init__(
         self,
@@ -45,55 +87,26 @@ class NeighbourFeed(Feed):
         order: torch.Generator,
         ranks: Ranks = ALONE,
     ) -> None:
-        """Take the neighbours to draw for each convolution, first to last (-1: all), and the training nodes in a step.
-
-        Raises:
-            UsageError: more nodes in a step than there are training nodes, or fewer than processes that divide them.
-        """
-        if batch_size > len(split.train):
-            raise UsageError(
-                f"A batch of {batch_size} nodes is larger than the training part of the split ({len(split.train)} nodes). "
-                f"Choose --batch-size {len(split.train)} or less."
-            )
-        ranks.check(len(split.train) // math.ceil(len(split.train) / batch_size), "nodes")
-        self._ranks = ranks
+        """Take the neighbours to draw for each convolution, first to last (-1: all); for the rest, and errors, see `SeedsFeed`."""
+        super().__init__(split, batch_size=batch_size, order=order, ranks=ranks)
         self._whole = Collator(dataset, device, dtype).all()
         # The fused kernel numbers nodes in the order in which threads come by.
         self._sampler = NeighborSampler(list(fanout), fused=False)
-        self._train = split.train
-        self._batch_size = batch_size
-        self._order = order
-        self._company: IntArray = np.empty(0, dtype=np.int64)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
-        steps = [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in self._epoch()]
+        steps = self._epoch()
         seeds = _Seeds([torch.as_tensor(np.concatenate(step), device=self._whole.device) for step in steps])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
             blocks = iter(DataLoader(self._whole.graph, seeds, self._sampler))
         for step, (known, _) in enumerate(steps):
-            # DGL has one stream for all, so it is put where this step is, whatever else has drawn from it.
-            dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)) + self._ranks.rank)
+            self._seed_draws()
             batch, nodes = BlockBatch.of(next(blocks)[2], self._whole), seeds[step]
             yield TrainingBatch(batch, nodes, nodes, slice(0, len(known)))
-
-    def bring_along(self, samples: IntArray) -> None:
-        self._company = samples
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
         numbers = torch.as_tensor(samples, device=self._whole.device)
         yield LayerwiseBatch(self._whole, numbers), numbers
-
-    def _epoch(self) -> list[tuple[IntArray, IntArray]]:
-        """The training nodes and the other nodes of each step; sizes differ by one at most, as in `GraphsFeed`."""
-        company = self._shuffled(self._company)[: len(self._train)]
-        num_steps = math.ceil(len(self._train) / self._batch_size)
-        parts = (np.array_split(nodes, num_steps) for nodes in (self._shuffled(self._train), company))
-        return list(zip(*parts, strict=True))
-
-    def _shuffled(self, nodes: IntArray) -> IntArray:
-        order: IntArray = torch.randperm(len(nodes), generator=self._order).numpy()
-        return np.take(nodes, order)
 
 
 class _Seeds(torch.utils.data.Dataset[Tensor]):

@@ -1,0 +1,31 @@
+"""``dgl-mutual partition``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
+
+
+@click.command()
+@click.argument("dataset", metavar="NAME|DIR")
+@click.option("--parts", type=click.IntRange(min=1), required=True, metavar="P", help="Number of parts, one for each machine.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@targets_option
+@data_dir_option
+@offline_option
+def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: Path | None, offline: bool) -> None:
+    """Cut a large graph into parts for DGL's distributed graph store.
+
+    \b
+    Example:
+      dgl-mutual partition ./my-graph --parts 2 --out my-parts
+    """
+    from dgl_mutual.data.load import load_dataset
+    from dgl_mutual.data.partition import write_partition
+
+    loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets))
+    write_partition(loaded, parts, out)
+    click.echo(f"Written to {out}")

@@ -1,0 +1,83 @@
+"""Training on a graph in parts: two machines, each with a server and a trainer, played by mount namespaces of this one."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import filelock
+import pandas as pd
+import pytest
+
+CommandLine = Callable[..., tuple[int, str, str]]
+RUN = "run --sampler neighbor --fanout -1,-1 --batch-size 70 --seeds 1 --epochs 2 --students gcn,sage --set student.dropout=0"
+#: DGL's servers share memory by name, so each machine gets a /dev/shm of its own.
+MACHINE = """
+mount -t tmpfs tmpfs /dev/shm
+timeout 100 {python} -m dgl_mutual serve parts --part {part} --servers servers --trainers 2 &
+timeout 100 {python} -m torch.distributed.run --nnodes 2 --node-rank {part} --nproc-per-node 1 --master-addr 127.0.0.1 \\
+    --master-port {port} -m dgl_mutual {run} --dataset ./parts --servers servers --out two && wait
+"""
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def test_two_servers_and_two_trainers_give_the_losses_of_one_process(tmp_path: Path) -> None:
+    try:
+        subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs two machines, or the right to make mount namespaces (unshare -m)")
+    ours = [sys.executable, "-m", "dgl_mutual"]
+    subprocess.run([*ours, "partition", "digits", "--parts", "2", "--out", "parts"], cwd=tmp_path, check=True, capture_output=True)
+    first, second, port = free_ports(3)
+    (tmp_path / "servers").write_text(f"127.0.0.1 {first}\n127.0.0.1 {second}\n")
+    machines = []
+    for part in range(2):
+        script = MACHINE.format(python=sys.executable, part=part, port=port, run=RUN)
+        machines.append(
+            subprocess.Popen(["unshare", "-m", "sh", "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        )
+    for machine in machines:
+        _, errors = machine.communicate(timeout=150)
+        assert machine.returncode == 0, errors.decode()
+    subprocess.run(
+        [*ours, *RUN.split(), "--dataset", "digits", "--jobs", "1", "--out", "one"], cwd=tmp_path, check=True, capture_output=True
+    )
+    (together,), (alone,) = ((tmp_path / out).glob("*/history.csv") for out in ("two", "one"))
+    pd.testing.assert_frame_equal(pd.read_csv(together), pd.read_csv(alone), rtol=1e-6, atol=1e-6)
+
+
+def test_a_graph_in_parts_asks_for_servers(command_line: CommandLine, tmp_path: Path) -> None:
+    assert command_line("partition", "digits", "--parts", "2", "--out", tmp_path / "parts")[1] == f"Written to {tmp_path / 'parts'}\n"
+    run = ["run", "--dataset", tmp_path / "parts", "--out", tmp_path / "out"]
+    status, _, err = command_line(*run, "--sampler", "neighbor")
+    assert status == 2
+    assert "Say where they are with --servers FILE" in err
+    (tmp_path / "servers").write_text("127.0.0.1 1\n")
+    status, _, err = command_line(*run, "--servers", tmp_path / "servers")
+    assert status == 2
+    assert "Add --sampler neighbor, and leave out" in err
+    status, _, err = command_line(*run, "--sampler", "neighbor", "--servers", tmp_path / "servers")
+    assert status == 2
+    assert "has 1 servers, and there are 2 parts" in err
+
+
+def test_a_machine_serves_one_part(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.experiments.graph_store._SHARED_MEMORY", tmp_path)
+    command_line("partition", "digits", "--parts", "2", "--out", tmp_path / "parts")
+    (tmp_path / "servers").write_text("127.0.0.1 1\n127.0.0.1 2\n")
+    serve = ["serve", tmp_path / "parts", "--servers", tmp_path / "servers", "--trainers", "1", "--part"]
+    with filelock.FileLock(tmp_path / "dgl-mutual-serve.lock"):
+        status, _, err = command_line(*serve, "1")
+    assert status == 1
+    assert "serves a part already" in err
+    assert "There is no part 2" in command_line(*serve, "2")[2]
