@@ -155,6 +155,6 @@ def _coordinator_loss(
         of_peers = torch.stack([torch.stack(list(chosen.values())) for chosen in weights])
         uniform = torch.full_like(of_peers, 1 / (len(seen) - 1))
         # KL(uniform || weights) sums over the peers (dimension 1) and is averaged over listeners, samples and classes.
-        pull = F.kl_div(of_peers.log(), uniform, reduction="none").sum(dim=1).mean()
+        pull = F.kl_div(of_peers.clamp(min=1e-12).log(), uniform, reduction="none").sum(dim=1).mean()
         loss = loss + options["uniform_pull"] * pull
     return loss
