@@ -13,7 +13,7 @@ import click
 @click.option("--servers", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A line 'ADDRESS PORT' for each part.")
 @click.option("--trainers", type=click.IntRange(min=1), required=True, metavar="N", help="Processes that train, on all machines together.")
 def command(folder: Path, part: int, servers: Path, trainers: int) -> None:
-    """Serve one part of a partitioned graph until the training is over.
+    """Serve one part of a partitioned graph until the training is over. If a trainer was killed, a server may have to be ended by hand.
 
     \b
     Example, on the machine of the first part:

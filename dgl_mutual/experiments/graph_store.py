@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from dgl_mutual.experiments.config import RunConfig
 
 #: Times that a trainer tries to reach a server, three seconds apart.
 _TRIES = 5
+#: Seconds in which what is to be sent has left.
+_FLUSH = 1
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -68,8 +72,9 @@ def _alone() -> Iterator[None]:
         held.release()
 
 
-def opened(partition: Partition, servers: Path) -> Dataset:
-    """The dataset of a partition with its store, which closes when this process ends. Before other processes are joined.
+@contextmanager
+def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
+    """The dataset of a partition with its store, to be had before other processes are joined. If the block fails, servers are told to end.
 
     Each machine runs the server of its own part. Where all servers have one address, torchrun's node m is taken for the one with part m.
 
@@ -93,10 +98,18 @@ def opened(partition: Partition, servers: Path) -> Dataset:
         raise GraphStoreError(
             f"A server in {str(servers)!r} does not answer ({error}). Start one for each part first, with 'dgl-mutual serve'."
         ) from None
-    return replace(partition.dataset, store=GraphStore(graph, partition.ids, partition.fingerprint))
+    try:
+        yield replace(partition.dataset, store=GraphStore(graph, partition.ids, partition.fingerprint))
+    except BaseException:
+        # When a process ends, DGL waits for all trainers before it ends the servers, and one of them may be gone.
+        atexit.unregister(dgl.distributed.exit_client)
+        for server in range(partition.num_parts):
+            rpc.send_request(server, rpc.ShutDownRequest(0, True))
+        time.sleep(_FLUSH)
+        raise
 
 
-def open_for(config: RunConfig, servers: Path | None) -> Dataset:
+def open_for(config: RunConfig, servers: Path | None) -> AbstractContextManager[Dataset]:
     """The dataset of a run on a partition.
 
     Raises:

@@ -102,14 +102,15 @@ def run(
     if launched():
         device = device_of_rank(device)
         refuse_alone(config, jobs)
-    if is_partition(config.dataset):
-        from dgl_mutual.experiments.graph_store import open_for
+    with ExitStack() as stack:
+        if is_partition(config.dataset):
+            from dgl_mutual.experiments.graph_store import open_for
 
-        dataset, jobs = open_for(config, servers), 1
-    else:
-        dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
-    plans = [prepare(config, dataset)]
-    with joined(device) as ranks:
+            dataset, jobs = stack.enter_context(open_for(config, servers)), 1
+        else:
+            dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
+        plans = [prepare(config, dataset)]
+        ranks = stack.enter_context(joined(device))
         if ranks.rank:
             follow(partial(_do, threads=threads, device=device, forgiving=False), plans, ranks, Work)
             return RunReport(out / plans[0].name, pd.DataFrame(), ())
