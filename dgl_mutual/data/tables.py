@@ -17,6 +17,10 @@ from dgl_mutual.data.faults import Faults
 #: What a damaged or foreign file makes gzip and the text decoder raise.
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 
+#: A compressed table may unfold to this many bytes, or to this many times its size: numbers in text do so some ten times, a bomb a thousand.
+_MAX_UNFOLDED = 256 * 1024**2
+_MAX_RATIO = 200
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -65,6 +69,9 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
         faults.add(path, "the file is missing")
         return None
     try:
+        if _is_bomb(path):
+            faults.add(path, f"the file unfolds to more than {_MAX_RATIO} times its size")
+            return None
         values = pd.read_csv(path, header=None, dtype=np.float64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
     except pd.errors.EmptyDataError:
         faults.add(path, "the file is empty")
@@ -107,6 +114,18 @@ def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing:
     unknown = ~ragged & ~not_numeric & (np.isinf(values) if allow_missing else ~np.isfinite(values)).any(axis=1)
     faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")
     return Table(path, values, ~(ragged | not_numeric | unknown))
+
+
+def _is_bomb(path: Path) -> bool:
+    size = path.stat().st_size
+    if path.suffix != ".gz" or size < _MAX_UNFOLDED // 1032:  # deflate's highest ratio
+        return False
+    allowed = max(_MAX_UNFOLDED, _MAX_RATIO * size)
+    with gzip.open(path) as opened:
+        while opened.read(2**20):  # a chunk at a time, since the size that a file claims need not be true
+            if opened.tell() > allowed:
+                return True
+    return False
 
 
 def _lines(path: Path) -> list[str]:
