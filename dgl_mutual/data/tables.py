@@ -17,7 +17,7 @@ from dgl_mutual.data.faults import Faults
 #: What a damaged or foreign file makes gzip and the text decoder raise.
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 
-#: A compressed table may unfold to this many bytes, or to this many times its size: numbers in text do so some ten times, a bomb a thousand.
+#: A compressed table may unfold to this many bytes, or to this many times its size: numbers in text do so ten times, a bomb a thousand.
 _MAX_UNFOLDED = 256 * 1024**2
 _MAX_RATIO = 200
 
