@@ -27,6 +27,7 @@ def unpack(archive: Path, target: Path) -> None:
             _check_members(archive, members)
             for member in members:
                 opened.extract(member, target)
+    # NotImplementedError is how zipfile refuses a compression that it does not know.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise DataError(f"The archive {archive.name} is truncated or damaged ({error}). Fetch it again.") from None
 

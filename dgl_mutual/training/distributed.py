@@ -21,6 +21,7 @@ from torch import Tensor, distributed, nn
 
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.nn.autograd import apply
 
 #: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
 PATIENCE = timedelta(minutes=10)
@@ -68,7 +69,7 @@ class Ranks:
         """
         if self.size == 1:
             return x
-        gathered: Tensor = _Gather.apply(x.movedim(dim, 0), self)  # type: ignore[no-untyped-call]  # torch's own gap
+        gathered = apply(_Gather, x.movedim(dim, 0), self)
         return gathered.movedim(0, dim)
 
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
@@ -164,10 +165,10 @@ class SharedBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        total = _Total.apply(torch.cat([x.sum(0), x.new_full((1,), len(x))]))  # type: ignore[no-untyped-call]
+        total = apply(_Total, torch.cat([x.sum(0), x.new_full((1,), len(x))]))
         count = total[-1].detach()
         mean = total[:-1] / count
-        variance = _Total.apply((x - mean).square().sum(0)) / count  # type: ignore[no-untyped-call]
+        variance = apply(_Total, (x - mean).square().sum(0)) / count
         with torch.no_grad():
             assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
             assert self.momentum is not None
