@@ -36,7 +36,22 @@ def test_two_processes_give_the_losses_of_one_and_the_first_writes(tmp_path: Pat
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes by /proc, which Linux has")
 def test_when_a_process_dies_the_others_stop_and_say_so(tmp_path: Path) -> None:
-    endless = [*TWO, *RUN, "--epochs", "100000", "--set", "training.patience=100000", "--students", "gcn,gcn", "--out", tmp_path]
+    # The agent looks rarely, so that it is not the agent that ends the other process before it has found out by itself.
+    endless = [
+        *TWO[:4],
+        "--monitor-interval",
+        "5",
+        *TWO[4:],
+        *RUN,
+        "--epochs",
+        "100000",
+        "--set",
+        "training.patience=100000",
+        "--students",
+        "gcn,gcn",
+        "--out",
+        tmp_path,
+    ]
     with (tmp_path / "said").open("w") as said, subprocess.Popen(endless, stdout=said, stderr=said) as agent:
         try:
             second = process_of_rank(1, agent, tmp_path / "said")
