@@ -38,10 +38,7 @@ class Coordinator(nn.Module, ABC):
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """How much receiver i listens to peer j on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
-        num_students = logits.shape[0]
-        scores = self.scores(logits, confidence, samples)
-        own = torch.eye(num_students, dtype=torch.bool, device=logits.device)[:, :, None, None]
-        return torch.softmax(scores.masked_fill(own, -math.inf), dim=1)
+        return torch.softmax(_without_own(self.scores(logits, confidence, samples)), dim=1)
 
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """How much the ensemble listens to student j on each sample: (1, K, N, 1 or C); sums to 1 over j.
@@ -50,12 +47,23 @@ class Coordinator(nn.Module, ABC):
         """
         return torch.softmax(self.scores(logits, confidence, samples).mean(0, keepdim=True), dim=1)
 
+    def all_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        """`peer_weights` and, as the last receiver, `ensemble_weights`, from one evaluation: (K + 1, K, N, 1 or C)."""
+        scores = self.scores(logits, confidence, samples)
+        return torch.softmax(torch.cat([_without_own(scores), scores.mean(0, keepdim=True)]), dim=1)
+
+
+def _without_own(scores: Tensor) -> Tensor:
+    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)[:, :, None, None]
+    return scores.masked_fill(own, -math.inf)
+
 
 def mix(weights: Tensor, values: Tensor) -> Tensor:
     """sum_j weights[r, j] * values[j]: weights (R, K, N, 1 or C), values (K, N, C), result (R, N, C)."""
-    mixed = weights[:, 0] * values[0]
-    for j in range(1, len(values)):  # one product after another: the (R, K, N, C) intermediate would cost three times as long
-        mixed = torch.addcmul(mixed, weights[:, j], values[j])
+    terms = zip(weights.unbind(1), values.unbind(0), strict=True)
+    mixed = torch.mul(*next(terms))
+    for weight, value in terms:  # one product after another: the (R, K, N, C) intermediate would cost three times as long
+        mixed = torch.addcmul(mixed, weight, value)
     return mixed
 
 

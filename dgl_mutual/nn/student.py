@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.convolutions import CONVOLUTIONS, Layer, NodeFeatures
+from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution, Layer, NodeFeatures, batch_norm
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.pooling import pool
@@ -50,7 +50,7 @@ def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
     defaults = {
         "depth": 2 if node else 3,
         "dropout": CONVOLUTIONS[options.architecture].default_dropout if node else 0.5,
-        "norm": "none" if node else CONVOLUTIONS[options.architecture].default_graph_norm,
+        "norm": "none" if node else "batch",
         "readout": "last" if node else "jumping",
     }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
@@ -80,7 +80,7 @@ class Student(nn.Module):
         # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
         self.rate = options.dropout if task == "node" else 0.0
         self.classifier_rate = options.dropout
-        batch_norm = options.norm == "batch"
+        normalised = options.norm == "batch"
         num_hidden = self.depth if self.has_classifier else self.depth - 1
         make = CONVOLUTIONS[options.architecture]
         self.convolutions = nn.ModuleList(
@@ -91,12 +91,12 @@ class Student(nn.Module):
                     hidden=options.hidden,
                     heads=options.heads if place < num_hidden else 1,
                     dropout=self.rate,
-                    batch_norm=batch_norm,
+                    batch_norm=normalised,
                 )
             )
             for place in range(self.depth)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(options.hidden) for _ in range(num_hidden if batch_norm else 0))
+        self.norms = nn.ModuleList(batch_norm(options.hidden) for _ in range(num_hidden if normalised else 0))
         self.activation = make.activation
         width = options.hidden * (self.depth if options.readout == "jumping" else 1)
         self.classifier = nn.Linear(width, num_outputs) if self.has_classifier else None
@@ -105,6 +105,14 @@ class Student(nn.Module):
         """Draw every weight anew."""
         for module in (*self.convolutions, *self.norms, *([self.classifier] if self.classifier is not None else [])):
             module.reset_parameters()
+
+    @torch.no_grad()
+    def absorb_scales(self, scales: Tensor) -> None:
+        """Have the student take features as they are, which has learned from features times `scales` (F,), powers of two: bit for bit."""
+        first = self.convolutions[0]
+        assert isinstance(first, Convolution)
+        for weight in first.input_weights:
+            weight.mul_(scales.unsqueeze(1))
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         """Logits of every sample of the batch.

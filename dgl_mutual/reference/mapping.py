@@ -4,7 +4,8 @@ Ours, in ``convolutions.<layer>.``        reference, in ``convs.<layer>.``
 
 gcn   ``weight`` (F_in, F_out)              ``lin.weight``, transposed
       ``bias``                              ``bias``
-sage  ``weight`` = [W_self, W_neighbours]   ``lin_r.weight`` and ``lin_l.weight``, both transposed
+sage  ``self_weight``                       ``lin_r.weight``, transposed
+      ``neighbour_weight``                  ``lin_l.weight``, transposed
       ``bias``                              ``lin_l.bias``
 gin   ``weight`` (F_in, hidden)             ``nn.first.weight``, transposed
       ``bias``                              ``nn.first.bias``
@@ -20,7 +21,7 @@ Every rule is linear, so gradients map like weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,38 +32,32 @@ _OURS, _REFERENCE = "convolutions", "convs"
 
 @dataclass(frozen=True)
 class Rule:
-    """One weight of ours and the weights of the reference that hold the same numbers."""
+    """One weight of ours, the weight of the reference that holds the same numbers, and how one becomes the other."""
 
     ours: str
-    reference: tuple[str, ...]
-    split: Callable[[Tensor], Sequence[Tensor]]
-    join: Callable[[Sequence[Tensor]], Tensor]
+    reference: str
+    forth: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
 
 
 def _same(ours: str, reference: str) -> Rule:
-    return Rule(ours, (reference,), lambda weight: [weight], lambda weights: weights[0])
+    return Rule(ours, reference, lambda weight: weight, lambda weight: weight)
 
 
 def _transposed(ours: str, reference: str) -> Rule:
-    return Rule(ours, (reference,), lambda weight: [weight.t()], lambda weights: weights[0].t())
+    return Rule(ours, reference, torch.t, torch.t)
 
 
 def _unsqueezed(ours: str, reference: str) -> Rule:
-    return Rule(ours, (reference,), lambda weight: [weight.unsqueeze(0)], lambda weights: weights[0].squeeze(0))
+    return Rule(ours, reference, lambda weight: weight.unsqueeze(0), lambda weight: weight.squeeze(0))
 
 
-_SELF_AND_NEIGHBOURS = Rule(
-    "weight",
-    ("lin_r.weight", "lin_l.weight"),
-    lambda weight: [half.t() for half in weight.chunk(2, dim=1)],
-    lambda weights: torch.cat([half.t() for half in weights], dim=1),
-)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 #: architecture -> its rules, each about one weight of one layer.
 RULES: dict[str, tuple[Rule, ...]] = {
     "gcn": (_transposed("weight", "lin.weight"), _same("bias", "bias")),
-    "sage": (_SELF_AND_NEIGHBOURS, _same("bias", "lin_l.bias")),
+    "sage": (_transposed("self_weight", "lin_r.weight"), _transposed("neighbour_weight", "lin_l.weight"), _same("bias", "lin_l.bias")),
     "gin": (
         _transposed("weight", "nn.first.weight"),
         _same("bias", "nn.first.bias"),
@@ -94,7 +89,7 @@ def to_reference(architecture: str, ours: Mapping[str, Tensor]) -> dict[str, Ten
             mapped[name] = weight
         else:
             rule = rules[rest]
-            mapped.update({f"{_REFERENCE}.{layer}.{part}": value for part, value in zip(rule.reference, rule.split(weight), strict=True)})
+            mapped[f"{_REFERENCE}.{layer}.{rule.reference}"] = rule.forth(weight)
     return mapped
 
 
@@ -102,9 +97,9 @@ def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Ten
     """Weights (or gradients) of a `ReferenceStudent`, by name, as those of one of our students.
 
     Raises:
-        KeyError: a weight that no rule knows, or one half of a weight without the other.
+        KeyError: a weight that no rule knows.
     """
-    rules = {part: rule for rule in RULES[architecture] for part in rule.reference}
+    rules = {rule.reference: rule for rule in RULES[architecture]}
     mapped: dict[str, Tensor] = {}
     for name, weight in reference.items():
         layer, rest = _within_layer(name, _REFERENCE)
@@ -112,7 +107,7 @@ def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Ten
             mapped[name] = weight
         else:
             rule = rules[rest]
-            mapped[f"{_OURS}.{layer}.{rule.ours}"] = rule.join([reference[f"{_REFERENCE}.{layer}.{part}"] for part in rule.reference])
+            mapped[f"{_OURS}.{layer}.{rule.ours}"] = rule.back(weight)
     return mapped
 
 

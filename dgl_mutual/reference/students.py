@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_add_pool, global_max_pool, global_mean_pool
 
 from dgl_mutual.data.dataset import TaskName
-from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM, StudentOptions
 
 POOLINGS = {"sum": global_add_pool, "mean": global_mean_pool, "max": global_max_pool}
 
@@ -41,7 +41,7 @@ class ReferenceStudent(torch.nn.Module):
             else:
                 self.convs.append(self._convolution(width, options.hidden, heads=options.heads))
                 if options.norm == "batch":
-                    self.norms.append(torch.nn.BatchNorm1d(options.hidden))
+                    self.norms.append(torch.nn.BatchNorm1d(options.hidden, momentum=BATCH_NORM_MOMENTUM))
         seen = options.depth if options.readout == "jumping" else 1
         self.classifier = torch.nn.Linear(seen * options.hidden, num_outputs) if has_classifier else None
 
@@ -58,7 +58,7 @@ class ReferenceStudent(torch.nn.Module):
         hidden = self.options.hidden
         parts: OrderedDict[str, torch.nn.Module] = OrderedDict(first=torch.nn.Linear(width, hidden))
         if self.options.norm == "batch":
-            parts["norm"] = torch.nn.BatchNorm1d(hidden)
+            parts["norm"] = torch.nn.BatchNorm1d(hidden, momentum=BATCH_NORM_MOMENTUM)
         parts["relu"] = torch.nn.ReLU()
         parts["last"] = torch.nn.Linear(hidden, out)
         return torch.nn.Sequential(parts)

@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.errors import unknown
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
@@ -108,6 +109,8 @@ class ReferenceTrainer:
     ) -> None:
         if strategy not in LOSSES:
             raise unknown("strategy of the reference", strategy, LOSSES)
+        if training.scale_inputs:
+            dataset = with_scaled_columns(dataset, column_scales(dataset, split))
         self.names = [f"{options.architecture}-{place}" for place, options in enumerate(students)]
         self.dataset, self.split = dataset, split
         self.loss, self.options, self.training = LOSSES[strategy], strategy_options, training

@@ -147,18 +147,16 @@ class GraphMutualLearning(ExchangeStrategy):
     def _coordinator_loss(self, step: Step) -> Tensor:
         seen = step.logits.detach() if self.options.coordinator_inputs == "train" else step.targets
         logits, samples, labels = seen[:, step.labelled], step.samples[step.labelled], step.labels[step.labelled]
-        confidence = self.distribution.confidence(logits)
-        weights = self.coordinator.peer_weights(logits, confidence, samples)
-        ensemble = mix(self.coordinator.ensemble_weights(logits, confidence, samples), logits)
-        mixes = torch.cat([mix(weights, logits), ensemble])
-        loss = self.distribution.supervised(mixes, labels).mean()
+        weights = self.coordinator.all_weights(logits, self.distribution.confidence(logits), samples)
+        loss = self.distribution.supervised(mix(weights, logits), labels).mean()
         if self.options.uniform_pull > 0:
-            loss = loss + self.options.uniform_pull * self._distance_from_uniform(weights, labels)
+            loss = loss + self.options.uniform_pull * self._distance_from_uniform(weights[:-1], labels)
         return loss
 
     def _distance_from_uniform(self, weights: Tensor, labels: Tensor) -> Tensor:
         """KL(uniform || a_i(v)), mean over students and samples, summed over tasks."""
         num_peers = len(weights) - 1
-        others = weights[~torch.eye(len(weights), dtype=torch.bool, device=weights.device)]
+        pairs = [i * len(weights) + j for i in range(len(weights)) for j in range(len(weights)) if i != j]
+        others = weights.flatten(0, 1).index_select(0, torch.tensor(pairs, device=weights.device))
         logarithms = (others.clamp(min=1e-12) * num_peers).log()
         return -torch.stack([own.mean() for _, own, _ in self.distribution.tasks(logarithms, labels)]).sum()

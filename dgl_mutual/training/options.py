@@ -38,6 +38,9 @@ class TrainingOptions(Options):
     """Probability with which a training step leaves out an edge; all students see the same edges, and clean targets see all of them."""
     feature_mask: float = Field(0.0, ge=0, lt=1)
     """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
+    scale_inputs: bool | None = None
+    """Learn from feature columns that are scaled to a standard deviation near one on the training part, one-hot columns left alone; the
+    trained students take the features as they are (node task: no, graph task: yes)."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
     checkpoint_every: int | None = Field(None, ge=1)
@@ -89,5 +92,6 @@ def resolve_training(options: TrainingOptions, task: TaskName) -> TrainingOption
     if sampled and options.edge_drop > 0:
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
     node_batch = DEFAULT_NODE_BATCH if sampled else None
-    defaults = {"weight_decay": 5e-4 if task == "node" else 0.0, "batch_size": node_batch if task == "node" else 32}
+    node = task == "node"
+    defaults = {"weight_decay": 5e-4 if node else 0.0, "batch_size": node_batch if node else 32, "scale_inputs": not node}
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})

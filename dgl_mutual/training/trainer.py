@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.options import StudentOptions
@@ -83,13 +84,16 @@ def fit_cohort(
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
         StoreError, DataError: a snapshot cannot be written, or used.
     """
+    training = resolve_training(training or TrainingOptions(), dataset.task)
+    scales = column_scales(dataset, split) if training.scale_inputs else None
+    seen = dataset if scales is None else with_scaled_columns(dataset, scales)
     trial = _Trial.prepare(
-        dataset,
+        seen,
         split,
         students=students,
         strategy=resolve_strategy(strategy),
         strategy_options=strategy_options or {},
-        training=resolve_training(training or TrainingOptions(), dataset.task),
+        training=training,
         task_weights=task_weights or "equal",
         stream=(seed, fold),
         device=torch.device(device),
@@ -104,7 +108,7 @@ def fit_cohort(
             optimizer = make_optimizer([trial.cohort.students[k] for k in active], trial.strategy, trial.training, trial.clean.device)
             phase = Phase(number, active, optimizer, first=len(trial.history))
             trial.run_phase(phase, keeper, last=number == len(phases) - 1, on_epoch=on_epoch)
-    return summarise(
+    result = summarise(
         cohort=trial.cohort,
         dataset=dataset,
         split=split,
@@ -117,6 +121,10 @@ def fit_cohort(
         history=trial.history,
         train_seconds=keeper.seconds,
     )
+    if scales is not None:
+        for student in trial.cohort.students:
+            student.absorb_scales(torch.as_tensor(scales, device=device))
+    return result
 
 
 @dataclass

@@ -54,8 +54,8 @@ def gin_conv(weights: Weights, graph: dgl.DGLGraph, x: Tensor, *, batch_norm: bo
 
 def sage_conv(weights: Weights, graph: dgl.DGLGraph, x: Tensor) -> Tensor:
     layer = dgl.nn.SAGEConv(IN, OUT, "mean").double()
-    own, neighbours = weights["weight"].chunk(2, dim=1)
-    theirs = {"fc_self.weight": own.t(), "fc_self.bias": weights["bias"], "fc_neigh.weight": neighbours.t()}
+    theirs = {"fc_self.weight": weights["self_weight"].t(), "fc_self.bias": weights["bias"]}
+    theirs["fc_neigh.weight"] = weights["neighbour_weight"].t()
     return functional_call(layer, theirs, (graph, x))
 
 

@@ -35,13 +35,6 @@ def test_the_reference_has_exactly_the_mapped_weights(architecture: str, task: s
     assert {name: weight.shape for name, weight in mapped.items()} == {name: weight.shape for name, weight in theirs.items()}
 
 
-def test_halves_of_sage_go_to_the_node_itself_and_to_its_neighbours() -> None:
-    weight = torch.arange(12.0).view(2, 6)
-    mapped = to_reference("sage", {"convolutions.1.weight": weight})
-    torch.testing.assert_close(mapped["convs.1.lin_r.weight"], weight[:, :3].t())
-    torch.testing.assert_close(mapped["convs.1.lin_l.weight"], weight[:, 3:].t())
-
-
 def test_every_architecture_has_rules() -> None:
     assert set(RULES) == set(ARCHITECTURES)
 

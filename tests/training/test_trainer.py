@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
@@ -44,6 +45,24 @@ def figures(result: FitResult, *, without: str = "") -> list[tuple[Any, ...]]:
 
 def assert_same_weights(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+# --- scaled inputs ---------------------------------------------------------------------------------------------------------------------
+
+
+@TASKS
+def test_students_that_learned_from_scaled_inputs_take_plain_ones(task: str, fit: Fit, data_of: Callable[[str], Data]) -> None:
+    dataset, split = data_of(task)
+    dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32([1e-3, 1.0, *[300.0] * (dataset.num_features - 2)]))
+    scaled = with_scaled_columns(dataset, column_scales(dataset, split))
+    ours = fit((dataset, split), ARCHITECTURES, training={"scale_inputs": True})
+    theirs = fit((scaled, split), ARCHITECTURES, training={"scale_inputs": False})
+    assert ours.history == theirs.history
+    assert figures(ours) == figures(theirs)
+    for member in (*ours.cohort.names, "ensemble"):
+        np.testing.assert_array_equal(ours.predict(member=member), theirs.predict(member=member))
+    unscaled = fit((dataset, split), ARCHITECTURES, training={"scale_inputs": False})
+    assert unscaled.history != ours.history
 
 
 # --- the same result again -------------------------------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ def certify_numbers(trial: Trial, config: RunConfig, dataset: Dataset) -> list[C
     """
     config = without_dropout(config, _SETTLING_EPOCHS)
     cohort = fit(trial, config, dataset, torch.float64).cohort
+    plain = config.training.model_copy(update={"scale_inputs": False})  # the trained cohort takes features as they are
+    config = config.model_copy(update={"training": plain})
     generator = seeds.generator(trial.seed, "compare", trial.fold)
     with torch.no_grad():
         for parameter in cohort.parameters():

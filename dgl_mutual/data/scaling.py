@@ -1,0 +1,50 @@
+"""Feature columns of one size: what students learn from, where columns are measured in units of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.features import is_indicator
+from dgl_mutual.errors import UsageError
+
+ScaleArray = npt.NDArray[np.float32]
+
+
+def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
+    """What to multiply each feature column by so that its standard deviation on the training part is about one: (F,).
+
+    Powers of two, since a product with one is exact: whoever learns from scaled features can be made to take the plain ones, bit for bit
+    (`Student.absorb_scales`). Columns that are one-hot, do not vary, or are not finite stay as they are. None is centred: zeros stay zeros.
+
+    Raises:
+        UsageError: the features are in parts on several machines.
+    """
+    if dataset.store is not None:
+        raise UsageError("training.scale_inputs looks at all training features, and a graph in parts has them on several machines.")
+    rows = dataset.features[_training_nodes(dataset, split)]
+    with np.errstate(all="ignore"):
+        variances = rows.var(axis=0, dtype=np.float64) if isinstance(rows, np.ndarray) else mean_variance_axis(rows, axis=0)[1]
+    measured = [not is_indicator(name) for name in dataset.feature_names]
+    scalable = np.array(measured, dtype=np.bool_) & np.isfinite(variances) & (variances > 0)
+    powers = -np.round(0.5 * np.log2(variances, where=scalable, out=np.zeros(len(variances))))
+    scales: ScaleArray = np.exp2(powers.clip(-100, 100)).astype(np.float32)
+    return scales
+
+
+def with_scaled_columns(dataset: Dataset, scales: ScaleArray) -> Dataset:
+    """The dataset with its feature columns times `scales` (F,)."""
+    if isinstance(dataset.features, np.ndarray):
+        return replace(dataset, features=dataset.features * scales)
+    return replace(dataset, features=sparse.csr_matrix(dataset.features @ sparse.diags(scales)))
+
+
+def _training_nodes(dataset: Dataset, split: Split) -> IntArray:
+    if dataset.task == "node":
+        return split.train
+    return np.concatenate([np.arange(dataset.node_offsets[graph], dataset.node_offsets[graph + 1]) for graph in split.train])

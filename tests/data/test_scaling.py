@@ -1,0 +1,72 @@
+"""Columns are brought to one size by powers of two, by what the training part shows alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+
+SIZES = (4, 7, 3, 6, 5, 8)
+SPLIT = Split(np.array([0, 1, 3]), np.array([2]), np.array([4, 5]))
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Columns of very different sizes, one that never varies, one with an infinite number and one that is one-hot."""
+    random = np.random.default_rng(0)
+    nodes = sum(SIZES)
+    features = random.normal(3.0, 1.0, (nodes, 6)) * [1e-3, 1.0, 60.0, 0.0, 1.0, 100.0]
+    features[0, 4] = np.inf
+    nothing = np.empty(0, dtype=np.int64)
+    return Dataset(
+        name="columns",
+        task="graph",
+        edges=canonical_edges(nothing, nothing, nodes, symmetric=True),
+        features=features.astype(np.float32),
+        labels=np.arange(len(SIZES)) % 2,
+        node_offsets=np.cumsum([0, *SIZES]),
+        target=Target("single-label", ("a", "b"), "accuracy"),
+        feature_names=("small", "plain", "large", "constant", "infinite", "label=1"),
+    )
+
+
+def training_rows(dataset: Dataset) -> np.ndarray:
+    return np.concatenate([np.arange(dataset.node_offsets[g], dataset.node_offsets[g + 1]) for g in SPLIT.train])
+
+
+def test_deviations_come_near_one_by_powers_of_two(dataset: Dataset) -> None:
+    scales = column_scales(dataset, SPLIT)
+    mantissas, _ = np.frexp(scales)
+    assert (mantissas == 0.5).all()
+    deviations = with_scaled_columns(dataset, scales).features[training_rows(dataset), :3].std(axis=0)
+    assert ((deviations >= 2**-0.5) & (deviations <= 2**0.5)).all()
+    assert scales[3:].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_nodes_outside_the_training_part_are_not_looked_at(dataset: Dataset) -> None:
+    others = np.setdiff1d(np.arange(dataset.num_nodes), training_rows(dataset))
+    features = np.array(dataset.features)
+    features[others] *= 1000.0
+    np.testing.assert_array_equal(column_scales(replace(dataset, features=features), SPLIT), column_scales(dataset, SPLIT))
+
+
+def test_of_a_node_task_the_training_nodes_count(dataset: Dataset) -> None:
+    nodes = Split(np.arange(1, 9), np.arange(9, 12), np.arange(12, 15))
+    expected = np.round(np.log2(np.asarray(dataset.features)[1:9, :3].std(axis=0, dtype=np.float64)))
+    np.testing.assert_array_equal(column_scales(replace(dataset, task="node"), nodes)[:3], np.exp2(-expected))
+
+
+def test_sparse_columns_are_scaled_as_dense_ones(dataset: Dataset) -> None:
+    features = np.where(np.random.default_rng(1).random(dataset.features.shape) < 0.6, 0.0, np.nan_to_num(dataset.features, posinf=1.0))
+    dense = replace(dataset, features=features.astype(np.float32))
+    thin = replace(dense, features=sparse.csr_matrix(dense.features))
+    scales = column_scales(dense, SPLIT)
+    np.testing.assert_array_equal(column_scales(thin, SPLIT), scales)
+    scaled = with_scaled_columns(thin, scales).features
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(scaled.toarray(), with_scaled_columns(dense, scales).features)
