@@ -31,11 +31,13 @@ class Projected:
         return self._x @ self._weight
 
     def gathered_plus(self, operator: Operator, plus: Tensor) -> Tensor:
-        """S (x W) + P: (destinations, width); P of the same shape or (width,).
+        """S (x W) + P: (destinations, width); P of the same shape, which is overwritten, or (width,).
 
         Features that are the same in every pass and no wider than W go through S once, for all students and passes: S (x W) = (S x) W.
         """
         if self._x is operator.constant and self._x.shape[1] <= self._weight.shape[1]:
+            if plus.ndim == 2:
+                return plus.addmm_(operator.of_constant, self._weight)
             return torch.addmm(plus, operator.of_constant, self._weight)
         return operator.times_plus(self.own, plus)
 
@@ -106,7 +108,7 @@ def _are_easy(scores: Tensor) -> bool:
     if len(scores) == 0:
         return True
     lowest, highest = scores.aminmax()
-    return bool(lowest >= -_EASY_SCORE) and bool(highest <= _EASY_SCORE)
+    return lowest.item() >= -_EASY_SCORE and highest.item() <= _EASY_SCORE
 
 
 def _exp_below_one(pattern: Pattern, scores: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.sparse import SparseFeatures, take_rows
 from dgl_mutual.nn.structure import Rows, Structure
 
 #: Most nodes and edges (or one node's) that a convolution aggregates at a time in a layer-wise pass.
@@ -55,7 +55,7 @@ class BlockBatch(Batch):
             degrees = (whole.in_degrees[nodes[:num_destinations]], whole.out_degrees[nodes])
             own = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
             structures.append(Structure(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
-        return cls(structures, _take(whole.features, blocks[0].srcdata[dgl.NID]))
+        return cls(structures, take_rows(whole.features, blocks[0].srcdata[dgl.NID]))
 
     def with_features(self, features: Tensor | SparseFeatures) -> BlockBatch:
         return BlockBatch(self._structures, features)
@@ -65,7 +65,7 @@ class BlockBatch(Batch):
 
     def inputs(self, depth: int) -> Tensor | SparseFeatures:
         rows = self.structures(depth)[0].num_sources if depth else self._structures[-1].num_destinations
-        return self.features if rows == self._structures[0].num_sources else _take(self.features, slice(0, rows))
+        return self.features if rows == self._structures[0].num_sources else take_rows(self.features, slice(0, rows))
 
 
 class LayerwiseBatch(Batch):
@@ -84,7 +84,7 @@ class LayerwiseBatch(Batch):
         return (*[self._everywhere] * (depth - 1), self._last)
 
     def inputs(self, depth: int) -> Tensor | SparseFeatures:
-        return self._whole.features if depth else _take(self._whole.features, self._samples)
+        return self._whole.features if depth else take_rows(self._whole.features, self._samples)
 
 
 class _InPieces(Structure):
@@ -112,7 +112,3 @@ class _InPieces(Structure):
         sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
         all_degrees = (self._whole.in_degrees[nodes], self._whole.out_degrees)  # those of the sources are not seen here
         return Structure(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)
-
-
-def _take(features: Tensor | SparseFeatures, rows: Rows) -> Tensor | SparseFeatures:
-    return features.rows(rows) if isinstance(features, SparseFeatures) else features[rows]

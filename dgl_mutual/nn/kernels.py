@@ -23,15 +23,18 @@ HAS_MKL: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-cal
 
 
 def product(matrix: SparseMatrix, x: Tensor, plus: Tensor | None = None) -> Tensor:
-    """M X + P for X (columns, width) and P (rows, width) or (width,), if any."""
+    """M X + P for X (columns, width) and P, if any: (rows, width), which then holds the result, or (width,)."""
+    in_place = plus is not None and plus.ndim == 2
     if _by_mkl(x):
         if plus is not None:
-            return torch.addmm(plus, matrix.csr, x)  # costs no more than the product alone
+            return torch.addmm(plus, matrix.csr, x, out=plus if in_place else None)  # costs no more than the product alone
         result = x.new_empty(matrix.shape[0], x.shape[1])
         return torch.addmm(result, matrix.csr, x, beta=0, out=result)  # M @ X would fill and copy its result first: twice the time
     graph = matrix.pattern.graph
     product: Tensor = dgl_kernels._gspmm(graph._graph, "mul", "sum", x.contiguous(), matrix.values.unsqueeze(-1))[0]
-    return product if plus is None else product + plus
+    if plus is None:
+        return product
+    return plus.add_(product) if in_place else product.add_(plus)
 
 
 def row_sums(matrix: SparseMatrix) -> Tensor:

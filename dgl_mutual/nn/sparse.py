@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,19 @@ from dgl_mutual.nn.dropout import keep_multiplier
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
 warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a block-diagonal matrix: its rows and columns, and where its non-zeros stand among all."""
+
+    rows: slice
+    columns: slice
+    entries: slice
+
+    @property
+    def transposed(self) -> Block:
+        return Block(self.columns, self.rows, self.entries)
 
 
 class Pattern:
@@ -60,6 +74,28 @@ class Pattern:
         return dgl.create_block(("csc", (self.indptr, self.indices, numbers)), num_src_nodes=columns, num_dst_nodes=rows)
 
 
+class BlockPattern(Pattern):
+    """A block of a block-diagonal pattern. What is derived from it is cut out of what is derived from the whole, once for all blocks."""
+
+    def __init__(self, whole: Pattern, block: Block) -> None:
+        self._whole, self._block = whole, block
+        rows, columns, entries = block.rows, block.columns, block.entries
+        self.shape = (rows.stop - rows.start, columns.stop - columns.start)
+        self.indptr = whole.indptr[rows.start : rows.stop + 1] - entries.start
+        self.indices = whole.indices[entries] - columns.start
+
+    @cached_property
+    def rows(self) -> Tensor:
+        first: int = self._block.rows.start
+        return self._whole.rows[self._block.entries] - first
+
+    @cached_property
+    def transpose(self) -> tuple[Pattern, Tensor]:
+        pattern, order = self._whole.transpose
+        entries = self._block.entries  # in both orders a block's non-zeros stand together, after those of the blocks before it
+        return BlockPattern(pattern, self._block.transposed), order[entries] - entries.start
+
+
 class SparseMatrix:
     """A constant matrix: `pattern` and `values` (non-zeros,) in its order."""
 
@@ -76,7 +112,7 @@ class SparseMatrix:
         return apply(_Product, x, self, None)
 
     def times_plus(self, x: Tensor, plus: Tensor) -> Tensor:
-        """M X + P for P of shape (rows, width) or (width,); the gradient reaches X and P."""
+        """M X + P for P of shape (rows, width), which is overwritten, or (width,); the gradient reaches X and P."""
         return apply(_Product, x, self, plus)
 
     @cached_property
@@ -122,6 +158,11 @@ class SparseFeatures(SparseMatrix):
         return SparseFeatures(self.pattern, self.values * keep_multiplier(self.values.shape, rate, generator, self.values.dtype))
 
 
+def take_rows(features: Tensor | SparseFeatures, rows: Tensor | slice) -> Tensor | SparseFeatures:
+    """The chosen rows of dense or sparse features."""
+    return features.rows(rows) if isinstance(features, SparseFeatures) else features[rows]
+
+
 class _Product(torch.autograd.Function):
     """Y = M X + P; dX = M^T dY. torch's own backward would first transpose M, on every step."""
 
@@ -129,6 +170,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, matrix: SparseMatrix, plus: Tensor | None) -> Tensor:
         ctx.matrix = matrix
         ctx.shared_row = plus is not None and plus.ndim == 1
+        if plus is not None and not ctx.shared_row:
+            ctx.mark_dirty(plus)
         return kernels.product(matrix, x, plus)
 
     @staticmethod

@@ -10,7 +10,7 @@ import dgl
 import torch
 from torch import Tensor
 
-from dgl_mutual.nn.sparse import Pattern, SparseMatrix
+from dgl_mutual.nn.sparse import Block, Pattern, SparseMatrix
 
 #: Row numbers, or ``slice(None)`` for all rows: indexing with it copies nothing.
 Rows: TypeAlias = "Tensor | slice"
@@ -32,6 +32,22 @@ class Operator(SparseMatrix):
         """What becomes of `constant`: (destinations, F)."""
         assert self.constant is not None
         return self @ self.constant
+
+
+class BlockOperator(Operator):
+    """A block of a block-diagonal operator, as `BlockPattern`."""
+
+    def __init__(self, whole: Operator, block: Block, pattern: Pattern, constant: Tensor | None) -> None:
+        super().__init__(pattern, whole.values[block.entries], constant)
+        self._whole, self._block = whole, block
+
+    @cached_property
+    def of_constant(self) -> Tensor:
+        return self._whole.of_constant[self._block.rows]
+
+    @cached_property
+    def transposed(self) -> SparseMatrix:
+        return SparseMatrix(self.pattern.transpose[0], self._whole.transposed.values[self._block.entries])
 
 
 class Structure:

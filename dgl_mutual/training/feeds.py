@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,16 @@ from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
+from dgl_mutual.nn.parts import parts_of
 from dgl_mutual.nn.structure import Rows
 from dgl_mutual.training.distributed import ALONE, Ranks
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
 #: their memory (PROTEINS: 110 MiB of training memory against 320 with 65,536).
 EVALUATION_NODES = 1 << 12
+
+#: Most nodes (or one step's) of the training steps whose batches are made together, in a fifth of the calls that it takes step by step.
+GROUP_NODES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -122,11 +127,21 @@ class GraphsFeed(Feed):
         num_steps = math.ceil(len(self._train) / self._batch_size)
         # Batches of equal size rather than a last one of few graphs: batch norm needs company.
         labelled, others = (np.array_split(self._shuffled(graphs), num_steps) for graphs in (self._train, self._company))
-        for known, unknown in zip(labelled, others, strict=True):
-            mine = self._ranks.share(known)
-            graphs = np.concatenate([mine, self._ranks.share(unknown)])
+        known = [self._ranks.share(graphs) for graphs in labelled]
+        steps = [np.concatenate([mine, self._ranks.share(unknown)]) for mine, unknown in zip(known, others, strict=True)]
+        batches = itertools.chain.from_iterable(self._collated(group) for group in self._groups(steps))
+        for graphs, mine, batch in zip(steps, known, batches, strict=True):
             samples = torch.as_tensor(graphs, device=self._collate.device)
-            yield TrainingBatch(self._collate(graphs), samples, samples, slice(0, len(mine)))
+            yield TrainingBatch(batch, samples, samples, slice(0, len(mine)))
+
+    def _groups(self, steps: Sequence[IntArray]) -> Iterator[Sequence[IntArray]]:
+        """Steps whose graphs are put together at once."""
+        so_far = np.cumsum([self._sizes[graphs].sum() for graphs in steps])
+        for _, group in itertools.groupby(range(len(steps)), key=lambda step: so_far[step] // GROUP_NODES):
+            yield [steps[step] for step in group]
+
+    def _collated(self, group: Sequence[IntArray]) -> Sequence[GraphBatch]:
+        return parts_of(self._collate(np.concatenate(group)), [len(graphs) for graphs in group])
 
     def bring_along(self, samples: IntArray) -> None:
         self._company = samples

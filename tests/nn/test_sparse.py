@@ -48,8 +48,15 @@ def test_sum_of_product_and_another(shared_row: bool) -> None:
     matrix = SparseFeatures.from_scipy(random_matrix(6, 5, 0.5))
     x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     plus = torch.randn((2,) if shared_row else (6, 2), dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(matrix.times_plus(x, plus), matrix.csr.to_dense() @ x + plus)
-    assert torch.autograd.gradcheck(matrix.times_plus, (x, plus))
+
+    def apply(x: torch.Tensor, plus: torch.Tensor) -> torch.Tensor:
+        return matrix.times_plus(x, plus.clone())  # what is overwritten must not be a leaf
+
+    torch.testing.assert_close(apply(x, plus), matrix.csr.to_dense() @ x + plus)
+    assert torch.autograd.gradcheck(apply, (x, plus))
+    summand = plus.detach().clone()
+    result = matrix.times_plus(x.detach(), summand)
+    assert (result.data_ptr() == summand.data_ptr()) is not shared_row
 
 
 def test_products_take_slices_and_leave_them_alone() -> None:
