@@ -3,7 +3,8 @@
     python benchmarks/floor.py Cora MUTAG:32
 
 The floor is the time of the sparse products, matrix products and exponentials that four students cannot do without (training pass, backward
-pass and clean pass), each timed alone at its own size. What is above it is dropout, activations, norms, losses, optimizer and Python.
+pass and clean pass), each timed alone at its own size, its arrays in the cache. What is above it is dropout, activations, norms, losses and
+optimizer, arrays that are not in the cache, and calls: torch takes some microseconds for each of them however small its arrays are.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from common import ARCHITECTURES, Clock, milliseconds, prepare, write
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.config import RunConfig
@@ -91,6 +94,32 @@ def epoch_floor(config: RunConfig, batches: list[GraphBatch], evaluated: list[Gr
     return train * len(batches) + clean
 
 
+class Counter(TorchDispatchMode):
+    """Counts the calls that reach torch's kernels within the block; views among them."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return function(*args, **kwargs or {})
+
+
+def calls_of_an_epoch(name: str, batch_size: int | None) -> int:
+    counts = []
+    for epochs in (1, 3):
+        config, dataset, trial = prepare(name, epochs=epochs, batch_size=batch_size)
+        with Counter() as counter:
+            fit(trial, config, dataset)
+        counts.append(counter.calls)
+    return round((counts[1] - counts[0]) / 2)
+
+
+def smallest_call() -> float:
+    """Milliseconds of an addition of two numbers, with the record of its gradient."""
+    one = torch.ones(1, requires_grad=True)
+    return milliseconds(lambda: [one + one for _ in range(1000)]) / 1000
+
+
 def epoch_times(name: str, batch_size: int | None, epochs: int, strategy: str) -> list[float]:
     config, dataset, trial = prepare(name, epochs=epochs, batch_size=batch_size, strategy=strategy)
     clock = Clock()
@@ -106,6 +135,7 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
     parts = [trial.split.train, trial.split.val] if dataset.task == "graph" else [trial.split.train]
     clean = [batch for part in parts for batch, _ in feed.evaluation_batches(part)]
     floor = epoch_floor(config, batches, clean, dataset.target.num_outputs)
+    calls = calls_of_an_epoch(name, batch_size)
     # Interleaved, so that a busy neighbour slows both alike.
     runs: dict[str, list[float]] = {"gml": [], "independent": []}
     for _ in range(3):
@@ -118,7 +148,10 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
         "epoch_ms": round(epoch, 1),
         "floor_ms": round(floor, 1),
         "times_floor": round(epoch / floor, 2),
+        "calls": calls,
+        "calls_ms": round(calls * smallest_call(), 1),
         "independent_ms": round(apart, 1),
+        "exchange": round(epoch / apart - 1, 2),
     }
 
 

@@ -30,6 +30,19 @@ class Projected:
         """x W: (sources, width)."""
         return self._x @ self._weight
 
+    def own_plus(self, structure: Structure, row: Tensor) -> Tensor:
+        """W x_i + r: (destinations, width), r (width,)."""
+        if not structure.is_whole:
+            return structure.at_destinations(self.own) + row
+        return torch.addmm(row, self._x, self._weight) if isinstance(self._x, Tensor) else self._x.times_plus(self._weight, row)
+
+    def gathered_with_own(self, structure: Structure, factor: Tensor, row: Tensor) -> Tensor:
+        """sum_{j in N(i)} W x_j + f W x_i + r: (destinations, width); f (1,), r (width,)."""
+        operator = structure.neighbour_sum
+        if self._x is operator.constant and self._x.shape[1] <= self._weight.shape[1]:
+            return torch.addmm(row, torch.addcmul(operator.of_constant, structure.at_destinations(self._x), factor), self._weight)
+        return apply(_SumWithOwn, self.own, factor, row, structure)
+
     def gathered_plus(self, operator: Operator, plus: Tensor) -> Tensor:
         """S (x W) + P: (destinations, width); P of the same shape, which is overwritten, or (width,).
 
@@ -40,6 +53,24 @@ class Projected:
                 return plus.addmm_(operator.of_constant, self._weight)
             return torch.addmm(plus, operator.of_constant, self._weight)
         return operator.times_plus(self.own, plus)
+
+
+class _SumWithOwn(torch.autograd.Function):
+    """Y = (S + f I) X + r, the loops as entries of the sparse matrix: as a sum of arrays they would be most of what the layer moves."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor, row: Tensor, structure: Structure) -> Tensor:
+        edges, loops = structure.sum_and_loops
+        ctx.matrix, ctx.structure = SparseMatrix(structure.looped_pattern, torch.addcmul(edges, loops, factor)), structure
+        ctx.save_for_backward(x)
+        return kernels.product(ctx.matrix, x, row)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        grad = grads[0].contiguous()
+        own = ctx.structure.at_destinations(ctx.saved_tensors[0])
+        of_factor = torch.dot(own.reshape(-1), grad.view(-1)).view(1)
+        return kernels.product(ctx.matrix.transposed, grad), of_factor, grad.sum(0), None
 
 
 def attend(

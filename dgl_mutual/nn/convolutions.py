@@ -144,7 +144,7 @@ class SAGEConvolution(Convolution):
 
     def aggregate(self, structure: Structure, projected: tuple[Projected, Projected], generator: torch.Generator | None) -> Tensor:
         own, neighbours = projected
-        return neighbours.gathered_plus(structure.neighbour_mean, structure.at_destinations(own.own) + self.bias)
+        return neighbours.gathered_plus(structure.neighbour_mean, own.own_plus(structure, self.bias))
 
 
 class GINConvolution(Convolution):
@@ -175,8 +175,7 @@ class GINConvolution(Convolution):
         return Projected(x, self.weight)
 
     def aggregate(self, structure: Structure, projected: Projected, generator: torch.Generator | None) -> Tensor:
-        own = torch.addcmul(self.bias, structure.at_destinations(projected.own), 1 + self.eps)
-        inner = projected.gathered_plus(structure.neighbour_sum, own)
+        inner = projected.gathered_with_own(structure, 1 + self.eps, self.bias)
         inner = torch.relu_(inner if self.norm is None else self.norm(inner))
         return F.linear(inner, self.last.weight, self.last.bias)
 

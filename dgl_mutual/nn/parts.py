@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from torch import Tensor
 
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.sparse import Block, BlockPattern, Pattern, SparseMatrix, take_rows
@@ -60,6 +61,11 @@ class _Part(GraphBatch):
     @cached_property
     def neighbour_sum(self) -> Operator:
         return BlockOperator(self._whole.neighbour_sum, self._plain, self.pattern, self.constant)
+
+    @cached_property
+    def sum_and_loops(self) -> tuple[Tensor, Tensor]:
+        edges, loops = self._whole.sum_and_loops
+        return edges[self._looped.entries], loops[self._looped.entries]
 
     @cached_property
     def neighbour_mean(self) -> Operator:

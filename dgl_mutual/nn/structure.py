@@ -99,13 +99,18 @@ class Structure:
         return self.in_offsets.device
 
     @property
+    def is_whole(self) -> bool:
+        """The destinations are the sources."""
+        return self.own == slice(None)
+
+    @property
     def pieces(self) -> Iterator[Structure]:
         """Structures with the same sources that have the destinations between them, in order."""
         yield self
 
     def at_destinations(self, x: Tensor) -> Tensor:
         """The rows of the destinations among those of the sources."""
-        return x if self.own == slice(None) else x[self.own]
+        return x if self.is_whole else x[self.own]
 
     @cached_property
     def graph(self) -> dgl.DGLGraph:
@@ -143,6 +148,12 @@ class Structure:
         scale = self._sampling_scale
         weights = torch.ones(len(self.sources), dtype=self.dtype, device=self.device) if scale is None else self._along_edges(scale)
         return Operator(self.pattern, weights, self.constant)
+
+    @cached_property
+    def sum_and_loops(self) -> tuple[Tensor, Tensor]:
+        """The values of `neighbour_sum` in the order of `looped_pattern`, 0 at the loops; and 1 at the loops, 0 elsewhere."""
+        edges, loops = self.neighbour_sum.values, self.neighbour_sum.values.new_ones(self.num_destinations)
+        return self._with_loops(edges, torch.zeros_like(loops)), self._with_loops(torch.zeros_like(edges), loops)
 
     @cached_property
     def neighbour_mean(self) -> Operator:

@@ -60,6 +60,8 @@ def test_a_part_has_the_structure_of_its_graphs_alone(sparse_: bool, directed: b
             (of_ours, order), (of_theirs, expected) = (pattern.transpose for pattern in patterns)
             same_pattern(of_ours, of_theirs)
             same(order, expected)
+        for values in zip(ours.sum_and_loops, theirs.sum_and_loops, strict=True):
+            same(*values)
         for name in MATRICES:
             matrices = [getattr(batch, name) for batch in (ours, theirs)]
             same_matrix(*matrices)
