@@ -28,7 +28,7 @@ from dgl_mutual.training.seeds import derive
 DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
 #: Options of training that runs of earlier versions do not have.
-_LATER_TRAINING = ("sampler", "fanout")
+_LATER_TRAINING = ("sampler", "fanout", "scale_inputs")
 
 
 def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -67,7 +67,7 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             "folds": (config.folds or DEFAULT_FOLDS) if folded else None,
             "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
             "student": StudentOptions(),
-            "strategy_options": strategy_options.resolved(config.training.epochs).model_dump(mode="json"),
+            "strategy_options": strategy_options.resolved(config.training.epochs, dataset.task).model_dump(mode="json"),
             "training": resolve_training(config.training, dataset.task),
         }
     )
@@ -111,7 +111,7 @@ def identity(values: dict[str, Any]) -> dict[str, Any]:
         decisive["training"] = {
             key: value
             for key, value in values["training"].items()
-            if key != "checkpoint_every" and not (value is None and key in _LATER_TRAINING)
+            if key != "checkpoint_every" and not (key in _LATER_TRAINING and not value)
         }
     return {key: value for key, value in decisive.items() if value is not None}
 

@@ -128,8 +128,8 @@ ExchangeOn = Literal["all", "labelled", "transductive"]
 class StrategyOptions(Options):
     """Options of a strategy; the base has none."""
 
-    def resolved(self, epochs: int) -> Self:
-        """The same, with what was left open filled in for a training of this many epochs."""
+    def resolved(self, epochs: int, task: TaskName) -> Self:
+        """The same, with what was left open filled in for a training of this many epochs on a task."""
         return self
 
 
@@ -147,7 +147,7 @@ class TeachingOptions(StrategyOptions):
             raise ValueError("exchange_warmup takes two epochs that are not negative, [start, length]")
         return self
 
-    def resolved(self, epochs: int) -> Self:
+    def resolved(self, epochs: int, task: TaskName) -> Self:
         quarter = epochs // 4
         return self if self.exchange_warmup is not None else self.model_copy(update={"exchange_warmup": (quarter, quarter)})
 

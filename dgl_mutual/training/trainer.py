@@ -167,7 +167,7 @@ class _Trial:
         ranks: Ranks,
     ) -> _Trial:
         seed, fold = stream
-        options = parse_options(strategy.Options, strategy_options, "strategy_options").resolved(training.epochs)
+        options = parse_options(strategy.Options, strategy_options, "strategy_options").resolved(training.epochs, dataset.task)
         extras = strategy.extra_members(options)
         members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
         names = (*student_names(members[: len(students)]), *(name for name, _ in extras))

@@ -11,6 +11,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES, resolve_strategy
 from dgl_mutual.strategies.base import ExchangeOptions, Setting, Step
 from dgl_mutual.strategies.dml import DeepMutualLearning
+from dgl_mutual.strategies.gml import GMLOptions
 from tests.strategies.cases import NUM_CLASSES, make_dataset
 
 
@@ -38,9 +39,18 @@ def test_lambda_ramps_up(warmup, factors):
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(200, (50, 50)), (30, (7, 7)), (3, (0, 0))])
 def test_a_warmup_left_open_is_a_quarter_of_the_epochs(epochs, warmup):
-    assert ExchangeOptions(exchange_warmup=None).resolved(epochs) == ExchangeOptions(exchange_warmup=warmup)
+    assert ExchangeOptions(exchange_warmup=None).resolved(epochs, "node") == ExchangeOptions(exchange_warmup=warmup)
     given = ExchangeOptions(exchange_warmup=(1, 2))
-    assert given.resolved(epochs) == given
+    assert given.resolved(epochs, "graph") == given
+
+
+def test_gml_is_lighter_on_graph_tasks_unless_told_otherwise():
+    node, graph = (GMLOptions().resolved(8, task) for task in ("node", "graph"))
+    assert (node.weight, node.target_temperature, node.mix) == (1.0, 0.5, "probabilities")
+    assert (graph.weight, graph.target_temperature, graph.mix) == (0.3, 1.0, "logits")
+    given = GMLOptions(weight=1.0, mix="probabilities").resolved(8, "graph")
+    assert (given.weight, given.target_temperature, given.mix) == (1.0, 1.0, "probabilities")
+    assert GMLOptions(**graph.model_dump()).resolved(8, "graph") == graph
 
 
 def test_a_negative_warmup_is_refused():

@@ -13,7 +13,10 @@ from dgl_mutual.strategies import resolve_strategy
 
 #: The strategies that the reference has.
 STRATEGIES = ("independent", "dml", "gml")
-_TRAINING = {"epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "diversity", "checkpoint_every"}
+_TRAINING = {
+    *("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "scale_inputs"),
+    *("diversity", "checkpoint_every"),
+}
 _STUDENT = {"architecture", "depth", "hidden", "heads", "dropout", "norm", "readout", "pooling"}
 _STRATEGY = {
     *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),

@@ -65,15 +65,16 @@ def test_attention_vectors_mapped_the_wrong_way_round_break_parity(task: str, mo
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_exchanged_halves_of_sage_break_parity(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    halves, *others = mapping.RULES["sage"]
-    monkeypatch.setitem(mapping.RULES, "sage", (replace(halves, reference=halves.reference[::-1]), *others))
+def test_exchanged_weights_of_sage_break_parity(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, neighbours, *others = mapping.RULES["sage"]
+    exchanged = (replace(own, reference=neighbours.reference), replace(neighbours, reference=own.reference))
+    monkeypatch.setitem(mapping.RULES, "sage", (*exchanged, *others))
     assert ("sage-3", "logits, training") in broken(certify_numbers(*make_case(task)))
 
 
 def test_a_weight_that_does_not_come_back_breaks_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     first, *others = mapping.RULES["gcn"]
-    monkeypatch.setitem(mapping.RULES, "gcn", (replace(first, join=lambda weights: weights[0].t() * 1.0000001), *others))
+    monkeypatch.setitem(mapping.RULES, "gcn", (replace(first, back=lambda weight: weight.t() * 1.0000001), *others))
     assert broken(certify_numbers(*make_case("node"))) == {("gcn-0", "weights there and back")}
 
 
