@@ -41,6 +41,7 @@ def test_weights_are_shares(weighting: str, evidence: tuple[Tensor, Tensor, Tens
         assert (peers >= 0).all() and (ensemble > 0).all()
         torch.testing.assert_close(peers.sum(1), torch.ones_like(peers.sum(1)))
         torch.testing.assert_close(ensemble.sum(1), torch.ones_like(ensemble.sum(1)))
+        torch.testing.assert_close(coordinator.all_weights(*evidence), torch.cat([peers, ensemble]), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("weighting", [name for name in WEIGHTINGS if name != "confidence"])

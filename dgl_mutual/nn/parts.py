@@ -14,10 +14,7 @@ from dgl_mutual.nn.structure import BlockOperator, Operator
 
 
 def parts_of(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
-    """The batch in pieces of so many consecutive graphs each, which `counts` adds up to; each equals a batch made of its graphs alone.
-
-    On small graphs it takes as long to derive a structure as to use it, and hardly longer for many steps at once than for one.
-    """
+    """The batch in pieces of so many consecutive graphs each, which `counts` adds up to; each equals a batch made of its graphs alone."""
     if len(counts) == 1:
         return [whole]
     graphs = np.concatenate([[0], np.cumsum(counts)])
