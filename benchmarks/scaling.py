@@ -1,9 +1,12 @@
-"""How time and memory grow: full-batch epochs on generated power-law graphs, one axis varied at a time.
+"""How time and memory grow: epochs on generated power-law graphs, one axis varied at a time.
 
-    python benchmarks/scaling.py                         # edges 10^5 ... 10^7
+    python benchmarks/scaling.py                         # edges 10^5 ... 10^7, full-batch
+    python benchmarks/scaling.py sampled                 # edges 10^6 ... 6 x 10^7, neighbours sampled
     python benchmarks/scaling.py students 1 2 4 8 --edges 1000000
 
-Each point runs in a process of its own, so that its peak memory is its own. Exponents are slopes of least squares on log-log axes.
+Where neighbours are sampled, an epoch is ten steps on 1,024 training nodes each (and as many others), whatever the graph, and edges are
+those that are drawn. Each point runs in a process of its own, so that its peak memory is its own. Exponents are slopes of least squares on
+log-log axes.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,17 +27,21 @@ import torch
 from common import ARCHITECTURES, Clock, write
 
 from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.experiments.compare.memory import peak
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
+from dgl_mutual.training.trainer import EpochReport, fit_cohort
 
 MEAN_DEGREE = 10
 FEATURES = 64
 CLASSES = 8
+SAMPLED_STEPS, SAMPLED_NODES, FANOUT = 10, 1024, (10, 10)
 CORES = os.cpu_count() or 1
 AXES = {
     "edges": [100_000, 1_000_000, 10_000_000],
+    "sampled": [1_000_000, 6_000_000, 60_000_000],
     "students": [1, 2, 4, 8],
     "hidden": [16, 32, 64, 128, 256],
     "threads": [2**power for power in range(CORES.bit_length()) if 2**power <= CORES],
@@ -51,6 +59,11 @@ class Case:
     threads: int = CORES
     processes: int = 1
     epochs: int = 4
+    sampled: int = 0  # as `edges`, but neighbours are sampled
+
+
+class Enough(Exception):
+    """All epochs that count are over; what follows, an evaluation on the whole graph, need not be waited for."""
 
 
 def power_law(num_edges: int, seed: int = 0) -> Dataset:
@@ -74,22 +87,47 @@ def power_law(num_edges: int, seed: int = 0) -> Dataset:
 
 
 def train(case: Case) -> tuple[int, float, float | None]:
-    """Edges, milliseconds of an epoch, and MiB at the highest."""
+    """Edges that an epoch goes over, its milliseconds, and MiB at the highest."""
     torch.set_num_threads(case.threads)
-    dataset = power_law(case.edges)
-    parts = np.array_split(np.random.default_rng(0).permutation(dataset.num_nodes), 3)
+    dataset = power_law(case.sampled or case.edges)
+    nodes = np.random.default_rng(0).permutation(dataset.num_nodes)
+    split = Split(*np.split(nodes, [SAMPLED_STEPS * SAMPLED_NODES, -1000])) if case.sampled else Split(*np.array_split(nodes, 3))
     clock = Clock()
+
+    def follow(report: EpochReport) -> None:
+        clock(report)
+        if len(clock.times) == case.epochs:
+            raise Enough
+
     alone = case.students == 1
-    fit_cohort(
+    sampling = {"sampler": "neighbor", "fanout": FANOUT, "batch_size": SAMPLED_NODES, "eval_every": case.epochs + 1}
+    with suppress(Enough):
+        fit_cohort(
+            dataset,
+            split,
+            students=[StudentOptions(architecture=name, hidden=case.hidden) for name in islice(cycle(ARCHITECTURES), case.students)],
+            strategy="independent" if alone else "gml",
+            strategy_options={} if alone else {"exchange_warmup": [0, 0]},
+            training=TrainingOptions(epochs=case.epochs + 1, **(sampling if case.sampled else {})),
+            on_epoch=follow,
+        )
+    highest = peak()
+    return drawn_edges(dataset, split) if case.sampled else dataset.num_edges, median(clock.times[1:]), highest
+
+
+def drawn_edges(dataset: Dataset, split: Split) -> int:
+    """Edges of all convolutions in the steps of one epoch."""
+    feed = make_feed(
         dataset,
-        Split(*parts),
-        students=[StudentOptions(architecture=name, hidden=case.hidden) for name in islice(cycle(ARCHITECTURES), case.students)],
-        strategy="independent" if alone else "gml",
-        strategy_options={} if alone else {"exchange_warmup": [0, 0]},
-        training=TrainingOptions(epochs=case.epochs),
-        on_epoch=clock,
+        split,
+        batch_size=SAMPLED_NODES,
+        order=torch.Generator().manual_seed(0),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        fanout=FANOUT,
     )
-    return dataset.num_edges, median(clock.times[1:]), peak()
+    feed.bring_along(unlabelled_samples(dataset, split, transductive=False))
+    return sum(len(structure.sources) for step in feed.training_batches() for structure in step.batch.structures(len(FANOUT)))
 
 
 def measure(axis: str, case: Case) -> dict[str, object]:
@@ -145,7 +183,8 @@ def main() -> None:
         table = pd.DataFrame(rows)
         slopes = exponents(table)
         note = ", ".join(f"{column} ~ {arguments.axis}^{slope}" for column, slope in slopes.items())
-        write(table, arguments.out, f"scaling-{arguments.axis}", f"# Full-batch epochs on power-law graphs by {arguments.axis}\n\n{note}")
+        kind = "Epochs of ten sampled steps" if arguments.axis == "sampled" else "Full-batch epochs"
+        write(table, arguments.out, f"scaling-{arguments.axis}", f"# {kind} on power-law graphs by {arguments.axis}\n\n{note}")
     plot(table, arguments.axis, slopes, arguments.out)
 
 
