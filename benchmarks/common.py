@@ -18,8 +18,8 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.resolve import resolve, splits_of
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import EpochReport
 
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 

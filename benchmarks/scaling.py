@@ -31,8 +31,9 @@ from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.experiments.compare.memory import peak
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.feeds import make_feed
+from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import EpochReport, fit_cohort
+from dgl_mutual.training.trainer import fit_cohort
 
 MEAN_DEGREE = 10
 FEATURES = 64

@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol
 from tqdm import tqdm
 
 from dgl_mutual.experiments.trial import Outcome, Trial
-from dgl_mutual.training.trainer import EpochReport
+from dgl_mutual.training.history import EpochReport
 
 
 class Progress(Protocol):

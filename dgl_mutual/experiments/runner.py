@@ -31,7 +31,7 @@ from dgl_mutual.experiments.together import device_of_rank, follow, lead, refuse
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
 from dgl_mutual.experiments.workers import end_with, spared_from_interrupts
 from dgl_mutual.training.distributed import ALONE, Ranks, joined, launched, leads
-from dgl_mutual.training.trainer import EpochReport
+from dgl_mutual.training.history import EpochReport
 
 OnEpoch = Callable[[Trial, EpochReport], None] | None
 

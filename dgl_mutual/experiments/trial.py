@@ -21,10 +21,11 @@ from dgl_mutual.experiments.files import replacing
 from dgl_mutual.experiments.grid import search
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
-from dgl_mutual.training.trainer import EpochReport, fit_cohort
+from dgl_mutual.training.trainer import fit_cohort
 
 
 def trial_name(seed: int, fold: int) -> str:

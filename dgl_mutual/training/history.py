@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dgl_mutual.errors import TrainingError
 
 HistoryRow: TypeAlias = dict[str, float]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a progress display is told after an epoch: no test figure is among it."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    val: Mapping[str, float]
 
 
 def refuse_non_finite(row: HistoryRow, epoch: int, learning_rate: float) -> None:

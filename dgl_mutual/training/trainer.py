@@ -28,7 +28,7 @@ from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
-from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
+from dgl_mutual.training.history import EpochReport, HistoryRow, columns_of, refuse_non_finite
 from dgl_mutual.training.metrics import Scorer, refuse_undefined
 from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -36,16 +36,6 @@ from dgl_mutual.training.result import FitResult, summarise
 from dgl_mutual.training.sampling import resolve_fanout
 from dgl_mutual.training.snapshots import Keeper, Phase, Snapshots, identity_of, weights_of
 from dgl_mutual.training.task_metrics import history_columns, score, scorer_of
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What a progress display is told after an epoch: no test figure is among it."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    val: Mapping[str, float]
 
 
 def fit_cohort(

@@ -11,7 +11,7 @@ from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import Interrupted, run
 from dgl_mutual.experiments.trial import Trial
-from dgl_mutual.training.trainer import EpochReport
+from dgl_mutual.training.history import EpochReport
 
 Install = Callable[..., list[tuple[int, int]]]
 

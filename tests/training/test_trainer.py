@@ -19,8 +19,8 @@ from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
 from dgl_mutual.training import seeds
+from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.trainer import EpochReport
 
 Data = tuple[Dataset, Split]
 Fit = Callable[..., FitResult]

@@ -15,8 +15,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.mapping import to_reference
+from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.trainer import EpochReport, fit_cohort
+from dgl_mutual.training.trainer import fit_cohort
 
 
 def fit(
