@@ -24,6 +24,10 @@ def softmax(logits: Tensor) -> Tensor:
     return F.softmax(logits.transpose(-1, -2).contiguous(), dim=-2).transpose(-1, -2)
 
 
+def _at(logits: Tensor, temperature: float | Tensor) -> Tensor:
+    return logits if isinstance(temperature, float) and temperature == 1.0 else logits / temperature
+
+
 def _p_log_p(p: Tensor) -> Tensor:
     """p log p with 0 log 0 = 0; `torch.xlogy` is not vectorised on CPU."""
     return p * p.clamp(min=torch.finfo(p.dtype).tiny).log()
@@ -121,10 +125,10 @@ class Categorical(Distribution):
         return -log_p.gather(-1, index).squeeze(-1)
 
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-        return softmax(logits / temperature)
+        return softmax(_at(logits, temperature))
 
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-        log_p = log_softmax(logits / temperature)
+        log_p = log_softmax(_at(logits, temperature))
         return (_p_log_p(target) - target * log_p).sum(-1)
 
     def entropy(self, logits: Tensor) -> Tensor:
@@ -154,10 +158,10 @@ class Bernoulli(Distribution):
         return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-        return torch.sigmoid(logits / temperature)
+        return torch.sigmoid(_at(logits, temperature))
 
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-        scaled = logits / temperature
+        scaled = _at(logits, temperature)
         cross = -target * F.logsigmoid(scaled) - (1 - target) * F.logsigmoid(-scaled)
         own = _p_log_p(target) + _p_log_p(1 - target)
         return (own + cross).mean(-1)

@@ -132,7 +132,8 @@ class GraphMutualLearning(ExchangeStrategy):
         else:
             weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
         step.log["weights"] = weights.mean((2, 3))
-        weights = weights[list(step.active)]
+        if len(step.active) < len(weights):
+            weights = weights[list(step.active)]
         temperature = self.options.peers_temperature
         if self.options.mix == "probabilities":
             return mix(weights, self.distribution.probabilities(logits, temperature))
