@@ -38,7 +38,9 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
 
 
 def with_scaled_columns(dataset: Dataset, scales: ScaleArray) -> Dataset:
-    """The dataset with its feature columns times `scales` (F,)."""
+    """The dataset with its feature columns times `scales` (F,); itself where all of them are one."""
+    if (scales == 1).all():
+        return dataset
     if isinstance(dataset.features, np.ndarray):
         return replace(dataset, features=dataset.features * scales)
     return replace(dataset, features=sparse.csr_matrix(dataset.features @ sparse.diags(scales)))

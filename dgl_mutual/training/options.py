@@ -85,13 +85,13 @@ def resolve_training(options: TrainingOptions, task: TaskName) -> TrainingOption
         UsageError: options of sampling that do not fit the task or each other.
     """
     sampled = options.sampler is not None
-    if task == "graph" and sampled:
+    node = task == "node"
+    if sampled and not node:
         raise UsageError("Neighbours are sampled on a node task; on a graph task a step sees whole graphs. Leave out the sampler.")
     if options.fanout is not None and not sampled:
         raise UsageError("A fan-out says how many neighbours are sampled, and no sampler was asked for. Add --sampler neighbor.")
     if sampled and options.edge_drop > 0:
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
     node_batch = DEFAULT_NODE_BATCH if sampled else None
-    node = task == "node"
     defaults = {"weight_decay": 5e-4 if node else 0.0, "batch_size": node_batch if node else 32, "scale_inputs": not node}
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
