@@ -17,7 +17,10 @@ ScaleArray = npt.NDArray[np.float32]
 
 
 def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
-    """What to multiply each feature column by so that its standard deviation on the training part is about one: (F,).
+    """What to multiply each feature column by so that standard deviations on the training part are about one: (F,).
+
+    On a graph task each column has a factor of its own. On a node task, where few nodes are for training and many a column hardly varies
+    among them, there is one factor for all.
 
     Powers of two, since a product with one is exact: whoever learns from scaled features can be made to take the plain ones, bit for bit
     (`Student.absorb_scales`). Columns that are one-hot, do not vary, or are not finite stay as they are. None is centred: zeros stay zeros.
@@ -29,9 +32,12 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
         raise UsageError("training.scale_inputs looks at all training features, and a graph in parts has them on several machines.")
     rows = dataset.features[_training_nodes(dataset, split)]
     with np.errstate(all="ignore"):
-        variances = rows.var(axis=0, dtype=np.float64) if isinstance(rows, np.ndarray) else mean_variance_axis(rows, axis=0)[1]
+        dense = isinstance(rows, np.ndarray)
+        means, variances = (rows.mean(axis=0, dtype=float), rows.var(axis=0, dtype=float)) if dense else mean_variance_axis(rows, axis=0)
     measured = [not is_indicator(name) for name in dataset.feature_names]
     scalable = np.array(measured, dtype=np.bool_) & np.isfinite(variances) & (variances > 0)
+    if dataset.task == "node" and scalable.any():
+        variances = np.full_like(variances, variances[scalable].mean() + means[scalable].var())
     powers = -np.round(0.5 * np.log2(variances, where=scalable, out=np.zeros(len(variances))))
     scales: ScaleArray = np.exp2(powers.clip(-100, 100)).astype(np.float32)
     return scales

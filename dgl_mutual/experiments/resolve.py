@@ -68,7 +68,7 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
             "student": StudentOptions(),
             "strategy_options": strategy_options.resolved(config.training.epochs, dataset.task).model_dump(mode="json"),
-            "training": resolve_training(config.training, dataset.task),
+            "training": resolve_training(config.training, dataset),
         }
     )
     for _, point in grid_points(resolved) if config.grid else ():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, field_validator
 
-from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
 
@@ -39,8 +40,9 @@ class TrainingOptions(Options):
     feature_mask: float = Field(0.0, ge=0, lt=1)
     """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
     scale_inputs: bool | None = None
-    """Learn from feature columns that are scaled to a standard deviation near one on the training part, one-hot columns left alone; the
-    trained students take the features as they are (node task: no, graph task: yes)."""
+    """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
+    itself on a graph task, all by one factor on a node task. The trained students take the features as they are (default: yes, but no on a
+    node task whose features are mostly zeros, as words are)."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
     checkpoint_every: int | None = Field(None, ge=1)
@@ -78,14 +80,14 @@ class DistillOptions(Options):
     """Epochs without a better validation metric after which training ends."""
 
 
-def resolve_training(options: TrainingOptions, task: TaskName) -> TrainingOptions:
-    """Fill in what depends on the task.
+def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOptions:
+    """Fill in what depends on the data.
 
     Raises:
         UsageError: options of sampling that do not fit the task or each other.
     """
     sampled = options.sampler is not None
-    node = task == "node"
+    node = dataset.task == "node"
     if sampled and not node:
         raise UsageError("Neighbours are sampled on a node task; on a graph task a step sees whole graphs. Leave out the sampler.")
     if options.fanout is not None and not sampled:
@@ -93,5 +95,9 @@ def resolve_training(options: TrainingOptions, task: TaskName) -> TrainingOption
     if sampled and options.edge_drop > 0:
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
     node_batch = DEFAULT_NODE_BATCH if sampled else None
-    defaults = {"weight_decay": 5e-4 if node else 0.0, "batch_size": node_batch if node else 32, "scale_inputs": not node}
+    defaults = {
+        "weight_decay": 5e-4 if node else 0.0,
+        "batch_size": node_batch if node else 32,
+        "scale_inputs": not node or (isinstance(dataset.features, np.ndarray) and dataset.store is None),
+    }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})

@@ -74,7 +74,7 @@ def fit_cohort(
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
         StoreError, DataError: a snapshot cannot be written, or used.
     """
-    training = resolve_training(training or TrainingOptions(), dataset.task)
+    training = resolve_training(training or TrainingOptions(), dataset)
     scales = column_scales(dataset, split) if training.scale_inputs else None
     seen = dataset if scales is None else with_scaled_columns(dataset, scales)
     trial = _Trial.prepare(

@@ -55,10 +55,12 @@ def test_nodes_outside_the_training_part_are_not_looked_at(dataset: Dataset) -> 
     np.testing.assert_array_equal(column_scales(replace(dataset, features=features), SPLIT), column_scales(dataset, SPLIT))
 
 
-def test_of_a_node_task_the_training_nodes_count(dataset: Dataset) -> None:
+def test_on_a_node_task_there_is_one_factor_and_the_training_nodes_count(dataset: Dataset) -> None:
     nodes = Split(np.arange(1, 9), np.arange(9, 12), np.arange(12, 15))
-    expected = np.round(np.log2(np.asarray(dataset.features)[1:9, :3].std(axis=0, dtype=np.float64)))
-    np.testing.assert_array_equal(column_scales(replace(dataset, task="node"), nodes)[:3], np.exp2(-expected))
+    measured = np.asarray(dataset.features)[1:9, [0, 1, 2, 4]]
+    factor = np.exp2(-np.round(np.log2(measured.std(dtype=np.float64))))
+    assert factor != 1.0
+    np.testing.assert_array_equal(column_scales(replace(dataset, task="node"), nodes), [factor] * 3 + [1.0, factor, 1.0])
 
 
 def test_sparse_columns_are_scaled_as_dense_ones(dataset: Dataset) -> None:

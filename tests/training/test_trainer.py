@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
 from dgl_mutual.training import seeds
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
 
 Data = tuple[Dataset, Split]
@@ -48,6 +50,13 @@ def assert_same_weights(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> N
 
 
 # --- scaled inputs ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_measurements_are_scaled_and_words_are_not(node_data: Data, graph_data: Data) -> None:
+    words = replace(node_data[0], features=sparse.csr_matrix(node_data[0].features))
+    scaled = [resolve_training(TrainingOptions(), dataset).scale_inputs for dataset in (node_data[0], words, graph_data[0])]
+    assert scaled == [True, False, True]
+    assert resolve_training(TrainingOptions(scale_inputs=True), words).scale_inputs
 
 
 @TASKS

@@ -27,7 +27,7 @@ def make_case(
         update={
             "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
             "strategy_options": chosen,
-            "training": resolve_training(config.training, dataset.task),
+            "training": resolve_training(config.training, dataset),
         }
     )
     samples = np.arange(dataset.num_samples)
