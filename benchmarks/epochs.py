@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("datasets", nargs="*", default=DATASETS, help="NAME or NAME:BATCH_SIZE")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--table", default="epochs", help="what the table's files are called")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
@@ -51,7 +52,7 @@ def main() -> None:
                 row[f"{side}_mib"] = None if memory.peak is None else round(memory.peak)
                 row[f"{side}_training_mib"] = None if memory.training is None else round(memory.training)
         rows.append(row)
-        write(pd.DataFrame(rows), arguments.out, "epochs", "# One epoch of four students, beside torch_geometric")
+        write(pd.DataFrame(rows), arguments.out, arguments.table, "# One epoch of four students, beside torch_geometric")
 
 
 if __name__ == "__main__":
