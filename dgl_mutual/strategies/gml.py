@@ -27,7 +27,7 @@ class GMLOptions(ExchangeOptions):
     """
 
     target_temperature: float | None = Field(0.5, gt=0)
-    #: The literature's noisy targets teach little: what a peer says with dropout off, sharpened, is what makes the exchange pay.
+    #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
     targets: TargetPass = "eval"
     #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
     exchange_warmup: tuple[int, int] | None = None
