@@ -42,7 +42,7 @@ class TrainingOptions(Options):
     scale_inputs: bool | None = None
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task. The trained students take the features as they are (default: yes, but no on a
-    node task whose features are mostly zeros, as words are)."""
+    node task whose features are mostly zeros, as words are, or in parts on several machines)."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
     checkpoint_every: int | None = Field(None, ge=1)
