@@ -1,6 +1,6 @@
 """How time and memory grow: epochs on generated power-law graphs, one axis varied at a time.
 
-    python benchmarks/scaling.py                         # edges 10^5 ... 3 x 10^6, full-batch
+    python benchmarks/scaling.py                         # edges 10^5 ... 10^7, full-batch
     python benchmarks/scaling.py sampled                 # edges 10^6 ... 6 x 10^7, neighbours sampled
     python benchmarks/scaling.py students 1 2 4 8 --edges 1000000
 
@@ -41,7 +41,7 @@ CLASSES = 8
 SAMPLED_STEPS, SAMPLED_NODES, FANOUT = 10, 1024, (10, 10)
 CORES = os.cpu_count() or 1
 AXES = {
-    "edges": [100_000, 300_000, 1_000_000, 3_000_000],
+    "edges": [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000],
     "sampled": [1_000_000, 6_000_000, 60_000_000],
     "students": [1, 2, 4, 8],
     "hidden": [16, 32, 64, 128, 256],
