@@ -31,11 +31,13 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
     if dataset.store is not None:
         raise UsageError("training.scale_inputs looks at all training features, and a graph in parts has them on several machines.")
     rows = dataset.features[_training_nodes(dataset, split)]
-    with np.errstate(all="ignore"):
-        dense = isinstance(rows, np.ndarray)
-        means, variances = (rows.mean(axis=0, dtype=float), rows.var(axis=0, dtype=float)) if dense else mean_variance_axis(rows, axis=0)
-    measured = [not is_indicator(name) for name in dataset.feature_names]
-    scalable = np.array(measured, dtype=np.bool_) & np.isfinite(variances) & (variances > 0)
+    if isinstance(rows, np.ndarray):
+        with np.errstate(all="ignore"):
+            means, variances = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
+    else:
+        means, variances = mean_variance_axis(rows, axis=0)
+    measured = np.array([not is_indicator(name) for name in dataset.feature_names], dtype=np.bool_)
+    scalable = measured & np.isfinite(variances) & (variances > 0)
     if dataset.task == "node" and scalable.any():
         variances = np.full_like(variances, variances[scalable].mean() + means[scalable].var())
     powers = -np.round(0.5 * np.log2(variances, where=scalable, out=np.zeros(len(variances))))

@@ -68,7 +68,7 @@ def check_writable(folder: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
-    """The error for a path that cannot be written."""
+    """The error for a path that cannot be written. NotImplementedError is how filelock says that a file system knows no locks."""
     full = isinstance(error, OSError) and error.errno in _FULL
     mend = "Make room on the disk; what was finished is kept." if full else "Choose a folder that you may write to with --out."
     return StoreError(f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. {mend}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -39,20 +39,23 @@ class Projected:
     def gathered_with_own(self, structure: Structure, factor: Tensor, row: Tensor) -> Tensor:
         """sum_{j in N(i)} W x_j + f W x_i + r: (destinations, width); f (1,), r (width,)."""
         operator = structure.neighbour_sum
-        if self._x is operator.constant and self._x.shape[1] <= self._weight.shape[1]:
-            return torch.addmm(row, torch.addcmul(operator.of_constant, structure.at_destinations(self._x), factor), self._weight)
+        x = self._x
+        if _is_gathered_once(x, operator, self._weight):
+            return torch.addmm(row, torch.addcmul(operator.of_constant, structure.at_destinations(x), factor), self._weight)
         return apply(_SumWithOwn, self.own, factor, row, structure)
 
     def gathered_plus(self, operator: Operator, plus: Tensor) -> Tensor:
-        """S (x W) + P: (destinations, width); P of the same shape, which is overwritten, or (width,).
-
-        Features that are the same in every pass and no wider than W go through S once, for all students and passes: S (x W) = (S x) W.
-        """
-        if self._x is operator.constant and self._x.shape[1] <= self._weight.shape[1]:
+        """S (x W) + P: (destinations, width); P of the same shape, which is overwritten, or (width,)."""
+        if _is_gathered_once(self._x, operator, self._weight):
             if plus.ndim == 2:
                 return plus.addmm_(operator.of_constant, self._weight)
             return torch.addmm(plus, operator.of_constant, self._weight)
         return operator.times_plus(self.own, plus)
+
+
+def _is_gathered_once(x: Tensor | SparseFeatures, operator: Operator, weight: Tensor) -> TypeGuard[Tensor]:
+    """Features that are the same in every pass, and no wider than W, go through S once for all of them: S (x W) = (S x) W."""
+    return x is operator.constant and x.shape[1] <= weight.shape[1]
 
 
 class _SumWithOwn(torch.autograd.Function):

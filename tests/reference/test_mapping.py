@@ -35,6 +35,13 @@ def test_the_reference_has_exactly_the_mapped_weights(architecture: str, task: s
     assert {name: weight.shape for name, weight in mapped.items()} == {name: weight.shape for name, weight in theirs.items()}
 
 
+def test_weights_of_sage_go_to_the_node_itself_and_to_its_neighbours() -> None:
+    own, neighbours = torch.arange(6.0).view(2, 3), torch.arange(6.0, 12.0).view(2, 3)
+    mapped = to_reference("sage", {"convolutions.1.self_weight": own, "convolutions.1.neighbour_weight": neighbours})
+    torch.testing.assert_close(mapped["convs.1.lin_r.weight"], own.t())
+    torch.testing.assert_close(mapped["convs.1.lin_l.weight"], neighbours.t())
+
+
 def test_every_architecture_has_rules() -> None:
     assert set(RULES) == set(ARCHITECTURES)
 
