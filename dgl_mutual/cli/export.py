@@ -22,7 +22,13 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--format", "kind", type=click.Choice(["csv", "latex", "markdown"]), default="csv", show_default=True, help="What to write.")
 @click.option("--wide", is_flag=True, help="csv: a row a method with columns a dataset, instead of a row for each figure with its tests.")
 @click.option("--baseline", metavar="METHOD", help="Test the others against this method (default: independent, if there); none: no tests.")
-@click.option("--value", default="test", show_default=True, metavar="NAME", help="test, val or train; or a cost such as seconds_per_epoch.")
+@click.option(
+    "--value",
+    default="test",
+    show_default=True,
+    metavar="NAME",
+    help="test, val or train; disagreement; or a cost such as peak_mib.",
+)
 @click.option(
     "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, rocauc, ap, micro-f1; of several tasks one: 'accuracy(digit)'."
 )

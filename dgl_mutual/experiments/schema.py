@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -14,6 +15,8 @@ TRIAL_COLUMNS = [
     *("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "seed", "fold", "metric", "train", "val", "test"),
     *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
 ]
+#: Columns that may follow them; folders of older versions lack these.
+MORE_COLUMNS = ["disagreement", "peak_mib"]
 #: A trial with several tasks has rows of this metric, the mean over tasks, and for each task rows of its own: ``accuracy(digit)``.
 MEAN_METRIC = "mean"
 KEY = ["seed", "fold"]
@@ -51,6 +54,16 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     if wrong or table[KEY].isna().any(axis=None):
         raise StoreError(f"{str(file)!r} has no number where one belongs, in {', '.join(wrong or KEY)}: it was changed. Restore it.")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
+
+
+def read_trials(folder: Path) -> pd.DataFrame:
+    """trials.csv of a run folder; columns that its version did not know are empty.
+
+    Raises:
+        StoreError: see `read_table`.
+    """
+    table = read_table(folder / "trials.csv", TRIAL_COLUMNS)
+    return table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
 
 
 def overall(trials: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from dgl_mutual.cells import defuse
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.files import replacing, unwritable, write_text
 from dgl_mutual.experiments.resolve import identity
-from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, TRIAL_COLUMNS, as_text, read_table, read_text
+from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, MORE_COLUMNS, TRIAL_COLUMNS, as_text, read_table, read_text, read_trials
 from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome, trial_name
 from dgl_mutual.plain_yaml import read_yaml
@@ -45,7 +45,7 @@ class RunStore:
     @property
     def trials(self) -> pd.DataFrame:
         """trials.csv: a row per seed, fold and member, sorted so."""
-        return read_table(self.folder / "trials.csv", TRIAL_COLUMNS)
+        return read_trials(self.folder)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -98,7 +98,7 @@ class RunStore:
         self._write(f"history/{outcome.trial.name}.csv", history)
         if outcome.searched:
             self._put("grid.csv", pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
-        self._put("trials.csv", pd.DataFrame(outcome.rows, columns=TRIAL_COLUMNS).astype({"best_epoch": "Int64"}))
+        self._put("trials.csv", pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"}))
         failures = read_text(self.folder / "failures.csv")
         if failures is not None:
             others = failures[~_keys(failures).isin([(str(seed), str(fold))])]

@@ -19,6 +19,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.files import replacing
 from dgl_mutual.experiments.grid import search
+from dgl_mutual.experiments.memory import forget_peak, peak
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
@@ -98,6 +99,7 @@ def run_trial(
         StoreError: the disk does not take the students, nor will it take those of another trial.
     """
     torch.set_num_threads(threads)
+    forget_peak(device)
     try:
         if config.noise is not None:
             noise_seed = derive(trial.seed, "noise", trial.fold)
@@ -130,7 +132,7 @@ def run_trial(
             result = distill(result, scene, config.distill, seed=trial.seed, fold=trial.fold, batch_size=config.training.batch_size)
         with replacing(checkpoints / trial.name) as folder:
             result.save(folder)
-        return Outcome(trial, _rows(trial, config, scene, result), result.history, searched=searched)
+        return Outcome(trial, _rows(trial, config, scene, result, peak(device)), result.history, searched=searched)
     except (UsageError, StoreError):
         raise
     except DglMutualError as error:
@@ -139,7 +141,7 @@ def run_trial(
         return Outcome(trial, [], [], f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult) -> list[dict[str, Any]]:
+def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
     dataset = scene.dataset
     data = fingerprint(dataset, scene.split)
     metrics = {dataset.target.metric: result.members, **result.tasks}
@@ -156,6 +158,8 @@ def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult) -> l
             "epochs": result.epochs,
             "seconds_per_epoch": result.seconds_per_epoch,
             "train_seconds": result.train_seconds,
+            "disagreement": result.disagreement,
+            "peak_mib": peak,
             **vars(member),
         }
         for metric, members in metrics.items()

@@ -27,11 +27,12 @@ from dgl_mutual.reporting.statistics import (
 
 DEFAULT_BASELINE = "independent"
 DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")
-#: Figures that can be tabled: fractions, of which more is better, and costs, of which less is.
+#: Figures that can be tabled: fractions, of which more is better, costs, of which less is, and fractions that are neither good nor bad.
 FRACTIONS = ("test", "val", "train")
-COSTS = ("seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "epochs", "best_epoch")
-#: Costs of training that all students of a cohort share: any member's is the cohort's.
-SHARED_COSTS = ("seconds_per_epoch", "train_seconds", "epochs")
+COSTS = ("seconds_per_epoch", "train_seconds", "peak_mib", "inference_ms", "parameters", "epochs", "best_epoch")
+NEUTRAL = ("disagreement",)
+#: What belongs to the cohort: any member's is the cohort's.
+SHARED = ("seconds_per_epoch", "train_seconds", "peak_mib", "epochs", *NEUTRAL)
 ALPHA = 0.05
 _PAIR = ["data", *KEY]
 
@@ -74,19 +75,23 @@ def compare(
     """Compare the methods in `trials` (see `dgl_mutual.reporting.runs.gather`).
 
     Args:
-        value: a fraction (test, val, train) or a cost (seconds_per_epoch, ...).
+        value: a fraction (test, val, train), a cost (seconds_per_epoch, ...), or ``disagreement``.
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
-        members: which members to show; default: mean, best_by_val and ensemble, or mean alone of a cost that the whole cohort shares.
+        members: which members to show; default: mean, best_by_val and ensemble, or mean alone of what the whole cohort shares.
         baseline: a method (see `default_baseline`); None: nothing is tested.
 
     Raises:
         UsageError: an unknown name, runs that must not stand in one table, or a baseline whose trials do not pair with the others'.
     """
-    if value not in (*FRACTIONS, *COSTS):
-        raise unknown("value", value, (*FRACTIONS, *COSTS))
+    if value not in (*FRACTIONS, *COSTS, *NEUTRAL):
+        raise unknown("value", value, (*FRACTIONS, *COSTS, *NEUTRAL))
+    if trials[value].isna().all():
+        raise UsageError(
+            f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume."
+        )
     trials = _of_metric(trials, metric)
     _refuse_mixtures(trials)
-    trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED_COSTS else members)
+    trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED else members)
     if baseline is not None:
         _refuse_unpaired(trials, baseline)
     rows = _means(trials, value, baseline)
@@ -190,11 +195,11 @@ def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFra
 
 
 def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
-    """Of several methods, those with the best mean on a dataset; none if all are alike."""
+    """Of several methods, those with the best mean on a dataset; none if all are alike, or nothing is good or bad."""
     mean = rows["mean"].round(12)
     groups = mean.groupby([rows["data"], rows["member"]], observed=True)
     best = groups.transform("min" if value in COSTS else "max")
-    return (mean == best) & (groups.transform("nunique") > 1)
+    return (mean == best) & (groups.transform("nunique") > 1) & (value not in NEUTRAL)
 
 
 _TEST_COLUMNS = ["difference", "low", "high", "effect", "wins", "losses", "test", "p", "smallest_p"]
@@ -237,7 +242,7 @@ def _paired_test(differences: Array, folds: int) -> PairedTest:
 
 def _rankings(rows: pd.DataFrame, value: str) -> dict[str, Ranking]:
     # One dataset under several conditions is not several datasets.
-    if value in COSTS or rows["dataset"].nunique() < 2 or rows["data"].nunique() > rows["dataset"].nunique():
+    if value not in FRACTIONS or rows["dataset"].nunique() < 2 or rows["data"].nunique() > rows["dataset"].nunique():
         return {}
     rankings = {}
     for member, table in rows.groupby("member", sort=False, observed=True):

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, SUITE_FILE, TRIAL_COLUMNS, overall, read_table
+from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, SUITE_FILE, overall, read_table, read_trials
 from dgl_mutual.reporting.labels import label_runs
 
 
@@ -35,7 +35,7 @@ class Run:
     @cached_property
     def figures(self) -> pd.DataFrame:
         """trials.csv; empty where no trial has finished."""
-        return read_table(self.folder / "trials.csv", TRIAL_COLUMNS)
+        return read_trials(self.folder)
 
     @cached_property
     def trials(self) -> pd.DataFrame:

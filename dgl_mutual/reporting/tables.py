@@ -10,16 +10,18 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.comparison import ALPHA, COSTS, SHARED_COSTS, Comparison
+from dgl_mutual.reporting.comparison import ALPHA, COSTS, NEUTRAL, SHARED, Comparison
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
-_DECIMALS = {"parameters": 0, "epochs": 0, "best_epoch": 0, "seconds_per_epoch": 4, "train_seconds": 1, "inference_ms": 2}
+_DECIMALS = {"parameters": 0, "epochs": 0, "best_epoch": 0, "seconds_per_epoch": 4, "train_seconds": 1, "peak_mib": 0, "inference_ms": 2}
 _NAMES = {
     "seconds_per_epoch": "seconds per epoch",
     "train_seconds": "training time in seconds",
     "inference_ms": "inference time in milliseconds",
+    "peak_mib": "peak memory in MiB",
     "best_epoch": "best epoch",
+    "disagreement": "disagreement of students on test samples",
 }
 _METRICS = {
     "accuracy": "accuracy",
@@ -112,15 +114,15 @@ def value_name(comparison: Comparison, *, percent: bool = False) -> str:
     name = _NAMES.get(comparison.value, comparison.value)
     if comparison.value in COSTS:
         return name
-    metrics = dict.fromkeys(metric_name(metric) for metric in comparison.rows["metric"])
-    return f"{name} {' or '.join(metrics)}" + (" (%)" if percent else "")
+    metrics = [] if comparison.value in NEUTRAL else dict.fromkeys(metric_name(metric) for metric in comparison.rows["metric"])
+    return f"{name} {' or '.join(metrics)}".rstrip() + (" (%)" if percent else "")
 
 
 def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     """What n is and counts, ddof, protocol, marks and tests: whatever is needed to judge the figures."""
     rows = comparison.rows
     members = list(dict.fromkeys(rows["member"]))
-    whose = "whole cohort" if comparison.value in SHARED_COSTS else member_name(members[0])
+    whose = "whole cohort" if comparison.value in SHARED else member_name(members[0])
     of = f" of the {whose}" if len(members) == 1 else ""
     spread = "mean ± standard deviation (ddof = 1)" if (rows["n"] > 1).any() else "one trial"
     yield f"{_capital(value_name(comparison, percent=percent))}{of}: {spread}."
@@ -156,8 +158,9 @@ def _tests(comparison: Comparison) -> Iterator[str]:
     tests = {str(name): list(dict.fromkeys(table["data"])) for name, table in tested.groupby("test", sort=False)}
     told = "; ".join(f"{name} ({', '.join(map(str, datas))})" if len(tests) > 1 else name for name, datas in tests.items())
     many = comparison.num_comparisons
+    up, down = ("more", "less") if comparison.value in NEUTRAL else ("better", "worse")
     yield (
-        f"{BETTER} / {WORSE}: significantly better / worse than {comparison.baseline} (p < {ALPHA}: {told}, two-sided, "
+        f"{BETTER} / {WORSE}: significantly {up} / {down} than {comparison.baseline} (p < {ALPHA}: {told}, two-sided, "
         f"paired by seed and fold; Holm's adjustment over {many} comparison{'s' if many > 1 else ''})."
     )
     bound = float(tested["smallest_p"].max() * many)

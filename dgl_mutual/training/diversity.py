@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -16,8 +17,13 @@ NUM_ROWS = 512
 
 
 def disagreement(decisions: Tensor) -> float:
-    """Share of samples (or of a sample's labels) on which two members decide differently, averaged over all pairs: decisions (K, ...)."""
+    """Share of samples (or of a sample's labels) on which two members decide differently, averaged over all pairs: decisions (K, ...).
+
+    NaN of one member.
+    """
     pairs = list(combinations(range(len(decisions)), 2))
+    if not pairs:
+        return math.nan
     return float(torch.stack([(decisions[a] != decisions[b]).double().mean() for a, b in pairs]).mean())
 
 

@@ -17,6 +17,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import unknown
 from dgl_mutual.nn.batch import Batch
+from dgl_mutual.training.diversity import disagreement
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.task_metrics import score
 
@@ -64,6 +65,8 @@ class FitResult:
         members: the students in order (then what the strategy added), ``mean``, ``best_by_val``, ``ensemble``.
         history: one dict an epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
             ``weights/<member>/<peer>``.
+        disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
+            NaN of a single student.
         cohort: the modules, each student at its best weights.
         dataset: what it was trained on.
         mlp: what was trained from the cohort, if anything was.
@@ -76,6 +79,7 @@ class FitResult:
     epochs: int
     train_seconds: float
     seconds_per_epoch: float
+    disagreement: float
     cohort: Cohort
     dataset: Dataset
     mlp: DistilledMLP | None = None
@@ -187,6 +191,7 @@ def summarise(
         epochs=len(history),
         train_seconds=train_seconds,
         seconds_per_epoch=train_seconds / len(history),
+        disagreement=disagreement(cohort.distribution.decisions(logits[: cohort.num_students, torch.as_tensor(split.test)])),
         cohort=cohort,
         dataset=dataset,
         tasks={metric: _in_task(members, [one.by_task[metric] for one in found], len(students)) for metric in found[0].by_task},

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgl_mutual.experiments.schema import TRIAL_COLUMNS
+from dgl_mutual.experiments.schema import MORE_COLUMNS, TRIAL_COLUMNS
 
 SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--seeds", "2", "--jobs", "1")
 METRICS = ["mean", "accuracy(digit)", "rocauc(even)", "micro-f1(ink)"]
@@ -35,7 +35,7 @@ def test_a_run_has_rows_for_each_target_and_their_mean(command_line: Callable[..
     assert status == 0
     run = only_run(elsewhere)
     rows = pd.read_csv(run / "trials.csv")
-    assert list(rows.columns) == TRIAL_COLUMNS and list(dict.fromkeys(rows["metric"])) == METRICS
+    assert list(rows.columns) == [*TRIAL_COLUMNS, *MORE_COLUMNS] and list(dict.fromkeys(rows["metric"])) == METRICS
     for _, trial in rows.groupby(["seed", "member"]):
         assert len(trial) == 4
         for part in ("train", "val", "test"):

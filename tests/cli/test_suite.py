@@ -26,7 +26,16 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None:
     status, out, _ = command_line("suite")
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["ablation", "cohort-size", "graph", "node", "noise", "peers", "smoke"]
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "ablation",
+        "cohort-size",
+        "graph",
+        "node",
+        "noise",
+        "peers",
+        "smoke",
+        "unseen",
+    ]
 
 
 def test_a_suite_of_ones_own_from_plan_to_table(command_line: CommandLine) -> None:

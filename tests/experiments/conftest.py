@@ -55,7 +55,7 @@ class FakeResult:
         )
         self.history = [{"epoch": float(epoch), "loss/supervised/gcn-0": 0.1 + seed + fold + epoch} for epoch in range(2)]
         self.tasks: dict[str, tuple[MemberResult, ...]] = {}
-        self.epochs, self.train_seconds, self.seconds_per_epoch = 2, 4.0, 2.0
+        self.epochs, self.train_seconds, self.seconds_per_epoch, self.disagreement = 2, 4.0, 2.0, 0.125
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)

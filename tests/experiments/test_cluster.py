@@ -19,7 +19,7 @@ from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.runner import Work, execute, prepare
 from dgl_mutual.experiments.trial import Outcome
 
-TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms"]
+TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
 
 

@@ -99,7 +99,7 @@ def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest
     config = parse_config({"students": "gcn,sage", "student": {"hidden": 8}, "seeds": 3, "training": {"epochs": 4}})
     folders = [run(config, out=tmp_path / str(jobs), jobs=jobs, progress=Lines(every=2)).folder for jobs in (1, 2)]
     folders.append(run(config, out=tmp_path / "again", jobs=1).folder)
-    clock = ["seconds_per_epoch", "train_seconds", "inference_ms"]
+    clock = ["seconds_per_epoch", "train_seconds", "inference_ms", "peak_mib"]
     first, *others = [pd.read_csv(folder / "trials.csv").drop(columns=clock) for folder in folders]
     assert all(first.equals(other) for other in others)
     assert len({(folder / "history.csv").read_bytes() for folder in folders}) == 1

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dgl_mutual.experiments.schema import SUITE_FILE, TRIAL_COLUMNS
+from dgl_mutual.experiments.schema import MORE_COLUMNS, SUITE_FILE, TRIAL_COLUMNS
 from dgl_mutual.experiments.summary import summarise
 
 SUMS = ("mean", "best_by_val", "ensemble")
@@ -72,7 +72,7 @@ def write_run(
         for (seed, fold), score in zip(keys, drawn, strict=True)
         for epoch in range(epochs)
     ]
-    trials = pd.DataFrame(rows, columns=TRIAL_COLUMNS)
+    trials = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS])
     trials.to_csv(folder / "trials.csv", index=False)
     if rows:
         summarise(trials).to_csv(folder / "summary.csv", index=False)
@@ -98,7 +98,12 @@ def _members(members: Sequence[str], students: Sequence[str], score: float, epoc
             {
                 **{"member": member, "architecture": architecture, "train": 1.0, "val": test + 0.01, "test": test},
                 **{"best_epoch": "" if member in SUMS else 3, "parameters": 1000 * (place + 1), "inference_ms": 1.0 + place},
-                **{"seconds_per_epoch": 0.01 * len(members), "train_seconds": 0.01 * len(members) * epochs},
+                **{
+                    "seconds_per_epoch": 0.01 * len(members),
+                    "train_seconds": 0.01 * len(members) * epochs,
+                    "peak_mib": 400 + 10 * len(members),
+                },
+                "disagreement": (1 - score) / 2 if len(members) > 1 else "",
             }
         )
     return figures

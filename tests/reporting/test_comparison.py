@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.schema import MORE_COLUMNS
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
 from dgl_mutual.reporting.runs import gather, load_runs
+from dgl_mutual.reporting.tables import WORSE, Cell, text_table
 from tests.reporting.folders import write_run
 
 ALONE = [0.80, 0.81, 0.79, 0.82, 0.80]
@@ -100,6 +103,30 @@ def test_of_costs_less_is_better_and_the_cohort_shares_them(tmp_path: Path) -> N
     assert set(comparison.rows["member"]) == {"mean"}
     assert row(comparison, "independent")["is_best"]
     assert not row(comparison, "gml")["is_best"]
+
+
+def test_disagreement_is_neither_good_nor_bad(tmp_path: Path) -> None:
+    for strategy, score in (("independent", 0.7), ("gml", 0.9)):
+        for dataset in ("Cora", "CiteSeer"):
+            write_run(tmp_path, dataset, strategy, scores=[score] * 10)
+    comparison = compared(tmp_path, value="disagreement", baseline="independent")
+    assert (set(comparison.rows["member"]), comparison.rankings) == ({"mean"}, {})
+    assert not comparison.rows["is_best"].any()
+    text = text_table(comparison, percent=True)
+    assert text.caption[0].startswith("Disagreement of students on test samples (%) of the whole cohort: mean")
+    assert "significantly more / less than independent" in " ".join(text.caption)
+    assert text.groups[0][1][1] == Cell("5.0", "0.0", mark=WORSE)
+
+
+def test_what_an_older_version_did_not_measure_is_refused_or_left_blank(tmp_path: Path) -> None:
+    old = write_run(tmp_path, strategy="independent") / "trials.csv"
+    pd.read_csv(old).drop(columns=MORE_COLUMNS).to_csv(old, index=False)
+    assert row(compared(tmp_path), "independent")["n"] == 10
+    with pytest.raises(UsageError, match=r"None of these runs has a 'peak_mib'.*--no-resume"):
+        compared(tmp_path, value="peak_mib")
+    write_run(tmp_path, strategy="gml")
+    comparison = compared(tmp_path, value="peak_mib")
+    assert (row(comparison, "independent")["n"], row(comparison, "gml")["mean"]) == (0, 420)
 
 
 def test_methods_that_are_all_alike_are_not_best(tmp_path: Path) -> None:

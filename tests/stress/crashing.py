@@ -20,7 +20,7 @@ import yaml
 from dgl_mutual.cli.main import main
 from dgl_mutual.training.checkpoints import load_student
 
-CLOCK = ["seconds_per_epoch", "train_seconds", "inference_ms"]
+CLOCK = ["seconds_per_epoch", "train_seconds", "inference_ms", "peak_mib"]
 TRIALS, MEMBERS, RUNS = 3, 5, 2  # two students, their mean, the best, the ensemble
 #: What the interpreter tells of before it happens, where the out folder is the first argument.
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isnan
 from statistics import fmean
 
 import pytest
@@ -37,6 +38,18 @@ def test_best_by_val_is_chosen_on_validation(result: FitResult) -> None:
     assert (best.train, best.test, best.best_epoch) == next(
         (student.train, student.test, student.best_epoch) for student in students if student.member == result.best_student
     )
+
+
+def test_disagreement_is_of_the_students_on_test_samples(result: FitResult, node_data: Data) -> None:
+    test = node_data[1].test
+    first, second, third = (result.predict(member=member.member).argmax(1)[test] for member in result.members[:3])
+    pairs = [(first != second).mean(), (first != third).mean(), (second != third).mean()]
+    assert result.disagreement == pytest.approx(fmean(pairs))
+    assert 0 < result.disagreement < 1
+
+
+def test_a_single_student_disagrees_with_nobody(fit: Callable[..., FitResult], node_data: Data) -> None:
+    assert isnan(fit(node_data, ("gcn",), strategy="independent", epochs=1).disagreement)
 
 
 def test_parameters(result: FitResult) -> None:

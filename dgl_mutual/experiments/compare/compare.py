@@ -29,7 +29,7 @@ from dgl_mutual.experiments.environment import installed_version, source_commit,
 from dgl_mutual.experiments.files import check_writable, replacing, write_text
 from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.experiments.runner import Plan, prepare, run
-from dgl_mutual.experiments.schema import TRIAL_COLUMNS, read_table
+from dgl_mutual.experiments.schema import read_trials
 from dgl_mutual.experiments.summary import what_n_counts
 from dgl_mutual.reference.requirement import require_torch_geometric
 
@@ -144,7 +144,7 @@ def compare_with_file(
     pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
     say("running, or taking up, our side")
     report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads)
-    trials = read_table(report.folder / "trials.csv", TRIAL_COLUMNS)
+    trials = read_trials(report.folder)
     if trials.empty:
         raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / 'failures.csv'}.")
     pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +13,7 @@ from typing import Literal
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.memory import forget_peak, peak, status
 
 Side = Literal["ours", "reference"]
 _EPOCHS = 2
@@ -55,8 +53,8 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=True, targets=config.targets)
     train = _trainer(side, config, split, dataset)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer has torch load libraries of its own
-    loading, loaded = peak(), _status("VmRSS")
-    _forget_peak()
+    loading, loaded = peak(), status("VmRSS")
+    forget_peak()
     train()
     highest = peak()
     if highest is None or loading is None:
@@ -80,26 +78,3 @@ def _trainer(side: Side, config: RunConfig, split: Split, dataset: Dataset) -> C
             reference.evaluate()
 
     return train
-
-
-def peak() -> float | None:
-    """High-water mark of this process in MiB."""
-    mark = _status("VmHWM")  # getrusage would start from the parent's mark on Linux
-    if mark is not None or sys.platform == "win32":
-        return mark
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
-
-
-def _forget_peak() -> None:
-    """Start the high-water mark anew, on Linux; where that is not allowed, loading counts as training if it took more."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _status(entry: str) -> float | None:
-    """MiB of an entry of Linux' account of this process."""
-    status = Path("/proc/self/status")
-    found = re.search(rf"{entry}:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found.group(1)) / 1024 if found else None

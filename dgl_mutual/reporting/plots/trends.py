@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DISAGREEMENT = "diversity/disagreement"
-
 
 def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset that was run with several numbers of students: mean student, ensemble, disagreement, time."""
+    """A figure a dataset that was run with several numbers of students: mean student, ensemble, disagreement, time, memory."""
     for dataset, group in _by_dataset([run for run in runs if not run.config.get("noise")]):
         if len({run.num_students for run in group}) < 2:
             continue
@@ -29,11 +27,12 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
         shown: dict[str, Callable[[Run], pd.Series[float]]] = {
             f"test {metric},\nmean student": partial(_of_member, member="mean", column="test"),
             f"test {metric},\nensemble": partial(_of_member, member="ensemble", column="test"),
-            "disagreement\nof students": _disagreements,
+            "disagreement\nof students": partial(_of_member, member="mean", column="disagreement"),
             "seconds\nper epoch": partial(_of_member, member="mean", column="seconds_per_epoch"),
+            "peak memory,\nMiB": partial(_of_member, member="mean", column="peak_mib"),
         }
         shown = {title: y for title, y in shown.items() if any(len(y(run)) for run in group)}
-        drawn = figure(PAGE / 4 * len(shown), 2.4)
+        drawn = figure(PAGE / 5 * len(shown), 2.4)
         panels = drawn.subplots(1, len(shown))
         sizes = sorted({run.num_students for run in group})
         for axes, (title, y) in zip(panels, shown.items(), strict=True):
@@ -88,13 +87,6 @@ def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Calla
 
 def _of_member(run: Run, member: str, column: str) -> pd.Series[float]:
     return run.trials.loc[run.trials["member"] == member, column].dropna()
-
-
-def _disagreements(run: Run) -> pd.Series[float]:
-    """In the last epoch of each trial."""
-    if DISAGREEMENT not in run.history:
-        return pd.Series(dtype=float)
-    return run.history.dropna(subset=[DISAGREEMENT]).groupby(["seed", "fold"])[DISAGREEMENT].last()
 
 
 def _noise(run: Run) -> tuple[str, float]:
