@@ -1,4 +1,4 @@
-"""Datasets that somebody broke, by chance or on purpose: each is read, or refused with an error of the package, soon and in little memory.
+"""Datasets that somebody broke, by chance or on purpose: read, or refused with an error of the package, soon and in little memory.
 
 With ``--stress N``, N hundred inputs a test instead of some dozens.
 """

@@ -1,4 +1,4 @@
-"""Run folders and checkpoints that somebody broke, by chance or on purpose: each is read, or refused with an error of the package, soon and in little memory.
+"""Run folders and checkpoints that somebody broke: read, or refused with an error of the package, soon and in little memory.
 
 With ``--stress N``, N hundred inputs a test instead of some dozens.
 """
