@@ -61,6 +61,10 @@ def test_other_data_than_those_of_the_configuration_are_refused(ring: Dataset) -
 def test_an_option_that_is_off_does_not_change_what_a_run_is() -> None:
     assert identity({"dataset": "/a/ring", "seeds": 2, "added_later": None}) == identity({"dataset": "ring", "seeds": 2})
     assert identity({"dataset": "ring", "seeds": 0}) != identity({"dataset": "ring"})
+    older = identity({"dataset": "ring", "training": {"epochs": 3}})
+    off = {"sampler": None, "fanout": None, "scale_inputs": False, "checkpoint_every": 5}
+    assert identity({"dataset": "ring", "training": {"epochs": 3, **off}}) == older
+    assert identity({"dataset": "ring", "training": {"epochs": 3, "scale_inputs": True}}) != older
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,21 @@ def test_a_student_of_the_reference_computes_what_ours_does(
     torch.testing.assert_close(ours(Collator(dataset, dtype=torch.float64).all()).logits, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_running_statistics_follow_alike() -> None:
+    dataset = make_dataset("graph", "single-label")
+    options = resolve_student(StudentOptions(architecture="gcn", dropout=0.0, **SMALL), "graph")
+    ours, theirs = Student(options, "graph", dataset.num_features, 3), ReferenceStudent(options, "graph", dataset.num_features, 3)
+    theirs.load_state_dict(to_reference("gcn", ours.state_dict()))
+    data = Batch.from_data_list(to_graphs(dataset))
+    ours.train()(Collator(dataset).all())
+    theirs.train()(data.x, data.edge_index, data.batch, dataset.num_graphs)
+    buffers = to_reference("gcn", ours.state_dict())
+    means = [name for name in buffers if name.endswith("running_mean")]
+    assert means and all(buffers[name].any() for name in means)
+    for name in (*means, *[name.replace("mean", "var") for name in means]):
+        torch.testing.assert_close(theirs.state_dict()[name], buffers[name])
+
+
 def test_dropout_is_drawn_in_training_and_only_there() -> None:
     dataset = make_dataset("node", "single-label")
     student = ReferenceStudent(resolve_student(StudentOptions(**SMALL), "node"), "node", dataset.num_features, 3)

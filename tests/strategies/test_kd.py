@@ -29,6 +29,13 @@ def parameters_of(result, member):
     return torch.cat([parameter.detach().flatten() for parameter in result.cohort.students[member].parameters()])
 
 
+def test_a_teacher_does_not_count_as_a_student_that_disagrees():
+    result, split = fit("node", "kd")
+    first, second = (result.predict(member=name).argmax(1)[split.test] for name in result.cohort.names[:2])
+    assert len(result.cohort.names) == 3
+    assert result.disagreement == pytest.approx((first != second).mean())
+
+
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_students_learn_from_the_clean_logits_of_a_teacher_that_stands_still(task):
     seen = []

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from dgl_mutual.data.scaling import column_scales
 from tests.experiments.compare.cases import make_case
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
@@ -11,10 +15,12 @@ from dgl_mutual.experiments.compare.sides import train_both
 
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_without_dropout_both_sides_end_at_the_same_figures(task: str) -> None:
-    """The same epoch is chosen, the same weights are kept, the same ensemble is made."""
+    """The same epoch is chosen, the same weights are kept, the same ensemble is made, and features are scaled alike."""
     student = {"hidden": 8, "heads": 2, "dropout": 0.0}
     training = {"epochs": 6, "learning_rate": 0.001, "batch_size": 3}
     trial, config, dataset = make_case(task, options={"exchange_warmup": [1, 2]}, student=student, training=training)
+    dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32(100.0))
+    assert config.training.scale_inputs and (column_scales(dataset, trial.split) < 1).any()
     match = train_both(trial, config, dataset, lambda _: None)
     assert [pair.member for pair in match.pairs] == ["gcn-0", "gat-1", "gin-2", "sage-3", "mean", "best_by_val", "ensemble"]
     assert {pair.member: pair.ours for pair in match.pairs} == pytest.approx({pair.member: pair.reference for pair in match.pairs})
