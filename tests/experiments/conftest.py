@@ -77,6 +77,7 @@ def fake_training(
             return FakeResult(seed, fold)
 
         monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", fit)
+        monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: 512.0)
         return ran
 
     monkeypatch.setattr("dgl_mutual.experiments.runner.load_dataset", lambda _, task, **__: pairs if task == "graph" else ring)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, fake_training: 
     whole = run(config, out=tmp_path / "whole", jobs=1).folder
     for name in ("trials.csv", "history.csv", "summary.csv", "config.yaml"):
         assert (resumed / name).read_text() == (whole / name).read_text()
+
+
+def test_each_trial_has_its_own_peak_of_memory(tmp_path: Path, fake_training: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_training()
+    marks = itertools.count(1)
+    held = [0.0]
+    monkeypatch.setattr("dgl_mutual.experiments.trial.forget_peak", lambda device: held.append(100.0 * next(marks)))
+    monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: held[-1])
+    trials = pd.read_csv(run(parse_config({"seeds": 3}), out=tmp_path, jobs=1).folder / "trials.csv")
+    assert trials.groupby("seed")["peak_mib"].unique().map(list).to_list() == [[100], [200], [300]]
 
 
 def test_an_unwritable_folder_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
