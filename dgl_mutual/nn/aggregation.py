@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,11 +19,14 @@ _EASY_SCORE = 30.0
 
 
 class Projected:
-    """x W, and what a sum over neighbours makes of it."""
+    """x W, and what a sum over neighbours makes of it: S (x W), or (S x) W where that is less work."""
 
-    def __init__(self, x: Tensor | SparseFeatures, weight: Tensor) -> None:
+    def __init__(self, structure: Structure, x: Tensor | SparseFeatures, weight: Tensor) -> None:
         self._x = x
         self._weight = weight
+        # A sample's first sources are many times its destinations, and W is multiplied by rows of the fewer. A gradient of x would cost
+        # a product in return.
+        self._sums_first = structure.narrows and isinstance(x, Tensor) and not x.requires_grad
 
     @cached_property
     def own(self) -> Tensor:
@@ -32,30 +35,29 @@ class Projected:
 
     def own_plus(self, structure: Structure, row: Tensor) -> Tensor:
         """W x_i + r: (destinations, width), r (width,)."""
-        if not structure.is_whole:
-            return structure.at_destinations(self.own) + row
-        return torch.addmm(row, self._x, self._weight) if isinstance(self._x, Tensor) else self._x.times_plus(self._weight, row)
+        if isinstance(self._x, Tensor):
+            return torch.addmm(row, structure.at_destinations(self._x), self._weight)
+        return self._x.times_plus(self._weight, row) if structure.is_whole else structure.at_destinations(self.own) + row
 
     def gathered_with_own(self, structure: Structure, factor: Tensor, row: Tensor) -> Tensor:
         """sum_{j in N(i)} W x_j + f W x_i + r: (destinations, width); f (1,), r (width,)."""
-        operator = structure.neighbour_sum
-        x = self._x
-        if _is_gathered_once(x, operator, self._weight):
-            return torch.addmm(row, torch.addcmul(operator.of_constant, structure.at_destinations(x), factor), self._weight)
-        return apply(_SumWithOwn, self.own, factor, row, structure)
+        x, gathered = self._x, self._gathered(structure.neighbour_sum)
+        if gathered is None or not isinstance(x, Tensor):
+            return apply(_SumWithOwn, self.own, factor, row, structure)
+        return torch.addmm(row, torch.addcmul(gathered, structure.at_destinations(x), factor), self._weight)
 
     def gathered_plus(self, operator: Operator, plus: Tensor) -> Tensor:
         """S (x W) + P: (destinations, width); P of the same shape, which is overwritten, or (width,)."""
-        if _is_gathered_once(self._x, operator, self._weight):
-            if plus.ndim == 2:
-                return plus.addmm_(operator.of_constant, self._weight)
-            return torch.addmm(plus, operator.of_constant, self._weight)
-        return operator.times_plus(self.own, plus)
+        gathered = self._gathered(operator)
+        if gathered is None:
+            return operator.times_plus(self.own, plus)
+        return torch.addmm(plus, gathered, self._weight) if plus.ndim == 1 else plus.addmm_(gathered, self._weight)
 
-
-def _is_gathered_once(x: Tensor | SparseFeatures, operator: Operator, weight: Tensor) -> TypeGuard[Tensor]:
-    """Features that are the same in every pass, and no wider than W, go through S once for all of them: S (x W) = (S x) W."""
-    return x is operator.constant and x.shape[1] <= weight.shape[1]
+    def _gathered(self, operator: Operator) -> Tensor | None:
+        """S x, where it is better had before the product with W: (destinations, F)."""
+        if self._x is operator.constant and self._x.shape[1] <= self._weight.shape[1]:
+            return operator.of_constant  # once for all students and passes
+        return operator @ self._x if self._sums_first and isinstance(self._x, Tensor) else None
 
 
 class _SumWithOwn(torch.autograd.Function):

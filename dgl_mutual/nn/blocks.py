@@ -52,7 +52,7 @@ class BlockBatch(Batch):
         for block in blocks:
             in_offsets, sources, _ = block.adj_tensors("csc")
             nodes, num_destinations = block.srcdata[dgl.NID], block.num_dst_nodes()
-            degrees = (whole.in_degrees[nodes[:num_destinations]], whole.out_degrees[nodes])
+            degrees = (take_rows(whole.in_degrees, nodes[:num_destinations]), take_rows(whole.out_degrees, nodes))
             own = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
             structures.append(Structure(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
         return cls(structures, take_rows(whole.features, blocks[0].srcdata[dgl.NID]))
@@ -110,5 +110,5 @@ class _InPieces(Structure):
         in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
         shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
         sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
-        all_degrees = (self._whole.in_degrees[nodes], self._whole.out_degrees)  # those of the sources are not seen here
+        all_degrees = (take_rows(self._whole.in_degrees, nodes), self._whole.out_degrees)  # those of the sources are not seen here
         return Structure(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)

@@ -113,7 +113,7 @@ class GCNConvolution(Convolution):
         nn.init.zeros_(self.bias)
 
     def project(self, structure: Structure, x: NodeFeatures) -> Projected:
-        return Projected(x, self.weight)
+        return Projected(structure, x, self.weight)
 
     def aggregate(self, structure: Structure, projected: Projected, generator: torch.Generator | None) -> Tensor:
         return projected.gathered_plus(structure.normalised_sum, self.bias)
@@ -140,7 +140,7 @@ class SAGEConvolution(Convolution):
         return self.self_weight, self.neighbour_weight
 
     def project(self, structure: Structure, x: NodeFeatures) -> tuple[Projected, Projected]:
-        return Projected(x, self.self_weight), Projected(x, self.neighbour_weight)
+        return Projected(structure, x, self.self_weight), Projected(structure, x, self.neighbour_weight)
 
     def aggregate(self, structure: Structure, projected: tuple[Projected, Projected], generator: torch.Generator | None) -> Tensor:
         own, neighbours = projected
@@ -172,7 +172,7 @@ class GINConvolution(Convolution):
         nn.init.zeros_(self.last.bias)
 
     def project(self, structure: Structure, x: NodeFeatures) -> Projected:
-        return Projected(x, self.weight)
+        return Projected(structure, x, self.weight)
 
     def aggregate(self, structure: Structure, projected: Projected, generator: torch.Generator | None) -> Tensor:
         inner = projected.gathered_with_own(structure, 1 + self.eps, self.bias)

@@ -34,4 +34,5 @@ def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
     """x with each element zeroed with probability `rate` and the rest scaled by 1 / (1 - rate); x itself where `generator` is None."""
     if generator is None or rate == 0.0:
         return x
-    return x * keep_multiplier(x.shape, rate, generator, x.dtype)
+    kept = keep_multiplier(x.shape, rate, generator, x.dtype)
+    return x * kept if x.requires_grad else kept.mul_(x)

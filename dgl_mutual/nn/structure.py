@@ -10,7 +10,7 @@ import dgl
 import torch
 from torch import Tensor
 
-from dgl_mutual.nn.sparse import Block, Pattern, SparseMatrix
+from dgl_mutual.nn.sparse import Block, Pattern, SparseMatrix, take_rows
 
 #: Row numbers, or ``slice(None)`` for all rows: indexing with it copies nothing.
 Rows: TypeAlias = "Tensor | slice"
@@ -104,13 +104,18 @@ class Structure:
         return self.own == slice(None)
 
     @property
+    def narrows(self) -> bool:
+        """There are at least twice as many sources as destinations, as where neighbours are sampled."""
+        return self.num_sources >= 2 * self.num_destinations
+
+    @property
     def pieces(self) -> Iterator[Structure]:
         """Structures with the same sources that have the destinations between them, in order."""
         yield self
 
     def at_destinations(self, x: Tensor) -> Tensor:
         """The rows of the destinations among those of the sources."""
-        return x if self.is_whole else x[self.own]
+        return x if self.is_whole else take_rows(x, self.own)
 
     @cached_property
     def graph(self) -> dgl.DGLGraph:

@@ -124,7 +124,7 @@ def test_features_that_stay_the_same_go_through_a_sum_once(name: str, batch: Gra
     assert isinstance(batch.features, Tensor)
     weight = torch.randn(batch.features.shape[1], 8, dtype=torch.float64, requires_grad=True)
     plus = torch.randn(8, dtype=torch.float64)
-    kept, anew = (Projected(x, weight).gathered_plus(operator, plus) for x in (batch.features, batch.features.clone()))
+    kept, anew = (Projected(batch, x, weight).gathered_plus(operator, plus) for x in (batch.features, batch.features.clone()))
     torch.testing.assert_close(kept, anew)
     torch.testing.assert_close(*(torch.autograd.grad(result.square().sum(), weight)[0] for result in (kept, anew)))
     assert "of_constant" in vars(operator)
@@ -133,5 +133,5 @@ def test_features_that_stay_the_same_go_through_a_sum_once(name: str, batch: Gra
 def test_wide_features_are_not_kept_once_more(batch: GraphBatch) -> None:
     assert isinstance(batch.features, Tensor)
     weight, plus = torch.randn(batch.features.shape[1], 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    Projected(batch.features, weight).gathered_plus(batch.neighbour_sum, plus)
+    Projected(batch, batch.features, weight).gathered_plus(batch.neighbour_sum, plus)
     assert "of_constant" not in vars(batch.neighbour_sum)

@@ -15,6 +15,7 @@ from dgl_mutual.nn import blocks
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.structure import Structure
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
@@ -72,6 +73,22 @@ def test_blocks_with_all_neighbours_give_the_full_graphs_states_and_gradients(ar
         gradients.append((output.logits[rows], output.embedding[rows], *(parameter.grad for parameter in model.parameters())))
     for full, sampled in zip(*gradients, strict=True):
         torch.testing.assert_close(sampled, full, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sums_before_products_give_the_same(architecture, node_data, monkeypatch):
+    steps = feed_of(node_data, fanout=(4, 1), batch_size=2).training_batches()
+    batch = next(step.batch for step in steps if step.batch.structures(2)[0].narrows)
+    model = student(architecture, node_data)
+    results = []
+    for narrows in (True, False):
+        monkeypatch.setattr(Structure, "narrows", narrows)
+        model.zero_grad()
+        output = model(batch)
+        output.logits.square().sum().backward()
+        results.append((output.logits, *(parameter.grad for parameter in model.parameters())))
+    for first, last in zip(*results, strict=True):
+        torch.testing.assert_close(first, last, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [lambda data: data, as_sparse, directed], ids=["dense", "sparse", "directed"])
