@@ -42,9 +42,12 @@ class Projected:
     def gathered_with_own(self, structure: Structure, factor: Tensor, row: Tensor) -> Tensor:
         """sum_{j in N(i)} W x_j + f W x_i + r: (destinations, width); f (1,), r (width,)."""
         x, gathered = self._x, self._gathered(structure.neighbour_sum)
-        if gathered is None or not isinstance(x, Tensor):
+        if gathered is not None and isinstance(x, Tensor):
+            return torch.addmm(row, torch.addcmul(gathered, structure.at_destinations(x), factor), self._weight)
+        if structure.is_whole:
             return apply(_SumWithOwn, self.own, factor, row, structure)
-        return torch.addmm(row, torch.addcmul(gathered, structure.at_destinations(x), factor), self._weight)
+        own = torch.addcmul(row, structure.at_destinations(self.own), factor)
+        return structure.neighbour_sum.times_plus(self.own, own)
 
     def gathered_plus(self, operator: Operator, plus: Tensor) -> Tensor:
         """S (x W) + P: (destinations, width); P of the same shape, which is overwritten, or (width,)."""
