@@ -129,7 +129,15 @@ def run_trial(
 
         result, searched = search(config, fit)
         if config.distill is not None:
-            result = distill(result, scene, config.distill, seed=trial.seed, fold=trial.fold, batch_size=config.training.batch_size)
+            result = distill(
+                result,
+                scene,
+                config.distill,
+                seed=trial.seed,
+                fold=trial.fold,
+                batch_size=config.training.batch_size,
+                scale_inputs=bool(config.training.scale_inputs),
+            )
         with replacing(checkpoints / trial.name) as folder:
             result.save(folder)
         return Outcome(trial, _rows(trial, config, scene, result, peak(device)), result.history, searched=searched)

@@ -41,6 +41,11 @@ class MLP(nn.Module):
         for linear in (*self.hidden, self.last):
             linear.reset_parameters()
 
+    @torch.no_grad()
+    def absorb_scales(self, scales: Tensor) -> None:
+        """As `Student.absorb_scales`."""
+        self.weight.mul_(scales.unsqueeze(1))
+
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Logits of every sample of the batch: (samples, C). `generator` draws dropout; None switches it off."""
         x = torch.relu(batch.inputs(0) @ self.weight + self.bias)

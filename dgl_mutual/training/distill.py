@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
@@ -81,11 +82,22 @@ def make_scene(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> S
 
 
 def distill(
-    result: FitResult, scene: Scene, options: DistillOptions, *, seed: int, fold: int = 0, batch_size: int | None = None
+    result: FitResult,
+    scene: Scene,
+    options: DistillOptions,
+    *,
+    seed: int,
+    fold: int = 0,
+    batch_size: int | None = None,
+    scale_inputs: bool = False,
 ) -> FitResult:
     """Train an MLP from the ensemble of a cohort that was trained on ``scene.seen``.
 
     loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all nodes that are seen, or the training graphs.
+
+    Args:
+        batch_size: of a graph task.
+        scale_inputs: learn from feature columns of one size, as ``training.scale_inputs``; the MLP takes them as they are.
 
     Returns:
         The same result with a member ``mlp`` more. Where nodes were kept from training, every member is assessed on them, in the whole
@@ -96,9 +108,10 @@ def distill(
     """
     parameter = next(result.cohort.parameters())
     mlp_scene = replace(scene, seen=with_positions(scene.seen, options.positions), dataset=with_positions(scene.dataset, options.positions))
-    feed = _feed(mlp_scene.seen, scene.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)
+    scales = column_scales(mlp_scene.seen, scene.seen_split) if scale_inputs else None
+    dataset = mlp_scene.seen if scales is None else with_scaled_columns(mlp_scene.seen, scales)
+    feed = _feed(dataset, scene.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)
     with seeds.initialisation(seed, "distill", "initialisation", fold):
-        dataset = mlp_scene.seen
         mlp = MLP(
             dataset.task,
             dataset.num_features,
@@ -117,6 +130,8 @@ def distill(
         scorer=scorer_of(dataset),
     )
     best_epoch = lesson.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
+    if scales is not None:
+        mlp.absorb_scales(torch.as_tensor(scales, device=parameter.device))
     assessed = result if scene.nodes is None else _assess(result, scene)
     member, in_tasks = _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)
     tasks = {metric: (*members, in_tasks[metric]) for metric, members in assessed.tasks.items()}

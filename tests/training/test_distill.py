@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 from dgl_mutual.data.dataset import Split
+from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.distill import distill, make_scene
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
@@ -66,6 +69,24 @@ def test_a_repeat_is_bit_equal_and_seeds_differ():
     options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
     first, again = (distill(result, scene, options, seed=3)["mlp"] for _ in range(2))
     assert replace(first, inference_ms=0.0) == replace(again, inference_ms=0.0)
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_an_mlp_that_learned_from_scaled_inputs_takes_plain_ones(task):
+    dataset = make_dataset(task, "single-label")
+    dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32([1e-3, 300, 1, 1, 300]))
+    scene = make_scene(dataset, split_of(dataset), 0.0, seed=1)
+    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    scaled = with_scaled_columns(dataset, column_scales(dataset, scene.split))
+    options = DistillOptions(**QUICK)
+    # The cohort takes features as they are, so what it says of them is what the other MLP learns from, too.
+    said = result.predict(dataset)
+    with mock.patch("dgl_mutual.training.distill.predict", lambda *_: said):
+        there = distill(result, replace(scene, seen=scaled, dataset=scaled), options, seed=3, batch_size=6)["mlp"]
+    here, plain = (distill(result, scene, options, seed=3, batch_size=6, scale_inputs=on) for on in (True, False))
+    assert replace(here["mlp"], inference_ms=0.0) == replace(there, inference_ms=0.0)
+    assert not torch.equal(here.mlp.module.weight, plain.mlp.module.weight)
+    assert here["mlp"].train == (here.mlp.module(Collator(dataset).all()).argmax(1).numpy() == dataset.labels)[scene.split.train].mean()
 
 
 class TestUnseen:
