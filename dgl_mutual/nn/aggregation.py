@@ -64,20 +64,19 @@ class Projected:
 
 
 class _SumWithOwn(torch.autograd.Function):
-    """Y = (S + f I) X + r, the loops as entries of the sparse matrix: as a sum of arrays they would be most of what the layer moves."""
+    """Y = (S + f I) X + r on a whole graph, the loops as entries of the sparse matrix: as a sum of arrays they would be most of what the layer moves."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor, row: Tensor, structure: Structure) -> Tensor:
         edges, loops = structure.sum_and_loops
-        ctx.matrix, ctx.structure = SparseMatrix(structure.looped_pattern, torch.addcmul(edges, loops, factor)), structure
+        ctx.matrix = SparseMatrix(structure.looped_pattern, torch.addcmul(edges, loops, factor))
         ctx.save_for_backward(x)
         return kernels.product(ctx.matrix, x, row)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         grad = grads[0].contiguous()
-        own = ctx.structure.at_destinations(ctx.saved_tensors[0])
-        of_factor = torch.dot(own.reshape(-1), grad.view(-1)).view(1)
+        of_factor = torch.dot(ctx.saved_tensors[0].reshape(-1), grad.view(-1)).view(1)
         return kernels.product(ctx.matrix.transposed, grad), of_factor, grad.sum(0), None
 
 
