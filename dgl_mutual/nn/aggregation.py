@@ -64,7 +64,7 @@ class Projected:
 
 
 class _SumWithOwn(torch.autograd.Function):
-    """Y = (S + f I) X + r on a whole graph, the loops as entries of the sparse matrix: as a sum of arrays they would be most of what the layer moves."""
+    """Y = (S + f I) X + r on a whole graph. The loops are entries of the matrix: as arrays they would be most of what the layer moves."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor, row: Tensor, structure: Structure) -> Tensor:
