@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
@@ -32,6 +33,9 @@ from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
 from dgl_mutual.experiments.workers import end_with, spared_from_interrupts
 from dgl_mutual.training.distributed import ALONE, Ranks, joined, launched, leads
 from dgl_mutual.training.history import EpochReport
+
+# joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
+warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
 
 OnEpoch = Callable[[Trial, EpochReport], None] | None
 
