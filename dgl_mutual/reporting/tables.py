@@ -140,7 +140,7 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
 def _protocols(rows: pd.DataFrame) -> str:
     """Datasets with the same protocol and n are named together."""
     parts: dict[str, list[str]] = {}
-    for data, table in rows.groupby("data", sort=False):
+    for data, table in rows[rows["n"] > 0].groupby("data", sort=False):
         low, high = int(table["n"].min()), int(table["n"].max())
         number = str(low) if low == high else f"{low} to {high}"
         told = f"protocol {table['protocol'].iloc[0]}, n = {number} {table['counts'].iloc[0]}"

@@ -28,9 +28,12 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             f"test {metric},\nmean student": partial(_of_member, member="mean", column="test"),
             f"test {metric},\nensemble": partial(_of_member, member="ensemble", column="test"),
             "disagreement\nof students": partial(_of_member, member="mean", column="disagreement"),
+        }
+        costs: dict[str, Callable[[Run], pd.Series[float]]] = {
             "seconds\nper epoch": partial(_of_member, member="mean", column="seconds_per_epoch"),
             "peak memory,\nMiB": partial(_of_member, member="mean", column="peak_mib"),
         }
+        shown |= costs
         shown = {title: y for title, y in shown.items() if any(len(y(run)) for run in group)}
         drawn = figure(PAGE / 5 * len(shown), 2.4)
         panels = drawn.subplots(1, len(shown))
@@ -41,7 +44,8 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             axes.set_xlabel("K students")
             axes.set_xticks(sizes)
             axes.set_xlim(sizes[0] - 0.4, sizes[-1] + 0.4)
-        panels[-1].set_ylim(bottom=0)
+            if title in costs:
+                axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         legend_below(drawn, panels[0])
         yield file_name("cohort-size", dataset), drawn
 
