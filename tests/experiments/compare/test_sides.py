@@ -19,7 +19,7 @@ def test_without_dropout_both_sides_end_at_the_same_figures(task: str) -> None:
     student = {"hidden": 8, "heads": 2, "dropout": 0.0}
     training = {"epochs": 6, "learning_rate": 0.001, "batch_size": 3}
     trial, config, dataset = make_case(task, options={"exchange_warmup": [1, 2]}, student=student, training=training)
-    dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32(100.0))
+    dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32(4.0))
     assert config.training.scale_inputs and (column_scales(dataset, trial.split) < 1).any()
     match = train_both(trial, config, dataset, lambda _: None)
     assert [pair.member for pair in match.pairs] == ["gcn-0", "gat-1", "gin-2", "sage-3", "mean", "best_by_val", "ensemble"]
