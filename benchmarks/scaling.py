@@ -28,10 +28,10 @@ from common import ARCHITECTURES, Clock, write
 
 from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
 from dgl_mutual.data.splits import unlabelled_samples
-from dgl_mutual.experiments.memory import peak
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.memory import peak
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 

@@ -19,10 +19,10 @@ from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.files import replacing
 from dgl_mutual.experiments.grid import search
-from dgl_mutual.experiments.memory import forget_peak, peak
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.memory import forget_peak, peak
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots

@@ -29,6 +29,7 @@ from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, TrainingBatch, make_feed
 from dgl_mutual.training.held_out import held_out_samples
 from dgl_mutual.training.history import EpochReport, HistoryRow, columns_of, refuse_non_finite
+from dgl_mutual.training.memory import FreedMemory
 from dgl_mutual.training.metrics import Scorer, refuse_undefined
 from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -93,11 +94,12 @@ def fit_cohort(
     refuse_undefined(trial.scorer, trial.labels, split, dataset.target.num_outputs)
     keeper = Keeper(snapshots, identity_of(trial, trial.training, dataset, split, (seed, fold)) if snapshots is not None else "")
     phases = trial.strategy.phases()
-    for number, active in enumerate(phases):
-        if not keeper.is_past(number):
-            optimizer = make_optimizer([trial.cohort.students[k] for k in active], trial.strategy, trial.training, trial.clean.device)
-            phase = Phase(number, active, optimizer, first=len(trial.history))
-            trial.run_phase(phase, keeper, last=number == len(phases) - 1, on_epoch=on_epoch)
+    with FreedMemory() as freed:
+        for number, active in enumerate(phases):
+            if not keeper.is_past(number):
+                optimizer = make_optimizer([trial.cohort.students[k] for k in active], trial.strategy, trial.training, trial.clean.device)
+                phase = Phase(number, active, optimizer, first=len(trial.history))
+                trial.run_phase(phase, keeper, freed, last=number == len(phases) - 1, on_epoch=on_epoch)
     result = summarise(
         cohort=trial.cohort,
         dataset=dataset,
@@ -229,7 +231,9 @@ class _Trial:
         """All that is drawn from while training."""
         return [*self.generators, self.view_generator, self.order]
 
-    def run_phase(self, phase: Phase, keeper: Keeper, *, last: bool, on_epoch: Callable[[EpochReport], None] | None) -> None:
+    def run_phase(
+        self, phase: Phase, keeper: Keeper, freed: FreedMemory, *, last: bool, on_epoch: Callable[[EpochReport], None] | None
+    ) -> None:
         """Train the active members until all have stopped, then leave each at its best weights."""
         active = phase.active
         if not keeper.resume(self, phase):
@@ -249,6 +253,7 @@ class _Trial:
                     row.update(self.diversity.measure())
             self.history.append(row)
             phase.epoch += 1
+            freed.keep_if_plentiful()
             keeper.keep(self, phase, over=self._is_over(phase))
             if on_epoch is not None:
                 val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}

@@ -13,7 +13,7 @@ from typing import Literal
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.memory import forget_peak, peak, status
+from dgl_mutual.training.memory import forget_peak, peak, status
 
 Side = Literal["ours", "reference"]
 _EPOCHS = 2
