@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
@@ -81,6 +81,14 @@ class Suite(Options):
         if not isinstance(methods, Mapping):
             raise ValueError("names of strategies are needed, or a mapping from names of your own to configuration")
         return {name: {"strategy": name} if layer is None else layer for name, layer in methods.items()}
+
+    @model_validator(mode="after")
+    def _known_baseline(self) -> Suite:
+        if self.baseline is not None and self.baseline not in self.methods:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not among the methods ({', '.join(self.methods)}): name one of them, or leave it out"
+            )
+        return self
 
 
 @dataclass(frozen=True, eq=False)

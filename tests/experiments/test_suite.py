@@ -76,6 +76,7 @@ def test_layers_override_each_other_in_order(small: Suite) -> None:
         ({"datasets": []}, "datasets"),
         ({"datasets": "Cora"}, r"a list is needed, for example \[Cora\]"),
         ({"methods": 3}, "names of strategies are needed"),
+        ({"baseline": "dml"}, r"'dml' is not among the methods \(.*independent"),
         ({"method": {}}, "Unknown option 'method'.*'methods'"),
     ],
 )

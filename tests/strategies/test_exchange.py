@@ -40,7 +40,7 @@ def test_the_exchange_samples_of_a_step_on_nodes(exchange_on):
 
 
 def test_graphs_without_labels_speak_by_clean_logits_of_the_epoch_before():
-    _, split, steps = watched("graph", {"exchange_on": "transductive"})
+    _, split, steps = watched("graph", {"exchange_on": "transductive", "targets": "eval"})
     brought = [targets[:, step.samples == sample] for step, targets in steps if step.epoch == 3 for sample in split.test]
     assert all(part.any() for part in brought if part.numel())
     assert sum(part.shape[1] for part in brought) == len(split.test)
@@ -48,8 +48,8 @@ def test_graphs_without_labels_speak_by_clean_logits_of_the_epoch_before():
 
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_students_train_on_perturbed_views_and_targets_see_everything(task):
-    result, _, steps = watched(task, {}, edge_drop=0.5, feature_mask=0.3)
-    plain, _, usual = watched(task, {})
+    result, _, steps = watched(task, {"targets": "eval"}, edge_drop=0.5, feature_mask=0.3)
+    plain, _, usual = watched(task, {"targets": "eval"})
     # Before the first step nothing is trained, so both have the same targets; the training passes differ from then on.
     assert torch.equal(steps[0][1], usual[0][1])
     assert not torch.equal(steps[0][0].logits, usual[0][0].logits)
