@@ -56,6 +56,11 @@ class Pattern:
         return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.indices))
 
     @cached_property
+    def one_column(self) -> Tensor:
+        """(non-zeros,): column numbers of the matrix whose columns all come to be the first."""
+        return torch.zeros_like(self.indices)
+
+    @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:
         """The pattern of the transpose, and where each of its non-zeros stands in the order of this one."""
         indptr, indices = self.indptr.cpu().numpy(), self.indices.cpu().numpy()
@@ -88,6 +93,10 @@ class BlockPattern(Pattern):
     def rows(self) -> Tensor:
         first: int = self._block.rows.start
         return self._whole.rows[self._block.entries] - first
+
+    @cached_property
+    def one_column(self) -> Tensor:
+        return self._whole.one_column[self._block.entries]
 
     @cached_property
     def transpose(self) -> tuple[Pattern, Tensor]:
