@@ -108,7 +108,10 @@ class _InPieces(Structure):
 
     def _piece(self, nodes: Tensor, first: Tensor, degrees: Tensor) -> Structure:
         in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
-        shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
-        sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
+        if self.is_whole:  # the nodes of a piece follow each other, and so do their edges
+            sources = self.sources[int(first[0]) : int(first[-1] + degrees[-1])]
+        else:
+            shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
+            sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
         all_degrees = (take_rows(self._whole.in_degrees, nodes), self._whole.out_degrees)  # those of the sources are not seen here
         return Structure(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)
