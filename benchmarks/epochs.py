@@ -2,8 +2,8 @@
 
     python benchmarks/epochs.py Cora MUTAG:128 --epochs 10 --out results/benchmarks
 
-One epoch of ours and one of the reference take turns in one process; medians and their ratio are kept. Peak memory is measured in a process
-for each side. Needs the extra [reference], and the data where DGL_MUTUAL_DATA says.
+One epoch of ours and one of the reference take turns, each in a process of its own; medians and their ratio are kept. Peak memory is that
+of a process that does nothing else. Needs the extra [reference], and the data where DGL_MUTUAL_DATA says.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     python benchmarks/scaling.py sampled                 # edges 10^6 ... 6 x 10^7, neighbours sampled
     python benchmarks/scaling.py students 1 2 4 8 --edges 1000000
 
-Where neighbours are sampled, an epoch is ten steps on 1,024 training nodes each (and as many others), whatever the graph, and edges are
-those that are drawn. Each point runs in a process of its own, so that its peak memory is its own. Exponents are slopes of least squares on
-log-log axes.
+Where neighbours are sampled, an epoch is ten steps on 1,024 training nodes each (and as many others), whatever the graph; nodes (sources of
+the first convolutions) and edges are those that are drawn. Each point runs in a process of its own, so that its peak memory is its own.
+Exponents are slopes of least squares on log-log axes.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def power_law(num_edges: int, seed: int = 0) -> Dataset:
     )
 
 
-def train(case: Case) -> tuple[int, float, float | None]:
-    """Edges that an epoch goes over, its milliseconds, and MiB at the highest."""
+def train(case: Case) -> tuple[tuple[int, int], float, float | None]:
+    """Nodes and edges that an epoch goes over, its milliseconds, and MiB at the highest."""
     torch.set_num_threads(case.threads)
     dataset = power_law(case.sampled or case.edges)
     nodes = np.random.default_rng(0).permutation(dataset.num_nodes)
@@ -113,11 +113,12 @@ def train(case: Case) -> tuple[int, float, float | None]:
             on_epoch=follow,
         )
     highest = peak()
-    return drawn_edges(dataset, split) if case.sampled else dataset.num_edges, median(clock.times[1:]), highest
+    size = drawn(dataset, split) if case.sampled else (dataset.num_nodes, dataset.num_edges)
+    return size, median(clock.times[1:]), highest
 
 
-def drawn_edges(dataset: Dataset, split: Split) -> int:
-    """Edges of all convolutions in the steps of one epoch."""
+def drawn(dataset: Dataset, split: Split) -> tuple[int, int]:
+    """Sources of the first convolutions in the steps of one epoch, and edges of all convolutions."""
     feed = make_feed(
         dataset,
         split,
@@ -128,20 +129,23 @@ def drawn_edges(dataset: Dataset, split: Split) -> int:
         fanout=FANOUT,
     )
     feed.bring_along(unlabelled_samples(dataset, split, transductive=False))
-    return sum(len(structure.sources) for step in feed.training_batches() for structure in step.batch.structures(len(FANOUT)))
+    structures = [step.batch.structures(len(FANOUT)) for step in feed.training_batches()]
+    return sum(first.num_sources for first, *_ in structures), sum(len(one.sources) for step in structures for one in step)
 
 
 def measure(axis: str, case: Case) -> dict[str, object]:
     with ProcessPoolExecutor(case.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         results = list(pool.map(train, [case] * case.processes))
-    edges, epochs, peaks = zip(*results, strict=True)
+    sizes, epochs, peaks = zip(*results, strict=True)
+    nodes, edges = sizes[0]
     per_epoch = median(epochs) / case.processes
     return {
         "axis": axis,
         "value": getattr(case, axis),
-        "edges": edges[0],
+        "nodes": nodes,
+        "edges": edges,
         "epoch_ms": round(per_epoch, 1),
-        "ns_per_edge": round(1e6 * per_epoch / edges[0], 1),
+        "ns_per_edge": round(1e6 * per_epoch / edges, 1),
         "peak_mib": None if None in peaks else round(sum(peaks)),
     }
 

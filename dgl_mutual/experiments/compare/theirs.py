@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.reference.trainer import ReferenceTrainer
+from dgl_mutual.reference.trainer import ReferenceResult, ReferenceTrainer
 from dgl_mutual.training import seeds
 
 if TYPE_CHECKING:
@@ -40,3 +44,40 @@ def reference_from(
     *students, coordinator = start.by_owner(start.values)
     reference.load(students, coordinator)
     return reference
+
+
+#: The reference of this process, if it was made for one.
+_trainer: ReferenceTrainer | None = None
+
+
+def start(
+    weights: Sequence[Mapping[str, NDArray[np.floating]]],
+    config: RunConfig,
+    dataset: Dataset,
+    split: Split,
+    seed: int,
+    fold: int,
+    threads: int,
+) -> None:
+    """Make this process the reference's, which starts from these weights of each student and the coordinator."""
+    global _trainer
+    torch.set_num_threads(threads)
+    _trainer = make_reference(config, dataset, split, seed=seed, fold=fold)
+    *students, coordinator = [{name: torch.as_tensor(value) for name, value in group.items()} for group in weights]
+    _trainer.load(students, coordinator)
+    torch.manual_seed(seeds.derive(seed, "reference", fold))
+
+
+def train_epoch() -> tuple[float, bool]:
+    """The seconds that an epoch of this process's reference takes, evaluation included, and whether it was the last."""
+    assert _trainer is not None
+    started = time.perf_counter()
+    _trainer.train_epoch()
+    _trainer.evaluate()
+    return time.perf_counter() - started, _trainer.stopped
+
+
+def results() -> list[ReferenceResult]:
+    """What this process's reference has come to."""
+    assert _trainer is not None
+    return _trainer.results()

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from dgl_mutual.data.scaling import column_scales
+from dgl_mutual.errors import TrainingError
 from tests.experiments.compare.cases import make_case
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 
+from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.sides import train_both
 
 
@@ -35,3 +39,9 @@ def test_the_reference_goes_on_where_ours_has_stopped() -> None:
     match = train_both(trial, config, dataset, said.append)
     assert 0 < match.epochs <= 40
     assert said == ["seed-0-fold-0: training both sides"]
+
+
+def test_a_reference_whose_process_is_killed_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(theirs, "train_epoch", partial(os._exit, 1))
+    with pytest.raises(TrainingError, match=r"process of the reference ended.*lack of memory"):
+        train_both(*make_case("node", training={"epochs": 3}), lambda _: None)
