@@ -2,8 +2,9 @@
 
     python benchmarks/epochs.py Cora MUTAG:128 --epochs 10 --out results/benchmarks
 
-One epoch of ours and one of the reference take turns, each in a process of its own; medians and their ratio are kept. Peak memory is that
-of a process that does nothing else. Needs the extra [reference], and the data where DGL_MUTUAL_DATA says.
+Five epochs of ours and five of the reference take turns, each side in a process of its own; the first of a turn, which finds caches as the
+other left them, does not count; medians and their ratio are kept. Peak memory is that of a process that does nothing else. Needs the extra
+[reference], and the data where DGL_MUTUAL_DATA says.
 """
 
 from __future__ import annotations

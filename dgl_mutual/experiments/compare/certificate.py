@@ -64,9 +64,9 @@ of the epochs and counts in full from the middle on. Gradients that are zero but
 on both sides. On a graph task at most 128 training and 64 validation graphs are used, and a step size of at most 0.001: beyond, such
 training is chaotic, and rounding errors grow in any program. Every epoch is in trajectory.csv."""
 _COST = """\
-An epoch of ours and an epoch of the reference in turn, each in a process of its own (median of {epochs} each, the first left out; training,
-clean pass and validation). Memory: of a process that trains two epochs; the peak counts libraries and data, the part to train what comes
-after they are loaded. Inference: one student alone on the test samples, mean over students (median of three)."""
+Some epochs of ours and as many of the reference in turn, each in a process of its own (median of {epochs} each, the first of a turn left
+out; training, clean pass and validation). Memory: of a process that trains two epochs; the peak counts libraries and data, the part to
+train what comes after they are loaded. Inference: one student alone on the test samples, mean over students (median of three)."""
 
 
 def verdict(checks: Sequence[Check]) -> Section:

@@ -1,6 +1,7 @@
-"""Both sides trained with the same seeds, splits, starting weights and order of graphs, an epoch of ours and one of theirs in turn.
+"""Both sides trained with the same seeds, splits, starting weights and order of graphs, some epochs of ours and as many of theirs in turn.
 
 Each has a process of its own, so that neither finds memory as the other leaves it: while ours trains, what it frees stays with its process.
+The first epoch of a turn finds caches as the other side leaves them, as no epoch of a training by itself does, so its time does not count.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from dgl_mutual.reference.trainer import ReferenceResult
 
 T = TypeVar("T")
 
+#: Epochs of a turn.
+TURN = 5
+
 
 @dataclass(frozen=True)
 class MemberPair:
@@ -47,9 +51,9 @@ class Match:
     """One trial on both sides.
 
     Attributes:
-        seconds_ours, seconds_reference: medians over the epochs that both trained, the first left out; an epoch is training, the clean pass
-            and validation.
-        epochs: how many these are.
+        seconds_ours, seconds_reference: medians over the epochs that both trained, the first of each turn left out; an epoch is training,
+            the clean pass and validation.
+        epochs: how many of each count.
     """
 
     pairs: tuple[MemberPair, ...]
@@ -71,9 +75,9 @@ class _Reference:
         weights = [{name: value.numpy() for name, value in group.items()} for group in start.by_owner(start.values)]
         self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, torch.get_num_threads())
 
-    def train_epoch(self) -> float:
-        """The seconds that an epoch takes: training, the clean pass and validation."""
-        seconds, self.stopped = self._ask(theirs.train_epoch)
+    def train(self, epochs: int) -> list[float]:
+        """The seconds of so many epochs, or of fewer if it stops."""
+        seconds, self.stopped = self._ask(theirs.train, epochs)
         return seconds
 
     def results(self) -> Sequence[ReferenceResult]:
@@ -90,20 +94,30 @@ class _Reference:
 
 
 class _Turns:
-    """Called after each epoch of ours: has the reference train one, and keeps the seconds of both."""
+    """Called after each epoch of ours: has the reference train as many when a turn is over, and keeps the seconds of both."""
 
     def __init__(self, reference: _Reference) -> None:
         self.reference = reference
         self.ours: list[float] = []
         self.theirs: list[float] = []
-        self.mark = time.perf_counter()
+        self._turn: list[float] = []
+        self._mark = time.perf_counter()
 
     def __call__(self, _: object) -> None:
-        if self.reference.stopped:
-            return
-        self.ours.append(time.perf_counter() - self.mark)
-        self.theirs.append(self.reference.train_epoch())
-        self.mark = time.perf_counter()
+        self._turn.append(time.perf_counter() - self._mark)
+        if len(self._turn) == TURN:
+            self.end()
+        self._mark = time.perf_counter()
+
+    def end(self) -> None:
+        """End a turn, full or not."""
+        if self._turn and not self.reference.stopped:
+            reference = self.reference.train(len(self._turn))
+            both = min(len(self._turn), len(reference))
+            first = 1 if both > 1 or self.ours else 0
+            self.ours += self._turn[first:both]
+            self.theirs += reference[first:both]
+        self._turn = []
 
 
 def train_both(trial: Trial, config: RunConfig, dataset: Dataset, say: Callable[[str], None]) -> Match:
@@ -118,8 +132,9 @@ def train_both(trial: Trial, config: RunConfig, dataset: Dataset, say: Callable[
         reference.start(trial, config, dataset)
         turns = _Turns(reference)
         result = fit(trial, config, dataset, on_epoch=turns)
+        turns.end()
         while not reference.stopped:
-            reference.train_epoch()
+            reference.train(TURN)
         members = reference.results()
     pairs = tuple(
         MemberPair(
@@ -135,5 +150,4 @@ def train_both(trial: Trial, config: RunConfig, dataset: Dataset, say: Callable[
         )
         for member in members
     )
-    # The first epoch also prepares what later ones use.
-    return Match(pairs, median(turns.ours[1:] or turns.ours), median(turns.theirs[1:] or turns.theirs), len(turns.ours))
+    return Match(pairs, median(turns.ours), median(turns.theirs), len(turns.ours))

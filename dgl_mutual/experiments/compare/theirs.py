@@ -68,13 +68,16 @@ def start(
     torch.manual_seed(seeds.derive(seed, "reference", fold))
 
 
-def train_epoch() -> tuple[float, bool]:
-    """The seconds that an epoch of this process's reference takes, evaluation included, and whether it was the last."""
+def train(epochs: int) -> tuple[list[float], bool]:
+    """Train so many epochs, or fewer if the reference stops: the seconds of each, evaluation included, and whether there are no more."""
     assert _trainer is not None
-    started = time.perf_counter()
-    _trainer.train_epoch()
-    _trainer.evaluate()
-    return time.perf_counter() - started, _trainer.stopped
+    seconds: list[float] = []
+    while len(seconds) < epochs and not _trainer.stopped:
+        started = time.perf_counter()
+        _trainer.train_epoch()
+        _trainer.evaluate()
+        seconds.append(time.perf_counter() - started)
+    return seconds, _trainer.stopped
 
 
 def results() -> list[ReferenceResult]:
