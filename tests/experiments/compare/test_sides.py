@@ -44,4 +44,4 @@ def test_the_reference_goes_on_where_ours_has_stopped() -> None:
 def test_a_reference_whose_process_is_killed_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(theirs, "results", partial(os._exit, 1))
     with pytest.raises(TrainingError, match=r"process of the reference ended.*lack of memory"):
-        train_both(*make_case("node", training={"epochs": 3}), lambda _: None)
+        train_both(*make_case("node", strategy="independent", training={"epochs": 3}), lambda _: None)
