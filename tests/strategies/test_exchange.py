@@ -46,6 +46,12 @@ def test_graphs_without_labels_speak_by_clean_logits_of_the_epoch_before():
     assert sum(part.shape[1] for part in brought) == len(split.test)
 
 
+@pytest.mark.parametrize(("task", "training_pass"), [("node", False), ("graph", True)])
+def test_who_speaks_for_the_peers_unless_told_otherwise(task, training_pass):
+    _, _, steps = watched(task, {})
+    assert [torch.equal(targets, step.logits.detach()) for step, targets in steps] == [training_pass] * len(steps)
+
+
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_students_train_on_perturbed_views_and_targets_see_everything(task):
     result, _, steps = watched(task, {"targets": "eval"}, edge_drop=0.5, feature_mask=0.3)

@@ -192,6 +192,17 @@ def test_steps_of_an_epoch(node_data):
         np.testing.assert_array_equal(np.sort(torch.cat(others)), np.sort(np.concatenate([split.val, split.test])))
 
 
+def test_an_epoch_draws_as_many_other_nodes_as_it_has_training_nodes(node_data):
+    dataset, split = node_data
+    few, rest = np.split(split.train, [8])
+    unlabelled = np.concatenate([rest, split.val, split.test])
+    feed = feed_of((dataset, replace(split, train=few)), fanout=(2, 1), batch_size=4)
+    feed.bring_along(unlabelled)
+    drawn = [np.concatenate([step.samples[4:] for step in feed.training_batches()]) for _ in range(6)]
+    assert all(len(np.unique(others)) == len(others) == 8 and np.isin(others, unlabelled).all() for others in drawn)
+    assert len(np.unique(np.concatenate(drawn))) > 20  # each epoch draws anew
+
+
 @pytest.mark.parametrize("architecture", ["gcn", "gin", "sage"])
 def test_aggregation_over_samples_is_right_in_expectation(architecture, node_data):
     """Samples of two neighbours: their mean must be what all neighbours give."""
