@@ -96,7 +96,7 @@ class FullGraphFeed(Feed):
 
 
 class GraphsFeed(Feed):
-    """Graph task: shuffled mini-batches of training graphs; evaluation in batches as large as memory allows, made once and kept."""
+    """Graph task: shuffled mini-batches of training graphs; evaluation in batches that are kept once they are asked for again."""
 
     def __init__(
         self,
@@ -122,6 +122,7 @@ class GraphsFeed(Feed):
         self._order = order
         self._company: IntArray = np.empty(0, dtype=np.int64)
         self._sizes = np.diff(dataset.node_offsets)
+        self._seen: set[bytes] = set()
         self._kept: dict[bytes, list[tuple[GraphBatch, Tensor]]] = {}
 
     def training_batches(self) -> Iterator[TrainingBatch]:
@@ -155,10 +156,13 @@ class GraphsFeed(Feed):
         key = samples.tobytes()
         if key not in self._kept:
             groups = np.cumsum(self._sizes[samples]) // EVALUATION_NODES
-            self._kept[key] = [
-                (self._collate(graphs), torch.as_tensor(graphs, device=self._collate.device))
-                for graphs in (samples[groups == group] for group in np.unique(groups))
-            ]
+            graphs_of_batches = (samples[groups == group] for group in np.unique(groups))
+            batches = ((self._collate(graphs), torch.as_tensor(graphs, device=self._collate.device)) for graphs in graphs_of_batches)
+            if key not in self._seen:  # a pass over everything, at the end, comes once, and would be most of the memory
+                self._seen.add(key)
+                yield from batches
+                return
+            self._kept[key] = list(batches)
         yield from self._kept[key]
 
 
