@@ -78,8 +78,9 @@ def test_a_joint_of_one_task_is_that_task(request: pytest.FixtureRequest, fit: F
     target, labels = join_targets([replace(dataset.target, name="only")], [dataset.labels])
     alone = fit(data, strategy=strategy, strategy_options=strategy_options(strategy))
     joint = fit((replace(dataset, target=target, labels=labels), split), strategy=strategy, strategy_options=strategy_options(strategy))
-    for ours, theirs in zip(alone.cohort.students, joint.cohort.students, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
+    # Not the weights: a bias before a batch norm has a gradient of zero but for rounding, which Adam makes a step of.
+    for ours, theirs in zip(alone.history, joint.history, strict=True):
+        assert {name: theirs[name] for name in ours} == pytest.approx(ours, rel=1e-5)
     assert [member.test for member in alone.members] == [member.test for member in joint.members]
 
 
