@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
+
+if TYPE_CHECKING:
+    from dgl_mutual.training.distributed import Divided
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
 _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {
@@ -56,6 +59,13 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
     help="Threads of each trial; others round otherwise.",
 )
 @click.option("--servers", type=click.Path(path_type=Path), metavar="FILE", help="Where the parts of a partitioned graph are served.")
+@click.option(
+    "--divide",
+    type=click.Choice(["samples", "students"]),
+    default="samples",
+    show_default=True,
+    help="What the processes of torchrun divide in a step.",
+)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @data_dir_option
 @offline_option
@@ -67,6 +77,7 @@ def command(
     jobs: int | None,
     threads: int,
     servers: Path | None,
+    divide: Divided,
     device: str,
     data_dir: Path | None,
     offline: bool,
@@ -82,6 +93,7 @@ def command(
       dgl-mutual run --dataset digits-multi --targets digit,even --set task_weights=uncertainty
       dgl-mutual run --dataset ogbn-products --sampler neighbor --fanout 10,10 --batch-size 1024 --seeds 1
       torchrun --nproc-per-node 2 -m dgl_mutual run --task graph --dataset PROTEINS
+      torchrun --nproc-per-node 2 -m dgl_mutual run --dataset Cora --divide students
       dgl-mutual run --config results/<run>/config.yaml
     """
     from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
@@ -106,6 +118,7 @@ def command(
             resume=resume,
             progress=progress,
             servers=servers,
+            divide=divide,
         )
     if not leads():
         return

@@ -31,7 +31,7 @@ from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.together import device_of_rank, follow, lead, refuse_alone
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
 from dgl_mutual.experiments.workers import end_with, spared_from_interrupts
-from dgl_mutual.training.distributed import ALONE, Ranks, joined, launched, leads
+from dgl_mutual.training.distributed import ALONE, Divided, Ranks, joined, launched, leads
 from dgl_mutual.training.history import EpochReport
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
@@ -87,6 +87,7 @@ def run(
     resume: bool = True,
     progress: Progress | None = None,
     servers: Path | None = None,
+    divide: Divided = "samples",
 ) -> RunReport:
     """Run what is missing of `config` below the folder `out`. Where torchrun has started several processes, all of them train each cohort.
 
@@ -95,6 +96,7 @@ def run(
         data_dir, offline: see `load_dataset`.
         device, jobs, threads, resume: see `execute`.
         servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store`).
+        divide: what the processes of torchrun divide, if there are several.
 
     Raises:
         UsageError, DataError, StoreError, GraphStoreError: nothing was run.
@@ -114,7 +116,7 @@ def run(
         else:
             dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
         plans = [prepare(config, dataset)]
-        ranks = stack.enter_context(joined(device))
+        ranks = stack.enter_context(joined(device, divide))
         if ranks.rank:
             follow(partial(_do, threads=threads, device=device, forgiving=False), plans, ranks, Work)
             return RunReport(out / plans[0].name, pd.DataFrame(), ())

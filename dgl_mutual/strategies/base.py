@@ -51,7 +51,8 @@ class Setting:
         num_samples: N of a full-batch node task; None where samples come and go.
         distribution: what the logits mean.
         sampled: whether steps see samples of neighbourhoods.
-        divided: whether several processes divide a step: they all have its logits and embeddings, and each has hidden states of its share.
+        divided: what several processes divide, if anything. They all have the logits of a step. Where they divide samples they have its
+            embeddings, too, and each has hidden states of its share; where they divide students each has both of its own students alone.
         seed: base seed of whatever the strategy draws while training.
     """
 
@@ -62,7 +63,7 @@ class Setting:
     num_samples: int | None
     distribution: Distribution
     sampled: bool = False
-    divided: bool = False
+    divided: Literal["samples", "students"] | None = None
     seed: int = 0
 
     def state_widths(self, member: int) -> tuple[int, ...]:
@@ -93,7 +94,8 @@ class Step:
         logits: (A, N, C): the training pass of the A members that train in this step, with gradient; N samples in the batch.
         active: the numbers of those A members within the cohort.
         hidden: per active member, the state of each hidden layer (|V|, width).
-        embeddings: per active member, the last state of each sample before its logits (N, width).
+        embeddings: per active member, the last state of each sample before its logits (N, width). Both are empty where processes divide
+            students.
         targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
         labels: labels of the N samples; only those of `labelled` and `held_out` may be looked at.
         labelled, exchange: row numbers of the labelled and the exchange samples.
@@ -204,6 +206,7 @@ class Strategy(nn.Module, ABC):
         min_students: the fewest students it makes sense with.
         needs_all_edges: it has no form for steps that see samples of neighbourhoods.
         needs_all_states: it looks at the states of all nodes of a step, or at its edges, which several processes do not have in one place.
+        needs_embeddings: it looks at embeddings, which processes that divide students do not have of all.
     """
 
     name: ClassVar[str]
@@ -212,6 +215,7 @@ class Strategy(nn.Module, ABC):
     min_students: ClassVar[int] = 2
     needs_all_edges: ClassVar[bool] = False
     needs_all_states: ClassVar[bool] = False
+    needs_embeddings: ClassVar[bool] = False
 
     def __init__(self, options: StrategyOptions, setting: Setting) -> None:
         """Raise `UsageError` when the cohort is too small, or the setting is none that the strategy has a form for."""
@@ -230,6 +234,11 @@ class Strategy(nn.Module, ABC):
             raise UsageError(
                 f"Strategy {self.name!r} looks at the states of all nodes of a step, and several processes have a share of them each. "
                 "Leave torchrun out, or choose another strategy."
+            )
+        if setting.divided == "students" and self.needs_embeddings:
+            raise UsageError(
+                f"Strategy {self.name!r} looks at what all students have before their logits, and processes have that of some each. "
+                "Leave out --divide students, or choose another strategy."
             )
         self.options = options
         self.setting = setting

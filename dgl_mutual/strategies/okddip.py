@@ -36,6 +36,7 @@ class DiversePeers(ExchangeStrategy):
     """
 
     name = "okddip"
+    needs_embeddings = True
     Options = OKDDipOptions
     options: OKDDipOptions
     citation = Citation(

@@ -1,19 +1,24 @@
-"""One cohort, trained by several processes that torchrun has started: the batch of a step is divided among them, its loss is not.
+"""One cohort, trained by several processes that torchrun has started: they divide the samples of a step, or the students. Its loss is not
+divided.
 
-Each process runs the students on its share, and what they say is gathered, so every process has the loss of the whole batch, whatever
-means, peers and normalisations it is made of, and sends it back through its own share. The sum of these gradients over the processes is the
-gradient of one process that had the whole batch. `DistributedDataParallel` would average gradients of a loss of each share alone: another
-loss where shares differ in size, or where a term is no plain mean over samples (a running loss, normalised weights, batch norm).
+What the students say is gathered, so every process has the loss of the whole step, whatever means, peers and normalisations it is made of,
+and sends it back through what it has run itself.
+
+Samples: each process runs all students on its share of the batch. The sum of the gradients over the processes is the gradient of one
+process that had the whole batch. `DistributedDataParallel` would average gradients of a loss of each share alone: another loss where shares
+differ in size, or where a term is no plain mean over samples (a running loss, normalised weights, batch norm).
+
+Students: each process runs some of them, on the whole batch, and has their gradients; it is the arithmetic of one process, bit for bit.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -26,65 +31,72 @@ from dgl_mutual.nn.autograd import apply
 #: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
 PATIENCE = timedelta(minutes=10)
 
+#: What processes divide among them.
+Divided: TypeAlias = Literal["samples", "students"]
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that train one cohort together. All weights are the same in all of them after every step.
+    """The processes that train one cohort together; by default this one alone, which divides nothing.
 
     Attributes:
         rank: the number of this one.
         size: how many there are.
+        divides: what they divide.
     """
 
     rank: int = 0
     size: int = 1
+    divides: ClassVar[Divided | None] = None
 
     @property
-    def path(self) -> tuple[str | int, ...]:
-        """What names random streams that must differ from process to process; those of the first are those of a process alone."""
-        return ("rank", self.rank) if self.rank else ()
+    def stream(self) -> int:
+        """Which of the random streams this process draws from: another one where it sees other samples."""
+        return 0
 
-    def share(self, samples: IntArray) -> IntArray:
-        """The part of a batch that falls to this process; sizes differ by one at most."""
-        return np.array_split(samples, self.size)[self.rank]
-
-    def check(self, smallest_batch: int, kind: str) -> None:
+    def check_batch(self, smallest: int, kind: str) -> None:
         """Refuse to divide batches of so few graphs or nodes.
 
         Raises:
             UsageError: there are more processes.
         """
-        if smallest_batch < self.size:
-            raise UsageError(
-                f"{self.size} processes cannot divide a batch of {smallest_batch} {kind} among them. "
-                f"Start torchrun with --nproc-per-node {smallest_batch} or less, or choose a larger --batch-size."
-            )
+
+    def check_students(self, count: int) -> None:
+        """Refuse to divide so few students.
+
+        Raises:
+            UsageError: there are more processes.
+        """
+
+    def share(self, samples: IntArray) -> IntArray:
+        """The part of a batch that falls to this process."""
+        return samples
+
+    def own(self, members: Sequence[int]) -> Sequence[int]:
+        """Those that this process runs, of members that train side by side."""
+        return members
 
     def gather(self, x: Tensor, dim: int = 0) -> Tensor:
-        """The shares of all processes, one after another; the gradient of this process's share comes back to it.
+        """The samples' shares of all processes, one after another; the gradient of this process's share comes back to it.
 
         Shares may differ in size along `dim`. The gradient is right if all processes go on to compute the same loss.
         """
-        if self.size == 1:
-            return x
-        gathered = apply(_Gather, x.movedim(dim, 0), self)
-        return gathered.movedim(0, dim)
+        return x
+
+    def gather_members(self, logits: Tensor, members: Sequence[int]) -> Tensor:
+        """What all of these members say, given what those say that are this process's own: (own, N, C) -> (members, N, C).
+
+        Gradients are as those of `gather`.
+        """
+        return logits
 
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
         """Make the gradients of the shares into that of the batch. What the strategy learns itself has that of the batch already."""
-        if self.size == 1:
-            return
-        shared = [p.grad for student in students for p in student.parameters() if p.grad is not None]
-        own = [p.grad for p in strategy.parameters() if p.grad is not None]
-        for gradient in own:
-            gradient.div_(self.size)
-        gradients = [*shared, *own]
-        together = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(together)
-        for gradient, total in zip(gradients, torch.split(together, [gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(total.view_as(gradient))
+
+    def spread_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
+        """Give every process the weights that these members have where they are run."""
 
     def agree(self, value: T) -> T:
         """What the first process says.
@@ -103,6 +115,82 @@ class Ranks:
         return agreed
 
 
+class DividedSamples(Ranks):
+    """Each process has a share of a step's samples, and all weights; they are the same in all processes after every step."""
+
+    divides = "samples"
+
+    @property
+    def stream(self) -> int:
+        return self.rank
+
+    def check_batch(self, smallest: int, kind: str) -> None:
+        if smallest < self.size:
+            raise UsageError(
+                f"{self.size} processes cannot divide a batch of {smallest} {kind} among them. "
+                f"Start torchrun with --nproc-per-node {smallest} or less, or choose a larger --batch-size."
+            )
+
+    def share(self, samples: IntArray) -> IntArray:
+        return np.array_split(samples, self.size)[self.rank]  # sizes differ by one at most
+
+    def gather(self, x: Tensor, dim: int = 0) -> Tensor:
+        share = x.movedim(dim, 0)
+        counts = [int(count) for count in _all(torch.tensor([len(share)], device=x.device), self)]
+        return apply(_Gather, share, counts, self).movedim(0, dim)
+
+    def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
+        shared = [p.grad for student in students for p in student.parameters() if p.grad is not None]
+        own = [p.grad for p in strategy.parameters() if p.grad is not None]
+        for gradient in own:
+            gradient.div_(self.size)
+        gradients = [*shared, *own]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(together)
+        for gradient, total in zip(gradients, torch.split(together, [gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
+
+
+class DividedStudents(Ranks):
+    """Each process has all samples of a step, and runs some of the members; of the others it has the weights of the end of a phase.
+
+    All else (the strategy's own weights, who has stopped) every process works out alike, and so it runs the members of a phase that has
+    fewer of them than there are processes, a teacher for example.
+    """
+
+    divides = "students"
+
+    def check_students(self, count: int) -> None:
+        if count < self.size:
+            raise UsageError(
+                f"{self.size} processes cannot divide {count} students among them. "
+                f"Start torchrun with --nproc-per-node {count} or less, or leave out --divide students."
+            )
+
+    def own(self, members: Sequence[int]) -> Sequence[int]:
+        return self._parts(members)[self.rank]
+
+    def gather_members(self, logits: Tensor, members: Sequence[int]) -> Tensor:
+        parts = self._parts(members)
+        if parts[0] == parts[-1]:
+            return logits
+        by_class = logits.transpose(1, 2)  # as it lies in memory, which the order of sums depends on
+        return apply(_Gather, by_class, [len(part) for part in parts], self).transpose(1, 2)
+
+    @torch.no_grad()
+    def spread_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
+        for rank, part in enumerate(self._parts(members)):
+            for k in part:
+                for tensor in students[k].state_dict().values():
+                    distributed.broadcast(tensor, src=rank)
+
+    def _parts(self, members: Sequence[int]) -> list[list[int]]:
+        """What each process runs of these members."""
+        if len(members) < self.size:
+            return [list(members)] * self.size
+        return [part.tolist() for part in np.array_split(np.asarray(members), self.size)]
+
+
 ALONE = Ranks()
 
 
@@ -117,25 +205,27 @@ def leads() -> bool:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Ranks]:
+def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
     """Have the company of the other processes for the length of a block; `ALONE` where torchrun has started no others.
 
     Args:
         device: what is trained on: cpu means gloo, cuda nccl.
+        divide: what the processes divide.
     """
     if not launched():
         yield ALONE
         return
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+        kind = DividedStudents if divide == "students" else DividedSamples
+        yield kind(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
 
 
 def share_batch_norm(module: nn.Module, ranks: Ranks) -> None:
     """Have every batch norm in a module take its statistics over the shares of all processes."""
-    if ranks.size == 1:
+    if ranks.divides != "samples":
         return
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d):
@@ -180,12 +270,10 @@ class SharedBatchNorm(nn.BatchNorm1d):
 
 
 class _Gather(torch.autograd.Function):
-    """Shares (n_r, ...) of all ranks r -> (sum n_r, ...)."""
+    """Shares (n_r, ...) of all ranks r, given all n_r -> (sum n_r, ...)."""
 
     @staticmethod
-    def forward(ctx: Any, share: Tensor, ranks: Ranks) -> Tensor:
-        sizes = _all(torch.tensor([len(share)], device=share.device), ranks)
-        counts = [int(size) for size in sizes]
+    def forward(ctx: Any, share: Tensor, counts: Sequence[int], ranks: Ranks) -> Tensor:
         ctx.start, ctx.length = sum(counts[: ranks.rank]), len(share)
         # gloo gathers tensors of one size only.
         padded = share.new_zeros(max(counts), *share.shape[1:])
@@ -193,8 +281,8 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(_all(padded, ranks), counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].narrow(0, ctx.start, ctx.length), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0].narrow(0, ctx.start, ctx.length), None, None
 
 
 class _Total(torch.autograd.Function):

@@ -47,7 +47,7 @@ class TrainingBatch:
 
     def gathered(self, ranks: Ranks) -> TrainingBatch:
         """The samples of all processes' shares, of which `batch` is this one's own."""
-        if ranks.size == 1:
+        if ranks.divides != "samples":
             return self
         has_label = torch.zeros_like(self.samples)
         has_label[self.labelled] = 1
@@ -114,7 +114,7 @@ class GraphsFeed(Feed):
         Raises:
             UsageError: more processes than graphs in a step.
         """
-        ranks.check(len(split.train) // math.ceil(len(split.train) / batch_size), "graphs")
+        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "graphs")
         self._ranks = ranks
         self._collate = Collator(dataset, device, dtype)
         self._train = split.train
@@ -198,10 +198,11 @@ def make_feed(
 
         return NodesOfGraphsFeed(dataset, split, device, dtype, batch_size=batch_size, order=order, ranks=ranks)
     if dataset.task == "node":
-        if ranks.size > 1:
+        if ranks.divides == "samples":
             raise UsageError(
-                "A step on the whole graph cannot be divided among processes: each node needs its neighbours. Divide samples of them, with "
-                "--sampler neighbor, or leave torchrun out and train several trials at a time, with --jobs."
+                "The nodes of a step on the whole graph cannot be divided among processes: each needs its neighbours. Divide the students, "
+                "with --divide students, or samples of neighbours, with --sampler neighbor, or leave torchrun out and train several trials "
+                "at a time, with --jobs."
             )
         return FullGraphFeed(dataset, split, device, dtype)
     return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order, ranks=ranks)

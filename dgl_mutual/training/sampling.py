@@ -43,7 +43,7 @@ class SeedsFeed(Feed):
                 f"A batch of {batch_size} nodes is larger than the training part of the split ({len(split.train)} nodes). "
                 f"Choose --batch-size {len(split.train)} or less."
             )
-        ranks.check(len(split.train) // math.ceil(len(split.train) / batch_size), "nodes")
+        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "nodes")
         self._ranks = ranks
         self._train = split.train
         self._batch_size = batch_size
@@ -71,7 +71,7 @@ class SeedsFeed(Feed):
 
     def _seed_draws(self) -> None:
         """DGL has one stream for all, so it is put where this step is, whatever else has drawn from it. Each process draws its own."""
-        dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)) + self._ranks.rank)
+        dgl.seed(int(torch.randint(2**31 - 1, (), generator=self._order)) + self._ranks.stream)
 
 
 class NeighbourFeed(SeedsFeed):

@@ -14,6 +14,7 @@ from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.splits import unlabelled_samples
+from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.structure import Rows
@@ -97,7 +98,8 @@ def fit_cohort(
     with FreedMemory() as freed:
         for number, active in enumerate(phases):
             if not keeper.is_past(number):
-                optimizer = make_optimizer([trial.cohort.students[k] for k in active], trial.strategy, trial.training, trial.clean.device)
+                own = [trial.cohort.students[k] for k in ranks.own(active)]
+                optimizer = make_optimizer(own, trial.strategy, trial.training, trial.clean.device)
                 phase = Phase(number, active, optimizer, first=len(trial.history))
                 trial.run_phase(phase, keeper, freed, last=number == len(phases) - 1, on_epoch=on_epoch)
     result = summarise(
@@ -159,6 +161,11 @@ class _Trial:
         ranks: Ranks,
     ) -> _Trial:
         seed, fold = stream
+        ranks.check_students(len(students))
+        if ranks.divides == "students" and training.diversity:
+            raise UsageError(
+                "Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students."
+            )
         options = parse_options(strategy.Options, strategy_options, "strategy_options").resolved(training.epochs, dataset.task)
         extras = strategy.extra_members(options)
         members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
@@ -184,7 +191,7 @@ class _Trial:
             num_samples=feed.num_transductive_samples,
             distribution=distribution,
             sampled=feed.sampled,
-            divided=ranks.size > 1,
+            divided=ranks.divides,
             seed=seeds.derive(seed, "strategy", fold),
         )
         modules = []
@@ -196,6 +203,7 @@ class _Trial:
             teaching = strategy(options, setting).to(device, dtype)
         if teaching.exchange_on == "transductive" or (feed.sampled and teaching.exchange_on == "all"):
             feed.bring_along(unlabelled_samples(dataset, split, transductive=teaching.exchange_on == "transductive"))
+        path = ("rank", ranks.stream) if ranks.stream else ()
         logits = torch.zeros(len(members), num_outputs, dataset.num_samples, device=device, dtype=dtype).transpose(1, 2)
         return cls(
             cohort=Cohort(modules, teaching.coordinator, distribution, names, len(students)),
@@ -205,7 +213,7 @@ class _Trial:
             training=training,
             labels=torch.as_tensor(dataset.labels, device=device),
             scorer=scorer_of(dataset),
-            generators=[seeds.generator(seed, "dropout", fold, place, *ranks.path, device=device) for place in range(len(members))],
+            generators=[seeds.generator(seed, "dropout", fold, place, *path, device=device) for place in range(len(members))],
             view_generator=seeds.generator(seed, "view", fold, device=device),
             order=order,
             clean=logits,
@@ -258,8 +266,9 @@ class _Trial:
             if on_epoch is not None:
                 val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
                 on_epoch(EpochReport(epoch, self.training.epochs, sum(v for k, v in row.items() if k.startswith("loss/")), val))
-        for k in active:
+        for k in self.ranks.own(active):
             self.cohort.students[k].load_state_dict(best[str(k)])
+        self.ranks.spread_weights(self.cohort.students, active)
         if "coordinator" in best:
             self.cohort.coordinator.load_state_dict(best["coordinator"])
         if not (self.feed.sampled and last):
@@ -301,8 +310,8 @@ class _Trial:
         view = perturbed(
             share.batch, edge_drop=self.training.edge_drop, feature_mask=self.training.feature_mask, generator=self.view_generator
         )
-        outputs: list[StudentOutput] = self.cohort(view, active, self.generators)
-        said_here = _stack([output.logits for output in outputs])
+        outputs: list[StudentOutput] = self.cohort(view, self.ranks.own(active), self.generators)
+        said_here = self.ranks.gather_members(_stack([output.logits for output in outputs]), active)
         logits = self.ranks.gather(said_here, dim=1)
         if self.feed.sampled:
             targets = self.ranks.gather(self._targets_here(share, said_here.detach(), active), dim=1)
@@ -314,11 +323,12 @@ class _Trial:
             targets = self.clean[:, batch.columns].clone()
             targets[list(active)] = logits.detach()
         labelled, held_out = self._divide(batch)
+        divided = self.ranks.divides == "students"  # among processes, each of which has states of its own alone
         return Step(
             logits=logits,
             active=tuple(active),
-            hidden=[output.hidden for output in outputs],
-            embeddings=[self.ranks.gather(output.embedding) for output in outputs],
+            hidden=[] if divided else [output.hidden for output in outputs],
+            embeddings=[] if divided else [self.ranks.gather(output.embedding) for output in outputs],
             targets=targets,
             labels=self.labels[batch.columns],
             labelled=labelled,
@@ -336,11 +346,14 @@ class _Trial:
 
         A clean pass over the whole graph after each epoch would cost more on a large one, and be an epoch old.
         """
-        silent = [k for k in range(len(self.cohort)) if self.strategy.target_pass != "train" or k not in active]
+        standing = [k for k in range(len(self.cohort)) if k not in active]
+        silent = [] if self.strategy.target_pass == "train" else list(self.ranks.own(active))
         self.cohort.eval()
-        said = {k: output.logits for k, output in zip(silent, self.cohort(batch.batch, silent), strict=True)}
+        outputs = [output.logits for output in self.cohort(batch.batch, [*standing, *silent])]
         self.cohort.train()
-        said.update({k: own for k, own in zip(active, logits, strict=True) if k not in said})
+        if silent:
+            logits = self.ranks.gather_members(_stack(outputs[len(standing) :]), active)
+        said = dict(zip([*standing, *active], [*outputs[: len(standing)], *logits], strict=True))
         return _stack([said[k] for k in range(len(self.cohort))])
 
     def _divide(self, batch: TrainingBatch) -> tuple[Rows, Tensor]:
@@ -369,12 +382,17 @@ class _Trial:
     @torch.no_grad()
     def _clean_pass(self, members: Sequence[int], samples: IntArray) -> None:
         self.cohort.eval()
+        own = list(self.ranks.own(members))
         for batch, numbers in self.feed.evaluation_batches(samples):
-            for k in members:  # one after another: what one keeps of its hidden layers is gone before the next begins
+            for k in own:  # one after another: what one keeps of its hidden layers is gone before the next begins
                 (output,) = self.cohort(batch, [k])
                 self.clean[k, numbers] = output.logits
                 if self.diversity is not None:
                     self.diversity.observe(k, numbers, output.logits, output.embedding)
+            if len(own) < len(members):
+                said = self.ranks.gather_members(self.clean[own][:, numbers], members)
+                for k, logits in zip(members, said, strict=True):
+                    self.clean[k, numbers] = logits
 
     @torch.no_grad()
     def _select(self, active: Sequence[int], epoch: int, best: dict[str, dict[str, Tensor]], last: bool) -> HistoryRow:
@@ -391,7 +409,7 @@ class _Trial:
         scores = score(self.scorer, candidates, labels)
         metrics = scores.overall
         for k, metric, loss in zip(active, metrics, losses, strict=False):
-            if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss):
+            if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss) and k in self.ranks.own(active):
                 best[str(k)] = weights_of(self.cohort.students[k])
         if last and self.ensemble_stopper.update(epoch, val_metric=metrics[-1], val_loss=losses[-1]):
             best["coordinator"] = weights_of(self.cohort.coordinator)

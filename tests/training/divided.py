@@ -1,6 +1,6 @@
 """What a process of torchrun runs in `test_distributed.py`: trains cohorts with the others, and says what came of it.
 
-python -m torch.distributed.run ... divided.py CASES.pkl FOLDER
+python -m torch.distributed.run ... divided.py samples|students CASES.pkl FOLDER
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from dgl_mutual.training.distributed import joined
+from dgl_mutual.training.distributed import Divided, joined
 from dgl_mutual.training.trainer import fit_cohort
 
 
-def main(cases: Path, folder: Path) -> None:
+def main(divide: Divided, cases: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    with joined("cpu") as ranks:
+    with joined("cpu", divide) as ranks:
         results = []
         for dataset, split, options in pickle.loads(cases.read_bytes()):
             result = fit_cohort(dataset, split, **options, dtype=torch.float64, ranks=ranks)
@@ -26,4 +26,4 @@ def main(cases: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main("students" if sys.argv[1] == "students" else "samples", Path(sys.argv[2]), Path(sys.argv[3]))

@@ -15,27 +15,39 @@ import torch
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import Ranks
+from dgl_mutual.training.distributed import DividedSamples
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 
 Data = tuple[Dataset, Split]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-TWO = Ranks(rank=1, size=2)
+TWO = DividedSamples(rank=1, size=2)
 
 
-def options(strategy: str = "gml", batch_size: int = 7, norm: str = "batch", **more: Any) -> dict[str, Any]:
-    """Four students without dropout; batches of 7 are uneven shares for two processes."""
-    sampled = {"sampler": "neighbor", "fanout": (-1, -1)} if more.pop("sampled", False) else {}
+def options(
+    strategy: str = "gml", batch_size: int | None = 7, norm: str = "batch", dropout: float = 0.0, epochs: int = 4, **more: Any
+) -> dict[str, Any]:
+    """Four students, by default without dropout; batches of 7 are uneven shares for two processes."""
+    sampled = {"sampler": "neighbor", "fanout": more.pop("fanout", (-1, -1))} if more.pop("sampled", False) else {}
+    architectures = more.pop("students", ("gcn", "gat", "gin", "sage"))
     return {
-        "students": [StudentOptions(architecture=name, hidden=8, dropout=0.0, norm=norm) for name in ("gcn", "gat", "gin", "sage")],
+        "students": [StudentOptions(architecture=name, hidden=8, dropout=dropout, norm=norm) for name in architectures],
         "strategy": strategy,
-        "training": TrainingOptions(epochs=4, batch_size=batch_size, **sampled),
+        "training": TrainingOptions(epochs=epochs, batch_size=batch_size, **sampled),
         "strategy_options": {} if strategy == "independent" else {"exchange_warmup": (1, 1), **more},
     }
 
 
-def test_two_processes_are_one(tmp_path: Path, node_data: Data, graph_data: Data, multi_label_data: Data) -> None:
+def in_two_processes(cases: list[Any], folder: Path, divide: str) -> Any:
+    """What each of two processes says came of the cases: (history, weights) for each."""
+    (folder / "cases.pkl").write_bytes(pickle.dumps(cases))
+    script = Path(__file__).with_name("divided.py")
+    ended = subprocess.run([*TORCHRUN, "2", script, divide, folder / "cases.pkl", folder], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return [pickle.loads((folder / f"{rank}.pkl").read_bytes()) for rank in range(2)]
+
+
+def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Data, graph_data: Data, multi_label_data: Data) -> None:
     cases = [
         (*graph_data, options()),
         (*graph_data, options(direction="best", held_out=0.3)),
@@ -47,11 +59,7 @@ def test_two_processes_are_one(tmp_path: Path, node_data: Data, graph_data: Data
         (*node_data, options("kd", batch_size=24, norm="none", sampled=True, teacher={"dropout": 0.0, "hidden": 8})),
         (*node_data, options("kdcl", batch_size=9, norm="none", sampled=True, exchange_on="labelled")),
     ]
-    (tmp_path / "cases.pkl").write_bytes(pickle.dumps(cases))
-    script = Path(__file__).with_name("divided.py")
-    ended = subprocess.run([*TORCHRUN, "2", script, tmp_path / "cases.pkl", tmp_path], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr
-    first, second = (pickle.loads((tmp_path / f"{rank}.pkl").read_bytes()) for rank in range(2))
+    first, second = in_two_processes(cases, tmp_path, "samples")
     for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases, first, second, strict=True):
         alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
         assert len(history) == len(alone.history)
@@ -62,9 +70,38 @@ def test_two_processes_are_one(tmp_path: Path, node_data: Data, graph_data: Data
         torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=1e-6, atol=1e-8)
 
 
+def test_two_processes_that_divide_students_are_one_bit_for_bit(
+    tmp_path: Path, node_data: Data, graph_data: Data, multi_label_data: Data
+) -> None:
+    three = ("gat", "gcn", "sage")  # uneven shares
+    cases = [
+        (*graph_data, options(dropout=0.5, epochs=9)),
+        (*graph_data, options(dropout=0.5, direction="best", held_out=0.3, students=three)),
+        (*graph_data, options("dml", exchange_on="transductive", targets="ema", dropout=0.5)),
+        (*graph_data, options("bgnn")),
+        (*multi_label_data, options("kdcl", norm="none", batch_size=None, dropout=0.5, target="naive")),
+        (*node_data, options(norm="none", batch_size=None, dropout=0.5, entropy_weight=0.1, epochs=9)),
+        (*node_data, options("kd", norm="none", batch_size=None, dropout=0.5, teacher={"hidden": 8})),
+        (*node_data, options("kd", norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), teacher={"hidden": 8})),
+        (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), students=three)),
+        (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), targets="train")),
+    ]
+    first, second = in_two_processes(cases, tmp_path, "students")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for (dataset, split, chosen), one, other in zip(cases, first, second, strict=True):
+            alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
+            for history, weights in (one, other):
+                assert pickle.dumps(history) == pickle.dumps(alone.history)
+                torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_shares_make_up_the_batch_and_differ_by_one_at_most() -> None:
     samples = np.arange(11)
-    shares = [Ranks(rank, 4).share(samples) for rank in range(4)]
+    shares = [DividedSamples(rank, 4).share(samples) for rank in range(4)]
     assert np.concatenate(shares).tolist() == samples.tolist()
     assert {len(share) for share in shares} == {2, 3}
 
@@ -77,7 +114,7 @@ def test_a_step_on_the_whole_graph_is_refused(node_data: Data) -> None:
 def test_more_processes_than_samples_in_a_batch_are_refused(node_data: Data, graph_data: Data) -> None:
     # 20 training graphs in batches of at most 3 make 7 steps of 2 or 3.
     with pytest.raises(UsageError, match=r"3 processes cannot divide a batch of 2 graphs.*--nproc-per-node 2 or less"):
-        fit_cohort(*graph_data, **options(batch_size=3), ranks=Ranks(0, 3))
+        fit_cohort(*graph_data, **options(batch_size=3), ranks=DividedSamples(0, 3))
     with pytest.raises(UsageError, match=r"2 processes cannot divide a batch of 1 nodes"):
         fit_cohort(*node_data, **options(batch_size=1, sampled=True), ranks=TWO)
 
