@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -93,11 +94,38 @@ def attend(
     Returns:
         (destinations, heads * width).
     """
-    heads = source.shape[1]
-    pattern = structure.attention_pattern(heads)
-    by_head = values.reshape(structure.num_sources * heads, -1)
-    result = apply(_Attend, pattern, by_head, source.flatten(), destination.flatten(), multiplier, negative_slope)
-    return result.view(structure.num_destinations, -1)
+    return apply(_Attend, structure.attention_pattern(source.shape[1]), values, source, destination, multiplier, negative_slope)
+
+
+def score_heads(values: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+    """<a_h, v_ih> of each head h of each node i, for each of the vectors a.
+
+    Shapes: values (nodes, heads * width), vectors (heads, width), results (nodes, heads).
+    """
+    apply_all: Callable[..., tuple[Tensor, ...]] = _ScoreHeads.apply
+    return apply_all(values, *vectors)
+
+
+class _ScoreHeads(torch.autograd.Function):
+    """V A for block-diagonal matrices A (heads * width, heads)."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+        heads = len(vectors[0])
+        blocks = torch.eye(heads, dtype=values.dtype, device=values.device).view(heads, 1, heads)
+        matrices = [(vector.unsqueeze(2) * blocks).view(-1, heads) for vector in vectors]
+        ctx.save_for_backward(values, *matrices)
+        return tuple(values @ matrix for matrix in matrices)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        values, *matrices = ctx.saved_tensors
+        of_values = grads[0] @ matrices[0].t()
+        for grad, matrix in zip(grads[1:], matrices[1:], strict=True):
+            of_values.addmm_(grad, matrix.t())
+        heads = grads[0].shape[1]
+        of_vectors = ((values.t() @ grad).view(heads, -1, heads).diagonal(dim1=0, dim2=2).t() for grad in grads)
+        return of_values, *of_vectors
 
 
 class _Attend(torch.autograd.Function):
@@ -117,29 +145,33 @@ class _Attend(torch.autograd.Function):
         multiplier: Tensor | None,
         negative_slope: float,
     ) -> Tensor:
-        scores = source.index_select(0, pattern.indices).add_(destination.index_select(0, pattern.rows))
+        heads = source.shape[1]
+        values = values.reshape(len(values) * heads, -1)
+        scores = source.reshape(-1).index_select(0, pattern.indices).add_(destination.reshape(-1).index_select(0, pattern.rows))
         scores = F.leaky_relu_(scores, negative_slope)
         weights = SparseMatrix(pattern, scores.exp() if _are_easy(scores) else _exp_below_one(pattern, scores))
         kept = weights if multiplier is None else SparseMatrix(pattern, weights.values * multiplier)
         scale = kernels.row_sums(weights).reciprocal_().unsqueeze(1)
         result = kernels.product(kept, values).mul_(scale)
         ctx.save_for_backward(values, scores, scale, result)
-        ctx.weights, ctx.kept, ctx.negative_slope = weights, kept, negative_slope
-        return result
+        ctx.weights, ctx.kept, ctx.heads, ctx.negative_slope = weights, kept, heads, negative_slope
+        return result.view(len(destination), -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None, None]:
         values, scores, scale, result = ctx.saved_tensors
+        heads: int = ctx.heads
         weights: SparseMatrix = ctx.weights
         kept: SparseMatrix = ctx.kept
-        grad = grads[0] * scale
+        grad = grads[0].reshape(result.shape) * scale
         at_rows = (result * grad).sum(1)
         of_scores = kernels.sampled_product(kept, grad, values).mul_(kept.values)
         of_scores.addcmul_(weights.values, at_rows.index_select(0, kept.pattern.rows), value=-1)
         # LeakyReLU keeps the sign, so its output says which branch was taken.
         grad_scores = SparseMatrix(kept.pattern, torch.ops.aten.leaky_relu_backward(of_scores, scores, ctx.negative_slope, True))
-        of_columns, of_rows = kernels.row_sums(grad_scores.transposed), kernels.row_sums(grad_scores)
-        return None, kernels.product(kept.transposed, grad), of_columns, of_rows, None, None
+        of_source, of_destination = kernels.column_sums(grad_scores), kernels.row_sums(grad_scores)
+        of_values = kernels.product(kept.transposed, grad)
+        return None, of_values.view(-1, heads * values.shape[1]), of_source.view(-1, heads), of_destination.view(-1, heads), None, None
 
 
 def _are_easy(scores: Tensor) -> bool:

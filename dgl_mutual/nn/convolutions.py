@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_mutual.nn.aggregation import Projected, attend
+from dgl_mutual.nn.aggregation import Projected, attend, score_heads
 from dgl_mutual.nn.dropout import keep_multiplier
 from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM
 from dgl_mutual.nn.sparse import SparseFeatures
@@ -209,7 +209,7 @@ class GATConvolution(Convolution):
     def project(self, structure: Structure, x: NodeFeatures) -> tuple[Tensor, Tensor, Tensor]:
         values = x @ self.weight
         # A second, narrow product: as more columns of the first it would make that take twice as long where x is sparse.
-        source, destination = (values @ self._scorers()).chunk(2, dim=1)
+        source, destination = score_heads(values, self.attention_source, self.attention_destination)
         return values, source, destination
 
     def aggregate(self, structure: Structure, projected: tuple[Tensor, Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
@@ -219,12 +219,6 @@ class GATConvolution(Convolution):
             shape = structure.attention_pattern(self.heads).indices.shape
             multiplier = keep_multiplier(shape, self.attention_dropout, generator, values.dtype)
         return attend(structure, values, source, structure.at_destinations(destination), multiplier, self.negative_slope) + self.bias
-
-    def _scorers(self) -> Tensor:
-        """Both attention vectors as block-diagonal matrices, side by side: (heads * width, 2 * heads)."""
-        vectors = torch.stack([self.attention_source, self.attention_destination], dim=2)
-        heads = torch.eye(self.heads, dtype=vectors.dtype, device=vectors.device)
-        return (vectors.unsqueeze(3) * heads.view(self.heads, 1, 1, self.heads)).view(-1, 2 * self.heads)
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:

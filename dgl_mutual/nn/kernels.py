@@ -48,11 +48,21 @@ def row_sums(matrix: SparseMatrix) -> Tensor:
     return sums.squeeze(-1)
 
 
+def column_sums(matrix: SparseMatrix) -> Tensor:
+    """The sums of the columns: (columns,)."""
+    values, pattern = matrix.values, matrix.pattern
+    if _by_mkl(values):
+        return values.new_zeros(pattern.shape[1]).index_add_(0, pattern.indices, values)
+    return row_sums(matrix.transposed)
+
+
 def sampled_product(matrix: SparseMatrix, x: Tensor, y: Tensor) -> Tensor:
     """<x_i, y_j> for each non-zero (i, j) of M: x (rows, width), y (columns, width), result (non-zeros,)."""
     if _by_mkl(x):
-        sampled: Tensor = torch.sparse.sampled_addmm(matrix.csr, x, y.t(), beta=0.0)
-        return sampled.values()
+        values, pattern = torch.zeros_like(matrix.values), matrix.pattern
+        sampled = torch.sparse_csr_tensor(pattern.indptr, pattern.indices, values, pattern.shape, check_invariants=False)
+        torch.sparse.sampled_addmm(sampled, x, y.t(), beta=0.0, out=sampled)  # without `out` it would copy the pattern
+        return values
     products: Tensor = dgl_kernels._gsddmm(matrix.pattern.graph._graph, "dot", y.contiguous(), x.contiguous(), "u", "v")
     return products.squeeze(-1)
 
