@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dgl.ops
 import torch
 from torch import Tensor
 
+from dgl_mutual.nn import kernels
+from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.sparse import SparseMatrix
 
 
 def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
@@ -17,5 +22,18 @@ def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
     if how == "max":
         highest: Tensor = dgl.ops.segment_reduce(batch.graph_sizes, x, reducer="max")
         return torch.where((batch.graph_sizes > 0).unsqueeze(1), highest, 0.0)
-    total = batch.pooling @ x
+    total = apply(_Sum, x, batch.pooling)
     return total / batch.graph_sizes.clamp(min=1).to(x.dtype).unsqueeze(1) if how == "mean" else total
+
+
+class _Sum(torch.autograd.Function):
+    """Y = M X for M with one non-zero a column, which is 1: a node's gradient is a copy of its graph's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pooling: SparseMatrix) -> Tensor:
+        ctx.rows = pooling.pattern.rows
+        return kernels.product(pooling, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0].index_select(0, ctx.rows), None
