@@ -1,7 +1,9 @@
 """An epoch of the cohort (training, clean pass, validation) beside the same cohort on torch_geometric: time and peak memory.
 
     python benchmarks/epochs.py Cora MUTAG:128 --epochs 10 --out results/benchmarks
+    torchrun --nproc-per-node 2 benchmarks/epochs.py MUTAG:32 --epochs 10
 
+Under torchrun the processes divide our students, and threads between them; the reference has all threads, and memory is left out.
 Five epochs of ours and five of the reference take turns, each side in a process of its own; the first of a turn, which finds caches as the
 other left them, does not count; medians and their ratio are kept. Peak memory is that of a process that does nothing else. Needs the extra
 [reference], and the data where DGL_MUTUAL_DATA says.
@@ -18,7 +20,9 @@ import torch
 from common import prepare, write
 
 from dgl_mutual.experiments.compare.memory import measure_memory
+from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.sides import train_both
+from dgl_mutual.training.distributed import joined
 
 DATASETS = ["Cora", "CiteSeer", "MUTAG:32", "MUTAG:128", "PROTEINS:32", "PROTEINS:128"]
 
@@ -32,28 +36,33 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     data_dir = Path(os.environ["DGL_MUTUAL_DATA"]) if "DGL_MUTUAL_DATA" in os.environ else None
     rows = []
-    for wanted in arguments.datasets:
-        name, _, batch_size = wanted.partition(":")
-        config, dataset, trial = prepare(name, epochs=arguments.epochs, batch_size=int(batch_size) if batch_size else None)
-        match = train_both(trial, config, dataset, print)
-        row: dict[str, object] = {
-            "dataset": name,
-            "batch": batch_size or "full",
-            "ours_ms": round(1000 * match.seconds_ours, 1),
-            "reference_ms": round(1000 * match.seconds_reference, 1),
-            "ratio": round(match.seconds_reference / match.seconds_ours, 1),
-            "epochs": match.epochs,
-        }
-        if not arguments.no_memory:
-            for side in ("ours", "reference"):
-                memory = measure_memory(side, config, trial.split, data_dir=data_dir, threads=arguments.threads)
-                row[f"{side}_mib"] = None if memory.peak is None else round(memory.peak)
-                row[f"{side}_training_mib"] = None if memory.training is None else round(memory.training)
-        rows.append(row)
-        write(pd.DataFrame(rows), arguments.out, arguments.table, "# One epoch of four students, beside torch_geometric")
+    with joined("cpu", "students") as ranks:
+        torch.set_num_threads(max(1, arguments.threads // ranks.size))
+        for wanted in arguments.datasets:
+            name, _, batch_size = wanted.partition(":")
+            config, dataset, trial = prepare(name, epochs=arguments.epochs, batch_size=int(batch_size) if batch_size else None)
+            if ranks.rank:
+                fit(trial, config, dataset, ranks=ranks)
+                continue
+            match = train_both(trial, config, dataset, print, ranks=ranks, threads=arguments.threads)
+            row: dict[str, object] = {
+                "dataset": name,
+                "batch": batch_size or "full",
+                "processes": ranks.size,
+                "ours_ms": round(1000 * match.seconds_ours, 1),
+                "reference_ms": round(1000 * match.seconds_reference, 1),
+                "ratio": round(match.seconds_reference / match.seconds_ours, 1),
+                "epochs": match.epochs,
+            }
+            if ranks.size == 1 and not arguments.no_memory:
+                for side in ("ours", "reference"):
+                    memory = measure_memory(side, config, trial.split, data_dir=data_dir, threads=arguments.threads)
+                    row[f"{side}_mib"] = None if memory.peak is None else round(memory.peak)
+                    row[f"{side}_training_mib"] = None if memory.training is None else round(memory.training)
+            rows.append(row)
+            write(pd.DataFrame(rows), arguments.out, arguments.table, "# One epoch of four students, beside torch_geometric")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.mapping import to_reference
+from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.trainer import fit_cohort
@@ -26,8 +27,9 @@ def fit(
     dataset: Dataset,
     dtype: torch.dtype = torch.float32,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> FitResult:
-    """Train the cohort of a resolved configuration."""
+    """Train the cohort of a resolved configuration, with other processes if `ranks` says so."""
     return fit_cohort(
         dataset,
         trial.split,
@@ -39,6 +41,7 @@ def fit(
         fold=trial.fold,
         on_epoch=on_epoch,
         dtype=dtype,
+        ranks=ranks,
     )
 
 

@@ -24,6 +24,7 @@ from dgl_mutual.experiments.compare.ours import fit, starting_point
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.trainer import ReferenceResult
+from dgl_mutual.training.distributed import ALONE, Ranks
 
 T = TypeVar("T")
 
@@ -69,11 +70,11 @@ class _Reference:
         self._pool = pool
         self.stopped = False
 
-    def start(self, trial: Trial, config: RunConfig, dataset: Dataset) -> None:
+    def start(self, trial: Trial, config: RunConfig, dataset: Dataset, threads: int) -> None:
         """Make it, at the weights that ours starts from."""
         start = starting_point(trial, config, dataset)
         weights = [{name: value.numpy() for name, value in group.items()} for group in start.by_owner(start.values)]
-        self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, torch.get_num_threads())
+        self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, threads)
 
     def train(self, epochs: int) -> list[float]:
         """The seconds of so many epochs, or of fewer if it stops."""
@@ -120,8 +121,14 @@ class _Turns:
         self._turn = []
 
 
-def train_both(trial: Trial, config: RunConfig, dataset: Dataset, say: Callable[[str], None]) -> Match:
+def train_both(
+    trial: Trial, config: RunConfig, dataset: Dataset, say: Callable[[str], None], *, ranks: Ranks = ALONE, threads: int | None = None
+) -> Match:
     """Train ours and the reference on one trial. Dropout is drawn from a stream of each side's own.
+
+    Args:
+        ranks: the processes that train ours, of which this is the first; the others call `fit`.
+        threads: threads of the reference (default: as many as this process has).
 
     Raises:
         TrainingError: the reference's process died.
@@ -129,9 +136,9 @@ def train_both(trial: Trial, config: RunConfig, dataset: Dataset, say: Callable[
     say(f"{trial.name}: training both sides")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         reference = _Reference(pool)
-        reference.start(trial, config, dataset)
+        reference.start(trial, config, dataset, threads or torch.get_num_threads())
         turns = _Turns(reference)
-        result = fit(trial, config, dataset, on_epoch=turns)
+        result = fit(trial, config, dataset, on_epoch=turns, ranks=ranks)
         turns.end()
         while not reference.stopped:
             reference.train(TURN)
