@@ -40,20 +40,22 @@ def product(matrix: SparseMatrix, x: Tensor, plus: Tensor | None = None) -> Tens
 def row_sums(matrix: SparseMatrix) -> Tensor:
     """The sums of the rows: (rows,)."""
     values, pattern = matrix.values, matrix.pattern
-    if _by_mkl(values):
-        # A one for every column would be looked up for each non-zero: 20 times as long where columns are many more than rows.
-        one_column = torch.sparse_csr_tensor(pattern.indptr, pattern.one_column, values, (pattern.shape[0], 1), check_invariants=False)
-        return torch.mv(one_column, values.new_ones(1))
-    sums: Tensor = dgl_kernels._gspmm(pattern.graph._graph, "copy_rhs", "sum", None, values.unsqueeze(-1))[0]
-    return sums.squeeze(-1)
+    if not _by_mkl(values):
+        sums: Tensor = dgl_kernels._gspmm(pattern.graph._graph, "copy_rhs", "sum", None, values.unsqueeze(-1))[0]
+        return sums.squeeze(-1)
+    if torch.get_num_threads() == 1:  # one thread sums 24,000 non-zeros in 26 microseconds like this, and in 49 by MKL; two in 27 and 20
+        return values.new_zeros(pattern.shape[0]).index_add_(0, pattern.rows, values)
+    # A one for every column would be looked up for each non-zero: 20 times as long where columns are many more than rows.
+    one_column = torch.sparse_csr_tensor(pattern.indptr, pattern.one_column, values, (pattern.shape[0], 1), check_invariants=False)
+    return torch.mv(one_column, values.new_ones(1))
 
 
 def column_sums(matrix: SparseMatrix) -> Tensor:
     """The sums of the columns: (columns,)."""
     values, pattern = matrix.values, matrix.pattern
-    if _by_mkl(values):
-        return values.new_zeros(pattern.shape[1]).index_add_(0, pattern.indices, values)
-    return row_sums(matrix.transposed)
+    if not _by_mkl(values):
+        return row_sums(matrix.transposed)
+    return values.new_zeros(pattern.shape[1]).index_add_(0, pattern.indices, values)  # half the time of the rows of the transpose
 
 
 def sampled_product(matrix: SparseMatrix, x: Tensor, y: Tensor) -> Tensor:

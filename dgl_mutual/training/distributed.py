@@ -275,9 +275,11 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, share: Tensor, counts: Sequence[int], ranks: Ranks) -> Tensor:
         ctx.start, ctx.length = sum(counts[: ranks.rank]), len(share)
-        # gloo gathers tensors of one size only.
-        padded = share.new_zeros(max(counts), *share.shape[1:])
-        padded[: len(share)] = share
+        if len(share) == max(counts):
+            padded = share.contiguous()
+        else:  # gloo gathers tensors of one size only
+            padded = share.new_zeros(max(counts), *share.shape[1:])
+            padded[: len(share)] = share
         return torch.cat([part[:count] for part, count in zip(_all(padded, ranks), counts, strict=True)])
 
     @staticmethod
