@@ -34,6 +34,16 @@ def test_two_processes_give_the_losses_of_one_and_the_first_writes(tmp_path: Pat
     assert len(history(tmp_path / "two")) == 4
 
 
+def test_two_processes_that_divide_students_give_the_rows_of_one(tmp_path: Path) -> None:
+    run = ["run", "--dataset", "digits", "--students", "gcn,gat", "--epochs", "5", "--seeds", "2"]
+    together = subprocess.run([*TWO, *run, "--divide", "students", "--out", tmp_path / "two"], capture_output=True, text=True, timeout=120)
+    assert together.returncode == 0, together.stderr
+    alone = [sys.executable, "-m", "dgl_mutual", *run, "--jobs", "1", "--out", tmp_path / "one"]
+    subprocess.run(alone, check=True, capture_output=True, timeout=120)
+    pd.testing.assert_frame_equal(history(tmp_path / "two"), history(tmp_path / "one"), check_exact=True)
+    assert len(list((tmp_path / "two").glob("*/checkpoints/*"))) == 2
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes by /proc, which Linux has")
 def test_when_a_process_dies_the_others_stop_and_say_so(tmp_path: Path) -> None:
     # The agent looks rarely, so that it is not the agent that ends the other process before it has found out by itself.

@@ -12,7 +12,7 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.nn.aggregation import Projected, attend
+from dgl_mutual.nn.aggregation import Projected, attend, score_heads
 from dgl_mutual.nn.batch import Collator, GraphBatch
 
 HEADS, WIDTH = 2, 3
@@ -64,6 +64,16 @@ def test_attend_equals_its_composition(batch: GraphBatch, inputs: tuple[Tensor, 
 def test_attend_passes_gradcheck(batch: GraphBatch, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None]) -> None:
     values, source, destination, multiplier = inputs
     assert gradcheck(lambda v, s, d: attend(batch, v, s, d, multiplier), (values, source, destination))
+
+
+def test_scores_of_heads_are_inner_products_head_by_head() -> None:
+    values = torch.randn(7, HEADS * WIDTH, dtype=torch.float64, requires_grad=True)
+    vectors = torch.randn(2, HEADS, WIDTH, dtype=torch.float64, requires_grad=True)
+    scores = score_heads(values, *vectors)
+    for score, vector in zip(scores, vectors, strict=True):
+        torch.testing.assert_close(score, (values.view(-1, HEADS, WIDTH) * vector).sum(2))
+    assert gradcheck(lambda v, a, b: score_heads(v, a, b), (values, *vectors))
+    assert gradcheck(lambda v, a: score_heads(v, a, a.detach())[0], (values, vectors[0]))
 
 
 def test_attention_weights_sum_to_one(batch: GraphBatch) -> None:

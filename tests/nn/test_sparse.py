@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -69,12 +71,17 @@ def test_products_take_slices_and_leave_them_alone() -> None:
     assert torch.equal(wide, before)
 
 
-def test_kernels_equal_the_dense_ones() -> None:
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_kernels_equal_the_dense_ones(num_threads: int, set_threads: Callable[[int], None]) -> None:
+    set_threads(num_threads)
     matrix = SparseFeatures.from_scipy(random_matrix())
     dense = matrix.csr.to_dense()
     x, y = torch.randn(30, 4, dtype=torch.float64), torch.randn(20, 4, dtype=torch.float64)
     torch.testing.assert_close(kernels.row_sums(matrix), dense.sum(1))
+    torch.testing.assert_close(kernels.column_sums(matrix), dense.sum(0))
+    before = matrix.values.clone()
     torch.testing.assert_close(kernels.sampled_product(matrix, x, y), (x @ y.t())[dense != 0])
+    assert torch.equal(matrix.values, before)
     torch.testing.assert_close(matrix.pattern.rows.long(), dense.nonzero()[:, 0])
 
 

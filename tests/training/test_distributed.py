@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import DividedSamples
+from dgl_mutual.training.distributed import DividedSamples, DividedStudents, Ranks
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 
@@ -71,7 +72,7 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
 
 
 def test_two_processes_that_divide_students_are_one_bit_for_bit(
-    tmp_path: Path, node_data: Data, graph_data: Data, multi_label_data: Data
+    tmp_path: Path, node_data: Data, graph_data: Data, multi_label_data: Data, set_threads: Callable[[int], None]
 ) -> None:
     three = ("gat", "gcn", "sage")  # uneven shares
     cases = [
@@ -87,16 +88,12 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(
         (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), targets="train")),
     ]
     first, second = in_two_processes(cases, tmp_path, "students")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for (dataset, split, chosen), one, other in zip(cases, first, second, strict=True):
-            alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
-            for history, weights in (one, other):
-                assert pickle.dumps(history) == pickle.dumps(alone.history)
-                torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=0, atol=0)
-    finally:
-        torch.set_num_threads(threads)
+    set_threads(1)
+    for (dataset, split, chosen), one, other in zip(cases, first, second, strict=True):
+        alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
+        for history, weights in (one, other):
+            assert repr(history) == repr(alone.history)
+            torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=0, atol=0)
 
 
 def test_shares_make_up_the_batch_and_differ_by_one_at_most() -> None:
@@ -107,7 +104,10 @@ def test_shares_make_up_the_batch_and_differ_by_one_at_most() -> None:
 
 
 def test_a_step_on_the_whole_graph_is_refused(node_data: Data) -> None:
-    with pytest.raises(UsageError, match=r"cannot be divided among processes.*--sampler neighbor, or leave torchrun out"):
+    with pytest.raises(
+        UsageError,
+        match=r"cannot be divided among processes.*--divide students, or samples of .* --sampler neighbor",
+    ):
         fit_cohort(*node_data, **{**options(), "training": TrainingOptions(epochs=1)}, ranks=TWO)
 
 
@@ -119,7 +119,21 @@ def test_more_processes_than_samples_in_a_batch_are_refused(node_data: Data, gra
         fit_cohort(*node_data, **options(batch_size=1, sampled=True), ranks=TWO)
 
 
+def test_more_processes_than_students_are_refused(graph_data: Data) -> None:
+    with pytest.raises(UsageError, match=r"5 processes cannot divide 4 students.*--nproc-per-node 4 or less, or leave out --divide"):
+        fit_cohort(*graph_data, **options(), ranks=DividedStudents(0, 5))
+
+
+def test_students_in_several_processes_cannot_be_compared(graph_data: Data) -> None:
+    training = TrainingOptions(epochs=1, diversity=True)
+    with pytest.raises(UsageError, match=r"no two of them to compare \(training.diversity\). Leave out --divide students"):
+        fit_cohort(*graph_data, **{**options(), "training": training}, ranks=DividedStudents(0, 2))
+    with pytest.raises(UsageError, match=r"Strategy 'okddip' looks at what all students have before their logits.*Leave out --divide"):
+        fit_cohort(*graph_data, **options("okddip", leader={}), ranks=DividedStudents(0, 2))
+
+
+@pytest.mark.parametrize("ranks", [TWO, DividedStudents(1, 2)])
 @pytest.mark.parametrize("strategy", ["oad", "alignahead"])
-def test_strategies_that_need_the_states_of_all_nodes_are_refused(strategy: str, graph_data: Data) -> None:
+def test_strategies_that_need_the_states_of_all_nodes_are_refused(strategy: str, ranks: Ranks, graph_data: Data) -> None:
     with pytest.raises(UsageError, match=f"Strategy '{strategy}' looks at the states of all nodes of a step"):
-        fit_cohort(*graph_data, **options(strategy), ranks=TWO)
+        fit_cohort(*graph_data, **options(strategy), ranks=ranks)
