@@ -3,15 +3,17 @@
     python benchmarks/floor.py Cora MUTAG:32
 
 The floor is the time of the sparse products, matrix products and exponentials that four students cannot do without (training pass, backward
-pass and clean pass), each timed alone at its own size, its arrays in the cache. What is above it is dropout, activations, norms, losses and
-optimizer, arrays that are not in the cache, and calls: torch takes some microseconds for each of them however small its arrays are.
+pass and clean pass), each timed alone at its own size, its arrays in the cache. Beside it stands the time of all calls to torch that an
+epoch makes (dropout, activations, norms, losses and optimizer, too), each timed alone with its own arrays, in the cache and without a
+gradient: what remains above that is Python, the record of gradients, and arrays that are not in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.sparse import SparseFeatures, SparseMatrix
 from dgl_mutual.training.feeds import make_feed
+from dgl_mutual.training.history import EpochReport
 
 OPERATORS = {"gcn": "normalised_sum", "gin": "neighbour_sum", "sage": "neighbour_mean"}
 
@@ -94,30 +97,28 @@ def epoch_floor(config: RunConfig, batches: list[GraphBatch], evaluated: list[Gr
     return train * len(batches) + clean
 
 
-class Counter(TorchDispatchMode):
-    """Counts the calls that reach torch's kernels within the block; views among them."""
+class Recorder(TorchDispatchMode):
+    """Keeps the calls that reach torch's kernels within the block, views among them, while it is on."""
 
-    calls = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.on = False
+        self.calls: list[Callable[[], object]] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += 1
+        if self.on:
+            self.calls.append(partial(function, *args, **kwargs or {}))
         return function(*args, **kwargs or {})
 
-
-def calls_of_an_epoch(name: str, batch_size: int | None) -> int:
-    counts = []
-    for epochs in (1, 3):
-        config, dataset, trial = prepare(name, epochs=epochs, batch_size=batch_size)
-        with Counter() as counter:
-            fit(trial, config, dataset)
-        counts.append(counter.calls)
-    return round((counts[1] - counts[0]) / 2)
+    def record_second_epoch(self, report: EpochReport) -> None:
+        self.on = report.epoch == 0
 
 
-def smallest_call() -> float:
-    """Milliseconds of an addition of two numbers, with the record of its gradient."""
-    one = torch.ones(1, requires_grad=True)
-    return milliseconds(lambda: [one + one for _ in range(1000)]) / 1000
+def calls_of_an_epoch(name: str, batch_size: int | None) -> list[Callable[[], object]]:
+    config, dataset, trial = prepare(name, epochs=3, batch_size=batch_size)
+    with Recorder() as recorder:
+        fit(trial, config, dataset, on_epoch=recorder.record_second_epoch)
+    return recorder.calls
 
 
 def epoch_times(name: str, batch_size: int | None, epochs: int, strategy: str) -> list[float]:
@@ -136,6 +137,8 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
     clean = [batch for part in parts for batch, _ in feed.evaluation_batches(part)]
     floor = epoch_floor(config, batches, clean, dataset.target.num_outputs)
     calls = calls_of_an_epoch(name, batch_size)
+    with torch.no_grad():
+        alone = sum(milliseconds(call, repeats=5) for call in calls)
     # Interleaved, so that a busy neighbour slows both alike.
     runs: dict[str, list[float]] = {"gml": [], "independent": []}
     for _ in range(3):
@@ -148,8 +151,9 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
         "epoch_ms": round(epoch, 1),
         "floor_ms": round(floor, 1),
         "times_floor": round(epoch / floor, 2),
-        "calls": calls,
-        "calls_ms": round(calls * smallest_call(), 1),
+        "calls": len(calls),
+        "calls_ms": round(alone, 1),
+        "times_calls": round(epoch / alone, 2),
         "independent_ms": round(apart, 1),
         "exchange": round(epoch / apart - 1, 2),
     }
