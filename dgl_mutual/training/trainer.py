@@ -382,7 +382,7 @@ class _Trial:
     @torch.no_grad()
     def _clean_pass(self, members: Sequence[int], samples: IntArray) -> None:
         self.cohort.eval()
-        own = list(self.ranks.own(members))
+        own = self.ranks.own(members)
         for batch, numbers in self.feed.evaluation_batches(samples):
             for k in own:  # one after another: what one keeps of its hidden layers is gone before the next begins
                 (output,) = self.cohort(batch, [k])
@@ -390,7 +390,7 @@ class _Trial:
                 if self.diversity is not None:
                     self.diversity.observe(k, numbers, output.logits, output.embedding)
             if len(own) < len(members):
-                said = self.ranks.gather_members(self.clean[own][:, numbers], members)
+                said = self.ranks.gather_members(_stack([self.clean[k, numbers] for k in own]), members)
                 for k, logits in zip(members, said, strict=True):
                     self.clean[k, numbers] = logits
 
