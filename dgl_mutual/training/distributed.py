@@ -174,7 +174,7 @@ class DividedStudents(Ranks):
         parts = self._parts(members)
         if parts[0] == parts[-1]:
             return logits
-        by_class = logits.transpose(1, 2)  # as it lies in memory, which the order of sums depends on
+        by_class = logits.transpose(1, 2)  # as logits lie in memory
         return apply(_Gather, by_class, [len(part) for part in parts], self).transpose(1, 2)
 
     @torch.no_grad()
