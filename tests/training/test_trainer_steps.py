@@ -94,18 +94,19 @@ def test_a_graph_step(fit: Fit, watch: Callable[..., type[Watcher]], graph_data:
             assert [embedding.shape for embedding in step.embeddings] == [(size, 24)] * 2
 
 
-@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("task", ["node", "sampled nodes", "graph"])
 def test_eval_targets_are_what_the_cohort_says_before_the_epoch(
     task: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data
 ) -> None:
     """The targets of epoch e are the clean predictions of a cohort trained for e epochs."""
-    data = node_data if task == "node" else graph_data
-    watcher = watch()
-    fit(data, strategy=watcher, epochs=3, training={"batch_size": 100})
+    data = graph_data if task == "graph" else node_data
+    training = {"batch_size": 24, "sampler": "neighbor", "fanout": (-1, -1)} if task == "sampled nodes" else {"batch_size": 100}
+    watcher = watch(exchange="labelled")
+    fit(data, strategy=watcher, epochs=3, training=training)
     for epoch in (1, 2):
         step = watcher.steps[epoch]
         # Looked at once, at its end, a shorter training keeps the weights that this epoch begins with.
-        shorter = fit(data, strategy="independent", epochs=epoch, training={"batch_size": 100, "eval_every": epoch})
+        shorter = fit(data, strategy="independent", epochs=epoch, training={**training, "eval_every": epoch})
         for k, name in enumerate(shorter.cohort.names):
             expected = torch.as_tensor(shorter.predict(member=name))[step.samples]
             torch.testing.assert_close(torch.softmax(step.targets[k], -1), expected, rtol=1e-4, atol=1e-6)
