@@ -114,11 +114,13 @@ class Recorder(TorchDispatchMode):
         self.on = report.epoch == 0
 
 
-def calls_of_an_epoch(name: str, batch_size: int | None) -> list[Callable[[], object]]:
-    config, dataset, trial = prepare(name, epochs=3, batch_size=batch_size)
+def calls_of_an_epoch(name: str, batch_size: int | None, strategy: str) -> tuple[int, float]:
+    """How many there are, and their milliseconds, each call alone."""
+    config, dataset, trial = prepare(name, epochs=3, batch_size=batch_size, strategy=strategy)
     with Recorder() as recorder:
         fit(trial, config, dataset, on_epoch=recorder.record_second_epoch)
-    return recorder.calls
+    with torch.no_grad():
+        return len(recorder.calls), sum(milliseconds(call, repeats=5) for call in recorder.calls)
 
 
 def epoch_times(name: str, batch_size: int | None, epochs: int, strategy: str) -> list[float]:
@@ -136,9 +138,8 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
     parts = [trial.split.train, trial.split.val] if dataset.task == "graph" else [trial.split.train]
     clean = [batch for part in parts for batch, _ in feed.evaluation_batches(part)]
     floor = epoch_floor(config, batches, clean, dataset.target.num_outputs)
-    calls = calls_of_an_epoch(name, batch_size)
-    with torch.no_grad():
-        alone = sum(milliseconds(call, repeats=5) for call in calls)
+    calls, alone = calls_of_an_epoch(name, batch_size, "gml")
+    _, alone_apart = calls_of_an_epoch(name, batch_size, "independent")
     # Interleaved, so that a busy neighbour slows both alike.
     runs: dict[str, list[float]] = {"gml": [], "independent": []}
     for _ in range(3):
@@ -151,11 +152,12 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
         "epoch_ms": round(epoch, 1),
         "floor_ms": round(floor, 1),
         "times_floor": round(epoch / floor, 2),
-        "calls": len(calls),
+        "calls": calls,
         "calls_ms": round(alone, 1),
         "times_calls": round(epoch / alone, 2),
         "independent_ms": round(apart, 1),
         "exchange": round(epoch / apart - 1, 2),
+        "exchange_calls": round(alone / alone_apart - 1, 2),
     }
 
 
