@@ -4,15 +4,15 @@
 
 The floor is the time of the sparse products, matrix products and exponentials that four students cannot do without (training pass, backward
 pass and clean pass), each timed alone at its own size, its arrays in the cache. Beside it stands the time of all calls to torch that an
-epoch makes (dropout, activations, norms, losses and optimizer, too), each timed alone with its own arrays, in the cache and without a
-gradient: what remains above that is Python, the record of gradients, and arrays that are not in the cache.
+epoch makes (dropout, activations, norms, losses and optimizer, too): each alone, with its own arrays in the cache, and one after another,
+where arrays come from wherever they are. What an epoch takes above the latter is the record of gradients and our own Python.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,13 +114,19 @@ class Recorder(TorchDispatchMode):
         self.on = report.epoch == 0
 
 
-def calls_of_an_epoch(name: str, batch_size: int | None, strategy: str) -> tuple[int, float]:
-    """How many there are, and their milliseconds, each call alone."""
+def calls_of_an_epoch(name: str, batch_size: int | None, strategy: str) -> tuple[int, float, float]:
+    """How many there are, their milliseconds, each call alone, and those of all in their order."""
     config, dataset, trial = prepare(name, epochs=3, batch_size=batch_size, strategy=strategy)
     with Recorder() as recorder:
         fit(trial, config, dataset, on_epoch=recorder.record_second_epoch)
     with torch.no_grad():
-        return len(recorder.calls), sum(milliseconds(call, repeats=5) for call in recorder.calls)
+        in_order = milliseconds(lambda: _call_all(recorder.calls), repeats=10)
+        return len(recorder.calls), sum(milliseconds(call, repeats=5) for call in recorder.calls), in_order
+
+
+def _call_all(calls: Sequence[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
 
 
 def epoch_times(name: str, batch_size: int | None, epochs: int, strategy: str) -> list[float]:
@@ -138,8 +144,8 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
     parts = [trial.split.train, trial.split.val] if dataset.task == "graph" else [trial.split.train]
     clean = [batch for part in parts for batch, _ in feed.evaluation_batches(part)]
     floor = epoch_floor(config, batches, clean, dataset.target.num_outputs)
-    calls, alone = calls_of_an_epoch(name, batch_size, "gml")
-    _, alone_apart = calls_of_an_epoch(name, batch_size, "independent")
+    calls, alone, in_order = calls_of_an_epoch(name, batch_size, "gml")
+    _, alone_apart, _ = calls_of_an_epoch(name, batch_size, "independent")
     # Interleaved, so that a busy neighbour slows both alike.
     runs: dict[str, list[float]] = {"gml": [], "independent": []}
     for _ in range(3):
@@ -155,6 +161,8 @@ def measure(name: str, batch_size: int | None, epochs: int) -> dict[str, object]
         "calls": calls,
         "calls_ms": round(alone, 1),
         "times_calls": round(epoch / alone, 2),
+        "in_order_ms": round(in_order, 1),
+        "times_in_order": round(epoch / in_order, 2),
         "independent_ms": round(apart, 1),
         "exchange": round(epoch / apart - 1, 2),
         "exchange_calls": round(alone / alone_apart - 1, 2),
