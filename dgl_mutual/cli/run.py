@@ -11,7 +11,7 @@ import click
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
 
 if TYPE_CHECKING:
-    from dgl_mutual.training.distributed import Divided
+    from dgl_mutual.strategies.base import Divided
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
 _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {

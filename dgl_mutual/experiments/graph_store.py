@@ -19,6 +19,7 @@ from dgl_mutual.data.dataset import Dataset, GraphStore
 from dgl_mutual.data.partition import GRAPH, Partition, read_partition
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.strategies.base import Divided
 
 #: Times that a trainer tries to reach a server, three seconds apart.
 _TRIES = 5
@@ -109,7 +110,7 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
         raise
 
 
-def open_for(config: RunConfig, servers: Path | None) -> AbstractContextManager[Dataset]:
+def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> AbstractContextManager[Dataset]:
     """The dataset of a run on a partition.
 
     Raises:
@@ -122,6 +123,11 @@ def open_for(config: RunConfig, servers: Path | None) -> AbstractContextManager[
         raise UsageError(
             "A graph in parts is trained on by samples of neighbourhoods, without noise and without an MLP after it. Add "
             "--sampler neighbor, and leave out the others."
+        )
+    if divide == "students":
+        raise UsageError(
+            "Each process draws neighbours of its own from the servers of a graph in parts, so students in several processes would not run "
+            "on the same. Leave out --divide students."
         )
     return opened(read_partition(Path(config.dataset)), servers)
 

@@ -31,7 +31,8 @@ from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.together import device_of_rank, follow, lead, refuse_alone
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
 from dgl_mutual.experiments.workers import end_with, spared_from_interrupts
-from dgl_mutual.training.distributed import ALONE, Divided, Ranks, joined, launched, leads
+from dgl_mutual.strategies.base import Divided
+from dgl_mutual.training.distributed import ALONE, Ranks, joined, launched, leads
 from dgl_mutual.training.history import EpochReport
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
@@ -112,7 +113,7 @@ def run(
         if is_partition(config.dataset):
             from dgl_mutual.experiments.graph_store import open_for
 
-            dataset, jobs = stack.enter_context(open_for(config, servers)), 1
+            dataset, jobs = stack.enter_context(open_for(config, servers, divide)), 1
         else:
             dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
         plans = [prepare(config, dataset)]

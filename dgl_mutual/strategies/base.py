@@ -39,6 +39,10 @@ class Citation:
     formula: str
 
 
+#: What several processes of one training divide.
+Divided = Literal["samples", "students"]
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a strategy is told about the cohort before training.
@@ -63,7 +67,7 @@ class Setting:
     num_samples: int | None
     distribution: Distribution
     sampled: bool = False
-    divided: Literal["samples", "students"] | None = None
+    divided: Divided | None = None
     seed: int = 0
 
     def state_widths(self, member: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -27,12 +27,10 @@ from torch import Tensor, distributed, nn
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
+from dgl_mutual.strategies.base import Divided
 
 #: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
 PATIENCE = timedelta(minutes=10)
-
-#: What processes divide among them.
-Divided: TypeAlias = Literal["samples", "students"]
 
 T = TypeVar("T")
 

@@ -323,12 +323,12 @@ class _Trial:
             targets = self.clean[:, batch.columns].clone()
             targets[list(active)] = logits.detach()
         labelled, held_out = self._divide(batch)
-        divided = self.ranks.divides == "students"  # among processes, each of which has states of its own alone
+        seen = [] if self.ranks.divides == "students" else outputs  # no process has the states of all
         return Step(
             logits=logits,
             active=tuple(active),
-            hidden=[] if divided else [output.hidden for output in outputs],
-            embeddings=[] if divided else [self.ranks.gather(output.embedding) for output in outputs],
+            hidden=[output.hidden for output in seen],
+            embeddings=[self.ranks.gather(output.embedding) for output in seen],
             targets=targets,
             labels=self.labels[batch.columns],
             labelled=labelled,

@@ -69,6 +69,9 @@ def test_a_graph_in_parts_asks_for_servers(command_line: CommandLine, tmp_path: 
     status, _, err = command_line(*run, "--sampler", "neighbor", "--servers", tmp_path / "servers")
     assert status == 2
     assert "has 1 servers, and there are 2 parts" in err
+    status, _, err = command_line(*run, "--sampler", "neighbor", "--servers", tmp_path / "servers", "--divide", "students")
+    assert status == 2
+    assert "on the same. Leave out --divide students" in err
 
 
 def test_a_machine_serves_one_part(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

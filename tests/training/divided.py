@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from dgl_mutual.training.distributed import Divided, joined
+from dgl_mutual.strategies.base import Divided
+from dgl_mutual.training.distributed import joined
 from dgl_mutual.training.trainer import fit_cohort
 
 
