@@ -17,16 +17,28 @@ from dgl_mutual.version import __version__
 
 if TYPE_CHECKING:
     from dgl_mutual.api import fit, load, load_student
+    from dgl_mutual.data.dataset import Dataset, Split
+    from dgl_mutual.strategies.base import Strategy
 
 # Without it DGL asks for a backend and writes the answer into the user's home.
 os.environ.setdefault("DGLBACKEND", "pytorch")
 
-__all__ = ["__version__", "fit", "load", "load_student"]
+#: Name -> the module that it is imported from when it is first used.
+_HOMES = {
+    "Dataset": "dgl_mutual.data.dataset",
+    "Split": "dgl_mutual.data.dataset",
+    "Strategy": "dgl_mutual.strategies.base",
+    "fit": "dgl_mutual.api",
+    "load": "dgl_mutual.api",
+    "load_student": "dgl_mutual.api",
+}
+
+__all__ = ["Dataset", "Split", "Strategy", "__version__", "fit", "load", "load_student"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("dgl_mutual.api"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,6 +13,7 @@ from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.resolve import resolve, splits_of
 from dgl_mutual.joint import TaskWeights
+from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.trainer import fit_cohort
@@ -46,7 +47,7 @@ def load(
 def fit(
     dataset: Dataset,
     students: str | Sequence[str | Mapping[str, Any]] = "gcn,gat,gin,sage",
-    strategy: str = "gml",
+    strategy: str | type[Strategy] = "gml",
     *,
     seed: int = 0,
     protocol: str | None = None,
@@ -63,7 +64,8 @@ def fit(
     Args:
         students: the cohort, by names of architectures or with options of their own (see `StudentOptions`).
         student: options of all students.
-        strategy, strategy_options: how they teach each other.
+        strategy, strategy_options: how they teach each other: a name, an import path ``package.module:Class``, or a subclass of
+            `Strategy`, and its options.
         training: see `TrainingOptions`.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         protocol, fold, folds: how the samples are split, and which of the splits to take.

@@ -28,7 +28,11 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
 @click.option("--dataset", metavar="NAME|DIR", help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).")
 @targets_option
 @click.option("--students", metavar="NAMES", help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gcn,gat.")
-@click.option("--strategy", metavar="NAME", help="How the students teach each other (default: gml); independent: not at all.")
+@click.option(
+    "--strategy",
+    metavar="NAME",
+    help="How the students teach each other (default: gml; see 'dgl-mutual strategies'); also package.module:Class for one of your own.",
+)
 @click.option("--noise", metavar="KIND:AMOUNT", help="Disturb the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.")
 @click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
 @click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")

@@ -16,6 +16,9 @@ from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import Architecture, StudentOptions
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.registry import not_importable
+from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 
 
@@ -40,8 +43,8 @@ class RunConfig(Options):
     """The cohort, by names of architectures or with options of their own."""
     student: StudentOptions = StudentOptions()
     """Options of all students; what a student sets for itself overrides them."""
-    strategy: str = "gml"
-    """How the students teach each other."""
+    strategy: str | type[Strategy] = "gml"
+    """How the students teach each other: a name, or an import path ``package.module:Class``."""
     strategy_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the strategy."""
     training: TrainingOptions = TrainingOptions()
@@ -64,6 +67,15 @@ class RunConfig(Options):
         if not isinstance(students, Sequence):
             return students
         return tuple(_student(student, place) for place, student in enumerate(students))
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _name(cls, strategy: Any) -> Any:
+        """A class as the name that another process finds it by; a class that has none stays as it is, for this process alone."""
+        if isinstance(strategy, str):
+            return strategy
+        found = STRATEGY_REGISTRY.find(strategy)
+        return found.value if not_importable(found.value) else found.name
 
     @field_validator("targets", mode="before")
     @classmethod

@@ -21,7 +21,7 @@ from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
-from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
 
@@ -96,7 +96,13 @@ def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
-    """A resolved configuration as plain values: what config.yaml holds, and what it can be read back from."""
+    """A resolved configuration as plain values: what config.yaml holds, and what it can be read back from.
+
+    Raises:
+        UsageError: its strategy is a class that cannot be found again by its name.
+    """
+    if not isinstance(config.strategy, str):
+        STRATEGY_REGISTRY.name_of(config.strategy)
     return config.model_dump(mode="json", exclude={"student"})
 
 
@@ -121,4 +127,5 @@ def run_name(config: RunConfig) -> str:
     decisive = identity(plain(config))
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", decisive["dataset"])
-    return f"{config.task}-{dataset}-{config.strategy}-{digest[:8]}"
+    strategy = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(config.strategy))
+    return f"{config.task}-{dataset}-{strategy}-{digest[:8]}"

@@ -1,4 +1,8 @@
-"""All ways in which students teach each other, by name. A new one is a new file here: the registry finds it."""
+"""All ways in which students teach each other, by name.
+
+A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
+(group ``dgl_mutual.strategies``; see `dgl_mutual.registry`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import importlib
 import inspect
 import pkgutil
 
-from dgl_mutual.errors import unknown
+from dgl_mutual.registry import Registry, subclass_of
 from dgl_mutual.strategies.base import Strategy
 
 
@@ -24,14 +28,16 @@ def _find() -> dict[str, type[Strategy]]:
 STRATEGIES = _find()
 
 
+#: Finds a strategy by name, import path or class.
+STRATEGY_REGISTRY: Registry[type[Strategy]] = Registry(
+    "strategy", STRATEGIES, subclass_of(Strategy, "dgl_mutual.Strategy"), group="dgl_mutual.strategies"
+)
+
+
 def resolve_strategy(name: str | type[Strategy]) -> type[Strategy]:
-    """The strategy of a name, or the class itself.
+    """The strategy of a name (built in, or of an installed package), of an import path ``package.module:Class``, or the class itself.
 
     Raises:
-        UsageError: no strategy has that name; the message lists them.
+        UsageError: no strategy has that name (the message lists them), or what was named cannot be imported or is no strategy.
     """
-    if not isinstance(name, str):
-        return name
-    if name not in STRATEGIES:
-        raise unknown("strategy", name, STRATEGIES)
-    return STRATEGIES[name]
+    return STRATEGY_REGISTRY.find(name).value

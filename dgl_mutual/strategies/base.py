@@ -204,9 +204,9 @@ class Strategy(nn.Module, ABC):
     """A way of teaching each other. It is a module, since some have parameters of their own.
 
     Class attributes:
-        name: what users type.
+        name: what messages call it, and what users type for a built-in one (default: the name of the class).
         Options: its options.
-        citation: its source.
+        citation: its source; only built-in ones must have one.
         min_students: the fewest students it makes sense with.
         needs_all_edges: it has no form for steps that see samples of neighbourhoods.
         needs_all_states: it looks at the states of all nodes of a step, or at its edges, which several processes do not have in one place.
@@ -220,6 +220,11 @@ class Strategy(nn.Module, ABC):
     needs_all_edges: ClassVar[bool] = False
     needs_all_states: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     def __init__(self, options: StrategyOptions, setting: Setting) -> None:
         """Raise `UsageError` when the cohort is too small, or the setting is none that the strategy has a form for."""

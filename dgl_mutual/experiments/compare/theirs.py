@@ -28,7 +28,7 @@ def make_reference(
         dataset,
         split,
         students=config.students,
-        strategy=config.strategy,
+        strategy=str(config.strategy),
         strategy_options=config.strategy_options,
         training=config.training,
         order=seeds.generator(seed, "order", fold),

@@ -1,0 +1,284 @@
+"""Finds what a user names: a built-in item, one that an installed package brings, an import path, or the class itself.
+
+One `Registry` serves each family (strategies, students, weightings, datasets). A name is looked up in this order:
+
+1. the items of this package;
+2. ``"package.module:Name"``, an import path. The working folder counts after Python's own path, also for the installed command;
+3. the entry points of installed packages in the family's group, for example in a pyproject.toml::
+
+       [project.entry-points."dgl_mutual.strategies"]
+       agreement = "mypkg.ideas:Agreement"
+
+Nothing is imported before it is named, and a package that cannot be imported does not affect the other names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+from dgl_mutual.errors import UsageError, unknown
+
+T = TypeVar("T")
+
+#: What stands for an import path in a list of choices.
+IMPORT_PATH = "package.module:Name (an import path)"
+
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+@dataclass(frozen=True)
+class Found(Generic[T]):
+    """An item, and where it comes from.
+
+    Attributes:
+        name: what a configuration calls it.
+        value: the class, function or object itself.
+        origin: ``built in``, the package and version that brings it, or ``import path``.
+    """
+
+    name: str
+    value: T
+    origin: str
+
+
+@dataclass(frozen=True)
+class PlugIn:
+    """An entry point of an installed package, not imported yet."""
+
+    name: str
+    path: str
+    package: str
+
+    @property
+    def import_path(self) -> str:
+        """``package.module:Name``, without extras."""
+        return self.path.partition("[")[0].strip()
+
+
+class Registry(Generic[T]):
+    """The items of one family.
+
+    Args:
+        kind: what messages call one of them, for example ``strategy``.
+        built_in: name -> item of this package.
+        fault: what is wrong with an object that is to be one, as the end of a sentence that starts with its name; None if nothing is.
+        group: entry-point group of the family (default: ``dgl_mutual.`` and the plural of `kind`).
+    """
+
+    def __init__(self, kind: str, built_in: Mapping[str, T], fault: Callable[[Any], str | None], group: str) -> None:
+        self.kind = kind
+        self.built_in = built_in
+        self.group = group
+        self._fault = fault
+
+    def find(self, given: str | T) -> Found[T]:
+        """The item of a name or import path, or the given class itself.
+
+        Raises:
+            UsageError: no such name, a module that does not exist or cannot be imported, or an object of another kind.
+        """
+        if not isinstance(given, str):
+            self._check(given, _shown(given))
+            return self._describe(given)
+        if given in self.built_in:
+            return Found(given, self.built_in[given], "built in")
+        if ":" in given:
+            value = import_object(given, self.kind)
+            self._check(value, given)
+            return Found(given, value, "import path")
+        plug_ins = [plug_in for plug_in in self.plug_ins() if plug_in.name == given]
+        if not plug_ins:
+            raise unknown(self.kind, given, [*self.names(), IMPORT_PATH])
+        if len(plug_ins) > 1:
+            ways = "; ".join(f"{plug_in.import_path} ({plug_in.package})" for plug_in in plug_ins)
+            raise UsageError(f"Several installed packages bring a {self.kind} {given!r}. Name one by its import path: {ways}.")
+        return Found(given, self.load(plug_ins[0]), plug_ins[0].package)
+
+    def load(self, plug_in: PlugIn) -> T:
+        """Import what an installed package brings.
+
+        Raises:
+            UsageError: it cannot be imported, or is something else; the message names the package.
+        """
+        try:
+            value = import_object(plug_in.import_path, self.kind)
+            self._check(value, plug_in.import_path)
+        except UsageError as error:
+            raise UsageError(
+                f"The {self.kind} {plug_in.name!r} of the installed package {plug_in.package} cannot be used. {error} "
+                "Report this to the package's authors, or uninstall it."
+            ) from None
+        return value  # type: ignore[no-any-return]  # `_check` has seen that it is one
+
+    def names(self) -> list[str]:
+        """All known names: built in, then those of installed packages."""
+        return list(dict.fromkeys([*self.built_in, *sorted(plug_in.name for plug_in in self.plug_ins())]))
+
+    def plug_ins(self) -> list[PlugIn]:
+        """What installed packages bring and no built-in name hides. Nothing is imported."""
+        return [plug_in for plug_in in installed_plug_ins(self.group) if plug_in.name not in self.built_in]
+
+    def name_of(self, value: T) -> str:
+        """What a configuration calls an item: its built-in name, or its import path.
+
+        Raises:
+            UsageError: it has no import path by which another process would find it.
+        """
+        found = self._describe(value)
+        reason = not_importable(value) if found.origin != "built in" else None
+        if reason is not None:
+            raise UsageError(
+                f"The {self.kind} {_shown(value)} cannot be found again later or by another process: {reason}. "
+                "Define it at the top level of a module (a .py file) and import it from there."
+            )
+        return found.name
+
+    def _describe(self, value: T) -> Found[T]:
+        for name, known in self.built_in.items():
+            if known is value:
+                return Found(name, value, "built in")
+        return Found(_path_of(value), value, "import path")
+
+    def _check(self, value: Any, name: str) -> None:
+        fault = self._fault(value)
+        if fault is not None:
+            raise UsageError(f"{name} {fault}")
+
+
+def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
+    """The fault of whatever is no concrete subclass of `base`, which users import as `name`."""
+
+    def fault(value: Any) -> str | None:
+        if isinstance(value, base):
+            return f"is an instance. Give the class itself, {type(value).__name__}, and its options beside it."
+        if not inspect.isclass(value):
+            return f"is no class but {_a(value)}. Give a subclass of {name}."
+        if not issubclass(value, base):
+            return f"is no subclass of {name}. Derive the class from it."
+        missing = sorted(getattr(value, "__abstractmethods__", ()))
+        return f"is abstract. Define its {', '.join(missing)}." if missing else None
+
+    return fault
+
+
+def is_import_path(text: str) -> bool:
+    """Whether a text has the form ``package.module:Name``."""
+    return _PATH.fullmatch(text) is not None
+
+
+def import_object(path: str, kind: str = "object") -> Any:
+    """What ``package.module:Name`` (or ``:Outer.Inner``) names.
+
+    Raises:
+        UsageError: another form, a module that does not exist or raises when it is imported, or a name that it does not have.
+    """
+    if not is_import_path(path):
+        raise UsageError(f"Cannot import the {kind} {path!r}: the form is package.module:Name, for example mypkg.ideas:MyIdea.")
+    module_name, _, names = path.partition(":")
+    value: Any = _import_module(module_name, path, kind)
+    for name in names.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError:
+            public = [known for known in dir(value) if not known.startswith("_")]
+            nearest = difflib.get_close_matches(name, public, n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else f" It has: {', '.join(public[:20]) or 'nothing'}."
+            raise UsageError(f"Cannot import the {kind} {path!r}: {module_name!r} has no {name!r}.{hint}") from None
+    return value
+
+
+def not_importable(value: Any) -> str | None:
+    """Why another process cannot import a class or function by its name, or None."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if module is None or name is None:
+        return "it has no name"
+    if module == "__main__":
+        return "it is defined in a notebook, an interactive session or the script that was started (__main__)"
+    if "<" in name:
+        return "it is defined inside a function"
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return None if found is value else f"{module}:{name} is something else by now"
+
+
+def installed_plug_ins(group: str) -> tuple[PlugIn, ...]:
+    """The entry points of all installed packages in a group, in the order of the packages' names."""
+    return _installed_plug_ins(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=32)
+def _installed_plug_ins(group: str, path: tuple[str, ...]) -> tuple[PlugIn, ...]:
+    found: dict[str, list[PlugIn]] = {}
+    for distribution in importlib.metadata.distributions(path=list(path)):
+        try:  # a package with unreadable metadata must not hide the others
+            name = str(distribution.metadata["Name"])
+            points = [point for point in distribution.entry_points if point.group == group]
+            package = f"{name} {distribution.version}"
+        except Exception:
+            continue
+        # The first of several copies on the path is the one that Python imports.
+        found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), [PlugIn(point.name, point.value, package) for point in points])
+    return tuple(plug_in for name in sorted(found) for plug_in in found[name])
+
+
+def _import_module(name: str, path: str, kind: str) -> Any:
+    try:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            here, top = os.getcwd(), name.partition(".")[0]
+            is_here = os.path.isdir(os.path.join(here, top)) or os.path.isfile(os.path.join(here, f"{top}.py"))
+            if error.name != top or not is_here or here in sys.path or "" in sys.path:
+                raise
+            sys.path.append(here)  # for good: a module may import its neighbours later, when it is used
+            importlib.invalidate_caches()
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if _is_missing(name, error):
+            hint = f" Write {path.replace('.py:', ':')!r}." if name.endswith(".py") else ""
+            raise UsageError(
+                f"Cannot import the {kind} {path!r}: there is no module {error.name!r}, neither installed nor in the working folder "
+                f"{os.getcwd()}.{hint or ' Correct the name, install its package, or start from the folder that holds it.'}"
+            ) from None
+        raise UsageError(_raised(path, kind, name, error)) from None
+    except (Exception, SystemExit) as error:
+        raise UsageError(_raised(path, kind, name, error)) from None
+
+
+def _is_missing(name: str, error: ModuleNotFoundError) -> bool:
+    """Whether the module itself, or a package that it is in, was not found, rather than one that it imports."""
+    return error.name is not None and (name == error.name or name.startswith(f"{error.name}."))
+
+
+def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename and frame.filename != __file__]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f" ({error.filename}, line {error.lineno})"
+    return f"Cannot import the {kind} {path!r}: importing {module!r} raised {type(error).__name__}: {error}{where}. Mend that module."
+
+
+def _path_of(value: Any) -> str:
+    return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def _shown(value: Any) -> str:
+    return _path_of(value) if inspect.isclass(value) or inspect.isroutine(value) else f"{type(value).__name__} object {value!r:.60}"
+
+
+def _a(value: Any) -> str:
+    if inspect.isroutine(value):
+        return "a function"
+    return "a module" if inspect.ismodule(value) else f"a value of type {type(value).__name__}"
