@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Features, IntArray
+from dgl_mutual.errors import DataError
+
+if TYPE_CHECKING:
+    from dgl_mutual.data.dataset import Features, IntArray
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
 SPARSE_DENSITY = 0.25
@@ -20,12 +25,59 @@ MAX_COLUMNS = 1_000_000
 #: (at most 491 neighbours), while REDDIT's hubs with thousands of neighbours share one column.
 MAX_DEGREE = 512
 
+#: Students compute in float32: what is larger would become infinite.
+LARGEST = float(np.finfo(np.float32).max)
+#: The rule that `unusable` finds broken.
+FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
+
+
+def unusable(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where numbers are NaN, infinite, or so large that float32 makes them infinite; of the same shape."""
+    if values.dtype.kind in "biu":
+        return np.zeros(values.shape, dtype=np.bool_)
+    with np.errstate(over="ignore", invalid="ignore"):
+        wrong: npt.NDArray[np.bool_] = ~np.isfinite(values.astype(np.float32, copy=False))
+    return wrong
+
+
+def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_nodes: int, where: str) -> None:
+    """Refuse what cannot be node features.
+
+    Args:
+        features: shape (|V|, F), of numbers.
+        where: what they are called in the message, for example ``features``.
+
+    Raises:
+        DataError: another shape, no columns or too many, values that are not numbers, or numbers that are not finite in float32.
+    """
+    dtype = np.dtype(features.dtype)
+    if len(features.shape) != 2 or features.shape[0] != num_nodes:
+        raise DataError(f"{where}: expected a row for each of the {num_nodes} nodes, shape ({num_nodes}, columns), found {features.shape}.")
+    if not 0 < features.shape[1] <= MAX_COLUMNS:
+        raise DataError(f"{where}: expected 1 to {MAX_COLUMNS} columns, found {features.shape[1]}.")
+    if dtype.kind not in "biuf":
+        raise DataError(
+            f"{where}: expected numbers, found values of type {dtype}. Encode words and categories as numbers, for example one-hot."
+        )
+    matrix = None if isinstance(features, np.ndarray) else sparse.csr_matrix(features)
+    values = np.asarray(features) if matrix is None else matrix.data
+    wrong = unusable(values)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong.any(axis=1) if matrix is None else wrong)[0])
+        node = place if matrix is None else int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+        value = values[wrong][0]
+        raise DataError(f"{where}, node {node}: {FINITE}, found {value:g}. Rescale the column, or fill in what is missing.")
+
 
 def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix) -> Features:
     """Features as float32: CSR (sorted, without explicit zeros) where most entries are zero, else a dense array.
 
     "Most" is set by `SPARSE_DENSITY` and `SPARSE_COLUMNS`.
+
+    Raises:
+        DataError: numbers that are not finite in float32. Loaders find these before, with their place.
     """
+    check_features(features, features.shape[0], "features")
     if isinstance(features, np.ndarray):
         rows, columns = features.shape
         if columns < SPARSE_COLUMNS or np.count_nonzero(features) >= SPARSE_DENSITY * rows * columns:
@@ -64,6 +116,9 @@ def degree_features(edges: IntArray, num_nodes: int) -> tuple[sparse.csr_matrix,
 
 def normalise_rows(features: sparse.csr_matrix) -> sparse.csr_matrix:
     """Divide each row by the sum of its absolute values, the custom for bag-of-words features; a row of zeros stays."""
-    totals = np.asarray(abs(features).sum(axis=1), dtype=np.float64).ravel()
+    with np.errstate(over="ignore"):
+        totals = np.asarray(abs(features).sum(axis=1), dtype=np.float64).ravel()
+    if not np.isfinite(totals).all():  # sums are made in the type of the features, and some are beyond it
+        totals = np.asarray(abs(features.astype(np.float64)).sum(axis=1)).ravel()
     scale = np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
     return sparse.csr_matrix(sparse.diags(scale) @ features)

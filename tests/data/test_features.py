@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from dgl_mutual.data.features import LARGEST, check_features, compact, normalise_rows, unusable
+from dgl_mutual.errors import DataError
+
+
+def test_what_float32_makes_infinite_is_unusable() -> None:
+    values = np.array([0.0, -1.5, 3.4028235e38, -3.4028235e38, 3.5e38, 1e39, -1e308, np.inf, np.nan])
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(unusable(values), ~np.isfinite(values.astype(np.float32)))
+    assert unusable(values).tolist() == [False] * 4 + [True] * 5
+    assert not unusable(np.array([2**62, -(2**62)])).any()
+
+
+@pytest.mark.parametrize("as_features", [np.asarray, sparse.csr_matrix, sparse.coo_matrix], ids=["dense", "csr", "coo"])
+@pytest.mark.parametrize("value", [1e39, np.nan, -np.inf])
+def test_a_feature_that_is_not_finite_is_named_with_its_node(as_features: type, value: float) -> None:
+    values = np.eye(4, 3)
+    values[2, 1] = value
+    with pytest.raises(DataError, match=rf"^x, node 2: expected finite numbers.*found {re.escape(f'{value:g}')}"):
+        check_features(as_features(values), 4, "x")
+    with pytest.raises(DataError, match="node 2"):
+        compact(sparse.csr_matrix(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones((3, 2)), r"x: expected a row for each of the 4 nodes, shape \(4, columns\), found \(3, 2\)"),
+        (np.ones(4), r"found \(4,\)"),
+        (np.ones((4, 0)), r"x: expected 1 to 1000000 columns, found 0"),
+        (np.array([["a"]] * 4), r"x: expected numbers, found values of type <U1"),
+        (np.array([[None]] * 4), r"x: expected numbers, found values of type object"),
+        (np.ones((4, 1), dtype=np.complex128), r"found values of type complex128"),
+    ],
+)
+def test_what_cannot_be_features(values: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_features(values, 4, "x")
+
+
+def test_rows_whose_sum_is_beyond_float32_keep_their_proportions() -> None:
+    large = np.float32(LARGEST)
+    rows = normalise_rows(sparse.csr_matrix(np.array([[large, large, 0], [1, 3, 0], [0, 0, 0]], dtype=np.float32)))
+    np.testing.assert_allclose(rows.toarray(), [[0.5, 0.5, 0], [0.25, 0.75, 0], [0, 0, 0]], rtol=1e-6)
