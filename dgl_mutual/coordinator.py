@@ -38,7 +38,7 @@ class Coordinator(nn.Module, ABC):
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """How much receiver i listens to peer j on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
-        return torch.softmax(_without_own(self.scores(logits, confidence, samples)), dim=1)
+        return torch.softmax(without_own(self.scores(logits, confidence, samples)), dim=1)
 
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """How much the ensemble listens to student j on each sample: (1, K, N, 1 or C); sums to 1 over j.
@@ -50,10 +50,11 @@ class Coordinator(nn.Module, ABC):
     def all_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """`peer_weights` and, as the last receiver, `ensemble_weights`, from one evaluation: (K + 1, K, N, 1 or C)."""
         scores = self.scores(logits, confidence, samples)
-        return torch.softmax(torch.cat([_without_own(scores), scores.mean(0, keepdim=True)]), dim=1)
+        return torch.softmax(torch.cat([without_own(scores), scores.mean(0, keepdim=True)]), dim=1)
 
 
-def _without_own(scores: Tensor) -> Tensor:
+def without_own(scores: Tensor) -> Tensor:
+    """Scores (K, K, N, 1 or C) in which no student attends to itself: minus infinity where receiver and peer are the same."""
     own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)[:, :, None, None]
     return scores.masked_fill(own, -math.inf)
 

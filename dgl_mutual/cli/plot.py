@@ -12,7 +12,11 @@ from dgl_mutual.cli.export import runs_argument
 @click.command()
 @runs_argument
 @click.option(
-    "--kind", "kinds", multiple=True, metavar="NAMES", help="Of curves, weights, cka, time, cohort-size, noise, ranks (default: all)."
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="NAMES",
+    help="Of curves, weights, exchange, cka, time, cohort-size, noise, ranks (default: all).",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("plots"), show_default=True, help="Folder for the files.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
@@ -38,5 +42,6 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
         what = " or ".join(repr(kind) for kind in kinds) or "any plot"
         raise UsageError(
             f"These runs have no figures for {what}. Ranks need three methods on two datasets; cohort-size and noise need several runs "
-            "that differ in it; weights need --strategy gml; cka needs --set training.diversity=true when they are run."
+            "that differ in it; weights need --strategy gml or okddip; exchange needs a "
+            "strategy that teaches; cka needs --set training.diversity=true when they are run."
         )

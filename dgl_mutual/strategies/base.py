@@ -108,7 +108,10 @@ class Step:
         samples: (N,): the samples' numbers in the dataset.
         ramp: factor in [0, 1] on what is learned from peers.
         epoch: from 0.
-        log: what a strategy wants in the history beside its terms, by name; ``weights`` (K, K): how much i listens to j.
+        log: what a strategy wants in the history beside its terms, by name: ``weights`` (K, K), the weight of peer j in the target of i;
+            ``exchange`` (A,), what is still to be learned from others: the mean KL from the target to the own prediction on the exchange
+            samples, in nats, as it stands in the loss but for its weight. A strategy whose members could make it vanish without learning
+            from each other does not exchange anything.
     """
 
     logits: Tensor
@@ -344,6 +347,7 @@ class ImitationStrategy(Strategy, ABC):
         """
         own = step.logits[:, step.exchange]
         divergence = self.distribution.divergence(target, own, self.options.temperature).mean(-1)
+        step.log["exchange"] = divergence.detach()
         return self.options.scale * step.ramp * divergence
 
 

@@ -52,6 +52,8 @@ class BoostedGNN(Strategy):
 
     NOTE[PAPER]: w is SAMME.R's update, exp(-(m - 1)/m y^T log p), with y one-hot (Zhu et al. code the wrong classes as -1/(m - 1)).
     NOTE[PAPER]: the divergence has no factor T^2: T is learned, and such a factor would be one more reason to lower it.
+    NOTE[PAPER]: T learns by the loss that it divides, and a higher T lowers that loss whatever the student does: on Cora it goes from 2.6
+    to 3.9 within 30 epochs of each phase. The bound of 4 keeps the exchange alive; the history shows both (``temperature``, ``exchange``).
     NOTE[PAPER]: weights are normalised over the labelled samples of a step, not of the whole dataset.
     """
 
@@ -114,5 +116,6 @@ class BoostedGNN(Strategy):
         temperature: Tensor = self.temperatures[student - 1](teacher, self.distribution.entropy(teacher))
         step.log["temperature"] = temperature.detach().mean()
         target = self.distribution.probabilities(teacher, temperature)
-        divergence = self.distribution.divergence(target, step.logits[:, step.exchange], temperature)
-        return self.options.weight * step.ramp * divergence.mean(-1)
+        divergence = self.distribution.divergence(target, step.logits[:, step.exchange], temperature).mean(-1)
+        step.log["exchange"] = divergence.detach()
+        return self.options.weight * step.ramp * divergence

@@ -32,4 +32,5 @@ class DeepMutualLearning(ExchangeStrategy):
         others = torch.ones_like(pairwise)
         others[torch.arange(len(step.active)), list(step.active)] = 0.0
         mutual = (pairwise * others).sum(1) / (self.setting.num_students - 1)
+        step.log["exchange"] = mutual.detach()
         return {"supervised": self.supervised(step), "mutual": options.scale * step.ramp * mutual}

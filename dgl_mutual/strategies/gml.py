@@ -116,8 +116,9 @@ class GraphMutualLearning(ExchangeStrategy):
         if step.ramp > 0:
             target = self._peer_target(step)
             own = step.logits[:, step.exchange]
-            divergence = self.distribution.divergence(target, own, options.temperature).mean(-1)
-            terms["mutual"] = options.scale * step.ramp * divergence * self._learners(step)
+            divergence = self.distribution.divergence(target, own, options.temperature).mean(-1) * self._learners(step)
+            step.log["exchange"] = divergence.detach()
+            terms["mutual"] = options.scale * step.ramp * divergence
         if options.entropy_weight > 0:
             terms["entropy"] = -options.entropy_weight * self.distribution.entropy(step.logits[:, step.exchange]).mean(-1)
         if any(True for _ in self.coordinator.parameters()):

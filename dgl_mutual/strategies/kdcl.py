@@ -29,6 +29,7 @@ class CollaborativeLearning(ExchangeStrategy):
     - mean: z(v) = 1/K sum_k z_k(v).
 
     NOTE[PAPER]: minlogit and naive need v's label. The paper has labels everywhere; samples without one get the mean.
+    NOTE[PAPER]: in all three forms a member's own logits are among those that make the target, as in the paper: the best learns the least.
     NOTE[PAPER]: the paper's naive form takes the member that is best on the whole batch; per sample is the finer form of it.
     MinLogit compares the logits of rival classes with that of the one true class, so it has no multi-label form and is refused there.
     With several tasks each has a target of its own; a sample whose label for a task is unknown gets the mean there.

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import mix
+from dgl_mutual.coordinator import mix, without_own
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step, StrategyOptions
 
@@ -27,10 +27,14 @@ class OKDDipOptions(ExchangeOptions):
 class DiversePeers(ExchangeStrategy):
     """loss_a = CE(z_a[L], y[L]) + lambda T^2 mean_v KL(t_a(v) || p_a(v)),
 
-    t_a(v) = sum_b alpha_ab(v) p_b(v), alpha_a(v) = softmax_b <W_L h_a(v), W_E h_b(v)> over all students b, a among them (first level);
-    the leader's target is the plain mean, t(v) = 1/K sum_b p_b(v) (second level). h: embeddings. W_L differs from W_E, so a may heed b
-    more than b heeds a.
+    t_a(v) = sum_{b != a} alpha_ab(v) p_b(v), alpha_a(v) = softmax_{b != a} <W_L h_a(v), W_E h_b(v)> over the other students (first
+    level); the leader's target is the plain mean, t(v) = 1/K sum_b p_b(v) (second level). h: embeddings. W_L differs from W_E, so the
+    weights are not symmetric. Of two students each has the other as its target, and there is no attention to learn.
 
+    NOTE[PAPER]: a student does not attend to itself. The abstract derives its target "from predictions of other auxiliary peers"; the
+    authors' code (github.com/DefangChen/OKDDip) keeps b = a in the softmax and lets the gradient pass into the targets. With detached
+    targets that loss is least at alpha_aa = 1: on Cora it rose from 0.25 to 0.98 within 120 epochs, and nothing was exchanged any more.
+    What the attention can still do is to prefer the peers that are nearest to a student; the history shows what is left (``exchange``).
     NOTE[PAPER]: the paper's members are alike and share W_L and W_E; ours may differ in architecture and width, so each has its own pair.
     NOTE[PAPER]: p_b and h are detached, as everywhere in this package; the attention learns through alpha, by the same loss.
     """
@@ -44,7 +48,7 @@ class DiversePeers(ExchangeStrategy):
         authors="Chen, Mei, Wang, Feng, Chen",
         venue="AAAI 2020",
         url="https://arxiv.org/abs/1912.00350",
-        formula="CE + lambda T^2 KL(sum_b a_ab p_b || p_a), a_a = softmax_b <W_L h_a, W_E h_b>; leader: KL(mean_b p_b || p)",
+        formula="CE + lambda T^2 KL(sum_(b != a) a_ab p_b || p_a), a_a = softmax_(b != a) <W_L h_a, W_E h_b>; leader: KL(mean_b p_b || p)",
     )
 
     def __init__(self, options: OKDDipOptions, setting: Setting) -> None:
@@ -72,10 +76,11 @@ class DiversePeers(ExchangeStrategy):
         return {"supervised": self.supervised(step), "mutual": self.imitation(step, target)}
 
     def _attention(self, step: Step) -> Tensor:
-        """alpha on the exchange samples: (receivers K, senders K, samples)."""
+        """alpha on the exchange samples: (receivers K, senders K, samples), zero on the diagonal."""
         states = [step.embeddings[k].detach()[step.exchange] for k in range(self.setting.num_students)]
         received, sent = (_project(maps, states) for maps in (self.receive, self.send))
-        return torch.softmax(torch.einsum("anh,bnh->abn", received, sent), dim=1)
+        scores = torch.einsum("anh,bnh->abn", received, sent)
+        return torch.softmax(without_own(scores.unsqueeze(-1)), dim=1).squeeze(-1)
 
 
 def _project(maps: Any, states: list[Tensor]) -> Tensor:

@@ -34,7 +34,8 @@ def refuse_non_finite(row: HistoryRow, epoch: int, learning_rate: float) -> None
 
 
 def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[int]) -> HistoryRow:
-    """One column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K), a scalar by its bare name.
+    """One column a number: ``loss/mutual/gat-1`` from (A,), ``weights/gat-1/gcn-0`` from (K, K) with its diagonal, a scalar by its bare
+    name.
 
     Args:
         means: nested lists or numbers by name, A of them for the active members.
@@ -45,7 +46,7 @@ def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[
         if not isinstance(value, list):
             row[name] = value
         elif value and isinstance(value[0], list):
-            row.update({f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line) if i != j})
+            row.update({f"{name}/{names[i]}/{names[j]}": w for i, line in enumerate(value) for j, w in enumerate(line)})
         else:
             row.update({f"{name}/{names[k]}": entry for k, entry in zip(active, value, strict=True)})
     return row

@@ -68,7 +68,7 @@ def write_run(
         for figures in _members(members, students, float(score), epochs)
     ]
     history = [
-        {"seed": seed, "fold": fold, "epoch": epoch, **_epoch(members, float(score), epoch, weights, diversity)}
+        {"seed": seed, "fold": fold, "epoch": epoch, **_epoch(members, float(score), epoch, weights, diversity, strategy != "independent")}
         for (seed, fold), score in zip(keys, drawn, strict=True)
         for epoch in range(epochs)
     ]
@@ -109,13 +109,16 @@ def _members(members: Sequence[str], students: Sequence[str], score: float, epoc
     return figures
 
 
-def _epoch(members: Sequence[str], score: float, epoch: int, weights: bool, diversity: bool) -> dict[str, float]:
+def _epoch(members: Sequence[str], score: float, epoch: int, weights: bool, diversity: bool, teaches: bool) -> dict[str, float]:
     growth = score * (1 - np.exp(-(epoch + 1) / 3))
     line = {f"loss/supervised/{member}": 2 * np.exp(-epoch / 4 - place / 9) for place, member in enumerate(members)}
     line |= {f"val/{member}": growth - 0.02 * place for place, member in enumerate(members)}
     if weights:
         share = 1 / (len(members) - 1)
+        line |= {f"weights/{a}/{a}": 0.0 for a in members}
         line |= {f"weights/{a}/{b}": share * (1 + 0.05 * epoch * (1 if a < b else -1)) for a, b in permutations(members, 2)}
+    if teaches:
+        line |= {f"exchange/{member}": np.exp(-epoch) * (place + 1) for place, member in enumerate(members)}
     if diversity:
         line |= {f"diversity/cka/{a}/{b}": 0.3 + 0.6 * growth for a, b in combinations(members, 2)}
         line |= {"diversity/disagreement": 0.5 - 0.4 * growth}

@@ -60,6 +60,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("curves", "", [f"curves-{data}-{method}" for data in ("Cora", "CiteSeer") for method in ("dml", "gml", "independent")]),
         ("weights", "", ["weights-Cora-gml", "weights-CiteSeer-gml"]),
         ("cka", "", ["cka-Cora", "cka-CiteSeer"]),
+        ("exchange", "", ["exchange-Cora", "exchange-CiteSeer"]),
         ("cohort-size", "k", ["cohort-size-Cora"]),
         ("noise", "noise", ["noise-Cora"]),
     ],

@@ -103,7 +103,7 @@ class Bench:
 
     def step(self, active: Sequence[int], order: Tensor | None = None, **changes: Any) -> Step:
         """A training step of the active members on all samples, in another order if one is given."""
-        batch = self._usual_batch if order is None else self._batch(order)
+        batch = self.batch if order is None else self._batch_of(order)
         order = torch.arange(self.dataset.num_samples) if order is None else order
         outputs = [self.members[k](batch) for k in active]
         values = dict(
@@ -123,10 +123,10 @@ class Bench:
         return Step(**{**values, **changes})
 
     @cached_property
-    def _usual_batch(self) -> GraphBatch:
-        return self._batch(torch.arange(self.dataset.num_samples))
+    def batch(self) -> GraphBatch:
+        return self._batch_of(torch.arange(self.dataset.num_samples))
 
-    def _batch(self, order: Tensor) -> GraphBatch:
+    def _batch_of(self, order: Tensor) -> GraphBatch:
         if self.dataset.task == "graph":
             return Collator(self.dataset, dtype=torch.float64)(order.numpy())
         place = np.argsort(order.numpy())

@@ -127,8 +127,9 @@ def okddip(n):
     targets = []
     for a in students:
         similar = [((n.embeddings[a] @ receive[a].T) * (n.embeddings[b] @ send[b].T)).sum(1) for b in students]
-        alpha = softmax(np.array(similar), axis=0)
-        targets.append(sum(alpha[b][:, None] * p[b] for b in students))
+        others = [b for b in students if b != a]
+        alpha = softmax(np.array([similar[b] for b in others]), axis=0)
+        targets.append(sum(weight[:, None] * p[b] for weight, b in zip(alpha, others, strict=True)))
     return {"supervised": n.supervised, "mutual": n.imitation([*targets, p.mean(0)])}
 
 

@@ -8,12 +8,19 @@ import torch
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.strategies.base import Step
 from tests.strategies.cases import SMALL, Bench
 from tests.strategies.references import REFERENCES, Numbers
 
 SMALL_OPTIONS = {"kd": {"teacher": SMALL}, "okddip": {"leader": SMALL}}
 MULTI_LABEL_OPTIONS = {"kdcl": {"target": "naive"}}
 JOINT_CASES = [(name, task, "joint", 3) for name in STRATEGIES for task in ("node", "graph")]
+
+#: Strategy -> the term by which its members learn from others.
+TAUGHT_BY = {
+    **dict.fromkeys(("dml", "gml", "kdcl", "oad", "okddip"), "mutual"),
+    **{"alignahead": "alignment", "bgnn": "distillation", "kd": "distillation", "independent": None},
+}
 
 every_case = pytest.mark.parametrize(
     ("name", "task", "kind", "num_students"),
@@ -104,6 +111,67 @@ def test_nothing_is_learned_from_others_before_the_ramp_starts(name, task, kind,
         terms = bench.strategy.loss_terms(bench.step(active, ramp=0.0))
         for term, value in terms.items():
             assert term == "supervised" or value.ndim == 0 or not value.any()
+
+
+TEACHING = {name: term for name, term in TAUGHT_BY.items() if term is not None}
+
+
+def taught_step(bench: Bench, active: tuple[int, ...]) -> Step:
+    """A step of members that disagree, whose targets are what they predict, as where the training pass speaks for them."""
+    random = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(bench.targets.shape, generator=random, dtype=torch.float64)
+    return bench.step(active, logits=logits[list(active)], targets=logits)
+
+
+def test_every_strategy_says_by_which_term_it_teaches():
+    assert set(TAUGHT_BY) == set(STRATEGIES)
+
+
+@pytest.mark.parametrize(("name", "term"), TEACHING.items())
+def test_the_exchange_in_the_history_is_the_term_before_its_weight(name, term):
+    bench = make_bench(name, "node", "single-label", 3)
+    for active in bench.strategy.phases():
+        step = bench.step(active, ramp=0.5)
+        terms = bench.strategy.loss_terms(step)
+        assert (term in terms) == ("exchange" in step.log)
+        if term in terms:
+            options = bench.strategy.options
+            torch.testing.assert_close(terms[term].detach(), 0.5 * getattr(options, "scale", options.weight) * step.log["exchange"])
+            assert not step.log["exchange"].requires_grad and (step.log["exchange"] > 0).all()
+
+
+def test_the_control_exchanges_nothing():
+    bench = make_bench("independent", "node", "single-label", 3)
+    step = bench.step((0, 1, 2))
+    bench.strategy.loss_terms(step)
+    assert "exchange" not in step.log
+
+
+@pytest.mark.parametrize("name", ["bgnn", "gml", "oad", "okddip"])
+def test_what_a_strategy_learns_itself_cannot_take_the_exchange_away(name):
+    """Its own weights alone are trained, on the whole loss: students that never change must still have much to learn from each other."""
+    bench = make_bench(name, "node", "single-label", 3)
+    active = bench.strategy.phases()[-1]
+    optimizer = torch.optim.Adam(bench.strategy.parameters(), lr=0.3)
+    exchanged = []
+    for _ in range(30):
+        step = taught_step(bench, active)
+        optimizer.zero_grad()
+        torch.cat([value.reshape(-1) for value in bench.strategy.loss_terms(step).values()]).sum().backward()
+        optimizer.step()
+        exchanged.append(step.log["exchange"])
+    assert (exchanged[-1] > 0.2 * exchanged[0]).all(), (exchanged[0], exchanged[-1])
+
+
+@pytest.mark.parametrize("name", ["gml", "okddip"])
+def test_no_student_is_in_its_own_target(name):
+    bench = make_bench(name, "node", "single-label", 3)
+    (active,) = bench.strategy.phases()
+    step = bench.step(active)
+    bench.strategy.loss_terms(step)
+    weights = step.log["weights"]
+    assert weights.shape == (3, 3) and not weights.diagonal().any()
+    torch.testing.assert_close(weights.sum(1), torch.ones_like(weights[0]))
 
 
 @pytest.mark.parametrize("name", [name for name, kind in STRATEGIES.items() if kind.min_students > 1])

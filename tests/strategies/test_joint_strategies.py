@@ -144,7 +144,7 @@ def test_uncertainty_scales_what_is_exchanged_by_the_learned_weights_and_learns_
     (gradient,) = torch.autograd.grad(terms["supervised"].sum(), strategy.distribution.log_variances)
     losses = np.array([task["supervised"].sum() for task in found])
     np.testing.assert_allclose(gradient.numpy(), -weights * losses + 3 / 2, rtol=1e-6)
-    assert {name: round(float(value), 6) for name, value in step.log.items()} == {
+    assert {name: round(float(value), 6) for name, value in step.log.items() if name != "exchange"} == {
         "task_weight/classes": 0.606531,
         "task_weight/marks": 2.718282,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.plots.curves import learning_curves
+from dgl_mutual.reporting.plots.exchange import exchanged_information
 from dgl_mutual.reporting.plots.ranks import critical_differences
 from dgl_mutual.reporting.plots.similarity import similarity_matrices
 from dgl_mutual.reporting.plots.time import accuracy_by_time
@@ -32,6 +33,7 @@ PLOTS: dict[str, Draw] = {
     "time": accuracy_by_time,
     "curves": learning_curves,
     "weights": weight_maps,
+    "exchange": exchanged_information,
     "cka": similarity_matrices,
 }
 

@@ -18,14 +18,22 @@ _PREFIX = "weights/"
 
 
 def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a run: the coordinator's mean weight of each ordered pair, over epochs; a line divides the listeners."""
+    """A figure a run: the mean weight of each ordered pair of students, over epochs; a line divides the receivers.
+
+    A student's weight for itself is drawn only where it is not zero.
+    """
     for run in runs:
         columns = sorted(
-            (name for name in run.history.columns if name.startswith(_PREFIX)),
+            (name for name in run.history.columns if name.startswith(_PREFIX) and not (_is_own(name) and (run.history[name] == 0).all())),
             key=lambda name: [cohort_order(member) for member in name.removeprefix(_PREFIX).split("/")],
         )
         if columns:
             yield file_name("weights", run.data, run.method), _draw(run, columns)
+
+
+def _is_own(name: str) -> bool:
+    receiver, peer = name.removeprefix(_PREFIX).split("/")
+    return receiver == peer
 
 
 def _draw(run: Run, columns: Sequence[str]) -> Figure:

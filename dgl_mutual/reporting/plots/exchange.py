@@ -1,0 +1,51 @@
+"""How much the students of each method have left to learn from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dgl_mutual.reporting.plots.curves import over_trials
+from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, line_style, title, whole_epochs
+from dgl_mutual.reporting.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PREFIX = "exchange/"
+
+
+def exchanged_information(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
+    """A figure for each data: the mean KL from the target to the own prediction, averaged over members and trials, a line a method.
+
+    A line that falls to zero early means that the members of a method have stopped learning from each other.
+    """
+    measured = [run for run in runs if any(name.startswith(_PREFIX) for name in run.history.columns)]
+    for data in dict.fromkeys(run.data for run in measured):
+        yield file_name("exchange", data), _draw(data, [run for run in measured if run.data == data])
+
+
+def exchange_of(run: Run) -> pd.Series[float]:
+    """Nats by epoch: the mean over the members that were taught in it, and over trials."""
+    columns = [name for name in run.history.columns if name.startswith(_PREFIX)]
+    members = run.history[columns].mean(axis=1)
+    taught = run.history[["seed", "fold", "epoch"]].assign(exchange=members).dropna(subset=["exchange"])
+    return over_trials(taught, ["exchange"])["exchange", "mean"]
+
+
+def _draw(data: str, runs: Sequence[Run]) -> Figure:
+    drawn = figure(COLUMN, 2.6)
+    axes = drawn.subplots()
+    for place, run in enumerate(runs):
+        nats = exchange_of(run)
+        axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(place))
+    axes.set_yscale("symlog", linthresh=1e-3)
+    axes.set_ylim(bottom=0)
+    whole_epochs(axes)
+    axes.set_ylabel("KL(target ‖ own prediction) [nats]")
+    title(axes, f"{data}: exchanged information")
+    axes.legend(loc="best")
+    axes.margins(x=0.01)
+    return drawn
