@@ -12,11 +12,11 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.resolve import resolve, splits_of
+from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.trainer import fit_cohort
 
 __all__ = ["fit", "load", "load_student"]
 
@@ -90,15 +90,4 @@ def fit(
     splits = splits_of(config, dataset, seed)
     if not 0 <= fold < len(splits):
         raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
-    return fit_cohort(
-        dataset,
-        splits[fold],
-        students=config.students,
-        strategy=config.strategy,
-        strategy_options=config.strategy_options,
-        training=config.training,
-        task_weights=config.task_weights,
-        seed=seed,
-        fold=fold,
-        device=resolve_device(device),
-    )
+    return fit_resolved(config, dataset, splits[fold], seed=seed, fold=fold, device=resolve_device(device))

@@ -45,8 +45,8 @@ def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options
       dgl-mutual export results/suite-node --format latex --percent -o table.tex
       dgl-mutual export results --members gcn-0,ensemble --baseline dml
     """
-    from dgl_mutual.experiments.files import write_text
     from dgl_mutual.reporting.export import export
+    from dgl_mutual.store.files import write_text
 
     text = export(runs, kind, **options)
     if output is None:

@@ -27,10 +27,10 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
       dgl-mutual plot results --kind curves,weights --out plots
     """
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.experiments.files import check_writable
     from dgl_mutual.reporting.plots import draw
     from dgl_mutual.reporting.plots.style import drawing, save
     from dgl_mutual.reporting.runs import load_runs
+    from dgl_mutual.store.files import check_writable
 
     check_writable(out)
     written = 0

@@ -35,8 +35,8 @@ def command(
       dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0/gin-2.safetensors path/to/new-graphs
       dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0 path/to/new-graphs --member mlp
     """
-    from dgl_mutual.experiments.files import check_writable, write_text
     from dgl_mutual.experiments.predictions import predict_dataset
+    from dgl_mutual.store.files import check_writable, write_text
 
     if out is not None:
         check_writable(out.parent)

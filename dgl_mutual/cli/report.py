@@ -21,8 +21,8 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
     Example:
       dgl-mutual report results/suite-node -o node.html
     """
-    from dgl_mutual.experiments.files import write_text
     from dgl_mutual.reporting.report import report
+    from dgl_mutual.store.files import write_text
 
     write_text(output, report(runs))
     click.echo(f"Written to {output}")

@@ -103,7 +103,7 @@ def command(
     from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.runner import run
-    from dgl_mutual.experiments.summary import table
+    from dgl_mutual.store.summary import table
     from dgl_mutual.training.distributed import leads
 
     layers = [read_config(file)] if file else []

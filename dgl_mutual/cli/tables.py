@@ -29,9 +29,9 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
       dgl-mutual tables results README.md
       dgl-mutual tables README.md --check
     """
-    from dgl_mutual.experiments.files import write_text
-    from dgl_mutual.experiments.schema import SUITE_FILE
     from dgl_mutual.reporting.suite_tables import suite_tables
+    from dgl_mutual.store.files import write_text
+    from dgl_mutual.store.tables import SUITE_FILE
 
     texts: dict[Path, str] = {}
     for path in paths:

@@ -35,13 +35,17 @@ def train(threads: int) -> dict[str, dict[str, str]]:
     """A digest of each thing that a trial leaves, the clock aside, by task."""
     import torch
 
-    from dgl_mutual.api import fit, load
+    from dgl_mutual.data.load import load_dataset
+    from dgl_mutual.experiments.config import parse_config
+    from dgl_mutual.experiments.plan import prepare
+    from dgl_mutual.experiments.trial import fit_resolved
 
     torch.set_num_threads(threads)
     digests = {}
     for task in ("node", "graph"):
-        dataset = load("digits", task)
-        result = fit(dataset, "gcn,gat", student={"hidden": 16}, training={"epochs": EPOCHS})
+        given = {"task": task, "seeds": 1, "students": "gcn,gat", "student": {"hidden": 16}, "training": {"epochs": EPOCHS}}
+        plan = prepare(parse_config(given), load_dataset("digits", task))
+        result = fit_resolved(plan.config, plan.dataset, plan.trials[0].split, seed=0)
         weights = b"".join(value.numpy().tobytes() for value in result.cohort.state_dict().values())
         metrics = [[member.member, member.train, member.val, member.test] for member in result.members]
         contents = {"metrics": json.dumps(metrics).encode(), "history": json.dumps(result.history).encode(), "weights": weights}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dgl_mutual
+from dgl_mutual import version as package
 
 DISTRIBUTION = "dgl-mutual"
 #: All but the last name of an absolute path; not of an address.
@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
         names = ["dgl", "torch"]
     found = {name: version for name in names if (version := installed_version(name)) is not None}
-    return {"dgl_mutual": dgl_mutual.__version__, "python": platform.python_version(), "platform": platform.platform(), **found}
+    return {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform(), **found}
 
 
 def environment(*, jobs: int, threads: int, device: str, processes: int = 1) -> dict[str, object]:
@@ -80,7 +80,7 @@ def _portable(argument: str) -> str:
 
 def source_commit() -> str | None:
     """Commit of the checkout that the package runs from, with ``+changes`` where it is not clean; None outside a checkout."""
-    root = Path(dgl_mutual.__file__).resolve().parents[1]
+    root = Path(package.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
     git = ["git", "-C", str(root)]

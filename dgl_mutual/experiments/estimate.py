@@ -9,8 +9,8 @@ import torch
 
 from dgl_mutual.data.dataset import IntArray, Split
 from dgl_mutual.experiments.grid import grid_points
-from dgl_mutual.experiments.runner import Plan
-from dgl_mutual.experiments.store import RunStore
+from dgl_mutual.experiments.plan import Plan
+from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.training.trainer import fit_cohort
 
 #: Graphs to train on for an estimate. A node task needs its whole graph.

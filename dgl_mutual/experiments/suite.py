@@ -16,22 +16,23 @@ from pydantic import Field, field_validator, model_validator
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.experiments.cluster import connected
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.environment import without_folders
-from dgl_mutual.experiments.files import check_writable, write_text
+from dgl_mutual.experiments.executors.dask import connected
+from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
-from dgl_mutual.experiments.runner import Plan, RunReport, execute, prepare
-from dgl_mutual.experiments.schema import SUITE_FILE
-from dgl_mutual.experiments.store import lock
+from dgl_mutual.experiments.run_store import lock
+from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.options import Options, parse_options
+from dgl_mutual.store.files import check_writable, write_text
+from dgl_mutual.store.tables import SUITE_FILE
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
 QUICK = {"seeds": 2, "folds": 2}
 QUICK_EPOCHS = 30
 
 
-class Setting(Options):
+class SuiteDataset(Options):
     """On what all methods are run: a dataset, and options that belong to it."""
 
     name: str = Field(min_length=1)
@@ -51,8 +52,8 @@ class Suite(Options):
     """The method that its tables compare the others with (default: independent, where it is one of them)."""
     base: dict[str, Any] = Field(default_factory=dict)
     """Configuration of all runs."""
-    datasets: tuple[Setting, ...] = Field(min_length=1)
-    """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and ``name`` and ``methods`` of a `Setting`."""
+    datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
+    """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and ``name`` and ``methods`` of a `SuiteDataset`."""
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     """Name -> configuration."""
 
@@ -61,11 +62,11 @@ class Suite(Options):
     def _settings(cls, datasets: Any) -> Any:
         if isinstance(datasets, str):
             raise ValueError(f"a list is needed, for example [{datasets}]")
-        return tuple(_setting(entry) for entry in datasets) if isinstance(datasets, list | tuple) else datasets
+        return tuple(_dataset(entry) for entry in datasets) if isinstance(datasets, list | tuple) else datasets
 
     @field_validator("datasets")
     @classmethod
-    def _different(cls, datasets: tuple[Setting, ...]) -> tuple[Setting, ...]:
+    def _different(cls, datasets: tuple[SuiteDataset, ...]) -> tuple[SuiteDataset, ...]:
         names = [setting.name for setting in datasets]
         double = sorted({name for name in names if names.count(name) > 1})
         if double:
@@ -92,7 +93,7 @@ class Suite(Options):
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class SuiteRun:
     """One run of a suite, by the names that its tables use."""
 
     data: str
@@ -112,7 +113,7 @@ class SuitePlan:
 
     folder: Path
     suite: Suite
-    entries: tuple[tuple[Entry, Plan], ...]
+    entries: tuple[tuple[SuiteRun, Plan], ...]
     missing: dict[str, str]
 
     @property
@@ -142,7 +143,7 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
     return name_or_file, parse_options(Suite, yaml.safe_load(text))
 
 
-def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str, Any] | None = None) -> list[Entry]:
+def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str, Any] | None = None) -> list[SuiteRun]:
     """The configuration of every run.
 
     Args:
@@ -161,7 +162,7 @@ def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str,
                 config = parse_config(suite.base, setting.config, suite.methods[method], overrides or {})
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
-            entries.append(Entry(setting.name, method, _scaled_down(config) if quick else config))
+            entries.append(SuiteRun(setting.name, method, _scaled_down(config) if quick else config))
     return entries
 
 
@@ -224,10 +225,10 @@ def run_suite(
     values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(plan.folder):
         write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
-        return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=there)
+        return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=there)
 
 
-def _setting(entry: Any) -> Any:
+def _dataset(entry: Any) -> Any:
     if isinstance(entry, str):
         return {"name": entry, "config": {"dataset": entry}}
     if not isinstance(entry, Mapping) or "dataset" not in entry:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -17,8 +17,8 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.files import replacing
 from dgl_mutual.experiments.grid import search
+from dgl_mutual.store.files import replacing
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
@@ -27,6 +27,8 @@ from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trainer import fit_cohort
+
+OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
 
 
 def trial_name(seed: int, fold: int) -> str:
@@ -83,7 +85,7 @@ def run_trial(
     *,
     threads: int,
     device: str,
-    on_epoch: Callable[[Trial, EpochReport], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train the cohort of a resolved configuration and save its students under `checkpoints`.
@@ -111,14 +113,10 @@ def run_trial(
 
         def fit(point: RunConfig) -> FitResult:
             file, every = snapshots / trial.name / f"{next(numbers)}.safetensors", point.training.checkpoint_every
-            return fit_cohort(
+            return fit_resolved(
+                point,
                 scene.seen,
                 scene.seen_split,
-                students=point.students,
-                strategy=point.strategy,
-                strategy_options=point.strategy_options,
-                training=point.training,
-                task_weights=point.task_weights,
                 seed=trial.seed,
                 fold=trial.fold,
                 on_epoch=None if on_epoch is None else partial(on_epoch, trial),
@@ -147,6 +145,36 @@ def run_trial(
         return Outcome(trial, [], [], str(error))
     except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
         return Outcome(trial, [], [], f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def fit_resolved(
+    config: RunConfig,
+    dataset: Dataset,
+    split: Split,
+    *,
+    seed: int,
+    fold: int = 0,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    snapshots: Snapshots | None = None,
+    device: str = "cpu",
+    ranks: Ranks = ALONE,
+) -> FitResult:
+    """`fit_cohort` with the options of a resolved configuration."""
+    return fit_cohort(
+        dataset,
+        split,
+        students=config.students,
+        strategy=config.strategy,
+        strategy_options=config.strategy_options,
+        training=config.training,
+        task_weights=config.task_weights,
+        seed=seed,
+        fold=fold,
+        on_epoch=on_epoch,
+        snapshots=snapshots,
+        device=device,
+        ranks=ranks,
+    )
 
 
 def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult, peak: float | None) -> list[dict[str, Any]]:

@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.experiments.schema import KEY
-from dgl_mutual.experiments.summary import what_n_counts
-from dgl_mutual.reporting.statistics import (
+from dgl_mutual.statistics import (
     NO_TEST,
     Array,
     PairedTest,
@@ -24,6 +22,8 @@ from dgl_mutual.reporting.statistics import (
     rank_methods,
     signed_rank,
 )
+from dgl_mutual.store.summary import what_n_counts
+from dgl_mutual.store.tables import KEY
 
 DEFAULT_BASELINE = "independent"
 DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")

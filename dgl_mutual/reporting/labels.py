@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.run import Run
 
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")

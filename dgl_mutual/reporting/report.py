@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import yaml
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.schema import SUITE_FILE
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
 from dgl_mutual.reporting.plots import PLOTS
 from dgl_mutual.reporting.plots.style import drawing
-from dgl_mutual.reporting.runs import Run, gather, load_runs, preferred_baseline, read_suite
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline, read_suite
 from dgl_mutual.reporting.status import status_of
 from dgl_mutual.reporting.tables import TextTable, text_table
+from dgl_mutual.store.tables import SUITE_FILE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

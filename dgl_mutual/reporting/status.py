@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgl_mutual.experiments.schema import SUITE_FILE
-from dgl_mutual.reporting.runs import Run, load_runs, read_suite, suite_runs
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.runs import load_runs, read_suite, suite_runs
+from dgl_mutual.store.tables import SUITE_FILE
 
 
 @dataclass(frozen=True)

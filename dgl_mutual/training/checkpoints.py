@@ -18,7 +18,6 @@ from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import dgl_mutual
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
 from dgl_mutual.data.dataset import Dataset, Target, TaskName
@@ -31,6 +30,7 @@ from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
 from dgl_mutual.training.inference import predict, predict_by_mlp
+from dgl_mutual.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
@@ -150,7 +150,7 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         target=dataset.target,
         feature_names=dataset.feature_names,
         versions={
-            "dgl_mutual": dgl_mutual.__version__,
+            "dgl_mutual": __version__,
             "torch": torch.__version__,
             "dgl": dgl.__version__,
             "safetensors": safetensors.__version__,

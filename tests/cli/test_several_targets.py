@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgl_mutual.experiments.schema import MORE_COLUMNS, TRIAL_COLUMNS
+from dgl_mutual.store.tables import MORE_COLUMNS, TRIAL_COLUMNS
 
 SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--seeds", "2", "--jobs", "1")
 METRICS = ["mean", "accuracy(digit)", "rocauc(even)", "micro-f1(ink)"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import dgl_mutual
+from dgl_mutual import version
 from dgl_mutual.experiments import environment
 
 
@@ -26,7 +27,7 @@ def test_commit_is_that_of_the_checkout_with_a_mark_if_it_was_changed(tmp_path: 
     module = tmp_path / "dgl_mutual" / "__init__.py"
     module.parent.mkdir()
     module.touch()
-    monkeypatch.setattr(dgl_mutual, "__file__", str(module))
+    monkeypatch.setattr(version, "__file__", str(module))
     assert environment.source_commit() is None
 
     def git(*arguments: str) -> str:

@@ -12,8 +12,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
+from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.resolve import resolve, run_name
-from dgl_mutual.experiments.runner import execute, prepare
+from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.suite import Suite, configurations, load_suite, plan_suite, run_suite, suite_names
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.runs import load_runs
@@ -38,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch, fake_training: Install, ring: Dataset
         return pairs if name == "pairs" else ring
 
     monkeypatch.setattr("dgl_mutual.experiments.suite.load_dataset", load)
-    monkeypatch.setattr("dgl_mutual.experiments.runner.anchored", lambda config: config)
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     return parse_options(Suite, SMALL)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dgl_mutual.experiments.schema import MORE_COLUMNS, SUITE_FILE, TRIAL_COLUMNS
-from dgl_mutual.experiments.summary import summarise
+from dgl_mutual.store.summary import summarise_trials
+from dgl_mutual.store.tables import MORE_COLUMNS, SUITE_FILE, TRIAL_COLUMNS
 
 SUMS = ("mean", "best_by_val", "ensemble")
 
@@ -75,7 +75,7 @@ def write_run(
     trials = pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS])
     trials.to_csv(folder / "trials.csv", index=False)
     if rows:
-        summarise(trials).to_csv(folder / "summary.csv", index=False)
+        summarise_trials(trials).to_csv(folder / "summary.csv", index=False)
         pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
     return folder
 

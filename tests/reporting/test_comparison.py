@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.schema import MORE_COLUMNS
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.reporting.tables import WORSE, Cell, text_table
+from dgl_mutual.store.tables import MORE_COLUMNS
 from tests.reporting.folders import write_run
 
 ALONE = [0.80, 0.81, 0.79, 0.82, 0.80]

@@ -26,12 +26,13 @@ from dgl_mutual.experiments.compare.foreign import pair, read_results
 from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
-from dgl_mutual.experiments.files import check_writable, replacing, write_text
+from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.resolve import plain
-from dgl_mutual.experiments.runner import Plan, prepare, run
-from dgl_mutual.experiments.schema import read_trials
-from dgl_mutual.experiments.summary import what_n_counts
+from dgl_mutual.experiments.runner import run
 from dgl_mutual.reference.requirement import require_torch_geometric
+from dgl_mutual.store.files import check_writable, replacing, write_text
+from dgl_mutual.store.summary import what_n_counts
+from dgl_mutual.store.tables import read_trials
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
@@ -39,7 +40,7 @@ TITLE = "dgl_mutual beside its torch_geometric reference"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CertificateReport:
     """How a comparison ended.
 
     Attributes:
@@ -63,7 +64,7 @@ def compare_with_reference(
     margin: float = 0.01,
     parity_only: bool = False,
     say: Say = lambda _: None,
-) -> Comparison:
+) -> CertificateReport:
     """Compare with the package's own reference on torch_geometric, on a CPU.
 
     Args:
@@ -127,7 +128,7 @@ def compare_with_file(
     threads: int = 1,
     margin: float = 0.01,
     say: Say = lambda _: None,
-) -> Comparison:
+) -> CertificateReport:
     """Compare with somebody's results in a CSV file; ours are run first, below `runs`, or taken from there.
 
     Args:
@@ -290,11 +291,11 @@ _CSV_COLUMNS = [
 
 def _keep(
     folder: Path, holds: bool, title: str, sections: Sequence[Section], rows: Sequence[Mapping[str, object]], plan: Plan
-) -> Comparison:
+) -> CertificateReport:
     write_text(folder / "config.yaml", yaml.safe_dump(plain(plan.config), sort_keys=False))
     table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
     with replacing(folder / "compare.csv") as temporary:
         table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"}).to_csv(temporary, index=False)
     write_text(folder / "certificate.md", "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
     shown = [f"{section.title}\n{section.screen or section.body}" for section in sections if section.on_screen]
-    return Comparison(folder, holds, "\n\n".join(shown))
+    return CertificateReport(folder, holds, "\n\n".join(shown))

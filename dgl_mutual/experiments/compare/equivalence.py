@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from dgl_mutual.reporting.statistics import corrected_resampled_t
+from dgl_mutual.statistics import corrected_resampled_t
 
 #: Level of every test and, as 1 - LEVEL, of every interval.
 LEVEL = 0.05

@@ -14,7 +14,8 @@ from dgl_mutual.reporting.plots.similarity import similarity_matrices
 from dgl_mutual.reporting.plots.time import accuracy_by_time
 from dgl_mutual.reporting.plots.trends import accuracy_by_noise, accuracy_by_size
 from dgl_mutual.reporting.plots.weights import weight_maps
-from dgl_mutual.reporting.runs import Run, gather
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.runs import gather
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.experiments.summary import what_n_counts
 from dgl_mutual.reporting.plots.style import COLUMN, cohort_order, figure, file_name, line_style, title, whole_epochs
-from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
+from dgl_mutual.store.summary import what_n_counts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

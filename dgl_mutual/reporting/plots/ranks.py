@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.reporting.comparison import Comparison
 from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, text_width
-from dgl_mutual.reporting.statistics import Ranking
 from dgl_mutual.reporting.tables import member_name, p_text
+from dgl_mutual.statistics import Ranking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.reporting.plots.style import COLOUR_MAP, cohort_order, figure, file_name
-from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.plots.style import COLUMN, PAGE, figure, file_name, line_style, marker, text_width, title
-from dgl_mutual.reporting.runs import Run, gather
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import metric_name
 
 if TYPE_CHECKING:

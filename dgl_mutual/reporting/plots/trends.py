@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.plots.style import PAGE, figure, file_name, legend_below, line_style
-from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 
 if TYPE_CHECKING:

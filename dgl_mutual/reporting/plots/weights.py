@@ -9,7 +9,7 @@ import numpy as np
 
 from dgl_mutual.reporting.plots.curves import over_trials
 from dgl_mutual.reporting.plots.style import COLOUR_MAP, COLUMN, cohort_order, figure, file_name, title, whole_epochs
-from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

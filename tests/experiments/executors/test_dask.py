@@ -13,11 +13,13 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import runner
-from dgl_mutual.experiments.cluster import ClusterError, _fit_workers, connected
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.runner import Work, execute, prepare
+from dgl_mutual.experiments.executors.dask import ClusterError, _fit_workers, connected
+from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.work import Work
 
 TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
@@ -27,7 +29,7 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
     tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.runner.anchored", lambda config: config)
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config(CONFIG), ring)
     (here,) = execute([plan], out=tmp_path / "here", jobs=1)
     died = tmp_path / "died"
@@ -39,11 +41,11 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
             os.kill(os.getpid(), signal.SIGKILL)
         return do(work, **options)
 
-    do = runner._do
-    monkeypatch.setattr(runner, "_do", dies_once)
+    do = runner.do_work
+    monkeypatch.setattr(runner, "do_work", dies_once)
     with connected("local:2") as cluster:
-        assert cluster.num_workers == 2
-        (there,) = execute([plan], out=tmp_path / "there", cluster=cluster)
+        assert cluster.num_jobs == 2
+        (there,) = execute([plan], out=tmp_path / "there", executor=cluster)
     assert died.exists()
     assert here.failed == there.failed == ()
     rows = [pd.read_csv(report.folder / "trials.csv").drop(columns=TIMES) for report in (here, there)]
@@ -56,7 +58,7 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
 
 def test_a_scheduler_that_does_not_answer_is_one_message_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.cluster.PATIENCE", 1)
+    monkeypatch.setattr("dgl_mutual.experiments.executors.dask.PATIENCE", 1)
     started = time.monotonic()
     with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9 "), connected("tcp://127.0.0.1:9"):
         pass
@@ -65,7 +67,7 @@ def test_a_scheduler_that_does_not_answer_is_one_message_in_time(monkeypatch: py
 
 def test_a_scheduler_without_workers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.cluster.PATIENCE", 1)
+    monkeypatch.setattr("dgl_mutual.experiments.executors.dask.PATIENCE", 1)
     with distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None) as lonely:
         lone = connected(lonely.scheduler_address)
         with pytest.raises(ClusterError, match=r"has no worker\. Start some with 'dask worker"):

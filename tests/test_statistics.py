@@ -14,7 +14,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
 from sklearn.svm import SVC
 from statsmodels.stats.multitest import multipletests
 
-from dgl_mutual.reporting.statistics import (
+from dgl_mutual.statistics import (
     Ranking,
     bootstrap_interval,
     corrected_resampled_t,

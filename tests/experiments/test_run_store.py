@@ -14,7 +14,7 @@ import yaml
 
 from dgl_mutual.data.dataset import Split
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.store import RunStore, open_store
+from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.trial import Outcome, Trial
 
 CONFIG = {"dataset": "ring", "strategy": "gml", "seeds": 2}
@@ -184,7 +184,7 @@ def test_a_usage_error_leaves_no_folder_unless_trials_are_there(tmp_path: Path) 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     attempt = (
-        "import sys; from pathlib import Path; from dgl_mutual.experiments.store import open_store\n"
+        "import sys; from pathlib import Path; from dgl_mutual.experiments.run_store import open_store\n"
         "with open_store(Path(sys.argv[1]), {'dataset': 'ring', 'strategy': 'gml', 'seeds': 2}, resume=False): pass"
     )
     with open_store(tmp_path / "run", CONFIG, resume=True) as store:

@@ -5,7 +5,7 @@ import statistics
 import pandas as pd
 import pytest
 
-from dgl_mutual.experiments.summary import summarise, table, what_n_counts
+from dgl_mutual.store.summary import summarise_trials, table, what_n_counts
 
 
 def trials(values: dict[tuple[int, int], list[float | None]]) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def trials(values: dict[tuple[int, int], list[float | None]]) -> pd.DataFrame:
 
 
 def test_mean_and_sample_deviation_of_each_member() -> None:
-    summary = summarise(trials({(0, 0): [0.1, 0.5], (1, 0): [0.2, 0.5], (2, 0): [0.6, 0.8]}))
+    summary = summarise_trials(trials({(0, 0): [0.1, 0.5], (1, 0): [0.2, 0.5], (2, 0): [0.6, 0.8]}))
     test = summary[summary["part"] == "test"].set_index("member")
     assert list(test.index) == ["gcn-0", "best_by_val"]
     assert test.loc["gcn-0", "mean"] == pytest.approx(0.3)
@@ -32,11 +32,11 @@ def test_mean_and_sample_deviation_of_each_member() -> None:
 
 
 def test_one_trial_has_no_deviation() -> None:
-    assert summarise(trials({(0, 0): [0.1, 0.2]}))["std"].isna().all()
+    assert summarise_trials(trials({(0, 0): [0.1, 0.2]}))["std"].isna().all()
 
 
 def test_an_undefined_metric_is_not_counted() -> None:
-    summary = summarise(trials({(0, 0): [0.1, 0.5], (0, 1): [None, 0.7], (0, 2): [0.3, 0.9]}))
+    summary = summarise_trials(trials({(0, 0): [0.1, 0.5], (0, 1): [None, 0.7], (0, 2): [0.3, 0.9]}))
     test = summary[summary["part"] == "test"].set_index("member")
     assert test.loc["gcn-0", "n"] == 2
     assert test.loc["gcn-0", "mean"] == pytest.approx(0.2)
@@ -49,11 +49,11 @@ def test_an_undefined_metric_is_not_counted() -> None:
 def test_what_n_counts(keys: list[tuple[int, int]], counts: str) -> None:
     rows = trials({key: [0.5, 0.5] for key in keys})
     assert what_n_counts(rows) == counts
-    assert set(summarise(rows)["counts"]) == {counts}
+    assert set(summarise_trials(rows)["counts"]) == {counts}
 
 
 def test_table_shows_members_in_their_order() -> None:
-    lines = table(summarise(trials({(0, 0): [0.1, 0.5], (1, 0): [0.2, 0.5]}))).splitlines()
+    lines = table(summarise_trials(trials({(0, 0): [0.1, 0.5], (1, 0): [0.2, 0.5]}))).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["gcn-0", "0.5000", "+-", "0.0000", "0.1500", "+-", "0.0707"],
         ["best_by_val", "0.5000", "+-", "0.0000", "0.5000", "+-", "0.0000"],

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import is_cuda
+from dgl_mutual.experiments.executors.base import Task
+from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.distributed import Ranks
-
-if TYPE_CHECKING:
-    from dgl_mutual.experiments.runner import Plan, Work
 
 
 def device_of_rank(device: str) -> str:
@@ -46,33 +46,43 @@ def refuse_alone(config: RunConfig, jobs: int | None) -> None:
         )
 
 
-def lead(
-    task: Callable[..., tuple[int, Outcome]], works: Sequence[Work], ranks: Ranks, progress: Progress
-) -> Generator[tuple[int, Outcome], None, None]:
-    """What the first process does: it says which trials there are, and has the outcome of each.
+@dataclass(frozen=True, eq=False)
+class Torchrun:
+    """The first of the processes that train each cohort together; the others `follow`.
 
-    Raises:
-        TrainingError: another process is gone, or something failed here that did not fail there.
+    Attributes:
+        ranks: all of them.
     """
-    ranks.agree([(work.place, work.trial.key) for work in works])
-    for work in works:
-        yield _whole(task(work, on_epoch=progress.epoch, ranks=ranks))
+
+    ranks: Ranks
+    num_jobs: int = 1
+
+    @property
+    def num_processes(self) -> int:
+        return self.ranks.size
+
+    def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+        """See `Executor`. All processes are told which trials there are.
+
+        Raises:
+            TrainingError: another process is gone, or something failed here that did not fail there.
+        """
+        self.ranks.agree([(work.place, work.trial.key) for work in works])
+        for work in works:
+            yield _whole(task(work, on_epoch=progress.epoch, ranks=self.ranks))
 
 
-def follow(task: Callable[..., tuple[int, Outcome]], plans: Sequence[Plan], ranks: Ranks, make: Callable[..., Work]) -> None:
+def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
     """What the other processes do: train along, and keep nothing.
 
-    Args:
-        make: makes the work of a place, trial and plan.
-
     Raises:
-        TrainingError: see `lead`.
+        TrainingError: see `Torchrun.outcomes`.
     """
     trials = {(place, trial.key): trial for place, plan in enumerate(plans) for trial in plan.trials}
     nothing: list[tuple[int, tuple[int, int]]] = []
     for place, key in ranks.agree(nothing):
         with TemporaryDirectory() as folder:
-            _whole(task(make(place, trials[place, key], plans[place], Path(folder), Path(folder)), ranks=ranks))
+            _whole(task(Work(place, trials[place, key], plans[place], Path(folder), Path(folder)), ranks=ranks))
 
 
 def _whole(done: tuple[int, Outcome]) -> tuple[int, Outcome]:

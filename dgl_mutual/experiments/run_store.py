@@ -15,12 +15,12 @@ import yaml
 
 from dgl_mutual.cells import defuse
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.files import replacing, unwritable, write_text
 from dgl_mutual.experiments.resolve import identity
-from dgl_mutual.experiments.schema import FAILURE_COLUMNS, KEY, MORE_COLUMNS, TRIAL_COLUMNS, as_text, read_table, read_text, read_trials
-from dgl_mutual.experiments.summary import summarise
 from dgl_mutual.experiments.trial import Outcome, trial_name
 from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.store.files import replacing, unwritable, write_text
+from dgl_mutual.store.summary import summarise_trials
+from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, MORE_COLUMNS, TRIAL_COLUMNS, as_text, read_table, read_text, read_trials
 
 
 class RunStore:
@@ -113,7 +113,7 @@ class RunStore:
         trials = self.trials
         if trials.empty:
             return
-        self._write("summary.csv", summarise(trials))
+        self._write("summary.csv", summarise_trials(trials))
         files, finished = self.folder / "history", self.finished()
         parts = [part for file in files.glob("seed-*.csv") if (part := read_text(file)) is not None and len(part)]
         parts = [part for part in parts if (int(part["seed"].iloc[0]), int(part["fold"].iloc[0])) in finished]

@@ -8,7 +8,7 @@ PARTS = ["train", "val", "test"]
 _GROUP = ["task", "dataset", "strategy", "protocol", "member", "metric"]
 
 
-def summarise(trials: pd.DataFrame) -> pd.DataFrame:
+def summarise_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """summary.csv from trials.csv: a row per member and part of the split, members in the cohort's order.
 
     Columns: the names of the run and the member, `metric`, `part` (train, val or test), `mean`, `std` (ddof = 1; none for one trial), `n`

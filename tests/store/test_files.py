@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.files import check_writable, replacing, write_text
+from dgl_mutual.store.files import check_writable, replacing, write_text
 
 
 def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> None:

@@ -11,30 +11,28 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import joblib
 
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.files import replacing
+from dgl_mutual.experiments.executors.base import Task
+from dgl_mutual.experiments.processes import spared_from_interrupts
+from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
-from dgl_mutual.experiments.workers import spared_from_interrupts
-
-if TYPE_CHECKING:
-    from dgl_mutual.experiments.runner import Work
+from dgl_mutual.experiments.work import Work
+from dgl_mutual.store.files import replacing
 
 #: Seconds in which a scheduler must answer, and then have a worker.
 PATIENCE = 10
 #: torch's and DGL's random streams are those of a process, so in a worker with several threads trials take turns.
 _TURN = threading.Lock()
-
-Task = Callable[["Work"], tuple[int, Outcome]]
 
 
 class ClusterError(DglMutualError):
@@ -47,14 +45,15 @@ class Cluster:
 
     Attributes:
         client: its `distributed.Client`.
-        num_workers: how many processes it trains in when asked.
+        num_jobs: in how many of its processes trials run.
     """
 
     client: Any
-    num_workers: int
+    num_jobs: int
+    num_processes: int = 1
 
-    def outcomes(self, task: Task, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
-        """What `task` returns for each of the works, as they come, its files in their place.
+    def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+        """See `Executor`. The files of a trial are put in their place before its outcome is returned.
 
         Raises:
             TrainingError: the cluster is gone, or workers die of one and the same trial.

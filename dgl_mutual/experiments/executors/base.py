@@ -1,0 +1,35 @@
+"""What the runner asks of whatever runs its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol, TypeAlias
+
+from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.work import Work
+
+#: `do_work` with its options bound: does a piece of work, and says to which plan the outcome belongs.
+Task: TypeAlias = Callable[..., tuple[int, Outcome]]
+
+
+class Executor(Protocol):
+    """Runs trials somewhere.
+
+    Attributes:
+        num_jobs: trials at a time.
+        num_processes: processes that train one trial together.
+    """
+
+    @property
+    def num_jobs(self) -> int: ...
+
+    @property
+    def num_processes(self) -> int: ...
+
+    def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
+        """What `task` returns for each of the works, as they come.
+
+        Raises:
+            TrainingError: processes are gone; outcomes that have come stay valid.
+        """

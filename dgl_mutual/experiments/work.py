@@ -1,0 +1,70 @@
+"""A trial as a piece of work that any process can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.plan import Plan
+from dgl_mutual.experiments.processes import end_with
+from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, run_trial
+from dgl_mutual.training.distributed import ALONE, Ranks
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A trial, with all that a process needs to do it.
+
+    Attributes:
+        place: which of the plans it belongs to.
+        checkpoints, snapshots: folders for its students, and for its training while it lasts.
+    """
+
+    place: int
+    trial: Trial
+    plan: Plan
+    checkpoints: Path
+    snapshots: Path
+
+
+def do_work(
+    work: Work,
+    *,
+    threads: int,
+    device: str,
+    forgiving: bool,
+    on_epoch: OnEpoch | None = None,
+    parent: int | None = None,
+    ranks: Ranks = ALONE,
+) -> tuple[int, Outcome]:
+    """Run a trial, in this process or (with `parent`) in one that works for another.
+
+    Args:
+        forgiving: a cohort that cannot work is a failed trial.
+
+    Returns:
+        The place of its plan, and its outcome.
+
+    Raises:
+        UsageError: the cohort cannot work, and `forgiving` is off.
+    """
+    if parent is not None:
+        end_with(parent)
+    try:
+        outcome = run_trial(
+            work.trial,
+            work.plan.config,
+            work.plan.dataset,
+            work.checkpoints,
+            work.snapshots,
+            threads=threads,
+            device=device,
+            on_epoch=on_epoch,
+            ranks=ranks,
+        )
+    except UsageError as error:
+        if not forgiving:
+            raise
+        outcome = Outcome(work.trial, [], [], str(error))
+    return work.place, outcome

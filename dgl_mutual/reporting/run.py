@@ -1,0 +1,77 @@
+"""A run folder, read. Nothing here or beside it imports torch or DGL: what was measured can be looked at anywhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dgl_mutual.errors import StoreError
+from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, overall, read_table, read_trials
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder.
+
+    Attributes:
+        config: its configuration as plain values.
+        method: what tables and plots call what was done.
+        data: what they call that on which it was done.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    method: str = ""
+    data: str = ""
+
+    @cached_property
+    def figures(self) -> pd.DataFrame:
+        """trials.csv; empty where no trial has finished."""
+        return read_trials(self.folder)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial and member: of several tasks, the mean over them."""
+        return overall(self.figures)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """failures.csv; empty where no trial failed."""
+        return read_table(self.folder / "failures.csv", FAILURE_COLUMNS)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """history.csv; empty before the run has ended for the first time."""
+        return read_table(self.folder / "history.csv", [*KEY, "epoch"])
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """environment.json; empty where there is none."""
+        file = self.folder / "environment.json"
+        try:
+            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. Remove it, or start over.")
+        return found
+
+    @property
+    def planned(self) -> list[tuple[int, int]]:
+        """(seed, fold) of every trial that the configuration asks for."""
+        return [(seed, fold) for seed in range(self.config["seeds"]) for fold in range(self.config.get("folds") or 1)]
+
+    @property
+    def finished(self) -> set[tuple[int, int]]:
+        """(seed, fold) of the trials that stand in trials.csv."""
+        return {(int(seed), int(fold)) for seed, fold in self.trials[KEY].drop_duplicates().itertuples(index=False)}
+
+    @property
+    def num_students(self) -> int:
+        """K."""
+        return len(self.config["students"])

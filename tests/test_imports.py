@@ -1,0 +1,99 @@
+"""Who imports whom: no circle between modules, and arrows between the rooms of the package that run one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import networkx as nx
+
+import dgl_mutual
+
+PACKAGE = Path(dgl_mutual.__file__).parent
+#: From the top: a room imports from those in lines below its own, and from no other of its line.
+ROOMS = (
+    ("cli",),
+    ("api",),
+    ("experiments", "reporting"),
+    ("reference", "store"),
+    ("training",),
+    ("strategies",),
+    ("cohort",),
+    ("coordinator", "joint"),
+    ("nn",),
+    ("data",),
+    ("statistics", "distributions", "options", "plain_yaml", "cells"),
+    ("errors", "version"),
+)
+#: These only pass on what others offer.
+FRONT = {"dgl_mutual", "dgl_mutual.__main__"}
+#: Circles that are still there. The list may only become shorter.
+KNOWN_CIRCLES = [
+    ["dgl_mutual.nn.kernels", "dgl_mutual.nn.sparse"],
+    ["dgl_mutual.training.checkpoints", "dgl_mutual.training.distill", "dgl_mutual.training.result"],
+    ["dgl_mutual.training.feeds", "dgl_mutual.training.inductive", "dgl_mutual.training.sampling", "dgl_mutual.training.stored"],
+]
+
+
+def imports(folder: Path = PACKAGE) -> nx.DiGraph[str]:
+    """An arrow from each module to each that it imports, anywhere in it, for types too."""
+    files = {".".join(("dgl_mutual", *file.relative_to(folder).with_suffix("").parts)): file for file in folder.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): file for name, file in files.items()}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for module, file in modules.items():
+        graph.add_node(module)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{module} has a relative import"
+                names = [name if (name := f"{node.module}.{entry}") in modules else str(node.module) for entry in names]
+            graph.add_edges_from((module, name) for name in names if name in modules and name != module)
+    return graph
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def circles(graph: nx.DiGraph[str]) -> list[list[str]]:
+    return [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
+
+
+def upward(graph: nx.DiGraph[str]) -> list[str]:
+    """Arrows between rooms that do not lead to a line further down."""
+    line = {name: place for place, names in enumerate(ROOMS) for name in names}
+    return [
+        f"{here} -> {there}"
+        for here, there in graph.edges
+        if not {here, there} & FRONT and room(here) != room(there) and line[room(here)] >= line[room(there)]
+    ]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    found = circles(imports())
+    assert [circle for circle in found if circle not in KNOWN_CIRCLES] == []
+
+
+def test_rooms_import_only_from_rooms_below() -> None:
+    graph = imports()
+    assert {room(module) for module in graph if module not in FRONT} == {name for names in ROOMS for name in names}
+    assert upward(graph) == []
+
+
+def test_nothing_imports_the_front() -> None:
+    assert not [f"{here} -> {there}" for here, there in imports().edges if there in FRONT and here not in FRONT]
+
+
+def test_a_circle_and_an_arrow_that_runs_up_are_found(tmp_path: Path) -> None:
+    for name, text in {
+        "__init__": "",
+        "nn/__init__": "",
+        "nn/a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from dgl_mutual.nn.b import B\n",
+        "nn/b": "def late():\n    from dgl_mutual.nn import a\n",
+        "data/c": "import dgl_mutual.nn.a\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+    graph = imports(tmp_path)
+    assert circles(graph) == [["dgl_mutual.nn.a", "dgl_mutual.nn.b"]]
+    assert upward(graph) == ["dgl_mutual.data.c -> dgl_mutual.nn.a"]
