@@ -9,7 +9,7 @@ import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import over_trials
 from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, line_style, title, whole_epochs
-from dgl_mutual.reporting.runs import Run
+from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
