@@ -29,10 +29,15 @@ class Fault:
 
 
 class Faults:
-    """Collects the faults of one dataset, so that loading and verifying share every rule."""
+    """Collects the faults of one dataset, so that loading and verifying share every rule.
 
-    def __init__(self) -> None:
+    Args:
+        mend: what to do about faults in files of this dataset, as a sentence.
+    """
+
+    def __init__(self, mend: str = "Correct the file.") -> None:
         self.found: list[Fault] = []
+        self.mend = mend
 
     def add(self, file: Path, rule: str, line: int | None = None) -> None:
         self.found.append(Fault(file, line, rule))
@@ -52,4 +57,4 @@ class Faults:
         if self.found:
             others = len(self.found) - 1
             more = f"\n{others} more kind{'s' if others > 1 else ''} of fault; 'dgl-mutual data verify' lists them all." if others else ""
-            raise DataError(f"{self.found[0]}.{more}\nMend the file, or remove it and fetch the dataset anew (dgl-mutual data fetch).")
+            raise DataError(f"{self.found[0]}.{more}\n{self.mend}")

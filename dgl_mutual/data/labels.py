@@ -38,6 +38,12 @@ _SPREADSHEET_ERRORS = frozenset(["#ref!", "#value!", "#div/0!", "#name?", "#num!
 
 _INFINITE = frozenset(["inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"])
 
+#: The rule that numbers with fractions break.
+CONTINUOUS = (
+    "expected classes: numbers with fractions are a continuous target (regression), and only classification is supported. "
+    "Give classes as whole numbers or words"
+)
+
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 #: Longer whole numbers keep their exponent in a class's name.
 _MOST_DIGITS = 100
@@ -169,14 +175,6 @@ def refuse_continuous(num_classes: int, num_samples: int) -> str | None:
     )
 
 
-def continuous_rule(value: object) -> str:
-    """The rule that a number with a fraction breaks."""
-    return (
-        f"expected classes, found {value}: numbers with fractions are a continuous target (regression), and only classification is "
-        "supported. If these are classes, name them by whole numbers or words"
-    )
-
-
 def _distinct(values: pd.Series[Any], unknown: int | None) -> tuple[npt.NDArray[Any], list[str]]:
     """The different values as text, and the number of each value's among them."""
     codes, found = pd.factorize(values)
@@ -215,7 +213,7 @@ def _refusals(
     infinite = [text.casefold() in _INFINITE for text in texts]
     fractions = [not _is_whole(number) if number is not None else wrong for number, wrong in zip(numbers, infinite, strict=True)]
     if sum(infinite) == len(words) and any(fractions) and any(number is not None for number in numbers):
-        return [Refusal(np.array(fractions)[codes], continuous_rule(texts[fractions.index(True)]))]
+        return [Refusal(np.array(fractions)[codes], f"{CONTINUOUS}, found {texts[fractions.index(True)]!r}")]
     too_many = refuse_continuous(num_classes, int((labels >= 0).sum()))
     return [] if too_many is None else [Refusal(None, too_many)]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgl_mutual.data.catalog import Entry, find_entry, lookup
+from dgl_mutual.data.catalog import Entry, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.digits import read_digits
@@ -52,7 +52,7 @@ def load_dataset(
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = source.locate(data_dir, offline=offline, progress=progress)
-    faults = Faults()
+    faults = Faults(source.mend(location))
     dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
     faults.check()
     return dataset
@@ -94,6 +94,13 @@ class Source:
         if not self.entry.files:
             return Path()
         return _find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
+
+    def mend(self, location: Path) -> str:
+        """What to do about faults in its files."""
+        if self.entry is None or self.entry.url is None:
+            return "Correct the file."
+        what = f"the folder {location}" if self.entry.is_archive else "it"
+        return f"Correct the file, or remove {what} and download the dataset again: dgl-mutual data fetch {self.entry.name}"
 
     def read(
         self,
@@ -145,19 +152,45 @@ def find_source(name_or_dir: str | Path) -> Source:
         entry = lookup(name_or_dir)
         if entry is not None and (is_bare or not is_folder):
             return Source(entry=entry)
-        if is_bare and not is_folder:
+        if is_bare and not folder.exists():
             return Source(entry=find_entry(name_or_dir))
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, not the folder of a dataset. {_about_file(folder)}")
     if not folder.is_dir():
         raise DataError(
             f"The folder {folder} does not exist. Correct the path, or give the name of a known dataset (dgl-mutual data list)."
         )
-    if tu_name(folder) is None and not is_ogb_nodes(folder) and not (folder / "meta.yaml").is_file():
-        raise DataError(
-            f"The folder {folder} holds no dataset in a known form: neither TU's (NAME_A.txt, NAME_graph_indicator.txt, "
-            "NAME_graph_labels.txt), nor DGL's CSVDataset form (meta.yaml with the node and edge files that it names), nor "
-            "OGB's raw form of a node dataset (raw/edge.csv.gz with raw/node-label.csv.gz, or raw/data.npz)."
-        )
+    if not _has_known_form(folder):
+        raise DataError(f"The folder {folder} holds no dataset in a known form: {_FORMS}.{_unknown_form(folder)}")
     return Source(folder=folder)
+
+
+#: The forms of a folder of one's own.
+_FORMS = (
+    "TU's (NAME_A.txt, NAME_graph_indicator.txt, NAME_graph_labels.txt), DGL's CSVDataset form (meta.yaml with the node and edge files "
+    "that it names), or OGB's raw form of a node dataset (raw/edge.csv.gz with raw/node-label.csv.gz, or raw/data.npz)"
+)
+
+
+def _has_known_form(folder: Path) -> bool:
+    return tu_name(folder) is not None or is_ogb_nodes(folder) or (folder / "meta.yaml").is_file()
+
+
+def _unknown_form(folder: Path) -> str:
+    """What the folder seems to be, where that can be told."""
+    if (folder / "raw" / "edge_index_dict.npz").is_file():
+        return " It is a heterogeneous dataset in OGB's form, and students take one type of node and of edge."
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _has_known_form(path))
+    return f" A folder within it does: {inside[0]}" if len(inside) == 1 else ""
+
+
+def _about_file(path: Path) -> str:
+    """What to give in place of a file."""
+    if _has_known_form(path.parent):
+        return f"Give the folder that holds it: {path.parent}"
+    names = ", ".join(entry.name for entry in known_datasets().values() if entry.family == "npz")
+    npz = f" Files in the npz form are read for known names only ({names})." if path.suffix == ".npz" else ""
+    return f"Give a folder in a known form: {_FORMS}.{npz}"
 
 
 def tu_name(folder: Path) -> str | None:
@@ -166,7 +199,9 @@ def tu_name(folder: Path) -> str | None:
     Raises:
         DataError: several datasets in one folder.
     """
-    names = sorted({file.name.removesuffix(part) for part in _TU_PARTS for file in folder.glob(f"*{part}")})
+    files = [(file.name, part) for part in _TU_PARTS for file in folder.glob(f"*{part}")]
+    # macOS keeps what it knows of a file beside it, as ._NAME, where a disk or an archive has no place for that.
+    names = sorted({name.removesuffix(part) for name, part in files if not name.startswith(".")})
     if len(names) > 1:
         raise DataError(f"The folder {folder} holds several TU datasets ({', '.join(names)}). Give each a folder of its own.")
     return names[0] if names else None

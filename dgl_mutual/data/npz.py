@@ -13,7 +13,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import MAX_COLUMNS, compact, normalise_rows
+from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
 
 #: What a small file may unpack to, and what each byte of a larger one: data compress to a tenth, bombs to a thousandth.
 _MAX_BYTES, _MAX_RATIO = 1 << 24, 100
@@ -44,9 +44,12 @@ def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
         faults.add(path, f"labels: expected class numbers 0, 1, ..., not more than there are nodes ({num_nodes})")
     if features.shape[1] > MAX_COLUMNS:
         faults.add(path, f"attr_shape: expected at most {MAX_COLUMNS} columns, found {features.shape[1]}")
-    if not np.isfinite(features.data).all():
-        row = int(np.searchsorted(features.indptr, np.flatnonzero(~np.isfinite(features.data))[0], side="right")) - 1
-        faults.add(path, f"attr_data: expected finite features, found NaN or infinity in row {row}")
+    if features.dtype.kind not in "biuf":
+        faults.add(path, f"attr_data: expected numbers, found values of type {features.dtype}")
+    elif (wrong := unusable(features.data)).any():
+        place = int(np.flatnonzero(wrong)[0])
+        row = int(np.searchsorted(features.indptr, place, side="right")) - 1
+        faults.add(path, f"attr_data: {FINITE}, found {features.data[place]:g} in row {row}")
     faults.check()
 
     edges = adjacency.tocoo()

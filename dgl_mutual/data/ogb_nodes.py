@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, Features, FloatArray, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, degree_features
+from dgl_mutual.data.features import FINITE, compact, degree_features, unusable
+from dgl_mutual.data.labels import refuse_continuous
 from dgl_mutual.data.ogb_package import node_facts
 from dgl_mutual.data.tables import Table, read_table
 
@@ -68,6 +69,11 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     edges = canonical_edges(raw.edges[:, 0], raw.edges[:, 1], raw.num_nodes, symmetric=True)
     features, columns = _features(raw, edges)
     several = raw.labels.shape[1] > 1
+    known = raw.labels[~np.isnan(raw.labels[:, 0]), 0]
+    continuous = None if facts is not None or several else refuse_continuous(len(np.unique(known)), len(known))
+    if continuous is not None:
+        faults.add(folder / "raw", f"labels: {continuous}")
+        faults.check()
     num_classes = facts.num_classes if facts is not None else int(np.nanmax(raw.labels, initial=0)) + 1
     names = [f"task {column}" for column in range(raw.labels.shape[1])] if several else [str(label) for label in range(num_classes)]
     return Dataset(
@@ -113,11 +119,14 @@ def _read_text(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
         num_nodes,
         ends,
         np.full((num_nodes, 1), np.nan) if labels is None else labels.values,
-        *(None if table is None else table.values for table in (node_features, edge_features)),
+        *(None if table is None else table.features(faults) for table in (node_features, edge_features)),
     )
 
 
-_LABEL_RULE = "expected a class number 0, 1, ... (one column), 0 or 1 (several columns), or nothing (unknown)"
+_LABEL_RULE = (
+    "expected a class number 0, 1, ... (one column), 0 or 1 (several columns), or nothing (unknown); numbers with fractions are a "
+    "continuous target (regression), and only classification is supported"
+)
 
 
 def _wrong_labels(labels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -128,6 +137,12 @@ def _wrong_labels(labels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 def _read_arrays(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
     path, label_path = raw / "data.npz", raw / "node-label.npz"
+    if (raw / "graph-label.npz").is_file() and not label_path.is_file():
+        known = "graph datasets in OGB's form are read by their names only (dgl-mutual data list)"
+        faults.add(
+            raw / "graph-label.npz", f"the dataset is for the graph task, and {known}. Save your own in TU's or DGL's CSVDataset form"
+        )
+        return None
     data = _load(path, KEYS, faults)
     found = _load(label_path, ("node_label",), faults) if require_labels or label_path.is_file() else {}
     if faults.found:
@@ -143,10 +158,16 @@ def _read_arrays(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None
     elif ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
         faults.add(path, f"edge_index: expected node numbers 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")
     for key, rows in sizes.items():
-        if key in data and (data[key].ndim != 2 or len(data[key]) != rows or not np.isfinite(data[key]).all()):
-            faults.add(path, f"{key}: expected finite numbers of shape ({rows}, columns), found shape {data[key].shape}")
+        if key in data and (data[key].ndim != 2 or len(data[key]) != rows or data[key].dtype.kind not in "biuf"):
+            faults.add(path, f"{key}: expected numbers of shape ({rows}, columns), found {data[key].dtype} {data[key].shape}")
+        elif key in data and (wrong := unusable(data[key])).any():
+            row = int(np.flatnonzero(wrong.any(axis=1))[0])
+            faults.add(path, f"{key}: {FINITE}, found {data[key][wrong][0]:g} in row {row}")
     if labels.ndim != 2 or len(labels) != num_nodes:
         faults.add(label_path, f"node_label: expected shape ({num_nodes}, columns), found {labels.shape}")
+    elif labels.dtype.kind not in "biuf":
+        faults.add(label_path, f"node_label: {_LABEL_RULE}, found values of type {labels.dtype}")
+        return None
     elif (wrong := _wrong_labels(labels.astype(np.float64))).any():
         faults.add(label_path, f"node_label: {_LABEL_RULE}, found {labels[wrong][0]} for node {np.flatnonzero(wrong)[0]}")
     return _Raw(num_nodes, ends.T, labels.astype(np.float64), data.get("node_feat"), data.get("edge_feat"))
@@ -190,13 +211,19 @@ def _mean_of_edges(raw: _Raw) -> FloatArray:
 def _read_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
     """The split that OGB evaluates on; of a folder of one's own the only one there is, if there is one."""
     if wanted is None:
-        there = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        there = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
         if not there:
             return None
         if len(there) > 1:
             faults.add(folder, f"expected one split, found {', '.join(path.name for path in there)}")
             return None
         wanted = there[0].name
+    saved = folder / wanted / "split_dict.pt"
+    if saved.is_file() and not any((folder / wanted / f"{part}.csv.gz").is_file() for part in _PARTS):
+        # OGB's DatasetSaver writes this file. To read it is to run what it says.
+        files = ", ".join(f"{part}.csv.gz" for part in _PARTS)
+        faults.add(saved, f"a pickle is not read, since it could execute anything: save the split as {files}, one node number a line")
+        return None
     seen = np.zeros(num_nodes, dtype=np.bool_)
     parts = []
     for part in _PARTS:

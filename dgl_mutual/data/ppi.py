@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact
+from dgl_mutual.data.features import FINITE, compact, unusable
 from dgl_mutual.data.tables import UNREADABLE
 
 PARTS = ("train", "valid", "test")
@@ -80,8 +80,9 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
     wrong = {kind: length for kind, length in lengths.items() if length != num_nodes}
     for kind, length in wrong.items():
         faults.add(path[kind], f"expected {num_nodes} rows, one for each node of {path['graph.json'].name}, found {length}")
-    if not np.isfinite(features).all():
-        faults.add(path["feats.npy"], "expected finite numbers")
+    if (beyond := unusable(features)).any():
+        row = int(np.flatnonzero(beyond.any(axis=1))[0])
+        faults.add(path["feats.npy"], f"{FINITE}, found {features[beyond][0]:g} in row {row}")
     if not (np.isnan(labels) | np.isin(labels, (0, 1))).all():
         faults.add(path["labels.npy"], "expected 0 or 1 for each label, or NaN (unknown)")
     if wrong:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, degree_features, indicator_name, one_hot
+from dgl_mutual.data.labels import CONTINUOUS, refuse_continuous
 from dgl_mutual.data.tables import Table, read_table
+
+_PARTS = ("A", "graph_indicator", "graph_labels", "graph_attributes", "node_labels", "node_attributes")
 
 
 def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
@@ -18,7 +22,8 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
 
     Node features are one-hot node labels, then node attributes beside them; where a dataset has neither, one-hot degrees.
     NOTE: Attributes stay as they are in the file: standardising would draw statistics from test graphs.
-    Edge labels and attributes are not used. Classes are numbered in the sorted order of the file's labels, kept in `target.names`.
+    Edge labels and attributes, and continuous targets of graphs (graph attributes), are not used. Classes are numbered in the sorted order
+    of the file's labels, kept in `target.names`.
 
     Args:
         require_labels: without it, a missing file of graph labels gives the label -1 to every graph.
@@ -26,10 +31,10 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
-    path = {part: folder / f"{name}_{part}.txt" for part in ("A", "graph_indicator", "graph_labels", "node_labels", "node_attributes")}
+    path = {part: folder / f"{name}_{part}.txt" for part in _PARTS}
     adjacency = read_table(path["A"], faults, columns=2)
     indicator = read_table(path["graph_indicator"], faults, columns=1)
-    labels = read_table(path["graph_labels"], faults, columns=1) if require_labels or path["graph_labels"].exists() else None
+    labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, require_labels)
     node_labels, attributes = (
         read_table(path[part], faults) if path[part].exists() else None for part in ("node_labels", "node_attributes")
     )
@@ -40,14 +45,19 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
         if table is not None and graph_of is not None:
             table.expect_rows(faults, len(graph_of), "node")
     codes = node_labels.integers(faults) if node_labels is not None else None
-    classes = labels.integers(faults)[:, 0] if labels is not None else None
+    values = attributes.features(faults) if attributes is not None else None
+    classes = labels.integers(faults, CONTINUOUS)[:, 0] if labels is not None else None
+    if labels is not None and classes is not None and labels.valid.all():
+        continuous = refuse_continuous(len(np.unique(classes)), len(classes))
+        if continuous is not None:
+            faults.add(labels.path, continuous)
     faults.check()
     assert graph_of is not None and edges is not None
 
     num_graphs = len(classes) if classes is not None else int(graph_of[-1])
     names, numbered = np.unique(classes, return_inverse=True) if classes is not None else (np.zeros(0), np.full(num_graphs, -1))
     canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
-    features, feature_names = _features(codes, attributes, canonical, len(graph_of))
+    features, feature_names = _features(codes, values, canonical, len(graph_of))
     return Dataset(
         name=name,
         task="graph",
@@ -60,18 +70,34 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     )
 
 
+def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -> Table | None:
+    if path.exists() or (required and not attributes.exists()):
+        return read_table(path, faults, columns=1)
+    if required:
+        faults.add(
+            path, f"the file is missing, and {attributes.name} is a continuous target (regression): only classification is supported"
+        )
+    return None
+
+
 def _graph_of_nodes(indicator: Table | None, labels: Table | None, faults: Faults) -> IntArray | None:
     """The 1-based graph of each node, or None where the indicator cannot be read."""
     if indicator is None:
         return None
     graph_of = indicator.integers(faults)[:, 0]
-    num_graphs = len(labels) if labels is not None else max(int(graph_of.max()), 1)
-    indicator.refuse(faults, (graph_of < 1) | (graph_of > num_graphs), f"expected a graph number 1 ... {num_graphs}")
     steps = np.diff(graph_of, prepend=0)
+    indicator.refuse(faults, graph_of < 1, "expected a graph number from 1 on")
     indicator.refuse(faults, steps < 0, "expected the nodes in the order of their graphs")
-    indicator.refuse(faults, steps > 1, "expected every graph to have a node, but a graph number was left out")
-    if labels is not None and indicator.valid.all() and graph_of[-1] < num_graphs:
-        faults.add(labels.path, f"expected {graph_of[-1]} lines, one for each graph, found {num_graphs}", int(graph_of[-1]) + 1)
+    num_numbers, last = len(np.unique(graph_of[indicator.valid])), int(graph_of.max())
+    num_graphs = len(labels) if labels is not None else last
+    if labels is not None and last > num_graphs == num_numbers:
+        rule = f"expected the graph numbers 1 ... {num_graphs}, one for each line of {labels.path.name}, but a graph number was left out"
+        indicator.refuse(faults, steps > 1, rule)
+    indicator.refuse(faults, graph_of > num_graphs, f"expected a graph number 1 ... {num_graphs}, the number of graph labels")
+    indicator.refuse(faults, steps > 1, "a graph number was left out: that graph has no node, so nothing can be predicted for it")
+    if labels is not None and labels.valid.all() and indicator.valid.all() and last < num_graphs:
+        rule = f"expected {last} lines, one for each graph, found {num_graphs}: the graphs after number {last} have no nodes"
+        faults.add(labels.path, rule, last + 1)
     return graph_of
 
 
@@ -89,7 +115,7 @@ def _edges(adjacency: Table | None, graph_of: IntArray | None, faults: Faults) -
 
 
 def _features(
-    codes: IntArray | None, attributes: Table | None, edges: IntArray, num_nodes: int
+    codes: IntArray | None, attributes: npt.NDArray[np.float64] | None, edges: IntArray, num_nodes: int
 ) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
     blocks: list[sparse.csr_matrix] = []
     names: list[str] = []
@@ -99,8 +125,8 @@ def _features(
         blocks.append(one_hot(numbered, len(kinds)))
         names += [indicator_name("label" if column == 0 else f"label {column}", kind) for kind in kinds]
     if attributes is not None:
-        blocks.append(sparse.csr_matrix(attributes.values))
-        names += [f"attribute {column}" for column in range(attributes.values.shape[1])]
+        blocks.append(sparse.csr_matrix(attributes))
+        names += [f"attribute {column}" for column in range(attributes.shape[1])]
     if not blocks:
         return degree_features(edges, num_nodes)
     return sparse.csr_matrix(sparse.hstack(blocks)), tuple(names)

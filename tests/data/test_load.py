@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,3 +78,26 @@ def test_the_package_is_light_until_used() -> None:
 def test_loading_needs_no_torch(build_tu: Build) -> None:
     code = f"import sys; from dgl_mutual.data import load_dataset; load_dataset({str(build_tu())!r}); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_a_file_is_no_folder_that_does_not_exist(build_tu: Callable[..., Path], build_npz: Callable[..., Path], tmp_path: Path) -> None:
+    folder = build_tu()
+    with pytest.raises(
+        DataError, match=rf"is a file, not the folder of a dataset\. Give the folder that holds it: {re.escape(str(folder))}$"
+    ):
+        load_dataset(folder / "TOY_A.txt")
+    with pytest.raises(DataError, match=r"is a file.*Files in the npz form are read for known names only \(Amazon-Computers"):
+        load_dataset(build_npz())
+    with pytest.raises(DataError, match="does not exist"):
+        load_dataset(tmp_path / "nothing")
+    with pytest.raises(DataError, match=rf"A folder within it does: {re.escape(str(folder))}$"):
+        load_dataset(folder.parent)
+
+
+def test_advice_fits_where_the_files_come_from(build_tu: Callable[..., Path], tmp_path: Path) -> None:
+    folder = build_tu(name="MUTAG", graph_labels="1\nx\n")
+    with pytest.raises(DataError) as own:
+        load_dataset(folder)
+    assert "fetch" not in str(own.value) and str(own.value).endswith("Correct the file.")
+    with pytest.raises(DataError, match=rf"remove the folder {re.escape(str(folder))} and download .*: dgl-mutual data fetch MUTAG$"):
+        load_dataset("MUTAG", data_dir=tmp_path, offline=True)

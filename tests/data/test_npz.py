@@ -29,7 +29,8 @@ FAULTS = [
     ({"labels": np.array([{}, 1, 1, 0], dtype=object)}, "plain arrays"),
     ({"adj_indices": np.array([1, 0, 99, 2, 0])}, "adj_data, _indices, _indptr, _shape: expected a CSR matrix"),
     ({"adj_shape": np.array([4, 5])}, "adj_shape: expected a square matrix"),
-    ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr_data: expected finite features, .* row 1"),
+    ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr_data: expected finite numbers, .* row 1"),
+    ({"attr_data": np.array([1, 1, 1, 1, -1e39])}, r"attr_data: expected finite numbers, .*found -1e\+39 in row 3"),
     ({"attr_shape": np.array([5, 2]), "attr_indptr": np.array([0, 2, 3, 3, 5, 5])}, "attr_shape: expected 4 rows"),
 ]
 

@@ -156,7 +156,10 @@ def test_faults_of_text_files(changed: dict[str, str], message: str, build: Buil
         ({"edge_index": np.zeros((2, 4), dtype=np.int64)}, r"edge_index: expected whole numbers of shape \(2, 5\)"),
         ({"edge_index": np.full((2, 5), 6)}, r"expected node numbers 0 ... 5, found 6 ... 6"),
         ({"num_nodes_list": np.array([3, 3])}, "one graph"),
-        ({"node_feat": np.full((NUM_NODES, 2), np.nan)}, r"node_feat: expected finite numbers of shape \(6, columns\)"),
+        ({"node_feat": np.full((NUM_NODES, 2), np.nan)}, r"node_feat: expected finite numbers.*found nan in row 0"),
+        ({"node_feat": np.full((NUM_NODES, 2), 1e39)}, r"node_feat: expected finite numbers.*found 1e\+39 in row 0"),
+        ({"edge_feat": np.full((5, 2), -1e39)}, r"edge_feat: expected finite numbers.*found -1e\+39 in row 0"),
+        ({"node_feat": np.ones(NUM_NODES)}, r"node_feat: expected numbers of shape \(6, columns\), found float64 \(6,\)"),
         ({"node_feat": np.array([{}], dtype=object)}, "truncated or damaged"),
     ],
 )
@@ -193,3 +196,67 @@ def test_ogbs_evaluator_scores_labels() -> None:
     logits = torch.randn(1, 30, 112)
     expected = make_evaluator("ogbn-proteins").eval({"y_true": truth, "y_pred": logits[0].numpy()})["rocauc"]
     assert make_scorer("rocauc", "ogbn-proteins")(logits, torch.as_tensor(truth)) == [expected]
+
+
+def test_what_ogbs_dataset_saver_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arrays are read as OGB reads them; its split is a pickle, which is refused for that reason."""
+    from ogb.io import DatasetSaver
+    from ogb.io.read_graph_raw import read_binary_graph_raw
+
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    graph = {"edge_index": np.array([[0, 1, 2], [1, 2, 3]]), "num_nodes": 4, "node_feat": generator.random((4, 2))}
+    saver = DatasetSaver("ogbn-own", is_hetero=False, version=1)
+    saver.save_graph_list([graph])
+    saver.save_target_labels(np.array([[0.0], [np.nan], [1.0], [0.0]]))
+    folder = tmp_path / saver.dataset_dir
+    (theirs,) = read_binary_graph_raw(str(folder / "raw"), False)
+    ours = load_dataset(folder)
+    np.testing.assert_array_equal(ours.features, theirs["node_feat"])
+    assert ours.labels.tolist() == [0, -1, 1, 0]
+    assert set(zip(*theirs["edge_index"].tolist(), strict=True)) <= set(zip(*ours.edges.tolist(), strict=True))
+
+    saver.save_split({"train": np.array([0]), "valid": np.array([2]), "test": np.array([3])}, "random")
+    with pytest.raises(
+        DataError, match=r"split_dict\.pt: a pickle is not read.*save the split as train\.csv\.gz, valid\.csv\.gz, test\.csv\.gz"
+    ):
+        load_dataset(folder)
+    for part, node in (("train", 0), ("valid", 2), ("test", 3)):
+        (folder / "split" / "random" / f"{part}.csv.gz").write_bytes(gzip.compress(f"{node}\n".encode()))
+    split = load_dataset(folder).official_split
+    assert split is not None and [split.train.tolist(), split.val.tolist(), split.test.tolist()] == [[0], [2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([[0.25], [0.5], [1.0], [2.0]]), r"continuous target \(regression\).*found \[0\.25\] for node 0"),
+        (np.array([["a"], ["b"], ["a"], ["b"]]), "found values of type <U1"),
+    ],
+)
+def test_targets_of_ogbs_dataset_saver_that_are_no_classes(
+    labels: np.ndarray, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ogb.io import DatasetSaver
+
+    monkeypatch.chdir(tmp_path)
+    saver = DatasetSaver("ogbn-own", is_hetero=False, version=1)
+    saver.save_graph_list([{"edge_index": np.array([[0, 1], [1, 2]]), "num_nodes": 4}])
+    saver.save_target_labels(labels)
+    with pytest.raises(DataError, match=message):
+        load_dataset(tmp_path / saver.dataset_dir)
+
+
+def test_graph_and_heterogeneous_datasets_of_ogbs_saver_are_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ogb.io import DatasetSaver
+
+    monkeypatch.chdir(tmp_path)
+    saver = DatasetSaver("ogbg-own", is_hetero=False, version=1)
+    saver.save_graph_list([{"edge_index": np.array([[0], [1]]), "num_nodes": 2}] * 2)
+    saver.save_target_labels(np.array([[0], [1]]))
+    with pytest.raises(DataError, match=r"graph-label\.npz: the dataset is for the graph task"):
+        load_dataset(tmp_path / saver.dataset_dir)
+    saver = DatasetSaver("ogbn-hetero", is_hetero=True, version=1)
+    saver.save_graph_list([{"edge_index_dict": {("a", "to", "b"): np.array([[0], [1]])}, "num_nodes_dict": {"a": 2, "b": 2}}])
+    with pytest.raises(DataError, match="a heterogeneous dataset in OGB's form"):
+        load_dataset(tmp_path / saver.dataset_dir)

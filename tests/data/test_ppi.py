@@ -100,6 +100,7 @@ def _without(node_link: dict[str, Any], key: str) -> dict[str, Any]:
         ("test_feats.npy", lambda features: features[:-1], r"test_feats.npy: expected \d+ rows, one for each node"),
         ("test_feats.npy", lambda features: features[:, :-1], "expected features of one width in all parts, found 5 .train., 5 .valid., 4"),
         ("test_feats.npy", lambda features: features * np.inf, "finite"),
+        ("test_feats.npy", lambda features: np.full(features.shape, 1e39), r"test_feats\.npy: .*found 1e\+39 in row 0"),
         ("test_labels.npy", lambda labels: labels + 1, "expected 0 or 1 for each label"),
         ("test_graph_id.npy", lambda graph_id: graph_id[:, None], r"1 dimension, found int64 \(\d+, 1\)"),
         ("test_graph_id.npy", lambda graph_id: graph_id.astype(object), "an array that numpy saved"),

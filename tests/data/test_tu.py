@@ -76,6 +76,18 @@ FAULTS = [
     ("graph_indicator", "2\n2\n2\n2\n2\n", 1, "a graph number was left out"),
     ("graph_indicator", "1\n1\n1\n1\n1\n", 2, "expected 1 lines, one for each graph, found 2"),
     ("graph_indicator", "1\n1\n1\n2\n", 5, r"expected node numbers 1 \.\.\. 4"),
+    (
+        "graph_indicator",
+        "1\n1\n1\n3\n3\n",
+        4,
+        r"the graph numbers 1 \.\.\. 2, one for each line of TOY_graph_labels\.txt, but a graph number was left",
+    ),
+    ("graph_indicator", "0\n0\n0\n1\n1\n", 1, "expected a graph number from 1 on"),
+    ("graph_labels", "\n1\n-1\n", 1, "expected 1 value a line, found a blank line"),
+    ("graph_labels", "0.5\n1.5\n", 1, r"continuous target \(regression\).*found '0.5'"),
+    ("graph_labels", "1\n10000000000000000000\n", 2, r"whole numbers from -2\^63 to 2\^63 - 1"),
+    ("graph_labels", "1\nNA\n", 2, "expected finite numbers, found an empty cell, NaN"),
+    ("node_attributes", "0.5, 1\n0.25, 2\n0, 1e39\n1, 4\n2, 5\n", 3, r"at most 3\.4e\+38.*found '0, 1e\+39'"),
     ("graph_labels", "1\nnan\n", 2, "expected finite numbers"),
     ("graph_labels", "1, 2\n1, 2\n", 1, "expected 1 value a line"),
     ("node_labels", "0\n3\n0\n3\n", 5, "expected 5 lines, one for each node, found 4"),
@@ -93,6 +105,70 @@ def test_fault_names_file_line_and_rule(build_tu: Build, part: str, content: str
     with pytest.raises(DataError, match=rf"TOY_\w+\.txt{place}: .*{rule}"):
         load_dataset(folder)
     assert any(fault.line == line for fault in verify_dataset(folder))
+
+
+def test_a_graph_without_nodes_is_called_that(build_tu: Build) -> None:
+    """Three labels, and the numbers of three graphs: the second has no node."""
+    folder = build_tu(graph_indicator="1\n1\n1\n3\n3\n", graph_labels="1\n0\n1\n")
+    with pytest.raises(DataError, match=r"TOY_graph_indicator\.txt, line 4: a graph number was left out: that graph has no node"):
+        load_dataset(folder)
+
+
+def test_a_continuous_target_is_called_that(build_tu: Build) -> None:
+    graphs = 24
+    many = {
+        "A": "1, 1\n",
+        "graph_indicator": "".join(f"{graph + 1}\n" for graph in range(graphs)),
+        "node_labels": "0\n" * graphs,
+        "node_attributes": None,
+    }
+    folder = build_tu(**many, graph_labels="".join(f"{graph * 17 % 24}\n" for graph in range(graphs)), name="WHOLE")
+    with pytest.raises(DataError, match=r"WHOLE_graph_labels\.txt: .*24 different values among 24 samples: .*\(regression\)"):
+        load_dataset(folder)
+    folder = build_tu(**many, graph_labels=None, graph_attributes="0.5\n" * graphs, name="ATTRIBUTES")
+    with pytest.raises(
+        DataError, match=r"graph_labels\.txt: the file is missing, and ATTRIBUTES_graph_attributes\.txt is a continuous target"
+    ):
+        load_dataset(folder)
+    assert load_dataset(folder, require_labels=False).num_graphs == graphs
+
+
+@pytest.mark.parametrize("part", ["graph_labels", "node_labels"])
+def test_whole_numbers_are_read_to_their_last_digit(build_tu: Build, part: str) -> None:
+    first, second = 2**53, 2**53 + 1
+    lines = [first, second] if part == "graph_labels" else [first, second, first, first, -(2**63)]
+    dataset = load_dataset(build_tu(**{part: "".join(f"{line}\n" for line in lines)}))
+    if part == "graph_labels":
+        assert dataset.target.names == (str(first), str(second)) and dataset.labels.tolist() == [0, 1]
+    else:
+        assert dataset.feature_names[:3] == (f"label={-(2**63)}", f"label={first}", f"label={second}")
+
+
+@pytest.mark.parametrize("change", ["bom", "crlf", "cr", "no newline", "spaces"])
+def test_how_editors_save_text(build_tu: Build, change: str) -> None:
+    plain = load_dataset(build_tu())
+    folder = build_tu()
+    for file in folder.iterdir():
+        text = file.read_bytes()
+        changed = {
+            "bom": b"\xef\xbb\xbf" + text,
+            "crlf": text.replace(b"\n", b"\r\n"),
+            "cr": text.replace(b"\n", b"\r"),
+            "no newline": text.rstrip(b"\n"),
+            "spaces": text.replace(b"\n", b"  \n"),
+        }
+        file.write_bytes(changed[change])
+    found = load_dataset(folder)
+    np.testing.assert_array_equal(found.features, plain.features)
+    np.testing.assert_array_equal(found.edges, plain.edges)
+    np.testing.assert_array_equal(found.labels, plain.labels)
+
+
+def test_files_that_macos_leaves_behind(build_tu: Build) -> None:
+    folder = build_tu()
+    for file in list(folder.iterdir()):
+        (folder / f"._{file.name}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
+    assert load_dataset(folder).name == "TOY"
 
 
 def test_verify_reports_every_kind_of_fault(build_tu: Build) -> None:
