@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -17,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, degree_features
-from dgl_mutual.data.tables import UNREADABLE
+from dgl_mutual.data.files import UNREADABLE, RefusedFile, is_file, open_file, read_text
 from dgl_mutual.data.targets import check_target_names, join_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.plain_yaml import read_yaml
@@ -25,6 +26,9 @@ from dgl_mutual.plain_yaml import read_yaml
 _MASKS = ("train_mask", "val_mask", "test_mask")
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
+_MAX_META = 1 << 20
+#: Each column costs about a millisecond, however few the rows.
+_MAX_COLUMNS = 20_000
 
 
 def _inside(name: str) -> str:
@@ -144,14 +148,14 @@ class _File:
 
 
 def _read_meta(path: Path, faults: Faults) -> _Meta | None:
-    if not path.is_file():
-        faults.add(path, "the file is missing")
-        return None
     try:
-        meta = _Meta.model_validate(read_yaml(path.read_text()))
+        meta = _Meta.model_validate(read_yaml(read_text(path, _MAX_META)))
     except ValidationError as error:
         for fault in error.errors():
             faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}")
+        return None
+    except RefusedFile as error:
+        faults.add(path, str(error))
         return None
     except (yaml.YAMLError, *UNREADABLE) as error:
         mark = getattr(error, "problem_mark", None)
@@ -165,11 +169,10 @@ def _read_meta(path: Path, faults: Faults) -> _Meta | None:
 
 def _read_csv(path: Path, separator: str, required: list[str], faults: Faults) -> _File | None:
     """All columns as stripped text, or None after recording why not."""
-    if not path.is_file():
-        faults.add(path, "the file is missing")
+    if not is_file(path, faults):
         return None
     try:
-        with path.open(newline="") as opened:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as opened:
             reader = csv.reader(opened, delimiter=separator, strict=True)
             rows = [(reader.line_num, row) for row in reader if row]
     except (csv.Error, *UNREADABLE) as error:
@@ -185,7 +188,9 @@ def _read_csv(path: Path, separator: str, required: list[str], faults: Faults) -
         faults.add(path, f"expected a column {' and '.join(absent)}, found {', '.join(header)}", 1)
     if not body:
         faults.add(path, "expected at least one line after the header")
-    if absent or not body:
+    if len(header) > _MAX_COLUMNS:
+        faults.add(path, f"expected at most {_MAX_COLUMNS} columns, found {len(header)}; columns of numbers fit one column feat", 1)
+    if absent or not body or len(header) > _MAX_COLUMNS:
         return None
     faults.add_lines(path, [line for line, row in body if len(row) != len(header)], f"expected {len(header)} cells as in the header")
     padded = [[cell.strip() for cell in row[: len(header)]] + [""] * (len(header) - len(row)) for _, row in body]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,8 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
+from dgl_mutual.data.numpy_files import read_npz as read_arrays
 
-#: What a small file may unpack to, and what each byte of a larger one: data compress to a tenth, bombs to a thousandth.
-_MAX_BYTES, _MAX_RATIO = 1 << 24, 100
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error)
 _MATRIX = ("data", "indices", "indptr", "shape")
 KEYS = (*(f"adj_{part}" for part in _MATRIX), *(f"attr_{part}" for part in _MATRIX), "labels")
 
@@ -28,7 +24,7 @@ def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
     Raises:
         DataError: the file is missing, damaged, lacks a key, or breaks a rule of the format.
     """
-    arrays = _read_arrays(path, faults)
+    arrays = read_arrays(path, KEYS, faults)
     faults.check()
     adjacency, features = (_matrix(path, arrays, prefix, faults) for prefix in ("adj", "attr"))
     faults.check()
@@ -63,26 +59,6 @@ def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
         target=Target("single-label", tuple(str(label) for label in range(int(labels.max()) + 1)), "accuracy"),
         feature_names=tuple(f"word {column}" for column in range(features.shape[1])),
     )
-
-
-def _read_arrays(path: Path, faults: Faults) -> dict[str, npt.NDArray[Any]]:
-    if not path.is_file():
-        faults.add(path, "the file is missing")
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            absent = [key for key in KEYS if key not in file.files]
-            if absent:
-                faults.add(path, f"expected the arrays {', '.join(KEYS)}; {', '.join(absent)} missing")
-                return {}
-            size, most = sum(member.file_size for member in file.zip.infolist()), _MAX_BYTES + _MAX_RATIO * path.stat().st_size
-            if size > most:
-                faults.add(path, f"the archive is refused: it would unpack to {size} bytes, at most {most} are expected")
-                return {}
-            return {key: file[key] for key in KEYS}
-    except _DAMAGED as error:
-        faults.add(path, f"the file is truncated or damaged, or not an npz file of plain arrays ({error})")
-        return {}
 
 
 def _matrix(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, faults: Faults) -> sparse.csr_matrix:

@@ -5,8 +5,6 @@ As in `dgl_mutual.data.ogb_graphs`, the `ogb` package tells what the files mean 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,17 @@ import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, Features, FloatArray, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import FINITE, compact, degree_features, unusable
+from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, degree_features, unusable
 from dgl_mutual.data.labels import refuse_continuous
+from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
 from dgl_mutual.data.tables import Table, read_table
 
 #: The arrays of ``raw/data.npz`` that must be there.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")
 _PARTS = ("train", "valid", "test")
+#: Node numbers that the index of a sparse matrix holds.
+_MAX_NODES = 2**31 - 1
 _Array = npt.NDArray[Any]
 
 
@@ -59,9 +60,9 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
     facts = node_facts(name)
-    raw = _read_arrays(folder / "raw", faults, require_labels) if (folder / "raw" / "data.npz").is_file() else None
-    if raw is None and not faults.found:
-        raw = _read_text(folder / "raw", faults, require_labels)
+    num_classes = None if facts is None else facts.num_classes
+    read = _read_arrays if (folder / "raw" / "data.npz").is_file() else _read_text
+    raw = read(folder / "raw", num_classes, faults, require_labels)
     faults.check()
     assert raw is not None
     split = _read_split(folder / "split", None if facts is None else facts.split, raw.num_nodes, faults)
@@ -74,7 +75,8 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     if continuous is not None:
         faults.add(folder / "raw", f"labels: {continuous}")
         faults.check()
-    num_classes = facts.num_classes if facts is not None else int(np.nanmax(raw.labels, initial=0)) + 1
+    if num_classes is None:
+        num_classes = int(np.nanmax(raw.labels, initial=0)) + 1
     names = [f"task {column}" for column in range(raw.labels.shape[1])] if several else [str(label) for label in range(num_classes)]
     return Dataset(
         name=name,
@@ -90,7 +92,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     )
 
 
-def _read_text(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
+def _read_text(raw: Path, num_classes: int | None, faults: Faults, require_labels: bool) -> _Raw | None:
     def read(part: str, **rules: Any) -> Table | None:
         return read_table(raw / f"{part}.csv.gz", faults, **rules)
 
@@ -104,17 +106,24 @@ def _read_text(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
         return None
     if not counts.expect_rows(faults, 1, "graph; a node dataset is one graph") or not num_edges.expect_rows(faults, 1, "graph"):
         return None
+    counts.refuse(faults, ~((counts.values[:, 0] >= 1) & (counts.values[:, 0] <= _MAX_NODES)), f"expected 1 ... {_MAX_NODES} nodes")
+    num_edges.refuse(faults, ~(num_edges.values[:, 0] <= _MAX_NODES**2), "expected a number of edges")
+    if faults.found:
+        return None
     num_nodes = int(counts.integers(faults)[0, 0])
     ends = edge.integers(faults)
     edge.expect_rows(faults, int(num_edges.integers(faults)[0, 0]), "edge that num-edge-list counts")
     edge.refuse(faults, np.any((ends < 0) | (ends >= num_nodes), axis=1), f"expected two node numbers 0 ... {num_nodes - 1}")
-    for table in (labels, node_features):
-        if table is not None:
-            table.expect_rows(faults, num_nodes, "node that num-node-list counts")
+    by_node = [table for table in (labels, node_features) if table is not None]
+    if not all([table.expect_rows(faults, num_nodes, "node that num-node-list counts") for table in by_node]):
+        return None
+    if not by_node and num_nodes > (most := _most_nodes(len(ends))):
+        faults.add(counts.path, f"expected at most {most} nodes for {len(ends)} edges where nothing else is known, found {num_nodes}", 1)
+        return None
     if edge_features is not None:
         edge_features.expect_rows(faults, len(ends), "edge")
     if labels is not None:
-        labels.refuse(faults, _wrong_labels(labels.values), _LABEL_RULE)
+        labels.refuse(faults, _wrong_labels(labels.values, num_nodes, num_classes), _label_rule(num_nodes, num_classes))
     return _Raw(
         num_nodes,
         ends,
@@ -123,19 +132,34 @@ def _read_text(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
     )
 
 
-_LABEL_RULE = (
-    "expected a class number 0, 1, ... (one column), 0 or 1 (several columns), or nothing (unknown); numbers with fractions are a "
-    "continuous target (regression), and only classification is supported"
-)
+def _most_nodes(num_edges: int) -> int:
+    """How many nodes a graph may have of which neither labels nor features are known: most are isolated where there are more."""
+    return 1_000_000 + 100 * num_edges
 
 
-def _wrong_labels(labels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    fits = np.isin(labels, (0, 1)) if labels.shape[1] > 1 else (labels >= 0) & (labels == np.round(labels))
+def _most_classes(num_nodes: int, num_classes: int | None) -> int:
+    """How many classes there may be: those that OGB knows, or as many as nodes; a few nodes may be of a set with many classes."""
+    return num_classes if num_classes is not None else min(max(num_nodes, 10_000), MAX_COLUMNS)
+
+
+def _label_rule(num_nodes: int, num_classes: int | None) -> str:
+    last = _most_classes(num_nodes, num_classes) - 1
+    return (
+        f"expected a class number 0 ... {last} (one column), 0 or 1 (several columns), or nothing (unknown); numbers with fractions are a "
+        "continuous target (regression), and only classification is supported"
+    )
+
+
+def _wrong_labels(labels: npt.NDArray[np.float64], num_nodes: int, num_classes: int | None) -> npt.NDArray[np.bool_]:
+    if labels.shape[1] > 1:
+        fits = np.isin(labels, (0, 1))
+    else:
+        fits = (labels >= 0) & (labels < _most_classes(num_nodes, num_classes)) & (labels == np.round(labels))
     wrong: npt.NDArray[np.bool_] = ~np.all(np.isnan(labels) | fits, axis=1)
     return wrong
 
 
-def _read_arrays(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None:
+def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_labels: bool) -> _Raw | None:
     path, label_path = raw / "data.npz", raw / "node-label.npz"
     if (raw / "graph-label.npz").is_file() and not label_path.is_file():
         known = "graph datasets in OGB's form are read by their names only (dgl-mutual data list)"
@@ -143,50 +167,43 @@ def _read_arrays(raw: Path, faults: Faults, require_labels: bool) -> _Raw | None
             raw / "graph-label.npz", f"the dataset is for the graph task, and {known}. Save your own in TU's or DGL's CSVDataset form"
         )
         return None
-    data = _load(path, KEYS, faults)
-    found = _load(label_path, ("node_label",), faults) if require_labels or label_path.is_file() else {}
+    data = read_npz(path, KEYS, faults, optional=("node_feat", "edge_feat"))
+    found = read_npz(label_path, ("node_label",), faults) if require_labels or label_path.is_file() else {}
     if faults.found:
         return None
-    if data["num_nodes_list"].shape != (1,) or data["num_edges_list"].shape != (1,):
-        faults.add(path, "num_nodes_list, num_edges_list: expected one number each; a node dataset is one graph")
+    for key in ("num_nodes_list", "num_edges_list"):
+        if data[key].shape != (1,) or data[key].dtype.kind not in "iu":
+            faults.add(path, f"{key}: expected one whole number (a node dataset is one graph), found {data[key].dtype} {data[key].shape}")
+    if faults.found:
         return None
-    num_nodes, ends = int(data["num_nodes_list"][0]), data["edge_index"]
-    labels = found.get("node_label", np.full((num_nodes, 1), np.nan))
-    sizes = {"node_feat": num_nodes, "edge_feat": int(data["num_edges_list"][0])}
-    if ends.dtype.kind not in "iu" or ends.shape != (2, sizes["edge_feat"]):
-        faults.add(path, f"edge_index: expected whole numbers of shape (2, {sizes['edge_feat']}), found {ends.dtype} {ends.shape}")
+    num_nodes, num_edges, ends = int(data["num_nodes_list"][0]), int(data["num_edges_list"][0]), data["edge_index"]
+    if not 1 <= num_nodes <= _MAX_NODES:
+        faults.add(path, f"num_nodes_list: expected 1 ... {_MAX_NODES} nodes, found {num_nodes}")
+    if ends.dtype.kind not in "iu" or ends.shape != (2, num_edges):
+        faults.add(path, f"edge_index: expected whole numbers of shape (2, {num_edges}), found {ends.dtype} {ends.shape}")
     elif ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
         faults.add(path, f"edge_index: expected node numbers 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")
-    for key, rows in sizes.items():
-        if key in data and (data[key].ndim != 2 or len(data[key]) != rows or data[key].dtype.kind not in "biuf"):
+    for key, rows in {"node_feat": num_nodes, "edge_feat": num_edges}.items():
+        if key in data and (data[key].ndim != 2 or len(data[key]) != rows):
             faults.add(path, f"{key}: expected numbers of shape ({rows}, columns), found {data[key].dtype} {data[key].shape}")
+        elif key in data and not 1 <= data[key].shape[1] <= MAX_COLUMNS:
+            faults.add(path, f"{key}: expected 1 ... {MAX_COLUMNS} columns, found {data[key].shape[1]}")
         elif key in data and (wrong := unusable(data[key])).any():
             row = int(np.flatnonzero(wrong.any(axis=1))[0])
             faults.add(path, f"{key}: {FINITE}, found {data[key][wrong][0]:g} in row {row}")
-    if labels.ndim != 2 or len(labels) != num_nodes:
+    labels = found.get("node_label")
+    if labels is None:
+        if "node_feat" not in data and num_nodes > (most := _most_nodes(num_edges)):
+            faults.add(path, f"num_nodes_list: expected at most {most} nodes for {num_edges} edges, found {num_nodes}")
+    elif labels.ndim != 2 or len(labels) != num_nodes or not 1 <= labels.shape[1] <= MAX_COLUMNS:
         faults.add(label_path, f"node_label: expected shape ({num_nodes}, columns), found {labels.shape}")
-    elif labels.dtype.kind not in "biuf":
-        faults.add(label_path, f"node_label: {_LABEL_RULE}, found values of type {labels.dtype}")
+    elif (wrong := _wrong_labels(labels.astype(np.float64), num_nodes, num_classes)).any():
+        rule = _label_rule(num_nodes, num_classes)
+        faults.add(label_path, f"node_label: {rule}, found {labels[wrong][0]} for node {np.flatnonzero(wrong)[0]}")
+    if faults.found:
         return None
-    elif (wrong := _wrong_labels(labels.astype(np.float64))).any():
-        faults.add(label_path, f"node_label: {_LABEL_RULE}, found {labels[wrong][0]} for node {np.flatnonzero(wrong)[0]}")
-    return _Raw(num_nodes, ends.T, labels.astype(np.float64), data.get("node_feat"), data.get("edge_feat"))
-
-
-def _load(path: Path, keys: tuple[str, ...], faults: Faults) -> dict[str, _Array]:
-    if not path.is_file():
-        faults.add(path, "the file is missing")
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        faults.add(path, f"the file is truncated or damaged, or not an npz file of plain arrays ({error})")
-        return {}
-    absent = [key for key in keys if key not in arrays]
-    if absent:
-        faults.add(path, f"expected the arrays {', '.join(keys)}; {', '.join(absent)} missing")
-    return arrays
+    values = np.full((num_nodes, 1), np.nan) if labels is None else labels.astype(np.float64)
+    return _Raw(num_nodes, ends.T.astype(np.int64, copy=False), values, data.get("node_feat"), data.get("edge_feat"))
 
 
 def _features(raw: _Raw, edges: IntArray) -> tuple[Features, tuple[str, ...]]:

@@ -14,9 +14,12 @@ import numpy.typing as npt
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, compact, unusable
-from dgl_mutual.data.tables import UNREADABLE
+from dgl_mutual.data.files import UNREADABLE, RefusedFile, read_text
+from dgl_mutual.data.numpy_files import read_npy
 
 PARTS = ("train", "valid", "test")
+#: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.
+_MAX_JSON = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +98,11 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
 
 def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
     """Links in both directions unless they are directed, as numbers of nodes in the order of their ids; and how many nodes there are."""
-    if not path.is_file():
-        faults.add(path, "the file is missing")
-        return None
     try:
-        graph = json.loads(path.read_text(encoding="utf-8"))
+        graph = json.loads(read_text(path, _MAX_JSON))
+    except RefusedFile as error:
+        faults.add(path, str(error))
+        return None
     except (ValueError, RecursionError, *UNREADABLE) as error:
         faults.add(path, f"expected JSON ({error})")
         return None
@@ -126,15 +129,10 @@ def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
 
 
 def _read_array(path: Path, dimensions: int, faults: Faults) -> npt.NDArray[Any] | None:
-    if not path.is_file():
-        faults.add(path, "the file is missing")
+    array = read_npy(path, faults)
+    if array is None:
         return None
-    try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, *UNREADABLE) as error:
-        faults.add(path, f"expected an array that numpy saved ({error})")
-        return None
-    if array.ndim != dimensions or array.dtype.kind not in "biuf":
+    if array.ndim != dimensions:
         faults.add(path, f"expected numbers in {dimensions} dimension{'s' if dimensions > 1 else ''}, found {array.dtype} {array.shape}")
         return None
     return array

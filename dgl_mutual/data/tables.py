@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +16,16 @@ import pandas as pd
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
+from dgl_mutual.data.files import UNREADABLE, RefusedFile, is_file, open_content
 from dgl_mutual.data.labels import MISSING
 
-#: What a damaged or foreign file makes gzip and the text decoder raise.
-UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
-
-#: A compressed table may unfold to this many bytes, or to this many times its size: numbers in text do so ten times, a bomb a thousand.
-_MAX_UNFOLDED = 256 * 1024**2
-_MAX_RATIO = 200
+#: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte.
+_MAX_CELLS, _MAX_CELLS_A_BYTE = 1 << 22, 50
+#: Columns of a table: pandas takes some 50 microseconds for each, however few the rows.
+_MAX_WIDTH = 100_000
+#: Cells that are examined at a time in a file that pandas does not take.
+_BLOCK = 1 << 20
+_KINDS = ("blank", "ragged", "wrong", "unknown")
 
 #: From here on float64 no longer tells every two whole numbers apart.
 _EXACT = 2.0**53
@@ -81,81 +85,149 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
         columns: how many a line must hold; None takes the first line's number.
         allow_missing: an empty cell or a word for it (`dgl_mutual.data.labels.MISSING`) means "unknown" and stays NaN.
     """
-    if not path.is_file():
-        faults.add(path, "the file is missing")
+    if not is_file(path, faults):
         return None
     try:
-        if _is_bomb(path):
-            faults.add(path, f"the file unfolds to more than {_MAX_RATIO} times its size")
-            return None
-        values = pd.read_csv(path, header=None, dtype=np.float64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
-    except ValueError:  # also where there is nothing, or nothing in the first line
-        return _read_faulty(path, faults, columns, allow_missing)
+        size = _measure(path)
+        # pandas fills up short lines without a word: of a wide line before a million short ones it would make a table of terabytes.
+        if size.cells == size.width * size.lines:
+            with open_content(path) as opened:
+                values = pd.read_csv(opened, header=None, dtype=np.float64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
+            if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
+                return Table(path, values, np.ones(len(values), dtype=np.bool_))
+        return _read_faulty(path, size, faults, columns, allow_missing)
     except UNREADABLE as error:
-        faults.add(path, f"the file is truncated or damaged ({error})")
-        return None
-    missing = np.isnan(values)
-    sound = bool((np.isfinite(values) | (missing & allow_missing)).all()) and columns in (None, values.shape[1])
-    # pandas fills up a short line without a word, so lines with something missing are counted through.
-    if not sound or (missing.any() and _ragged(_lines(path), values.shape[1]).any()):
-        return _read_faulty(path, faults, columns, allow_missing)
-    return Table(path, values, np.ones(len(values), dtype=np.bool_))
+        faults.add(path, str(error) if isinstance(error, RefusedFile) else f"the file is truncated or damaged ({error})")
+    except ValueError:  # a line or a cell that pandas refuses
+        return _read_faulty(path, size, faults, columns, allow_missing)
+    return None
 
 
-def _read_faulty(path: Path, faults: Faults, columns: int | None, allow_missing: bool) -> Table | None:
-    """Read line by line what pandas refused or padded, and name the first line of each kind of fault."""
+@dataclass(frozen=True)
+class _Size:
+    """What a table's text holds: lines, cells of all lines, and cells of the first line that is not blank."""
+
+    lines: int
+    cells: int
+    width: int
+
+
+def _measure(path: Path) -> _Size:
+    """Count before anything is allocated.
+
+    Raises:
+        RefusedFile: it is no text, or holds more than its size justifies.
+        Any of `UNREADABLE`: it is damaged.
+    """
+    most = _MAX_CELLS + _MAX_CELLS_A_BYTE * path.stat().st_size
+    lines = commas = width = 0
+    has_width = False
+    last = b"\n"
+    with open_content(path) as opened:
+        while chunk := opened.read(1 << 20):
+            if b"\r" in chunk:  # by itself it ends a line, too
+                chunk += opened.read(1) if chunk.endswith(b"\r") else b""
+                chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if b"\0" in chunk:
+                raise RefusedFile("expected text, found a zero byte")
+            if not has_width and (content := chunk if width else chunk.lstrip()):
+                head, end, _ = content.partition(b"\n")
+                width, has_width = (width or 1) + head.count(b","), bool(end)
+            lines += chunk.count(b"\n")
+            commas += chunk.count(b",")
+            last = chunk[-1:]
+            if lines + commas > most:
+                raise RefusedFile(f"the file holds more than {most} numbers, which its size does not justify")
+            if width > _MAX_WIDTH:
+                raise RefusedFile(f"expected at most {_MAX_WIDTH} numbers a line, found more in line 1")
+    lines += last != b"\n"
+    return _Size(lines, lines + commas, width)
+
+
+def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, allow_missing: bool) -> Table | None:
+    """Read line by line what pandas refused or would pad, and name the first line of each kind of fault.
+
+    Of a large file nothing is read after the first faults, and the result is None.
+    """
+    width = columns if columns is not None else max(size.width, 1)
+    is_large = max(size.lines * width, size.cells) > _BLOCK
+    blocks: list[_Block] = []
     try:
-        lines = _lines(path)
+        with open_content(path) as opened:
+            for lines in _blocks(opened, max(1, _BLOCK // width)):
+                blocks.append(_examine(lines, width, allow_missing))
+                if is_large and not blocks[-1].valid.all():
+                    break
     except UNREADABLE as error:
-        faults.add(path, f"the file is truncated or damaged ({error})")
+        faults.add(path, str(error) if isinstance(error, RefusedFile) else f"the file is truncated or damaged ({error})")
         return None
-    blank = np.array([not line.strip() for line in lines])
-    if blank.all():
+    if not blocks:
         faults.add(path, "the file is empty")
         return None
-    width = columns if columns is not None else lines[int(np.argmin(blank))].count(",") + 1
+    blank, ragged, wrong, unknown = (np.concatenate([getattr(block, kind) for block in blocks]) for kind in _KINDS)
     faults.add_lines(path, np.flatnonzero(blank) + 1, f"expected {width} value{'s' if width > 1 else ''} a line, found a blank line")
-    ragged = _ragged(lines, width) & ~blank
     faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {width} value{'s' if width > 1 else ''} a line")
-    cells = pd.DataFrame(["" if wrong else line for wrong, line in zip(ragged, lines, strict=True)])[0].str.split(",", expand=True)
-    cells = cells.reindex(columns=range(width), fill_value="").apply(lambda column: column.str.strip())
-    numbers = cells.apply(pd.to_numeric, errors="coerce")
-    missing = cells.isna() | cells.apply(lambda column: column.str.casefold().isin(MISSING))
-    not_numeric = (numbers.isna() & ~missing).to_numpy().any(axis=1) & ~ragged & ~blank
-    if not_numeric.any():
-        wrong = np.flatnonzero(not_numeric)
-        faults.add_lines(path, wrong + 1, f"expected numbers only, found {lines[wrong[0]].strip()[:60]!r}")
-    values = numbers.to_numpy(dtype=np.float64)
-    unknown = ~ragged & ~blank & ~not_numeric & (np.isinf(values) if allow_missing else ~np.isfinite(values)).any(axis=1)
+    example = next((block.example for block in blocks if block.example is not None), "")
+    faults.add_lines(path, np.flatnonzero(wrong) + 1, f"expected numbers only, found {example!r}")
     faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")
-    return Table(path, values, ~(ragged | blank | not_numeric | unknown))
+    valid = ~(blank | ragged | wrong | unknown)
+    return None if is_large and not valid.all() else Table(path, np.concatenate([block.values for block in blocks]), valid)
 
 
 def _read_exact(path: Path) -> IntArray | None:
     """All cells as int64, or None where some are no such number."""
     try:
-        return pd.read_csv(path, header=None, dtype=np.int64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
+        with open_content(path) as opened:
+            return pd.read_csv(opened, header=None, dtype=np.int64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
     except (ValueError, OverflowError, *UNREADABLE):
         return None
 
 
-def _is_bomb(path: Path) -> bool:
-    size = path.stat().st_size
-    if path.suffix != ".gz" or size < _MAX_UNFOLDED // 1032:  # deflate's highest ratio
-        return False
-    allowed = max(_MAX_UNFOLDED, _MAX_RATIO * size)
-    with gzip.open(path) as opened:
-        while opened.read(2**20):  # a chunk at a time, since the size that a file claims need not be true
-            if opened.tell() > allowed:
-                return True
-    return False
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Some lines of a table: what they hold, which break which rule, and the first that holds more than numbers."""
+
+    values: npt.NDArray[np.float64]
+    blank: npt.NDArray[np.bool_]
+    ragged: npt.NDArray[np.bool_]
+    wrong: npt.NDArray[np.bool_]
+    unknown: npt.NDArray[np.bool_]
+    example: str | None
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        return ~(self.blank | self.ragged | self.wrong | self.unknown)
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a plain or gzip file, without the blank ones at its end, whatever ends its lines."""
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").rstrip().split("\n")
+def _examine(lines: list[str], width: int, allow_missing: bool) -> _Block:
+    blank = np.array([not line.strip() for line in lines])
+    ragged = np.array([line.count(",") + 1 != width for line in lines]) & ~blank
+    usable = ~(blank | ragged)
+    values = np.full((len(lines), width), np.nan)
+    wrong, unknown = np.zeros(len(lines), dtype=np.bool_), np.zeros(len(lines), dtype=np.bool_)
+    cells = [cell.strip() for line, is_usable in zip(lines, usable, strict=True) if is_usable for cell in line.split(",")]
+    if cells:
+        numbers = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(dtype=np.float64).reshape(-1, width)
+        missing = np.array([cell.casefold() in MISSING for cell in cells]).reshape(-1, width)
+        values[usable] = numbers
+        wrong[usable] = (np.isnan(numbers) & ~missing).any(axis=1)
+        unknown[usable] = (np.isinf(numbers) if allow_missing else ~np.isfinite(numbers)).any(axis=1)
+        unknown &= ~wrong
+    return _Block(values, blank, ragged, wrong, unknown, lines[int(wrong.argmax())].strip()[:60] if wrong.any() else None)
 
 
-def _ragged(lines: list[str], width: int) -> npt.NDArray[np.bool_]:
-    return np.array([line.count(",") + 1 != width for line in lines])
+def _blocks(opened: BinaryIO, size: int) -> Iterator[list[str]]:
+    """The lines, so many at a time, without the blank ones at the end."""
+    blank = 0
+    text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline=None)
+    while lines := [line.rstrip("\n") for line in islice(text, size)]:
+        filled = len(lines)
+        while filled and not lines[filled - 1].strip():
+            filled -= 1
+        if not filled:
+            blank += len(lines)
+            continue
+        for start in range(0, blank, size):
+            yield [""] * min(size, blank - start)
+        blank = len(lines) - filled
+        yield lines[:filled]

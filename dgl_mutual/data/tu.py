@@ -10,7 +10,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, degree_features, indicator_name, one_hot
+from dgl_mutual.data.features import MAX_COLUMNS, compact, degree_features, indicator_name, one_hot
 from dgl_mutual.data.labels import CONTINUOUS, refuse_continuous
 from dgl_mutual.data.tables import Table, read_table
 
@@ -58,6 +58,9 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     names, numbered = np.unique(classes, return_inverse=True) if classes is not None else (np.zeros(0), np.full(num_graphs, -1))
     canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
     features, feature_names = _features(codes, values, canonical, len(graph_of))
+    if len(feature_names) > MAX_COLUMNS:
+        faults.add(path["node_labels"], f"expected at most {MAX_COLUMNS} different labels and attributes, found {len(feature_names)}")
+        faults.check()
     return Dataset(
         name=name,
         task="graph",

@@ -26,7 +26,7 @@ FAULTS = [
     ({"labels": None}, "labels missing"),
     ({"labels": np.array([0, 1])}, r"labels: expected 4 labels, one for each node, found shape \(2,\)"),
     ({"labels": np.array([0, 1, -1, 0])}, "labels: expected class numbers"),
-    ({"labels": np.array([{}, 1, 1, 0], dtype=object)}, "plain arrays"),
+    ({"labels": np.array([{}, 1, 1, 0], dtype=object)}, "labels: expected plain numbers"),
     ({"adj_indices": np.array([1, 0, 99, 2, 0])}, "adj_data, _indices, _indptr, _shape: expected a CSR matrix"),
     ({"adj_shape": np.array([4, 5])}, "adj_shape: expected a square matrix"),
     ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr_data: expected finite numbers, .* row 1"),

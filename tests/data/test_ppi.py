@@ -103,7 +103,7 @@ def _without(node_link: dict[str, Any], key: str) -> dict[str, Any]:
         ("test_feats.npy", lambda features: np.full(features.shape, 1e39), r"test_feats\.npy: .*found 1e\+39 in row 0"),
         ("test_labels.npy", lambda labels: labels + 1, "expected 0 or 1 for each label"),
         ("test_graph_id.npy", lambda graph_id: graph_id[:, None], r"1 dimension, found int64 \(\d+, 1\)"),
-        ("test_graph_id.npy", lambda graph_id: graph_id.astype(object), "an array that numpy saved"),
+        ("test_graph_id.npy", lambda graph_id: graph_id.astype(object), "expected plain numbers"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, file: str, change: Any, message: str) -> None:

@@ -1,32 +1,123 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dgl_mutual.data import tables
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.tables import read_table
+from dgl_mutual.data.tables import Table, read_table
 
 
-@pytest.mark.parametrize(("lines", "is_bomb"), [(2_000_000, True), (20_000, False)])
-def test_a_table_that_unfolds_to_many_times_its_size_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int, is_bomb: bool
-) -> None:
-    monkeypatch.setattr(tables, "_MAX_UNFOLDED", 100_000)
-    file = tmp_path / "bomb.csv.gz"
-    file.write_bytes(gzip.compress(b"0\n" * lines))
+def read(path: Path, content: bytes, **rules: object) -> tuple[Table | None, str]:
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     faults = Faults()
-    assert (read_table(file, faults) is None) == is_bomb
-    assert [fault.rule for fault in faults.found] == ["the file unfolds to more than 200 times its size"] * is_bomb
+    table = read_table(path, faults, **rules)  # type: ignore[arg-type]  # any rules
+    return table, "; ".join(map(str, faults.found))
 
 
-def test_a_large_table_of_honest_numbers_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_MAX_UNFOLDED", 100_000)
-    file = tmp_path / "numbers.csv.gz"
-    file.write_bytes(gzip.compress("".join(f"{number * 7919 % 100003}\n" for number in range(50_000)).encode()))
+#: Some kilobytes each: what they unfold to, and the rule that they break.
+BOMBS = {
+    "one line": (b"," * 20_000_000, "expected at most 100000 numbers a line, found more in line 1"),
+    "one line of numbers": (b"1," * 8_000_000, "expected at most 100000 numbers a line"),
+    "a wide line before short ones": (
+        b"1," * 90_000 + b"1\n" + b"\n" * 4_000_000 + b"1",
+        "expected 90001 values a line, found a blank line",
+    ),
+    "a wide line before Macintosh's short ones": (
+        b"1," * 90_000 + b"1\r" + b"\r" * 4_000_000 + b"1",
+        "expected 90001 values a line, found a blank line",
+    ),
+    "blank lines": (b"\n" * 15_000_000, "the file holds more than .* numbers"),
+    "one cell": (b"1" * 60_000_000, "the file unfolds to more than 100 times its size"),
+    "zeros": (bytes(10_000_000), "expected text, found a zero byte"),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_small_files_that_unfold_to_large_tables_are_refused(tmp_path: Path, kind: str) -> None:
+    content, rule = BOMBS[kind]
+    start = time.process_time()
+    table, found = read(tmp_path / "edge.csv.gz", content)
+    assert table is None and (tmp_path / "edge.csv.gz").stat().st_size < 120_000
+    assert re.search(rule, found)
+    assert time.process_time() - start < 8
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_values_are_pandas_own(tmp_path: Path, suffix: str, newline: str) -> None:
+    values = np.random.default_rng(0).normal(size=(7_000, 3))
+    text = newline.join(",".join(map(repr, row)) for row in values.tolist()) + newline
+    table, found = read(tmp_path / f"a.{suffix}", text.encode(), columns=3)
+    assert table is not None and not found and table.valid.all()
+    np.testing.assert_allclose(table.values, values, rtol=1e-15)
+
+
+def test_faults_of_large_files_are_found_without_reading_on(tmp_path: Path) -> None:
+    lines = [b"1,2"] * 800_000
+    lines[3], lines[-2] = b"1,x", b"1"
+    table, found = read(tmp_path / "a.csv", b"\n".join(lines))
+    assert table is None and found == f"{tmp_path / 'a.csv'}, line 4: expected numbers only, found '1,x'"
+
+
+def test_all_faults_of_small_files(tmp_path: Path) -> None:
+    table, found = read(tmp_path / "a.csv", b"1,2\n1\n1,x\n3,\n1,2,3\n5,6\n\n\n")
+    assert table is not None and table.valid.tolist() == [True, False, False, False, False, True]
+    for rule in ("line 2: expected 2 values a line (2 lines", "line 3: expected numbers only, found '1,x'", "line 4: expected finite"):
+        assert rule in found
+
+
+@pytest.mark.parametrize("digits", ["9" * 5_000, "-" + "9" * 5_000, "1e999", "1" * 400 + ".5"])
+def test_numbers_beyond_all_measure(tmp_path: Path, digits: str) -> None:
+    _, found = read(tmp_path / "a.csv", f"1\n{digits}\n".encode())
+    assert re.search("line 2: expected (finite numbers|numbers only)", found)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "device.csv").symlink_to("/dev/zero")
+    (tmp_path / "nowhere.csv").symlink_to(tmp_path / "missing")
+    for name, rule in (
+        ("pipe.csv", "a pipe"),
+        ("folder.csv", "found a folder"),
+        ("device.csv", "a device"),
+        ("nowhere.csv", "is missing"),
+        ("pipe.csv/a", "is missing"),
+        ("n" * 300, "cannot be opened"),
+        ("a\0b", "no file can have this name"),
+    ):
+        faults = Faults()
+        assert read_table(tmp_path / name, faults) is None
+        assert rule in faults.found[0].rule, name
+
+
+def test_large_files_of_holes_are_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("wb") as file:
+        file.write(b"1,2\n")
+        file.truncate(1 << 40)
     faults = Faults()
-    table = read_table(file, faults)
-    assert table is not None and len(table) == 50_000
-    assert not faults.found
+    assert read_table(tmp_path / "a.csv", faults) is None
+    assert any(rule in faults.found[0].rule for rule in ("holes", "a zero byte"))  # a file system may not know its holes
+
+
+def test_leading_blank_lines_and_byte_order_marks(tmp_path: Path) -> None:
+    table, found = read(tmp_path / "a.csv", b"\n \n1,2\n3,4\n")
+    assert (
+        table is not None
+        and found == f"{tmp_path / 'a.csv'}, line 1: expected 2 values a line, found a blank line (2 lines break this rule)"
+    )
+    table, found = read(tmp_path / "a.csv", b"\xef\xbb\xbf1,2\n3,4\n\n\n")
+    assert table is not None and not found and table.values.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \n\r\n \n", b"\xef\xbb\xbf"])
+def test_empty_files(tmp_path: Path, content: bytes) -> None:
+    for name in ("a.csv", "a.csv.gz"):
+        table, found = read(tmp_path / name, content)
+        assert table is None and found == f"{tmp_path / name}: the file is empty"

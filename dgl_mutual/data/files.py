@@ -1,0 +1,160 @@
+"""Opening files that somebody else wrote: regular files only, and no more memory than their real size justifies."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from dgl_mutual.errors import UsageError
+
+if TYPE_CHECKING:
+    from dgl_mutual.data.faults import Faults
+
+#: A compressed file may unfold to this many bytes, and to this many more for each byte of its size. Numbers in text, or the sorted labels
+#: of a binary task, unfold to up to 50 times their size; a file made to exhaust memory to 1,000 times.
+MAX_UNFOLDED, MAX_RATIO = 1 << 24, 100
+#: Files above this size are examined for holes: a file of a terabyte of zeros takes no space on a disk.
+_LARGE = 1 << 26
+
+#: What a damaged or foreign file makes gzip and the text decoder raise.
+UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
+
+
+class RefusedFile(OSError):
+    """A file that is not read at all; the message is the rule that it breaks."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        RefusedFile: it is missing, a folder, a device, a pipe, or a large file that consists of holes.
+        OSError: the operating system refuses it.
+    """
+    try:
+        _check_regular(path.stat())  # before it is opened: opening a device may already do something
+        # The file may have been replaced since. Opening a pipe waits for a writer unless this is asked for.
+        opened = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise RefusedFile("the file is missing") from None
+    except ValueError as error:  # a zero character in the name
+        raise RefusedFile(f"no file can have this name ({error})") from None
+    try:
+        status = os.fstat(opened.fileno())
+        _check_regular(status)
+        if status.st_size > _LARGE and 2 * _written(opened.fileno(), status.st_size) < status.st_size:
+            raise RefusedFile(f"most of its {status.st_size} bytes are holes, which were never written")
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise RefusedFile("expected a file, found a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedFile("expected a regular file, found a device, a pipe or a socket")
+
+
+def _written(descriptor: int, size: int) -> int:
+    """Bytes outside of holes; all of them where the file system does not know."""
+    end = total = 0
+    try:
+        while end < size and 2 * total < size:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            total += end - start
+    except OSError as error:
+        if total == 0 and error.errno != 6:  # ENXIO: there are no data any more
+            total = size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return total
+
+
+def is_file(path: Path, faults: Faults) -> bool:
+    """Whether `path` can be opened by `open_file`; records why not."""
+    try:
+        open_file(path).close()
+    except RefusedFile as error:
+        faults.add(path, str(error))
+    except OSError as error:
+        faults.add(path, f"the file cannot be opened ({error.strerror or error})")
+    else:
+        return True
+    return False
+
+
+@contextmanager
+def open_content(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, unfolded where its name ends in ``.gz``, for reading from its start.
+
+    Raises:
+        OSError: as `open_file`. Reading raises any of `UNREADABLE`, and RefusedFile where it unfolds to more than its size justifies.
+    """
+    with open_file(path) as opened:
+        if path.suffix != ".gz":
+            yield opened
+        else:
+            with gzip.GzipFile(fileobj=opened) as unfolded:
+                yield io.BufferedReader(_Bounded(unfolded, os.fstat(opened.fileno()).st_size), 1 << 18)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends with an error where a file of `size` bytes has unfolded to too much."""
+
+    def __init__(self, unfolded: gzip.GzipFile, size: int) -> None:
+        self._unfolded, self._left = unfolded, MAX_UNFOLDED + MAX_RATIO * size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io names the type of any buffer
+        count = self._unfolded.readinto(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise RefusedFile(f"the file unfolds to more than {MAX_RATIO} times its size")
+        return count
+
+
+def read_text(path: Path, most: int) -> str:
+    """A whole file as text (UTF-8).
+
+    Raises:
+        RefusedFile: as `open_file`, or it has more than `most` bytes.
+        OSError, UnicodeDecodeError: it cannot be read, or is not text.
+    """
+    with open_file(path) as opened:
+        content = opened.read(most + 1)
+    if len(content) > most:
+        raise RefusedFile(f"expected at most {most} bytes")
+    return content.decode()
+
+
+def user_path(text: str | Path) -> Path:
+    """A path that the user gives, ``~`` expanded.
+
+    Raises:
+        UsageError: no such user, or no file system takes the name.
+    """
+    try:
+        path = Path(text).expanduser()
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return path
+    except RuntimeError as error:
+        raise UsageError(f"The path {str(text)!r} cannot be understood: {error} Write out the user's folder.") from None
+    except (OSError, ValueError) as error:
+        shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
+        raise UsageError(f"The path {shown!r} cannot be used ({getattr(error, 'strerror', None) or error}). Correct it.") from None
+    return path

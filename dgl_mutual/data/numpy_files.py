@@ -1,0 +1,112 @@
+"""Arrays of numbers in ``.npy`` and ``.npz`` files: counted before memory is taken, and nothing but numbers is made of them.
+
+numpy reads the header; what it says is believed only where it fits the size of what follows.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.files import RefusedFile, is_file, open_file
+
+#: What the arrays of a small ``.npz`` file may unfold to, and what each byte of a larger one: data compress to a tenth, a file made to
+#: exhaust memory to a thousandth.
+MAX_BYTES, MAX_RATIO = 1 << 24, 100
+_CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_CHUNK = 1 << 20
+
+Array = npt.NDArray[Any]
+
+
+def read_npy(path: Path, faults: Faults) -> Array | None:
+    """The array of a ``.npy`` file: booleans, whole numbers or floats of at most 8 bytes. None after recording why not."""
+    if not is_file(path, faults):
+        return None
+    try:
+        with open_file(path) as opened:
+            return _read_array(opened, os.fstat(opened.fileno()).st_size)
+    except RefusedFile as error:
+        faults.add(path, str(error))
+    except Exception as error:  # numpy evaluates the header as Python's literals, which can fail in any way
+        faults.add(path, f"expected an array that numpy saved ({_named(error)})")
+    return None
+
+
+def read_npz(path: Path, keys: Sequence[str], faults: Faults, *, optional: Sequence[str] = ()) -> dict[str, Array]:
+    """The arrays `keys` of a ``.npz`` file, and those of `optional` that are there; empty after recording why not.
+
+    Other members are not looked at.
+    """
+    if not is_file(path, faults):
+        return {}
+    try:
+        with open_file(path) as opened, zipfile.ZipFile(opened) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            absent = [key for key in keys if key not in members]
+            if absent:
+                faults.add(path, f"expected the arrays {', '.join(keys)}; {', '.join(absent)} missing")
+                return {}
+            wanted = {key: members[key] for key in (*keys, *optional) if key in members}
+            _check_members(wanted, os.fstat(opened.fileno()).st_size)
+            arrays = {}
+            for key, member in wanted.items():
+                try:
+                    with archive.open(member) as unfolded:
+                        arrays[key] = _read_array(unfolded, member.file_size)
+                except RefusedFile as error:
+                    raise RefusedFile(f"{key}: {error}") from None
+            return arrays
+    except RefusedFile as error:
+        faults.add(path, str(error))
+    except Exception as error:  # zipfile and numpy's headers can fail in any way
+        faults.add(path, f"the file is truncated or damaged, or not an npz file of plain arrays ({_named(error)})")
+    return {}
+
+
+def _check_members(members: dict[str, zipfile.ZipInfo], size: int) -> None:
+    most, total = MAX_BYTES + MAX_RATIO * size, sum(member.file_size for member in members.values())
+    if total > most:
+        raise RefusedFile(f"the archive is refused: it would unpack to {total} bytes, at most {most} are expected")
+    for key, member in members.items():
+        if member.compress_type not in _CODECS or member.flag_bits & 0x1:
+            raise RefusedFile(f"{key}: expected it as numpy saves arrays, plain or deflated, neither encrypted nor otherwise compressed")
+
+
+def _read_array(opened: IO[bytes], size: int) -> Array:
+    """One array from a stream that is said to have `size` bytes."""
+    version = npy.read_magic(opened)
+    if version not in ((1, 0), (2, 0)):  # 3.0 is for names beyond Latin-1, and plain numbers have none
+        raise RefusedFile(f"expected plain numbers in version 1 or 2 of numpy's form, found version {'.'.join(map(str, version))}")
+    shape, is_fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(opened)
+    if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.hasobject or dtype.subdtype is not None:
+        advice = "; objects are never unpickled" if dtype.hasobject else ""
+        raise RefusedFile(f"expected plain numbers, found values of type {str(dtype)[:60]}{advice}")
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise RefusedFile(f"expected a shape of whole numbers, found {str(shape)[:60]}")
+    needed = math.prod(shape) * dtype.itemsize
+    if needed != size - opened.tell():
+        raise RefusedFile(f"expected {needed} bytes for the shape {str(shape)[:60]} of {dtype}, found {size - opened.tell()}")
+    flat = np.empty(needed, dtype=np.uint8)
+    filled, view = 0, flat.data
+    while filled < needed:
+        chunk = opened.read(min(_CHUNK, needed - filled))
+        if not chunk:
+            raise RefusedFile(f"the file is truncated: {needed} bytes expected, found {filled}")
+        view[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    opened.read(1)  # at the end of a member zipfile compares its checksum
+    return flat.view(dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
