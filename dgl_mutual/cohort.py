@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from dgl_mutual.coordinator import Coordinator, mix
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.batch import Batch
+from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import Student, StudentOutput
+from dgl_mutual.nn.student import Student
 
 #: Samples that the coordinator looks at together: its weights of each student by each other take much more memory than the logits.
 _SAMPLES = 1 << 17
@@ -50,7 +51,7 @@ class Cohort(nn.Module):
     ) -> list[StudentOutput]:
         """One output a member (all students by default); `generators` has one dropout stream for each of the K students."""
         chosen = range(len(self)) if members is None else members
-        return [self.students[k](batch, generators[k] if generators is not None else None) for k in chosen]
+        return [self.students[k].forward_batch(batch, generators[k] if generators is not None else None) for k in chosen]
 
     def ensemble_logits(self, logits: Tensor, samples: Tensor) -> Tensor:
         """The coordinator's mix of all K students: logits (K, N, C), samples (N,) sample numbers; result (N, C)."""

@@ -40,7 +40,7 @@ def test_forward_is_each_member_alone(cohort: Cohort, batch: GraphBatch) -> None
     assert len(cohort) == len(cohort.students) == 3
     outputs = cohort(batch)
     for student, output in zip(cohort.students, outputs, strict=True):
-        torch.testing.assert_close(output.logits, student(batch).logits)
+        torch.testing.assert_close(output.logits, student.forward_batch(batch).logits)
     chosen = cohort(batch, [2, 0])
     torch.testing.assert_close(chosen[0].logits, outputs[2].logits)
     torch.testing.assert_close(chosen[1].logits, outputs[0].logits)
@@ -52,7 +52,7 @@ def test_each_member_draws_from_its_own_stream(cohort: Cohort, batch: GraphBatch
 
     everyone, one = cohort(batch, generators=streams()), cohort(batch, [1], streams())
     assert torch.equal(everyone[1].logits, one[0].logits)
-    assert torch.equal(one[0].logits, cohort.students[1](batch, torch.Generator().manual_seed(11)).logits)
+    assert torch.equal(one[0].logits, cohort.students[1].forward_batch(batch, torch.Generator().manual_seed(11)).logits)
 
 
 def test_ensemble_is_of_the_students_alone(cohort: Cohort, batch: GraphBatch) -> None:

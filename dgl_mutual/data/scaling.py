@@ -22,8 +22,9 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
     On a graph task each column has a factor of its own. On a node task, where few nodes are for training and many a column hardly varies
     among them, there is one factor for all.
 
-    Powers of two, since a product with one is exact: whoever learns from scaled features can be made to take the plain ones, bit for bit
-    (`Student.absorb_scales`). Columns that are one-hot, do not vary, or are not finite stay as they are. None is centred: zeros stay zeros.
+    Powers of two, since a product with one is exact: a student trained on scaled features can be changed to take unscaled ones, exactly to
+    the bit (`StudentModule.fold_input_scaling`). Columns that are one-hot, do not vary, or are not finite stay as they are. None is
+    centred: zeros stay zeros.
 
     Raises:
         UsageError: the features are in parts on several machines.

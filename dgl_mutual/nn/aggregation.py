@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_mutual.nn import kernels
+from dgl_mutual.nn.adjacency import Adjacency, Operator
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
-from dgl_mutual.nn.structure import Operator, Structure
 
 #: Scores up to this size, of either sign, are taken the exponential of as they are: neither it nor a sum of it leaves the range of a float.
 _EASY_SCORE = 30.0
@@ -22,7 +22,7 @@ _EASY_SCORE = 30.0
 class Projected:
     """x W, and what a sum over neighbours makes of it: S (x W), or (S x) W where that is less work."""
 
-    def __init__(self, structure: Structure, x: Tensor | SparseFeatures, weight: Tensor) -> None:
+    def __init__(self, structure: Adjacency, x: Tensor | SparseFeatures, weight: Tensor) -> None:
         self._x = x
         self._weight = weight
         # A sample's first sources are many times its destinations, and W is multiplied by rows of the fewer. A gradient of x would cost
@@ -34,13 +34,13 @@ class Projected:
         """x W: (sources, width)."""
         return self._x @ self._weight
 
-    def own_plus(self, structure: Structure, row: Tensor) -> Tensor:
+    def own_plus(self, structure: Adjacency, row: Tensor) -> Tensor:
         """W x_i + r: (destinations, width), r (width,)."""
         if isinstance(self._x, Tensor):
             return torch.addmm(row, structure.at_destinations(self._x), self._weight)
         return self._x.times_plus(self._weight, row) if structure.is_whole else structure.at_destinations(self.own) + row
 
-    def gathered_with_own(self, structure: Structure, factor: Tensor, row: Tensor) -> Tensor:
+    def gathered_with_own(self, structure: Adjacency, factor: Tensor, row: Tensor) -> Tensor:
         """sum_{j in N(i)} W x_j + f W x_i + r: (destinations, width); f (1,), r (width,)."""
         x, gathered = self._x, self._gathered(structure.neighbour_sum)
         if gathered is not None and isinstance(x, Tensor):
@@ -68,7 +68,7 @@ class _SumWithOwn(torch.autograd.Function):
     """Y = (S + f I) X + r on a whole graph. The loops are entries of the matrix: as arrays they would be most of what the layer moves."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: Tensor, row: Tensor, structure: Structure) -> Tensor:
+    def forward(ctx: Any, x: Tensor, factor: Tensor, row: Tensor, structure: Adjacency) -> Tensor:
         edges, loops = structure.sum_and_loops
         ctx.matrix = SparseMatrix(structure.looped_pattern, torch.addcmul(edges, loops, factor))
         ctx.save_for_backward(x)
@@ -82,7 +82,7 @@ class _SumWithOwn(torch.autograd.Function):
 
 
 def attend(
-    structure: Structure, values: Tensor, source: Tensor, destination: Tensor, multiplier: Tensor | None, negative_slope: float = 0.2
+    structure: Adjacency, values: Tensor, source: Tensor, destination: Tensor, multiplier: Tensor | None, negative_slope: float = 0.2
 ) -> Tensor:
     """sum_{j in N(i) + i} m_ij a_ij v_j with a_ij = softmax_j(LeakyReLU(s_j + d_i)), head by head.
 

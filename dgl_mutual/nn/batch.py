@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset, IntArray
+from dgl_mutual.data.dataset import Dataset, IntArray, canonical_edges
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
-from dgl_mutual.nn.structure import Structure
 
 
 class Batch(ABC):
     """What students run on: a structure for each convolution, and features."""
 
     @abstractmethod
-    def structures(self, depth: int) -> Sequence[Structure]:
+    def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         """Who hears whom in each of the convolutions of a student that has `depth` of them, first to last.
 
         The destinations of one are the sources of the next; those of the last are the samples of a node task.
@@ -32,7 +32,7 @@ class Batch(ABC):
         """Features of the sources of the first of these convolutions; with no convolution, of the samples of a node task."""
 
 
-class GraphBatch(Structure, Batch):
+class GraphBatch(Adjacency, Batch):
     """One graph, or several as one disjoint union, with features: every convolution runs on the same structure.
 
     Attributes:
@@ -41,33 +41,41 @@ class GraphBatch(Structure, Batch):
     """
 
     def __init__(self, in_offsets: Tensor, sources: Tensor, features: Tensor | SparseFeatures, node_offsets: Tensor) -> None:
-        """Take a structure in CSC form (see `Structure`)."""
+        """Take a structure in CSC form (see `Adjacency`)."""
         super().__init__(in_offsets, sources, features.values.dtype if isinstance(features, SparseFeatures) else features.dtype)
         self.features = features
         self.node_offsets = node_offsets
         self.constant = features if isinstance(features, Tensor) else None
 
     @classmethod
-    def from_dgl(cls, graph: dgl.DGLGraph, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GraphBatch:
-        """A DGL graph (batched or not) with node features ``feat``. Self-loops are taken out; a convolution adds those that it wants.
+    def from_dgl(
+        cls, graph: dgl.DGLGraph, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, feat: Tensor | None = None
+    ) -> GraphBatch:
+        """A homogeneous DGL graph, batched or not, in the form of every dataset: without self-loops and duplicate edges.
+
+        Args:
+            feat: node features (|V|, F); default: ``graph.ndata["feat"]``.
 
         Raises:
-            UsageError: the graph has no node features ``feat``, or they are not a matrix.
+            UsageError: the graph is no homogeneous DGLGraph, or has no features, or they are not a matrix with one row per node.
         """
-        if "feat" not in graph.ndata:
+        _check_homogeneous(graph)
+        features = _features_of(graph) if feat is None else feat
+        if features.ndim != 2 or len(features) != graph.num_nodes():
             raise UsageError(
-                f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat']."
+                f"Node features 'feat' have the shape {tuple(features.shape)} and the graph has {graph.num_nodes()} nodes. "
+                f"Expected is one row per node: ({graph.num_nodes()}, columns)."
             )
-        features = graph.ndata["feat"].to(device, dtype)
-        if features.ndim != 2:
-            raise UsageError(f"Node features 'feat' have the shape {tuple(features.shape)}; expected (nodes, columns).")
-        sizes = graph.batch_num_nodes()
-        in_offsets, sources, _ = dgl.remove_self_loop(graph).adj_tensors("csc")
-        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-        # A DGLGraph may number its nodes by 32 bits; batches of datasets never do.
-        return cls(in_offsets.to(device, torch.int64), sources.to(device, torch.int64), features, offsets.to(device, torch.int64))
+        source, destination = (ends.cpu().numpy() for ends in graph.edges(order="eid"))
+        edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
+        in_degrees = np.bincount(edges[1], minlength=graph.num_nodes())
+        in_offsets, node_offsets = (
+            torch.as_tensor(np.concatenate([[0], np.cumsum(counts)]), dtype=torch.int64, device=device)
+            for counts in (in_degrees, graph.batch_num_nodes().cpu().numpy())
+        )
+        return cls(in_offsets, torch.as_tensor(edges[0], device=device), features.to(device, dtype), node_offsets)
 
-    def structures(self, depth: int) -> Sequence[Structure]:
+    def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (self,) * depth
 
     def inputs(self, depth: int) -> Tensor | SparseFeatures:
@@ -95,9 +103,27 @@ class GraphBatch(Structure, Batch):
         )
 
     @cached_property
-    def membership(self) -> Tensor:
+    def batch_index(self) -> Tensor:
         """(|V|,): the graph that each node belongs to."""
         return torch.repeat_interleave(torch.arange(self.num_graphs, device=self.device), self.graph_sizes)
+
+
+def _check_homogeneous(graph: dgl.DGLGraph) -> None:
+    if not isinstance(graph, dgl.DGLGraph):
+        raise UsageError(f"Expected a DGLGraph, found {type(graph).__name__}.")
+    if graph.is_block or not graph.is_homogeneous:
+        kinds = ", ".join(map(str, graph.canonical_etypes))
+        raise UsageError(
+            f"The graph is heterogeneous or bipartite (edge types: {kinds}), and students take homogeneous graphs only. "
+            "Convert it with dgl.to_homogeneous(graph, ndata=['feat'])."
+        )
+
+
+def _features_of(graph: dgl.DGLGraph) -> Tensor:
+    if "feat" not in graph.ndata:
+        raise UsageError(f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat'].")
+    features: Tensor = graph.ndata["feat"]
+    return features
 
 
 class Collator:

@@ -9,9 +9,9 @@ import dgl
 import torch
 from torch import Tensor
 
+from dgl_mutual.nn.adjacency import Adjacency, Rows
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.sparse import SparseFeatures, take_rows
-from dgl_mutual.nn.structure import Rows, Structure
 
 #: Most nodes and edges (or one node's) that a convolution aggregates at a time in a layer-wise pass.
 PIECE_NODES, PIECE_EDGES = 1 << 16, 1 << 20
@@ -40,7 +40,7 @@ class BlockBatch(Batch):
     what such a student starts from are the first rows of the features.
     """
 
-    def __init__(self, structures: Sequence[Structure], features: Tensor | SparseFeatures) -> None:
+    def __init__(self, structures: Sequence[Adjacency], features: Tensor | SparseFeatures) -> None:
         """Take the structures of the convolutions, first to last, and the features of the first one's sources."""
         self.features = features
         self._structures = tuple(structures)
@@ -54,17 +54,17 @@ class BlockBatch(Batch):
             nodes, num_destinations = block.srcdata[dgl.NID], block.num_dst_nodes()
             degrees = (take_rows(whole.in_degrees, nodes[:num_destinations]), take_rows(whole.out_degrees, nodes))
             own = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
-            structures.append(Structure(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
+            structures.append(Adjacency(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
         return cls(structures, take_rows(whole.features, blocks[0].srcdata[dgl.NID]))
 
     def with_features(self, features: Tensor | SparseFeatures) -> BlockBatch:
         return BlockBatch(self._structures, features)
 
-    def structures(self, depth: int) -> Sequence[Structure]:
+    def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return self._structures[len(self._structures) - depth :]
 
     def inputs(self, depth: int) -> Tensor | SparseFeatures:
-        rows = self.structures(depth)[0].num_sources if depth else self._structures[-1].num_destinations
+        rows = self.adjacencies(depth)[0].num_sources if depth else self._structures[-1].num_destinations
         return self.features if rows == self._structures[0].num_sources else take_rows(self.features, slice(0, rows))
 
 
@@ -80,14 +80,14 @@ class LayerwiseBatch(Batch):
         self._samples = samples
         self._everywhere, self._last = _InPieces(whole, slice(None)), _InPieces(whole, samples)
 
-    def structures(self, depth: int) -> Sequence[Structure]:
+    def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (*[self._everywhere] * (depth - 1), self._last)
 
     def inputs(self, depth: int) -> Tensor | SparseFeatures:
         return self._whole.features if depth else take_rows(self._whole.features, self._samples)
 
 
-class _InPieces(Structure):
+class _InPieces(Adjacency):
     """All sources of a graph, and some or all of them as destinations, in pieces of bounded size."""
 
     def __init__(self, whole: GraphBatch, own: Rows) -> None:
@@ -95,7 +95,7 @@ class _InPieces(Structure):
         self._whole = whole
 
     @property
-    def pieces(self) -> Iterator[Structure]:
+    def pieces(self) -> Iterator[Adjacency]:
         nodes = torch.arange(self.num_sources, device=self.device)[self.own]
         first, degrees = self.in_offsets[nodes], self.in_offsets[nodes + 1] - self.in_offsets[nodes]
         so_far = degrees.cumsum(0)
@@ -106,7 +106,7 @@ class _InPieces(Structure):
             yield self._piece(nodes[start:end], first[start:end], degrees[start:end])
             start = end
 
-    def _piece(self, nodes: Tensor, first: Tensor, degrees: Tensor) -> Structure:
+    def _piece(self, nodes: Tensor, first: Tensor, degrees: Tensor) -> Adjacency:
         in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
         if self.is_whole:  # the nodes of a piece follow each other, and so do their edges
             sources = self.sources[int(first[0]) : int(first[-1] + degrees[-1])]
@@ -114,4 +114,4 @@ class _InPieces(Structure):
             shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
             sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
         all_degrees = (take_rows(self._whole.in_degrees, nodes), self._whole.out_degrees)  # those of the sources are not seen here
-        return Structure(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)
+        return Adjacency(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)

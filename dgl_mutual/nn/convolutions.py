@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.aggregation import Projected, attend, score_heads
 from dgl_mutual.nn.dropout import keep_multiplier
 from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM
 from dgl_mutual.nn.sparse import SparseFeatures
-from dgl_mutual.nn.structure import Structure
 
 NodeFeatures: TypeAlias = "Tensor | SparseFeatures"
 
@@ -63,14 +63,14 @@ class Convolution(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def project(self, structure: Structure, x: NodeFeatures) -> Any:
+    def project(self, structure: Adjacency, x: NodeFeatures) -> Any:
         """What `aggregate` needs of the sources, each by itself: x (sources, F_in)."""
 
     @abstractmethod
-    def aggregate(self, structure: Structure, projected: Any, generator: torch.Generator | None) -> Tensor:
+    def aggregate(self, structure: Adjacency, projected: Any, generator: torch.Generator | None) -> Tensor:
         """New states (destinations, F_out) of a structure's destinations, or of those of one of its pieces."""
 
-    def forward(self, structure: Structure, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def forward(self, structure: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         """New node states.
 
         Shapes: x (sources, F_in), result (destinations, F_out). `generator` draws dropout in training and is None otherwise.
@@ -112,10 +112,10 @@ class GCNConvolution(Convolution):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def project(self, structure: Structure, x: NodeFeatures) -> Projected:
+    def project(self, structure: Adjacency, x: NodeFeatures) -> Projected:
         return Projected(structure, x, self.weight)
 
-    def aggregate(self, structure: Structure, projected: Projected, generator: torch.Generator | None) -> Tensor:
+    def aggregate(self, structure: Adjacency, projected: Projected, generator: torch.Generator | None) -> Tensor:
         return projected.gathered_plus(structure.normalised_sum, self.bias)
 
 
@@ -139,10 +139,10 @@ class SAGEConvolution(Convolution):
     def input_weights(self) -> tuple[nn.Parameter, ...]:
         return self.self_weight, self.neighbour_weight
 
-    def project(self, structure: Structure, x: NodeFeatures) -> tuple[Projected, Projected]:
+    def project(self, structure: Adjacency, x: NodeFeatures) -> tuple[Projected, Projected]:
         return Projected(structure, x, self.self_weight), Projected(structure, x, self.neighbour_weight)
 
-    def aggregate(self, structure: Structure, projected: tuple[Projected, Projected], generator: torch.Generator | None) -> Tensor:
+    def aggregate(self, structure: Adjacency, projected: tuple[Projected, Projected], generator: torch.Generator | None) -> Tensor:
         own, neighbours = projected
         return neighbours.gathered_plus(structure.neighbour_mean, own.own_plus(structure, self.bias))
 
@@ -171,10 +171,10 @@ class GINConvolution(Convolution):
         nn.init.xavier_uniform_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def project(self, structure: Structure, x: NodeFeatures) -> Projected:
+    def project(self, structure: Adjacency, x: NodeFeatures) -> Projected:
         return Projected(structure, x, self.weight)
 
-    def aggregate(self, structure: Structure, projected: Projected, generator: torch.Generator | None) -> Tensor:
+    def aggregate(self, structure: Adjacency, projected: Projected, generator: torch.Generator | None) -> Tensor:
         inner = projected.gathered_with_own(structure, 1 + self.eps, self.bias)
         inner = torch.relu_(inner if self.norm is None else self.norm(inner))
         return F.linear(inner, self.last.weight, self.last.bias)
@@ -206,13 +206,13 @@ class GATConvolution(Convolution):
             nn.init.xavier_uniform_(parameter)
         nn.init.zeros_(self.bias)
 
-    def project(self, structure: Structure, x: NodeFeatures) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, structure: Adjacency, x: NodeFeatures) -> tuple[Tensor, Tensor, Tensor]:
         values = x @ self.weight
         # A second, narrow product: as more columns of the first it would make that take twice as long where x is sparse.
         source, destination = score_heads(values, self.attention_source, self.attention_destination)
         return values, source, destination
 
-    def aggregate(self, structure: Structure, projected: tuple[Tensor, Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
+    def aggregate(self, structure: Adjacency, projected: tuple[Tensor, Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
         values, source, destination = projected
         multiplier = None
         if generator is not None and self.attention_dropout > 0:

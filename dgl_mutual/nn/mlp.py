@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.dropout import dropout
+from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.pooling import pool
 
 
-class MLP(nn.Module):
-    """h^1 = relu(W^1 x); h^{l+1} = relu(W^{l+1} dropout(h^l)); the last layer gives logits. Edges are never looked at.
+class MLP(StudentModule):
+    """h^1 = relu(W^1 x); h^{l+1} = relu(W^{l+1} dropout(h^l)); the last layer gives logits. Edges are not used.
 
     On a graph task the node states before the last layer are summed over each graph.
 
@@ -26,6 +27,8 @@ class MLP(nn.Module):
     def __init__(self, task: TaskName, in_features: int, num_outputs: int, *, hidden: int = 128, depth: int = 2, rate: float = 0.5) -> None:
         super().__init__()
         self.task = task
+        self.in_features = in_features
+        self.num_outputs = num_outputs
         self.rate = rate
         # Not an nn.Linear: the features may be sparse.
         self.weight = nn.Parameter(torch.empty(in_features, hidden))
@@ -42,17 +45,17 @@ class MLP(nn.Module):
             linear.reset_parameters()
 
     @torch.no_grad()
-    def absorb_scales(self, scales: Tensor) -> None:
-        """As `Student.absorb_scales`."""
+    def fold_input_scaling(self, scales: Tensor) -> None:
+        """As `StudentModule.fold_input_scaling`."""
         self.weight.mul_(scales.unsqueeze(1))
 
-    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-        """Logits of every sample of the batch: (samples, C). `generator` draws dropout; None switches it off."""
+    def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         x = torch.relu(batch.inputs(0) @ self.weight + self.bias)
+        hidden = [x]
         for linear in self.hidden:
             x = torch.relu(linear(dropout(x, self.rate, generator)))
+            hidden.append(x)
         if self.task == "graph":
             assert isinstance(batch, GraphBatch)
             x = pool(batch, x, "sum")
-        logits: Tensor = self.last(dropout(x, self.rate, generator))
-        return logits
+        return StudentOutput(self.last(dropout(x, self.rate, generator)), tuple(hidden), x)

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution, Layer, NodeFeatures, batch_norm
 from dgl_mutual.nn.dropout import dropout
+from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.pooling import pool
 from dgl_mutual.nn.sparse import SparseFeatures
-from dgl_mutual.nn.structure import Structure
-
-
-@dataclass(frozen=True)
-class StudentOutput:
-    """What one forward pass gives.
-
-    Attributes:
-        logits: (samples, C).
-        hidden: states of each hidden layer, first to last, each (|V|, width); where neighbours are sampled, of the nodes that are seen.
-        embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits themselves.
-    """
-
-    logits: Tensor
-    hidden: tuple[Tensor, ...]
-    embedding: Tensor
 
 
 def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
@@ -56,7 +41,7 @@ def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
 
 
-class Student(nn.Module):
+class Student(StudentModule):
     """A shallow GNN: convolutions with normalisation, activation and dropout between them, then logits.
 
     On a node task with the `last` read-out the last convolution gives the logits itself. Otherwise all convolutions are hidden layers, a
@@ -107,14 +92,14 @@ class Student(nn.Module):
             module.reset_parameters()
 
     @torch.no_grad()
-    def absorb_scales(self, scales: Tensor) -> None:
-        """Have the student take features as they are, which has learned from features times `scales` (F,), powers of two: bit for bit."""
+    def fold_input_scaling(self, scales: Tensor) -> None:
+        """As `StudentModule.fold_input_scaling`; exact to the bit, since the scales are powers of two."""
         first = self.convolutions[0]
         assert isinstance(first, Convolution)
         for weight in first.input_weights:
             weight.mul_(scales.unsqueeze(1))
 
-    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
+    def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         """Logits of every sample of the batch.
 
         Args:
@@ -122,7 +107,7 @@ class Student(nn.Module):
         """
         x: NodeFeatures = batch.inputs(self.depth)
         hidden: list[Tensor] = []
-        structures = batch.structures(self.depth)
+        structures = batch.adjacencies(self.depth)
         for layer, (structure, convolution) in enumerate(zip(structures, self.convolutions, strict=True)):
             x = state = convolution(structure, self._dropout(x, generator), generator)
             if layer < self.depth - 1 or self.has_classifier:
@@ -139,7 +124,7 @@ class Student(nn.Module):
             return x.dropout(self.rate, generator)
         return dropout(x, self.rate, generator)
 
-    def _samples(self, batch: Batch, x: Tensor, later: Sequence[Structure]) -> Tensor:
+    def _samples(self, batch: Batch, x: Tensor, later: Sequence[Adjacency]) -> Tensor:
         """What stands for each sample, given the states after a layer and the structures of those that follow."""
         if self.task == "graph":
             assert isinstance(batch, GraphBatch)

@@ -66,7 +66,7 @@ class Alignahead(Strategy):
 
     def _local_structures(self, step: Step, place: int) -> list[Tensor]:
         """S of each layer: one probability an edge, (|E|,)."""
-        (structure,) = step.batch.structures(1)
+        (structure,) = step.batch.adjacencies(1)
         graph = structure.graph
         distances = (dgl.ops.u_sub_v(graph, states, states).abs().sum(-1) for states in self.node_states(step, place))
         return [dgl.ops.edge_softmax(graph, torch.exp(-distance / self.options.bandwidth)) for distance in distances]

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import safetensors
 import torch
 from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
@@ -27,14 +26,13 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
-from dgl_mutual.training.inference import predict, predict_by_mlp
+from dgl_mutual.training.inference import check_samples, predict, predict_by_mlp
 from dgl_mutual.version import __version__
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dgl_mutual.training.distill import DistilledMLP
 
 ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
@@ -78,16 +76,20 @@ class Description(BaseModel):
     coordinator: CoordinatorRecipe | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedModel(ABC):
-    """One student, a whole cohort's ensemble, or an MLP, read back from files.
+class TrainedModel(nn.Module, ABC):
+    """One student, an ensemble of students, or an MLP, read back from files.
+
+    It is a module: ``model(graph, feat)`` gives logits, with gradients. `predict` gives probabilities without gradients, in bounded memory.
 
     Attributes:
         member: the student's name, ``ensemble`` or ``mlp``.
+        description: what the files say about it.
     """
 
-    member: str
-    description: Description
+    def __init__(self, member: str, description: Description) -> None:
+        super().__init__()
+        self.member = member
+        self.description = description
 
     @property
     def task(self) -> TaskName:
@@ -100,13 +102,21 @@ class TrainedModel(ABC):
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The columns that it expects."""
+        """The feature columns that it was trained on."""
         return self.description.feature_names
+
+    @abstractmethod
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        """Logits of each node, or of each graph of a batch: see `StudentModule.forward`."""
+
+    @abstractmethod
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        """The last hidden state of each node or graph: see `StudentModule.embed`."""
 
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         """Probabilities (samples, C) for a dataset or a DGLGraph with node features ``feat``.
 
-        A dataset's columns are found by their names; one-hot columns that it lacks are zeros.
+        The columns of a dataset are matched by name; missing one-hot columns are filled with zeros.
 
         Raises:
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
@@ -117,28 +127,58 @@ class TrainedModel(ABC):
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...
 
 
-@dataclass(frozen=True, eq=False)
 class TrainedStudent(TrainedModel):
     """One student, or all of them and their coordinator."""
 
-    cohort: Cohort
+    def __init__(self, member: str, description: Description, cohort: Cohort) -> None:
+        super().__init__(member, description)
+        self.cohort = cohort
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        if self.member != ENSEMBLE:
+            return self._student.forward(graph, feat)
+        check_samples(self.cohort, graph)
+        logits = torch.stack([student(graph, feat) for student in self.cohort.students])
+        return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
+
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        if self.member == ENSEMBLE:
+            raise UsageError(f"The ensemble has no hidden states. Load one student: {', '.join(self.cohort.names)}.")
+        return self._student.embed(graph, feat)
+
+    @property
+    def _student(self) -> StudentModule:
+        return self.cohort.students[self.cohort.names.index(self.member)]
 
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         return predict(self.cohort, data, self.member)
 
 
-@dataclass(frozen=True, eq=False)
 class TrainedMLP(TrainedModel):
-    """An MLP that was trained from a cohort."""
+    """An MLP that was trained from a cohort. With positional features it takes datasets only, through `predict`."""
 
-    mlp: MLP
-    distribution: Distribution
+    def __init__(self, member: str, description: Description, mlp: MLP, distribution: Distribution) -> None:
+        super().__init__(member, description)
+        self.mlp = mlp
+        self.distribution = distribution
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
+        return self.mlp.forward(graph, feat)
+
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
+        return self.mlp.embed(graph, feat)
+
+    def _refuse_positions(self) -> None:
+        if self.description.preprocessing.positions:
+            raise UsageError("This MLP needs positional features, which are computed from a dataset. Call predict with a dataset.")
 
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        positions = self.description.preprocessing.positions
-        if positions and not isinstance(data, Dataset):
-            raise UsageError("This MLP needs positional features, which are made of a dataset; a DGLGraph alone has none. Give a dataset.")
-        return predict_by_mlp(self.mlp, self.distribution, with_positions(data, positions) if isinstance(data, Dataset) else data)
+        if not isinstance(data, Dataset):
+            self._refuse_positions()
+            return predict_by_mlp(self.mlp, self.distribution, data)
+        return predict_by_mlp(self.mlp, self.distribution, with_positions(data, self.description.preprocessing.positions))
 
 
 def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None) -> None:
@@ -179,21 +219,25 @@ def load_student(path: str | Path, member: str | None = None) -> TrainedModel:
     folder, name = _locate(Path(path), member)
     description = _read_description(folder / f"{name}.json")
     try:
-        if description.coordinator is not None:
-            return _load_ensemble(folder, name, description, description.coordinator)
-        if description.mlp is not None:
-            return _load_mlp(folder, name, description, description.mlp)
-        cohort = Cohort(
-            [_load_one(folder, name, description)],
-            make_coordinator(CoordinatorRecipe("uniform", 1, description.target.num_outputs)),
-            make_distribution(description.target),
-            (name,),
-            1,
-        )
-        return TrainedStudent(name, description, cohort)
+        return _load(folder, name, description).eval()
     # A width of 10^30 and other nonsense that passes for a number.
     except (UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise _foreign(folder / f"{name}.json", f"{type(error).__name__}: {error}") from error
+
+
+def _load(folder: Path, name: str, description: Description) -> TrainedModel:
+    if description.coordinator is not None:
+        return _load_ensemble(folder, name, description, description.coordinator)
+    if description.mlp is not None:
+        return _load_mlp(folder, name, description, description.mlp)
+    cohort = Cohort(
+        [_load_one(folder, name, description)],
+        make_coordinator(CoordinatorRecipe("uniform", 1, description.target.num_outputs)),
+        make_distribution(description.target),
+        (name,),
+        1,
+    )
+    return TrainedStudent(name, description, cohort)
 
 
 def _locate(path: Path, member: str | None) -> tuple[Path, str]:

@@ -131,7 +131,7 @@ def distill(
     )
     best_epoch = lesson.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
     if scales is not None:
-        mlp.absorb_scales(torch.as_tensor(scales, device=parameter.device))
+        mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if scene.nodes is None else _assess(result, scene)
     member, in_tasks = _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)
     tasks = {metric: (*members, in_tasks[metric]) for metric, members in assessed.tasks.items()}
@@ -155,7 +155,7 @@ class _Lesson:
         best: dict[str, Tensor] = {}
         for epoch in range(options.epochs):
             for batch in self.feed.training_batches():
-                logits = self.mlp(batch.batch, dropout)
+                logits = self.mlp.forward_batch(batch.batch, dropout).logits
                 loss = (1 - options.supervised_weight) * self.distribution.divergence(self.teacher[batch.columns], logits).mean()
                 if options.supervised_weight > 0:
                     labels = self.labels[batch.columns][batch.labelled]
@@ -181,7 +181,7 @@ class _Lesson:
 @torch.no_grad()
 def _logits(mlp: MLP, feed: Feed, samples: IntArray, num_samples: int) -> Tensor:
     """Logits of all samples, right in the rows of these: (samples, C)."""
-    parts = [(numbers, mlp(batch)) for batch, numbers in feed.evaluation_batches(samples)]
+    parts = [(numbers, mlp.forward_batch(batch).logits) for batch, numbers in feed.evaluation_batches(samples)]
     logits: Tensor = parts[0][1].new_zeros(num_samples, parts[0][1].shape[1])
     for numbers, part in parts:
         logits[numbers] = part

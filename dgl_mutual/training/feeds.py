@@ -15,9 +15,9 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.adjacency import Rows
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
-from dgl_mutual.nn.parts import parts_of
-from dgl_mutual.nn.structure import Rows
+from dgl_mutual.nn.split import split_batch
 from dgl_mutual.training.distributed import ALONE, Ranks
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
@@ -143,7 +143,7 @@ class GraphsFeed(Feed):
             yield [steps[step] for step in group]
 
     def _collated(self, group: Sequence[IntArray]) -> Sequence[GraphBatch]:
-        return parts_of(self._collate(np.concatenate(group)), [len(graphs) for graphs in group])
+        return split_batch(self._collate(np.concatenate(group)), [len(graphs) for graphs in group])
 
     def bring_along(self, samples: IntArray) -> None:
         self._company = samples

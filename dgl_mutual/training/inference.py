@@ -104,7 +104,7 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
     if member not in (*cohort.names, "ensemble"):
         raise unknown("member", member, (*cohort.names, "ensemble"))
     if member == "ensemble":
-        _check_samples(cohort, data)
+        check_samples(cohort, data)
     cohort.eval()
     first, parameter = cohort.students[0], next(cohort.parameters())
     logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))
@@ -114,9 +114,14 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
 def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
     """As `predict`, of an MLP that was trained from a cohort."""
     mlp.eval()
-    return Predictor(lambda batch, samples: mlp(batch), mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)(
-        data
-    )
+    return Predictor(
+        lambda batch, samples: mlp.forward_batch(batch).logits,
+        mlp.task,
+        mlp.weight.shape[0],
+        distribution,
+        mlp.weight.device,
+        mlp.weight.dtype,
+    )(data)
 
 
 def _student_logits(cohort: Cohort, place: int) -> Logits:
@@ -139,7 +144,12 @@ def _groups(data: Dataset) -> list[IntArray]:
     return np.split(np.arange(data.num_graphs), np.flatnonzero(np.diff(group)) + 1)
 
 
-def _check_samples(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> None:
+def check_samples(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> None:
+    """Check that a coordinator with a weight per node gets the nodes that it was trained with.
+
+    Raises:
+        UsageError: another number of nodes.
+    """
     expected, found = cohort.coordinator.recipe.num_samples, data.num_nodes if isinstance(data, Dataset) else data.num_nodes()
     if not cohort.coordinator.inductive and found != expected:
         raise UsageError(

@@ -16,9 +16,10 @@ from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
+from dgl_mutual.nn.adjacency import Rows
+from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.structure import Rows
-from dgl_mutual.nn.student import Student, StudentOutput, resolve_student
+from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
@@ -117,7 +118,7 @@ def fit_cohort(
     )
     if scales is not None:
         for student in trial.cohort.students:
-            student.absorb_scales(torch.as_tensor(scales, device=device))
+            student.fold_input_scaling(torch.as_tensor(scales, device=device))
     return result
 
 

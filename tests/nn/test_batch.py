@@ -44,7 +44,7 @@ def test_collator_equals_dgl_batch(chosen: list[int], directed: bool, sparse_: b
     assert batch.dtype == torch.float64
     torch.testing.assert_close(dense(batch.features), expected.ndata["feat"])
     torch.testing.assert_close(batch.graph_sizes, expected.batch_num_nodes())
-    torch.testing.assert_close(batch.membership, torch.repeat_interleave(torch.arange(len(chosen)), expected.batch_num_nodes()))
+    torch.testing.assert_close(batch.batch_index, torch.repeat_interleave(torch.arange(len(chosen)), expected.batch_num_nodes()))
     torch.testing.assert_close(batch.in_degrees.squeeze(1), expected.in_degrees().double())
 
 
@@ -130,3 +130,38 @@ def test_from_dgl_says_what_features_it_wants() -> None:
     graph.ndata["feat"] = torch.zeros(2)
     with pytest.raises(UsageError, match=r"shape \(2,\)"):
         GraphBatch.from_dgl(graph)
+
+
+def test_from_dgl_removes_duplicate_edges(make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
+    plain = as_dgl(make_dataset((4, 1, 7), directed=True))
+    source, destination = plain.edges()
+    order = torch.randperm(2 * len(source))
+    doubled = dgl.graph((source.repeat(2)[order], destination.repeat(2)[order]), num_nodes=12)
+    ours, expected = (GraphBatch.from_dgl(graph, feat=plain.ndata["feat"]) for graph in (doubled, plain))
+    assert torch.equal(ours.in_offsets, expected.in_offsets)
+    assert torch.equal(ours.sources, expected.sources)
+
+
+def test_from_dgl_gives_the_batch_of_the_dataset_to_the_bit(make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
+    dataset = make_dataset(SIZES, directed=True)
+    ours, expected = GraphBatch.from_dgl(as_dgl(dataset)), Collator(dataset).all()
+    for name in ("in_offsets", "sources", "features", "node_offsets"):
+        assert torch.equal(getattr(ours, name), getattr(expected, name)), name
+
+
+def test_from_dgl_refuses_what_is_no_homogeneous_graph() -> None:
+    feat = torch.zeros(2, 3)
+    with pytest.raises(UsageError, match=r"heterogeneous.*user.*buys.*item.*dgl.to_homogeneous"):
+        GraphBatch.from_dgl(dgl.heterograph({("user", "buys", "item"): ([0], [1])}), feat=feat)
+    with pytest.raises(UsageError, match="heterogeneous or bipartite"):
+        GraphBatch.from_dgl(dgl.to_block(dgl.graph(([0], [1]))), feat=feat)
+    with pytest.raises(UsageError, match="Expected a DGLGraph, found list"):
+        GraphBatch.from_dgl([dgl.graph(([0], [1]))], feat=feat)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(UsageError, match=r"shape \(2, 3\) and the graph has 5 nodes"):
+        GraphBatch.from_dgl(dgl.graph(([0], [1]), num_nodes=5), feat=feat)
+
+
+def test_from_dgl_takes_a_graph_without_edges() -> None:
+    graph = dgl.graph((torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)), num_nodes=3)
+    batch = GraphBatch.from_dgl(graph, feat=torch.ones(3, 2))
+    assert (batch.num_nodes, len(batch.sources)) == (3, 0)

@@ -59,7 +59,7 @@ def test_node_student(architecture: str, depth: int, readout: str, norm: str, ma
     dataset = make_dataset((12,))
     student = make_student("node", architecture=architecture, depth=depth, readout=readout, norm=norm)
     batch = Collator(dataset, dtype=torch.float64).all()
-    output = student(batch)
+    output = student.forward_batch(batch)
 
     assert output.logits.shape == (12, CLASSES)
     num_hidden = depth if readout == "jumping" else depth - 1
@@ -71,7 +71,7 @@ def test_node_student(architecture: str, depth: int, readout: str, norm: str, ma
         torch.testing.assert_close(output.embedding, output.hidden[-1] if depth > 1 else output.logits)
 
     order = np.random.default_rng(0).permutation(12)
-    torch.testing.assert_close(student(permuted(dataset, order)).logits, output.logits[order])
+    torch.testing.assert_close(student.forward_batch(permuted(dataset, order)).logits, output.logits[order])
 
 
 @architectures
@@ -82,7 +82,7 @@ def test_graph_student(architecture: str, depth: int, readout: str, norm: str, m
     dataset = make_dataset(SIZES)
     student = make_student("graph", architecture=architecture, depth=depth, readout=readout, norm=norm)
     collate = Collator(dataset, dtype=torch.float64)
-    output = student(collate.all())
+    output = student.forward_batch(collate.all())
 
     assert output.logits.shape == (len(SIZES), CLASSES)
     assert [state.shape for state in output.hidden] == [(sum(SIZES), 8)] * depth
@@ -90,17 +90,17 @@ def test_graph_student(architecture: str, depth: int, readout: str, norm: str, m
     torch.testing.assert_close(output.logits, student.classifier(output.embedding))
 
     for chosen in ([2], [3, 1], [2, 2, 0]):
-        torch.testing.assert_close(student(collate(chosen)).logits, output.logits[chosen])
+        torch.testing.assert_close(student.forward_batch(collate(chosen)).logits, output.logits[chosen])
     random = np.random.default_rng(0)
     order = np.concatenate([start + random.permutation(size) for start, size in zip(dataset.node_offsets[:-1], SIZES, strict=True)])
-    torch.testing.assert_close(student(permuted(dataset, order)).logits, output.logits)
+    torch.testing.assert_close(student.forward_batch(permuted(dataset, order)).logits, output.logits)
 
 
 @architectures
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
 def test_embedding_is_the_pooled_state(architecture: str, pooling: str, make_dataset: MakeDataset) -> None:
     student = make_student("graph", architecture=architecture, depth=2, pooling=pooling)
-    output = student(Collator(make_dataset(SIZES), dtype=torch.float64).all())
+    output = student.forward_batch(Collator(make_dataset(SIZES), dtype=torch.float64).all())
     states = [np.split(state.detach().numpy(), np.cumsum(SIZES)[:-1]) for state in output.hidden]
     expected = np.concatenate([[getattr(np, pooling)(part, axis=0) for part in layer] for layer in states], axis=1)
     np.testing.assert_allclose(output.embedding.detach().numpy(), expected, rtol=1e-10)
@@ -116,7 +116,7 @@ def test_a_node_hears_as_far_as_the_depth(architecture: str, depth: int) -> None
     batch = GraphBatch.from_dgl(graph, dtype=torch.float64)
     x = batch.features.clone().requires_grad_()
     batch.features = x
-    make_student("node", architecture=architecture, depth=depth, norm="none")(batch).logits[5].sum().backward()
+    make_student("node", architecture=architecture, depth=depth, norm="none").forward_batch(batch).logits[5].sum().backward()
     assert x.grad is not None
     assert (x.grad.abs().sum(1) > 0).tolist() == [node >= 5 - depth for node in range(6)]
 
@@ -125,7 +125,9 @@ def test_a_node_hears_as_far_as_the_depth(architecture: str, depth: int) -> None
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_sparse_and_dense_features_give_the_same(architecture: str, task: TaskName, make_dataset: MakeDataset) -> None:
     student = make_student(task, architecture=architecture)
-    logits = [student(Collator(make_dataset(SIZES, sparse_=form), dtype=torch.float64).all()).logits for form in (False, True)]
+    logits = [
+        student.forward_batch(Collator(make_dataset(SIZES, sparse_=form), dtype=torch.float64).all()).logits for form in (False, True)
+    ]
     torch.testing.assert_close(*logits)
 
 
@@ -137,19 +139,19 @@ def test_dropout_comes_from_the_generator_alone(architecture: str, sparse_: bool
 
     def draw(seed: int) -> Tensor:
         torch.rand(seed + 1)  # what others draw from the global stream must not matter
-        return student(batch, torch.Generator().manual_seed(seed)).logits
+        return student.forward_batch(batch, torch.Generator().manual_seed(seed)).logits
 
     assert torch.equal(draw(0), draw(0))
     assert not torch.equal(draw(0), draw(1))
-    assert torch.equal(student(batch).logits, student(batch).logits)
-    assert not torch.equal(draw(0), student(batch).logits)
+    assert torch.equal(student.forward_batch(batch).logits, student.forward_batch(batch).logits)
+    assert not torch.equal(draw(0), student.forward_batch(batch).logits)
 
 
 def test_a_graph_student_drops_out_before_its_classifier_alone(make_dataset: MakeDataset) -> None:
     batch = Collator(make_dataset(SIZES), dtype=torch.float64).all()
     for architecture in CONVOLUTIONS:
         student = make_student("graph", architecture=architecture)
-        clean, noisy = student(batch), student(batch, torch.Generator().manual_seed(0))
+        clean, noisy = student.forward_batch(batch), student.forward_batch(batch, torch.Generator().manual_seed(0))
         torch.testing.assert_close(noisy.embedding, clean.embedding, rtol=0, atol=0)
         assert not torch.equal(noisy.logits, clean.logits)
 
@@ -172,7 +174,7 @@ def test_every_parameter_has_a_gradient(make_dataset: MakeDataset) -> None:
     for task, sizes in (("node", (12,)), ("graph", SIZES)):
         for architecture in CONVOLUTIONS:
             student = make_student(task, architecture=architecture).train()  # type: ignore[arg-type]  # a literal out of a loop
-            output = student(Collator(make_dataset(sizes), dtype=torch.float64).all())
+            output = student.forward_batch(Collator(make_dataset(sizes), dtype=torch.float64).all())
             (output.logits * torch.randn_like(output.logits)).sum().backward()
             for name, parameter in student.named_parameters():
                 assert parameter.grad is not None and parameter.grad.isfinite().all(), (task, architecture, name)
@@ -219,4 +221,4 @@ def test_options_out_of_range(values: dict[str, Any], message: str) -> None:
 def test_smallest_width(architecture: str, make_dataset: MakeDataset) -> None:
     for task in ("node", "graph"):
         student = make_student(task, architecture=architecture, hidden=1, heads=1)  # type: ignore[arg-type]  # a literal out of a loop
-        assert student(Collator(make_dataset(SIZES), dtype=torch.float64).all()).logits.isfinite().all()
+        assert student.forward_batch(Collator(make_dataset(SIZES), dtype=torch.float64).all()).logits.isfinite().all()

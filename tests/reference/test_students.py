@@ -44,7 +44,7 @@ def test_a_student_of_the_reference_computes_what_ours_does(
     theirs.load_state_dict(to_reference(architecture, {name: weight.clone() for name, weight in ours.state_dict().items()}))
     data = Batch.from_data_list(to_graphs(dataset, torch.float64))
     expected = theirs(data.x, data.edge_index, data.batch, dataset.num_graphs)
-    torch.testing.assert_close(ours(Collator(dataset, dtype=torch.float64).all()).logits, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.forward_batch(Collator(dataset, dtype=torch.float64).all()).logits, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_running_statistics_follow_alike() -> None:
@@ -53,7 +53,7 @@ def test_running_statistics_follow_alike() -> None:
     ours, theirs = Student(options, "graph", dataset.num_features, 3), ReferenceStudent(options, "graph", dataset.num_features, 3)
     theirs.load_state_dict(to_reference("gcn", ours.state_dict()))
     data = Batch.from_data_list(to_graphs(dataset))
-    ours.train()(Collator(dataset).all())
+    ours.train().forward_batch(Collator(dataset).all())
     theirs.train()(data.x, data.edge_index, data.batch, dataset.num_graphs)
     buffers = to_reference("gcn", ours.state_dict())
     means = [name for name in buffers if name.endswith("running_mean")]
@@ -86,7 +86,7 @@ def test_dropout_moves_logits_on_both_sides_alike(task: str, architecture: str) 
         theirs.load_state_dict(to_reference(architecture, ours.state_dict()))
         batch, data = Collator(dataset, dtype=torch.float64).all(), Batch.from_data_list(to_graphs(dataset, torch.float64))
         generator = torch.Generator().manual_seed(1)
-        mine = torch.stack([ours(batch, generator).logits for _ in range(draws)])
+        mine = torch.stack([ours.forward_batch(batch, generator).logits for _ in range(draws)])
         other = torch.stack([theirs(data.x, data.edge_index, data.batch, dataset.num_graphs) for _ in range(draws)])
     errors = ((mine.var(0) + other.var(0)) / draws).sqrt()
     assert ((mine.mean(0) - other.mean(0)) / errors).square().mean().sqrt() < 1.5

@@ -105,7 +105,7 @@ class Bench:
         """A training step of the active members on all samples, in another order if one is given."""
         batch = self.batch if order is None else self._batch_of(order)
         order = torch.arange(self.dataset.num_samples) if order is None else order
-        outputs = [self.members[k](batch) for k in active]
+        outputs = [self.members[k].forward_batch(batch) for k in active]
         values = dict(
             logits=torch.stack([output.logits for output in outputs]),
             active=tuple(active),

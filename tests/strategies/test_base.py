@@ -20,7 +20,7 @@ from tests.strategies.cases import NUM_CLASSES, make_dataset
 @pytest.mark.parametrize("readout", ["last", "jumping"])
 def test_a_setting_knows_the_widths_that_students_have(task, depth, readout):
     options = resolve_student(StudentOptions(depth=depth, hidden=6, readout=readout), task)
-    output = Student(options, task, 5, NUM_CLASSES)(Collator(make_dataset(task, "single-label")).all())
+    output = Student(options, task, 5, NUM_CLASSES).forward_batch(Collator(make_dataset(task, "single-label")).all())
     setting = Setting(task, (options,) * 2, 2, NUM_CLASSES, None, Categorical())
     strategy = DeepMutualLearning(ExchangeOptions(), setting)
     step = Step(**{**dict.fromkeys(Step.__dataclass_fields__), "active": (0,), "hidden": [output.hidden], "logits": output.logits[None]})

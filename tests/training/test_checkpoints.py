@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dgl
 import numpy as np
 import pytest
 import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
@@ -147,3 +148,33 @@ def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
         load_student(tmp_path)
     with pytest.raises(DataError, match=r"gcn-9\.json"):
         load_student(tmp_path / "gcn-9.safetensors")
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_a_loaded_student_is_a_module_that_takes_a_dgl_graph(
+    task: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path
+) -> None:
+    dataset = (node_data if task == "node" else graph_data)[0]
+    result = fit((node_data if task == "node" else graph_data), ("gcn", "gat"))
+    result.save(tmp_path)
+    graph = dgl_graph(dataset)
+    feat = torch.as_tensor(np.asarray(dataset.features))
+    for member in ("gcn-0", "gat-1", "ensemble"):
+        model = load_student(tmp_path, member)
+        assert isinstance(model, torch.nn.Module)
+        assert not model.training
+        logits = model(graph, feat)
+        probabilities = result.cohort.distribution.probabilities(logits).detach().numpy()
+        np.testing.assert_allclose(probabilities, result.predict(member=member), rtol=1e-5)
+        assert logits.requires_grad
+    embedding = load_student(tmp_path, "gcn-0").embed(graph, feat)
+    assert (embedding.ndim, len(embedding)) == (2, dataset.num_samples)
+    with pytest.raises(UsageError, match=r"no hidden states.*gcn-0, gat-1"):
+        load_student(tmp_path).embed(graph, feat)
+
+
+def dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
+    graph = dgl.graph(tuple(torch.as_tensor(dataset.edges)), num_nodes=dataset.num_nodes)
+    graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
+    graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
+    return graph

@@ -12,10 +12,10 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn import blocks
+from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.structure import Structure
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
@@ -68,7 +68,7 @@ def test_blocks_with_all_neighbours_give_the_full_graphs_states_and_gradients(ar
     gradients = []
     for batch, rows in ((whole, step.samples), (part, slice(None))):
         model.zero_grad()
-        output = model(batch)
+        output = model.forward_batch(batch)
         (output.logits[rows] * torch.arange(3)).square().sum().backward()
         gradients.append((output.logits[rows], output.embedding[rows], *(parameter.grad for parameter in model.parameters())))
     for full, sampled in zip(*gradients, strict=True):
@@ -78,13 +78,13 @@ def test_blocks_with_all_neighbours_give_the_full_graphs_states_and_gradients(ar
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_sums_before_products_give_the_same(architecture, node_data, monkeypatch):
     steps = feed_of(node_data, fanout=(4, 1), batch_size=2).training_batches()
-    batch = next(step.batch for step in steps if step.batch.structures(2)[0].narrows)
+    batch = next(step.batch for step in steps if step.batch.adjacencies(2)[0].narrows)
     model = student(architecture, node_data)
     results = []
     for narrows in (True, False):
-        monkeypatch.setattr(Structure, "narrows", narrows)
+        monkeypatch.setattr(Adjacency, "narrows", narrows)
         model.zero_grad()
-        output = model(batch)
+        output = model.forward_batch(batch)
         output.logits.square().sum().backward()
         results.append((output.logits, *(parameter.grad for parameter in model.parameters())))
     for first, last in zip(*results, strict=True):
@@ -102,7 +102,7 @@ def test_layer_by_layer_equals_one_pass(architecture, options, shape, node_data,
     whole = Collator(data[0], dtype=torch.float64).all()
     samples = torch.tensor([40, 3, 5, 47, 0])
     with torch.no_grad():
-        full, layered = model(whole), model(LayerwiseBatch(whole, samples))
+        full, layered = model.forward_batch(whole), model.forward_batch(LayerwiseBatch(whole, samples))
     torch.testing.assert_close(layered.logits, full.logits[samples], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(layered.embedding, full.embedding[samples], rtol=1e-9, atol=1e-9)
 
@@ -112,7 +112,7 @@ def test_pieces_are_bounded_and_cover_every_node_once(node_data, monkeypatch):
     monkeypatch.setattr(blocks, "PIECE_EDGES", 13)
     whole = Collator(node_data[0]).all()
     most = int(whole.in_degrees.max())
-    structure = LayerwiseBatch(whole, torch.arange(48)).structures(2)[0]
+    structure = LayerwiseBatch(whole, torch.arange(48)).adjacencies(2)[0]
     pieces = list(structure.pieces)
     assert all(piece.num_destinations <= 7 and len(piece.sources) <= max(13, most) for piece in pieces)
     assert torch.equal(torch.cat([piece.own for piece in pieces]), torch.arange(48))
@@ -184,7 +184,7 @@ def test_steps_of_an_epoch(node_data):
             known.append(step.samples[step.labelled])
             others.append(step.samples[len(known[-1]) :])
             assert len(known[-1]) == len(others[-1]) == 8
-            first, last = step.batch.structures(2)
+            first, last = step.batch.adjacencies(2)
             assert first.num_destinations == last.num_sources and last.num_destinations == 16
             assert (first.in_offsets.diff() <= 2).all() and (last.in_offsets.diff() <= 1).all()
             np.testing.assert_array_equal(step.batch.inputs(0), dataset.features[step.samples])
@@ -213,8 +213,8 @@ def test_aggregation_over_samples_is_right_in_expectation(architecture, node_dat
     with torch.no_grad():
         for _ in range(300):
             (step,) = feed.training_batches()
-            total = total + model(step.batch).logits[step.samples.argsort()]
-        full = model(Collator(node_data[0], dtype=torch.float64).all()).logits[order]
+            total = total + model.forward_batch(step.batch).logits[step.samples.argsort()]
+        full = model.forward_batch(Collator(node_data[0], dtype=torch.float64).all()).logits[order]
     assert (total / 300 - full).abs().max() < 0.3 * full.std(0).max()
     assert (total / 300 - full).abs().mean() < 0.06 * full.std(0).max()
 
@@ -225,7 +225,7 @@ def test_other_random_numbers_do_not_matter(node_data):
     draws = []
     for disturbance in (0, 1):
         dgl.seed(disturbance)
-        draws.append([step.batch.structures(2)[0].sources for step in feed_of(node_data, fanout=(2, 1), batch_size=8).training_batches()])
+        draws.append([step.batch.adjacencies(2)[0].sources for step in feed_of(node_data, fanout=(2, 1), batch_size=8).training_batches()])
     for one, other in zip(*draws, strict=True):
         assert torch.equal(one, other)
 

@@ -217,7 +217,7 @@ def by_hand(
     history = []
     for _ in range(epochs):
         optimizer.zero_grad()
-        logits = torch.stack([student(batch, stream).logits for student, stream in zip(students, streams, strict=True)])
+        logits = torch.stack([student.forward_batch(batch, stream).logits for student, stream in zip(students, streams, strict=True)])
         loss = torch.zeros((), dtype=torch.float64)
         for i in range(len(students)):
             loss = loss + F.cross_entropy(logits[i, train], labels[train])

@@ -11,8 +11,8 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.parts import parts_of
 from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
+from dgl_mutual.nn.split import split_batch
 from dgl_mutual.nn.student import Student
 
 MakeDataset = Callable[..., Dataset]
@@ -30,7 +30,7 @@ def both(dataset: Dataset) -> list[tuple[GraphBatch, GraphBatch]]:
     collate = Collator(dataset, dtype=torch.float64)
     starts = [sum(COUNTS[:place]) for place in range(len(COUNTS))]
     alone = [collate(ORDER[start : start + count]) for start, count in zip(starts, COUNTS, strict=True)]
-    return list(zip(parts_of(collate(ORDER), COUNTS), alone, strict=True))
+    return list(zip(split_batch(collate(ORDER), COUNTS), alone, strict=True))
 
 
 def same(ours: Tensor, theirs: Tensor) -> None:
@@ -52,7 +52,7 @@ def same_matrix(ours: SparseMatrix, theirs: SparseMatrix) -> None:
 @directed
 def test_a_part_has_the_structure_of_its_graphs_alone(sparse_: bool, directed: bool, make_dataset: MakeDataset) -> None:
     for ours, theirs in both(make_dataset(SIZES, directed=directed, sparse_=sparse_)):
-        for name in ("in_offsets", "sources", "node_offsets", "graph_sizes", "membership", "in_degrees", "out_degrees"):
+        for name in ("in_offsets", "sources", "node_offsets", "graph_sizes", "batch_index", "in_degrees", "out_degrees"):
             same(getattr(ours, name), getattr(theirs, name))
         for heads in (1, 4):
             patterns = [batch.attention_pattern(heads) for batch in (ours, theirs)]
@@ -86,7 +86,7 @@ def test_a_student_learns_the_same_from_a_part(architecture: str, sparse_: bool,
         for batch in batches:
             student.load_state_dict(state)  # a pass in training moves running statistics
             student.zero_grad()
-            logits.append(student(batch).logits)
+            logits.append(student.forward_batch(batch).logits)
             logits[-1].square().sum().backward()
             gradients.append([parameter.grad for parameter in student.parameters()])
         torch.testing.assert_close(*logits)
@@ -95,4 +95,4 @@ def test_a_student_learns_the_same_from_a_part(architecture: str, sparse_: bool,
 
 def test_a_batch_in_one_piece_is_itself(make_dataset: MakeDataset) -> None:
     batch = Collator(make_dataset(SIZES))(ORDER)
-    assert parts_of(batch, [len(ORDER)]) == [batch]
+    assert split_batch(batch, [len(ORDER)]) == [batch]

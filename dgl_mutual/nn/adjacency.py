@@ -50,7 +50,7 @@ class BlockOperator(Operator):
         return SparseMatrix(self.pattern.transpose[0], self._whole.transposed.values[self._block.entries])
 
 
-class Structure:
+class Adjacency:
     """Destinations with their in-neighbours, the sources; every destination is a source, too. On a whole graph they are the same nodes.
 
     What K students need is computed once, on first use, and kept.
@@ -109,7 +109,7 @@ class Structure:
         return self.num_sources >= 2 * self.num_destinations
 
     @property
-    def pieces(self) -> Iterator[Structure]:
+    def pieces(self) -> Iterator[Adjacency]:
         """Structures with the same sources that have the destinations between them, in order."""
         yield self
 

@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
+from dgl_mutual.nn.adjacency import BlockOperator, Operator
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.sparse import Block, BlockPattern, Pattern, SparseMatrix, take_rows
-from dgl_mutual.nn.structure import BlockOperator, Operator
 
 
-def parts_of(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
+def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
     """The batch in pieces of so many consecutive graphs each, which `counts` adds up to; each equals a batch made of its graphs alone."""
     if len(counts) == 1:
         return [whole]

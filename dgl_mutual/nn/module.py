@@ -1,0 +1,97 @@
+"""What every student is: a module that runs on a batch in training, and on a DGLGraph when a user calls it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import dgl
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import Batch, GraphBatch
+
+
+@dataclass(frozen=True)
+class StudentOutput:
+    """The result of one forward pass.
+
+    Attributes:
+        logits: (samples, C).
+        hidden: states of each hidden layer, first to last, each (|V|, width); where neighbours are sampled, of the sampled nodes.
+        embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits themselves.
+    """
+
+    logits: Tensor
+    hidden: tuple[Tensor, ...]
+    embedding: Tensor
+
+
+class StudentModule(nn.Module, ABC):
+    """A student of a node or graph task.
+
+    Training calls `forward_batch` on the package's own batches. A user calls the student, or `embed`, on a DGLGraph.
+
+    Attributes:
+        task: node or graph.
+        in_features, num_outputs: F and C.
+    """
+
+    task: TaskName
+    in_features: int
+    num_outputs: int
+
+    @abstractmethod
+    def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
+        """Logits and states of every sample of a batch.
+
+        Args:
+            generator: the random stream for dropout; None switches dropout off.
+        """
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Initialise every weight again."""
+
+    @abstractmethod
+    def fold_input_scaling(self, scales: Tensor) -> None:
+        """Change the input weights so that the student takes unscaled features after training on features times `scales` (F,)."""
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        """Logits: (|V|, C) on a node task, (graphs, C) on a graph task.
+
+        Dropout is on in training mode and draws from torch's global random stream.
+
+        Args:
+            graph: a homogeneous graph; on a graph task a batch of graphs made by `dgl.batch`, or one graph. Self-loops and duplicate edges
+                are removed, as from every dataset.
+            feat: node features (|V|, F).
+
+        Raises:
+            UsageError: a heterogeneous graph, or features of another shape.
+        """
+        return self._run(graph, feat).logits
+
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        """The last hidden state of each sample: (|V|, width) or (graphs, width). Arguments and errors as in `forward`."""
+        return self._run(graph, feat).embedding
+
+    def _run(self, graph: dgl.DGLGraph, feat: Tensor) -> StudentOutput:
+        parameter = next(self.parameters())
+        batch = GraphBatch.from_dgl(graph, parameter.device, parameter.dtype, feat=feat)
+        if feat.shape[1] != self.in_features:
+            raise UsageError(
+                f"The student was trained on {self.in_features} features per node and 'feat' has {feat.shape[1]}. "
+                "Encode the new data as the training data was encoded."
+            )
+        return self.forward_batch(batch, _global_generator(parameter.device) if self.training else None)
+
+
+def _global_generator(device: torch.device) -> torch.Generator:
+    """The random stream that torch itself draws from."""
+    if device.type != "cuda":
+        return torch.default_generator
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own gap
+    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
