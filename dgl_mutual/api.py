@@ -11,12 +11,13 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.device import resolve_device
-from dgl_mutual.experiments.resolve import resolve, splits_of
+from dgl_mutual.experiments.resolve import refuse_idle, resolve, splits_of
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.seeds import check_whole
 
 __all__ = ["fit", "load", "load_student"]
 
@@ -86,8 +87,11 @@ def fit(
         "training": training or {},
         "task_weights": task_weights,
     }
-    config = resolve(parse_config(given), dataset)
+    asked = parse_config(given)
+    config = resolve(asked, dataset)
+    refuse_idle(asked, config)
     splits = splits_of(config, dataset, seed)
+    check_whole("fold", fold)
     if not 0 <= fold < len(splits):
         raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
     return fit_resolved(config, dataset, splits[fold], seed=seed, fold=fold, device=resolve_device(device))

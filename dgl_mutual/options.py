@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -40,10 +40,27 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         fields = list(_group_of(kind, location[:-1]).model_fields)
         nearest = difflib.get_close_matches(location[-1], fields, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        above = [where, *location[:-1]] if where else location[:-1]
+        below = [".".join([*above, *path]) for path in _paths_to(location[-1], _group_of(kind, location[:-1]))]
+        hint = f" Did you mean {' or '.join(map(repr, below or nearest))}?" if below or nearest else ""
         return f"Unknown option {key!r}.{hint} Choose from: {', '.join(fields)}."
     message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"Option {key!r} = {fault['input']!r}: {message}." if key else f"{message}."
+    return f"Option {key!r} = {_shown(fault['input'])}: {message}." if key else f"{message}."
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _paths_to(key: str, kind: type[BaseModel]) -> list[list[str]]:
+    """Where, in the groups of options below `kind`, there is an option `key`."""
+    found = []
+    for name, field in kind.model_fields.items():
+        for group in (field.annotation, *get_args(field.annotation)):
+            if isinstance(group, type) and issubclass(group, BaseModel):
+                found += [[name, key]] if key in group.model_fields else [[name, *path] for path in _paths_to(key, group)]
+    return found
 
 
 def _group_of(kind: type[BaseModel], location: list[str]) -> type[BaseModel]:

@@ -2,38 +2,100 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dgl_mutual.files import read_bytes
+
 #: Values that a document may hold once its aliases are unfolded: more than any configuration, and less than a second's work.
 MAX_VALUES = 1_000_000
+#: Characters of a document: more than a suite of ten thousand runs has.
+MAX_SIZE = 1 << 21
+#: Collections within collections.
+MAX_DEPTH = 64
+#: Characters of a number; of a longer one Python cannot print the value, and some take quadratic time to read.
+_MAX_DIGITS = 1000
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former needs libyaml
 
 
 def read_yaml(text: str) -> Any:
     """The values of a document.
 
     Raises:
-        yaml.YAMLError: it is no YAML, holds a value that does not exist (such as a 13th month), is nested too deeply, or refers to itself
-            until it has more than `MAX_VALUES` values.
+        yaml.YAMLError: it is no YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month), is too large
+            or nested too deeply, or refers to itself until it has more than `MAX_VALUES` values.
     """
+    if len(text) > MAX_SIZE:
+        raise yaml.YAMLError(f"it has more than {MAX_SIZE} characters")
     try:
-        values = yaml.safe_load(text)
-        if _count(values, {}) > MAX_VALUES:
-            raise yaml.YAMLError(f"its aliases unfold to more than {MAX_VALUES} values")
-        return values
+        _check_depth(text)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _count(node, {}) > MAX_VALUES:
+                raise yaml.YAMLError(f"its aliases unfold to more than {MAX_VALUES} values")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:  # PyYAML lets these out of its constructors
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:  # PyYAML lets these out of its constructors
         raise yaml.YAMLError(f"a value in it cannot be read ({error})") from None
 
 
-def _count(value: Any, known: dict[int, int]) -> int:
-    """How many values there are, each as often as it is referred to; a collection within itself has too many."""
-    if not isinstance(value, dict | list | tuple | set):
+def read_yaml_file(file: Path) -> Any:
+    """The values of a file; see `read_yaml`.
+
+    Raises:
+        yaml.YAMLError: see `read_yaml`.
+        OSError: it is no regular file, or cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return read_yaml(read_bytes(file, MAX_SIZE).decode("utf-8"))
+
+
+def _check_depth(text: str) -> None:
+    """Look at a document without building anything of it: building is recursive, in C without a bound."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise yaml.YAMLError("it is nested too deeply")
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values there are, each as often as it is referred to; a collection within itself has too many.
+
+    Raises:
+        yaml.YAMLError: a mapping has a key twice, or there is a number of very many digits.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
+            raise yaml.YAMLError(f"it holds a number of more than {_MAX_DIGITS} digits")
         return 1
-    if id(value) not in known:
-        known[id(value)] = MAX_VALUES + 1  # what a collection finds that is reached from itself
-        below = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_count(entry, known) for entry in below)
-    return known[id(value)]
+    if id(node) not in known:
+        known[id(node)] = MAX_VALUES + 1  # what a collection finds that is reached from itself
+        if isinstance(node, yaml.MappingNode):
+            _refuse_repeated_keys(node)
+            below = [part for pair in node.value for part in pair]
+        else:
+            below = node.value
+        known[id(node)] = 1 + sum(_count(each, known) for each in below)
+    return known[id(node)]
+
+
+def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
+    """PyYAML takes the last of several, and says nothing."""
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in seen:
+                raise yaml.YAMLError(
+                    f"the key {key.value[:80]!r} is there twice, again in line {key.start_mark.line + 1}: leave one of them"
+                )
+            seen.add((key.tag, key.value))

@@ -22,7 +22,8 @@ ROOMS = (
     ("coordinator", "joint"),
     ("nn",),
     ("data",),
-    ("statistics", "distributions", "options", "plain_yaml", "cells"),
+    ("statistics", "distributions", "options", "plain_yaml", "registry"),
+    ("files", "safe_text"),
     ("errors", "version"),
 )
 #: These only pass on what others offer.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import command as run_command
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
@@ -57,8 +58,8 @@ def _compare(
     layers += [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
     config = parse_config(*layers, *(parse_assignment(text) for text in assignments))
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
+    def tell(line: str) -> None:
+        say(line, err=True)
 
     if reference == "pyg":
         comparison = compare_with_reference(
@@ -70,7 +71,7 @@ def _compare(
             parity_epochs=parity_epochs,
             margin=margin,
             parity_only=parity_only,
-            say=say,
+            say=tell,
         )
     else:
         comparison = compare_with_file(
@@ -85,10 +86,10 @@ def _compare(
             jobs=jobs,
             threads=threads,
             margin=margin,
-            say=say,
+            say=tell,
         )
-    click.echo(comparison.text)
-    click.echo(f"\nWritten to {comparison.folder / 'certificate.md'}")
+    say(comparison.text)
+    say(f"\nWritten to {comparison.folder / 'certificate.md'}")
     if not comparison.holds:
         raise click.exceptions.Exit(1)
 

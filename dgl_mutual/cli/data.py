@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
+from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
     from dgl_mutual.data.dataset import TaskName
@@ -40,8 +41,8 @@ def list_datasets(data_dir: Path | None) -> None:
     folders = data_folders(data_dir)
     for entry in known_datasets().values():
         where = "built in" if entry.family == "digits" else "here" if folders.find(entry) else "to fetch"
-        click.echo(f"{entry.name:<18} {'/'.join(entry.tasks):<11} {where:<9} {entry.citation}")
-    click.echo("Any other TU dataset: tu/NAME. A folder of your own: its path.")
+        say(f"{entry.name:<18} {'/'.join(entry.tasks):<11} {where:<9} {entry.citation}")
+    say("Any other TU dataset: tu/NAME. A folder of your own: its path.")
 
 
 @command.command()
@@ -62,7 +63,7 @@ def describe(dataset: str, task: TaskName | None, targets: str | None, data_dir:
 
     facts = describe_dataset(load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets)))
     for name, value in facts.items():
-        click.echo(f"{name:<21} {_readable(value)}")
+        say(f"{name:<21} {_readable(value)}")
 
 
 @command.command()
@@ -81,7 +82,7 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
     for dataset in datasets:
         find_entry(dataset)  # a wrong name ends the command before anything is downloaded
     for dataset in datasets:
-        click.echo(f"{dataset}: {fetch_dataset(dataset, data_dir=data_dir, progress=True) or 'built in, nothing to fetch'}")
+        say(f"{dataset}: {fetch_dataset(dataset, data_dir=data_dir, progress=True) or 'built in, nothing to fetch'}")
 
 
 @command.command()
@@ -99,7 +100,7 @@ def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | No
     """
     from dgl_mutual.data.generated import generate_dataset
 
-    click.echo(f"Written to {generate_dataset(name, out, seed=seed, nodes=nodes, edges=edges)}")
+    say(f"Written to {generate_dataset(name, out, seed=seed, nodes=nodes, edges=edges)}")
 
 
 @command.command()
@@ -118,10 +119,10 @@ def verify(dataset: str, task: TaskName | None, targets: str | None, data_dir: P
 
     faults = verify_dataset(dataset, task, data_dir=data_dir, targets=split_names(targets))
     for fault in faults:
-        click.echo(str(fault))
+        say(str(fault))
     if faults:
         raise click.exceptions.Exit(1)
-    click.echo(f"{dataset}: sound")
+    say(f"{dataset}: sound")
 
 
 def _readable(value: object) -> str:

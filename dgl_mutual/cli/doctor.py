@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgl_mutual.cli.output import say
+
 if TYPE_CHECKING:
     from dgl_mutual.experiments.doctor import Finding
 
@@ -32,7 +34,7 @@ def command(determinism: bool) -> None:
         findings += repeated
     if not _can_work(findings):
         raise click.exceptions.Exit(1)
-    click.echo("Training can work here.")
+    say("Training can work here.")
 
 
 def _can_work(findings: list[Finding]) -> bool:
@@ -41,6 +43,6 @@ def _can_work(findings: list[Finding]) -> bool:
 
 def _show(findings: list[Finding]) -> None:
     for finding in findings:
-        click.echo(f"{'ok' if finding.ok else 'optional' if finding.optional else 'WRONG':<9} {finding.subject:<16} {finding.state}")
+        say(f"{'ok' if finding.ok else 'optional' if finding.optional else 'WRONG':<9} {finding.subject:<16} {finding.state}")
         if finding.mend:
-            click.echo(f"{'':<9} {'':<16} {'to have it' if finding.optional else 'to mend it'}: {finding.mend}")
+            say(f"{'':<9} {'':<16} {'to have it' if finding.optional else 'to mend it'}: {finding.mend}")

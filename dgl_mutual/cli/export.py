@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgl_mutual.cli.output import deliver
+
 if TYPE_CHECKING:
     from dgl_mutual.reporting.export import Format
 
@@ -46,11 +48,6 @@ def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options
       dgl-mutual export results --members gcn-0,ensemble --baseline dml
     """
     from dgl_mutual.reporting.export import export
-    from dgl_mutual.store.files import write_text
 
     text = export(runs, kind, **options)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(output, text)
-        click.echo(f"Written to {output}")
+    deliver(text, output)

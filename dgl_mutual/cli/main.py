@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
+import shlex
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
+from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
+from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
 COMMANDS = {
@@ -58,7 +65,7 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
         return
     from dgl_mutual.experiments.environment import versions
 
-    click.echo("\n".join(f"{name:<16} {version}" for name, version in versions().items()))
+    say("\n".join(f"{name:<16} {version}" for name, version in versions().items()))
     ctx.exit()
 
 
@@ -77,27 +84,91 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:
-    """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. A user's mistake is one message."""
+    """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted. A user's mistake is one message, and so is a bug."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is shown all the same
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(None if arguments is None else list(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, and not while the interpreter ends, where it would say so in its own words
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        _abandon_output()
+        status = 1
+    except OSError as error:
+        _abandon_output()
+        status = _complain(f"Cannot write to standard output: {error.strerror or error}.", 1)
+    sys.exit(status or 0)
+
+
+def _run(arguments: list[str] | None) -> Any:
+    """The exit status of a command.
+
+    Raises:
+        OSError: standard output does not take what a command says.
+    """
     try:
         with warnings.catch_warnings(), _termination_interrupts():
-            warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
-            status = cli.main(args=None if arguments is None else list(arguments), prog_name="dgl-mutual", standalone_mode=False)
+            warnings.showwarning = lambda message, *_, **__: say(f"Warning: {message}", err=True)
+            return cli.main(args=arguments, prog_name="dgl-mutual", standalone_mode=False)
     except DglMutualError as error:
-        status = _complain(str(error), error.exit_code)
+        return _complain(str(error), error.exit_code)
     except click.ClickException as error:
-        error.show()
-        status = error.exit_code
+        shown = io.StringIO()
+        error.show(shown)
+        _show(shown.getvalue().rstrip())
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        status = _complain("Interrupted.", 130)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        sys.stderr.close()
-        status = 1
-    except Exception:
-        broken = _broken_dependency()
-        if broken is None:
+        return _complain("Interrupted.", 130)
+    except MemoryError:
+        return _complain("There is not enough memory for this. Train smaller students or smaller batches, or run fewer --jobs.", 1)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and _of_standard_output(error):
             raise
-        status = _complain(f"{broken} Run 'dgl-mutual doctor': it says what is wrong, and what mends it.", 1)
-    sys.exit(status or 0)
+        broken = _broken_dependency()
+        if broken is not None:
+            return _complain(f"{broken} Run 'dgl-mutual doctor': it says what is wrong, and what mends it.", 1)
+        if isinstance(error, OSError) and error.filename is not None:
+            return _complain(f"{str(error.filename)!r}: {error.strerror or error}. Check that it is there, and that you may use it.", 1)
+        return _complain(_bug(error), 1)
+
+
+def _bug(error: Exception) -> str:
+    """Name a fault of this package as one, and keep what its authors need to mend it."""
+    kept = ""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="dgl-mutual-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"dgl-mutual {__version__}, Python {sys.version}\n{shlex.join(sys.argv)}\n\n{traceback.format_exc()}")
+        kept = f" with the file {file.name}, which holds the traceback"
+    except OSError:  # no room in the temporary folder
+        traceback.print_exc()
+    return (
+        f"This is a bug in dgl-mutual, and no mistake of yours: {type(error).__name__}: {str(error)[:500]}. "
+        f"Please report it to the authors{kept}, with the command and, if you can, the files that led to it."
+    )
+
+
+def _of_standard_output(error: OSError) -> bool:
+    """Whether an error without a file's name is of writing to standard output: it fails again."""
+    if error.filename is not None or sys.stdout is None:
+        return False
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
+
+
+def _abandon_output() -> None:
+    """What is left to be written to standard output goes nowhere: the interpreter would try again as it ends, and complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextmanager
@@ -126,5 +197,10 @@ def _broken_dependency() -> str | None:
 
 
 def _complain(message: str, status: int) -> int:
-    click.echo(f"Error: {message}" if status != 130 else message, err=True)
+    _show(f"Error: {message}" if status != 130 else message)
     return status
+
+
+def _show(message: str) -> None:
+    with suppress(OSError):  # nobody reads standard error either
+        say(message, err=True)

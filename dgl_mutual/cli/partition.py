@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
+from dgl_mutual.cli.output import say
 
 
 @click.command()
@@ -28,4 +29,4 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
 
     loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets))
     write_partition(loaded, parts, out)
-    click.echo(f"Written to {out}")
+    say(f"Written to {out}")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import click
 
 from dgl_mutual.cli.export import runs_argument
+from dgl_mutual.cli.output import say
+
+
+def _numbered(name: str, number: int) -> str:
+    """Names of different runs may differ in nothing that a file name keeps."""
+    return name if number == 1 else f"{name}-{number}"
 
 
 @click.command()
@@ -27,17 +34,18 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
       dgl-mutual plot results --kind curves,weights --out plots
     """
     from dgl_mutual.errors import UsageError
+    from dgl_mutual.files import check_writable
     from dgl_mutual.reporting.plots import draw
     from dgl_mutual.reporting.plots.style import drawing, save
     from dgl_mutual.reporting.runs import load_runs
-    from dgl_mutual.store.files import check_writable
 
     check_writable(out)
-    written = 0
+    written: set[str] = set()
     with drawing():
         for name, figure in draw(load_runs(runs), [kind.strip() for text in kinds for kind in text.split(",")]):
-            click.echo("\n".join(str(file) for file in save(figure, out, name)))
-            written += 1
+            number = next(number for number in itertools.count(1) if _numbered(name, number) not in written)
+            written.add(_numbered(name, number))
+            say("\n".join(str(file) for file in save(figure, out, _numbered(name, number))))
     if not written:
         what = " or ".join(repr(kind) for kind in kinds) or "any plot"
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgl_mutual.cli.arguments import data_dir_option, offline_option
+from dgl_mutual.cli.output import deliver
 
 if TYPE_CHECKING:
     from dgl_mutual.data.dataset import TaskName
@@ -36,14 +37,10 @@ def command(
       dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0 path/to/new-graphs --member mlp
     """
     from dgl_mutual.experiments.predictions import predict_dataset
-    from dgl_mutual.store.files import check_writable, write_text
+    from dgl_mutual.files import check_writable, is_special
+    from dgl_mutual.safe_text import csv_text
 
-    if out is not None:
+    if out is not None and not is_special(out):
         check_writable(out.parent)
     table = predict_dataset(checkpoint, data, task, member=member, data_dir=data_dir, offline=offline)
-    text = table.to_csv(index=False, lineterminator="\n")
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(out, text)
-        click.echo(f"Written to {out}: {len(table)} predictions")
+    deliver(csv_text(table), out, f": {len(table)} predictions")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dgl_mutual.cli.export import runs_argument
+from dgl_mutual.cli.output import deliver
 
 
 @click.command()
@@ -22,7 +23,5 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
       dgl-mutual report results/suite-node -o node.html
     """
     from dgl_mutual.reporting.report import report
-    from dgl_mutual.store.files import write_text
 
-    write_text(output, report(runs))
-    click.echo(f"Written to {output}")
+    deliver(report(runs), output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
+from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
     from dgl_mutual.strategies.base import Divided
@@ -127,8 +128,9 @@ def command(
     if not leads():
         return
     if len(report.summary):
-        click.echo(table(report.summary))
-    click.echo(f"Written to {report.folder / 'trials.csv'}")
+        say(table(report.summary))
+        say(f"Written to {report.folder / 'trials.csv'}")
     if report.failed:
-        click.echo("\n".join((f"{len(report.failed)} trials failed (failures.csv):", *report.failed)), err=True)
+        where = report.folder / "failures.csv"
+        say("\n".join((f"{len(report.failed)} trials failed ({where}):", *report.failed)), err=True)
         raise click.exceptions.Exit(1)

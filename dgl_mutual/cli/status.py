@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from dgl_mutual.cli.output import say
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
@@ -22,12 +24,12 @@ def command(folder: Path) -> None:
 
     status = status_of(folder)
     for run in status.runs:
-        click.echo(f"{run.done} done, {len(run.failed)} failed, {len(run.missing)} missing   {run.name}   {run.folder}")
+        say(f"{run.done} done, {len(run.failed)} failed, {len(run.missing)} missing   {run.name}   {run.folder}")
         for line in run.failed:
-            click.echo(f"  failed   {line}")
+            say(f"  failed   {line}")
         for line in run.missing:
-            click.echo(f"  missing  {line}")
+            say(f"  missing  {line}")
     for name, why in status.not_begun.items():
-        click.echo(f"  missing  {name}: {why}")
+        say(f"  missing  {name}: {why}")
     if not status.is_complete:
         raise click.exceptions.Exit(1)

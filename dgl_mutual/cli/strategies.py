@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from dgl_mutual.cli.output import say
+
 
 @click.command()
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True, help="How to show the list.")
@@ -17,4 +19,4 @@ def command(style: str) -> None:
     """
     from dgl_mutual.experiments.strategy_table import as_markdown, as_text
 
-    click.echo(as_markdown() if style == "markdown" else as_text())
+    say(as_markdown() if style == "markdown" else as_text())

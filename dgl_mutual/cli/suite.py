@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgl_mutual.cli.arguments import data_dir_option, offline_option
+from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
     from dgl_mutual.experiments.suite import SuitePlan
@@ -65,7 +66,7 @@ def command(
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
     if name is None:
-        click.echo("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
+        say("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
         return
     name, suite = load_suite(name)
     overrides: dict[str, Any] = {} if checkpoint_every is None else {"training": {"checkpoint_every": checkpoint_every}}
@@ -80,7 +81,7 @@ def command(
         _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:
-            click.echo("\n".join((f"{len(failed)} trials failed (failures.csv in the run's folder):", *failed)), err=True)
+            say("\n".join((f"{len(failed)} trials failed (failures.csv in the run's folder):", *failed)), err=True)
             _complain_of_missing(plan)
             raise click.exceptions.Exit(1)
     _complain_of_missing(plan)
@@ -101,10 +102,10 @@ def _list(plan: SuitePlan, jobs: int | None) -> None:
         missing = 0 if run.name in seen else num_missing(run, plan.folder.parent)
         seen.add(run.name)
         seconds = seconds_per_trial(run, plan.folder.parent) if missing else 0.0
-        click.echo(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
+        say(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
         total += missing * seconds
         trials += missing
-    click.echo(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time")
+    say(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time")
 
 
 def _write_tables(plan: SuitePlan) -> None:
@@ -116,15 +117,15 @@ def _write_tables(plan: SuitePlan) -> None:
     except StoreError:
         raise
     except DglMutualError as error:  # the runs are there all the same, and can be exported one by one
-        click.echo(f"No tables: {error}", err=True)
+        say(f"No tables: {error}", err=True)
         return
-    click.echo(table)
-    click.echo(f"Written to {', '.join(str(file) for file in files)}")
+    say(table)
+    say(f"Written to {', '.join(str(file) for file in files)}")
 
 
 def _complain_of_missing(plan: SuitePlan) -> None:
     for data, why in plan.missing.items():
-        click.echo(f"{data} was left out: {why}", err=True)
+        say(f"{data} was left out: {why}", err=True)
 
 
 def _duration(seconds: float) -> str:

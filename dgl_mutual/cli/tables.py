@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from dgl_mutual.cli.export import command as export_command
+from dgl_mutual.cli.output import say
 
 
 @click.command()
@@ -29,8 +30,8 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
       dgl-mutual tables results README.md
       dgl-mutual tables README.md --check
     """
+    from dgl_mutual.files import write_text
     from dgl_mutual.reporting.suite_tables import suite_tables
-    from dgl_mutual.store.files import write_text
     from dgl_mutual.store.tables import SUITE_FILE
 
     texts: dict[Path, str] = {}
@@ -41,15 +42,15 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
         else:
             texts[path] = filled(path)
     if not texts:
-        click.echo(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
+        say(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
         return
     stale = [file for file, text in texts.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     for file in stale:
         if not check:
             write_text(file, texts[file])
-        click.echo(f"{'Not what its runs give:' if check else 'Written to'} {file}")
+        say(f"{'Not what its runs give:' if check else 'Written to'} {file}")
     if not stale:
-        click.echo("Nothing to change: all tables are what their runs give.")
+        say("Nothing to change: all tables are what their runs give.")
     if stale and check:
         raise click.exceptions.Exit(1)
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import unknown
+from dgl_mutual.plain_yaml import read_yaml
 
 Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ogbn", "ppi"]
 
@@ -58,9 +59,8 @@ class Entry:
 @cache
 def known_sha256() -> dict[str, str]:
     """Hashes of files as published, by path relative to the data folder (``sha256.yaml``)."""
-    import yaml
 
-    hashes: dict[str, str] = yaml.safe_load(resources.files("dgl_mutual.data").joinpath("sha256.yaml").read_text())
+    hashes: dict[str, str] = read_yaml(resources.files("dgl_mutual.data").joinpath("sha256.yaml").read_text(encoding="utf-8"))
     return hashes
 
 

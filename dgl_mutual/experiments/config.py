@@ -15,11 +15,14 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.options import Architecture, StudentOptions
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.plain_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 from dgl_mutual.registry import not_importable
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
+
+#: More than anybody runs; the splits of all of them are drawn before the first trial.
+MAX_SEEDS = 10_000
 
 
 class RunConfig(Options):
@@ -35,7 +38,7 @@ class RunConfig(Options):
     """Fingerprint that the dataset must have; filled in when a run starts, so that its config.yaml is good for this very dataset alone."""
     protocol: str | None = None
     """How samples are split (default: what is usual for the dataset)."""
-    seeds: int | None = Field(None, ge=1)
+    seeds: int | None = Field(None, ge=1, le=MAX_SEEDS)
     """Number of seeds, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds)."""
     folds: int | None = Field(None, ge=2)
     """Number of folds (default: 10 where the protocol has folds; no meaning elsewhere)."""
@@ -63,7 +66,7 @@ class RunConfig(Options):
     def _expand(cls, students: Any) -> Any:
         """``"gcn,gat"``, or a list of names and mappings, to one group of options a student."""
         if isinstance(students, str):
-            students = [name.strip() for name in students.split(",")]
+            students = _names(students, "students")
         if not isinstance(students, Sequence):
             return students
         return tuple(_student(student, place) for place, student in enumerate(students))
@@ -81,7 +84,7 @@ class RunConfig(Options):
     @classmethod
     def _split_names(cls, targets: Any) -> Any:
         """``"a,b"`` as two names."""
-        return tuple(name.strip() for name in targets.split(",")) if isinstance(targets, str) else targets
+        return _names(targets, "targets") if isinstance(targets, str) else targets
 
     @field_validator("noise")
     @classmethod
@@ -96,6 +99,15 @@ class RunConfig(Options):
             student.model_copy(update={key: value for key, value in shared.items() if key not in student.model_fields_set})
             for student in self.students
         )
+
+
+def _names(text: str, key: str) -> tuple[str, ...]:
+    """``"a, b"`` as ``("a", "b")``."""
+    names = tuple(name.strip() for name in text.split(","))
+    if any(names) and not all(names):
+        mended = ",".join(name for name in names if name)
+        raise UsageError(f"{key} = {text!r} has an empty name in it: a comma too many. Did you mean {mended!r}?")
+    return names
 
 
 def _student(student: Any, place: int) -> Any:
@@ -113,7 +125,7 @@ def read_config(file: Path) -> dict[str, Any]:
         UsageError: no such file, no YAML, or no mapping.
     """
     try:
-        values = read_yaml(file.read_text(encoding="utf-8"))
+        values = read_yaml_file(file)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The configuration {str(file)!r} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
@@ -140,9 +152,18 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def nest(path: str, value: Any) -> dict[str, Any]:
-    """``("training.epochs", 50)`` as ``{"training": {"epochs": 50}}``."""
-    first, _, rest = path.partition(".")
-    return {first: nest(rest, value) if rest else value}
+    """``("training.epochs", 50)`` as ``{"training": {"epochs": 50}}``.
+
+    Raises:
+        UsageError: more levels than any configuration has.
+    """
+    keys = path.split(".")
+    if len(keys) > MAX_DEPTH:
+        raise UsageError(f"The key {path[:40] + '...'!r} has {len(keys)} levels, and a configuration has at most {MAX_DEPTH}. Correct it.")
+    for key in reversed(keys):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

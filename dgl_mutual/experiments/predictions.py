@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_mutual.cells import defuse
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.targets import parts_of, target_names
 from dgl_mutual.errors import UsageError
+from dgl_mutual.safe_text import csv_cell
 from dgl_mutual.training.checkpoints import load_student
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
     for place, part in enumerate(parts_of(model.target)):
         table.insert(place, f"prediction({part.name})", _predictions(part.target, probabilities[:, part.outputs]))
     if dataset.sample_ids is not None:
-        table.insert(0, "id", [defuse(name) for name in dataset.sample_ids])
+        table.insert(0, "id", [csv_cell(name) for name in dataset.sample_ids])
     table.insert(0, dataset.task, np.arange(len(table)))
     return table
 
 
 def _predictions(target: Target, probabilities: npt.NDArray[Any]) -> list[object]:
     if target.kind == "single-label":
-        return [defuse(target.names[place]) for place in probabilities.argmax(axis=1)]
-    return [defuse(SEPARATOR.join(target.names[place] for place in np.flatnonzero(row))) for row in probabilities >= 0.5]
+        return [csv_cell(target.names[place]) for place in probabilities.argmax(axis=1)]
+    return [csv_cell(SEPARATOR.join(target.names[place] for place in np.flatnonzero(row))) for row in probabilities >= 0.5]

@@ -11,6 +11,7 @@ from typing import NoReturn, Protocol
 from tqdm import tqdm
 
 from dgl_mutual.experiments.trial import Outcome, Trial
+from dgl_mutual.safe_text import terminal_text
 from dgl_mutual.training.history import EpochReport
 
 
@@ -91,12 +92,12 @@ class Bar:
         self.bar.update(finished)
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
-        self.bar.set_postfix_str(f"{trial.title} epoch {report.epoch + 1}/{report.epochs} {_figures(report)}", refresh=False)
+        self.bar.set_postfix_str(terminal_text(f"{trial.title} epoch {report.epoch + 1}/{report.epochs} {_figures(report)}"), refresh=False)
         self.bar.update(0)
 
     def end(self, outcome: Outcome) -> None:
         if outcome.error:
-            self.bar.write(f"{outcome.trial.title} failed: {outcome.error}", file=sys.stderr)
+            self.bar.write(terminal_text(f"{outcome.trial.title} failed: {outcome.error}"), file=sys.stderr)
         self.bar.update()
 
 
@@ -116,4 +117,4 @@ def _figures(report: EpochReport) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(terminal_text(line), file=sys.stderr, flush=True)

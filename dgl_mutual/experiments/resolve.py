@@ -76,6 +76,19 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
     return resolved
 
 
+def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
+    """Refuse what was asked for of one run and has no effect on it. In a suite it may, on another dataset.
+
+    Raises:
+        UsageError: folds under a protocol that has none.
+    """
+    if asked.folds is not None and resolved.folds is None:
+        raise UsageError(
+            f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
+            f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
+        )
+
+
 def anchored(config: RunConfig) -> RunConfig:
     """The same run, its dataset named as it is known, or by a path that is the same from any working folder."""
     if is_partition(config.dataset):

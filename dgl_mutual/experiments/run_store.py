@@ -13,14 +13,24 @@ import filelock
 import pandas as pd
 import yaml
 
-from dgl_mutual.cells import defuse
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.resolve import identity
 from dgl_mutual.experiments.trial import Outcome, trial_name
-from dgl_mutual.plain_yaml import read_yaml
-from dgl_mutual.store.files import replacing, unwritable, write_text
+from dgl_mutual.files import refuse_links, replacing, sweep, unwritable, write_text
+from dgl_mutual.plain_yaml import read_yaml_file
+from dgl_mutual.safe_text import csv_cell
 from dgl_mutual.store.summary import summarise_trials
-from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, MORE_COLUMNS, TRIAL_COLUMNS, as_text, read_table, read_text, read_trials
+from dgl_mutual.store.tables import (
+    FAILURE_COLUMNS,
+    KEY,
+    MORE_COLUMNS,
+    TRIAL_COLUMNS,
+    as_text,
+    read_environment,
+    read_table,
+    read_text,
+    read_trials,
+)
 
 
 class RunStore:
@@ -63,12 +73,12 @@ class RunStore:
             StoreError: it holds another one.
         """
         file = self.folder / "config.yaml"
-        if not file.exists():
+        if not file.exists() and not file.is_symlink():
             write_text(file, yaml.safe_dump(config, sort_keys=False))
             return
         try:
-            same = identity({"dataset": "", **read_yaml(file.read_text(encoding="utf-8"))}) == identity(config)
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):  # no YAML, or values in the place of groups
+            same = identity({"dataset": "", **read_yaml_file(file)}) == identity(config)
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):  # no YAML, or values in the place of groups
             same = False
         if not same:
             raise StoreError(
@@ -76,14 +86,28 @@ class RunStore:
                 "Restore it, or start over with --no-resume."
             )
 
+    def check_links(self) -> None:
+        """Make sure that what a run writes here stays here, and remove what a killed process left half-written.
+
+        Raises:
+            StoreError: a folder of the run, or one within it, is a link.
+        """
+        for part in (self.folder / "history", self.checkpoints, self.snapshots):
+            refuse_links(part, self.folder)
+            for below in part.iterdir() if part.is_dir() else ():
+                refuse_links(below, self.folder)
+                sweep(below, seconds=0)
+            sweep(part, seconds=0)
+        sweep(self.folder, seconds=0)
+
     def record_environment(self, environment: dict[str, Any]) -> None:
         """Write environment.json; where a run goes on, what it goes on in is added under ``resumed``."""
         file = self.folder / "environment.json"
-        if file.exists():
+        first = read_environment(file)
+        if first:
             try:
-                first = json.loads(file.read_text(encoding="utf-8"))
                 environment = {**first, "resumed": [*first.get("resumed", []), environment]}
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            except TypeError as error:
                 raise StoreError(f"{str(file)!r} is damaged ({error}). Remove it, or start over with --no-resume.") from None
         write_text(file, json.dumps(environment, indent=2) + "\n")
 
@@ -135,7 +159,7 @@ class RunStore:
         No text starts like a formula.
         """
         file = self.folder / name
-        new = pd.concat([as_text(table) for table in tables]).map(defuse)
+        new = pd.concat([as_text(table) for table in tables]).map(csv_cell)
         old = read_text(file)
         merged = new if old is None else pd.concat([old[~_keys(old).isin(_keys(new))], new])
         if name == "history.csv":
@@ -152,7 +176,7 @@ class RunStore:
             self.snapshots.rmdir()
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
-        with replacing(self.folder / name) as temporary:
+        with replacing(self.folder / name, within=self.folder) as temporary:
             table.to_csv(temporary, index=False)
 
 
@@ -175,6 +199,7 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool) -> Iterato
     """
     store = RunStore(folder)
     with lock(folder):
+        store.check_links()
         if not resume:
             store.clear()
         store.begin(config)
@@ -189,13 +214,21 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool) -> Iterato
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, *, linked: bool = False) -> Iterator[None]:
     """Have a folder for oneself; it is made if need be, and removed with the parents made for it if nothing was put into it.
+
+    Args:
+        linked: whether the folder may be a link, as one may that a user has named.
 
     Raises:
         StoreError: it cannot be written, or another process has it.
     """
     file = folder / ".lock"
+    if (folder.is_symlink() and not linked) or file.is_symlink():
+        raise StoreError(
+            f"{str(file if file.is_symlink() else folder)!r} is a link, and what is written there would be elsewhere. "
+            "Name the folder that it leads to with --out, or remove the link."
+        )
     held = filelock.FileLock(file)
     made = [parent for parent in folder.parents if not parent.exists()]
     try:

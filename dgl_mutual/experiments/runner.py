@@ -19,13 +19,13 @@ from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local, default_jobs
-from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone
+from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, Silence
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import plain, refuse_idle
 from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.work import Work, do_work
-from dgl_mutual.store.files import check_writable
+from dgl_mutual.files import check_writable
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.strategies.base import Divided
 from dgl_mutual.training.distributed import joined, launched, leads
@@ -82,6 +82,7 @@ def run(
     if leads():
         check_writable(out)
     device = resolve_device(device)
+    refuse_idle_processes(config, servers, divide)
     if launched():
         device = device_of_rank(device)
         refuse_alone(config, jobs)
@@ -93,6 +94,7 @@ def run(
         else:
             dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
         plans = [prepare(config, dataset)]
+        refuse_idle(config, plans[0].config)
         ranks = stack.enter_context(joined(device, divide))
         if ranks.rank:
             follow(partial(do_work, threads=threads, device=device, forgiving=False), plans, ranks)

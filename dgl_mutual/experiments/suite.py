@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -23,9 +23,11 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.runner import RunReport, execute
+from dgl_mutual.files import check_writable, write_text
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.store.files import check_writable, write_text
-from dgl_mutual.store.tables import SUITE_FILE
+from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.safe_text import path_name
+from dgl_mutual.store.tables import MAX_TITLE, SUITE_FILE
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
 QUICK = {"seeds": 2, "folds": 2}
@@ -35,7 +37,7 @@ QUICK_EPOCHS = 30
 class SuiteDataset(Options):
     """On what all methods are run: a dataset, and options that belong to it."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=MAX_TITLE)
     """What tables call it."""
     config: dict[str, Any]
     """The layer of configuration; `dataset` is among it."""
@@ -54,7 +56,7 @@ class Suite(Options):
     """Configuration of all runs."""
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
     """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and ``name`` and ``methods`` of a `SuiteDataset`."""
-    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1)
     """Name -> configuration."""
 
     @field_validator("datasets", mode="before")
@@ -125,7 +127,7 @@ class SuitePlan:
 def suite_names() -> dict[str, str]:
     """The suites of this package, each with its description."""
     files = sorted(resources.files("dgl_mutual.experiments").joinpath("suites").iterdir(), key=lambda file: file.name)
-    return {file.name.removesuffix(".yaml"): str(yaml.safe_load(file.read_text())["description"]) for file in files}
+    return {file.name.removesuffix(".yaml"): str(read_yaml(file.read_text(encoding="utf-8"))["description"]) for file in files}
 
 
 def load_suite(name_or_file: str) -> tuple[str, Suite]:
@@ -140,7 +142,7 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
     if name_or_file not in suite_names():
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")
-    return name_or_file, parse_options(Suite, yaml.safe_load(text))
+    return name_or_file, parse_options(Suite, read_yaml(text))
 
 
 def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str, Any] | None = None) -> list[SuiteRun]:
@@ -204,7 +206,7 @@ def plan_suite(
             raise UsageError(f"{entry.method} on {entry.data}: {error}") from None
         else:
             entries.append((entry, plan))
-    return SuitePlan(out / f"suite-{name}{'-quick' if quick else ''}", suite, tuple(entries), missing)
+    return SuitePlan(out / path_name(f"suite-{name}{'-quick' if quick else ''}"), suite, tuple(entries), missing)
 
 
 def run_suite(

@@ -18,7 +18,7 @@ from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
-from dgl_mutual.store.files import replacing
+from dgl_mutual.files import replacing
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
@@ -136,7 +136,7 @@ def run_trial(
                 batch_size=config.training.batch_size,
                 scale_inputs=bool(config.training.scale_inputs),
             )
-        with replacing(checkpoints / trial.name) as folder:
+        with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
             result.save(folder)
         return Outcome(trial, _rows(trial, config, scene, result, peak(device)), result.history, searched=searched)
     except (UsageError, StoreError):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 
-from dgl_mutual.cells import defuse
 from dgl_mutual.reporting.comparison import Comparison
 from dgl_mutual.reporting.tables import BETTER, WORSE, Cell, TextTable, flat_rows, scale
+from dgl_mutual.safe_text import csv_text, latex_label, latex_text, markdown_text
 
 _LONG = [
     *("data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts"),
@@ -30,7 +28,7 @@ def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None 
     if precision is not None:
         rows[scaled] = rows[scaled].round(precision)
     table = _wide(rows) if wide else rows[_LONG].astype({"wins": "Int64", "losses": "Int64"})
-    return _defused(table).to_csv(index=False, lineterminator="\n")
+    return csv_text(table)
 
 
 def _wide(rows: pd.DataFrame) -> pd.DataFrame:
@@ -42,36 +40,17 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def _defused(table: pd.DataFrame) -> pd.DataFrame:
-    safe = table.copy()
-    for name in table.columns:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            safe[name] = pd.Series([defuse(entry) for entry in table[name]], index=table.index)
-    return safe.rename(columns=defuse)
-
-
 def to_markdown(table: TextTable) -> str:
     """A pipe table with its caption below."""
-    header = "| " + " | ".join(_markdown_text(name) for name in table.header) + " |"
+    header = "| " + " | ".join(markdown_text(name) for name in table.header) + " |"
     rule = "|" + "|".join("---" if place < table.num_labels else "---:" for place in range(len(table.header))) + "|"
     rows = ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in flat_rows(table)]
-    return "\n".join([header, rule, *rows, "", " ".join(map(_markdown_text, table.caption))]) + "\n"
+    return "\n".join([header, rule, *rows, "", " ".join(map(markdown_text, table.caption))]) + "\n"
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
+    text = markdown_text(cell.text)
     return f"{f'**{text}**' if cell.bold else text}{f' ± {cell.spread}' if cell.spread else ''}{cell.mark}"
-
-
-def _markdown_text(text: str) -> str:
-    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", " ".join(text.split()))
-
-
-_LATEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": "$<$", ">": "$>$", "|": "$|$"},
-    **{"±": r"$\pm$", BETTER: r"$\dagger$", WORSE: r"$\ddagger$"},
-}
 
 
 def to_latex(table: TextTable, label: str = "tab:results") -> str:
@@ -82,7 +61,7 @@ def to_latex(table: TextTable, label: str = "tab:results") -> str:
         r"\centering",
         r"\setlength{\belowcaptionskip}{6pt}",
         rf"\caption{{{' '.join(latex_text(sentence) for sentence in table.caption)}}}",
-        rf"\label{{{label}}}",
+        rf"\label{{{latex_label(label)}}}",
         rf"\begin{{tabular}}{{{'l' * table.num_labels}{'c' * (len(table.header) - table.num_labels)}}}",
         r"\toprule",
         _latex_row([latex_text(name) for name in table.header]),
@@ -105,8 +84,3 @@ def _latex_cell(cell: Cell) -> str:
     spread = rf" \pm {cell.spread}" if cell.spread else ""
     mark = {"": "", BETTER: r"^{\dagger}", WORSE: r"^{\ddagger}"}[cell.mark]
     return f"${mean}{spread}{mark}$"
-
-
-def latex_text(text: str) -> str:
-    """Any text as LaTeX that prints it; characters that pdflatex has no letter for become question marks."""
-    return "".join(_LATEX.get(character, character if character.isascii() and character.isprintable() else "?") for character in text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dgl_mutual.errors import StoreError
-from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, overall, read_table, read_trials
+from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, overall, read_environment, read_table, read_trials
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +50,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """environment.json; empty where there is none."""
-        file = self.folder / "environment.json"
-        try:
-            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. Remove it, or start over.")
-        return found
+        return read_environment(self.folder / "environment.json")
 
     @property
     def planned(self) -> list[tuple[int, int]]:

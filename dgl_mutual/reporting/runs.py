@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reporting.labels import label_runs
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.store.tables import SUITE_FILE
+from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, SUITE_FILE
+
+_ENTRY = ("folder", "method", "data")
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
@@ -89,9 +93,13 @@ def read_suite(folder: Path) -> dict[str, Any]:
     """
     values = _read_yaml(folder / SUITE_FILE)
     runs = values.get("runs")
-    if not isinstance(runs, list) or not all(isinstance(run, dict) and {"folder", "method", "data"} <= run.keys() for run in runs):
+    if not isinstance(runs, list) or not all(_is_entry(run) for run in runs):
         raise StoreError(f"{str(folder / SUITE_FILE)!r} lists no runs: it was edited, or damaged. Run the suite again.")
     return values
+
+
+def _is_entry(run: object) -> bool:
+    return isinstance(run, dict) and all(isinstance(run.get(name), str) and len(run[name]) <= MAX_TITLE for name in _ENTRY)
 
 
 def preferred_baseline(paths: Sequence[Path]) -> str | None:
@@ -115,25 +123,53 @@ def suite_runs(folder: Path) -> list[Run]:
 
 def _read_run(folder: Path) -> Run:
     config = _read_yaml(folder / "config.yaml")
-    seeds, folds, students = config.get("seeds"), config.get("folds"), config.get("students")
-    whole = (
-        isinstance(seeds, int)
-        and isinstance(folds, int | None)
-        and isinstance(students, list)
-        and all(isinstance(student, dict) for student in students)
-        and all(isinstance(config.get(name), str) for name in ("dataset", "strategy"))
-    )
-    if not whole:
+    file = folder / "config.yaml"
+    try:
+        stored = _Stored.model_validate(config)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        why = f"{'.'.join(map(str, fault['loc']))[:80]}: {fault['msg']}"
         raise StoreError(
-            f"{str(folder / 'config.yaml')!r} is not the complete configuration that a run writes. "
+            f"{str(file)!r} is not the complete configuration that a run writes ({why}). "
             "Give the folder of a run, not one with a configuration of your own."
+        ) from None
+    if not _is_plain(config):
+        raise StoreError(f"{str(file)!r} holds a date or another value that a run does not write. Restore it, or run again.")
+    if stored.seeds * (stored.folds or 1) > MAX_TRIALS:
+        raise StoreError(
+            f"{str(file)!r} asks for {stored.seeds} seeds x {stored.folds or 1} folds, and a run has at most {MAX_TRIALS} trials: "
+            "it was edited. Restore it, or run again."
         )
     return Run(folder, config)
 
 
+class _Stored(BaseModel):
+    """What tables and plots ask of a configuration that a run has written."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    task: Literal["node", "graph"] | None = None
+    dataset: str = Field(max_length=4096)
+    strategy: str = Field(max_length=200)
+    protocol: str | None = Field(None, max_length=200)
+    noise: str | None = Field(None, max_length=200)
+    targets: list[str] | None = None
+    seeds: int = Field(ge=1)
+    folds: int | None = Field(None, ge=1)
+    students: list[dict[str, str | int | float | bool | None]] = Field(min_length=1)
+    training: dict[str, Any] = Field(default_factory=dict)
+    strategy_options: dict[str, Any] = Field(default_factory=dict)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it holds nothing but what JSON has, too."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(below) for key, below in value.items())
+    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, str | int | float | bool | None)
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml_file(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StoreError(f"{str(file)!r} cannot be read: {error}. It was damaged or edited; restore it, or run again.") from None
     if not isinstance(values, dict):

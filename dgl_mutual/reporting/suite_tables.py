@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dgl_mutual.files import write_text
 from dgl_mutual.reporting.comparison import compare, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import text_table
-from dgl_mutual.store.files import write_text
 
 
 def suite_tables(folder: Path) -> dict[Path, str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.files import read_bytes
 
 #: The columns of trials.csv, in this order: a contract with other people's scripts.
 TRIAL_COLUMNS = [
@@ -23,6 +27,14 @@ KEY = ["seed", "fold"]
 FAILURE_COLUMNS = [*KEY, "error", "details"]
 #: What a suite writes into its folder: which runs are its own, under which names.
 SUITE_FILE = "suite.yaml"
+#: Trials that a run may have: more than anybody runs, and few enough to be listed.
+MAX_TRIALS = 1_000_000
+#: Characters of what a suite calls a method or its data.
+MAX_TITLE = 200
+#: Bytes of a table, and of environment.json.
+_MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
+#: No figure of a trial is larger, be it bytes or nanoseconds.
+_LARGEST = 1e15
 #: What pandas would otherwise guess: a fingerprint may look like a number.
 _TEXT = ("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
 
@@ -34,25 +46,29 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         columns: what it must start with.
 
     Raises:
-        StoreError: it does not, its last line is cut off, or there is text where numbers belong.
+        StoreError: it does not, its last line is cut off, a column is there twice, or there is text, or a number that no trial has, where
+            numbers belong.
     """
-    if not file.exists():
+    text = _content(file, _MOST_BYTES)
+    if text is None:
         return pd.DataFrame(columns=columns)
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}.") from None
     if text and not text.endswith(b"\n"):
         raise StoreError(f"{str(file)!r} ends in the middle of a line: it was cut off when it was copied. Copy it again.")
     try:
         table = pd.read_csv(BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""])
-    except ValueError:
+        _refuse_repeated_columns(file, text)
+    except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
-    wrong = [name for name in table.columns if name not in _TEXT and not pd.api.types.is_numeric_dtype(table[name])] if len(table) else []
-    if wrong or table[KEY].isna().any(axis=None):
-        raise StoreError(f"{str(file)!r} has no number where one belongs, in {', '.join(wrong or KEY)}: it was changed. Restore it.")
+    numbers = [name for name in table.columns if name not in _TEXT] if len(table) else []
+    wrong = [name for name in numbers if table[name].dtype.kind not in "iuf" or (table[name].abs() > _LARGEST).any()]
+    wrong += [name for name in KEY if len(table) and name not in wrong and not _are_places(table[name])]
+    if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
+        wrong.append("best_epoch")
+    if wrong:
+        named = ", ".join(wrong[:5])
+        raise StoreError(f"{str(file)!r} has no number where one belongs, in {named}: it was changed. Restore it.")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
 
 
@@ -60,9 +76,14 @@ def read_trials(folder: Path) -> pd.DataFrame:
     """trials.csv of a run folder; columns that its version did not know are empty.
 
     Raises:
-        StoreError: see `read_table`.
+        StoreError: see `read_table`; also if a row is there twice.
     """
-    table = read_table(folder / "trials.csv", TRIAL_COLUMNS)
+    file = folder / "trials.csv"
+    table = read_table(file, TRIAL_COLUMNS)
+    nameless = table[["dataset", "strategy", "member", "protocol", "metric"]].isna().any(axis=None)
+    if nameless or table.duplicated([*KEY, "member", "metric"]).any():
+        what = "a row without names" if nameless else "a row twice"
+        raise StoreError(f"{str(file)!r} has {what}: it was changed. Restore it, or start over with --no-resume.")
     return table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
 
 
@@ -77,10 +98,12 @@ def read_text(file: Path) -> pd.DataFrame | None:
     Raises:
         StoreError: it has no seed and fold in every row.
     """
-    if not file.exists():
+    text = _content(file, _MOST_BYTES)
+    if text is None:
         return None
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False)
+        _refuse_repeated_columns(file, text)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:
         raise StoreError(f"{str(file)!r} is damaged ({error}). Start over with --no-resume.") from None
@@ -90,3 +113,46 @@ def read_text(file: Path) -> pd.DataFrame | None:
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """A table with every field as it would be written."""
     return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
+
+
+def read_environment(file: Path) -> dict[str, Any]:
+    """environment.json; empty where there is none.
+
+    Raises:
+        StoreError: it is not what a run writes.
+    """
+    text = _content(file, _MOST_JSON)
+    try:
+        found = {} if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. Remove it, or start over.")
+    return found
+
+
+def _content(file: Path, most: int) -> bytes | None:
+    """What a file of a run holds; None where there is none.
+
+    Raises:
+        StoreError: there is something else in its place, or it cannot be read.
+    """
+    try:
+        return read_bytes(file, most)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. Restore it, or start over with --no-resume.") from None
+
+
+def _refuse_repeated_columns(file: Path, text: bytes) -> None:
+    """Pandas would rename them."""
+    header = pd.read_csv(BytesIO(text), header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    repeated = header[header.duplicated()]
+    if len(repeated):
+        raise StoreError(f"{str(file)!r} has the column {str(repeated.iloc[0])[:80]!r} twice: it was changed. Restore it.")
+
+
+def _are_places(numbers: pd.Series[float]) -> bool:
+    """Whether all are whole numbers from 0, as seeds and folds are."""
+    return bool(np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers % 1 == 0).all())

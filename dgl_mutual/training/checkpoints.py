@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -24,6 +23,7 @@ from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.schema import align_features
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.files import check_regular, read_bytes, replacing
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
@@ -39,6 +39,8 @@ ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
 FORMAT = 1
 #: More than a description of a million feature columns takes.
 _MAX_BYTES = 1 << 26
+#: A file of the same folder.
+_MEMBER = re.compile(r"\w[\w.-]*")
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -251,6 +253,8 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
         trials = sorted(found.parent for found in path.glob(f"**/{ENSEMBLE}.json"))
         if trials:
             raise UsageError(f"{path} holds the students of {len(trials)} trials. Choose one, for example {trials[0]}.")
+    if member is not None and not _MEMBER.fullmatch(member):
+        raise UsageError(f"{member!r} is no member's name: those are like gcn-0, mlp and ensemble, and --member takes no path.")
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
         raise unknown("member", member, sorted(file.stem for file in path.glob("*.json")))
     return path, member or ENSEMBLE
@@ -264,6 +268,8 @@ def _load_ensemble(folder: Path, name: str, description: Description, recipe: Co
     _load_weights(folder, name, coordinator)
     students = []
     for member in description.members:
+        if not _MEMBER.fullmatch(member):
+            raise ValueError(f"{member[:80]!r} is no member's name")
         own = _read_description(folder / f"{member}.json")
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student})))
     cohort = Cohort(students, coordinator, make_distribution(description.target), description.members, len(students))
@@ -290,32 +296,26 @@ def _load_one(folder: Path, name: str, description: Description) -> Student:
 def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:
     weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     write_tensors(weights, folder / f"{name}.safetensors")
-    temporary = folder / f".{name}.tmp"
-    temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / f"{name}.json")
+    with replacing(folder / f"{name}.json", durable=False) as temporary:
+        temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
 
 
 def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all.
 
     Raises:
-        OSError: the disk does not take it.
+        StoreError: the disk does not take it.
     """
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        save_file(tensors, temporary, metadata)
-    except safetensors.SafetensorError as error:
-        raise OSError(str(error)) from error
-    os.replace(temporary, file)
+    with replacing(file, durable=False) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def _read_description(path: Path) -> Description:
-    if not re.fullmatch(r"[\w.-]+", path.name):
-        raise _foreign(path, f"{path.name!r} is no member's name")
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"larger than {_MAX_BYTES} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(path, _MAX_BYTES))
     except FileNotFoundError:
         raise DataError(f"There is no checkpoint description {path}. Point to a .safetensors file or a folder that `save` wrote.") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -339,6 +339,7 @@ def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
     """Give a module that has only shapes its weights: a description that asks for terabytes never gets them."""
     path = folder / f"{name}.safetensors"
     try:
+        check_regular(path)
         weights = load_file(path)
         kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
         if len(kinds) > 1 or not kinds <= set(_DTYPES):

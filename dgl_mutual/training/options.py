@@ -54,6 +54,13 @@ class TrainingOptions(Options):
         """``"10,10"`` as a list; YAML reads ``10`` as a number."""
         return str(fanout).split(",") if isinstance(fanout, str | int) else fanout
 
+    @field_validator("fanout")
+    @classmethod
+    def _refuse_nothing(cls, fanout: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if fanout is not None and 0 in fanout:
+            raise ValueError("a convolution without any neighbours sees no graph: give 1 or more, or -1 for all")
+        return fanout
+
 
 class DistillOptions(Options):
     """The MLP that learns from the trained cohort's ensemble (Zhang et al., ICLR 2022, arXiv 2110.08727)."""

@@ -5,12 +5,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 
+from dgl_mutual.errors import UsageError
+
+
+def check_whole(name: str, number: object) -> None:
+    """Refuse what is not a whole number from 0: text and fractions would be another number in silence.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
+        raise UsageError(f"{name} = {number!r} is not a whole number from 0. Give one, for example {name}=0.")
+
 
 def derive(seed: int, *path: str | int) -> int:
-    """A 63-bit seed of the stream that `path` names, for example ``derive(base, "dropout", 2)``."""
+    """A 63-bit seed of the stream that `path` names, for example ``derive(base, "dropout", 2)``.
+
+    Raises:
+        UsageError: the seed is not a whole number from 0.
+    """
+    check_whole("seed", seed)
     plain = tuple(part if isinstance(part, str) else int(part) for part in (seed, *path))  # numpy's integers read differently
     digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,8 @@ from torch import Tensor
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.errors import DataError, StoreError
+from dgl_mutual.errors import DataError
+from dgl_mutual.files import check_regular
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.diversity import DiversityProbe
@@ -99,7 +101,7 @@ class Keeper:
         """
         self._snapshots = snapshots
         self._identity = identity
-        self._state = _load(snapshots.file, identity) if snapshots is not None and snapshots.file.exists() else None
+        self._state = _load(snapshots.file, identity) if snapshots is not None and os.path.lexists(snapshots.file) else None
         self._started = time.perf_counter() - (self._state["seconds"] if self._state is not None else 0.0)
 
     @property
@@ -137,13 +139,7 @@ class Keeper:
         file = self._snapshots.file
         tensors: dict[str, Tensor] = {}
         plain = _part({"identity": self._identity, "seconds": self.seconds, **_state(training, phase)}, "", tensors)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(tensors, file, {"state": json.dumps(plain)})
-        except OSError as error:
-            raise StoreError(
-                f"Cannot write {str(file)!r}: {error.strerror or error}. Make room on the disk, or train without checkpoint_every."
-            ) from None
+        write_tensors(tensors, file, {"state": json.dumps(plain)})
 
 
 def identity_of(training: Training, options: TrainingOptions, dataset: Dataset, split: Split, stream: tuple[int, int]) -> str:
@@ -161,6 +157,7 @@ def identity_of(training: Training, options: TrainingOptions, dataset: Dataset, 
 
 def _load(file: Path, identity: str) -> dict[str, Any]:
     try:
+        check_regular(file)
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict
             plain = json.loads((opened.metadata() or {})["state"])

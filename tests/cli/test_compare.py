@@ -73,7 +73,13 @@ def test_both_sides_in_full(command_line: Callable[..., object], elsewhere: Path
     assert "training both sides" in err
     certificate = (elsewhere / "mine" / "certificate.md").read_text()
     assert "dgl-mutual compare --dataset TOY" in certificate and "/somewhere" not in certificate
-    assert {path.name for path in (elsewhere / "mine").iterdir()} == {"certificate.md", "compare.csv", "config.yaml", "trajectory.csv"}
+    assert {path.name for path in (elsewhere / "mine").iterdir()} == {
+        ".lock",
+        "certificate.md",
+        "compare.csv",
+        "config.yaml",
+        "trajectory.csv",
+    }
     rows = pd.read_csv(elsewhere / "mine" / "compare.csv")
     assert set(rows["dataset"]) == {"TOY"}
     accuracy = rows[rows["kind"] == "accuracy"]

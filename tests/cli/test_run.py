@@ -79,9 +79,10 @@ def test_a_mistake_is_one_message_and_leaves_nothing(
 
 
 def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object], elsewhere: Path) -> None:
-    status, _, err = command_line("run", *SMALL, "--set", "training.learning_rate=1e30")
+    status, out, err = command_line("run", *SMALL, "--set", "training.learning_rate=1e30")
     assert status == 1
-    assert "2 trials failed (failures.csv)" in err
+    assert "Written to" not in out  # there is no trials.csv
+    assert "2 trials failed (results/" in err and "failures.csv):" in err
     assert "seed 0, fold 0: The loss is not finite" in err
     (folder,) = (elsewhere / "results").iterdir()
     assert pd.read_csv(folder / "failures.csv")["seed"].tolist() == [0, 1]

@@ -107,9 +107,7 @@ def test_a_run_cut_off_in_the_middle_of_a_row_is_named(tmp_path: Path) -> None:
         gather(load_runs([run]))
 
 
-@pytest.mark.parametrize(
-    ("good", "bad", "where"), [(",public,0,0,", ",public,0,,", "seed, fold"), ("accuracy,1.0,", "accuracy,one,", "train")]
-)
+@pytest.mark.parametrize(("good", "bad", "where"), [(",public,0,0,", ",public,0,,", "fold"), ("accuracy,1.0,", "accuracy,one,", "train")])
 def test_a_run_with_no_number_where_one_belongs_is_named(tmp_path: Path, good: str, bad: str, where: str) -> None:
     run = write_run(tmp_path)
     (run / "trials.csv").write_text((run / "trials.csv").read_text().replace(good, bad, 1))

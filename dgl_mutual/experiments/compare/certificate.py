@@ -12,6 +12,7 @@ import pandas as pd
 
 from dgl_mutual.experiments.compare.checks import BOUNDS, PRECISIONS, Check
 from dgl_mutual.experiments.compare.equivalence import Paired
+from dgl_mutual.safe_text import markdown_text
 
 if TYPE_CHECKING:  # importing it needs torch_geometric
     from dgl_mutual.experiments.compare.trajectory import Trajectory
@@ -154,17 +155,22 @@ def cost(rows: Iterable[tuple[str, float | None, float | None]], epochs: int) ->
 def facts(found: Mapping[str, object]) -> Section:
     """Names and values; the screen shows what identifies the data."""
     named = [f"{name}: {found[name]}" for name in found if name == "dataset" or "fingerprint" in name]
-    return Section("What was compared", _table(("", ""), list(found.items())), _CONFIGURATION, screen="\n".join(named))
+    return Section(
+        "What was compared",
+        _table(("", ""), [(name, markdown_text(str(value))) for name, value in found.items()]),
+        _CONFIGURATION,
+        screen="\n".join(named),
+    )
 
 
 def unmatched(lines: Sequence[str]) -> Section:
     """Rows of somebody's results, or of ours, without a partner."""
-    return Section("Rows without a partner", "\n".join(f"- {line}" for line in lines) or "None: every row has its partner.")
+    return Section("Rows without a partner", "\n".join(f"- {markdown_text(line)}" for line in lines) or "None: every row has its partner.")
 
 
 def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     """A pipe table, its columns aligned."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])

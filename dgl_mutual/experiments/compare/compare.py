@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -17,7 +18,7 @@ import yaml
 from dgl_mutual.cohort import student_names
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
 from dgl_mutual.experiments.compare.checks import Check, parity_trial
@@ -27,15 +28,20 @@ from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.resolve import identity, plain, refuse_idle
+from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.files import check_writable, read_bytes, write_text
+from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reference.requirement import require_torch_geometric
-from dgl_mutual.store.files import check_writable, replacing, write_text
+from dgl_mutual.safe_text import csv_text, markdown_text, path_name
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
+#: Bytes of a certificate.
+_MOST_BYTES = 1 << 24
 TITLE = "dgl_mutual beside its torch_geometric reference"
 
 
@@ -86,32 +92,32 @@ def compare_with_reference(
     from dgl_mutual.experiments.compare.snapshot import certify_numbers
     from dgl_mutual.experiments.compare.trajectory import certify_trajectory
 
-    config, dataset, trials = plan.config, plan.dataset, plan.trials
-    found = _facts(plan, threads)
-    subject = parity_trial(trials[0], dataset)
-    say("parity: the same numbers at the same weights")
-    numbers = certify_numbers(subject, config, dataset)
-    trajectories = []
-    for precision in ("float64", "float32"):
-        say(f"parity: {parity_epochs} epochs in {precision}")
-        trajectories.append(certify_trajectory(subject, config, dataset, precision, parity_epochs))
-    checks = [*_fingerprint_checks(found), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
-    rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
-    sections = [
-        certificate.verdict(checks),
-        certificate.facts(found),
-        certificate.largest(numbers),
-        certificate.numbers(numbers),
-        certificate.trajectories(trajectories),
-    ]
-    if not parity_only:
-        more, more_rows = _side_by_side(plan, margin, data_dir, threads, say)
-        sections += more
-        rows += more_rows
-    followed = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
-    with replacing(folder / "trajectory.csv") as temporary:
-        followed.to_csv(temporary, index=False)
-    return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, plan)
+    with _owned(folder, TITLE, plan):
+        config, dataset, trials = plan.config, plan.dataset, plan.trials
+        found = _facts(plan, threads)
+        subject = parity_trial(trials[0], dataset)
+        say("parity: the same numbers at the same weights")
+        numbers = certify_numbers(subject, config, dataset)
+        trajectories = []
+        for precision in ("float64", "float32"):
+            say(f"parity: {parity_epochs} epochs in {precision}")
+            trajectories.append(certify_trajectory(subject, config, dataset, precision, parity_epochs))
+        checks = [*_fingerprint_checks(found), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
+        rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
+        sections = [
+            certificate.verdict(checks),
+            certificate.facts(found),
+            certificate.largest(numbers),
+            certificate.numbers(numbers),
+            certificate.trajectories(trajectories),
+        ]
+        if not parity_only:
+            more, more_rows = _side_by_side(plan, margin, data_dir, threads, say)
+            sections += more
+            rows += more_rows
+        followed = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
+        write_text(folder / "trajectory.csv", csv_text(followed))
+        return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, plan)
 
 
 def compare_with_file(
@@ -141,35 +147,62 @@ def compare_with_file(
     """
     foreign, percent = read_results(file, columns)
     plan, folder = _prepare(config, out, data_dir, offline, f"-{file.stem}")
+    title = f"dgl_mutual beside {markdown_text(file.name)}"
     config, dataset = plan.config, plan.dataset
     pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
-    say("running, or taking up, our side")
-    report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads)
-    trials = read_trials(report.folder)
-    if trials.empty:
-        raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / 'failures.csv'}.")
-    pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
-    found = {
-        **_common_facts(plan, threads),
-        "dataset fingerprint": fingerprint(dataset),
-        "reference": f"{file.name}{', in percent' if percent else ''}",
-        "our trials": report.folder.name,
-        "pairs": len(pairing.table),
-    }
-    tests = _tests(pairing.table, margin, _test_to_train(config))
-    sections = [
-        certificate.facts(found),
-        certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
-        certificate.accuracy(pairing.table, tests, dataset.target.metric, what_n_counts(pairing.table), foreign=True),
-    ]
-    return _keep(folder, True, f"dgl_mutual beside {file.name}", sections, _accuracy_rows(pairing.table, tests), plan)
+    with _owned(folder, title, plan):
+        say("running, or taking up, our side")
+        report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads)
+        trials = read_trials(report.folder)
+        if trials.empty:
+            raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / 'failures.csv'}.")
+        pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
+        found = {
+            **_common_facts(plan, threads),
+            "dataset fingerprint": fingerprint(dataset),
+            "reference": f"{file.name}{', in percent' if percent else ''}",
+            "our trials": report.folder.name,
+            "pairs": len(pairing.table),
+        }
+        tests = _tests(pairing.table, margin, _test_to_train(config))
+        sections = [
+            certificate.facts(found),
+            certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
+            certificate.accuracy(pairing.table, tests, dataset.target.metric, what_n_counts(pairing.table), foreign=True),
+        ]
+        return _keep(folder, True, title, sections, _accuracy_rows(pairing.table, tests), plan)
 
 
 def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline: bool, beside: str = "") -> tuple[Plan, Path]:
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
-    folder = out or Path("results") / "compare" / f"{dataset.name}{beside}"
+    folder = out or Path("results") / "compare" / path_name(f"{dataset.name}{beside}")
     check_writable(folder)
-    return prepare(config, dataset), folder
+    plan = prepare(config, dataset)
+    refuse_idle(config, plan.config)
+    return plan, folder
+
+
+@contextmanager
+def _owned(folder: Path, title: str, plan: Plan) -> Iterator[None]:
+    """Have the folder of a comparison for oneself.
+
+    Raises:
+        StoreError: another process is at work in it, or it holds another comparison.
+    """
+    with lock(folder, linked=True):
+        file, certificate_file = folder / "config.yaml", folder / "certificate.md"
+        if file.exists() or certificate_file.exists():
+            try:
+                same = identity({"dataset": "", **read_yaml_file(file)}) == identity(plain(plan.config))
+                same = same and read_bytes(certificate_file, _MOST_BYTES).decode().partition("\n")[0] == f"# {title}"
+            except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):
+                same = False
+            if not same:
+                raise StoreError(
+                    f"{str(folder)!r} holds the certificate of another comparison, which this one would overwrite. Choose another folder "
+                    "with --out, or move the old one away."
+                )
+        yield
 
 
 def _planned(plan: Plan) -> pd.DataFrame:
@@ -294,8 +327,7 @@ def _keep(
 ) -> CertificateReport:
     write_text(folder / "config.yaml", yaml.safe_dump(plain(plan.config), sort_keys=False))
     table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
-    with replacing(folder / "compare.csv") as temporary:
-        table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"}).to_csv(temporary, index=False)
+    write_text(folder / "compare.csv", csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
     write_text(folder / "certificate.md", "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
     shown = [f"{section.title}\n{section.screen or section.body}" for section in sections if section.on_screen]
     return CertificateReport(folder, holds, "\n\n".join(shown))

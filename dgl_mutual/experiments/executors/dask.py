@@ -27,7 +27,7 @@ from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
-from dgl_mutual.store.files import replacing
+from dgl_mutual.files import replacing
 
 #: Seconds in which a scheduler must answer, and then have a worker.
 PATIENCE = 10

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dgl_mutual.data.partition import is_partition
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import is_cuda
@@ -16,7 +17,8 @@ from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
-from dgl_mutual.training.distributed import Ranks
+from dgl_mutual.strategies.base import Divided
+from dgl_mutual.training.distributed import Ranks, launched
 
 
 def device_of_rank(device: str) -> str:
@@ -43,6 +45,24 @@ def refuse_alone(config: RunConfig, jobs: int | None) -> None:
     if config.training.checkpoint_every is not None:
         raise UsageError(
             "A training of several processes cannot be kept while it lasts. Leave out --checkpoint-every; finished trials are kept."
+        )
+
+
+def refuse_idle_processes(config: RunConfig, servers: Path | None, divide: Divided) -> None:
+    """Refuse what has a meaning only where there are servers, or several processes.
+
+    Raises:
+        UsageError: it was asked for.
+    """
+    if servers is not None and not is_partition(config.dataset):
+        raise UsageError(
+            f"--servers {servers} says where the parts of a partitioned graph are served, and {config.dataset!r} is no partition. "
+            "Leave it out, or name a folder that 'dgl-mutual partition' has written with --dataset."
+        )
+    if divide == "students" and not launched() and not is_partition(config.dataset):
+        raise UsageError(
+            "--divide students says what several processes share, and there is one. Leave it out, or start several: "
+            "torchrun --nproc-per-node 2 -m dgl_mutual run --divide students ..."
         )
 
 

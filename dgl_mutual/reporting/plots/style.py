@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.files import replacing
+from dgl_mutual.safe_text import path_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +26,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 COLOUR_MAP = "cividis"
 #: Widths of a column and of a page in inches.
 COLUMN, PAGE = 3.5, 7.0
+#: Inches that names may take, however long they are.
+MOST_TEXT = 7.0
 _SETTINGS: dict[Any, Any] = {
     **{"font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.5},
@@ -93,7 +97,7 @@ def whole_epochs(axes: Axes) -> None:
 
 def text_width(texts: Iterable[str]) -> float:
     """Inches that the longest of these needs, in the size of labels and as an upper bound."""
-    return 0.07 * max(map(len, texts), default=0)
+    return min(0.07 * max(map(len, texts), default=0), MOST_TEXT)
 
 
 def legend_below(drawn: Figure, axes: Axes, columns: int = 4) -> None:
@@ -104,14 +108,18 @@ def legend_below(drawn: Figure, axes: Axes, columns: int = 4) -> None:
 
 def file_name(*parts: str) -> str:
     """``curves-Cora-gml`` from parts of any text."""
-    return "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+    return path_name("-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts))
 
 
 def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", "png")) -> list[Path]:
-    """Write a figure in each format; the same figure gives the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a figure in each format; the same figure gives the same bytes.
+
+    Raises:
+        StoreError: the disk does not take it.
+    """
     files = [folder / f"{name}.{kind}" for kind in kinds]
     dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     for file, kind in zip(files, kinds, strict=True):
-        drawn.savefig(file, dpi=300, metadata=dates.get(kind))
+        with replacing(file) as temporary:
+            drawn.savefig(temporary, format=kind, dpi=300, metadata=dates.get(kind))
     return files

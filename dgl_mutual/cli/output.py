@@ -1,0 +1,33 @@
+"""What commands show and write. Everything they say goes through here, since names in it may come from files of somebody else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from dgl_mutual.files import is_special, write_output
+from dgl_mutual.safe_text import terminal_text
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Show a line or some; nothing in it controls the terminal."""
+    click.echo(terminal_text(text), err=err)
+
+
+def deliver(text: str, output: Path | None, note: str = "") -> None:
+    """Write a result to `output`, or without one to standard output: byte for byte, unless that is a terminal.
+
+    Args:
+        note: follows the line that says where it was written.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    if output is None or output == Path("-"):
+        click.echo(terminal_text(text) if sys.stdout is not None and sys.stdout.isatty() else text, nl=False)
+        return
+    write_output(output, text)
+    if not is_special(output):  # the line might end up in the middle of the result
+        say(f"Written to {output}{note}")

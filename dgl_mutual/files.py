@@ -1,0 +1,222 @@
+"""Files that are there whole or not at all, and files of others that are read only if they are files of a reasonable size."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dgl_mutual.errors import StoreError
+
+#: No room: the disk's, the user's, or what a process may write into one file.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: The end of the name of what is being written, after a random part; nobody else gives a file such a name.
+_TEMPORARY = ".dgl-mutual.tmp"
+#: Seconds after which something temporary is what a killed process left behind.
+_ABANDONED = 24 * 3600
+#: Folders whose files are devices, pipes, and what a process has open.
+_SPECIAL = ("/dev", "/proc")
+
+
+@contextmanager
+def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -> Iterator[Path]:
+    """A name beside `path`, of nobody else, to write a file or folder to; it takes the place of `path` once the block has ended well.
+
+    Args:
+        within: a folder that nothing may be written outside of: no link below it is followed.
+        durable: have it on the disk, and not only in its cache, before it takes the place.
+
+    Raises:
+        StoreError: the disk does not take it, a file would replace a folder or the reverse, or there is a link within `within`.
+    """
+    if within is not None:
+        refuse_links(path.parent, within)
+    temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        yield temporary
+        for written in [*temporary.rglob("*"), temporary] if durable else ():
+            _sync(written)
+        _put(temporary, path)
+        if durable:
+            _sync(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    finally:
+        with suppress(OSError):
+            _remove(temporary)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    if path.is_symlink() or not path.exists():
+        if path.is_symlink() and temporary.is_dir():
+            path.unlink()
+        os.replace(temporary, path)
+    elif path.is_dir() != temporary.is_dir():
+        kind = "a folder" if path.is_dir() else "a file"
+        raise StoreError(f"Cannot write {str(path)!r}: {kind} of that name is there. Move it away, or name another place.")
+    elif path.is_dir():
+        aside = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
+        os.replace(path, aside)
+        os.replace(temporary, path)
+        _remove(aside)
+    else:
+        shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
+    """Put `text` in the place of `path`, whole; see `replacing`.
+
+    Raises:
+        StoreError: the disk does not take it, or a folder is there already.
+    """
+    if path.is_dir():
+        raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
+    with replacing(path, within=within) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def is_special(path: Path) -> bool:
+    """Whether `path` is a device, a pipe, or anything else that takes bytes and is not a file to be replaced, such as ``/dev/stdout``."""
+    absolute = os.path.abspath(path)
+    if any(absolute.startswith(f"{folder}/") for folder in _SPECIAL):
+        return True
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return False
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write `text` where a user wants it: a file is replaced whole, a link stays and its file is replaced, a device or pipe is written to.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    if not is_special(path):
+        try:
+            target = path.resolve()
+            read_only = target.is_file() and not os.access(target, os.W_OK)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise unwritable(path, error if isinstance(error, OSError) else OSError(errno.ELOOP, "links in a circle")) from None
+        if read_only:
+            raise StoreError(f"Cannot write {str(path)!r}: it is read-only. Name another file, or make it writable.")
+        write_text(target, text)
+        return
+    try:
+        # Neither truncated, since others may be writing there, too, nor waited for: a pipe that nobody reads would keep us for ever.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+        os.set_blocking(descriptor, True)
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise StoreError(f"Cannot write {str(path)!r}: no process reads from this pipe. Start the reader first.") from None
+        raise unwritable(path, error) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure, leaving no trace, that files can be written below `folder`, which need not exist yet.
+
+    Raises:
+        StoreError: they cannot.
+    """
+    try:
+        nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".dgl-mutual-"):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def refuse_links(path: Path, within: Path) -> None:
+    """Make sure that nothing between the folder `within` and `path` below it is a link.
+
+    Raises:
+        StoreError: something is: what is written there would be written elsewhere.
+    """
+    for part in (path, *path.parents):
+        if part == within:
+            return
+        if part.is_symlink():
+            raise StoreError(
+                f"{str(part)!r} is a link, and what is written there would be outside {str(within)!r}. Put a folder in its place, or "
+                "choose another folder with --out."
+            )
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The content of a regular file, or of what a link to one leads to.
+
+    Args:
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it is a folder, device or pipe, is larger, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe that nobody writes to would wait for ever
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file but a folder, device or pipe")
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
+    return content
+
+
+def check_regular(path: Path) -> None:
+    """Make sure that `path` is a file, or a link to one, before a library opens it by name.
+
+    Raises:
+        OSError: it is not there, or is a folder, device or pipe.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file but a folder, device or pipe")
+
+
+def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
+    """Remove what killed processes left behind: temporary files and folders of `replacing` right below `folder` of that age at least."""
+    with suppress(OSError):
+        for found in folder.glob(f".*{_TEMPORARY}"):
+            with suppress(OSError):
+                if time.time() - found.lstat().st_mtime >= seconds:
+                    _remove(found)
+
+
+def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
+    """The error for a path that cannot be written. NotImplementedError is how filelock says that a file system knows no locks."""
+    number = error.errno if isinstance(error, OSError) else None
+    mend = "Choose a folder that you may write to with --out."
+    if number in _FULL:
+        mend = "Make room on the disk; what was finished is kept."
+    elif number == errno.ENAMETOOLONG:
+        mend = "Choose a shorter name."
+    return StoreError(f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. {mend}")
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt":  # no fsync of folders and files that are open for reading there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""Text that may come from a file of somebody else, made safe for where it goes: a path, a CSV cell, Markdown, LaTeX, a terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Bytes of a file name that leave room for endings; file systems allow 255.
+MAX_NAME = 150
+
+#: A cell that starts with one of these is a formula to a spreadsheet; some take the full-width forms, too.
+_FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+#: Where a spreadsheet may start a new cell: at the start of the text, and after what separates cells or lines somewhere in the world.
+_CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])\s*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
+#: Format characters that change the order in which text is shown.
+_BIDIRECTIONAL = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def path_name(text: str) -> str:
+    """`text` as the name of one file or folder: letters, digits, ``.``, ``_`` and ``-``, no leading dot, at most `MAX_NAME` characters.
+
+    What is cut off a long name is replaced by a hash of all of it, so that different long names stay different.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip(".") or "-"
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def csv_cell(entry: object) -> object:
+    """Text in which a spreadsheet would find a formula, with a quote before it; anything else as it is.
+
+    A number stays, ``-1`` is a class of MUTAG; so does a lone ``-``, which stands where there is nothing to say. Several labels in one cell
+    are looked at one by one, since a spreadsheet may take ``;`` for the end of a cell.
+    """
+    return _CELL.sub(_quoted, entry) if isinstance(entry, str) else entry
+
+
+def _quoted(found: re.Match[str]) -> str:
+    text = found["text"]
+    return found[0] if text == "-" or _is_number(text) else f"{found['before']}'{text}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text == text.strip() and text.isascii()
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV, its cells and its header safe for spreadsheets (see `csv_cell`)."""
+    import pandas as pd
+
+    safe = table.copy()
+    for place, kind in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            safe.isetitem(place, [csv_cell(entry) for entry in table.iloc[:, place]])
+    return safe.rename(columns=csv_cell).to_csv(index=False, lineterminator="\n")
+
+
+def markdown_text(text: str) -> str:
+    """Any text as one line of Markdown that shows it: no markup, HTML or table cell begins or ends in it."""
+    return re.sub(r"([\\|*_`<>\[\]&~$#])", r"\\\1", " ".join(terminal_text(text).split()))
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": "$<$", ">": "$>$", "|": "$|$"},
+    **{"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$"},
+}
+
+
+def latex_text(text: str) -> str:
+    """Any text as LaTeX that prints it; characters that pdflatex has no letter for become question marks."""
+    return "".join(_LATEX.get(character, character if character.isascii() and character.isprintable() else "?") for character in text)
+
+
+def latex_label(text: str) -> str:
+    r"""`text` as the argument of ``\label`` and ``\ref``: letters, digits, ``:``, ``.`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9:.-]+", "-", text)
+
+
+def terminal_text(text: str) -> str:
+    r"""Text without characters that control a terminal, such as the escape that sets its title; they are shown as ``\x1b``.
+
+    Line ends and tabs stay. What cannot be encoded, as in the name of a file in another encoding, is shown likewise.
+    """
+    return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character in "\n\t" or (unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp") and character not in _BIDIRECTIONAL):
+        return character
+    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 0xFF else f"\\x{ord(character):02x}"

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.errors import StoreError
+from dgl_mutual.files import check_writable, read_bytes, replacing, write_output, write_text
+
+
+def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    write_text(file, "old")
+    with pytest.raises(ZeroDivisionError), replacing(file) as temporary:
+        temporary.write_text("half of the n")
+        raise ZeroDivisionError
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_until_the_block_ends_the_old_content_stands(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    write_text(file, "old")
+    with replacing(file) as temporary:
+        temporary.write_text("new")
+        assert file.read_text() == "old"
+        assert temporary.parent == file.parent
+    assert file.read_text() == "new"
+
+
+def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "weights"
+    for name in ("first", "second"):
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            (temporary / name).touch()
+    assert [path.name for path in folder.iterdir()] == ["second"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_unwritable_places_are_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for act in (check_writable, lambda path: write_text(path, "")):
+        with pytest.raises(StoreError, match=r"Cannot write '.*file/below': .*--out"):
+            act(tmp_path / "file" / "below")
+
+
+def test_checking_leaves_no_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "not" / "yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writers_of_one_file_never_tear_it(tmp_path: Path) -> None:
+    """Each has a temporary name of its own: with a common one, the file of one was renamed while another wrote to it."""
+    file = tmp_path / "a.csv"
+    with replacing(file) as first, replacing(file) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_process_left_goes_and_what_is_fresh_stays(tmp_path: Path) -> None:
+    old, fresh, foreign = tmp_path / ".1.dgl-mutual.tmp", tmp_path / ".2.dgl-mutual.tmp", tmp_path / ".a.csv.tmp"
+    old.mkdir()
+    (old / "half").touch()
+    fresh.touch()
+    foreign.touch()
+    os.utime(old, (0, 0))
+    os.utime(foreign, (0, 0))
+    write_text(tmp_path / "a.csv", "")
+    assert sorted(tmp_path.iterdir()) == [fresh, foreign, tmp_path / "a.csv"]
+
+
+def test_a_file_does_not_replace_a_folder_nor_a_folder_a_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").touch()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match="a folder of that name"), replacing(tmp_path / "folder") as temporary:
+        temporary.touch()
+    with pytest.raises(StoreError, match="a file of that name"), replacing(tmp_path / "file") as temporary:
+        temporary.mkdir()
+    assert (tmp_path / "folder" / "mine").exists() and (tmp_path / "file").read_text() == "mine"
+
+
+def test_no_link_leads_out_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError, match="is a link"):
+        write_text(tmp_path / "run" / "checkpoints" / "a" / "b", "x", within=tmp_path / "run")
+    assert not list((tmp_path / "outside").iterdir())
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run" / "a.csv").symlink_to(tmp_path / "mine")
+    write_text(tmp_path / "run" / "a.csv", "x", within=tmp_path / "run")
+    assert (tmp_path / "mine").read_text() == "mine" and not (tmp_path / "run" / "a.csv").is_symlink()
+
+
+def test_an_output_follows_a_link_and_keeps_it(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    write_output(link, "new")
+    assert link.is_symlink() and target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(StoreError, match="Cannot write"):
+        write_output(circle, "x")
+
+
+def test_an_output_that_is_a_pipe_or_a_device_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StoreError, match="no process reads from this pipe"):
+        write_output(pipe, "x")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_output(pipe, "some text")
+    assert os.read(reader, 100) == b"some text"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    write_output(Path("/dev/null"), "x")
+    with pytest.raises(StoreError, match="No space left"):
+        write_output(Path("/dev/full"), "x")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_only_files_are_read_and_no_more_than_they_may_be(tmp_path: Path) -> None:
+    file, pipe, link = tmp_path / "file", tmp_path / "pipe", tmp_path / "link"
+    file.write_bytes(b"12345")
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    assert read_bytes(file, 5) == b"12345"
+    for path, most in ((file, 4), (pipe, 10), (link, 10), (tmp_path, 10), (tmp_path / "none", 10)):
+        with pytest.raises(OSError):
+            read_bytes(path, most)
