@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 #: Of the samples outside the held-out fold: 10 % of all with ten folds.
 VALIDATION_SHARE = 1 / 9
 #: The protocols that give one split for each of `folds`; the others give one.
-FOLDED_PROTOCOLS = ("nested", "gin")
+FOLDED_PROTOCOLS = ("nested",)
 
 
 def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) -> list[Split]:
@@ -30,11 +29,9 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
 
     The classes of several targets are those of one of them (see `dgl_mutual.data.targets.strata`).
 
-    - ``gin`` (graph task): the held-out fold is validation *and* test (Xu et al., ICLR 2019). Only for reproducing old tables; warns.
-
     Args:
         seed: from 0 on. It selects the folds or the random samples.
-        folds: outer folds of ``nested`` and ``gin``; the other protocols give one split.
+        folds: outer folds of ``nested``; the other protocols give one split.
 
     Raises:
         UsageError: an unknown protocol, one that the dataset does not have, fewer than two folds, or a class with too few samples.
@@ -149,22 +146,11 @@ def _nested(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
         yield Split(np.sort(train), np.sort(val), held_out)
 
 
-def _gin(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
-    warnings.warn(
-        "The protocol 'gin' chooses on the held-out folds, so its numbers are optimistic: it exists only for reproducing old tables. "
-        "Use 'nested' for results.",
-        stacklevel=3,
-    )
-    for rest, held_out in _outer_folds(dataset, seed, folds):
-        yield Split(rest, held_out, held_out)
-
-
 _PROTOCOLS: dict[str, Callable[[Dataset, int, int], Iterator[Split]]] = {
     "public": _official,
     "scaffold": _official,
     "random": _random,
     "nested": _nested,
-    "gin": _gin,
 }
 
 

@@ -10,23 +10,26 @@ from dgl_mutual.nn.blocks import BlockBatch
 from dgl_mutual.nn.sparse import SparseFeatures
 
 
-def perturbed(batch: Batch, *, edge_drop: float, feature_mask: float, generator: torch.Generator) -> Batch:
+def perturbed(batch: Batch, *, edge_drop: float, feature_mask: float, edges: torch.Generator, columns: torch.Generator) -> Batch:
     """A batch without some edges and feature columns, each left out with the given probability; the batch itself if both are 0.
 
     Source: Rong et al., ICLR 2020, arXiv 1907.10903 (edges); Zhu et al., arXiv 2006.04131, section 3.2 (columns, the same for all nodes).
 
     Args:
-        generator: where the draws come from, on the batch's device.
+        edges, columns: where the draws of each come from, on the batch's device. They are apart, since processes that divide a batch must
+            mask the same columns, and have different numbers of edges.
     """
     if edge_drop == 0.0 and feature_mask == 0.0:
         return batch
     if isinstance(batch, BlockBatch):
         assert edge_drop == 0.0, "sampling neighbours leaves out edges already"
-        return batch.with_features(_masked(batch.features, feature_mask, generator))
+        return batch.with_features(_masked(batch.features, feature_mask, columns))
     assert isinstance(batch, GraphBatch)
-    kept = torch.rand(len(batch.sources), generator=generator, device=batch.device) >= edge_drop
+    features = _masked(batch.features, feature_mask, columns)
+    if edge_drop == 0.0:
+        return GraphBatch(batch.in_offsets, batch.sources, features, batch.node_offsets)
+    kept = torch.rand(len(batch.sources), generator=edges, device=batch.device) >= edge_drop
     num_kept_before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
-    features = _masked(batch.features, feature_mask, generator)
     return GraphBatch(num_kept_before[batch.in_offsets], batch.sources[kept], features, batch.node_offsets)
 
 

@@ -59,15 +59,15 @@ class Best:
     state: dict[str, Tensor] = field(default_factory=dict)
     stopped: bool = False
 
-    def look(self, epoch: int, metric: float, loss: float, module: torch.nn.Module, patience: int) -> None:
-        """Take in an evaluation."""
+    def look(self, epoch: int, metric: float, loss: float, module: torch.nn.Module, patience: int, start: int) -> None:
+        """Take in an evaluation; epochs before `start` do not count as waiting."""
         if self.stopped:
             return
         if self.epoch < 0 or metric > self.metric or (metric == self.metric and loss < self.loss):
             self.metric, self.loss, self.epoch = metric, loss, epoch
             self.state = copy.deepcopy(module.state_dict())
         else:
-            self.stopped = epoch - self.epoch >= patience
+            self.stopped = epoch - max(self.epoch, start - 1) >= patience
 
 
 @dataclass(frozen=True)
@@ -197,16 +197,19 @@ class ReferenceTrainer:
 
     def evaluate(self) -> dict[str, float]:
         """Close an epoch: renew the clean logits, score every member on validation, keep the best weights."""
-        if self.epoch % self.training.eval_every and self.epoch != self.training.epochs:
+        validates = self.epoch % self.training.eval_every == 0 or self.epoch == self.training.epochs
+        if validates or self.options.get("targets", "train") != "train":
+            self.renew_targets(decay=self.options.get("ema_decay", 0.0))
+        if not validates:
             return {}
-        self.renew_targets(decay=self.options.get("ema_decay", 0.0))
+        start, _ = self.options.get("exchange_warmup", (0, 0))
         val = torch.as_tensor(self.split.val)
         logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
         metrics = self.scorer(logits, self.labels[val])
         members = dict(zip(self.names, self.students, strict=True))
         for name, z, metric in zip(self.best, logits, metrics, strict=True):
             loss = supervised(z, self.labels[val].to(z.dtype) if self.labels.is_floating_point() else self.labels[val]).item()
-            self.best[name].look(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience)
+            self.best[name].look(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience, start)
         return dict(zip(self.best, metrics, strict=True))
 
     def renew_targets(self, decay: float) -> None:

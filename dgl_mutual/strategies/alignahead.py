@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dgl
 import torch
 from pydantic import Field
@@ -46,6 +48,9 @@ class Alignahead(Strategy):
 
     def ramp(self, epoch: int) -> float:
         return self.options.ramp(epoch)
+
+    def exchange_start(self, active: Sequence[int]) -> int:
+        return self.options.start
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         structures = [self._local_structures(step, i) for i in step.active]

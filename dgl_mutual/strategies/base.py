@@ -131,6 +131,8 @@ class Step:
 
 
 TargetPass = Literal["eval", "train", "ema"]
+#: Where a strategy looks only at members that do not train in the same phase: ``standing``.
+TargetSource = Literal["eval", "train", "ema", "standing"]
 ExchangeOn = Literal["all", "labelled", "transductive"]
 
 
@@ -160,8 +162,14 @@ class TeachingOptions(StrategyOptions):
         quarter = epochs // 4
         return self if self.exchange_warmup is not None else self.model_copy(update={"exchange_warmup": (quarter, quarter)})
 
+    @property
+    def start(self) -> int:
+        """The first epoch in which anything is learned from others. `exchange_warmup` must be given, or filled in by `resolved`."""
+        assert self.exchange_warmup is not None
+        return self.exchange_warmup[0]
+
     def ramp(self, epoch: int) -> float:
-        """Factor on lambda in this epoch. `exchange_warmup` must be given, or filled in by `resolved`."""
+        """Factor on lambda in this epoch."""
         assert self.exchange_warmup is not None
         start, length = self.exchange_warmup
         if epoch < start:
@@ -285,8 +293,8 @@ class Strategy(nn.Module, ABC):
         return (tuple(range(len(self.setting.members))),)
 
     @property
-    def target_pass(self) -> TargetPass:
-        """Which pass the loop hands over as `Step.targets`."""
+    def target_pass(self) -> TargetSource:
+        """Which pass the loop hands over as `Step.targets`. With ``standing`` the rows of active members mean nothing."""
         return "train"
 
     @property
@@ -307,6 +315,10 @@ class Strategy(nn.Module, ABC):
     def ramp(self, epoch: int) -> float:
         """Factor on what is learned from peers in this epoch of a phase."""
         return 1.0
+
+    def exchange_start(self, active: Sequence[int]) -> int:
+        """The first epoch of a phase in which these members learn from others: early stopping counts from here on. 0 if they never do."""
+        return 0
 
     def node_states(self, step: Step, place: int) -> tuple[Tensor, ...]:
         """What each convolution of the `place`-th active member gives, first to last, each (|V|, width).
@@ -329,7 +341,7 @@ class ImitationStrategy(Strategy, ABC):
     options: ImitationOptions
 
     @property
-    def target_pass(self) -> TargetPass:
+    def target_pass(self) -> TargetSource:
         return "eval"
 
     @property
@@ -338,6 +350,9 @@ class ImitationStrategy(Strategy, ABC):
 
     def ramp(self, epoch: int) -> float:
         return self.options.ramp(epoch)
+
+    def exchange_start(self, active: Sequence[int]) -> int:
+        return self.options.start
 
     def imitation(self, step: Step, target: Tensor) -> Tensor:
         """lambda T^2 mean_v KL(t_i(v) || p_i(v)) over the exchange samples, for each active i: (A,).
@@ -358,7 +373,7 @@ class ExchangeStrategy(ImitationStrategy, ABC):
     options: ExchangeOptions
 
     @property
-    def target_pass(self) -> TargetPass:
+    def target_pass(self) -> TargetSource:
         return self.options.targets
 
     @property

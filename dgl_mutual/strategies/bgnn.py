@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.strategies.base import Citation, ExchangeOn, Setting, Step, Strategy, TargetPass, TeachingOptions
+from dgl_mutual.strategies.base import Citation, ExchangeOn, Setting, Step, Strategy, TargetSource, TeachingOptions
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1.0, 4.0
 
@@ -83,8 +85,8 @@ class BoostedGNN(Strategy):
         return tuple((k,) for k in range(self.setting.num_students))
 
     @property
-    def target_pass(self) -> TargetPass:
-        return "eval"
+    def target_pass(self) -> TargetSource:
+        return "standing"
 
     @property
     def exchange_on(self) -> ExchangeOn:
@@ -92,6 +94,9 @@ class BoostedGNN(Strategy):
 
     def ramp(self, epoch: int) -> float:
         return self.options.ramp(epoch)
+
+    def exchange_start(self, active: Sequence[int]) -> int:
+        return 0 if 0 in active else self.options.start
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         (student,) = step.active

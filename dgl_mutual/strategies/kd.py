@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Citation, ImitationOptions, ImitationStrategy, Step, StrategyOptions
+from dgl_mutual.strategies.base import Citation, ImitationOptions, ImitationStrategy, Step, StrategyOptions, TargetSource
 
 
 class KDOptions(ImitationOptions):
@@ -46,6 +47,13 @@ class KnowledgeDistillation(ImitationStrategy):
     def phases(self) -> tuple[tuple[int, ...], ...]:
         students = tuple(range(self.setting.num_students))
         return (len(students),), students
+
+    @property
+    def target_pass(self) -> TargetSource:
+        return "standing"
+
+    def exchange_start(self, active: Sequence[int]) -> int:
+        return 0 if self.setting.num_students in active else super().exchange_start(active)
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         terms = {"supervised": self.supervised(step)}

@@ -231,7 +231,6 @@ def _assess(result: FitResult, scene: Scene) -> FitResult:
         scorer=scorer_of(dataset),
         test_batches=[batch],
         best_epochs=[epochs[name] for name in cohort.names],
-        ensemble_epoch=epochs["ensemble"],
         history=result.history,
         train_seconds=result.train_seconds,
     )

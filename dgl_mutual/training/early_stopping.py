@@ -10,11 +10,12 @@ from dataclasses import dataclass
 class EarlyStopping:
     """Keeps the best epoch by validation metric, ties broken by the lower validation loss.
 
-    It stops after `patience` epochs without a better one. Small validation parts give the same accuracy for many epochs: without the
-    tie-break the first of them would win.
+    It stops after `patience` epochs without a better one; epochs before `start` do not count, though the best may be among them. Small
+    validation parts give the same accuracy for many epochs: without the tie-break the first of them would win.
     """
 
     patience: int
+    start: int = 0
     best_epoch: int | None = None
     best_metric: float = -math.inf
     best_loss: float = math.inf
@@ -27,5 +28,5 @@ class EarlyStopping:
         if self.best_epoch is None or (val_metric, -val_loss) > (self.best_metric, -self.best_loss):
             self.best_epoch, self.best_metric, self.best_loss = epoch, val_metric, val_loss
             return True
-        self.stopped = epoch - self.best_epoch >= self.patience
+        self.stopped = epoch - max(self.best_epoch, self.start - 1) >= self.patience
         return False

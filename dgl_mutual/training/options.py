@@ -32,9 +32,10 @@ class TrainingOptions(Options):
     fanout: tuple[Annotated[int, Field(ge=-1)], ...] | None = Field(None, min_length=1)
     """Neighbours that a node hears in each convolution, first to last; -1: all of them (sampler: neighbor; 10 in each)."""
     patience: int = Field(100, ge=1)
-    """Epochs without a better validation metric after which a student stops looking; training ends when all have."""
+    """Epochs without a better validation metric after which a student is not selected again; training ends when this holds for all.
+    Epochs before the exchange begins (strategy_options.exchange_warmup) do not count."""
     eval_every: int = Field(1, ge=1)
-    """Epochs between evaluations."""
+    """Epochs between validations. What students learn from each other is renewed in every epoch all the same."""
     edge_drop: float = Field(0.0, ge=0, lt=1)
     """Probability with which a training step leaves out an edge; all students see the same edges, and clean targets see all of them."""
     feature_mask: float = Field(0.0, ge=0, lt=1)

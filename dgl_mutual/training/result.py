@@ -40,7 +40,8 @@ class MemberResult:
     Attributes:
         member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (the student best on validation), ``ensemble``.
         train, val, test: the metric, a fraction in [0, 1].
-        best_epoch: from 0; None where no single epoch is meant.
+        best_epoch: from 0; None where no single epoch is meant. The ensemble has none: its students stand at their own best epochs each,
+            as they are saved, and its coordinator at the epoch in which the ensemble was best on validation.
         inference_ms: milliseconds to predict the test samples.
     """
 
@@ -138,7 +139,6 @@ def summarise(
     scorer: Scorer,
     test_batches: Sequence[Batch],
     best_epochs: Sequence[int | None],
-    ensemble_epoch: int | None,
     history: list[dict[str, float]],
     train_seconds: float,
 ) -> FitResult:
@@ -182,7 +182,7 @@ def summarise(
         train=scores[0][-1],
         val=scores[1][-1],
         test=scores[2][-1],
-        best_epoch=ensemble_epoch,
+        best_epoch=None,
         inference_ms=sum(student.inference_ms for student in students),
         parameters=sum(student.parameters for student in students) + _count(cohort.coordinator),
     )

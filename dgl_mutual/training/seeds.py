@@ -41,7 +41,10 @@ def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -
 
 @contextmanager
 def initialisation(seed: int, *path: str | int) -> Iterator[None]:
-    """Within the block torch's global stream is the one that `path` names; afterwards it goes on as if nothing had been drawn."""
+    """Within the block torch's global CPU stream is the one that `path` names; afterwards it goes on as if nothing had been drawn.
+
+    Streams of other devices are left alone: `torch.manual_seed` would seed them all anew, whatever the fork covers.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, *path))
+        torch.default_generator.manual_seed(derive(seed, *path))
         yield

@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
+import dgl
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -24,15 +25,21 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.errors import DataError
 from dgl_mutual.files import check_regular
+from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.diversity import DiversityProbe
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.history import HistoryRow
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.version import __version__
 
 #: Stands before the name of a tensor where plain values have its place.
 _TENSOR = "tensor:"
+
+#: What decides the outcome of a training, by name: a digest of each part, and the versions of the packages that compute it.
+Identity: TypeAlias = dict[str, str]
+_VERSIONS = ("dgl_mutual", "torch", "dgl")
 
 
 @dataclass
@@ -93,8 +100,8 @@ class Snapshots:
 class Keeper:
     """Keeps a training while it lasts, and puts it where it was if it was interrupted. Without `snapshots` it does neither."""
 
-    def __init__(self, snapshots: Snapshots | None, identity: str) -> None:
-        """Read what was kept last of the training that `identity` names.
+    def __init__(self, snapshots: Snapshots | None, identity: Identity) -> None:
+        """Read what was kept last of the training that `identity` describes (see `identity_of`).
 
         Raises:
             DataError: the file is damaged, or of another training.
@@ -142,20 +149,31 @@ class Keeper:
         write_tensors(tensors, file, {"state": json.dumps(plain)})
 
 
-def identity_of(training: Training, options: TrainingOptions, dataset: Dataset, split: Split, stream: tuple[int, int]) -> str:
-    """A short name for exactly this training: cohort, strategy, options, data, and the seed and fold in `stream`."""
+def identity_of(
+    training: Training,
+    options: TrainingOptions,
+    dataset: Dataset,
+    split: Split,
+    *,
+    stream: tuple[int, int],
+    task_weights: TaskWeights,
+) -> Identity:
+    """What makes exactly this training: all that decides its outcome, `stream` being its seed and fold."""
     decisive = {
-        "members": [student.options.model_dump(mode="json") for student in training.cohort.students],
+        "students": [student.options.model_dump(mode="json") for student in training.cohort.students],
         "strategy": [training.strategy.name, training.strategy.options.model_dump(mode="json")],
-        "training": options.model_dump(mode="json", exclude={"checkpoint_every"}),
-        "data": fingerprint(dataset, split),
-        "stream": [int(part) for part in stream],
-        "dtype": str(training.clean.dtype),
+        "training options": options.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "task weights": task_weights,
+        "data or split": fingerprint(dataset, split),
+        "seed or fold": [int(part) for part in stream],
+        "precision": str(training.clean.dtype),
+        "device": training.clean.device.type,
     }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+    digests = {name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12] for name, value in decisive.items()}
+    return {**digests, "dgl_mutual": __version__, "torch": str(torch.__version__), "dgl": str(dgl.__version__)}
 
 
-def _load(file: Path, identity: str) -> dict[str, Any]:
+def _load(file: Path, identity: Identity) -> dict[str, Any]:
     try:
         check_regular(file)
         with safe_open(file, framework="pt") as opened:
@@ -166,8 +184,22 @@ def _load(file: Path, identity: str) -> dict[str, Any]:
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
     if found != identity:
-        raise _unusable(file, f"it is of the training {found!r}, and this is {identity!r}")
+        raise DataError(
+            f"The snapshot {file} is of another training: {_differences(found, identity)}. Remove it to train from the start, "
+            "or go on with what it was made by."
+        )
     return state
+
+
+def _differences(found: Any, identity: Identity) -> str:
+    if not isinstance(found, dict) or found.keys() != identity.keys():
+        return "it was written by another version of dgl_mutual"
+    differ = [name for name in identity if found[name] != identity[name]]
+    versions = [f"{name} {found[name]} (here {identity[name]})" for name in differ if name in _VERSIONS]
+    others = [name for name in differ if name not in _VERSIONS]
+    return "; ".join(
+        [*([f"it has other {', '.join(others)}"] if others else []), *([f"it was written by {', '.join(versions)}"] if versions else [])]
+    )
 
 
 def _unusable(file: Path, reason: object) -> DataError:

@@ -80,6 +80,7 @@ def fit_cohort(
     training = resolve_training(training or TrainingOptions(), dataset)
     scales = column_scales(dataset, split) if training.scale_inputs else None
     seen = dataset if scales is None else with_scaled_columns(dataset, scales)
+    task_weights = task_weights or "equal"
     trial = _Trial.prepare(
         seen,
         split,
@@ -87,14 +88,15 @@ def fit_cohort(
         strategy=resolve_strategy(strategy),
         strategy_options=strategy_options or {},
         training=training,
-        task_weights=task_weights or "equal",
+        task_weights=task_weights,
         stream=(seed, fold),
         device=torch.device(device),
         dtype=dtype,
         ranks=ranks,
     )
     refuse_undefined(trial.scorer, trial.labels, split, dataset.target.num_outputs)
-    keeper = Keeper(snapshots, identity_of(trial, trial.training, dataset, split, (seed, fold)) if snapshots is not None else "")
+    identity = identity_of(trial, training, dataset, split, stream=(seed, fold), task_weights=task_weights) if snapshots is not None else {}
+    keeper = Keeper(snapshots, identity)
     phases = trial.strategy.phases()
     with FreedMemory() as freed:
         for number, active in enumerate(phases):
@@ -112,7 +114,6 @@ def fit_cohort(
         scorer=trial.scorer,
         test_batches=[batch for batch, _ in trial.feed.evaluation_batches(split.test)],
         best_epochs=[stopper.best_epoch for stopper in trial.stoppers],
-        ensemble_epoch=trial.ensemble_stopper.best_epoch,
         history=trial.history,
         train_seconds=keeper.seconds,
     )
@@ -134,7 +135,7 @@ class _Trial:
     labels: Tensor
     scorer: Scorer
     generators: list[torch.Generator]
-    view_generator: torch.Generator
+    view_generators: dict[str, torch.Generator]  # edges, and columns: all processes mask the same ones
     order: torch.Generator
     clean: Tensor  # (K, samples, C): latest logits of the evaluation pass
     average: Tensor  # its moving average (targets: ema)
@@ -215,7 +216,10 @@ class _Trial:
             labels=torch.as_tensor(dataset.labels, device=device),
             scorer=scorer_of(dataset),
             generators=[seeds.generator(seed, "dropout", fold, place, *path, device=device) for place in range(len(members))],
-            view_generator=seeds.generator(seed, "view", fold, device=device),
+            view_generators={
+                "edges": seeds.generator(seed, "view", fold, *path, device=device),
+                "columns": seeds.generator(seed, "view", "columns", fold, device=device),
+            },
             order=order,
             clean=logits,
             average=logits.clone() if teaching.target_pass == "ema" else logits,
@@ -238,7 +242,7 @@ class _Trial:
     @property
     def streams(self) -> list[torch.Generator]:
         """All that is drawn from while training."""
-        return [*self.generators, self.view_generator, self.order]
+        return [*self.generators, *self.view_generators.values(), self.order]
 
     def run_phase(
         self, phase: Phase, keeper: Keeper, freed: FreedMemory, *, last: bool, on_epoch: Callable[[EpochReport], None] | None
@@ -246,17 +250,23 @@ class _Trial:
         """Train the active members until all have stopped, then leave each at its best weights."""
         active = phase.active
         if not keeper.resume(self, phase):
+            start = phase.first + self.strategy.exchange_start(active)
             for k in active:
-                self.stoppers[k] = EarlyStopping(self.training.patience)  # a member that trains again is chosen again
-            if not self.feed.sampled:  # there nobody looks at it
-                self._evaluate(active, smooth=False)
+                self.stoppers[k] = EarlyStopping(self.training.patience, start)  # a member that trains again is chosen again
+            self.ensemble_stopper = EarlyStopping(self.training.patience, start)
+            if self._learns_from_clean_logits:
+                self._renew(active, self._clean_samples, smooth=False)
         best = phase.best
         while not self._is_over(phase):
             epoch = phase.epoch
             row: HistoryRow = {"epoch": float(phase.first + epoch)}
             row.update(self._train_epoch(active, phase.optimizer, epoch))
-            if (epoch + 1) % self.training.eval_every == 0 or epoch + 1 == self.training.epochs:
-                self._evaluate(active, smooth=True)
+            validates = (epoch + 1) % self.training.eval_every == 0 or epoch + 1 == self.training.epochs
+            if self._learns_from_clean_logits:
+                self._renew(active, self._clean_samples, smooth=True)
+            elif validates:
+                self._renew(active, self.split.val, smooth=True)
+            if validates:
                 row.update(self._select(active, phase.first + epoch, best, last))
                 if self.diversity is not None:
                     row.update(self.diversity.measure())
@@ -272,8 +282,8 @@ class _Trial:
         self.ranks.spread_weights(self.cohort.students, active)
         if "coordinator" in best:
             self.cohort.coordinator.load_state_dict(best["coordinator"])
-        if not (self.feed.sampled and last):
-            self._evaluate(active, smooth=False)
+        if not last:  # later phases see these members by their best weights
+            self._renew(active, self.split.val if self.feed.sampled else self._clean_samples, smooth=False)
 
     def _is_over(self, phase: Phase) -> bool:
         return phase.epoch == self.training.epochs or all(self.stoppers[k].stopped for k in phase.active)
@@ -308,9 +318,7 @@ class _Trial:
         return {**row, **history_columns(scores, "train", [self.cohort.names[k] for k in active])}
 
     def _step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
-        view = perturbed(
-            share.batch, edge_drop=self.training.edge_drop, feature_mask=self.training.feature_mask, generator=self.view_generator
-        )
+        view = perturbed(share.batch, edge_drop=self.training.edge_drop, feature_mask=self.training.feature_mask, **self.view_generators)
         outputs: list[StudentOutput] = self.cohort(view, self.ranks.own(active), self.generators)
         said_here = self.ranks.gather_members(_stack([output.logits for output in outputs]), active)
         logits = self.ranks.gather(said_here, dim=1)
@@ -348,7 +356,7 @@ class _Trial:
         A clean pass over the whole graph after each epoch would cost more on a large one, and be an epoch old.
         """
         standing = [k for k in range(len(self.cohort)) if k not in active]
-        silent = [] if self.strategy.target_pass == "train" else list(self.ranks.own(active))
+        silent = list(self.ranks.own(active)) if self.strategy.target_pass in ("eval", "ema") else []
         self.cohort.eval()
         outputs = [output.logits for output in self.cohort(batch.batch, [*standing, *silent])]
         self.cohort.train()
@@ -366,15 +374,20 @@ class _Trial:
         aside = self.held_out[batch.samples[rows]]
         return rows[~aside], rows[aside]
 
-    def _evaluate(self, active: Sequence[int], *, smooth: bool) -> None:
-        """Renew the active members' clean logits where somebody will look: validation, and whatever the next steps' targets need.
+    @property
+    def _learns_from_clean_logits(self) -> bool:
+        """Whether the next epoch's targets are clean logits of members that train in it. Sampled steps make those on their own samples."""
+        return not self.feed.sampled and self.strategy.target_pass in ("eval", "ema")
 
-        A member that stands still speaks by its clean logits, also where the others speak by their training pass.
-        """
-        wants_targets = not self.feed.sampled and (self.strategy.target_pass != "train" or len(active) < len(self.cohort))
-        samples = np.concatenate([self.split.train, self.split.val]) if wants_targets else self.split.val
-        if wants_targets and self.strategy.exchange_on == "transductive":
-            samples = np.arange(len(self.labels))
+    @property
+    def _clean_samples(self) -> IntArray:
+        """Samples whose clean logits validation and targets need."""
+        if self.strategy.exchange_on == "transductive":
+            return np.arange(len(self.labels))
+        return np.concatenate([self.split.train, self.split.val])
+
+    def _renew(self, active: Sequence[int], samples: IntArray, *, smooth: bool) -> None:
+        """Renew the active members' clean logits of these samples, and the moving average of them, unless that is to start anew."""
         self._clean_pass(active, samples)
         if self.strategy.target_pass == "ema":
             decay = self.strategy.target_decay if smooth else 0.0

@@ -77,15 +77,6 @@ def test_multi_label_folds_leave_out_unlabelled_graphs() -> None:
     assert all(4 not in np.concatenate(parts(split)) for split in splits)
 
 
-def test_gin_chooses_on_the_held_out_fold_and_warns() -> None:
-    with pytest.warns(UserWarning, match="only for reproducing old tables"):
-        splits = make_splits(GRAPHS, "gin", seed=0)
-    assert len(splits) == 10
-    for split in splits:
-        np.testing.assert_array_equal(split.val, split.test)
-        assert sorted(np.concatenate([split.train, split.test])) == list(range(200))
-
-
 OFFICIAL = Split(np.array([0]), np.array([1]), np.array([2]))
 
 
@@ -105,9 +96,9 @@ def test_official_split_whatever_the_seed() -> None:
 
 
 ERRORS = [
-    (GRAPHS, "nestd", {}, r"Unknown protocol 'nestd'\. Did you mean 'nested'\? Choose from: public, scaffold, random, nested, gin"),
-    (GRAPHS, "random", {}, r"'random' does not fit toy .* Choose from: nested, gin"),
-    (GRAPHS, "public", {}, r"without an official split\). Choose from: nested, gin"),
+    (GRAPHS, "nestd", {}, r"Unknown protocol 'nestd'\. Did you mean 'nested'\? Choose from: public, scaffold, random, nested"),
+    (GRAPHS, "random", {}, r"'random' does not fit toy .* Choose from: nested"),
+    (GRAPHS, "public", {}, r"without an official split\). Choose from: nested"),
     (GRAPHS, "nested", {"folds": 1}, "at least 2 folds, found 1"),
     (toy("graph", np.zeros(40, dtype=np.int64)), "nested", {}, "All samples of toy are of one class"),
     (GRAPHS, "nested", {"folds": 41}, r"Class 'class 2' of toy has 40 samples, but 41 are needed"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy import sparse
@@ -19,7 +20,13 @@ def edges_of(batch: GraphBatch) -> set[tuple[int, int]]:
 
 
 def view(batch: GraphBatch, edge_drop: float, feature_mask: float, seed: int = 0) -> GraphBatch:
-    return perturbed(batch, edge_drop=edge_drop, feature_mask=feature_mask, generator=torch.Generator().manual_seed(seed))
+    return perturbed(
+        batch,
+        edge_drop=edge_drop,
+        feature_mask=feature_mask,
+        edges=torch.Generator().manual_seed(seed),
+        columns=torch.Generator().manual_seed(seed + 1),
+    )
 
 
 def test_nothing_to_perturb_is_the_batch_itself():
@@ -40,6 +47,17 @@ def test_edges_go_and_no_others_come(task):
         assert torch.equal(dropped.in_degrees.squeeze(1).long(), in_degrees)
         shares.append(dropped.graph.num_edges() / batch.graph.num_edges())
     assert abs(sum(shares) / 30 - 0.7) < 0.05
+
+
+def test_shares_of_a_batch_mask_the_same_columns_whatever_edges_they_have():
+    shares = [Collator(make_dataset("graph", "single-label"))(np.array(graphs)) for graphs in ([0, 1, 2], [3], [4, 5, 6, 7])]
+    seen = []
+    for rank, share in enumerate(shares):
+        edges, columns = torch.Generator().manual_seed(rank), torch.Generator().manual_seed(9)
+        views = [perturbed(share, edge_drop=0.5, feature_mask=0.5, edges=edges, columns=columns) for _ in range(5)]
+        seen.append([(view.features == 0).all(0).tolist() for view in views])
+    assert seen[0] == seen[1] == seen[2]
+    assert any(map(any, seen[0]))
 
 
 def test_whole_columns_are_masked_in_dense_and_sparse_features_alike():

@@ -30,11 +30,12 @@ def options(
 ) -> dict[str, Any]:
     """Four students, by default without dropout; batches of 7 are uneven shares for two processes."""
     sampled = {"sampler": "neighbor", "fanout": more.pop("fanout", (-1, -1))} if more.pop("sampled", False) else {}
+    masked = more.pop("feature_mask", 0.0)
     architectures = more.pop("students", ("gcn", "gat", "gin", "sage"))
     return {
         "students": [StudentOptions(architecture=name, hidden=8, dropout=dropout, norm=norm) for name in architectures],
         "strategy": strategy,
-        "training": TrainingOptions(epochs=epochs, batch_size=batch_size, **sampled),
+        "training": TrainingOptions(epochs=epochs, batch_size=batch_size, feature_mask=masked, **sampled),
         "strategy_options": {} if strategy == "independent" else {"exchange_warmup": (1, 1), **more},
     }
 
@@ -53,7 +54,7 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
         (*graph_data, options()),
         (*graph_data, options(direction="best", held_out=0.3)),
         (*graph_data, options(exchange_on="transductive", targets="ema", entropy_weight=0.1)),
-        (*multi_label_data, options("dml", norm="none")),
+        (*multi_label_data, options("dml", norm="none", feature_mask=0.3)),
         (*graph_data, options("okddip", leader={"dropout": 0.0, "hidden": 8})),
         (*graph_data, options("bgnn", norm="none")),
         (*node_data, options("gml", batch_size=9, norm="none", sampled=True)),

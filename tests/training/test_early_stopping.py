@@ -50,6 +50,18 @@ def test_a_stopped_student_is_not_chosen_again() -> None:
     assert best == [0] and stopper.best_epoch == 0 and stopper.best_metric == 0.5
 
 
+def test_epochs_before_the_start_do_not_count_though_the_best_may_be_among_them() -> None:
+    stopper = EarlyStopping(patience=2, start=4)
+    found = [stopper.update(epoch, val_metric=0.9 - 0.1 * epoch, val_loss=1.0) for epoch in range(5)]
+    assert found == [True, False, False, False, False] and not stopper.stopped
+    stopper.update(5, val_metric=0.1, val_loss=1.0)
+    assert stopper.stopped and stopper.best_epoch == 0
+    late = EarlyStopping(patience=2, start=4)
+    for epoch in range(7):
+        late.update(epoch, val_metric=float(epoch <= 5), val_loss=float(epoch != 5))
+    assert late.best_epoch == 5 and not late.stopped, "after the start patience counts from the best epoch"
+
+
 def test_patience_counts_epochs_and_not_evaluations() -> None:
     assert run([0.5, 0.1], patience=5, every=5)[0].stopped
     assert not run([0.5, 0.1], patience=6, every=5)[0].stopped

@@ -29,6 +29,7 @@ def test_mean_is_of_the_students(result: FitResult) -> None:
     for figure in ("train", "val", "test"):
         assert getattr(result["mean"], figure) == pytest.approx(fmean(getattr(student, figure) for student in students))
     assert result["mean"].best_epoch is None
+    assert result["ensemble"].best_epoch is None, "its students stand at an epoch of their own each"
 
 
 def test_best_by_val_is_chosen_on_validation(result: FitResult) -> None:
@@ -72,7 +73,7 @@ def test_history_has_a_row_an_epoch(result: FitResult) -> None:
     assert [row["epoch"] for row in result.history] == list(range(6))
     names = ("gcn-0", "gat-1", "gcn-2")
     expected = {"epoch", "val/ensemble", "loss/coordinator"}
-    expected |= {f"{kind}/{name}" for kind in ("loss/supervised", "loss/mutual", "train", "val") for name in names}
+    expected |= {f"{kind}/{name}" for kind in ("loss/supervised", "loss/mutual", "exchange", "train", "val") for name in names}
     expected |= {f"weights/{i}/{j}" for i in names for j in names}
     for row in result.history:
         assert set(row) == expected

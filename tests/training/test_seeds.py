@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 
 from dgl_mutual.training import seeds
@@ -42,3 +43,16 @@ def test_initialisation_is_a_block_of_its_own() -> None:
         assert torch.equal(torch.rand(3), inside)
     with seeds.initialisation(0, "y"):
         assert not torch.equal(torch.rand(3), inside)
+
+
+def test_initialisation_seeds_no_other_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.manual_seed` would: it seeds the streams of all devices, and the fork gives back those of the CPU alone."""
+    seeded: list[object] = []
+    for module in ("torch.cuda", "torch.xpu", "torch.mps"):
+        if (name := module.partition(".")[2]) in vars(torch):
+            monkeypatch.setattr(getattr(torch, name), "manual_seed_all" if name != "mps" else "manual_seed", seeded.append, raising=False)
+    with seeds.initialisation(0, "initialisation"):
+        first = torch.rand(3)
+    assert seeded == []
+    torch.manual_seed(seeds.derive(0, "initialisation"))
+    assert torch.equal(torch.rand(3), first)

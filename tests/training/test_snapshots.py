@@ -113,12 +113,42 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return load_file(file), json.loads(header["__metadata__"]["state"])
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"fold": 1}, {"students": ("gcn", "gat")}, {"training": {"learning_rate": 0.5}}])
-def test_another_training_is_refused(changed: dict[str, Any], fit: Fit, node_data: Data, tmp_path: Path) -> None:
+CHANGED: list[tuple[dict[str, Any], str]] = [
+    ({"seed": 1}, "seed or fold"),
+    ({"fold": 1}, "seed or fold"),
+    ({"students": ("gcn", "gat")}, "students"),
+    ({"training": {"learning_rate": 0.5}}, "training options"),
+    ({"strategy_options": {"weight": 0.5}}, "strategy"),
+    ({"task_weights": "uncertainty"}, "task weights"),
+]
+
+
+@pytest.mark.parametrize(("changed", "told"), CHANGED)
+def test_another_training_is_refused(changed: dict[str, Any], told: str, fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=2, snapshots=snapshots)
-    with pytest.raises(DataError, match="it is of the training"):
+    with pytest.raises(DataError, match=f"of another training: it has other {told}\\. Remove it"):
         fit(node_data, **{"epochs": 2, **changed}, snapshots=snapshots)
+
+
+@pytest.mark.parametrize(("module", "name"), [("torch", "torch"), ("dgl", "dgl"), ("dgl_mutual.training.snapshots", "dgl_mutual")])
+def test_a_snapshot_of_other_versions_is_refused(
+    module: str, name: str, fit: Fit, node_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots = Snapshots(tmp_path / "s", 1)
+    fit(node_data, epochs=2, snapshots=snapshots)
+    monkeypatch.setattr(f"{module}.__version__", "9.9.0")
+    with pytest.raises(DataError, match=rf"of another training: it was written by {name} \d.* \(here 9\.9\.0\)\. Remove it"):
+        fit(node_data, epochs=2, snapshots=snapshots)
+
+
+def test_a_snapshot_of_before_versions_were_kept_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "s", 1)
+    fit(node_data, epochs=2, snapshots=snapshots)
+    tensors, state = read(snapshots.file)
+    save_file(tensors, snapshots.file, {"state": json.dumps({**state, "identity": "0123456789ab"})})
+    with pytest.raises(DataError, match="written by another version of dgl_mutual"):
+        fit(node_data, epochs=2, snapshots=snapshots)
 
 
 def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:

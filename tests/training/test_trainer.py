@@ -19,6 +19,7 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
+from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training import seeds
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -275,14 +276,50 @@ def test_every_student_stops_by_itself(fit: Fit, node_data: Data) -> None:
     assert hasty.history == patient.history[: hasty.epochs]
 
 
-def test_evaluation_every_few_epochs_changes_what_is_chosen_and_not_what_is_trained(fit: Fit, node_data: Data) -> None:
-    options = {"strategy": "independent", "epochs": 8}
-    always, seldom = fit(node_data, **options), fit(node_data, training={"eval_every": 3}, **options)
+WARM = {"exchange_warmup": (1, 2)}
+TAUGHT = [
+    ("node", "independent", {}),
+    ("node", "gml", WARM),
+    ("node", "gml", {**WARM, "targets": "ema"}),
+    ("graph", "gml", {**WARM, "targets": "eval"}),
+    ("graph", "gml", {**WARM, "targets": "ema", "exchange_on": "transductive"}),
+    ("graph", "dml", {"targets": "eval"}),
+]
+
+
+@pytest.mark.parametrize(("task", "strategy", "strategy_options"), TAUGHT)
+def test_evaluation_every_few_epochs_changes_what_is_chosen_and_not_what_is_trained(
+    task: str, strategy: str, strategy_options: dict[str, Any], fit: Fit, data_of: Callable[[str], Data]
+) -> None:
+    options = {"strategy": strategy, "strategy_options": strategy_options, "epochs": 8}
+    always, seldom = fit(data_of(task), **options), fit(data_of(task), training={"eval_every": 3}, **options)
     evaluated = [row["epoch"] for row in seldom.history if "val/gcn-0" in row]
     assert evaluated == [2, 5, 7], "the last epoch is always looked at"
     for ours, theirs in zip(seldom.history, always.history, strict=True):
         assert ours == {name: theirs[name] for name in ours}
     assert all(member.best_epoch in (2, 5, 7) for member in seldom.members[:2])
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name not in ("independent", "kd", "bgnn")])
+def test_patience_begins_with_the_exchange(strategy: str, fit: Fit, node_data: Data) -> None:
+    """Students that cannot get better in the warm-up must still be there to learn from each other."""
+    students = [StudentOptions(hidden=8)] * 2
+    options: dict[str, Any] = {"leader": {"hidden": 8}} if strategy == "okddip" else {}
+    options["exchange_warmup"] = (7, 2)
+    training = {"learning_rate": 1e-12, "patience": 2}  # no epoch is better than the first
+    result = fit(node_data, students, 30, strategy=strategy, strategy_options=options, training=training)
+    assert result.epochs == 7 + 2
+    assert any(f"exchange/{result.cohort.names[0]}" in row for row in result.history[7:])
+
+
+@pytest.mark.parametrize(("strategy", "epochs"), [("independent", [3]), ("kd", [3, 9]), ("bgnn", [3, 9])])
+def test_patience_waits_for_nothing_where_nothing_is_taught(strategy: str, epochs: list[int], fit: Fit, node_data: Data) -> None:
+    options: dict[str, Any] = {} if strategy == "independent" else {"exchange_warmup": (7, 2)}
+    if strategy == "kd":
+        options["teacher"] = {"hidden": 8}
+    training = {"learning_rate": 1e-12, "patience": 2}
+    result = fit(node_data, epochs=30, strategy=strategy, strategy_options=options, training=training)
+    assert result.epochs == sum(epochs)
 
 
 def test_evaluating_less_often_than_there_are_epochs(fit: Fit, node_data: Data) -> None:
