@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import collections
-import pickle
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,36 +13,17 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import MAX_COLUMNS, compact, normalise_rows
+from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
+from dgl_mutual.data.files import RefusedFile, is_file, open_file
+from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.tables import read_table
 
+_Made = TypeVar("_Made")
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 _NUM_VALIDATION = 500
 
-_RECONSTRUCT = np.ndarray(0).__reduce__()[0]
-#: The only names a pickle may refer to, under their Python 2, old and new module paths.
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("scipy.sparse.csr", "csr_matrix"): sparse.csr_matrix,
-    ("scipy.sparse._csr", "csr_matrix"): sparse.csr_matrix,
-    ("collections", "defaultdict"): collections.defaultdict,
-    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (list, dict, int)},
-}
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Builds numpy arrays, scipy CSR matrices, lists and dicts; anything else in the file is refused before it can run."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="latin1")  # the files were written by Python 2
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which no Planetoid file needs: do not trust this file")
-        return _ADMITTED[module, name]
+#: PubMed's largest file has 12 MB.
+_MAX_BYTES = 1 << 26
 
 
 def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
@@ -97,70 +78,113 @@ def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
     )
 
 
-def _unpickle(path: Path, faults: Faults) -> Any:
-    if not path.is_file():
-        faults.add(path, "the file is missing")
-        return None
+def _read(path: Path, faults: Faults, make: Callable[[Any], _Made], nothing: _Made) -> _Made:
+    """What `make` makes of a pickle, or `nothing` after recording why not."""
+    if not is_file(path, faults):
+        return nothing
     try:
-        with path.open("rb") as file:
-            return _RestrictedUnpickler(file).load()
-    except pickle.UnpicklingError as error:
+        with open_file(path) as opened:
+            content = opened.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise RefusedFile(f"expected at most {_MAX_BYTES} bytes")
+        loaded = read_pickle(content)
+    except RefusedFile as error:
+        faults.add(path, str(error))
+        return nothing
+    except RefusedPickle as error:
         faults.add(path, f"the pickle is refused: {error}")
-    except Exception as error:  # a damaged pickle can raise anything
-        faults.add(path, f"the pickle is truncated or damaged ({type(error).__name__}: {error})")
-    return None
+        return nothing
+    except Exception as error:  # what takes opcodes apart can fail in any way on damaged ones
+        faults.add(path, f"the pickle is truncated or damaged ({type(error).__name__}: {str(error)[:200]})")
+        return nothing
+    try:
+        return make(loaded)
+    except ValueError as error:
+        faults.add(path, str(error))
+        return nothing
 
 
 def _read_features(path: Path, faults: Faults) -> sparse.csr_matrix:
-    """A CSR matrix, rebuilt from its arrays and checked: the pickle could have set anything on it."""
-    empty, loaded = sparse.csr_matrix((0, 0)), _unpickle(path, faults)
-    if loaded is None:
-        return empty
+    return _read(path, faults, _make_matrix, sparse.csr_matrix((0, 0)))
+
+
+def _make_matrix(loaded: Any) -> sparse.csr_matrix:
+    """A CSR matrix of checked arrays.
+
+    Raises:
+        ValueError: it is none, or holds what float32 cannot.
+    """
+    state = loaded.state if isinstance(loaded, Record) and loaded.name == MATRIX else None
+    if type(state) is not dict:
+        raise ValueError(f"expected a scipy CSR matrix, found {loaded.name if isinstance(loaded, Record) else type(loaded).__name__}")
     try:
-        state = vars(loaded)
-        shape = state.get("_shape", state.get("shape"))
-        matrix = sparse.csr_matrix((state["data"].astype(np.float32), state["indices"], state["indptr"]), shape=shape)
-        matrix.check_format(full_check=True)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        faults.add(path, f"expected a scipy CSR matrix ({error})")
-        return empty
-    if matrix.shape[1] > MAX_COLUMNS:
-        faults.add(path, f"expected at most {MAX_COLUMNS} columns, found {matrix.shape[1]}")
-    row_of = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    if not np.isfinite(matrix.data).all():
-        faults.add(path, f"expected finite features, found NaN or infinity in row {row_of[~np.isfinite(matrix.data)][0]}")
-    return matrix
+        data, indices, indptr = (make_array(state.get(part), 1) for part in ("data", "indices", "indptr"))
+    except RefusedPickle as error:
+        raise ValueError(f"expected a scipy CSR matrix ({error})") from None
+    shape = state.get("_shape", state.get("shape"))
+    if type(shape) is not tuple or len(shape) != 2 or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError("expected a scipy CSR matrix (its shape is not two whole numbers)")
+    rows, columns = shape
+    if columns > MAX_COLUMNS:
+        raise ValueError(f"expected at most {MAX_COLUMNS} columns, found {columns}")
+    if indices.dtype.kind == "f" or indptr.dtype.kind == "f" or len(indptr) != rows + 1 or len(indices) != len(data):
+        raise ValueError("expected a scipy CSR matrix (its arrays do not fit each other)")
+    if indptr[0] != 0 or np.any(indptr[1:] < indptr[:-1]) or indptr[-1] > len(indices):
+        raise ValueError("expected a scipy CSR matrix (its row pointers do not rise from 0 to the number of entries)")
+    if len(indices) and not (indices.min() >= 0 and indices.max() < columns):
+        raise ValueError(f"expected a scipy CSR matrix (its column numbers are not within 0 ... {columns - 1})")
+    if (wrong := unusable(data[: indptr[-1]])).any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"{FINITE}, found {data[place]:g} in row {int(np.searchsorted(indptr, place, side='right')) - 1}")
+    return sparse.csr_matrix((data.astype(np.float32), indices.astype(np.int32), indptr.astype(np.int32)), shape=shape)
 
 
 def _read_one_hot(path: Path, faults: Faults) -> IntArray:
-    loaded = _unpickle(path, faults)
-    if loaded is None:
-        return np.zeros(0, dtype=np.int64)
-    if not (isinstance(loaded, np.ndarray) and loaded.ndim == 2 and loaded.dtype.kind in "iuf"):
-        faults.add(path, f"expected a two-dimensional array of one-hot labels, found {type(loaded).__name__}")
-        return np.zeros(0, dtype=np.int64)
-    wrong = ~(((loaded == 0) | (loaded == 1)).all(axis=1) & (loaded.sum(axis=1) == 1))
+    return _read(path, faults, _make_labels, np.zeros(0, dtype=np.int64))
+
+
+def _make_labels(loaded: Any) -> IntArray:
+    """Class numbers of one-hot rows; -1 for rows of zeros.
+
+    Raises:
+        ValueError: it is no array of one-hot rows.
+    """
+    try:
+        rows = make_array(loaded, 2)
+    except RefusedPickle as error:
+        raise ValueError(f"expected a two-dimensional array of one-hot labels ({error})") from None
+    if not 1 <= rows.shape[1] <= MAX_COLUMNS:
+        raise ValueError(f"expected one-hot labels of 1 ... {MAX_COLUMNS} classes, found {rows.shape[1]}")
+    has_label = rows.any(axis=1)
+    wrong = ~(((rows == 0) | (rows == 1)).all(axis=1) & (rows.sum(axis=1) == 1))
     # NOTE: Rows of zeros mark nodes without a label (in CiteSeer's re-packed copies).
-    wrong &= loaded.any(axis=1)
+    wrong &= has_label
     if wrong.any():
-        faults.add(path, f"expected one-hot labels, row {int(np.flatnonzero(wrong)[0])} is not")
-    return np.where(loaded.any(axis=1), loaded.argmax(axis=1), -1).astype(np.int64)
+        raise ValueError(f"expected one-hot labels, row {int(np.flatnonzero(wrong)[0])} is not")
+    return np.where(has_label, rows.argmax(axis=1), -1).astype(np.int64)
 
 
 def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, IntArray]:
-    loaded, none = _unpickle(path, faults), np.zeros(0, dtype=np.int64)
-    if loaded is None:
-        return none, none
-    try:
-        lengths = [len(neighbours) for neighbours in loaded.values()]
-        source: npt.NDArray[Any] = np.repeat(np.array(list(loaded.keys())), lengths)
-        destination = np.array([node for neighbours in loaded.values() for node in neighbours])
-        if source.dtype.kind != "i" or destination.dtype.kind != "i":
-            raise TypeError("its nodes are not whole numbers")
-    except (AttributeError, TypeError, ValueError) as error:
-        faults.add(path, f"expected a dict from each node to the list of its neighbours ({error})")
-        return none, none
-    return source.astype(np.int64), destination.astype(np.int64)
+    none = np.zeros(0, dtype=np.int64)
+    return _read(path, faults, _make_edges, (none, none))
+
+
+def _make_edges(loaded: Any) -> tuple[IntArray, IntArray]:
+    """Ends of the edges of a dictionary from each node to its neighbours.
+
+    Raises:
+        ValueError: it is no such dictionary.
+    """
+    neighbours = loaded.entries if isinstance(loaded, Record) and loaded.name == DEFAULT_DICT else loaded
+    rule = "expected a dict from each node to the list of its neighbours"
+    if type(neighbours) is not dict:
+        raise ValueError(f"{rule}, found {loaded.name if isinstance(loaded, Record) else type(loaded).__name__}")
+    if not all(
+        type(node) is int and type(others) is list and all(type(other) is int for other in others) for node, others in neighbours.items()
+    ):
+        raise ValueError(f"{rule} (its nodes are not whole numbers)")
+    source = np.repeat(np.array(list(neighbours), dtype=np.int64), [len(others) for others in neighbours.values()])
+    return source, np.array(list(chain.from_iterable(neighbours.values())), dtype=np.int64)
 
 
 def _check_shapes(paths: dict[str, Path], features: dict[str, sparse.csr_matrix], one_hots: dict[str, IntArray], faults: Faults) -> None:

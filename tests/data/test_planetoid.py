@@ -58,7 +58,7 @@ FAULTS = [
     ({"allx": pickle.dumps(np.eye(3))[:-20]}, r"cora\.allx: the pickle is"),
     ({"x": np.eye(3)}, r"cora\.x: expected a scipy CSR matrix"),
     ({"x": BROKEN_CSR}, r"cora\.x: expected a scipy CSR matrix"),
-    ({"x": sparse.csr_matrix(np.full((10, 6), np.nan, dtype=np.float32))}, r"cora\.x: expected finite features, .* row 0"),
+    ({"x": sparse.csr_matrix(np.full((10, 6), np.nan, dtype=np.float32))}, r"cora\.x: expected finite numbers.* row 0"),
     ({"y": np.ones((10, 2), dtype=np.int32)}, r"cora\.y: expected one-hot labels, row 0"),
     ({"y": np.eye(2, dtype=np.int32)}, r"cora\.y: expected 10 rows, one for each row of x, found 2"),
     ({"tx": sparse.csr_matrix(np.eye(3, 5, dtype=np.float32))}, r"cora\.tx: expected 6 columns as in x, found 5"),
