@@ -19,13 +19,13 @@ from torch_geometric.loader import DataLoader
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
-from dgl_mutual.errors import unknown
+from dgl_mutual.errors import TrainingError, unknown
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
 from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
-from dgl_mutual.training.metrics import make_scorer
+from dgl_mutual.training.metrics import make_scorer, refuse_non_finite_logits
 from dgl_mutual.training.options import TrainingOptions
 
 #: Graphs in a batch that is only evaluated.
@@ -60,7 +60,13 @@ class Best:
     stopped: bool = False
 
     def look(self, epoch: int, metric: float, loss: float, module: torch.nn.Module, patience: int, start: int) -> None:
-        """Take in an evaluation; epochs before `start` do not count as waiting."""
+        """Take in an evaluation; epochs before `start` do not count as waiting.
+
+        Raises:
+            TrainingError: a figure that is not finite.
+        """
+        if not (math.isfinite(metric) and math.isfinite(loss)):
+            raise TrainingError(f"Validation of the reference is not finite in epoch {epoch} (metric {metric}, loss {loss}).")
         if self.stopped:
             return
         if self.epoch < 0 or metric > self.metric or (metric == self.metric and loss < self.loss):
@@ -205,6 +211,7 @@ class ReferenceTrainer:
         start, _ = self.options.get("exchange_warmup", (0, 0))
         val = torch.as_tensor(self.split.val)
         logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
+        refuse_non_finite_logits(logits, list(self.best))
         metrics = self.scorer(logits, self.labels[val])
         members = dict(zip(self.names, self.students, strict=True))
         for name, z, metric in zip(self.best, logits, metrics, strict=True):
@@ -233,6 +240,7 @@ class ReferenceTrainer:
         everyone = np.arange(self.dataset.num_samples)
         self._clean_pass(everyone)
         logits = torch.cat([self.clean, self.ensemble_logits(torch.as_tensor(everyone)).unsqueeze(0)])
+        refuse_non_finite_logits(logits, list(self.best))
         parts = [torch.as_tensor(part) for part in (self.split.train, self.split.val, self.split.test)]
         train, val, test = (self.scorer(logits[:, part], self.labels[part]) for part in parts)
         batches = list(self._batches(self.split.test))

@@ -175,7 +175,8 @@ class _Lesson:
     def _validate(self) -> tuple[float, float]:
         val = torch.as_tensor(self.split.val, device=self.labels.device)
         logits = _logits(self.mlp, self.feed, self.split.val, self.labels.shape[0])[val]
-        return self.scorer(logits.unsqueeze(0), self.labels[val])[0], float(self.distribution.supervised(logits, self.labels[val]))
+        scores = score(self.scorer, logits.unsqueeze(0), self.labels[val], ["mlp"])
+        return scores.overall[0], float(self.distribution.supervised(logits, self.labels[val]))
 
 
 @torch.no_grad()
@@ -194,7 +195,7 @@ def _member(mlp: MLP, scene: Scene, scorer: Scorer, best_epoch: int, parameter: 
     feed = _feed(dataset, split, torch.Generator(), None, parameter)
     logits = _logits(mlp, feed, np.arange(dataset.num_samples), dataset.num_samples)
     labels = torch.as_tensor(dataset.labels, device=parameter.device)
-    scores = [score(scorer, logits[None, part], labels[part]) for part in (split.train, split.val, split.test)]
+    scores = [score(scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
     member = MemberResult(
         member="mlp",
         architecture="mlp",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from dgl_mutual.errors import TrainingError
+
 
 @dataclass
 class EarlyStopping:
@@ -22,7 +24,16 @@ class EarlyStopping:
     stopped: bool = False
 
     def update(self, epoch: int, *, val_metric: float, val_loss: float) -> bool:
-        """Take in one evaluation; true when it is the best so far."""
+        """Take in one evaluation; true when it is the best so far.
+
+        Raises:
+            TrainingError: a figure that is not finite: no comparison with it would mean anything.
+        """
+        if not (math.isfinite(val_metric) and math.isfinite(val_loss)):
+            raise TrainingError(
+                f"Validation is not finite in epoch {epoch} (metric {val_metric}, loss {val_loss}), so no epoch can be chosen. The likely "
+                "cause are features of extreme size, or a step size that is too large; rescale the former or lower the latter."
+            )
         if self.stopped:
             return False
         if self.best_epoch is None or (val_metric, -val_loss) > (self.best_metric, -self.best_loss):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
+from dgl_mutual.data.features import check_features
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
@@ -49,24 +50,20 @@ class Predictor:
 
         Raises:
             UsageError: features of another width than was trained on.
-            DataError: a prediction that is not a number.
+            DataError: features or logits that are not finite.
         """
         parts = []
         for batch, samples in self._batches(data):
             self._check_width(batch)
             parts.append(self.distribution.probabilities(self.logits(batch, samples)))
         result: npt.NDArray[Any] = torch.cat(parts).cpu().numpy()
-        broken = np.flatnonzero(~np.isfinite(result).all(axis=1))
-        if len(broken):
-            raise DataError(
-                f"The prediction for {self.task} {broken[0]} is not a number ({len(broken)} of {len(result)} are not). "
-                "The likely cause are features of extreme size; look at them with 'dgl-mutual data verify' and rescale them."
-            )
         return result
 
     def _batches(self, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[Batch, Tensor]]:
         by_node = self.task == "node"
         if not isinstance(data, Dataset):
+            if "feat" in data.ndata and data.ndata["feat"].ndim == 2:
+                check_features(data.ndata["feat"].detach().cpu().numpy(), data.num_nodes(), "node features 'feat'")
             batch = GraphBatch.from_dgl(data, self.device, self.dtype)
             samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
             yield self._bounded(batch), samples
@@ -99,7 +96,7 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
     Raises:
         UsageError: no such member, features of another width than the students were trained on, or other nodes for an ensemble whose
             coordinator knows only those that it was trained with.
-        DataError: a prediction that is not a number.
+        DataError: features or logits that are not finite.
     """
     if member not in (*cohort.names, "ensemble"):
         raise unknown("member", member, (*cohort.names, "ensemble"))
@@ -114,26 +111,38 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
 def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
     """As `predict`, of an MLP that was trained from a cohort."""
     mlp.eval()
-    return Predictor(
-        lambda batch, samples: mlp.forward_batch(batch).logits,
-        mlp.task,
-        mlp.weight.shape[0],
-        distribution,
-        mlp.weight.device,
-        mlp.weight.dtype,
-    )(data)
+
+    def logits(batch: Batch, samples: Tensor) -> Tensor:
+        return _finite(mlp.forward_batch(batch).logits, samples, "mlp", mlp.task)
+
+    return Predictor(logits, mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)(data)
 
 
 def _student_logits(cohort: Cohort, place: int) -> Logits:
-    return lambda batch, samples: cohort(batch, [place])[0].logits
+    name, task = cohort.names[place], cohort.students[place].task
+    return lambda batch, samples: _finite(cohort(batch, [place])[0].logits, samples, name, task)
 
 
 def _ensemble_logits(cohort: Cohort) -> Logits:
+    students = [_student_logits(cohort, place) for place in range(cohort.num_students)]
+
     def logits(batch: Batch, samples: Tensor) -> Tensor:
         # One student after another: what one keeps of its hidden layers is gone before the next begins.
-        stacked = torch.stack([cohort(batch, [place])[0].logits for place in range(cohort.num_students)])
-        return cohort.ensemble_logits(stacked, samples)
+        stacked = torch.stack([student(batch, samples) for student in students])
+        return _finite(cohort.ensemble_logits(stacked, samples), samples, "ensemble", cohort.students[0].task)
 
+    return logits
+
+
+def _finite(logits: Tensor, samples: Tensor, member: str, task: TaskName) -> Tensor:
+    """The logits (N, C), if all are finite: a sigmoid makes a probability of one that is not."""
+    broken = ~torch.isfinite(logits).all(dim=-1)
+    if broken.any():
+        raise DataError(
+            f"The logits of {member} for {task} {int(samples[broken][0])} are not finite, so they predict nothing "
+            f"({int(broken.sum())} of {len(samples)} {task}s). The likely cause are features of extreme size; look at them with "
+            "'dgl-mutual data describe' and rescale them."
+        )
     return logits
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +21,43 @@ if TYPE_CHECKING:
 Scorer = Callable[[Tensor, Tensor], list[float]]
 
 
+def refuse_non_finite_logits(logits: Tensor, names: Sequence[str] = ()) -> None:
+    """Every comparison with NaN is false, so a metric would take one for some decision or other, and maybe for a right one.
+
+    Args:
+        logits: (M, N, C).
+        names: of the M members, for the message.
+
+    Raises:
+        TrainingError: one that is NaN or infinite; says whose, and for how many samples.
+    """
+    if torch.isfinite(logits).all():
+        return
+    broken = (~torch.isfinite(logits)).any(-1).sum(-1).tolist()
+    found = ", ".join(
+        f"{names[place] if place < len(names) else f'member {place}'} ({count} of {logits.shape[1]} samples)"
+        for place, count in enumerate(broken)
+        if count
+    )
+    raise TrainingError(
+        f"Logits are not finite, so they predict nothing: {found}. The likely cause are features of extreme size in some nodes, or a step "
+        "size that is too large; rescale the former or lower the latter (training.learning_rate)."
+    )
+
+
+def _of_finite_logits(scorer: Scorer) -> Scorer:
+    @wraps(scorer)
+    def checked(logits: Tensor, labels: Tensor) -> list[float]:
+        refuse_non_finite_logits(logits)
+        return scorer(logits, labels)
+
+    return checked
+
+
 def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
     """A function of logits (M, N, C) and labels (N,) or (N, C) that gives one figure in [0, 1] for each of the M members.
+
+    The function raises `TrainingError` where a logit is not finite, or the metric not defined.
 
     Args:
         evaluator: an OGB set's name; its `Evaluator` then does the scoring.
@@ -32,10 +67,10 @@ def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
     if evaluator is not None and metric == "accuracy":
         from dgl_mutual.data.ogb_package import make_evaluator
 
-        return partial(_ogb_accuracies, make_evaluator(evaluator))
+        return _of_finite_logits(partial(_ogb_accuracies, make_evaluator(evaluator)))
     functions = {"rocauc": _mean_rocauc, "ap": _mean_average_precision}
     function = functions[metric] if evaluator is None else _ogb_metric(evaluator)
-    return lambda logits, labels: _each_member(function, logits, labels)
+    return _of_finite_logits(lambda logits, labels: _each_member(function, logits, labels))
 
 
 def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: int) -> None:
@@ -57,6 +92,7 @@ def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: 
             )
 
 
+@_of_finite_logits
 def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     """Share of right classes of each member, over samples with a known label; NaN where there is none.
 
@@ -67,6 +103,7 @@ def accuracies(logits: Tensor, labels: Tensor) -> list[float]:
     return (right.double() / known.sum()).tolist()
 
 
+@_of_finite_logits
 def micro_f1s(logits: Tensor, labels: Tensor) -> list[float]:
     """2 TP / (2 TP + FP + FN) of each member over all known labels; 0 where nothing is positive, NaN where no label is known.
 

@@ -148,7 +148,7 @@ def summarise(
         rows = torch.as_tensor(part, device=logits.device)
         with torch.no_grad():
             predictions = torch.cat([logits[:, rows], cohort.ensemble_logits(logits[:, rows], rows).unsqueeze(0)])
-        found.append(score(scorer, predictions, labels[rows]))
+        found.append(score(scorer, predictions, labels[rows], (*cohort.names, "ensemble")))
     scores = [one.overall for one in found]
     milliseconds = [inference_ms(student, test_batches) for student in cohort.students]
     results = [

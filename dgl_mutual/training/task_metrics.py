@@ -12,7 +12,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.targets import parts_of
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import Head
-from dgl_mutual.training.metrics import Scorer, make_scorer
+from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_non_finite_logits
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,13 @@ def scorer_of(dataset: Dataset) -> Scorer:
     return JointScorer({part.metric: (Head.of(part), make_scorer(part.target.metric)) for part in parts_of(dataset.target)})
 
 
-def score(scorer: Scorer, logits: Tensor, labels: Tensor) -> Scores:
-    """What each of M members scores: logits (M, N, C)."""
+def score(scorer: Scorer, logits: Tensor, labels: Tensor, names: Sequence[str]) -> Scores:
+    """What each of M members scores: logits (M, N, C), and the members' names.
+
+    Raises:
+        TrainingError: a logit that is not finite, or a metric that is not defined on these samples.
+    """
+    refuse_non_finite_logits(logits, names)
     return scorer.scores(logits, labels) if isinstance(scorer, JointScorer) else Scores(scorer(logits, labels), {})
 
 

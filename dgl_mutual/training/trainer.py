@@ -314,8 +314,9 @@ class _Trial:
         row = columns_of(means, self.cohort.names, active)
         refuse_non_finite(row, epoch, self.training.learning_rate)
         logits, labels = zip(*seen, strict=True)
-        scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels))
-        return {**row, **history_columns(scores, "train", [self.cohort.names[k] for k in active])}
+        names = [self.cohort.names[k] for k in active]
+        scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
+        return {**row, **history_columns(scores, "train", names)}
 
     def _step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
         view = perturbed(share.batch, edge_drop=self.training.edge_drop, feature_mask=self.training.feature_mask, **self.view_generators)
@@ -420,7 +421,7 @@ class _Trial:
         names = (*(self.cohort.names[k] for k in active), "ensemble")
         validation = {f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}
         refuse_non_finite(validation, epoch, self.training.learning_rate)
-        scores = score(self.scorer, candidates, labels)
+        scores = score(self.scorer, candidates, labels, names)
         metrics = scores.overall
         for k, metric, loss in zip(active, metrics, losses, strict=False):
             if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss) and k in self.ranks.own(active):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from dgl_mutual.errors import TrainingError
 from dgl_mutual.training.early_stopping import EarlyStopping
 
 
@@ -27,9 +28,8 @@ def run(metrics: list[float], losses: list[float] | None = None, patience: int =
         ([0.5, 0.5, 0.5], [1.0, 0.8, 0.9], [0, 1]),
         ([0.5, 0.6, 0.5], [1.0, 2.0, 0.1], [0, 1]),
         ([0.5, 0.5], [1.0, 1.0], [0]),
-        ([-math.inf, 0.1], [math.inf, 1.0], [0, 1]),
     ],
-    ids=["higher metric", "first of all", "tie broken by loss", "metric before loss", "equal is not better", "from nothing"],
+    ids=["higher metric", "first of all", "tie broken by loss", "metric before loss", "equal is not better"],
 )
 def test_best_epoch(metrics: list[float], losses: list[float] | None, best: list[int]) -> None:
     stopper, found = run(metrics, losses)
@@ -65,3 +65,13 @@ def test_epochs_before_the_start_do_not_count_though_the_best_may_be_among_them(
 def test_patience_counts_epochs_and_not_evaluations() -> None:
     assert run([0.5, 0.1], patience=5, every=5)[0].stopped
     assert not run([0.5, 0.1], patience=6, every=5)[0].stopped
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_chooses_nothing(value: float) -> None:
+    stopper = EarlyStopping(patience=3)
+    for figures in ({"val_metric": value, "val_loss": 1.0}, {"val_metric": 0.5, "val_loss": value}):
+        with pytest.raises(TrainingError, match=r"Validation is not finite in epoch 4 .*no epoch can be chosen"):
+            stopper.update(4, **figures)
+    assert stopper.best_epoch is None
+    assert stopper.update(5, val_metric=0.0, val_loss=9.0)

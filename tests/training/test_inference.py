@@ -10,7 +10,7 @@ import torch
 
 from dgl_mutual import cohort
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.training import inference
 from dgl_mutual.training.result import FitResult
@@ -121,3 +121,39 @@ def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: 
     with pytest.raises(UsageError, match=r"'transductive'.*48 nodes.*has 30"):
         result.predict(fewer)
     assert result.predict(fewer, "gcn-0").shape == (30, 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_extreme_features_of_a_test_sample_are_no_prediction(task: str, value: float, fit: Fit, node_data: Data, graph_data: Data) -> None:
+    """Training does not see test graphs: it ends well, and the figures must not."""
+    dataset, split = node_data if task == "node" else graph_data
+    sample = int(split.test[0])
+    features = dataset.features.copy()
+    features[sample if task == "node" else dataset.node_offsets[sample]] = value
+    extreme = replace(dataset, features=features)
+    result = fit((dataset, split))
+    for member in ("gcn-0", "ensemble"):
+        with pytest.raises(DataError, match=rf"The logits of gcn-0 for {task} \d+ are not finite"):
+            result.predict(extreme, member)
+    with pytest.raises(TrainingError, match=r"not finite.*gcn-0.*features of extreme size"):
+        fit((extreme, split), strategy="independent")
+
+
+@pytest.mark.parametrize("member", ["gcn-0", "ensemble"])
+def test_no_probability_is_made_of_an_infinite_logit(member: str, fit: Fit, multi_label_data: Data) -> None:
+    """A sigmoid makes 1 of it, and looks sound."""
+    result = fit(multi_label_data)
+    *_, bias = (parameter for name, parameter in result.cohort.students[0].named_parameters() if name.endswith("bias"))
+    with torch.no_grad():
+        bias[0] = torch.inf
+    with pytest.raises(DataError, match=r"The logits of gcn-0 for \w+ 0 are not finite"):
+        result.predict(member=member)
+
+
+def test_features_beyond_float32_are_refused_in_a_dgl_graph(fit: Fit, node_data: Data) -> None:
+    graph = as_dgl(node_data[0])
+    graph.ndata["feat"] = graph.ndata["feat"].double()
+    graph.ndata["feat"][5, 2] = 1e39
+    with pytest.raises(DataError, match=r"node features 'feat', node 5: expected finite numbers.*found 1e\+39"):
+        fit(node_data).predict(graph)

@@ -16,6 +16,7 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.training.metrics import accuracies, make_scorer, refuse_undefined
+from dgl_mutual.training.task_metrics import score
 
 MEMBERS, N, C = 3, 60, 4
 
@@ -129,6 +130,24 @@ def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Sp
 
 
 def test_micro_f1_of_nothing() -> None:
-    score = make_scorer("micro-f1")
-    assert score(torch.full((2, 3, 2), -1.0), torch.zeros(3, 2)) == [0.0, 0.0]
-    assert all(math.isnan(value) for value in score(torch.ones(2, 3, 2), torch.full((3, 2), math.nan)))
+    scorer = make_scorer("micro-f1")
+    assert scorer(torch.full((2, 3, 2), -1.0), torch.zeros(3, 2)) == [0.0, 0.0]
+    assert all(math.isnan(value) for value in scorer(torch.ones(2, 3, 2), torch.full((3, 2), math.nan)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("sample", [0, N - 1], ids=["known", "unknown"])
+@pytest.mark.parametrize(
+    ("metric", "evaluator"), [("accuracy", None), ("accuracy", "ogbn-arxiv"), ("micro-f1", None), ("rocauc", None), ("ap", None)]
+)
+def test_no_metric_takes_a_logit_that_is_not_finite(metric, evaluator: str | None, sample: int, value: float, logits: Tensor) -> None:
+    """Not even on a sample without a label: of NaN, the decision is always the first class."""
+    labels = torch.arange(N) % C if metric == "accuracy" else (torch.rand(N, C, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    labels[-1] = -1 if metric == "accuracy" else math.nan
+    scorer = make_scorer(metric, evaluator)
+    assert len(scorer(logits, labels)) == MEMBERS
+    logits[1, sample, 2] = value
+    with pytest.raises(TrainingError, match=rf"Logits are not finite.*: member 1 \(1 of {N} samples\)\. The likely cause"):
+        scorer(logits, labels)
+    with pytest.raises(TrainingError, match=rf": gat \(1 of {N} samples\)"):
+        score(scorer, logits, labels, ["gcn", "gat", "gin"])
