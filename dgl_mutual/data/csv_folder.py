@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Annotated
 
@@ -15,10 +14,12 @@ import pandas as pd
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, read_csv, without_brackets
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, degree_features
-from dgl_mutual.data.files import UNREADABLE, RefusedFile, is_file, open_file, read_text
+from dgl_mutual.data.files import UNREADABLE, RefusedFile, read_text
+from dgl_mutual.data.labels import encode_cells, encode_label_rows, is_number
 from dgl_mutual.data.targets import check_target_names, join_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.plain_yaml import read_yaml
@@ -27,8 +28,6 @@ _MASKS = ("train_mask", "val_mask", "test_mask")
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
 _MAX_META = 1 << 20
-#: Each column costs about a millisecond, however few the rows.
-_MAX_COLUMNS = 20_000
 
 
 def _inside(name: str) -> str:
@@ -60,6 +59,7 @@ class _GraphMeta(BaseModel):
 
 
 class _Meta(BaseModel):
+    version: str = "1.0.0"
     dataset_name: str
     separator: str = Field(",", min_length=1, max_length=1)
     node_data: list[_NodeMeta]
@@ -77,7 +77,8 @@ def read_csv_folder(
     degrees are. Edges stay directed as the file lists them. Nodes keep the file's order within each graph.
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
-    and molecules. An empty label is unknown, also between commas.
+    and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
+    `dgl_mutual.data.labels`, whose rules say what is a class). Lists may stand in brackets, as Python and numpy print them.
 
     Args:
         task: default: ``graph`` where the folder describes graphs, else ``node``.
@@ -95,19 +96,20 @@ def read_csv_folder(
         raise UsageError(f"{folder} is a dataset for the node task, not for 'graph': its meta.yaml has no graph_data. Ask for task 'node'.")
     task = task or ("graph" if meta.graph_data is not None else "node")
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
-    nodes = _read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field], faults)
-    edges = _read_csv(folder / edge_meta.file_name, meta.separator, [edge_meta.src_id_field, edge_meta.dst_id_field], faults)
-    graphs = _read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
+    nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field], faults)
+    edges = read_csv(folder / edge_meta.file_name, meta.separator, [edge_meta.src_id_field, edge_meta.dst_id_field], faults)
+    graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
     faults.check()
     assert nodes is not None and edges is not None
 
-    graph_ids = pd.Index(nodes.column(node_meta.graph_id_field).unique())
+    node_graph = _graph_ids(nodes, node_meta.graph_id_field)
+    graph_ids = pd.Index(node_graph.unique())
     if graphs is not None and graph_meta is not None:
-        graph_ids = pd.Index(graphs.column(graph_meta.graph_id_field))
-        _check_graph_ids(graphs, graph_ids, nodes, nodes.column(node_meta.graph_id_field), faults)
-    graph_of = graph_ids.get_indexer(pd.Index(nodes.column(node_meta.graph_id_field)))
+        graph_ids = pd.Index(_graph_ids(graphs, graph_meta.graph_id_field))
+        _check_graph_ids(graphs, graph_ids, nodes, node_meta, node_graph, faults)
+    graph_of = graph_ids.get_indexer(pd.Index(node_graph))
     order = np.argsort(graph_of, kind="stable")
-    nodes = _File(nodes.path, nodes.frame.iloc[order])
+    nodes = CsvTable(nodes.path, nodes.frame.iloc[order])
     source, destination = _edge_ends(nodes, node_meta, edges, edge_meta, faults)
     features = _features(nodes, {node_meta.node_id_field, node_meta.graph_id_field, "label", *_MASKS, *(targets or ())}, faults)
     samples = graphs if task == "graph" and graphs is not None else nodes
@@ -132,21 +134,6 @@ def read_csv_folder(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _File:
-    """The cells of one CSV file as stripped text; the index holds each row's line in the file, however the rows are ordered."""
-
-    path: Path
-    frame: pd.DataFrame
-
-    def column(self, name: str) -> pd.Series[str]:
-        """A column; where the file has no such column of graph numbers, all belong to one graph."""
-        return self.frame[name] if name in self.frame else pd.Series(_ONLY_GRAPH, index=self.frame.index)
-
-    def refuse(self, faults: Faults, offending: npt.NDArray[np.bool_], rule: str) -> None:
-        faults.add_lines(self.path, sorted(self.frame.index[offending]), rule)
-
-
 def _read_meta(path: Path, faults: Faults) -> _Meta | None:
     try:
         meta = _Meta.model_validate(read_yaml(read_text(path, _MAX_META)))
@@ -161,68 +148,57 @@ def _read_meta(path: Path, faults: Faults) -> _Meta | None:
         mark = getattr(error, "problem_mark", None)
         faults.add(path, f"expected YAML ({getattr(error, 'problem', error)})", mark.line + 1 if mark else None)
         return None
+    if meta.version != "1.0.0":
+        faults.add(path, f"version: expected 1.0.0, which is all that DGL has defined, found {meta.version}")
     if len(meta.node_data) != 1 or len(meta.edge_data) != 1:
         found = f"{len(meta.node_data)} and {len(meta.edge_data)}"
         faults.add(path, f"expected one type of node and one of edge, found {found}: heterogeneous graphs are not supported")
     return meta
 
 
-def _read_csv(path: Path, separator: str, required: list[str], faults: Faults) -> _File | None:
-    """All columns as stripped text, or None after recording why not."""
-    if not is_file(path, faults):
-        return None
-    try:
-        with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as opened:
-            reader = csv.reader(opened, delimiter=separator, strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (csv.Error, *UNREADABLE) as error:
-        faults.add(path, f"the file is not a readable CSV file ({error})")
-        return None
-    if not rows:
-        faults.add(path, "the file is empty")
-        return None
-    (_, header), *body = rows
-    lines = [line for line, _ in body]
-    absent = [column for column in required if column not in header]
-    if absent:
-        faults.add(path, f"expected a column {' and '.join(absent)}, found {', '.join(header)}", 1)
-    if not body:
-        faults.add(path, "expected at least one line after the header")
-    if len(header) > _MAX_COLUMNS:
-        faults.add(path, f"expected at most {_MAX_COLUMNS} columns, found {len(header)}; columns of numbers fit one column feat", 1)
-    if absent or not body or len(header) > _MAX_COLUMNS:
-        return None
-    faults.add_lines(path, [line for line, row in body if len(row) != len(header)], f"expected {len(header)} cells as in the header")
-    padded = [[cell.strip() for cell in row[: len(header)]] + [""] * (len(header) - len(row)) for _, row in body]
-    frame = pd.DataFrame(padded, columns=header, index=lines, dtype=str)
-    return _File(path, frame.loc[:, [column not in ("", "Unnamed: 0") for column in header]])
+def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
+    """The graph of each row; where the file has no such column, all belong to one."""
+    if field not in table.frame:
+        return pd.Series(_ONLY_GRAPH, index=table.frame.index, dtype=str)
+    return as_whole(table.frame[field]) if table.are_whole(field) else table.frame[field]
 
 
-def _check_graph_ids(graphs: _File, graph_ids: pd.Index[str], nodes: _File, node_graph: pd.Series[str], faults: Faults) -> None:
+def _check_graph_ids(
+    graphs: CsvTable, graph_ids: pd.Index[str], nodes: CsvTable, node_meta: _NodeMeta, node_graph: pd.Series[str], faults: Faults
+) -> None:
+    if node_meta.graph_id_field not in nodes.frame and set(graph_ids) != {_ONLY_GRAPH}:
+        faults.add(nodes.path, f"expected a column {node_meta.graph_id_field}, which tells the graphs of {graphs.path.name} apart", 1)
+        faults.check()
     graphs.refuse(faults, graph_ids.duplicated(), "expected each graph once")
-    graphs.refuse(faults, ~graph_ids.isin(node_graph), f"expected the nodes of this graph in {nodes.path.name}")
+    no_nodes = f"expected the nodes of this graph in {nodes.path.name}: nothing can be predicted for a graph without nodes"
+    graphs.refuse(faults, ~graph_ids.isin(node_graph), no_nodes)
     nodes.refuse(faults, ~node_graph.isin(graph_ids).to_numpy(), f"expected a graph that {graphs.path.name} lists")
     faults.check()
 
 
-def _edge_ends(nodes: _File, node_meta: _NodeMeta, edges: _File, edge_meta: _EdgeMeta, faults: Faults) -> tuple[IntArray, IntArray]:
+def _edge_ends(nodes: CsvTable, node_meta: _NodeMeta, edges: CsvTable, edge_meta: _EdgeMeta, faults: Faults) -> tuple[IntArray, IntArray]:
     """Row numbers in `nodes` of the source and destination of each edge; -1 where a fault was recorded."""
-    known = pd.MultiIndex.from_arrays([nodes.column(node_meta.graph_id_field), nodes.column(node_meta.node_id_field)])
+    node_graph, graph = _graph_ids(nodes, node_meta.graph_id_field), _graph_ids(edges, edge_meta.graph_id_field)
+    if edge_meta.graph_id_field not in edges.frame and set(node_graph) != {_ONLY_GRAPH}:
+        faults.add(edges.path, f"expected a column {edge_meta.graph_id_field}, as in {nodes.path.name}", 1)
+        faults.check()
+    # Identifiers are text, but numbers are read as pandas reads them: a tool writes 1 in one file and 1.0 in the other.
+    plain = as_whole if nodes.are_whole(node_meta.node_id_field) else lambda column: column
+    known = pd.MultiIndex.from_arrays([node_graph, plain(nodes.frame[node_meta.node_id_field])])
     nodes.refuse(faults, known.duplicated(), "expected each node of a graph once")
     faults.check()
-    graph = edges.column(edge_meta.graph_id_field)
     ends = []
     for field in (edge_meta.src_id_field, edge_meta.dst_id_field):
-        end = known.get_indexer(pd.MultiIndex.from_arrays([graph, edges.column(field)]))
+        end = known.get_indexer(pd.MultiIndex.from_arrays([graph, plain(edges.frame[field])]))
         edges.refuse(faults, end < 0, f"expected {field} to be a node of the edge's graph in {nodes.path.name}")
         ends.append(end.astype(np.int64))
     return ends[0], ends[1]
 
 
-def _features(nodes: _File, reserved: set[str], faults: Faults) -> tuple[npt.NDArray[np.float64], tuple[str, ...]] | None:
+def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> tuple[npt.NDArray[np.float64], tuple[str, ...]] | None:
     """Feature columns and their names, or None where the file has none."""
     columns = ["feat"] if "feat" in nodes.frame else [str(column) for column in nodes.frame if column not in reserved]
-    blocks = [_numbers(nodes, column, faults) for column in columns]
+    blocks = [nodes.numbers(column, faults) for column in columns]
     names = [
         column if block.shape[1] == 1 else f"{column} {position}"
         for column, block in zip(columns, blocks, strict=True)
@@ -231,27 +207,8 @@ def _features(nodes: _File, reserved: set[str], faults: Faults) -> tuple[npt.NDA
     return (np.concatenate(blocks, axis=1), tuple(names)) if blocks else None
 
 
-def _numbers(file: _File, column: str, faults: Faults, *, allow_missing: bool = False) -> npt.NDArray[np.float64]:
-    """Cells of numbers with commas between them, shape (rows, numbers a cell).
-
-    Args:
-        allow_missing: nothing, in place of a number or of a whole cell, means "unknown" and becomes NaN.
-    """
-    cells = file.frame[column]
-    width = int(cells[cells != ""].str.count(",").iloc[0]) + 1 if allow_missing else int(cells.str.count(",").iloc[0]) + 1
-    if allow_missing:
-        cells = cells.where(cells != "", "," * (width - 1))
-    ragged = (cells.str.count(",") + 1 != width).to_numpy()
-    file.refuse(faults, ragged, f"{column}: expected {width} number{'s' if width > 1 else ''} as in the first line")
-    parts = cells.str.split(",", expand=True).reindex(columns=range(width))
-    values: npt.NDArray[np.float64] = parts.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    unknown = parts.apply(lambda part: part.str.strip() == "").to_numpy() & allow_missing
-    file.refuse(faults, ~np.all(np.isfinite(values) | unknown, axis=1) & ~ragged, f"{column}: expected finite numbers")
-    return values
-
-
 def _labels(
-    samples: _File, targets: Sequence[str] | None, no_labels: set[str], task: TaskName, faults: Faults, required: bool
+    samples: CsvTable, targets: Sequence[str] | None, no_labels: set[str], task: TaskName, faults: Faults, required: bool
 ) -> tuple[IntArray | FloatArray, Target]:
     """Labels and what they mean: of the column ``label``, of another, or of several. `no_labels` are columns that hold something else."""
     if targets is None:
@@ -266,39 +223,45 @@ def _labels(
     return labels, target
 
 
-def _label_column(samples: _File, name: str, task: TaskName, faults: Faults, required: bool) -> tuple[IntArray | FloatArray, Target]:
+def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, required: bool) -> tuple[IntArray | FloatArray, Target]:
     if name not in samples.frame:
         if required:
             samples_are = "graph" if task == "graph" else "node"
             faults.add(samples.path, f"expected a column {name} with the class of each {samples_are}", 1)
         return np.full(len(samples.frame), -1, dtype=np.int64), Target("single-label", (), "accuracy")
-    cells = samples.frame[name]
-    if cells.str.contains(",").any():
-        values = _numbers(samples, name, faults, allow_missing=True)
-        samples.refuse(faults, ~np.all(np.isin(values, (0, 1)) | np.isnan(values), axis=1), f"{name}: expected 0 or 1 for each label")
-        names = tuple(f"label {column}" for column in range(values.shape[1]))
-        return values.astype(np.float32), Target("multi-label", names, "micro-f1" if task == "node" else "rocauc")
-    known = cells[cells != ""]
-    numeric = pd.to_numeric(known, errors="coerce")
-    classes = (
-        known.unique()[np.argsort(numeric.unique())]
-        if numeric.notna().all() and numeric.nunique() == known.nunique()
-        else np.sort(known.unique())
-    )
-    if required and not len(classes):
-        faults.add(samples.path, f"{name}: expected at least one label, all cells are empty")
-    return pd.Index(classes).get_indexer(pd.Index(cells)).astype(np.int64), Target("single-label", tuple(map(str, classes)), "accuracy")
+    recorded = faults if required else Faults()  # labels that nobody needs cannot be wrong
+    cells = without_brackets(samples.frame[name])
+    if are_lists(cells):
+        encoding = encode_label_rows(samples.numbers(name, recorded, allow_missing=True))
+    else:
+        named = not all(is_number(cell) for cell in cells[cells != samples.frame[name]])
+        encoding = encode_cells(samples.frame[name] if named else cells)
+        if not len(encoding.names):
+            recorded.add(samples.path, f"{name}: expected at least one label, all cells are empty")
+    for refusal in encoding.refusals:
+        if refusal.rows is None:
+            recorded.add(samples.path, f"{name}: {refusal.rule}")
+        else:
+            samples.refuse(recorded, refusal.rows, f"{name}: {refusal.rule}")
+    if recorded is not faults and recorded.found:
+        return np.full(len(cells), -1, dtype=np.int64), Target("single-label", (), "accuracy")
+    if required:
+        for note in encoding.notes:
+            warnings.warn(f"{samples.path}, column {name}: {note}.", stacklevel=2)
+    if encoding.kind == "multi-label":
+        return encoding.labels, Target("multi-label", encoding.names, "micro-f1" if task == "node" else "rocauc")
+    return encoding.labels, Target("single-label", encoding.names, "accuracy")
 
 
-def _sample_ids(graph_ids: pd.Index[str], nodes: _File, node_meta: _NodeMeta, task: TaskName) -> tuple[str, ...]:
+def _sample_ids(graph_ids: pd.Index[str], nodes: CsvTable, node_meta: _NodeMeta, task: TaskName) -> tuple[str, ...]:
     """Graph ids, or node ids; where several graphs may repeat those, ``graph/node``."""
     if task == "graph":
         return tuple(graph_ids)
-    ids = nodes.column(node_meta.node_id_field)
-    return tuple(ids if len(graph_ids) == 1 else nodes.column(node_meta.graph_id_field) + "/" + ids)
+    ids = nodes.frame[node_meta.node_id_field]
+    return tuple(ids if len(graph_ids) == 1 else _graph_ids(nodes, node_meta.graph_id_field) + "/" + ids)
 
 
-def _split(samples: _File, faults: Faults) -> Split | None:
+def _split(samples: CsvTable, faults: Faults) -> Split | None:
     present = [mask for mask in _MASKS if mask in samples.frame]
     if not present:
         return None

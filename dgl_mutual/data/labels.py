@@ -182,6 +182,11 @@ def _distinct(values: pd.Series[Any], unknown: int | None) -> tuple[npt.NDArray[
     return np.where(codes < 0, len(texts), codes), [*texts, ""]
 
 
+def is_number(text: str) -> bool:
+    """Whether text is a finite number and nothing else."""
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
 def _as_number(text: str) -> Decimal | None:
     if not _NUMBER.fullmatch(text):
         return None

@@ -1,0 +1,187 @@
+"""One CSV file as text, a row a line: what pandas, spreadsheets, R and DGL's `CSVDataset` write, and numbers in its cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.features import FINITE, unusable
+from dgl_mutual.data.files import UNREADABLE, is_file, open_file
+from dgl_mutual.data.labels import MISSING, is_number
+
+#: What separates cells in files whose maker did not say so.
+_SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
+_WHOLE = r"[+-]?[0-9]+(?:\.0*)?"
+_DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
+#: Each column costs about a millisecond, however few the rows.
+_MAX_COLUMNS = 20_000
+_BOOLEANS = {"false": 0.0, "true": 1.0}
+#: Characters of a cell that a message shows.
+_SHOWN = 60
+
+
+@dataclass(frozen=True, eq=False)
+class CsvTable:
+    """The cells of one CSV file as stripped text; the index holds each row's line in the file, however the rows are ordered."""
+
+    path: Path
+    frame: pd.DataFrame
+
+    def refuse(self, faults: Faults, offending: npt.NDArray[np.bool_], rule: str) -> None:
+        faults.add_lines(self.path, sorted(self.frame.index[offending]), rule)
+
+    def refuse_cells(self, faults: Faults, column: str, offending: npt.NDArray[np.bool_], rule: str) -> None:
+        """As `refuse`; the message also shows the first offending cell of the column."""
+        if offending.any():
+            lines = self.frame.index[offending]
+            cell = str(self.frame[column][offending].iloc[int(np.argmin(lines))])
+            hint = "; numpy shortens long arrays like that, so write all numbers" if "..." in cell else ""
+            found = repr(cell if len(cell) <= _SHOWN else f"{cell[:_SHOWN]}...") if cell else "an empty cell"
+            self.refuse(faults, offending, f"{column}: {rule}, found {found}{hint}")
+
+    def are_whole(self, column: str) -> bool:
+        """Whether all cells of a column are whole numbers, as pandas would take them for."""
+        return column in self.frame and bool(self.frame[column].str.fullmatch(_WHOLE).all())
+
+    def numbers(self, column: str, faults: Faults, *, allow_missing: bool = False) -> npt.NDArray[np.float64]:
+        """Cells of numbers with commas between them, with or without brackets around them, shape (rows, numbers a cell).
+
+        Args:
+            allow_missing: nothing, or a word for it, in place of a number or of a whole cell means "unknown" and becomes NaN.
+        """
+        cells = without_brackets(self.frame[column])
+        if not allow_missing and set(cells.str.casefold()) <= set(_BOOLEANS):
+            return np.array([[_BOOLEANS[cell]] for cell in cells.str.casefold()], dtype=np.float64)
+        if allow_missing:
+            known = ~cells.str.casefold().isin(MISSING)
+            width = int(cells[known].str.count(",").iloc[0]) + 1 if known.any() else 1
+            cells = cells.where(known, "," * (width - 1))
+        else:
+            width = int(cells.str.count(",").iloc[0]) + 1
+        if column != "feat" and width == 2 and not allow_missing and self.frame[column].str.fullmatch(_DECIMAL_COMMA).all():
+            rule = "expected numbers with a decimal point, or two numbers in brackets"
+            self.refuse_cells(faults, column, np.ones(len(cells), dtype=np.bool_), rule)
+            return np.zeros((len(cells), 1))
+        ragged = (cells.str.count(",") + 1 != width).to_numpy(dtype=np.bool_)
+        self.refuse(faults, ragged, f"{column}: expected {width} number{'s' if width > 1 else ''} as in the first line")
+        values = np.full((len(cells), width), np.nan)
+        parts = [part.strip() for cell in cells[~ragged] for part in cell.split(",")]
+        values[~ragged] = _parse(parts).reshape(-1, width)
+        wrong = unusable(values)
+        if allow_missing:
+            wrong[~ragged] &= ~np.array([part.casefold() in MISSING for part in parts], dtype=np.bool_).reshape(-1, width)
+        self.refuse_cells(faults, column, wrong.any(axis=1) & ~ragged, FINITE)
+        return values
+
+
+def read_csv(path: Path, separator: str, required: list[str], faults: Faults) -> CsvTable | None:
+    """All columns that have a name, or None after recording why not.
+
+    Args:
+        required: columns that no row may leave empty.
+    """
+    if not is_file(path, faults):
+        return None
+    try:
+        with open_file(path) as opened:
+            content = opened.read()
+        with _cells_up_to(len(content)):
+            reader = csv.reader(io.StringIO(_decode(content), newline=""), delimiter=separator, strict=True)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (csv.Error, ValueError, *UNREADABLE) as error:
+        faults.add(path, f"the file is not a readable CSV file ({error})")
+        return None
+    rows = [(line, row) for line, row in rows if row not in ([], [""])]
+    if rows and rows[0][1][0].startswith("sep="):  # for spreadsheets: the separator
+        rows = rows[1:]
+    if not rows:
+        faults.add(path, "the file is empty")
+        return None
+    (line, header), *body = rows
+    named = [column != "" and "Unnamed" not in column for column in header]  # pandas names a column of row numbers so, and DGL skips it
+    twice = sorted({column for column, is_named in zip(header, named, strict=True) if is_named and header.count(column) > 1})
+    if twice:
+        faults.add(path, f"expected each column once, found {', '.join(twice)} twice", line)
+    absent = [column for column in required if column not in header]
+    if absent:
+        faults.add(path, f"expected a column {' and '.join(absent)}, found {', '.join(header)}{_about_separator(header, separator)}", line)
+    if not body:
+        faults.add(path, "expected at least one line after the header")
+    if len(header) > _MAX_COLUMNS:
+        faults.add(path, f"expected at most {_MAX_COLUMNS} columns, found {len(header)}; columns of numbers fit one column feat", line)
+    ragged = [line for line, row in body if len(row) != len(header)]
+    faults.add_lines(path, ragged, f"expected {len(header)} cells as in the header")
+    if absent or twice or not body or ragged or len(header) > _MAX_COLUMNS:
+        return None
+    frame = pd.DataFrame([row for _, row in body], columns=header, index=[line for line, _ in body], dtype=str)
+    table = CsvTable(path, frame.loc[:, named])
+    for column in required:
+        table.refuse_cells(faults, column, (frame[column] == "").to_numpy(dtype=np.bool_), "expected an identifier")
+    return table
+
+
+def as_whole(identifiers: pd.Series[str]) -> pd.Series[str]:
+    """Whole numbers among identifiers in their plain form: ``1.0`` and ``01`` are ``1``, since pandas reads all three as one number."""
+    plain = identifiers.str.replace(r"^\+?(-?)0*([0-9]+)(?:\.0*)?$", r"\1\2", regex=True)
+    return plain.replace("-0", "0")
+
+
+def without_brackets(cells: pd.Series[str]) -> pd.Series[str]:
+    """Lists as Python and numpy print them, ``[0.5, 1]``, ``(0.5, 1)`` and ``[0.5 1.]``, as numbers with commas between them."""
+    listed = cells.str.startswith(("[", "(")) & cells.str.endswith(("]", ")"))
+    if not listed.any():
+        return cells
+    inner = cells[listed].str.slice(1, -1).str.strip().str.removesuffix(",")
+    return cells.where(~listed, inner.where(inner.str.contains(","), inner.str.split().str.join(",")))
+
+
+def are_lists(cells: pd.Series[str]) -> bool:
+    """Whether some cell holds several numbers, and not text with a comma in it."""
+    several = cells[cells.str.contains(",", regex=False)].unique()
+    return any(all(is_number(part) or part.strip().casefold() in MISSING for part in cell.split(",")) for cell in several)
+
+
+def _parse(parts: list[str]) -> npt.NDArray[np.float64]:
+    """Numbers to their last digit, NaN for what is none."""
+    try:
+        if not any("_" in part for part in parts):  # Python takes 1_000 for a number
+            return np.array(list(map(float, parts)), dtype=np.float64)
+    except ValueError:
+        pass
+    return np.array([float(part) if is_number(part) else np.nan for part in parts], dtype=np.float64)
+
+
+def _decode(content: bytes) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is text in UTF-16; save it as CSV in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"it is no text in UTF-8: {error.reason} {content[error.start]:#x} at byte {error.start}; save it as CSV in UTF-8"
+        ) from None
+
+
+@contextmanager
+def _cells_up_to(size: int) -> Iterator[None]:
+    """Let Python's CSV reader take cells of up to `size` characters; its default, 131,072, is less than some 10,000 features take."""
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(before, size))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _about_separator(header: list[str], separator: str) -> str:
+    others = [name for character, name in _SEPARATORS.items() if character != separator and any(character in column for column in header)]
+    return f" (the cells seem to be separated by {others[0]}: set separator in meta.yaml)" if len(header) == 1 and others else ""
