@@ -20,13 +20,20 @@ from dgl_mutual.cli.output import say
 def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: Path | None, offline: bool) -> None:
     """Cut a large graph into parts for DGL's distributed graph store.
 
+    The folder is made anew, or replaces an earlier partition of the same graph. A folder that holds anything else is left as it is. Its
+    partition.json holds a secret by which servers and trainers know each other: copy it to machines that train, and to no other.
+
     \b
     Example:
       dgl-mutual partition ./my-graph --parts 2 --out my-parts
     """
     from dgl_mutual.data.load import load_dataset
     from dgl_mutual.data.partition import write_partition
+    from dgl_mutual.errors import UsageError
 
+    given, target = Path(dataset).expanduser().resolve(), out.expanduser().resolve()
+    if given.exists() and (target == given or target in given.parents):
+        raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or holds it. Choose another folder.")
     loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets))
     write_partition(loaded, parts, out)
     say(f"Written to {out}")

@@ -5,26 +5,64 @@ What every trainer keeps whole is small: labels, the official split, and what th
 
 from __future__ import annotations
 
-import json
+import errno
+import glob
+import os
+import secrets
 import shutil
-from contextlib import redirect_stdout
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import dgl
+import filelock
 import numpy as np
+import pooch
 import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target
+from dgl_mutual.data.dataset import Dataset, IntArray, MetricName, Split, Target
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.targets import target_names
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, StoreError, UsageError
 
 #: What the store calls the graph.
 GRAPH = "graph"
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test")
+#: What a folder is called while parts are written to it: ``.NAME.partition-XXXXXXXX``.
+_ASIDE, _LOCK, _BEFORE = ".partition-", "building", "before"
+_DAMAGED = (OSError, LookupError, TypeError, ValueError, RecursionError, zipfile.BadZipFile, EOFError)
+
+
+class _ManifestTarget(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    names: list[str]
+    metric: MetricName
+    name: str | None
+
+
+class _Manifest(BaseModel):
+    """partition.json."""
+
+    name: str
+    fingerprint: str
+    dgl: str
+    num_parts: PositiveInt
+    target: _ManifestTarget
+    evaluator: str | None
+    feature_names: list[str]
+    #: What servers and trainers prove to have.
+    key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    #: Of each other file of the folder.
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +75,8 @@ class Partition:
         ids: (|V|,): what the store calls each node.
         dataset: labels, target and split of the whole, under the dataset's own name. It has no edges, and zeros for features.
         fingerprint: of the dataset that was cut up.
+        key: a secret of this partition, by which servers and trainers know each other.
+        sha256: hashes of its files, by their paths in the folder.
     """
 
     folder: Path
@@ -44,11 +84,28 @@ class Partition:
     ids: IntArray
     dataset: Dataset
     fingerprint: str
+    key: bytes
+    sha256: dict[str, str]
 
     @property
     def store_config(self) -> Path:
         """What DGL's servers and trainers read."""
         return self.folder / f"{GRAPH}.json"
+
+    def check_part(self, part: int) -> None:
+        """Make sure that the files of one part are those that were written, before DGL reads them.
+
+        Raises:
+            DataError: one is missing or damaged.
+        """
+        for name in (name for name in self.sha256 if name.startswith(f"part{part}/") or name == f"{GRAPH}.json"):
+            file = self.folder / name
+            if not file.is_file():
+                raise DataError(f"{str(self.folder)!r} has no {name}. Copy part{part} here from where the partition was made.")
+            if _sha256(file) != self.sha256[name]:
+                raise DataError(
+                    f"{str(file)!r} is not the file that was written. Copy part{part} here anew from where the partition was made."
+                )
 
 
 def is_partition(folder: str | Path) -> bool:
@@ -61,7 +118,8 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
 
     Raises:
         UsageError: several graphs, several targets, or more parts than nodes.
-        DataError: the folder holds something else.
+        DataError: the folder holds something else; nothing in it is changed.
+        StoreError: the disk does not take it.
     """
     if dataset.task != "node" or dataset.num_graphs != 1:
         raise UsageError(
@@ -71,35 +129,139 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
         raise UsageError(f"{dataset.name} has several targets ({', '.join(target_names(dataset.target))}). Choose one with --targets.")
     if not 1 <= num_parts <= dataset.num_nodes:
         raise UsageError(f"{dataset.num_nodes} nodes cannot be cut into {num_parts} parts. Choose --parts 1 ... {dataset.num_nodes}.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not is_partition(folder):
+    folder = folder.expanduser()
+    if folder.is_symlink() and not folder.exists():
+        raise DataError(f"{str(folder)!r} is a link to nothing. Choose another folder with --out, or remove it.")
+    folder = folder.resolve()
+    _check_replaceable(folder, dataset, num_parts)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _aside(folder) as aside:
+            made = aside / "made"
+            made.mkdir()
+            _write(dataset, num_parts, made)
+            _put_in_place(made, folder, partial(_check_replaceable, dataset=dataset, num_parts=num_parts))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "Make room on the disk" if full else "Choose a folder that you may write to with --out"
+        raise StoreError(f"Cannot write {str(folder)!r}: {error.strerror or error}. {mend}; what was there before is kept.") from None
+
+
+def _check_replaceable(folder: Path, dataset: Dataset, num_parts: int) -> None:
+    """Raises DataError if the folder holds anything but a partition of this dataset into so many parts."""
+    if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not is_partition(folder):
         raise DataError(f"{str(folder)!r} is there already, and holds no partition. Choose another folder with --out, or remove it.")
-    if is_partition(folder):
-        found = _manifest(folder)
-        if (found["fingerprint"], found["num_parts"]) != (fingerprint(dataset), num_parts):
-            raise DataError(
-                f"{str(folder)!r} holds {found['num_parts']} parts of {found['name']} ({found['fingerprint']}). Choose another with --out."
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    ids = _cut(dataset, num_parts, folder)
+    try:
+        found = _Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
+    except ValidationError:
+        raise DataError(
+            f"{str(folder)!r} holds a damaged partition, or that of another version. Choose another folder with --out, or remove it."
+        ) from None
+    if (found.fingerprint, found.num_parts) != (fingerprint(dataset), num_parts):
+        raise DataError(f"{str(folder)!r} holds {found.num_parts} parts of {found.name} ({found.fingerprint}). Choose another with --out.")
+    if foreign := _foreign(folder, found):
+        raise DataError(
+            f"{str(folder)!r} holds {foreign!r} beside its partition, which would be lost. Move that elsewhere, or choose another folder "
+            "with --out."
+        )
+
+
+def _foreign(folder: Path, manifest: _Manifest) -> str | None:
+    """The path of something in the folder that `write_partition` has not written."""
+    files = {*manifest.sha256, _MANIFEST}
+    folders = {Path(name).parent.as_posix() for name in files} - {"."}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not ((path.is_file() and name in files) or (path.is_dir() and name in folders)):
+            return name
+    return None
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, removed in the end; those that a killed process has left are removed first."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}{_ASIDE}*"):
+        if left.is_dir() and not left.is_symlink() and (left / _LOCK).is_file():
+            with suppress(filelock.Timeout, OSError), filelock.FileLock(left / _LOCK, timeout=0):
+                if (left / _BEFORE).is_dir() and not os.path.lexists(folder):
+                    (left / _BEFORE).rename(folder)
+                shutil.rmtree(left)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}{_ASIDE}"))
+    try:
+        with filelock.FileLock(made / _LOCK):
+            yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _put_in_place(made: Path, folder: Path, check: Callable[[Path], None]) -> None:
+    """Move a finished partition to where it belongs. What was there is moved away first: a folder with files cannot be replaced at once."""
+    before = made.with_name(_BEFORE)
+    existed = folder.exists()
+    if existed:
+        folder.rename(before)
+    try:
+        if existed:
+            check(before)  # something may have been put there while this partition was made
+        made.rename(folder)
+    except BaseException:
+        if existed:
+            before.rename(folder)
+        raise
+
+
+def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
+    """Write a whole partition into an empty folder."""
+    try:
+        graph = _graph_of(dataset)
+        ids = _cut(graph, num_parts, folder, dataset.official_split)
+        _check_parts(graph, ids, num_parts, folder)
+    except dgl.DGLError as error:
+        if shutil.disk_usage(folder).free < 2**20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        raise DataError(f"DGL cannot cut {dataset.name} into {num_parts} parts ({str(error).splitlines()[0]}).") from None
     split = dataset.official_split
     parts = {} if split is None else {part: getattr(split, part) for part in _PARTS}
     np.savez(folder / _NODES, labels=dataset.labels, ids=ids, **parts)
-    manifest = {
-        "name": dataset.name,
-        "fingerprint": fingerprint(dataset),
-        "dgl": dgl.__version__,
-        "num_parts": num_parts,
-        "target": {
-            "kind": dataset.target.kind,
-            "names": dataset.target.names,
-            "metric": dataset.target.metric,
-            "name": dataset.target.name,
-        },
-        "evaluator": dataset.evaluator,
-        "feature_names": dataset.feature_names,
-    }
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")  # last: without it the folder is no partition
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = _Manifest(
+        name=dataset.name,
+        fingerprint=fingerprint(dataset),
+        dgl=dgl.__version__,
+        num_parts=num_parts,
+        target=_ManifestTarget(
+            kind=dataset.target.kind, names=list(dataset.target.names), metric=dataset.target.metric, name=dataset.target.name
+        ),
+        evaluator=dataset.evaluator,
+        feature_names=list(dataset.feature_names),
+        key=secrets.token_hex(32),
+        sha256={path.relative_to(folder).as_posix(): _sha256(path) for path in files},
+    )
+    (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _check_parts(graph: dgl.DGLGraph, ids: IntArray, num_parts: int, folder: Path) -> None:
+    """Compare parts with the graph, since DGL does not notice that a disk is full: raises DGLError or OSError if one was cut off."""
+    nodes = np.argsort(ids)
+    num_edges = first = 0
+    for part in range(num_parts):
+        files = folder / f"part{part}"
+        stored = dgl.data.utils.load_tensors(str(files / "node_feat.dgl"))
+        (local,), _ = dgl.load_graphs(str(files / "graph.dgl"))
+        num_nodes = int(local.ndata["inner_node"].sum())
+        num_edges += int(local.edata["inner_edge"].sum())
+        rows = torch.as_tensor(nodes[first : first + num_nodes])
+        first += num_nodes
+        if not all(torch.equal(stored[f"_N/{name}"], graph.ndata[name][rows]) for name in graph.ndata):
+            raise OSError(errno.EIO, f"part{part} was not written whole")
+    if (first, num_edges) != (graph.num_nodes(), graph.num_edges()):
+        raise OSError(errno.EIO, "parts were not written whole")
+
+
+def _sha256(file: Path) -> str:
+    return str(pooch.file_hash(str(file)))
 
 
 def read_partition(folder: Path) -> Partition:
@@ -110,24 +272,27 @@ def read_partition(folder: Path) -> Partition:
     """
     folder = folder.expanduser().resolve()
     manifest = _manifest(folder)
-    if manifest["dgl"] != dgl.__version__:
+    if manifest.dgl != dgl.__version__:
         raise DataError(
-            f"The parts in {str(folder)!r} were made by DGL {manifest['dgl']}, whose files DGL {dgl.__version__} may read wrongly. "
+            f"The parts in {str(folder)!r} were made by DGL {manifest.dgl}, whose files DGL {dgl.__version__} may read wrongly. "
             "Make them anew with 'dgl-mutual partition', or install that version."
         )
     try:
+        if _sha256(folder / _NODES) != manifest.sha256[_NODES]:
+            raise ValueError(f"{_NODES} is not the file that was written")
         with np.load(folder / _NODES, allow_pickle=False) as found:
             labels, ids = found["labels"], found["ids"]
             split = Split(*(found[part] for part in _PARTS)) if "train" in found else None
-        target = Target(**{**manifest["target"], "names": tuple(manifest["target"]["names"])})
-        names = tuple(manifest["feature_names"])
-        num_parts, origin = int(manifest["num_parts"]), str(manifest["fingerprint"])
-    except (OSError, LookupError, TypeError, ValueError) as error:
+        target = Target(**{**manifest.target.model_dump(), "names": tuple(manifest.target.names)})
+        if len(ids) != len(labels):
+            raise ValueError("numbers of nodes differ")
+    except _DAMAGED as error:
         raise _damaged(folder, error) from None
-    if not (folder / f"{GRAPH}.json").is_file() or len(ids) != len(labels):
-        raise _damaged(folder, f"{GRAPH}.json is missing, or numbers of nodes differ")
+    if not (folder / f"{GRAPH}.json").is_file():
+        raise _damaged(folder, f"{GRAPH}.json is missing")
+    names = tuple(manifest.feature_names)
     dataset = Dataset(
-        name=str(manifest["name"]),
+        name=manifest.name,
         task="node",
         edges=np.empty((2, 0), dtype=np.int64),
         features=np.broadcast_to(np.zeros((), dtype=np.float32), (len(labels), len(names))),  # takes no memory
@@ -136,13 +301,12 @@ def read_partition(folder: Path) -> Partition:
         target=target,
         feature_names=names,
         official_split=split,
-        evaluator=manifest["evaluator"],
+        evaluator=manifest.evaluator,
     )
-    return Partition(folder, num_parts, ids, dataset, origin)
+    return Partition(folder, manifest.num_parts, ids, dataset, manifest.fingerprint, bytes.fromhex(manifest.key), manifest.sha256)
 
 
-def _cut(dataset: Dataset, num_parts: int, folder: Path) -> IntArray:
-    """Write the parts; what the store calls each node."""
+def _graph_of(dataset: Dataset) -> dgl.DGLGraph:
     source, destination = (torch.as_tensor(row) for row in dataset.edges)
     graph = dgl.graph((source, destination), num_nodes=dataset.num_nodes)
     features = dataset.features if isinstance(dataset.features, np.ndarray) else dataset.features.toarray()
@@ -150,26 +314,30 @@ def _cut(dataset: Dataset, num_parts: int, folder: Path) -> IntArray:
     # A part does not know the degrees of nodes beyond its border.
     for name, degrees in (("in_degree", graph.in_degrees()), ("out_degree", graph.out_degrees())):
         graph.ndata[name] = degrees.to(torch.float32).unsqueeze(1)
-    trains = torch.zeros(dataset.num_nodes, dtype=torch.bool)
-    if dataset.official_split is not None:
-        trains[torch.as_tensor(dataset.official_split.train)] = True
-    balance = trains if dataset.official_split is not None else None
+    return graph
+
+
+def _cut(graph: dgl.DGLGraph, num_parts: int, folder: Path, split: Split | None) -> IntArray:
+    """Write the parts; what the store calls each node."""
+    balance = None
+    if split is not None:
+        balance = torch.zeros(graph.num_nodes(), dtype=torch.bool)
+        balance[torch.as_tensor(split.train)] = True
     with redirect_stdout(None):  # DGL tells its progress where results go
         original, _ = dgl.distributed.partition_graph(graph, GRAPH, num_parts, str(folder), balance_ntypes=balance, return_mapping=True)
-    ids = np.empty(dataset.num_nodes, dtype=np.int64)
-    ids[original.numpy()] = np.arange(dataset.num_nodes)
+    ids = np.empty(graph.num_nodes(), dtype=np.int64)
+    ids[original.numpy()] = np.arange(graph.num_nodes())
     return ids
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> _Manifest:
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        if not {"name", "fingerprint", "dgl", "num_parts", "target", "evaluator", "feature_names"} <= set(manifest):
-            raise ValueError("keys are missing")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return _Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _damaged(folder, f"{_MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")) from None
+    except OSError as error:
         raise _damaged(folder, error) from None
-    result: dict[str, Any] = manifest
-    return result
 
 
 def _damaged(folder: Path, reason: object) -> DataError:

@@ -3,54 +3,69 @@
 from __future__ import annotations
 
 import atexit
+import ipaddress
+import json
 import os
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import dgl
 import filelock
-from dgl.distributed import rpc, rpc_client
+from dgl.distributed import rpc
 from dgl.distributed.partition import load_partition_book
 
 from dgl_mutual.data.dataset import Dataset, GraphStore
 from dgl_mutual.data.partition import GRAPH, Partition, read_partition
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.graph_messages import GraphStoreError
+from dgl_mutual.experiments.graph_transport import Address, ServerTransport, TrainerTransport
 from dgl_mutual.strategies.base import Divided
 
 #: Times that a trainer tries to reach a server, three seconds apart.
 _TRIES = 5
-#: Seconds in which what is to be sent has left.
-_FLUSH = 1
 _SHARED_MEMORY = Path("/dev/shm")
 
 
-class GraphStoreError(DglMutualError):
-    """A server of a graph store cannot be reached."""
-
-
-def serve(partition: Partition, servers: Path, *, part: int, trainers: int) -> None:
+def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trust_network: bool = False) -> None:
     """Serve one part until all trainers, of which there are so many on all machines, have ended.
 
+    Args:
+        trust_network: allow an address that other machines can reach.
+
     Raises:
-        UsageError: no such part, or not one server a part.
+        UsageError: no such part, not one server a part, or an address that other machines can reach without `trust_network`.
         DataError: the part is not in this machine's folder.
-        GraphStoreError: this machine serves a part already.
+        GraphStoreError: this machine serves a part already or has no such address, or a trainer ended early.
     """
-    _addresses(partition, servers)
+    addresses = read_servers(partition, servers)
     if part >= partition.num_parts:
         raise UsageError(f"There is no part {part}: {partition.folder.name} has the parts 0 ... {partition.num_parts - 1}.")
-    if not (partition.folder / f"part{part}" / "graph.dgl").is_file():
-        raise DataError(f"{str(partition.folder)!r} has no part{part}. Copy it here from where the partition was made.")
+    if not trust_network and not _is_loopback(addresses[part].host):
+        raise UsageError(
+            f"Other machines can reach {addresses[part]}. Trainers must prove that they have the partition, but nothing is encrypted: who "
+            "can read or change what this network carries can read the graph or change it. If only machines that you trust are in this "
+            "network, add --trust-network."
+        )
+    partition.check_part(part)
     os.environ["DGL_DIST_MODE"] = "distributed"
+    transport = ServerTransport(partition.key, addresses, partition.dataset.num_nodes, _nodes_of(partition, part))
+    transport.install()
     with _alone():
         store = dgl.distributed.DistGraphServer(
             part, str(servers), 1, trainers, str(partition.store_config), disable_shared_mem=True, graph_format=["csc"]
         )
-        store.start()
+        try:
+            store.start()
+        except DglMutualError:
+            raise
+        except Exception as error:  # whatever DGL raises at a request that it cannot answer
+            raise GraphStoreError(f"A trainer sent what cannot be answered ({type(error).__name__}: {error}).") from error
+        finally:
+            transport.finalize_receiver()
 
 
 @contextmanager
@@ -83,31 +98,33 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
         UsageError: not one server a part.
         GraphStoreError: a server does not answer.
     """
-    addresses = _addresses(partition, servers)
+    addresses = read_servers(partition, servers)
     os.environ["DGL_DIST_MODE"] = "distributed"
     os.environ["DGL_NUM_SERVER"] = "1"
     os.environ.setdefault("DGL_DIST_MAX_TRY_TIMES", str(_TRIES))
-    if len(set(addresses)) < len(addresses):
-        # DGL takes this machine for the first with an address of its own, which does not tell containers of one host apart.
-        rpc_client.get_local_machine_id = lambda book: int(os.environ.get("GROUP_RANK", "0"))
+    transport = TrainerTransport(partition.key, addresses, partition.dataset.num_nodes, _own_part(addresses))
+    transport.install()
     try:
         with redirect_stdout(None):
             dgl.distributed.initialize(str(servers))
             book, *_ = load_partition_book(str(partition.store_config), rpc.get_machine_id())
             graph = dgl.distributed.DistGraph(GRAPH, gpb=book)
+        yield replace(partition.dataset, store=GraphStore(graph, partition.ids, partition.fingerprint))
+        with redirect_stdout(None):
+            dgl.distributed.exit_client()  # waits for the other trainers, and ends the servers
     except rpc.DistConnectError as error:
         raise GraphStoreError(
             f"A server in {str(servers)!r} does not answer ({error}). Start one for each part first, with 'dgl-mutual serve'."
         ) from None
-    try:
-        yield replace(partition.dataset, store=GraphStore(graph, partition.ids, partition.fingerprint))
     except BaseException:
-        # When a process ends, DGL waits for all trainers before it ends the servers, and one of them may be gone.
-        atexit.unregister(dgl.distributed.exit_client)
-        for server in range(partition.num_parts):
-            rpc.send_request(server, rpc.ShutDownRequest(0, True))
-        time.sleep(_FLUSH)
+        with suppress(LookupError, GraphStoreError):  # some may be gone already
+            for server in range(partition.num_parts):
+                rpc.send_request(server, rpc.ShutDownRequest(0, True))
         raise
+    finally:
+        # DGL would wait for all trainers when the process ends, and one of them may be gone.
+        atexit.unregister(dgl.distributed.exit_client)
+        transport.finalize_receiver()
 
 
 def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> AbstractContextManager[Dataset]:
@@ -132,8 +149,12 @@ def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> Abstra
     return opened(read_partition(Path(config.dataset)), servers)
 
 
-def _addresses(partition: Partition, servers: Path) -> list[str]:
-    """The address of each part's server."""
+def read_servers(partition: Partition, servers: Path) -> list[Address]:
+    """The address of each part's server, from a file with a line 'ADDRESS PORT' for each part.
+
+    Raises:
+        UsageError: it cannot be read, or has other lines.
+    """
     try:
         lines = [line for line in servers.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -142,4 +163,53 @@ def _addresses(partition: Partition, servers: Path) -> list[str]:
         raise UsageError(
             f"{str(servers)!r} has {len(lines)} servers, and there are {partition.num_parts} parts. Give each a line 'ADDRESS PORT'."
         )
-    return [line.split()[0] for line in lines]
+    return [_address(line, servers) for line in lines]
+
+
+def _address(line: str, servers: Path) -> Address:
+    host, _, port = line.strip().partition(" ")
+    port = port.strip()
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 2**16):
+        raise UsageError(f"{str(servers)!r} has the line {line.strip()[:80]!r}. A line is 'ADDRESS PORT', for example '10.0.0.7 30050'.")
+    return Address(host, int(port))
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether this machine alone can reach a socket that listens there."""
+    try:
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        raise UsageError(f"The servers file names {host!r}, which is neither an address nor a name that this machine knows.") from None
+    return all(ipaddress.ip_address(address).is_loopback for address in found)
+
+
+def _own_part(addresses: Sequence[Address]) -> int:
+    """The part that this machine serves: that with an address of its own, or, where all have one address, that of torchrun's node.
+
+    Raises:
+        GraphStoreError: there is none.
+    """
+    hosts = [address.host for address in addresses]
+    if len(set(hosts)) < len(hosts):
+        node = int(os.environ.get("GROUP_RANK", "0"))
+        if node < len(hosts):
+            return node
+    for part, host in enumerate(hosts):
+        with suppress(OSError), socket.socket(socket.getaddrinfo(host, None)[0][0]) as probe:
+            probe.bind((host, 0))
+            return part
+    raise GraphStoreError(
+        f"The servers file has no address of this machine ({', '.join(hosts)}). Each machine runs the server of one part, and its trainers "
+        "read that part from its memory."
+    )
+
+
+def _nodes_of(partition: Partition, part: int) -> range:
+    """What the store calls the nodes of one part."""
+    try:
+        ((first, end),) = [json.loads(partition.store_config.read_text(encoding="utf-8"))["node_map"]["_N"][part]]
+        return range(int(first), int(end))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{str(partition.store_config)!r} is damaged ({error}). Make the partition anew with 'dgl-mutual partition'."
+        ) from None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import filelock
@@ -31,11 +33,25 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def test_two_servers_and_two_trainers_give_the_losses_of_one_process(tmp_path: Path) -> None:
+@pytest.fixture
+def mount_namespaces() -> None:
     try:
         subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("needs two machines, or the right to make mount namespaces (unshare -m)")
+
+
+def knock(port: int) -> None:
+    """Send what is no message, as soon as the server listens."""
+    for _ in range(600):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"\xff" * 100)
+            return
+        time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("mount_namespaces")
+def test_two_servers_and_two_trainers_give_the_losses_of_one_process(tmp_path: Path) -> None:
     ours = [sys.executable, "-m", "dgl_mutual"]
     subprocess.run([*ours, "partition", "digits", "--parts", "2", "--out", "parts"], cwd=tmp_path, check=True, capture_output=True)
     first, second, port = free_ports(3)
@@ -54,6 +70,27 @@ def test_two_servers_and_two_trainers_give_the_losses_of_one_process(tmp_path: P
     subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
     (together,), (single,) = ((tmp_path / out).glob("*/history.csv") for out in ("two", "one"))
     pd.testing.assert_frame_equal(pd.read_csv(together), pd.read_csv(single), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.usefixtures("mount_namespaces")
+def test_strangers_do_not_disturb_a_server_and_a_wrong_run_ends_it(command_line: CommandLine, tmp_path: Path) -> None:
+    command_line("partition", "digits", "--parts", "1", "--out", tmp_path / "parts")
+    (port,) = free_ports(1)
+    (tmp_path / "servers").write_text(f"127.0.0.1 {port}\n")
+    served = "serve parts --part 0 --servers servers --trainers 1"
+    run = "run --sampler neighbor --batch-size 100000 --students gcn --dataset ./parts --servers servers --out out"
+    ours = f"timeout 100 {sys.executable} -m dgl_mutual"
+    script = f"mount -t tmpfs tmpfs /dev/shm; {ours} {served} & {ours} {run}; echo $?; wait $!; echo $?"
+    machine = subprocess.Popen(
+        ["unshare", "-m", "bash", "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    knock(port)
+    out, errors = machine.communicate(timeout=150)
+    statuses = [int(line) for line in out.splitlines() if line.isdigit()]
+    assert statuses == [2, 0], errors
+    assert "A batch of 100000 nodes is larger than the training part" in errors
+    assert "A connection from 127.0.0.1 was closed: it is no trainer on this partition" in errors
+    assert "Traceback" not in errors
 
 
 def test_a_graph_in_parts_asks_for_servers(command_line: CommandLine, tmp_path: Path) -> None:
@@ -84,3 +121,15 @@ def test_a_machine_serves_one_part(command_line: CommandLine, tmp_path: Path, mo
     assert status == 1
     assert "serves a part already" in err
     assert "There is no part 2" in command_line(*serve, "2")[2]
+
+
+@pytest.mark.parametrize("out", [".", "..", "link"])
+def test_the_dataset_itself_is_not_replaced(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    dataset = tmp_path / "above" / "graph"
+    dataset.mkdir(parents=True)
+    (dataset / "link").symlink_to(dataset)
+    monkeypatch.chdir(dataset)
+    status, _, err = command_line("partition", dataset, "--parts", "2", "--out", out)
+    assert status == 2
+    assert "is the dataset's own folder, or holds it" in err
+    assert sorted(tmp_path.rglob("*")) == [dataset.parent, dataset, dataset / "link"]

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import dgl
+import filelock
 import numpy as np
 import pytest
 
-from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data import partition as partition_module
+from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import is_partition, read_partition, write_partition
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, StoreError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +70,145 @@ def test_what_cannot_be_cut_is_refused(digits: Dataset, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_parts_of_another_version_of_dgl_are_refused(folder: Path, tmp_path: Path) -> None:
-    manifest = json.loads((folder / "partition.json").read_text())
-    (tmp_path / "partition.json").write_text(json.dumps({**manifest, "dgl": "0.9.1"}))
-    assert is_partition(tmp_path)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the parts that a test may change."""
+    return Path(shutil.copytree(folder, tmp_path / "parts"))
+
+
+def test_a_partition_is_replaced_by_one_of_the_same_graph(copy: Path, digits: Dataset) -> None:
+    before = contents(copy)
+    write_partition(digits, 2, copy)
+    after = contents(copy)
+    assert after.keys() == before.keys()
+    assert read_partition(copy).key != bytes.fromhex(json.loads(before["partition.json"])["key"])
+    assert list(copy.parent.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize("foreign", ["results/trials.csv", "notes.txt", "part0/mine.npy", ".git/config", "part2/graph.dgl"])
+def test_what_a_user_put_into_a_partition_is_kept(copy: Path, digits: Dataset, foreign: str) -> None:
+    (copy / foreign).parent.mkdir(parents=True, exist_ok=True)
+    (copy / foreign).write_text("mine")
+    before = contents(copy)
+    with pytest.raises(DataError, match="beside its partition, which would be lost"):
+        write_partition(digits, 2, copy)
+    assert contents(copy) == before
+    assert list(copy.parent.iterdir()) == [copy]
+
+
+def test_links_in_a_partition_are_kept(copy: Path, digits: Dataset, tmp_path: Path) -> None:
+    elsewhere = copy.rename(tmp_path / "elsewhere")
+    copy.mkdir()
+    for path in elsewhere.iterdir():
+        (copy / path.name).symlink_to(path)
+    before = contents(elsewhere)
+    with pytest.raises(DataError, match="beside its partition, which would be lost"):
+        write_partition(digits, 2, copy)
+    assert contents(elsewhere) == before
+
+
+def test_a_link_to_a_folder_stays_a_link(digits: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "parts").symlink_to(tmp_path / "disk")
+    write_partition(digits, 1, tmp_path / "parts")
+    assert (tmp_path / "parts").is_symlink()
+    assert is_partition(tmp_path / "disk")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    with pytest.raises(DataError, match="is a link to nothing"):
+        write_partition(digits, 1, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo", "half", "damaged"])
+def test_what_is_no_sound_partition_is_left_alone(digits: Dataset, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_text("mine")
+    elif kind == "fifo":
+        os.mkfifo(out)
+    else:
+        (out / "part0").mkdir(parents=True)
+        (out / "part0" / "graph.dgl").write_text("mine")
+        (out / "partition.json").write_text("{}") if kind == "damaged" else None
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match=r"Choose another folder with --out, or remove it\.$"):
+        write_partition(digits, 2, out)
+    assert contents(tmp_path) == before
+
+
+def test_a_full_disk_leaves_what_was_there(copy: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(copy)
+    cut = partition_module._cut
+
+    def full(*arguments: object) -> object:
+        cut(*arguments)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(partition_module, "_cut", full)
+    with pytest.raises(StoreError, match=r"No space left on device\. Make room on the disk; what was there before is kept"):
+        write_partition(digits, 2, copy)
+    assert contents(copy) == before
+    assert list(copy.parent.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize("name", ["part0/node_feat.dgl", "part1/graph.dgl", "part1/node_feat.dgl"])
+def test_parts_that_are_cut_off_are_no_partition(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    cut = partition_module._cut
+
+    def cut_off(graph: dgl.DGLGraph, num_parts: int, folder: Path, split: Split | None) -> object:
+        ids = cut(graph, num_parts, folder, split)
+        with (folder / name).open("r+b") as file:  # what DGL leaves, without a word, on a full disk
+            file.truncate((folder / name).stat().st_size // 2)
+        return ids
+
+    monkeypatch.setattr(partition_module, "_cut", cut_off)
+    with pytest.raises((StoreError, DataError), match=r"cannot cut digits|Cannot write"):
+        write_partition(digits, 2, tmp_path / "parts")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_left_overs_of_a_killed_process_are_removed_and_an_earlier_partition_comes_back(
+    copy: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = copy.parent / ".parts.partition-left"
+    (left / "made" / "part0").mkdir(parents=True)
+    (left / "building").touch()
+    unrelated = copy.parent / ".parts.partition-notes"
+    unrelated.mkdir()
+    before = contents(copy)
+    copy.rename(left / "before")  # killed between the two moves
+    monkeypatch.setattr(partition_module, "_write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(StoreError):
+        write_partition(digits, 2, copy)
+    assert contents(copy) == before
+    assert sorted(copy.parent.iterdir()) == [unrelated, copy]
+
+
+def test_a_partition_that_is_being_written_is_left_alone(copy: Path, digits: Dataset) -> None:
+    other = copy.parent / ".parts.partition-other"
+    other.mkdir()
+    with filelock.FileLock(other / "building"):
+        write_partition(digits, 2, copy)
+        assert other.is_dir()
+
+
+def test_parts_of_another_version_of_dgl_are_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "partition.json").read_text())
+    (copy / "partition.json").write_text(json.dumps({**manifest, "dgl": "0.9.1"}))
     with pytest.raises(DataError, match=r"made by DGL 0\.9\.1, whose files DGL .* Make them anew"):
-        read_partition(tmp_path)
+        read_partition(copy)
+
+
+def test_a_damaged_file_of_nodes_is_named(copy: Path) -> None:
+    (copy / "nodes.npz").write_bytes(b"PK\3\4")
+    with pytest.raises(DataError, match=r"nodes\.npz is not the file that was written"):
+        read_partition(copy)
+    (copy / "nodes.npz").unlink()
+    with pytest.raises(DataError, match="is no sound partition"):
+        read_partition(copy)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null"])

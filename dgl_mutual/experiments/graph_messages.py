@@ -1,0 +1,293 @@
+"""Messages between trainers and servers of a graph in parts, as plain numbers, text and tensors.
+
+Nothing in a message names a class or a function: DGL's own are pickles, and unpickling runs what the sender likes.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from dgl.distributed import rpc
+from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt, TypeAdapter, ValidationError
+from torch import Tensor
+
+from dgl_mutual.errors import DglMutualError
+
+#: Largest header and largest tensors of a message, in bytes. Memory is filled as bytes come in, whatever size was announced.
+_MOST_HEADER, _MOST_TENSORS = 2**20, 2**32
+_GREETING = b"dgl-mutual/parts"
+_NONCE, _DIGEST, NAME = 32, 32, 32
+
+#: What a training asks of servers. Others of DGL's requests change what is stored, or carry functions.
+_SERVICES = frozenset(
+    {
+        "BarrierRequest",
+        "ClientBarrierRequest",
+        "ClientRegisterRequest",
+        "GetNumberClientsRequest",
+        "GetPartShapeRequest",
+        "GetRoleRequest",
+        "GetSharedDataRequest",
+        "InitGraphRequest",
+        "PullRequest",
+        "QueryIfUseGraphBoltRequest",
+        "RegisterRoleRequest",
+        "SamplingRequest",
+        "SamplingRequestEtype",
+        "ShutDownRequest",
+    }
+)
+#: Tensors, by their place, that are numbers of nodes.
+REQUESTED_NODES = {"PullRequest": (0,), "SamplingRequest": (0,), "SamplingRequestEtype": (0,)}
+RECEIVED_NODES = {"SamplingRequest": (0, 1), "SamplingRequestEtype": (0, 1)}
+
+_DType = Literal["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+
+
+class GraphStoreError(DglMutualError):
+    """A server of a graph store, or one of its trainers, cannot be reached or says something else than it should."""
+
+
+class MessageError(Exception):
+    """Received bytes are no message of a training."""
+
+
+#: A message's data: places and values.
+_OTHERS: TypeAdapter[list[tuple[int, JsonValue]]] = TypeAdapter(list[tuple[int, JsonValue]])
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """What DGL calls an RPC message; `data` is its state without tensors, as JSON has it."""
+
+    service_id: int
+    msg_seq: int
+    client_id: int
+    server_id: int
+    data: JsonValue
+    tensors: list[Tensor]
+    group_id: int = 0
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    service: int
+    sequence: int
+    client: int
+    server: int
+    group: int
+    data: JsonValue
+    tensors: list[tuple[_DType, list[NonNegativeInt]]]
+
+
+class Connection:
+    """One socket to a process that has proved what it is."""
+
+    def __init__(self, sock: socket.socket, name: str) -> None:
+        self.name = name
+        self._socket = sock
+        self.open = True
+        self.end_reason = ""
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, message: Message) -> None:
+        """Send a message, all of it.
+
+        Raises:
+            OSError: the other end is gone.
+        """
+        arrays = [tensor.detach().contiguous().cpu().numpy() for tensor in message.tensors]
+        header = _Header(
+            service=message.service_id,
+            sequence=message.msg_seq,
+            client=message.client_id,
+            server=message.server_id,
+            group=message.group_id,
+            data=message.data,
+            tensors=[(array.dtype.name, list(array.shape)) for array in arrays],  # type: ignore[misc]  # checked when it is built
+        )
+        encoded = header.model_dump_json().encode()
+        self._socket.sendall(struct.pack("!I", len(encoded)) + encoded)
+        for array in arrays:
+            self._socket.sendall(_bytes_of(array))
+
+    def receive(self) -> Message | None:
+        """The next message; None if the other end has said that there are no more.
+
+        Raises:
+            MessageError: it is no message.
+            OSError, EOFError: the other end is gone.
+        """
+        (size,) = struct.unpack("!I", read_exactly(self._socket, 4))
+        if size == 0:
+            return None
+        if size > _MOST_HEADER:
+            raise MessageError(f"a header of {size} bytes")
+        try:
+            header = _Header.model_validate_json(read_exactly(self._socket, size))
+        except ValidationError as error:
+            raise MessageError(f"a header with {error.error_count()} faults") from None
+        shapes = [(np.dtype(kind), shape) for kind, shape in header.tensors]
+        # Python's integers do not overflow.
+        if sum(kind.itemsize * int(np.prod(np.asarray(shape, dtype=object))) for kind, shape in shapes) > _MOST_TENSORS:
+            raise MessageError(f"tensors of more than {_MOST_TENSORS} bytes")
+        tensors = []
+        for kind, shape in shapes:
+            try:
+                array = np.empty(shape, dtype=kind)
+            except (ValueError, MemoryError):
+                raise MessageError(f"a tensor of shape {shape}") from None
+            _read_into(self._socket, _bytes_of(array))
+            tensors.append(torch.from_numpy(array))
+        return Message(header.service, header.sequence, header.client, header.server, header.data, tensors, header.group)
+
+    def close(self) -> None:
+        """Say that there are no more messages, and close."""
+        self.open = False
+        try:
+            self._socket.sendall(struct.pack("!I", 0))
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the other end is gone
+            pass
+        self._socket.close()
+
+
+def introduce(sock: socket.socket, key: bytes, name: str) -> None:
+    """Prove to a server that this process has its key, and the other way round.
+
+    Raises:
+        MessageError: it is no server with this key.
+        OSError, EOFError: it is gone, or too slow.
+    """
+    greeting = read_exactly(sock, len(_GREETING) + _NONCE)
+    if not greeting.startswith(_GREETING):
+        raise MessageError("no greeting")
+    theirs, ours = greeting[len(_GREETING) :], secrets.token_bytes(_NONCE)
+    sock.sendall(ours + _proof(key, b"trainer", theirs, ours, name.encode()) + name.encode())
+    if not hmac.compare_digest(read_exactly(sock, _DIGEST), _proof(key, b"server", theirs, ours)):
+        raise MessageError("a wrong proof")
+
+
+def admit(sock: socket.socket, key: bytes) -> str:
+    """The name of a trainer that has proved to have the key; for errors see `introduce`."""
+    ours = secrets.token_bytes(_NONCE)
+    sock.sendall(_GREETING + ours)
+    answer = read_exactly(sock, _NONCE + _DIGEST + NAME)
+    theirs, proof, name = answer[:_NONCE], answer[_NONCE : _NONCE + _DIGEST], answer[_NONCE + _DIGEST :]
+    if not hmac.compare_digest(proof, _proof(key, b"trainer", ours, theirs, name)):
+        raise MessageError("a wrong proof")
+    sock.sendall(_proof(key, b"server", ours, theirs))
+    return name.decode("ascii")
+
+
+def _proof(key: bytes, *parts: bytes) -> bytes:
+    return hmac.digest(key, b"".join(parts), "sha256")
+
+
+def check_nodes(message: Message, places: Mapping[str, Sequence[int]], nodes: range) -> None:
+    """Let only messages of a training pass, with numbers of these nodes.
+
+    Raises:
+        MessageError: it is another message.
+    """
+    request, _ = rpc.SERVICE_ID_TO_PROPERTY.get(message.service_id, (None, None))
+    name = getattr(request, "__name__", "")
+    if name not in _SERVICES:
+        raise MessageError(f"a message of kind {name or message.service_id}, which a training does not need")
+    for place in places.get(name, ()):
+        if place >= len(message.tensors):
+            raise MessageError(f"{name} without its nodes")
+        numbers = message.tensors[place]
+        if numbers.dtype != torch.int64 or numbers.ndim != 1:
+            raise MessageError(f"{name} with nodes that are not whole numbers")
+        if len(numbers) and not (nodes.start <= int(numbers.min()) and int(numbers.max()) < nodes.stop):
+            raise MessageError(f"{name} for nodes beyond {nodes.start} ... {nodes.stop - 1}")
+
+
+def to_payload(serializable: Any) -> tuple[JsonValue, list[Tensor]]:
+    """What DGL's request or response holds: places and values of all but the tensors, and the tensors."""
+    state = serializable.__getstate__()
+    state = state if isinstance(state, tuple) else (state,)
+    others = [(place, _encoded(value)) for place, value in enumerate(state) if not isinstance(value, Tensor)]
+    return [list(pair) for pair in others], [value for value in state if isinstance(value, Tensor)]
+
+
+def from_payload(kind: Any, data: JsonValue, tensors: list[Tensor]) -> Any:
+    """DGL's request or response that holds this.
+
+    Raises:
+        GraphStoreError: it cannot.
+    """
+    try:
+        others = _OTHERS.validate_python(data)
+        left = iter(tensors)
+        values = {place: _decoded(value) for place, value in others}
+        state = tuple([values[place] if place in values else next(left) for place in range(len(values) + len(tensors))])
+        result = kind.__new__(kind)
+        result.__setstate__(state[0] if len(state) == 1 else state)
+    except (ValueError, TypeError, LookupError, StopIteration, AttributeError) as error:
+        name = getattr(kind, "__name__", kind)
+        raise GraphStoreError(f"Another process of this training sent a {name} that cannot be read ({error}).") from None
+    return result
+
+
+def _encoded(value: Any) -> JsonValue:
+    """A value as JSON has it; what JSON has not stands under the name of its kind."""
+    if value is None or isinstance(value, (bool, str, float)):
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, list):
+        return [_encoded(item) for item in value]
+    if isinstance(value, (tuple, set)):
+        return {"set" if isinstance(value, set) else "tuple": [_encoded(item) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_encoded(key), _encoded(item)] for key, item in value.items()]}
+    raise TypeError(f"a message cannot hold a {type(value).__name__}")
+
+
+def _decoded(value: JsonValue) -> Any:
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, items),) = value.items()
+    if not isinstance(items, list):
+        raise TypeError(f"a {kind} without items")
+    decoded = [_decoded(item) for item in items]
+    return {"tuple": tuple, "set": set, "dict": dict}[kind](decoded)
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # numpy declares itself a buffer from Python 3.12 on
+
+
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    """So many bytes.
+
+    Raises:
+        OSError, EOFError: the other end is gone.
+    """
+    buffer = bytearray(size)
+    _read_into(sock, memoryview(buffer))
+    return bytes(buffer)
+
+
+def _read_into(sock: socket.socket, view: memoryview) -> None:
+    while len(view):
+        count = sock.recv_into(view)
+        if count == 0:
+            raise EOFError
+        view = view[count:]

@@ -1,0 +1,349 @@
+"""The connections of a graph in parts: DGL's requests and responses, sent as plain numbers and text.
+
+`dgl.distributed` unpickles whatever is sent to its open ports, and its C++ reader ends the process at a malformed message. So its functions
+that send and receive are replaced by those of a `ServerTransport` or a `TrainerTransport`:
+
+- only servers listen; they answer on the connections that trainers have opened;
+- both ends prove that they have the same partition (HMAC-SHA256 with the key in its manifest) before a message is read;
+- a message is a JSON header, checked by a schema, and the bytes of tensors; nothing in it names a class or a function;
+- only the requests of a training are answered, for nodes that the part has. None of them changes what is stored.
+
+Nothing is encrypted.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import socket
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dgl.distributed import dist_graph, kvstore, rpc, rpc_client
+from torch import Tensor
+
+from dgl_mutual.experiments.graph_messages import (
+    NAME,
+    RECEIVED_NODES,
+    REQUESTED_NODES,
+    Connection,
+    GraphStoreError,
+    Message,
+    MessageError,
+    admit,
+    check_nodes,
+    from_payload,
+    introduce,
+    to_payload,
+)
+
+#: Seconds in which a connection must prove what it is.
+HANDSHAKE_SECONDS = 10
+#: Seconds in which a trainer tries to reach a server; DGL has it try several times, with three seconds between.
+_PATIENCE = 3
+#: Connections that may be at it at a time; further ones wait to be accepted.
+_MOST_HANDSHAKES = 32
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server of a part listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A connection is over; `reason` is empty if the other end said so."""
+
+    name: str
+    reason: str
+
+
+class Transport(ABC):
+    """The connections of one process, in the place of DGL's sender and receiver.
+
+    Methods without a docstring are DGL's of the same name in `dgl.distributed.rpc`, whose arguments differ from release to release.
+    """
+
+    def __init__(self, key: bytes, addresses: Sequence[Address], num_nodes: int) -> None:
+        self._key = key
+        self._addresses = tuple(addresses)
+        self._nodes = range(num_nodes)
+        self._inbox: queue.SimpleQueue[Message | _Ended] = queue.SimpleQueue()
+        self._connections: dict[int, Connection] = {}
+
+    def install(self) -> None:
+        """Let DGL send and receive by this transport, in this process, from now on."""
+        for name in (
+            "finalize_receiver",
+            "wait_for_senders",
+            "connect_receiver",
+            "connect_receiver_finalize",
+            "send_rpc_message",
+            "recv_rpc_message",
+            "read_ip_config",
+        ):
+            setattr(rpc, name, getattr(self, name))
+        rpc.create_sender = rpc.create_receiver = rpc.finalize_sender = lambda *_: None
+        rpc.RPCMessage = Message
+        rpc.serialize_to_payload = to_payload
+        rpc.deserialize_from_payload = from_payload
+        rpc.fast_pull = fast_pull
+
+    def finalize_receiver(self) -> None:
+        for connection in self._open_connections():
+            connection.close()
+
+    def connect_receiver_finalize(self, *_: object) -> bool:
+        return True
+
+    @abstractmethod
+    def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None: ...
+
+    @abstractmethod
+    def connect_receiver(self, host: str, port: int, receiver: int, group: int = -1) -> bool: ...
+
+    def read_ip_config(self, *_: object) -> dict[int, list[Any]]:
+        return {part: [part, address.host, address.port, 1] for part, address in enumerate(self._addresses)}
+
+    def send_rpc_message(self, message: Message, target: int) -> None:
+        connection = self._connections[target]
+        try:
+            connection.send(message)
+        except OSError as error:
+            raise self._lost(_Ended(connection.name, connection.end_reason or str(error))) from None
+
+    def recv_rpc_message(self, timeout: int = 0) -> Message | None:
+        while True:
+            try:
+                found = self._inbox.get(timeout=timeout / 1000 or None)
+            except queue.Empty:
+                return None
+            if isinstance(found, Message):
+                return found
+            self._ended(found)
+
+    @abstractmethod
+    def _open_connections(self) -> list[Connection]: ...
+
+    @abstractmethod
+    def _ended(self, end: _Ended) -> None:
+        """Raises GraphStoreError if nothing can come any more after this end."""
+
+    @abstractmethod
+    def _lost(self, end: _Ended) -> GraphStoreError: ...
+
+    @abstractmethod
+    def _check(self, message: Message) -> None:
+        """Raises MessageError if it is no message that this process can expect."""
+
+    def _start_reading(self, connection: Connection) -> None:
+        threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            while (message := connection.receive()) is not None:
+                self._check(message)
+                self._inbox.put(message)
+            reason = ""
+        except MessageError as error:
+            reason = f"it sent {error}"
+        except (OSError, EOFError) as error:
+            reason = str(error) or "it closed the connection"
+        if connection.open:
+            connection.end_reason = reason
+            connection.close()
+            self._inbox.put(_Ended(connection.name, reason))
+
+
+class ServerTransport(Transport):
+    """The connections of the server of one part.
+
+    Args:
+        nodes: numbers of the nodes that it has.
+    """
+
+    def __init__(self, key: bytes, addresses: Sequence[Address], num_nodes: int, nodes: range) -> None:
+        super().__init__(key, addresses, num_nodes)
+        self._own_nodes = nodes
+        self._trainers: dict[str, Connection] = {}
+
+    def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None:
+        arrived: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        with listen(Address(host, port)) as listener:
+            listener.settimeout(0.2)
+            handshakes = threading.BoundedSemaphore(_MOST_HANDSHAKES)
+            while len(self._trainers) < number:
+                while not arrived.empty():
+                    connection = arrived.get()
+                    self._trainers[connection.name] = connection
+                if len(self._trainers) < number and handshakes.acquire(timeout=0.2):
+                    try:
+                        sock, peer = listener.accept()
+                    except TimeoutError:
+                        handshakes.release()
+                    else:
+                        threading.Thread(target=self._greet, args=(sock, peer[0], arrived, handshakes), daemon=True).start()
+        for connection in self._trainers.values():
+            self._start_reading(connection)
+
+    def connect_receiver(self, host: str, port: int, receiver: int, group: int = -1) -> bool:
+        if host not in self._trainers:  # a trainer's host is its name
+            raise GraphStoreError("A trainer has registered under a name that it did not give before.")
+        self._connections[rpc.register_client(receiver, group)] = self._trainers[host]
+        return True
+
+    def _greet(self, sock: socket.socket, peer: str, arrived: queue.SimpleQueue[Connection], handshakes: threading.Semaphore) -> None:
+        # A time limit of the socket would begin anew with every byte.
+        limit = threading.Timer(HANDSHAKE_SECONDS, sock.shutdown, [socket.SHUT_RDWR])
+        limit.start()
+        try:
+            name = admit(sock, self._key)
+            limit.cancel()
+            arrived.put(Connection(sock, name))
+        except (MessageError, OSError, EOFError):
+            sock.close()
+            logging.getLogger(__name__).warning("A connection from %s was closed: it is no trainer on this partition.", peer)
+        finally:
+            limit.cancel()
+            handshakes.release()
+
+    def _open_connections(self) -> list[Connection]:
+        return [connection for connection in self._trainers.values() if connection.open]
+
+    def _ended(self, end: _Ended) -> None:
+        if end.reason or not self._open_connections():
+            raise self._lost(end)
+
+    def _lost(self, end: _Ended) -> GraphStoreError:
+        reason = f" ({end.reason})" if end.reason else ""
+        return GraphStoreError(f"A trainer has gone before the training was over{reason}. Start servers and trainers again.")
+
+    def _check(self, message: Message) -> None:
+        check_nodes(message, REQUESTED_NODES, self._own_nodes)
+
+
+class TrainerTransport(Transport):
+    """The connections of a trainer to the servers of all parts.
+
+    Args:
+        part: the part of this machine; None if no server has an address of this machine.
+    """
+
+    def __init__(self, key: bytes, addresses: Sequence[Address], num_nodes: int, part: int | None) -> None:
+        super().__init__(key, addresses, num_nodes)
+        self._part = part
+        self._name = secrets.token_hex(NAME // 2)
+
+    def install(self) -> None:
+        super().install()
+        rpc.register_sig_handler = lambda: None  # DGL's would end the process at Ctrl-C without what is to be said and written then
+        rpc_client.get_local_usable_addr = lambda _: f"{self._name}:0"
+        rpc_client.get_local_machine_id = lambda _: self._part
+        # Others on this machine could put something into memory under these names; servers put nothing there.
+        dist_graph.get_shared_mem_partition_book = lambda *_: None
+        dist_graph._get_graph_from_shared_mem = lambda *_: None
+
+    def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None:
+        for connection in self._connections.values():
+            self._start_reading(connection)
+
+    def connect_receiver(self, host: str, port: int, receiver: int, group: int = -1) -> bool:
+        address = Address(host, int(port))
+        sock = _dial(address)
+        if sock is None:
+            return False  # DGL tries again
+        try:
+            introduce(sock, self._key, self._name)
+        except (MessageError, OSError, EOFError):
+            sock.close()
+            raise GraphStoreError(
+                f"What answers at {address} does not serve this partition. Copy the folder of one 'dgl-mutual partition' to all machines, "
+                "and check the servers file."
+            ) from None
+        self._connections[receiver] = Connection(sock, str(address))
+        return True
+
+    def _open_connections(self) -> list[Connection]:
+        return [connection for connection in self._connections.values() if connection.open]
+
+    def _ended(self, end: _Ended) -> None:
+        raise self._lost(end)
+
+    def _lost(self, end: _Ended) -> GraphStoreError:
+        reason = f" ({end.reason})" if end.reason else ""
+        return GraphStoreError(f"The server at {end.name} has ended{reason}. See what it said last, and start servers and trainers again.")
+
+    def _check(self, message: Message) -> None:
+        check_nodes(message, RECEIVED_NODES, self._nodes)
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that listens at this address alone.
+
+    Raises:
+        GraphStoreError: it is not this machine's, or taken.
+    """
+    try:
+        family, _, _, _, resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(resolved[:2], family=family)
+    except OSError as error:
+        raise GraphStoreError(
+            f"Cannot listen at {address}: {error.strerror or error}. The servers file must have an address of this machine for this part, "
+            "and a free port."
+        ) from None
+
+
+def _dial(address: Address) -> socket.socket | None:
+    """A connection to a server that may be about to start."""
+    limit = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)
+        except OSError:
+            if time.monotonic() > limit:
+                return None
+            time.sleep(0.1)
+
+
+def fast_pull(
+    name: str,
+    ids: Tensor,
+    parts: Tensor,
+    service_id: int,
+    num_machines: int,
+    num_servers: int,
+    machine: int,
+    client: int,
+    own: Tensor,
+    policy: Any,
+) -> Tensor:
+    """Rows of node data: this machine's from its memory, others' from their servers, asked together.
+
+    Raises:
+        GraphStoreError: a server sends something else.
+    """
+    asked = {part: (parts == part).nonzero().squeeze(1) for part in range(num_machines)}
+    others = [part for part, places in asked.items() if part != machine and len(places)]
+    pending = rpc.send_requests_to_machine([(part, kvstore.PullRequest(name, ids[asked[part]])) for part in others])
+    result = own.new_empty((len(ids), *own.shape[1:]))
+    if len(asked[machine]):
+        result[asked[machine]] = own[policy.to_local(ids[asked[machine]])]
+    for part, response in zip(others, rpc.recv_responses(pending) if others else [], strict=True):
+        rows = response.data_tensor
+        if rows.dtype != own.dtype or rows.shape != (len(asked[part]), *own.shape[1:]):
+            raise GraphStoreError(
+                f"The server of part {part} sent {tuple(rows.shape)} {rows.dtype} for {len(asked[part])} rows of {name!r}."
+            )
+        result[asked[part]] = rows
+    return result

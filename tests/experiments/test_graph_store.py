@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.partition import Partition, read_partition, write_partition
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments import graph_store
+from dgl_mutual.experiments.graph_messages import GraphStoreError
+from dgl_mutual.experiments.graph_store import read_servers, serve
+from dgl_mutual.experiments.graph_transport import Address
+
+
+@pytest.fixture(scope="module")
+def partition(tmp_path_factory: pytest.TempPathFactory) -> Partition:
+    folder = tmp_path_factory.mktemp("made") / "parts"
+    write_partition(load_dataset("digits", "node"), 2, folder)
+    return read_partition(folder)
+
+
+def servers(folder: Path, text: str) -> Path:
+    (folder / "servers").write_text(text)
+    return folder / "servers"
+
+
+def test_addresses_are_read(partition: Partition, tmp_path: Path) -> None:
+    found = read_servers(partition, servers(tmp_path, "127.0.0.1 30050\n\n  localhost\t 1 \n".replace("\t", " ")))
+    assert found == [Address("127.0.0.1", 30050), Address("localhost", 1)]
+
+
+@pytest.mark.parametrize(
+    "line", ["127.0.0.1", "127.0.0.1 0", "127.0.0.1 65536", "127.0.0.1 -1", "127.0.0.1 x", "a b 3", "h ٣", "h " + "9" * 5000]
+)
+def test_a_wrong_line_is_one_message(partition: Partition, tmp_path: Path, line: str) -> None:
+    with pytest.raises(UsageError, match=r"has the line .* A line is 'ADDRESS PORT'"):
+        read_servers(partition, servers(tmp_path, f"127.0.0.1 1\n{line}\n"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "198.51.100.1", "::", "2001:db8::1"])
+def test_an_address_that_others_reach_needs_trust(partition: Partition, tmp_path: Path, host: str) -> None:
+    with pytest.raises(UsageError, match=r"Other machines can reach .* add --trust-network"):
+        serve(partition, servers(tmp_path, f"127.0.0.1 1\n{host} 2\n"), part=1, trainers=1)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("10.0.0.7", False)]
+)
+def test_loopback(host: str, expected: bool) -> None:
+    assert graph_store._is_loopback(host) == expected
+
+
+def test_an_unknown_host_is_one_message() -> None:
+    with pytest.raises(UsageError, match=r"'no-such\.invalid', which is neither an address nor"):
+        graph_store._is_loopback("no-such.invalid")
+
+
+def test_a_machine_finds_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert graph_store._own_part([Address("198.51.100.1", 5), Address("127.0.0.1", 5)]) == 1
+    monkeypatch.setenv("GROUP_RANK", "1")
+    assert graph_store._own_part([Address("127.0.0.1", 5), Address("127.0.0.1", 6)]) == 1
+    with pytest.raises(GraphStoreError, match=r"no address of this machine \(198\.51\.100\.1, 198\.51\.100\.2\)"):
+        graph_store._own_part([Address("198.51.100.1", 5), Address("198.51.100.2", 5)])
+
+
+def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tmp_path: Path) -> None:
+    file = partition.folder / "part1" / "graph.dgl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(DataError, match=r"is not the file that was written\. Copy part1 here anew"):
+        serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=1, trainers=1)
+    file.unlink()
+    with pytest.raises(DataError, match=r"has no part1/graph\.dgl\. Copy part1 here"):
+        serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=1, trainers=1)
+    file.write_bytes(whole)
+    partition.check_part(1)
+
+
+def test_nodes_of_a_part(partition: Partition) -> None:
+    first, second = (graph_store._nodes_of(partition, part) for part in range(2))
+    assert (first.start, first.stop, second.stop) == (0, second.start, 1797)
