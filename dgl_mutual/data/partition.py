@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -27,9 +26,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError
 
 from dgl_mutual.data.dataset import Dataset, IntArray, MetricName, Split, Target
+from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.targets import target_names
-from dgl_mutual.errors import DataError, StoreError, UsageError
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.files import read_bytes, unwritable
 
 #: What the store calls the graph.
 GRAPH = "graph"
@@ -37,7 +39,8 @@ _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test")
 #: What a folder is called while parts are written to it: ``.NAME.partition-XXXXXXXX``.
 _ASIDE, _LOCK, _BEFORE = ".partition-", "building", "before"
-_DAMAGED = (OSError, LookupError, TypeError, ValueError, RecursionError, zipfile.BadZipFile, EOFError)
+#: Bytes that partition.json may have; names of features take the most.
+_MOST_MANIFEST = 2**28
 
 
 class _ManifestTarget(BaseModel):
@@ -142,9 +145,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
             _write(dataset, num_parts, made)
             _put_in_place(made, folder, partial(_check_replaceable, dataset=dataset, num_parts=num_parts))
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        mend = "Make room on the disk" if full else "Choose a folder that you may write to with --out"
-        raise StoreError(f"Cannot write {str(folder)!r}: {error.strerror or error}. {mend}; what was there before is kept.") from None
+        raise unwritable(folder, error) from None
 
 
 def _check_replaceable(folder: Path, dataset: Dataset, num_parts: int) -> None:
@@ -154,8 +155,8 @@ def _check_replaceable(folder: Path, dataset: Dataset, num_parts: int) -> None:
     if not is_partition(folder):
         raise DataError(f"{str(folder)!r} is there already, and holds no partition. Choose another folder with --out, or remove it.")
     try:
-        found = _Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
-    except ValidationError:
+        found = _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MOST_MANIFEST))
+    except (OSError, ValidationError):
         raise DataError(
             f"{str(folder)!r} holds a damaged partition, or that of another version. Choose another folder with --out, or remove it."
         ) from None
@@ -277,16 +278,19 @@ def read_partition(folder: Path) -> Partition:
             f"The parts in {str(folder)!r} were made by DGL {manifest.dgl}, whose files DGL {dgl.__version__} may read wrongly. "
             "Make them anew with 'dgl-mutual partition', or install that version."
         )
+    faults = Faults()
+    arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
+    if faults.found:
+        raise _damaged(folder, faults.found[0].rule)
+    if _sha256(folder / _NODES) != manifest.sha256.get(_NODES):
+        raise _damaged(folder, f"{_NODES} is not the file that was written")
+    labels, ids = arrays["labels"], arrays["ids"]
     try:
-        if _sha256(folder / _NODES) != manifest.sha256[_NODES]:
-            raise ValueError(f"{_NODES} is not the file that was written")
-        with np.load(folder / _NODES, allow_pickle=False) as found:
-            labels, ids = found["labels"], found["ids"]
-            split = Split(*(found[part] for part in _PARTS)) if "train" in found else None
+        split = Split(*(arrays[part] for part in _PARTS)) if "train" in arrays else None
         target = Target(**{**manifest.target.model_dump(), "names": tuple(manifest.target.names)})
         if len(ids) != len(labels):
             raise ValueError("numbers of nodes differ")
-    except _DAMAGED as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise _damaged(folder, error) from None
     if not (folder / f"{GRAPH}.json").is_file():
         raise _damaged(folder, f"{GRAPH}.json is missing")
@@ -332,7 +336,7 @@ def _cut(graph: dgl.DGLGraph, num_parts: int, folder: Path, split: Split | None)
 
 def _manifest(folder: Path) -> _Manifest:
     try:
-        return _Manifest.model_validate_json((folder / _MANIFEST).read_bytes())
+        return _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MOST_MANIFEST))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _damaged(folder, f"{_MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")) from None

@@ -23,10 +23,13 @@ from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.graph_messages import GraphStoreError
 from dgl_mutual.experiments.graph_transport import Address, ServerTransport, TrainerTransport
+from dgl_mutual.files import read_bytes
 from dgl_mutual.strategies.base import Divided
 
 #: Times that a trainer tries to reach a server, three seconds apart.
 _TRIES = 5
+#: Bytes that a servers file may have.
+_MOST_SERVERS = 2**20
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -156,7 +159,7 @@ def read_servers(partition: Partition, servers: Path) -> list[Address]:
         UsageError: it cannot be read, or has other lines.
     """
     try:
-        lines = [line for line in servers.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line for line in read_bytes(servers, _MOST_SERVERS).decode().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{str(servers)!r} cannot be read ({error}). It has a line 'ADDRESS PORT' for each part.") from None
     if len(lines) != partition.num_parts:
