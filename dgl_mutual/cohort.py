@@ -13,7 +13,7 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import Student
+from dgl_mutual.nn.student import AnyStudent
 
 #: Samples that the coordinator looks at together: its weights of each student by each other take much more memory than the logits.
 _SAMPLES = 1 << 17
@@ -29,7 +29,7 @@ class Cohort(nn.Module):
     """
 
     def __init__(
-        self, students: Sequence[Student], coordinator: Coordinator, distribution: Distribution, names: Sequence[str], num_students: int
+        self, students: Sequence[AnyStudent], coordinator: Coordinator, distribution: Distribution, names: Sequence[str], num_students: int
     ) -> None:
         super().__init__()
         self._students = nn.ModuleList(students)
@@ -39,9 +39,9 @@ class Cohort(nn.Module):
         self.num_students = num_students
 
     @property
-    def students(self) -> Sequence[Student]:
+    def students(self) -> Sequence[AnyStudent]:
         """All members in order."""
-        return cast("Sequence[Student]", self._students)
+        return cast("Sequence[AnyStudent]", self._students)
 
     def __len__(self) -> int:
         return len(self.students)
@@ -67,5 +67,5 @@ class Cohort(nn.Module):
 
 
 def student_names(students: Sequence[StudentOptions]) -> tuple[str, ...]:
-    """``gcn-0``, ``gat-1``, ...: the architecture and the place in the cohort."""
-    return tuple(f"{student.architecture}-{place}" for place, student in enumerate(students))
+    """``gcn-0``, ``gat-1``, ``MyNet-2``, ...: the architecture and the place in the cohort."""
+    return tuple(f"{student.label}-{place}" for place, student in enumerate(students))

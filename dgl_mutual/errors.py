@@ -33,6 +33,9 @@ class StoreError(DglMutualError):
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows: it shows the nearest name and lists the choices."""
     names = list(choices)
-    nearest = difflib.get_close_matches(str(value).lower(), [name.lower() for name in names], n=1, cutoff=0.6)
-    hint = next((f" Did you mean {name!r}?" for name in names if nearest and name.lower() == nearest[0]), "")
+    typed = str(value).lower()
+    nearest = difflib.get_close_matches(typed, [name.lower() for name in names], n=3, cutoff=0.6)
+    # Of names that are equally near, one that starts with the same letters.
+    nearest.sort(key=lambda name: (difflib.SequenceMatcher(None, name, typed).ratio(), name[:2] == typed[:2]))
+    hint = next((f" Did you mean {name!r}?" for name in names if nearest and name.lower() == nearest[-1]), "")
     return UsageError(f"Unknown {kind} {str(value)!r}.{hint} Choose from: {', '.join(names)}.")

@@ -121,6 +121,15 @@ class Registry(Generic[T]):
             ) from None
         return value  # type: ignore[no-any-return]  # `_check` has seen that it is one
 
+    def check_name(self, given: str) -> None:
+        """Refuse a name that `find` will not know; nothing is imported.
+
+        Raises:
+            UsageError: no item has that name; the message lists them.
+        """
+        if ":" not in given and given not in self.built_in and given not in self.names():
+            raise unknown(self.kind, given, [*self.names(), IMPORT_PATH])
+
     def names(self) -> list[str]:
         """All known names: built in, then those of installed packages."""
         return list(dict.fromkeys([*self.built_in, *sorted(plug_in.name for plug_in in self.plug_ins())]))
@@ -148,7 +157,7 @@ class Registry(Generic[T]):
         for name, known in self.built_in.items():
             if known is value:
                 return Found(name, value, "built in")
-        return Found(_path_of(value), value, "import path")
+        return Found(import_path_of(value), value, "import path")
 
     def _check(self, value: Any, name: str) -> None:
         fault = self._fault(value)
@@ -213,6 +222,11 @@ def not_importable(value: Any) -> str | None:
     return None if found is value else f"{module}:{name} is something else by now"
 
 
+def import_path_of(value: Any) -> str:
+    """``package.module:Name`` of a class or function, whether or not it can be imported (see `not_importable`)."""
+    return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
 def installed_plug_ins(group: str) -> tuple[PlugIn, ...]:
     """The entry points of all installed packages in a group, in the order of the packages' names."""
     return _installed_plug_ins(group, tuple(sys.path))
@@ -270,12 +284,8 @@ def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
     return f"Cannot import the {kind} {path!r}: importing {module!r} raised {type(error).__name__}: {error}{where}. Mend that module."
 
 
-def _path_of(value: Any) -> str:
-    return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', type(value).__qualname__)}"
-
-
 def _shown(value: Any) -> str:
-    return _path_of(value) if inspect.isclass(value) or inspect.isroutine(value) else f"{type(value).__name__} object {value!r:.60}"
+    return import_path_of(value) if inspect.isclass(value) or inspect.isroutine(value) else f"{type(value).__name__} object {value!r:.60}"
 
 
 def _a(value: Any) -> str:

@@ -18,12 +18,20 @@ if TYPE_CHECKING:
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("data", metavar="DATA")
 @click.option("--member", metavar="NAME", help="Which one of a folder: gcn-0, ..., mlp, ensemble (default: ensemble).")
+@click.option("--trust", is_flag=True, help="Import the class of a student of your own, which executes its module.")
 @click.option("--task", type=click.Choice(["node", "graph"]), help="Refuse a checkpoint that is for another task.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write here instead of to standard output.")
 @data_dir_option
 @offline_option
 def command(
-    checkpoint: Path, data: str, member: str | None, task: TaskName | None, out: Path | None, data_dir: Path | None, offline: bool
+    checkpoint: Path,
+    data: str,
+    member: str | None,
+    trust: bool,
+    task: TaskName | None,
+    out: Path | None,
+    data_dir: Path | None,
+    offline: bool,
 ) -> None:
     """Predict the nodes or graphs of DATA, labelled or not: a CSV row each, with the predicted label and all probabilities.
 
@@ -42,5 +50,5 @@ def command(
 
     if out is not None and not is_special(out):
         check_writable(out.parent)
-    table = predict_dataset(checkpoint, data, task, member=member, data_dir=data_dir, offline=offline)
+    table = predict_dataset(checkpoint, data, task, member=member, trust=trust, data_dir=data_dir, offline=offline)
     deliver(csv_text(table), out, f": {len(table)} predictions")

@@ -28,7 +28,7 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
 @click.option("--task", metavar="node|graph", help="What is classified (default: what the dataset is for).")
 @click.option("--dataset", metavar="NAME|DIR", help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).")
 @targets_option
-@click.option("--students", metavar="NAMES", help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gcn,gat.")
+@click.option("--students", metavar="NAMES", help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gatv2,mypkg.nets:MyNet.")
 @click.option(
     "--strategy",
     metavar="NAME",

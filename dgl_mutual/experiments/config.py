@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, field_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.data.noise import NoiseSpec
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
-from dgl_mutual.nn.options import Architecture, StudentOptions
+from dgl_mutual.nn.architectures import STUDENT_REGISTRY
+from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.plain_yaml import MAX_DEPTH, read_yaml, read_yaml_file
 from dgl_mutual.registry import not_importable
@@ -43,7 +44,7 @@ class RunConfig(Options):
     folds: int | None = Field(None, ge=2)
     """Number of folds (default: 10 where the protocol has folds; no meaning elsewhere)."""
     students: tuple[StudentOptions, ...] = Field(("gcn", "gat", "gin", "sage"), min_length=1, validate_default=True)
-    """The cohort, by names of architectures or with options of their own."""
+    """The cohort: names of architectures, import paths ``package.module:Class``, or mappings of `StudentOptions`."""
     student: StudentOptions = StudentOptions()
     """Options of all students; what a student sets for itself overrides them."""
     strategy: str | type[Strategy] = "gml"
@@ -93,10 +94,12 @@ class RunConfig(Options):
 
     @property
     def cohort(self) -> tuple[StudentOptions, ...]:
-        """The students, with what they share."""
+        """The students, with the options that they share; a student of your own has none of these."""
         shared = {key: getattr(self.student, key) for key in self.student.model_fields_set}
         return tuple(
-            student.model_copy(update={key: value for key, value in shared.items() if key not in student.model_fields_set})
+            student
+            if student.is_own
+            else student.model_copy(update={key: value for key, value in shared.items() if key not in student.model_fields_set})
             for student in self.students
         )
 
@@ -112,10 +115,16 @@ def _names(text: str, key: str) -> tuple[str, ...]:
 
 def _student(student: Any, place: int) -> Any:
     if isinstance(student, str):
-        if student not in get_args(Architecture):
-            raise unknown("student", student, get_args(Architecture))
+        STUDENT_REGISTRY.check_name(student)
         return StudentOptions(architecture=student)
-    return parse_options(StudentOptions, student, f"students.{place}") if isinstance(student, Mapping) else student
+    if isinstance(student, Mapping):
+        student = parse_options(StudentOptions, student, f"students.{place}")
+        if isinstance(student.architecture, str):
+            STUDENT_REGISTRY.check_name(student.architecture)
+        return student
+    if isinstance(student, StudentOptions):
+        return student
+    return StudentOptions(architecture=STUDENT_REGISTRY.find(student).value)
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -28,13 +28,14 @@ def predict_dataset(
     task: TaskName | None = None,
     *,
     member: str | None = None,
+    trust: bool = False,
     data_dir: Path | None = None,
     offline: bool = False,
 ) -> pd.DataFrame:
     """Predict every sample of a dataset, labelled or not (see `prediction_table`).
 
     Args:
-        checkpoint: see `load_student`.
+        checkpoint, trust: see `load_student`.
         data: name or folder of a dataset.
         task: the student's own, if it is given at all.
 
@@ -42,7 +43,7 @@ def predict_dataset(
         UsageError: another task than the student's, or an unknown member or dataset.
         DataError: the checkpoint or the data are not sound, or do not fit together.
     """
-    model = load_student(checkpoint, member)
+    model = load_student(checkpoint, member, trust=trust)
     targets = target_names(model.target) or None
     if task not in (None, model.task):
         raise UsageError(f"{checkpoint} was trained for the {model.task} task, not for {task!r}. Leave the task out, or train another.")

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
@@ -18,6 +20,7 @@ from dgl_mutual.data.targets import target_names
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import grid_points
+from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
@@ -112,11 +115,17 @@ def plain(config: RunConfig) -> dict[str, Any]:
     """A resolved configuration as plain values: what config.yaml holds, and what it can be read back from.
 
     Raises:
-        UsageError: its strategy is a class that cannot be found again by its name.
+        UsageError: its strategy or a student is a class that cannot be found again by its name, or an option is no plain value.
     """
     if not isinstance(config.strategy, str):
         STRATEGY_REGISTRY.name_of(config.strategy)
-    return config.model_dump(mode="json", exclude={"student"})
+    for student in config.students:
+        if not isinstance(student.architecture, str):
+            STUDENT_REGISTRY.name_of(student.architecture)
+    try:
+        return config.model_dump(mode="json", exclude={"student"})
+    except PydanticSerializationError as error:
+        raise UsageError(f"An option is no plain value that a file can hold ({error}). Give numbers, text, lists or mappings.") from None
 
 
 def identity(values: dict[str, Any]) -> dict[str, Any]:

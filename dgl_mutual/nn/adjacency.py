@@ -109,6 +109,16 @@ class Adjacency:
         return self.num_sources >= 2 * self.num_destinations
 
     @property
+    def is_divided(self) -> bool:
+        """Whether a convolution goes piece by piece; `whole` is then the graph that the pieces are of."""
+        return False
+
+    @property
+    def whole(self) -> Adjacency:
+        """The adjacency itself; see `is_divided`."""
+        return self
+
+    @property
     def pieces(self) -> Iterator[Adjacency]:
         """Structures with the same sources that have the destinations between them, in order."""
         yield self

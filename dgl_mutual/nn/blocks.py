@@ -76,15 +76,15 @@ class LayerwiseBatch(Batch):
     """
 
     def __init__(self, whole: GraphBatch, samples: Tensor) -> None:
-        self._whole = whole
-        self._samples = samples
+        self.whole = whole
+        self.samples = samples
         self._everywhere, self._last = _InPieces(whole, slice(None)), _InPieces(whole, samples)
 
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (*[self._everywhere] * (depth - 1), self._last)
 
     def inputs(self, depth: int) -> Tensor | SparseFeatures:
-        return self._whole.features if depth else take_rows(self._whole.features, self._samples)
+        return self.whole.features if depth else take_rows(self.whole.features, self.samples)
 
 
 class _InPieces(Adjacency):
@@ -93,6 +93,14 @@ class _InPieces(Adjacency):
     def __init__(self, whole: GraphBatch, own: Rows) -> None:
         super().__init__(whole.in_offsets, whole.sources, whole.dtype, num_sources=whole.num_sources, own=own)
         self._whole = whole
+
+    @property
+    def is_divided(self) -> bool:
+        return True
+
+    @property
+    def whole(self) -> Adjacency:
+        return self._whole
 
     @property
     def pieces(self) -> Iterator[Adjacency]:
@@ -113,5 +121,5 @@ class _InPieces(Adjacency):
         else:
             shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
             sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
-        all_degrees = (take_rows(self._whole.in_degrees, nodes), self._whole.out_degrees)  # those of the sources are not seen here
+        all_degrees = (take_rows(self.whole.in_degrees, nodes), self.whole.out_degrees)  # those of the sources are not seen here
         return Adjacency(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)

@@ -7,6 +7,7 @@ Symbols: V nodes, N(i) the in-neighbours of i without i, W weights, b bias, F_in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -33,6 +34,9 @@ class Layer:
     """The place of a convolution in a student.
 
     Attributes:
+        place: from 0.
+        is_last: whether it is the last one.
+        gives_logits: whether what it gives are the logits, rather than hidden states.
         in_features, out_features: F_in and F_out.
         hidden: width inside the layer, where it has an inside (gin).
         heads: attention heads (gat); F_out is the width of all heads together.
@@ -46,6 +50,9 @@ class Layer:
     heads: int = 1
     dropout: float = 0.0
     batch_norm: bool = False
+    place: int = 0
+    is_last: bool = True
+    gives_logits: bool = True
 
 
 class Convolution(nn.Module, ABC):
@@ -53,9 +60,13 @@ class Convolution(nn.Module, ABC):
 
     Attributes:
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
+        default_depth: number of such layers in a student, by task.
+        hops: how far a layer reaches; only layers that reach one hop have a form for sampled neighbourhoods.
     """
 
     default_dropout: ClassVar[float] = 0.5
+    default_depth: ClassVar[Mapping[str, int]] = {"node": 2, "graph": 3}
+    hops: ClassVar[int] = 1
 
     @abstractmethod
     def __init__(self, layer: Layer) -> None:
@@ -84,6 +95,15 @@ class Convolution(nn.Module, ABC):
         """The matrices (F_in, ...) that x is multiplied by."""
         assert isinstance(self.weight, nn.Parameter)
         return (self.weight,)
+
+    def fold_input_scaling(self, scales: Tensor) -> None:
+        """Change the input weights so that the layer takes unscaled features after training on features times `scales` (F_in,)."""
+        for weight in self.input_weights:
+            weight.mul_(scales.unsqueeze(1))
+
+    def initial(self, x: NodeFeatures) -> Tensor | None:
+        """Of the first layer: the initial states that it and later layers also take, made of the features; None where they take none."""
+        return None
 
     @abstractmethod
     def reset_parameters(self) -> None:

@@ -86,10 +86,10 @@ class StudentModule(nn.Module, ABC):
                 f"The student was trained on {self.in_features} features per node and 'feat' has {feat.shape[1]}. "
                 "Encode the new data as the training data was encoded."
             )
-        return self.forward_batch(batch, _global_generator(parameter.device) if self.training else None)
+        return self.forward_batch(batch, global_generator(parameter.device) if self.training else None)
 
 
-def _global_generator(device: torch.device) -> torch.Generator:
+def global_generator(device: torch.device) -> torch.Generator:
     """The random stream that torch itself draws from."""
     if device.type != "cuda":
         return torch.default_generator

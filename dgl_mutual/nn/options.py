@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Callable
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from dgl_mutual.errors import unknown
 from dgl_mutual.options import Options
+from dgl_mutual.registry import IMPORT_PATH, import_path_of, installed_plug_ins, not_importable
 
-Architecture = Literal["gcn", "gat", "gin", "sage"]
+#: The built-in architectures; those after ``sage`` are DGL's own layers.
+ARCHITECTURES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet")
 
 #: How fast a batch norm's running statistics follow. At torch's 0.1 they lag behind small students that learn fast: on MUTAG, with 5 steps
 #: an epoch, the students' mean validation accuracy over the last third of the epochs is 81.7 % at 0.1 and 83.7 % at 0.3.
@@ -16,10 +21,16 @@ BATCH_NORM_MOMENTUM = 0.3
 
 
 class StudentOptions(Options):
-    """One student. `None` means the default of the task or architecture; `resolve` (in `dgl_mutual.nn.student`) fills it in."""
+    """One student. `None` means the default of the task or architecture; `resolve_student` (in `dgl_mutual.nn.student`) fills it in.
 
-    architecture: Architecture = "gcn"
-    """Which convolution: gcn, gat, gin or sage."""
+    A student of your own has a class or function as its architecture, and takes no other options than those in `options`.
+    """
+
+    architecture: str | Callable[..., Any] = "gcn"
+    """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet), the name of one that an installed package
+    brings, an import path ``package.module:Class``, or a class or function (in_features, num_outputs, **options) that gives a module."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options that the class or function of your own student takes."""
     depth: int | None = Field(None, ge=1, le=32)
     """Number of convolutions (node task: 2, graph task: 3)."""
     hidden: int = Field(64, ge=1)
@@ -34,3 +45,42 @@ class StudentOptions(Options):
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge)."""
     pooling: Literal["sum", "mean", "max"] = "sum"
     """How node states become a graph state (graph task)."""
+
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _name(cls, architecture: Any) -> Any:
+        """A class as the import path that another process finds it by; one that has none stays as it is, for this process alone.
+
+        Of a name only the spelling is checked: nothing is imported here.
+        """
+        if isinstance(architecture, str) and ":" not in architecture:
+            known = (*ARCHITECTURES, *(plug_in.name for plug_in in installed_plug_ins("dgl_mutual.students")))
+            if architecture not in known:
+                raise ValueError(str(unknown("student", architecture, [*known, IMPORT_PATH])).removesuffix("."))
+        if isinstance(architecture, str) or not callable(architecture) or not_importable(architecture):
+            return architecture
+        return import_path_of(architecture)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the student is not a built-in one."""
+        return self.architecture not in ARCHITECTURES
+
+    @property
+    def architecture_name(self) -> str:
+        """The architecture as text, also where it is a class."""
+        return self.architecture if isinstance(self.architecture, str) else import_path_of(self.architecture)
+
+    @property
+    def label(self) -> str:
+        """The architecture in the name of a member or a file: ``gcn``; ``MyNet`` of ``mypkg.nets:MyNet``."""
+        name = self.architecture_name
+        return re.sub(r"[^\w.-]+", "-", name.rpartition(":")[2].rpartition(".")[2] if ":" in name else name)
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what has no meaning for the student."""
+        own = self.is_own
+        values = self.model_copy(update={"architecture": self.architecture_name}) if callable(self.architecture) else self
+        plain: dict[str, Any] = handler(values)
+        return {key: value for key, value in plain.items() if (key in ("architecture", "options") if own else key != "options")}

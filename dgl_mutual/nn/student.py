@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import TaskName
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
+from dgl_mutual.nn.architectures import ARCHITECTURES, make_own
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution, Layer, NodeFeatures, batch_norm
+from dgl_mutual.nn.convolutions import Convolution, Layer, NodeFeatures, batch_norm
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.pooling import pool
 from dgl_mutual.nn.sparse import SparseFeatures
 
@@ -23,18 +26,27 @@ def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
     """Fill in what depends on the task and the architecture.
 
     Raises:
-        UsageError: an unknown architecture, or a hidden width that the attention heads do not divide.
+        UsageError: an unknown architecture, an own one that cannot be found or does not take its options, or a hidden width that the
+            attention heads do not divide.
     """
-    if options.architecture not in CONVOLUTIONS:
-        raise unknown("student", options.architecture, CONVOLUTIONS)
-    if options.architecture == "gat" and options.hidden % options.heads:
+    if options.is_own:
+        make_own(options)
+        return options
+    if options.options:
         raise UsageError(
-            f"A gat student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a multiple of the heads."
+            f"'options' are for students of your own, and {options.architecture} is a built-in one. Set its options directly, for example "
+            f"{{architecture: {options.architecture}, hidden: 32}}."
+        )
+    kind = ARCHITECTURES[options.architecture_name]
+    if options.architecture in ("gat", "gatv2") and options.hidden % options.heads:
+        raise UsageError(
+            f"A {options.architecture} student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a "
+            "multiple of the heads."
         )
     node = task == "node"
     defaults = {
-        "depth": 2 if node else 3,
-        "dropout": CONVOLUTIONS[options.architecture].default_dropout if node else 0.5,
+        "depth": kind.default_depth[task],
+        "dropout": kind.default_dropout if node else 0.5,
         "norm": "none" if node else "batch",
         "readout": "last" if node else "jumping",
     }
@@ -67,7 +79,7 @@ class Student(StudentModule):
         self.classifier_rate = options.dropout
         normalised = options.norm == "batch"
         num_hidden = self.depth if self.has_classifier else self.depth - 1
-        make = CONVOLUTIONS[options.architecture]
+        make = ARCHITECTURES[options.architecture_name]
         self.convolutions = nn.ModuleList(
             make(
                 Layer(
@@ -77,6 +89,9 @@ class Student(StudentModule):
                     heads=options.heads if place < num_hidden else 1,
                     dropout=self.rate,
                     batch_norm=normalised,
+                    place=place,
+                    is_last=place == self.depth - 1,
+                    gives_logits=place >= num_hidden,
                 )
             )
             for place in range(self.depth)
@@ -96,8 +111,7 @@ class Student(StudentModule):
         """As `StudentModule.fold_input_scaling`; exact to the bit, since the scales are powers of two."""
         first = self.convolutions[0]
         assert isinstance(first, Convolution)
-        for weight in first.input_weights:
-            weight.mul_(scales.unsqueeze(1))
+        first.fold_input_scaling(scales)
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         """Logits of every sample of the batch.
@@ -108,8 +122,13 @@ class Student(StudentModule):
         x: NodeFeatures = batch.inputs(self.depth)
         hidden: list[Tensor] = []
         structures = batch.adjacencies(self.depth)
+        initial: Tensor | None = None
         for layer, (structure, convolution) in enumerate(zip(structures, self.convolutions, strict=True)):
-            x = state = convolution(structure, self._dropout(x, generator), generator)
+            x = self._dropout(x, generator)
+            if layer == 0 and (initial := convolution.initial(x)) is not None:  # type: ignore[operator]  # a ModuleList has no element type
+                x = dropout(initial, self.rate, generator)
+            more = () if initial is None else (initial,)
+            x = state = convolution(structure, x, generator, *more)
             if layer < self.depth - 1 or self.has_classifier:
                 x = state = self.activation(self.norms[layer](state) if len(self.norms) else state)
                 hidden.append(state)
@@ -132,3 +151,20 @@ class Student(StudentModule):
         for structure in later:
             x = structure.at_destinations(x)
         return x
+
+
+#: A member of a cohort.
+AnyStudent: TypeAlias = "Student | OwnStudent"
+
+
+def make_student(options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "") -> AnyStudent:
+    """A built-in student, or one of your own.
+
+    Args:
+        options: resolved options (see `resolve_student`).
+        in_features, num_outputs: F and C.
+        name: what messages call it.
+    """
+    if options.is_own:
+        return OwnStudent(options, task, in_features, num_outputs, name)
+    return Student(options, task, in_features, num_outputs)

@@ -52,7 +52,7 @@ class ReferenceStudent(torch.nn.Module):
             "gat": lambda: GATConv(width, out // heads, heads, dropout=self.dropout),
             "gin": lambda: GINConv(self._mlp(width, out), train_eps=True),
         }
-        return makers[self.options.architecture]()
+        return makers[self.options.architecture_name]()
 
     def _mlp(self, width: int, out: int) -> torch.nn.Module:
         hidden = self.options.hidden

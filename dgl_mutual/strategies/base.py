@@ -260,6 +260,12 @@ class Strategy(nn.Module, ABC):
                 f"Strategy {self.name!r} looks at what all students have before their logits, and processes have that of some each. "
                 "Leave out --divide students, or choose another strategy."
             )
+        own = [member.label for member in setting.members if member.is_own]
+        if own and (self.needs_all_states or self.needs_embeddings):
+            raise UsageError(
+                f"Strategy {self.name!r} looks at hidden states, and those of the student {own[0]!r} are not known: only the logits of a "
+                "student of your own are. Choose a strategy that needs logits alone, for example gml, dml or kd."
+            )
         self.options = options
         self.setting = setting
         if setting.sampled and self.target_pass == "ema":

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dgl
 import numpy.typing as npt
 import safetensors
 import torch
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -25,10 +27,12 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.files import check_regular, read_bytes, replacing
 from dgl_mutual.joint import make_distribution
+from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import Student
+from dgl_mutual.nn.own import OwnStudent
+from dgl_mutual.nn.student import AnyStudent, Student
 from dgl_mutual.training.inference import check_samples, predict, predict_by_mlp
 from dgl_mutual.version import __version__
 
@@ -185,6 +189,8 @@ class TrainedMLP(TrainedModel):
 
 def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None) -> None:
     """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one."""
+    for student in cohort.students:
+        _check_portable(student.options)
     folder.mkdir(parents=True, exist_ok=True)
     common = Description(
         task=dataset.task,
@@ -208,32 +214,57 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         _save(folder, MLP_MEMBER, mlp.module, common.model_copy(update={"mlp": shape, "preprocessing": preprocessing}))
 
 
-def load_student(path: str | Path, member: str | None = None) -> TrainedModel:
+def _check_portable(options: StudentOptions) -> None:
+    """Refuse a student of your own that could not be read back."""
+    if not isinstance(options.architecture, str):
+        STUDENT_REGISTRY.name_of(options.architecture)
+    try:
+        options.model_dump_json()
+    except PydanticSerializationError as error:
+        raise UsageError(
+            f"The student {options.label!r} cannot be saved: one of its options is no plain value ({error}). Give numbers, text, lists or "
+            "mappings, and have the class make of them what it needs."
+        ) from None
+
+
+#: Whose code may be imported: nobody's, anybody's, or these packages', modules' and classes'.
+Trust: TypeAlias = "bool | str | Collection[str]"
+
+
+class _OwnClassError(UsageError):
+    """What is wrong with the class of a student, rather than with its file."""
+
+
+def load_student(path: str | Path, member: str | None = None, *, trust: Trust = False) -> TrainedModel:
     """Read back a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
 
     Args:
         member: which one of a folder (default: the ensemble).
+        trust: whether a student's own class may be imported from the import path that the file names. Importing a module executes it, so
+            by default such a student is refused. A text, or several, trusts only these packages, modules or import paths.
 
     Raises:
-        UsageError: no such member.
+        UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
         DataError: a file is missing, or is not what this package writes.
     """
     folder, name = _locate(Path(path), member)
     description = _read_description(folder / f"{name}.json")
     try:
-        return _load(folder, name, description).eval()
+        return _load(folder, name, description, trust).eval()
+    except _OwnClassError:
+        raise
     # A width of 10^30 and other nonsense that passes for a number.
     except (UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise _foreign(folder / f"{name}.json", f"{type(error).__name__}: {error}") from error
 
 
-def _load(folder: Path, name: str, description: Description) -> TrainedModel:
+def _load(folder: Path, name: str, description: Description, trust: Trust) -> TrainedModel:
     if description.coordinator is not None:
-        return _load_ensemble(folder, name, description, description.coordinator)
+        return _load_ensemble(folder, name, description, description.coordinator, trust)
     if description.mlp is not None:
         return _load_mlp(folder, name, description, description.mlp)
     cohort = Cohort(
-        [_load_one(folder, name, description)],
+        [_load_one(folder, name, description, trust)],
         make_coordinator(CoordinatorRecipe("uniform", 1, description.target.num_outputs)),
         make_distribution(description.target),
         (name,),
@@ -260,7 +291,7 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     return path, member or ENSEMBLE
 
 
-def _load_ensemble(folder: Path, name: str, description: Description, recipe: CoordinatorRecipe) -> TrainedModel:
+def _load_ensemble(folder: Path, name: str, description: Description, recipe: CoordinatorRecipe, trust: Trust) -> TrainedModel:
     if (recipe.num_students, recipe.num_outputs) != (len(description.members), description.target.num_outputs):
         raise ValueError(f"a coordinator of {recipe.num_students} students and {recipe.num_outputs} outputs")
     with torch.device("meta"):
@@ -271,7 +302,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, recipe: Co
         if not _MEMBER.fullmatch(member):
             raise ValueError(f"{member[:80]!r} is no member's name")
         own = _read_description(folder / f"{member}.json")
-        students.append(_load_one(folder, member, description.model_copy(update={"student": own.student})))
+        students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
     cohort = Cohort(students, coordinator, make_distribution(description.target), description.members, len(students))
     return TrainedStudent(name, description, cohort)
 
@@ -284,17 +315,45 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
     return TrainedMLP(name, description, mlp, make_distribution(description.target))
 
 
-def _load_one(folder: Path, name: str, description: Description) -> Student:
+def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> AnyStudent:
     if description.student is None:
         raise ValueError(f"{name} is no student")
+    if description.student.is_own:
+        return _load_own(folder, name, description, description.student, trust)
+    _check_size(folder / f"{name}.safetensors", description.student)
     with torch.device("meta"):
         student = Student(description.student, description.task, len(description.feature_names), description.target.num_outputs)
     _load_weights(folder, name, student)
     return student
 
 
+def _load_own(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> OwnStudent:
+    path = options.architecture_name
+    known = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else list(trust)
+    if trust is not True and not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
+        raise _OwnClassError(
+            f"The student {name!r} in {folder} is of the class {path!r}. Loading it imports that module, which executes it. If you trust "
+            "the file and the module, call load_student(..., trust=True), or 'dgl-mutual predict --trust'."
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            student = OwnStudent(options, description.task, len(description.feature_names), description.target.num_outputs, name)
+    except UsageError as error:
+        raise _OwnClassError(str(error)) from error
+    _load_weights(folder, name, student)
+    return student
+
+
+def _check_size(weights: Path, options: StudentOptions) -> None:
+    """Refuse a width that the file cannot hold: some of DGL's layers take memory when they are made, before any weight is read."""
+    least = options.hidden**2 if options.architecture == "gcn2" else options.hidden if options.architecture == "gatv2" else 0
+    if weights.is_file() and least > max(weights.stat().st_size, 1 << 20):
+        raise ValueError(f"hidden = {options.hidden}, and {weights.stat().st_size} bytes of weights")
+
+
 def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:
-    weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    # A copy of each, since tied weights share memory, which safetensors refuses.
+    weights = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in module.state_dict().items()}
     write_tensors(weights, folder / f"{name}.safetensors")
     with replacing(folder / f"{name}.json", durable=False) as temporary:
         temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")

@@ -154,7 +154,7 @@ def summarise(
     results = [
         MemberResult(
             member=name,
-            architecture=student.options.architecture,
+            architecture=student.options.architecture_name,
             train=scores[0][k],
             val=scores[1][k],
             test=scores[2][k],

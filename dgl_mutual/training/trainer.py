@@ -17,9 +17,10 @@ from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.adjacency import Rows
+from dgl_mutual.nn.architectures import num_blocks
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.nn.student import make_student, resolve_student
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
@@ -180,7 +181,7 @@ class _Trial:
             order=order,
             device=device,
             dtype=dtype,
-            fanout=resolve_fanout(training.fanout, [member.depth or 0 for member in members]) if training.sampler else None,
+            fanout=resolve_fanout(training.fanout, [num_blocks(member) for member in members]) if training.sampler else None,
             ranks=ranks,
         )
         distribution = make_distribution(dataset.target, task_weights)
@@ -199,7 +200,7 @@ class _Trial:
         modules = []
         for place, member in enumerate(members):
             with seeds.initialisation(seed, "initialisation", fold, place):
-                modules.append(Student(member, dataset.task, dataset.num_features, num_outputs).to(device, dtype))
+                modules.append(make_student(member, dataset.task, dataset.num_features, num_outputs, names[place]).to(device, dtype))
                 share_batch_norm(modules[-1], ranks)
         with seeds.initialisation(seed, "initialisation", fold, "strategy"):
             teaching = strategy(options, setting).to(device, dtype)

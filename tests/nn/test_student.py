@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from dgl_mutual.data.dataset import Dataset, TaskName, canonical_edges
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.nn.convolutions import CONVOLUTIONS
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
@@ -21,7 +21,7 @@ MakeDataset = Callable[..., Dataset]
 FEATURES, CLASSES = 5, 3
 SIZES = (6, 1, 9, 4)
 
-architectures = pytest.mark.parametrize("architecture", CONVOLUTIONS)
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 depths = pytest.mark.parametrize("depth", [1, 2, 3])
 readouts = pytest.mark.parametrize("readout", ["last", "jumping"])
 norms = pytest.mark.parametrize("norm", ["none", "batch"])
@@ -109,16 +109,18 @@ def test_embedding_is_the_pooled_state(architecture: str, pooling: str, make_dat
 @architectures
 @depths
 def test_a_node_hears_as_far_as_the_depth(architecture: str, depth: int) -> None:
-    """On the directed path 0 -> 1 -> ... -> 5 the last node sees `depth` steps back, and no further."""
-    nodes = torch.arange(6)
-    graph = dgl.graph((nodes[:-1], nodes[1:]), num_nodes=6)
-    graph.ndata["feat"] = torch.randn(6, FEATURES)
+    """On the directed path 0 -> 1 -> ... -> 12 the last node sees `depth` convolutions back, and no further."""
+    nodes = torch.arange(13)
+    graph = dgl.graph((nodes[:-1], nodes[1:]), num_nodes=13)
+    graph.ndata["feat"] = torch.randn(13, FEATURES)
     batch = GraphBatch.from_dgl(graph, dtype=torch.float64)
     x = batch.features.clone().requires_grad_()
     batch.features = x
-    make_student("node", architecture=architecture, depth=depth, norm="none").forward_batch(batch).logits[5].sum().backward()
+    make_student("node", architecture=architecture, depth=depth, norm="none").forward_batch(batch).logits[12].sum().backward()
     assert x.grad is not None
-    assert (x.grad.abs().sum(1) > 0).tolist() == [node >= 5 - depth for node in range(6)]
+    # Convolutions of appnp do not propagate but for the last one; those of gcn2 reach one hop each.
+    reach = {"appnp": 10, "gcn2": depth}.get(architecture, depth * ARCHITECTURES[architecture].hops)
+    assert (x.grad.abs().sum(1) > 0).tolist() == [node >= 12 - reach for node in range(13)]
 
 
 @architectures
@@ -149,7 +151,7 @@ def test_dropout_comes_from_the_generator_alone(architecture: str, sparse_: bool
 
 def test_a_graph_student_drops_out_before_its_classifier_alone(make_dataset: MakeDataset) -> None:
     batch = Collator(make_dataset(SIZES), dtype=torch.float64).all()
-    for architecture in CONVOLUTIONS:
+    for architecture in ARCHITECTURES:
         student = make_student("graph", architecture=architecture)
         clean, noisy = student.forward_batch(batch), student.forward_batch(batch, torch.Generator().manual_seed(0))
         torch.testing.assert_close(noisy.embedding, clean.embedding, rtol=0, atol=0)
@@ -172,7 +174,7 @@ def test_parameters(architecture: str, expected: int) -> None:
 
 def test_every_parameter_has_a_gradient(make_dataset: MakeDataset) -> None:
     for task, sizes in (("node", (12,)), ("graph", SIZES)):
-        for architecture in CONVOLUTIONS:
+        for architecture in ARCHITECTURES:
             student = make_student(task, architecture=architecture).train()  # type: ignore[arg-type]  # a literal out of a loop
             output = student.forward_batch(Collator(make_dataset(sizes), dtype=torch.float64).all())
             (output.logits * torch.randn_like(output.logits)).sum().backward()
@@ -181,7 +183,7 @@ def test_every_parameter_has_a_gradient(make_dataset: MakeDataset) -> None:
 
 
 def test_reset_parameters_reaches_every_weight() -> None:
-    for architecture in CONVOLUTIONS:
+    for architecture in ARCHITECTURES:
         student = make_student("graph", architecture=architecture, norm="batch")
         with torch.no_grad():
             for value in (*student.parameters(), *student.buffers()):
@@ -210,7 +212,7 @@ def test_resolve_refuses_what_cannot_be_built() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"architecture": "mlp"}, "'mlp'.*'sage'"), ({"depth": 0}, "depth.*0"), ({"dropout": 1.0}, "dropout.*1.0"), ({"width": 3}, "'width'")],
+    [({"architecture": "mlp"}, "'mlp'.*sage"), ({"depth": 0}, "depth.*0"), ({"dropout": 1.0}, "dropout.*1.0"), ({"width": 3}, "'width'")],
 )
 def test_options_out_of_range(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):

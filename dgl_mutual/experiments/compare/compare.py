@@ -237,7 +237,7 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
     return {
         "dataset": f"{dataset.name} ({config.task} task)",
         "size": f"{dataset.num_graphs} graphs, {dataset.num_nodes} nodes, {dataset.num_edges} edges",
-        "students": ", ".join(student.architecture for student in config.students),
+        "students": ", ".join(student.architecture_name for student in config.students),
         "strategy": config.strategy,
         "strategy options": _listed(config.strategy_options),
         "protocol": f"{config.protocol}; seeds: {config.seeds}" + (f"; folds: {config.folds}" if config.folds else ""),

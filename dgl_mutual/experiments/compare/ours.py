@@ -102,4 +102,4 @@ def starting_point(trial: Trial, config: RunConfig, dataset: Dataset, dtype: tor
     modules = [*cohort.students, cohort.coordinator]
     owner_of = {id(parameter): (k, name) for k, module in enumerate(modules) for name, parameter in module.named_parameters()}
     owners = tuple(owner_of[id(parameter)] for parameter in watch.parameters)
-    return StartingPoint(tuple(student.architecture for student in config.students), owners, watch.start)
+    return StartingPoint(tuple(student.architecture_name for student in config.students), owners, watch.start)

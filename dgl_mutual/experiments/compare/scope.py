@@ -13,6 +13,8 @@ from dgl_mutual.strategies import resolve_strategy
 
 #: The strategies that the reference has.
 STRATEGIES = ("independent", "dml", "gml")
+#: The architectures that it has.
+ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 _TRAINING = {
     *("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "scale_inputs"),
     *("diversity", "checkpoint_every"),
@@ -42,6 +44,11 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
         raise DataError(f"The reference trains node tasks on one graph, and {dataset.name} has graphs that are for test alone.")
     if config.strategy not in STRATEGIES:
         raise UsageError(f"The reference has no strategy {config.strategy!r}. Compare with one of: {', '.join(STRATEGIES)}.")
+    for student in config.students:
+        if student.architecture not in ARCHITECTURES:
+            raise UsageError(
+                f"The reference has no student {student.architecture_name!r}. Compare with students of: {', '.join(ARCHITECTURES)}."
+            )
     strategy = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
     surplus = [*_surplus("training", config.training, _TRAINING), *_surplus("strategy_options", strategy, _STRATEGY)]
     for student in config.students:

@@ -1,0 +1,92 @@
+"""All architectures by name, and students of your own by import path, entry point (group ``dgl_mutual.students``) or class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution
+from dgl_mutual.nn.dgl_layers import DGL_LAYERS
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.registry import Registry
+
+ARCHITECTURES: dict[str, type[Convolution]] = {**CONVOLUTIONS, **DGL_LAYERS}
+
+_FORM = "Give a class or function (in_features, num_outputs) that returns a torch.nn.Module."
+
+
+def _fault(value: Any) -> str | None:
+    if isinstance(value, nn.Module):
+        return f"is an instance, and each seed needs new weights. {_FORM}"
+    if not callable(value):
+        return f"is no class or function but a value of type {type(value).__name__}. {_FORM}"
+    if inspect.isclass(value) and not issubclass(value, nn.Module):
+        return f"is no subclass of torch.nn.Module. {_FORM}"
+    return None
+
+
+#: Finds the convolution of a built-in architecture, or the class or function of a student of your own.
+STUDENT_REGISTRY: Registry[Callable[..., Any]] = Registry("student", ARCHITECTURES, _fault, group="dgl_mutual.students")
+
+
+def make_own(options: StudentOptions) -> Callable[..., Any]:
+    """The class or function of a student of your own, which takes (in_features, num_outputs, **options).
+
+    Raises:
+        UsageError: it cannot be found, does not take the given options, or options were given that only built-in students have.
+    """
+    surplus = sorted(options.model_fields_set - {"architecture", "options"})
+    if surplus:
+        raise UsageError(
+            f"The options {', '.join(surplus)} are for built-in students, and {options.label} is none. Give its own options, for example "
+            f"{{architecture: {options.architecture_name}, options: {{{surplus[0]}: ...}}}}."
+        )
+    make = STUDENT_REGISTRY.find(options.architecture).value
+    try:
+        signature = inspect.signature(make)
+    except (TypeError, ValueError):  # some classes written in C have none
+        return make
+    try:
+        signature.bind(1, 1, **options.options)
+    except TypeError as error:
+        raise UsageError(
+            f"The student {options.architecture_name} cannot be called with (in_features, num_outputs"
+            f"{''.join(f', {key}=...' for key in options.options)}): {error}. It takes {signature}."
+        ) from None
+    return make
+
+
+def num_blocks(options: StudentOptions) -> int:
+    """Blocks that a student needs where neighbours are sampled: its depth, or the `num_blocks` of your own class.
+
+    Raises:
+        UsageError: the student has no form for sampled neighbourhoods.
+    """
+    if not options.is_own:
+        convolution = ARCHITECTURES[options.architecture_name]
+        if convolution.hops > 1:
+            raise UsageError(
+                f"A {options.architecture} student reaches further than one hop in a layer, so it has no form for sampled neighbourhoods. "
+                "Leave out --sampler, or choose another architecture, for example gatv2."
+            )
+        return options.depth or 0
+    found = getattr(STUDENT_REGISTRY.find(options.architecture).value, "num_blocks", None)
+    if found is None:
+        raise UsageError(
+            f"The student {options.architecture_name} does not say that it takes sampled neighbourhoods. If its forward takes a list of "
+            "DGL's blocks in place of the graph, set the class attribute num_blocks to their number. Otherwise leave out --sampler."
+        )
+    if not isinstance(found, int) or found < 1:
+        raise UsageError(
+            f"The student {options.architecture_name} has num_blocks = {found!r}. Set the class attribute to a whole number from 1 on."
+        )
+    return found
+
+
+def takes_blocks(make: Callable[..., Any]) -> bool:
+    """Whether the class or function of your own student takes a list of blocks in place of the graph."""
+    return getattr(make, "num_blocks", None) is not None

@@ -1,0 +1,103 @@
+"""The package's batches in DGL's own form, for DGL's layers and for modules that users bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+import dgl
+import torch
+from torch import Tensor
+
+from dgl_mutual.nn.adjacency import Adjacency
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.module import global_generator
+from dgl_mutual.nn.sparse import SparseFeatures, take_rows
+
+_KEPT: WeakKeyDictionary[Adjacency, dict[bool, dgl.DGLGraph]] = WeakKeyDictionary()
+
+
+def graph_of(adjacency: Adjacency, *, loops: bool = False) -> dgl.DGLGraph:
+    """An adjacency as a DGLGraph: a batched graph for a `GraphBatch`, else a block where the destinations are the first of the sources.
+
+    What is written into its node and edge data does not stay there.
+
+    Args:
+        loops: with a self-loop at every destination; otherwise without any.
+    """
+    kept = _KEPT.setdefault(adjacency, {})
+    if loops not in kept:
+        kept[loops] = _graph_of(adjacency, loops)
+    return kept[loops].local_var()
+
+
+def _graph_of(adjacency: Adjacency, loops: bool) -> dgl.DGLGraph:
+    if loops:
+        pattern = adjacency.looped_pattern
+        offsets, sources = pattern.indptr.to(torch.int64), pattern.indices.to(torch.int64)
+    else:
+        offsets, sources = adjacency.in_offsets, adjacency.sources
+    # DGL 1.1's CPU kernels need the edge numbers even where they are 0, 1, 2, ...
+    csc = ("csc", (offsets, sources, torch.arange(len(sources), device=sources.device)))
+    if not adjacency.is_whole:
+        return dgl.create_block(csc, num_src_nodes=adjacency.num_sources, num_dst_nodes=adjacency.num_destinations)
+    graph = dgl.graph(csc, num_nodes=adjacency.num_sources)
+    if isinstance(adjacency, GraphBatch):
+        graph.set_batch_num_nodes(adjacency.graph_sizes)
+        graph.set_batch_num_edges(offsets[adjacency.node_offsets].diff())
+    return graph
+
+
+def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGLGraph, Tensor]:
+    """A block of those sources alone that its destinations need, the destinations first, and the numbers of these sources."""
+    destinations = torch.arange(adjacency.num_sources, device=adjacency.device)[adjacency.own]
+    place = adjacency.sources.new_full((adjacency.num_sources,), -1)
+    place[destinations] = torch.arange(len(destinations), device=adjacency.device)
+    others = adjacency.sources[place[adjacency.sources] < 0].unique()  # type: ignore[no-untyped-call]  # torch's own gap  # type: ignore[no-untyped-call]  # torch's own gap
+    place[others] = torch.arange(len(destinations), len(destinations) + len(others), device=adjacency.device)
+    local = Adjacency(
+        adjacency.in_offsets,
+        place[adjacency.sources],
+        adjacency.dtype,
+        num_sources=len(destinations) + len(others),
+        own=slice(0, len(destinations)),
+    )
+    return _graph_of(local, loops), torch.cat([destinations, others])
+
+
+def dense(x: Tensor | SparseFeatures, rows: Tensor | None = None) -> Tensor:
+    """Features as an ordinary tensor, or these rows of them."""
+    if rows is not None:
+        x = take_rows(x, rows)
+    return x.csr.to_dense() if isinstance(x, SparseFeatures) else x
+
+
+@contextmanager
+def torch_stream(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """Within the block torch's global random stream is the one of `generator`; afterwards it goes on as if nothing had been drawn.
+
+    So layers that draw from the global stream draw from their own student's, whatever other students draw. Without a generator, as in
+    evaluation, the stream is the same each time. Streams of other libraries (NumPy, Python, DGL's samplers) are left alone.
+    """
+    default = global_generator(device)
+    if generator is default:  # a user calls the student directly
+        yield
+        return
+    streams = {default: default.get_state()}
+    if device.type != "cpu":
+        streams[torch.default_generator] = torch.default_generator.get_state()
+    try:
+        if generator is None:
+            for stream in streams:
+                stream.manual_seed(0)
+        else:
+            if device.type != "cpu":  # a module may draw on the CPU, too
+                torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
+            default.set_state(generator.get_state())
+        yield
+    finally:
+        if generator is not None:
+            generator.set_state(default.get_state())
+        for stream, state in streams.items():
+            stream.set_state(state)

@@ -1,0 +1,254 @@
+"""Architectures made of DGL's own layers (`dgl.nn`), as convolutions of the common skeleton.
+
+All options of `StudentOptions` apply as they do to the other architectures, but for `heads`, which only gatv2 has. Unless a class says
+otherwise, the adjacency A includes self-loops, as in DGL's examples, and D is the degree matrix of A.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import dgl
+import dgl.nn.pytorch as dglnn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgl_mutual.nn.adjacency import Adjacency
+from dgl_mutual.nn.convolutions import Convolution, Layer, NodeFeatures
+from dgl_mutual.nn.dgl_graphs import compact_block, dense, graph_of, torch_stream
+
+
+class DGLConvolution(Convolution):
+    """A convolution that runs one of DGL's layers on a DGLGraph.
+
+    Class attributes:
+        loops: whether the graph has self-loops.
+    """
+
+    loops: ClassVar[bool] = True
+
+    @abstractmethod
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+        """New states of the graph's destinations; x: states of its sources."""
+
+    def forward(self, adjacency: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+        self.train(generator is not None)  # dropout within a layer follows the generator, as everywhere
+        with torch_stream(generator, adjacency.device):
+            if self.hops == 1 and adjacency.is_divided:
+                blocks = (compact_block(piece, loops=self.loops) for piece in adjacency.pieces)
+                return torch.cat([self.run(block, dense(x, nodes), initial) for block, nodes in blocks])
+            states = self.run(graph_of(adjacency.whole, loops=self.loops), dense(x), initial)
+        return adjacency.at_destinations(states) if adjacency.is_divided else states
+
+    def project(self, adjacency: Adjacency, x: NodeFeatures) -> Any:
+        raise NotImplementedError("DGL's layers project and aggregate in one")
+
+    def aggregate(self, adjacency: Adjacency, projected: Any, generator: torch.Generator | None) -> Tensor:
+        raise NotImplementedError("DGL's layers project and aggregate in one")
+
+    @property
+    @abstractmethod
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        """The linear maps that x is given to, possibly several times side by side (x, A x, A^2 x, ...)."""
+
+    def fold_input_scaling(self, scales: Tensor) -> None:
+        for layer in self.input_layers:
+            layer.weight.mul_(scales.repeat(layer.in_features // len(scales)))
+
+    def reset_parameters(self) -> None:
+        for module in _resettable(self):
+            module.reset_parameters()
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _resettable(module: nn.Module) -> Iterator[Any]:
+    """The outermost modules within that can draw their weights anew."""
+    for child in module.children():
+        if hasattr(child, "reset_parameters"):
+            yield child
+        else:
+            yield from _resettable(child)
+
+
+class GATv2Convolution(DGLConvolution):
+    """h_i = sum_j a_ij W_s x_j, a_ij = softmax_j(<a, LeakyReLU(W_s x_j + W_d x_i)>), per head: `dgl.nn.GATv2Conv`.
+
+    Brody et al., ICLR 2022, arXiv 2105.14491, eq. 7. Heads are concatenated; a layer that gives logits has one head. Dropout also applies
+    to the attention weights.
+    """
+
+    default_dropout = 0.6
+    hops = 1
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        width = layer.out_features // layer.heads
+        self.layer = dglnn.GATv2Conv(layer.in_features, width, layer.heads, attn_drop=layer.dropout, allow_zero_in_degree=True)
+
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+        states: Tensor = self.layer(graph, x)
+        return states.flatten(1)
+
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        return self.layer.fc_src, self.layer.fc_dst
+
+    @staticmethod
+    def activation(x: Tensor) -> Tensor:
+        return F.elu(x)
+
+
+class APPNPConvolution(DGLConvolution):
+    """A linear layer; the last one is followed by Z <- (1 - alpha) D^-1/2 A D^-1/2 Z + alpha Z_0, 10 times: `dgl.nn.APPNPConv`.
+
+    Gasteiger et al., ICLR 2019, arXiv 1810.05997, eq. 4; alpha = 0.1 and 10 steps are the paper's. Dropout also applies to the edges of
+    every step, as in the paper.
+    """
+
+    hops = 10
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.linear = nn.Linear(layer.in_features, layer.out_features)
+        self.propagate = dglnn.APPNPConv(self.hops, 0.1, edge_drop=layer.dropout) if layer.is_last else None
+
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+        states: Tensor = self.linear(x)
+        if self.propagate is not None:
+            with _default_dtype(x.dtype):  # APPNPConv makes edge weights of the default type, whatever the features' type
+                states = self.propagate(graph, states)
+        return states
+
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        return (self.linear,)
+
+
+class GCN2Convolution(DGLConvolution):
+    """h^l = ((1 - alpha) P h^(l-1) + alpha h^0) ((1 - b_l) I + b_l W), P = D^-1/2 A D^-1/2, b_l = log(lambda / l + 1): `dgl.nn.GCN2Conv`.
+
+    Chen et al. (GCNII), ICML 2020, arXiv 2007.02133, eq. 5; alpha = 0.1 and lambda = 0.5 are the paper's for citation graphs. A linear
+    layer with ReLU before the first convolution gives h^0; on a node task a linear layer after the last one gives the logits.
+
+    NOTE[PAPER]: W starts uniform in +-1/sqrt(width), as in the authors' code; DGL's start is normal with variance 1.
+    """
+
+    hops = 2  # the initial states of a block's destinations are not at hand where neighbours are sampled
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.rate = layer.dropout
+        self.start = nn.Linear(layer.in_features, layer.hidden) if layer.place == 0 else None
+        self.layer = dglnn.GCN2Conv(layer.hidden, layer.place + 1, alpha=0.1, lambda_=0.5, allow_zero_in_degree=True)
+        self.end = nn.Linear(layer.hidden, layer.out_features) if layer.gives_logits else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        bound = self.layer.weight1.shape[0] ** -0.5
+        nn.init.uniform_(self.layer.weight1, -bound, bound)
+
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+        assert initial is not None
+        states: Tensor = self.layer(graph, x, initial)
+        return states if self.end is None else self.end(F.dropout(states.relu(), self.rate, self.training))
+
+    def initial(self, x: NodeFeatures) -> Tensor | None:
+        return None if self.start is None else self.start(dense(x)).relu()
+
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        assert self.start is not None
+        return (self.start,)
+
+
+class SGConvolution(DGLConvolution):
+    """h = (D^-1/2 A D^-1/2)^2 x W + b: `dgl.nn.SGConv`. Wu et al., ICML 2019, arXiv 1902.07153, eq. 8.
+
+    A student has one such layer of two hops unless `depth` asks for more; with one, `hidden` has no effect on a node task.
+    """
+
+    hops = 2
+    default_depth: ClassVar[Mapping[str, int]] = {"node": 1, "graph": 1}
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.layer = dglnn.SGConv(layer.in_features, layer.out_features, k=self.hops, allow_zero_in_degree=True)
+
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+        states: Tensor = self.layer(graph, x)
+        return states
+
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        return (self.layer.fc,)
+
+
+class TAGConvolution(SGConvolution):
+    """h = sum_(k = 0..2) (D^-1/2 A D^-1/2)^k x W_k + b, A without self-loops: `dgl.nn.TAGConv`.
+
+    Du et al., 2017, arXiv 1710.10370, eq. 5; two hops are DGL's default.
+    """
+
+    loops = False
+    default_depth: ClassVar[Mapping[str, int]] = {"node": 2, "graph": 3}
+
+    def __init__(self, layer: Layer) -> None:
+        Convolution.__init__(self, layer)
+        self.layer = dglnn.TAGConv(layer.in_features, layer.out_features, k=self.hops)
+
+    def reset_parameters(self) -> None:
+        self.layer.lin.reset_parameters()  # DGL's leaves the bias as it is
+        super().reset_parameters()
+
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        return (self.layer.lin,)
+
+
+class ChebConvolution(DGLConvolution):
+    """h = [T_0(L) x, T_1(L) x] W + b, L = -D^-1/2 A D^-1/2 (largest eigenvalue taken as 2), A without self-loops: `dgl.nn.ChebConv`.
+
+    Defferrard et al., NeurIPS 2016, arXiv 1606.09375, eq. 4, with polynomials T_k of the order 2 (k = 0, 1, 2).
+    """
+
+    loops = False
+    hops = 2
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.layer = dglnn.ChebConv(layer.in_features, layer.out_features, self.hops + 1, activation=None)
+
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+        states: Tensor = self.layer(graph, x, lambda_max=x.new_full((graph.batch_size,), 2.0))
+        return states
+
+    @property
+    def input_layers(self) -> tuple[nn.Linear, ...]:
+        return (self.layer.linear,)
+
+    def reset_parameters(self) -> None:
+        self.layer.linear.reset_parameters()
+
+
+DGL_LAYERS: dict[str, type[Convolution]] = {
+    "gatv2": GATv2Convolution,
+    "appnp": APPNPConvolution,
+    "gcn2": GCN2Convolution,
+    "sgc": SGConvolution,
+    "tag": TAGConvolution,
+    "chebnet": ChebConvolution,
+}

@@ -1,0 +1,158 @@
+"""A student of your own: any module with ``forward(graph, feat) -> logits``, beside the built-in ones."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import dgl
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
+from dgl_mutual.nn.architectures import make_own, num_blocks, takes_blocks
+from dgl_mutual.nn.batch import Batch, GraphBatch
+from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.nn.dgl_graphs import dense, graph_of, torch_stream
+from dgl_mutual.nn.module import StudentModule, StudentOutput
+from dgl_mutual.nn.options import StudentOptions
+
+
+class OwnStudent(StudentModule):
+    """Runs a module of yours on the package's batches.
+
+    The module gets the graph as a DGLGraph without self-loops or duplicate edges, and the features as a dense matrix:
+
+    - node task: one graph, or several as a batched graph; logits (|V|, C);
+    - graph task: a batched graph; logits (graphs, C);
+    - a class with an attribute ``num_blocks = n`` gets a list of n graphs in place of the graph: DGL's blocks where neighbours are
+      sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
+
+    Random numbers that it draws from torch, as dropout does, come from the student's own stream: results do not depend on its peers. Its
+    hidden states are not known, so `embed` gives the logits.
+
+    Args:
+        options: the class or function, and its own options.
+        in_features, num_outputs: F and C, the first two arguments of the class or function.
+        name: what messages call the student.
+
+    Raises:
+        UsageError: the class or function cannot be found or called, or gives no module with parameters.
+    """
+
+    #: Columns are multiplied by it; not all ones after a training on scaled features.
+    input_scale: Tensor
+
+    def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "") -> None:
+        super().__init__()
+        self.options = options
+        self.task = task
+        self.in_features = in_features
+        self.num_outputs = num_outputs
+        self.name = name or options.label
+        self._make = make_own(options)
+        self._num_blocks = num_blocks(options) if takes_blocks(self._make) else None
+        self.module = self._made()
+        self.register_buffer("input_scale", torch.ones(in_features))
+
+    def _made(self) -> nn.Module:
+        try:
+            module = self._make(self.in_features, self.num_outputs, **self.options.options)
+        except DglMutualError:
+            raise
+        except Exception as error:
+            raise UsageError(self._raised("cannot be made", error)) from error
+        if not isinstance(module, nn.Module):
+            raise UsageError(f"The student {self.name!r} is no torch.nn.Module but a value of type {type(module).__name__}.")
+        parameters = list(module.parameters())
+        if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
+            raise UsageError(f"The student {self.name!r} has lazy layers, whose size is not known yet. Give them in_features.")
+        if not any(parameter.requires_grad for parameter in parameters):
+            raise UsageError(
+                f"The student {self.name!r} has no parameters to train. Assign its layers to attributes of the module "
+                "(a list of layers must be a torch.nn.ModuleList)."
+            )
+        foreign = [key for key, value in module.state_dict().items() if not isinstance(value, Tensor)]
+        if foreign:
+            raise UsageError(f"The student {self.name!r} keeps state that is no tensor ({foreign[0]}). Keep it in buffers.")
+        return module
+
+    def reset_parameters(self) -> None:
+        """Initialise every weight again."""
+        parameter = next(self.parameters())
+        self.module = self._made().to(parameter.device, parameter.dtype).train(self.training)
+
+    @torch.no_grad()
+    def fold_input_scaling(self, scales: Tensor) -> None:
+        self.input_scale.mul_(scales)
+
+    def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
+        graphs, feat, num_samples, rows = self._inputs(batch)
+        if bool((self.input_scale != 1).any()):
+            feat = feat * self.input_scale
+        with torch_stream(generator, feat.device):
+            logits = self._called(graphs, feat)
+        self._check(logits, num_samples, feat)
+        logits = logits.to(feat.dtype)
+        if rows is not None:
+            logits = logits[rows]
+        return StudentOutput(logits, (), logits)
+
+    def _inputs(self, batch: Batch) -> tuple[Any, Tensor, int, Tensor | None]:
+        """What the module is called with, the number of samples that it must answer for, and which of them are asked for."""
+        if isinstance(batch, LayerwiseBatch):
+            return *self._inputs(batch.whole)[:3], batch.samples
+        if isinstance(batch, BlockBatch):
+            assert self._num_blocks is not None, "refused before training"
+            adjacencies = batch.adjacencies(self._num_blocks)
+            blocks = [graph_of(adjacency) for adjacency in adjacencies]
+            return blocks, dense(batch.inputs(self._num_blocks)), adjacencies[-1].num_destinations, None
+        assert isinstance(batch, GraphBatch)
+        graph: Any = graph_of(batch)
+        if self._num_blocks is not None:
+            graph = [graph] * self._num_blocks
+        return graph, dense(batch.features), batch.num_nodes if self.task == "node" else batch.num_graphs, None
+
+    def _called(self, graph: dgl.DGLGraph | list[dgl.DGLGraph], feat: Tensor) -> Any:
+        try:
+            return self.module(graph, feat)
+        except (DglMutualError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise UsageError(self._raised("raised an error", error)) from error
+
+    def _raised(self, what: str, error: Exception) -> str:
+        # The first frame is the call in this file; where it is the only one, the call itself does not fit.
+        *_, frame = traceback.extract_tb(error.__traceback__)
+        own = [found for found in traceback.extract_tb(error.__traceback__)[1:] if "site-packages" not in found.filename]
+        frame = own[-1] if own else frame
+        message = " ".join(str(error).split())
+        return f"The student {self.name!r} {what}: {type(error).__name__}: {message} ({frame.filename}, line {frame.lineno})."
+
+    def _check(self, logits: Any, num_samples: int, feat: Tensor) -> None:
+        if not isinstance(logits, Tensor):
+            raise UsageError(f"The student {self.name!r} gives a {type(logits).__name__}. Its forward must return the logits, a tensor.")
+        expected = (num_samples, self.num_outputs)
+        if tuple(logits.shape) != expected:
+            rows = "graphs" if self.task == "graph" else "nodes"
+            pooling = " Pool node states, for example with dgl.mean_nodes." if self.task == "graph" else ""
+            raise UsageError(
+                f"The student {self.name!r} gives logits of the shape {tuple(logits.shape)}. Expected is {expected}: ({rows}, "
+                f"outputs).{pooling}"
+            )
+        if not logits.is_floating_point() or logits.device != feat.device:
+            raise UsageError(
+                f"The student {self.name!r} gives {logits.dtype} logits on {logits.device}. Expected are floating-point numbers "
+                f"on {feat.device}."
+            )
+        if self.training and torch.is_grad_enabled() and not logits.requires_grad:
+            raise UsageError(
+                f"The logits of the student {self.name!r} do not depend on its parameters, so it cannot learn. Do not detach them."
+            )
+        if not bool(logits.isfinite().all()):
+            raise TrainingError(
+                f"The student {self.name!r} gives logits that are not finite (NaN or infinite). Check its forward for divisions by zero "
+                "and logarithms of zero, for example at nodes without neighbours, or lower training.learning_rate."
+            )

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.test_registry import forgetful  # noqa: F401  # a fixture
+
+QUICK = ("--dataset", "ring", "--epochs", 2, "--seeds", 1, "--set", "student.hidden=4")
+NETS = """
+from dgl.nn.pytorch import GraphConv
+from torch import nn
+
+class MyNet(nn.Module):
+    def __init__(self, in_features, num_outputs, hidden=4):
+        super().__init__()
+        self.first = GraphConv(in_features, hidden, allow_zero_in_degree=True)
+        self.last = nn.Sequential(nn.Dropout(0.5), nn.Linear(hidden, num_outputs))
+
+    def forward(self, graph, feat):
+        return self.last(self.first(graph, feat).relu())
+"""
+CONFIG = """
+students: [gcn, {architecture: 'plugpack.nets:MyNet', options: {hidden: 6}}]
+strategy: dml
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetful: None) -> Path:  # noqa: F811  # the fixture of that name
+    """A working folder with a package of students and a small dataset."""
+    (tmp_path / "plugpack").mkdir()
+    (tmp_path / "plugpack" / "nets.py").write_text(NETS)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    ring = tmp_path / "ring"
+    ring.mkdir()
+    (ring / "meta.yaml").write_text("dataset_name: ring\nedge_data: [{file_name: edges.csv}]\nnode_data: [{file_name: nodes.csv}]\n")
+    rows = [f'{n},{n % 2},"{n % 2 + n % 3 / 3},1",{int(n < 16)},{int(16 <= n < 20)},{int(n >= 20)}' for n in range(24)]
+    (ring / "nodes.csv").write_text("\n".join(["node_id,label,feat,train_mask,val_mask,test_mask", *rows]) + "\n")
+    ends = [f"{n},{(n + 2) % 24}\n{(n + 2) % 24},{n}" for n in range(24)]
+    (ring / "edges.csv").write_text("\n".join(["src_id,dst_id", *ends]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    return tmp_path
+
+
+def test_an_own_student_runs_in_processes_and_predicts_when_it_is_trusted(command_line, nets):
+    status, _, err = command_line("run", *QUICK, "--students", "gcn,plugpack.nets:MyNet", "--out", "out", "--seeds", 2, "--jobs", 2)
+    assert status == 0, err
+    (folder,) = (nets / "out").iterdir()
+    rows = pd.read_csv(folder / "trials.csv")
+    assert set(rows["member"]) == {"gcn-0", "MyNet-1", "mean", "best_by_val", "ensemble"}
+    assert set(rows.loc[rows["member"] == "MyNet-1", "architecture"]) == {"plugpack.nets:MyNet"}
+    status, _, err = command_line("run", *QUICK, "--students", "gcn,plugpack.nets:MyNet", "--out", "one", "--seeds", 2, "--jobs", 1)
+    one = pd.read_csv(next((nets / "one").iterdir()) / "trials.csv")
+    order = ["seed", "member"]
+    pd.testing.assert_series_equal(rows.sort_values(order)["test"], one.sort_values(order)["test"], check_index=False, check_exact=True)
+    trained = folder / "checkpoints" / "seed-0-fold-0" / "MyNet-1.safetensors"
+    status, _, err = command_line("predict", trained, "ring")
+    assert status == 2 and "--trust" in err
+    status, out, err = command_line("predict", trained, "ring", "--trust")
+    assert status == 0 and len(out.splitlines()) == 25, err
+
+
+def test_its_options_stand_in_a_configuration_and_what_is_not_its_own_does_not(command_line, nets):
+    status, _, err = command_line("run", "--config", "config.yaml", *QUICK, "--out", "out", "--jobs", 1)
+    assert status == 0, err
+    (folder,) = (nets / "out").iterdir()
+    config = (folder / "config.yaml").read_text()
+    assert "- architecture: plugpack.nets:MyNet\n  options:\n    hidden: 6\n" in config
+    assert command_line("run", "--config", folder / "config.yaml", "--out", "out", "--jobs", 1)[0] == 0
+    assert len(list((nets / "out").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("students", "message"),
+    [
+        ("gcn,plugpack.nets:MyNat", "'plugpack.nets' has no 'MyNat'. Did you mean 'MyNet'?"),
+        ("gcn,plugpack.netz:MyNet", "there is no module 'plugpack.netz'"),
+        ("gcn,math:sqrt", "math:sqrt"),
+        ("gcn,math:pi", "math:pi is no class or function but a value of type float"),
+        ("gcn,mynet", "Unknown student 'mynet'"),
+    ],
+)
+def test_a_wrong_student_is_one_message(command_line, nets, students, message):
+    status, _, err = command_line("run", *QUICK, "--students", students, "--out", "out", "--jobs", 1)
+    assert status == 2 and err.startswith("Error: ") and message in err and "Traceback" not in err
+
+
+def test_compare_has_no_own_students(command_line, nets):
+    for student in ("plugpack.nets:MyNet", "sgc"):
+        status, _, err = command_line("compare", "--dataset", "ring", "--students", f"gcn,{student}", "--strategy", "dml", "--out", "out")
+        assert status == 2 and f"The reference has no student '{student}'. Compare with students of: gcn, gat, gin, sage" in err

@@ -1,0 +1,329 @@
+"""Students that users bring, in a cohort with built-in ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dgl
+import dgl.nn.pytorch as dglnn
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dgl_mutual
+from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
+from dgl_mutual.nn.batch import Collator
+from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.own import OwnStudent
+from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.snapshots import Snapshots
+
+LOOKING_AT_STATES = ("alignahead", "oad", "okddip")
+
+
+class Net(nn.Module):
+    """For node tasks: two convolutions of DGL with dropout between them."""
+
+    def __init__(self, in_features: int, num_outputs: int, hidden: int = 8, rate: float = 0.5) -> None:
+        super().__init__()
+        self.first = dglnn.GraphConv(in_features, hidden, allow_zero_in_degree=True)
+        self.last = dglnn.GraphConv(hidden, num_outputs, allow_zero_in_degree=True)
+        self.dropout = nn.Dropout(rate)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return self.last(graph, self.dropout(torch.relu(self.first(graph, feat))))
+
+
+class BlockNet(nn.Module):
+    """As DGL's tutorials write a network for sampled neighbourhoods."""
+
+    num_blocks = 2
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([dglnn.SAGEConv(in_features, 8, "mean"), dglnn.SAGEConv(8, num_outputs, "mean")])
+
+    def forward(self, blocks: list[dgl.DGLGraph], feat: Tensor) -> Tensor:
+        for layer, block in zip(self.layers, blocks, strict=True):
+            feat = torch.relu(feat) if layer is self.layers[1] else feat
+            feat = layer(block, (feat, feat[: block.num_dst_nodes()]))
+        return feat
+
+
+class GraphNet(nn.Module):
+    """For graph tasks: it gets a batched graph."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.conv, self.last = dglnn.SAGEConv(in_features, 8, "mean"), nn.Linear(8, num_outputs)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        graph.ndata["h"] = torch.relu(self.conv(graph, feat))
+        return self.last(dgl.mean_nodes(graph, "h"))
+
+
+def linear(in_features: int, num_outputs: int) -> nn.Module:
+    """A function that makes a student."""
+    return Linear(in_features, num_outputs)
+
+
+class Linear(nn.Linear):
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return super().forward(feat)
+
+
+class Drawing(Linear):
+    """Draws in evaluation, too."""
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return super().forward(graph, feat + torch.rand(()))
+
+
+def own(architecture: Any, **options: Any) -> StudentOptions:
+    return StudentOptions(architecture=architecture, options=options)
+
+
+def figures(result: Any, member: str) -> tuple[Any, ...]:
+    return tuple(getattr(result[member], name) for name in ("train", "val", "test", "best_epoch"))
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_an_own_student_trains_under_every_strategy_that_needs_logits_alone(strategy, task, node_data, graph_data, fit):
+    data, student = (node_data, own(Net, hidden=4)) if task == "node" else (graph_data, own(GraphNet))
+    if strategy in LOOKING_AT_STATES:
+        with pytest.raises(UsageError, match=rf"Strategy '{strategy}' looks at hidden states, and those of the student '{student.label}'"):
+            fit(data, ("gcn", student), strategy=strategy, epochs=1)
+        return
+    result = fit(data, ("gcn", student, "sage"), strategy=strategy, epochs=2)
+    name = f"{student.label}-1"
+    assert result[name].architecture == f"{__name__}:{student.label}"
+    assert result[name].parameters == sum(weight.numel() for weight in result.cohort.students[1].module.parameters())
+    probabilities = result.predict(member=name)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    moved = [key for key in result.history[0] if key.startswith("loss/supervised/")]
+    assert len(moved) == (1 if strategy in ("bgnn", "kd") else 3)  # theirs train one after another
+
+
+def test_it_learns(node_data, fit):
+    result = fit(node_data, ("gcn", own(Net)), epochs=60, strategy="independent", training={"learning_rate": 0.05})
+    assert result["Net-1"].train > 0.8
+
+
+def test_the_same_again_whatever_else_draws_and_whoever_the_peers_are(node_data, fit):
+    def run(peer: Any, seed: int) -> Any:
+        torch.manual_seed(seed)
+        return fit(node_data, (peer, own(Net)), strategy="independent", epochs=5)
+
+    one, two, three = run("gcn", 1), run("gcn", 2), run(own(Net, hidden=3), 3)
+    assert [row["train/Net-1"] for row in one.history] == [row["train/Net-1"] for row in two.history]
+    assert figures(one, "Net-1") == figures(two, "Net-1") == figures(three, "Net-1")
+    assert torch.equal(one.cohort.students[1].module.first.weight, three.cohort.students[1].module.first.weight)
+    alone = fit(node_data, ("gcn", "sage"), strategy="independent", epochs=5)
+    assert figures(one, "gcn-0") == figures(alone, "gcn-0")
+
+
+def test_dropout_draws_from_the_students_stream_and_evaluation_repeats(node_data):
+    batch = Collator(node_data[0]).all()
+    torch.manual_seed(0)
+    student = OwnStudent(own(Net), "node", 6, 3)
+    one, two, three = (student.forward_batch(batch, torch.Generator().manual_seed(seed)).logits for seed in (1, 1, 2))
+    assert torch.equal(one, two) and not torch.equal(one, three)
+    generator = torch.Generator().manual_seed(1)
+    first, second = (student.forward_batch(batch, generator).logits for _ in range(2))
+    assert torch.equal(first, one) and not torch.equal(first, second)
+    drawing = OwnStudent(own(Drawing), "node", 6, 3).eval()
+    assert torch.equal(drawing.forward_batch(batch).logits, drawing.forward_batch(batch).logits)
+
+
+def test_a_function_makes_a_student_and_so_does_a_local_class(node_data, fit, tmp_path):
+    class Local(Linear):
+        pass
+
+    result = fit(node_data, (own(linear), own(Local), "gcn"), epochs=2)
+    assert [member.member for member in result.members[:3]] == ["linear-0", "Local-1", "gcn-2"]
+    with pytest.raises(UsageError, match=r"Local cannot be found again later .* defined inside a function"):
+        result.save(tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_own_student_on_blocks_gives_what_it_gives_on_the_graph(node_data):
+    whole = Collator(node_data[0]).all()
+    student = OwnStudent(own(BlockNet), "node", 6, 3).eval()
+    seeds = torch.tensor([5, 40, 2])
+    blocks = dgl.dataloading.MultiLayerFullNeighborSampler(3).sample_blocks(whole.graph, seeds)[2]
+    expected = student.forward_batch(whole).logits[seeds]
+    torch.testing.assert_close(student.forward_batch(BlockBatch.of(blocks, whole)).logits, expected)
+    torch.testing.assert_close(student.forward_batch(LayerwiseBatch(whole, seeds)).logits, expected)
+
+
+def test_sampled_training_gives_blocks_to_a_student_that_takes_them(node_data, fit):
+    sampled = {"training": {"sampler": "neighbor", "fanout": (3, 3), "batch_size": 8}}
+    result = fit(node_data, ("gcn", own(BlockNet)), epochs=3, **sampled)
+    assert 0 <= result["BlockNet-1"].test <= 1
+    assert fit(node_data, ("gcn", own(BlockNet)), epochs=3)["BlockNet-1"].parameters == result["BlockNet-1"].parameters
+    with pytest.raises(UsageError, match=r"test_own_students:Net does not say that it takes sampled neighbourhoods\..*num_blocks"):
+        fit(node_data, ("gcn", own(Net)), epochs=1, **sampled)
+    with pytest.raises(UsageError, match="appnp student reaches further than one hop"):
+        fit(node_data, ("gcn", "appnp"), epochs=1, **sampled)
+    assert fit(node_data, ("gcn", "gatv2"), epochs=2, **sampled)["gatv2-1"].parameters > 0
+
+
+def test_a_training_with_an_own_student_goes_on_to_the_same_bits(node_data, fit, tmp_path):
+    def run(**more: Any) -> Any:
+        return fit(node_data, ("gcn", own(Net)), epochs=6, **more)
+
+    class Cut(Exception):
+        pass
+
+    def cut(report: Any) -> None:
+        if report.epoch == 3:
+            raise Cut
+
+    whole = run()
+    with pytest.raises(Cut):
+        run(snapshots=Snapshots(tmp_path / "s", 1), on_epoch=cut)
+    again = run(snapshots=Snapshots(tmp_path / "s", 1))
+    assert again.history == whole.history and figures(again, "Net-1") == figures(whole, "Net-1")
+
+
+def test_scaled_inputs_are_folded_into_an_own_student(node_data, fit):
+    dataset, split = node_data
+    large = dgl_mutual.Dataset(**{**vars(dataset), "features": dataset.features * np.float32(1000)})
+    result = fit((large, split), ("gcn", own(Net)), epochs=3, training={"scale_inputs": True})
+    student = result.cohort.students[1]
+    assert (student.input_scale != 1).all()
+    logits = student.eval().forward_batch(Collator(large).all()).logits
+    np.testing.assert_allclose(torch.softmax(logits.detach(), 1).numpy(), result.predict(member="Net-1"), rtol=1e-5)
+
+
+def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
+    result = fit(node_data, ("gcn", own(Net, hidden=5)), epochs=3)
+    result.save(tmp_path)
+    path = tmp_path / "Net-1.safetensors"
+    for refused in (path, tmp_path):
+        with pytest.raises(UsageError, match=rf"is of the class '{__name__}:Net'. Loading it imports that module.*trust=True"):
+            load_student(refused)
+    with pytest.raises(UsageError, match="Loading it imports"):
+        load_student(path, trust="another.package")
+    state = torch.random.get_rng_state()
+    for trust in (True, __name__, [f"{__name__}:Net"], __name__.split(".")[0]):
+        loaded = load_student(path, trust=trust)
+        np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict(member="Net-1"))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(load_student(tmp_path, trust=True).predict(node_data[0]), result.predict())
+    assert load_student(tmp_path / "gcn-0.safetensors").member == "gcn-0"
+    graph = dgl.rand_graph(7, 20)
+    assert loaded(graph, torch.rand(7, 6)).shape == (7, 3)
+
+
+def test_a_class_that_is_gone_is_said(node_data, fit, tmp_path):
+    fit(node_data, ("gcn", own(Net)), epochs=1).save(tmp_path)
+    file = tmp_path / "Net-1.json"
+    file.write_text(file.read_text().replace(f"{__name__}:Net", f"{__name__}:Gone"))
+    with pytest.raises(UsageError, match="has no 'Gone'"):
+        load_student(tmp_path / "Net-1.safetensors", trust=True)
+    file.write_text(file.read_text().replace(f"{__name__}:Gone", f"{__name__}:Linear"))
+    with pytest.raises(DglMutualError, match="belong to another student"):
+        load_student(tmp_path / "Net-1.safetensors", trust=True)
+
+
+def test_tied_weights_are_saved(node_data, fit, tmp_path):
+    class Tied(Linear):
+        def __init__(self, in_features: int, num_outputs: int) -> None:
+            super().__init__(in_features, num_outputs)
+            self.again = self.weight
+
+    Tied.__qualname__ = "Tied"
+    globals()["Tied"] = Tied
+    result = fit(node_data, ("gcn", own(Tied)), epochs=1)
+    result.save(tmp_path)
+    np.testing.assert_array_equal(
+        load_student(tmp_path / "Tied-1.safetensors", trust=True).predict(node_data[0]), result.predict(member="Tied-1")
+    )
+
+
+def bad(result: Any) -> type[nn.Module]:
+    """A student whose forward returns what `result` makes of its logits."""
+
+    class Bad(Linear):
+        def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+            return result(super().forward(graph, feat))
+
+    return Bad
+
+
+def failing(logits: Tensor) -> Tensor:
+    raise ValueError("not today")
+
+
+class Bare(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+
+
+class Frozen(Linear):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.requires_grad_(False)
+
+
+class Lazy(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(num_outputs)
+
+
+class Extra(Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"a": 1}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("student", "error", "message"),
+    [
+        (bad(lambda z: z[:, :2]), UsageError, r"'Bad-1' gives logits of the shape \(48, 2\). Expected is \(48, 3\): \(nodes, outputs\)"),
+        (bad(lambda z: z[:5]), UsageError, r"shape \(5, 3\)"),
+        (bad(lambda z: z[None]), UsageError, r"shape \(1, 48, 3\)"),
+        (bad(lambda z: (z, z)), UsageError, "'Bad-1' gives a tuple. Its forward must return the logits"),
+        (bad(lambda z: None), UsageError, "gives a NoneType"),
+        (bad(lambda z: z.detach().numpy()), UsageError, "gives a ndarray"),
+        (bad(lambda z: z.long()), UsageError, "gives torch.int64 logits"),
+        (bad(lambda z: z.detach()), UsageError, "'Bad-1' do not depend on its parameters"),
+        (bad(lambda z: z * float("nan")), TrainingError, r"'Bad-1' gives logits that are not finite"),
+        (bad(lambda z: z / 0), TrainingError, r"'Bad-1' gives logits that are not finite"),
+        (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_own_students.py, line \d+\)"),
+        (Bare, UsageError, "'Bare-1' has no parameters to train"),
+        (Frozen, UsageError, "'Frozen-1' has no parameters to train"),
+        (Lazy, UsageError, "'Lazy-1' has lazy layers"),
+        (Extra, UsageError, r"'Extra-1' keeps state that is no tensor \(_extra_state\)"),
+        (lambda in_features, num_outputs: 3, UsageError, "is no torch.nn.Module but a value of type int"),
+        (lambda in_features, num_outputs: 1 / 0, UsageError, "cannot be made: ZeroDivisionError"),
+        (lambda in_features: None, UsageError, r"cannot be called with \(in_features, num_outputs\)"),
+        (dict, UsageError, r"is no subclass of torch.nn.Module. Give a class or function"),
+    ],
+)
+def test_a_wrong_student_is_named(student, error, message, node_data, fit):
+    with pytest.raises(error, match=message):
+        fit(node_data, ("gcn", own(student)), epochs=1)
+
+
+def test_a_graph_student_must_pool(graph_data, fit):
+    with pytest.raises(UsageError, match=r"'Linear-1' gives logits of the shape .* \(graphs, outputs\)\. Pool node states"):
+        fit(graph_data, ("gcn", own(Linear)), epochs=1)
+
+
+def test_wrong_options_are_named(node_data, fit):
+    with pytest.raises(
+        UsageError, match=r"cannot be called with \(in_features, num_outputs, hiden=...\): .*'hiden'\. It takes \(in_f.*hidden"
+    ):
+        fit(node_data, ("gcn", own(Net, hiden=3)), epochs=1)
+    with pytest.raises(UsageError, match=r"The options hidden are for built-in students, and Net is none.*options: \{hidden: \.\.\.\}"):
+        fit(node_data, ("gcn", StudentOptions(architecture=Net, hidden=3)), epochs=1)
+    with pytest.raises(UsageError, match=r"'options' are for students of your own, and gcn is a built-in one"):
+        fit(node_data, ("sage", own("gcn", hidden=3)), epochs=1)
