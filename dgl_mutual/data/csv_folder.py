@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -17,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, read_csv, without_brackets
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, degree_features
+from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.files import UNREADABLE, RefusedFile, read_text
 from dgl_mutual.data.labels import encode_cells, encode_label_rows, is_number
 from dgl_mutual.data.targets import check_target_names, join_targets
@@ -119,16 +118,17 @@ def read_csv_folder(
     faults.check()
 
     canonical = canonical_edges(source, destination, len(nodes.frame), symmetric=False)
-    values, names = features if features is not None else degree_features(canonical, len(nodes.frame))
+    columns = features if features is not None else degree_features(canonical, len(nodes.frame))
     return Dataset(
         name=meta.dataset_name,
         task=task,
         edges=canonical,
-        features=compact(values),
+        features=compact(columns.values),
         labels=labels,
         node_offsets=np.searchsorted(graph_of[order], np.arange(len(graph_ids) + 1)).astype(np.int64),
         target=target,
-        feature_names=names,
+        feature_names=columns.names,
+        feature_kinds=columns.kinds,
         official_split=split,
         sample_ids=_sample_ids(graph_ids, nodes, node_meta, task),
     )
@@ -195,8 +195,8 @@ def _edge_ends(nodes: CsvTable, node_meta: _NodeMeta, edges: CsvTable, edge_meta
     return ends[0], ends[1]
 
 
-def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> tuple[npt.NDArray[np.float64], tuple[str, ...]] | None:
-    """Feature columns and their names, or None where the file has none."""
+def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | None:
+    """The feature columns, or None where the file has none."""
     columns = ["feat"] if "feat" in nodes.frame else [str(column) for column in nodes.frame if column not in reserved]
     blocks = [nodes.numbers(column, faults) for column in columns]
     names = [
@@ -204,7 +204,7 @@ def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> tuple[npt.
         for column, block in zip(columns, blocks, strict=True)
         for position in range(block.shape[1])
     ]
-    return (np.concatenate(blocks, axis=1), tuple(names)) if blocks else None
+    return Columns.numbers(np.concatenate(blocks, axis=1), names) if blocks else None
 
 
 def _labels(

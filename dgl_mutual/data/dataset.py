@@ -2,61 +2,115 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import pandas as pd
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
-FloatArray: TypeAlias = npt.NDArray[np.float32]
-Features: TypeAlias = "FloatArray | sparse.csr_matrix"
-TaskName: TypeAlias = Literal["node", "graph"]
-TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]
-MetricName: TypeAlias = Literal["accuracy", "rocauc", "ap", "micro-f1", "mean"]
+from dgl_mutual.data.arrays import (
+    FeatureKind,
+    Features,
+    FloatArray,
+    IntArray,
+    as_array,
+    as_edges,
+    as_integers,
+    as_kinds,
+    as_offsets,
+    canonical_edges,
+    check_within_graphs,
+)
+from dgl_mutual.data.features import as_features, columns_of, compact, degree_features
+from dgl_mutual.data.graph_objects import (
+    MASKS,
+    GraphRecord,
+    joined,
+    labels_of,
+    masked_nodes,
+    name_of,
+    records_of_dgl,
+    records_of_pyg,
+    task_of,
+)
+from dgl_mutual.data.labels import encode_labels
+from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels
+from dgl_mutual.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = [
+    "Dataset",
+    "FeatureKind",
+    "Features",
+    "FloatArray",
+    "GraphStore",
+    "IntArray",
+    "MetricName",
+    "Split",
+    "Target",
+    "TargetKind",
+    "TaskName",
+    "canonical_edges",
+]
 
 
-@dataclass(frozen=True)
-class Target:
-    """What is predicted for each sample.
-
-    Attributes:
-        kind: ``single-label`` (softmax over classes), ``multi-label`` (one Bernoulli per label; binary is one label), or ``joint`` (several
-            targets at once, see `dgl_mutual.data.targets`).
-        names: class names, or label names; their number is the number of logits.
-        metric: how predictions are scored; ``mean`` of the parts' metrics for a joint target.
-        name: what it is called where a dataset has several.
-        parts: the targets of a joint one.
-    """
-
-    kind: TargetKind
-    names: tuple[str, ...]
-    metric: MetricName
-    name: str | None = None
-    parts: tuple[Target, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.kind == "joint") != bool(self.parts):
-            raise ValueError("a joint target has parts, and no other target has")
-        if self.parts and not all(part.name and part.kind != "joint" for part in self.parts):
-            raise ValueError("the parts of a joint target are single ones, with names")
-        if self.parts and sum(part.num_outputs for part in self.parts) != self.num_outputs:
-            raise ValueError("a joint target has the outputs of all its parts")
-
-    @property
-    def num_outputs(self) -> int:
-        return len(self.names)
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Sample indices of one fold. The three parts are disjoint; they need not cover the dataset."""
+    """Sample numbers of one fold. The three parts are disjoint; they need not cover the dataset.
+
+    Each part is given as numbers, counted from 0, or as a boolean mask over all samples, in any array-like form; it is kept as int64
+    numbers.
+
+    Raises:
+        DataError: a part that holds neither whole numbers nor a mask.
+    """
 
     train: IntArray
     val: IntArray
     test: IntArray
+
+    def __post_init__(self) -> None:
+        for name, part in self.parts.items():
+            array = as_array(part, f"{name} samples")
+            numbers = np.flatnonzero(array) if array.dtype == np.bool_ and array.ndim == 1 else as_integers(array, f"{name} samples")
+            object.__setattr__(self, name, numbers)
+
+    @property
+    def parts(self) -> dict[str, IntArray]:
+        """The three parts by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def check(self, num_samples: int) -> Self:
+        """The split itself, if it is one of so many samples.
+
+        Raises:
+            DataError: an empty part, a sample that does not exist or stands twice, or two parts that share samples.
+        """
+        seen = np.zeros(num_samples, dtype=np.int8)
+        for name, part in self.parts.items():
+            if not len(part):
+                raise DataError(f"The part {name!r} of the split is empty. Give each of train, val and test at least one sample.")
+            if part.min() < 0 or part.max() >= num_samples:
+                wrong = part.min() if part.min() < 0 else part.max()
+                raise DataError(f"The part {name!r} of the split names sample {wrong}; there are {num_samples}, counted from 0.")
+            if (repeated := np.flatnonzero(np.bincount(part) > 1)).size:
+                raise DataError(f"The part {name!r} of the split names sample {repeated[0]} twice. Name each once.")
+            if (shared := part[seen[part] > 0]).size:
+                raise DataError(
+                    f"The part {name!r} of the split shares samples with an earlier part ({len(shared)}, for example {shared[0]}). The "
+                    "parts must be disjoint: what was trained on cannot be used to choose or to test."
+                )
+            seen[part] = 1
+        return self
+
+    def __repr__(self) -> str:
+        return f"Split({', '.join(f'{name}: {len(part):,}' for name, part in self.parts.items())})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +128,30 @@ class GraphStore:
     fingerprint: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """One graph with labelled nodes (``task="node"``) or many graphs with labels (``task="graph"``).
 
+    `from_arrays`, `from_dgl` and `from_pyg` make one from what a user has. Whatever way it is made, it is checked and brought into the form
+    below when it is made, in time linear in its size (unsorted edges are sorted).
+
     Attributes:
         edges: int64, shape (2, |E|), rows (source, destination) in global node numbers; an undirected edge stands in both directions;
-            no self-loops, no duplicates; sorted by (destination, source). `canonical_edges` brings any list into this form.
+            no self-loops, no duplicates; sorted by (destination, source).
         features: float32, shape (|V|, F); a CSR matrix where most entries are zero.
         labels: single-label: int64, shape (samples,), -1 where unknown. Multi-label: float32, shape (samples, L), NaN where unknown.
             Joint: float32, shape (samples, columns), NaN where unknown: a column of class numbers for a single-label part, L for others.
         node_offsets: int64, shape (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
         feature_names: one name a column of `features`: the schema that a saved student asks of new data.
+        feature_kinds: what each column holds (default: all numbers): ``number``, ``indicator`` (one-hot: 0 where its value does not occur)
+            or ``count`` (of words). A saved student takes new data that lack an indicator column; indicators are not scaled.
         official_split: the split that comes with the dataset, if any, and the protocol it belongs to (``public`` or ``scaffold``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
         sample_ids: what its files call the samples, if anything.
         store: what serves edges and features of a graph that no machine holds; then there are no `edges`, and `features` are zeros.
+
+    Raises:
+        DataError: what is wrong with edges, features, labels or split; the message names the first offending entry.
     """
 
     name: str
@@ -104,6 +166,175 @@ class Dataset:
     evaluator: str | None = None
     sample_ids: tuple[str, ...] | None = None
     store: GraphStore | None = None
+    feature_kinds: tuple[FeatureKind, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check({field.name for field in dataclasses.fields(self)})
+
+    def replaced(self, **changes: Any) -> Dataset:
+        """The dataset with other values of some attributes, of which only these are checked."""
+        new = object.__new__(Dataset)
+        for field in dataclasses.fields(self):
+            object.__setattr__(new, field.name, changes.get(field.name, getattr(self, field.name)))
+        new._check(set(changes))
+        return new
+
+    def _check(self, changed: set[str]) -> None:
+        """Check these attributes, and those that depend on them."""
+
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        if self.task not in ("node", "graph"):
+            raise DataError(f"Unknown task {self.task!r} of the dataset {self.name!r}. Choose from: node, graph.")
+        if changed & {"features", "feature_names", "feature_kinds"}:
+            put("features", as_features(self.features, f"The features of {self.name!r}"))
+            put("feature_names", tuple(self.feature_names))
+            put("feature_kinds", as_kinds(self.feature_kinds, self.num_features))
+            if len(self.feature_names) != self.num_features:
+                raise DataError(f"There are {len(self.feature_names)} names for {self.num_features} feature columns. Give one for each.")
+        num_nodes = self.features.shape[0]
+        if changed & {"features", "node_offsets"}:
+            put("node_offsets", as_offsets(self.node_offsets, num_nodes))
+        if changed & {"features", "node_offsets", "edges"}:
+            put("edges", as_edges(self.edges, num_nodes))
+            check_within_graphs(self.edges, self.node_offsets)
+        if changed & {"features", "node_offsets", "task", "labels", "target"}:
+            put("labels", as_labels(self.labels, self.target, self.num_samples))
+        if self.official_split is not None:
+            self.official_split.check(self.num_samples)
+        if self.sample_ids is not None and len(self.sample_ids) != self.num_samples:
+            raise DataError(f"There are {len(self.sample_ids)} sample_ids for {self.num_samples} samples. Give one for each.")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        edges: Any,
+        features: Any,
+        labels: Any = None,
+        *,
+        node_offsets: Any = None,
+        task: TaskName | None = None,
+        split: Split | None = None,
+        name: str = "graph",
+        symmetric: bool = False,
+        feature_names: Sequence[str] | None = None,
+        feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
+    ) -> Dataset:
+        """A dataset of arrays: NumPy, torch, pandas, SciPy sparse matrices or nested lists.
+
+        Args:
+            edges: (2, |E|), sources and destinations, nodes counted from 0, in any order. Self-loops and duplicates are removed: each
+                convolution adds the loops that it needs.
+            features: (|V|, F); None for one-hot in-degrees. Columns of a data frame keep their names.
+            labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), text or booleans; (samples, L) for L labels of 0
+                and 1, NaN where unknown; None where all are unknown, for prediction.
+            node_offsets: (graphs + 1,), where the nodes of each of many graphs begin; default: one graph.
+            task: default: ``graph`` where `node_offsets` are given, else ``node``.
+            split: the official split.
+            symmetric: add the reverse of every edge.
+            feature_names, feature_kinds: see `Dataset`; the default kinds are indicators for booleans and numbers for all else.
+
+        Raises:
+            DataError: the arrays do not fit together; the message says which entry.
+        """
+        if features is None:
+            sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
+            if not len(sizes):
+                ends = as_integers(edges, "edges", dimensions=2)
+                sizes = np.array([0, max(ends.max(initial=-1) + 1, 1 if labels is None else len(labels))])
+            num_nodes = int(sizes[-1])
+        else:
+            num_nodes = features.shape[0] if hasattr(features, "shape") else len(features)
+        ends = as_edges(edges, num_nodes)
+        if symmetric:
+            ends = canonical_edges(ends[0], ends[1], num_nodes, symmetric=True)
+        columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
+        task = task or ("node" if node_offsets is None else "graph")
+        offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes)
+        known, target = _encoded(labels, num_nodes if task == "node" else len(offsets) - 1, task)
+        return cls(
+            name=name,
+            task=task,
+            edges=ends,
+            features=compact(columns.values),
+            labels=known,
+            node_offsets=offsets,
+            target=target,
+            feature_names=columns.names,
+            feature_kinds=columns.kinds,
+            official_split=split,
+        )
+
+    @classmethod
+    def from_dgl(
+        cls,
+        data: Any,
+        labels: Any = None,
+        *,
+        feat: str | None = "feat",
+        label: str = "label",
+        task: TaskName | None = None,
+        split: Split | None = None,
+        name: str | None = None,
+    ) -> Dataset:
+        """A dataset of a `dgl.DGLGraph`, of a batched one, of a sequence of graphs or (graph, label) pairs, or of one of DGL's datasets.
+
+        One graph is a node task, its labels in ``ndata[label]`` and its split in the masks ``train_mask``, ``val_mask`` and ``test_mask``.
+        Graphs with a label each, or with `labels`, are a graph task; many graphs with labels of their nodes are a node task.
+
+        Args:
+            labels: of the nodes or graphs, in place of those that the graphs hold.
+            feat: the key of the node features; None for one-hot in-degrees.
+            label: the key of the labels.
+            task: where the graphs are for both.
+            split, name: default: those of `data`, if it has them.
+
+        Raises:
+            DataError: a heterogeneous graph, features that are not there, or what `from_arrays` refuses.
+        """
+        records = records_of_dgl(data, feat, label)
+        return cls._from_records(records, labels, task, split, name or name_of(data, "graph" if len(records) == 1 else "graphs"))
+
+    @classmethod
+    def from_pyg(
+        cls, data: Any, labels: Any = None, *, task: TaskName | None = None, split: Split | None = None, name: str | None = None
+    ) -> Dataset:
+        """A dataset of a `torch_geometric.data.Data`, of a batch, of a sequence of them, or of one of PyG's datasets, as `from_dgl`.
+
+        Features are ``x``, labels ``y``, and the masks those of PyG.
+
+        Raises:
+            DataError: heterogeneous data, features that are not there, or what `from_arrays` refuses.
+        """
+        records = records_of_pyg(data)
+        return cls._from_records(records, labels, task, split, name or name_of(data, "graph" if len(records) == 1 else "graphs"))
+
+    @classmethod
+    def _from_records(cls, records: Sequence[GraphRecord], labels: Any, task: TaskName | None, split: Split | None, name: str) -> Dataset:
+        offsets = np.cumsum([0, *(record.num_nodes for record in records)])
+        edges = np.concatenate([record.edges + first for record, first in zip(records, offsets[:-1], strict=True)], axis=1)
+        if task is None:
+            task = task_of(records, labels, int(offsets[-1]))
+        own = labels_of(records, task) if labels is None else labels
+        masks = [record.masks for record in records]
+        if split is None and task == "node" and all(set(MASKS) <= set(mask) for mask in masks):
+            split = Split(*(masked_nodes([mask[part] for mask in masks], part) for part in MASKS))
+        features = None if records[0].features is None else joined([record.features for record in records], "node features")
+        return cls.from_arrays(edges, features, own, node_offsets=offsets, task=task, split=split, name=name)
+
+    def __repr__(self) -> str:
+        """A few readable lines: task, sizes, labels and split."""
+        target, split = self.target, self.official_split
+        kind = {"single-label": "classes", "multi-label": "labels", "joint": "outputs"}[target.kind]
+        storage = "" if isinstance(self.features, np.ndarray) else ", sparse"
+        parts = "none of its own" if split is None else ", ".join(f"{len(part):,} {part_name}" for part_name, part in split.parts.items())
+        return (
+            f"Dataset {self.name!r}: {self.task} classification, {target.num_outputs} {kind} ({target.metric})\n"
+            f"  {self.num_graphs:,} graph{'s' * (self.num_graphs > 1)}, {self.num_nodes:,} nodes, {self.num_edges:,} edges (each direction "
+            f"counted), {self.num_features:,} features{storage}\n"
+            f"  split: {parts}"
+        )
 
     @property
     def num_nodes(self) -> int:
@@ -136,22 +367,10 @@ class Dataset:
         return np.concatenate([[0], np.cumsum(np.bincount(self.edges[1], minlength=self.num_nodes))]).astype(np.int64)
 
 
-def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool) -> IntArray:
-    """Edges in the form `Dataset` asks for: no self-loops, no duplicates, sorted by (destination, source).
-
-    Args:
-        symmetric: add the reverse of every edge.
-    """
-    keep = source != destination
-    source, destination = source[keep].astype(np.int64), destination[keep].astype(np.int64)
-    keys = destination * num_nodes + source
-    if symmetric:
-        keys = np.concatenate([keys, source * num_nodes + destination])
-    del source, destination  # with some 10^8 edges every copy counts
-    keys.sort()
-    first = np.ones(len(keys), dtype=np.bool_)
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    keys = keys[first]
-    edges = np.empty((2, len(keys)), dtype=np.int64)
-    np.divmod(keys, num_nodes, out=(edges[1], edges[0]))
-    return edges
+def _encoded(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | FloatArray, Target]:
+    """Labels as a user has them, and the target that they are of; None: all are unknown."""
+    if labels is None:
+        return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
+    encoding = encode_labels(labels if isinstance(labels, pd.Series) else as_array(labels, "labels"), "labels", unknown=-1)
+    metric: MetricName = "accuracy" if encoding.kind == "single-label" else "micro-f1" if task == "node" else "rocauc"
+    return encoding.labels, Target(encoding.kind, encoding.names, metric)

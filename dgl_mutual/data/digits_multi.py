@@ -33,4 +33,4 @@ def read_digits_multi(task: TaskName) -> Dataset:
     ]
     even, inked = dataset.labels[:, None] % 2 == 0, ink > np.median(ink, axis=0)
     target, labels = join_targets(targets, [dataset.labels, even.astype(np.float32), inked.astype(np.float32)])
-    return replace(dataset, name="digits-multi", labels=labels, target=target)
+    return dataset.replaced(name="digits-multi", labels=labels, target=target)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_kinds
 from dgl_mutual.errors import DataError
-
-if TYPE_CHECKING:
-    from dgl_mutual.data.dataset import Features, IntArray
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
 SPARSE_DENSITY = 0.25
@@ -91,6 +92,71 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix) -> Features:
     return np.asarray(matrix.toarray(), dtype=np.float32)
 
 
+def as_features(features: Any, where: str) -> Features:
+    """Features as `Dataset` keeps them. A float32 array or CSR matrix is kept as it is; anything else array-like is made one (`compact`).
+
+    Args:
+        where: what they are called in a message.
+
+    Raises:
+        DataError: no matrix of numbers, or an entry that is not finite in float32.
+    """
+    if sparse.issparse(features):
+        matrix = sparse.csr_matrix(features)
+        check_features(matrix, matrix.shape[0], where)
+        return matrix if matrix.dtype == np.float32 else compact(matrix)
+    array = as_array(features, "features")
+    if array.ndim != 2:
+        raise DataError(f"{where}: expected shape (nodes, columns), found {array.shape}. One number a node is a matrix of one column.")
+    # In a graph that is kept in parts one value stands for all.
+    check_features(array if any(array.strides) else array[:1], min(len(array), 1) if not any(array.strides) else len(array), where)
+    result: Features = array if array.dtype == np.float32 else compact(array)
+    return result
+
+
+class Columns(NamedTuple):
+    """Feature columns with what they are called and what they hold: (|V|, F), and F names and kinds."""
+
+    values: npt.NDArray[Any] | sparse.csr_matrix
+    names: tuple[str, ...]
+    kinds: tuple[FeatureKind, ...]
+
+    @classmethod
+    def indicators(cls, values: sparse.csr_matrix, names: Iterable[str]) -> Columns:
+        """One-hot columns."""
+        found = tuple(names)
+        return cls(values, found, as_kinds("indicator", len(found)))
+
+    @classmethod
+    def numbers(cls, values: npt.NDArray[Any] | sparse.csr_matrix, names: Iterable[str]) -> Columns:
+        """Columns of measured numbers."""
+        found = tuple(names)
+        return cls(values, found, as_kinds("number", len(found)))
+
+
+def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | Sequence[FeatureKind]) -> Columns:
+    """Columns of anything array-like; a data frame has names for them, and booleans are indicators.
+
+    Raises:
+        DataError: no matrix, or another number of names or kinds than of columns.
+    """
+    found = getattr(features, "columns", None)
+    if sparse.issparse(features):
+        values: Any = sparse.csr_matrix(features)
+    else:
+        values = as_array(features, "features")
+    if values.ndim != 2:
+        raise DataError(f"features: expected shape (nodes, columns), found {values.shape}. One number a node is a matrix of one column.")
+    if values.dtype == np.object_:  # columns of several types; words stay, and are refused
+        with contextlib.suppress(ValueError, TypeError):
+            values = values.astype(np.float64)
+    width = values.shape[1]
+    named = tuple(map(str, names if names is not None else found if found is not None else (f"feature {n}" for n in range(width))))
+    if len(named) != width:
+        raise DataError(f"There are {len(named)} names for {width} feature columns. Give one for each.")
+    return Columns(values, named, as_kinds(kinds or ("indicator" if values.dtype == np.bool_ else "number"), width))
+
+
 def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:
     """Rows of `codes` (int64, shape (rows,)) as one-hot rows, shape (rows, num_columns)."""
     indptr = np.arange(len(codes) + 1)
@@ -102,16 +168,17 @@ def indicator_name(kind: str, value: object) -> str:
     return f"{kind}={value}"
 
 
-def is_indicator(name: str) -> bool:
-    """Whether a column of this name is one-hot: zero wherever its value does not occur."""
-    return "=" in name
+def side_by_side(blocks: Sequence[Columns]) -> Columns:
+    """Blocks of columns as one."""
+    values = sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(block.values) for block in blocks]))
+    return Columns(values, tuple(chain(*(block.names for block in blocks))), tuple(chain(*(block.kinds for block in blocks))))
 
 
-def degree_features(edges: IntArray, num_nodes: int) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
-    """One-hot in-degrees up to `MAX_DEGREE` and their column names: the custom for graphs whose nodes have no features."""
+def degree_features(edges: IntArray, num_nodes: int) -> Columns:
+    """One-hot in-degrees up to `MAX_DEGREE`: the custom for graphs whose nodes have no features."""
     degrees = np.minimum(np.bincount(edges[1], minlength=num_nodes), MAX_DEGREE)
     width = int(degrees.max()) + 1
-    return one_hot(degrees, width), tuple(indicator_name("degree", degree) for degree in range(width))
+    return Columns.indicators(one_hot(degrees, width), (indicator_name("degree", degree) for degree in range(width)))
 
 
 def normalise_rows(features: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -67,13 +67,13 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
 def _feature_noise(dataset: Dataset, split: Split, amount: float, random: Generator) -> Dataset:
     features = dataset.features if isinstance(dataset.features, np.ndarray) else dataset.features.toarray()
     noisy = (1 - amount) * features + amount * random.standard_normal(features.shape, dtype=np.float32)
-    return replace(dataset, features=compact(noisy))
+    return dataset.replaced(features=compact(noisy))
 
 
 def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generator) -> Dataset:
     if dataset.target.parts is not None:
         noisy = [_label_noise(one, split, amount, random).labels for one in one_by_one(dataset)]
-        return replace(dataset, labels=join_targets(dataset.target.parts, noisy)[1])
+        return dataset.replaced(labels=join_targets(dataset.target.parts, noisy)[1])
     labels = dataset.labels.copy()
     if dataset.target.kind == "single-label":
         known = split.train[labels[split.train] >= 0]
@@ -86,7 +86,7 @@ def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generato
         chosen = random.permutation(len(rows))[: round(amount * len(rows))]
         places = split.train[rows[chosen]], columns[chosen]
         labels[places] = 1 - labels[places]
-    return replace(dataset, labels=labels)
+    return dataset.replaced(labels=labels)
 
 
 def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: bool, add: bool) -> Dataset:
@@ -95,7 +95,7 @@ def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: b
     kept = edges[:, np.sort(random.permutation(edges.shape[1])[num_changed:])] if remove else edges
     added = _new_pairs(dataset, edges, num_changed if add else 0, symmetric, random)
     source, destination = np.concatenate([kept, added], axis=1)
-    return replace(dataset, edges=canonical_edges(source, destination, dataset.num_nodes, symmetric=symmetric))
+    return dataset.replaced(edges=canonical_edges(source, destination, dataset.num_nodes, symmetric=symmetric))
 
 
 def _pairs(dataset: Dataset) -> tuple[IntArray, bool]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
@@ -58,6 +59,7 @@ def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
         node_offsets=np.array([0, num_nodes]),
         target=Target("single-label", tuple(str(label) for label in range(int(labels.max()) + 1)), "accuracy"),
         feature_names=tuple(f"word {column}" for column in range(features.shape[1])),
+        feature_kinds=as_kinds("count", features.shape[1]),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot
@@ -78,6 +79,7 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
         node_offsets=node_offsets,
         target=Target("multi-label", tuple(f"task {task}" for task in range(facts.num_tasks)), facts.metric),
         feature_names=(*_column_names(_ATOM_FEATURES, atom_widths), *_column_names(_BOND_FEATURES, bond_widths)),
+        feature_kinds=as_kinds("indicator", features.shape[1]),
         official_split=split,
         evaluator=name,
     )

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.dataset import Dataset, Features, FloatArray, IntArray, Split, Target, canonical_edges
+from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, degree_features, unusable
+from dgl_mutual.data.features import FINITE, MAX_COLUMNS, Columns, compact, degree_features, unusable
 from dgl_mutual.data.labels import refuse_continuous
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
@@ -68,7 +68,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     split = _read_split(folder / "split", None if facts is None else facts.split, raw.num_nodes, faults)
     faults.check()
     edges = canonical_edges(raw.edges[:, 0], raw.edges[:, 1], raw.num_nodes, symmetric=True)
-    features, columns = _features(raw, edges)
+    columns = _features(raw, edges)
     several = raw.labels.shape[1] > 1
     known = raw.labels[~np.isnan(raw.labels[:, 0]), 0]
     continuous = None if facts is not None or several else refuse_continuous(len(np.unique(known)), len(known))
@@ -82,11 +82,12 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
         name=name,
         task="node",
         edges=edges,
-        features=features,
+        features=compact(columns.values),
         labels=raw.labels.astype(np.float32) if several else np.nan_to_num(raw.labels[:, 0], nan=-1).astype(np.int64),
         node_offsets=np.array([0, raw.num_nodes]),
         target=Target("multi-label" if several else "single-label", tuple(names), "rocauc" if several else "accuracy"),
-        feature_names=columns,
+        feature_names=columns.names,
+        feature_kinds=columns.kinds,
         official_split=split,
         evaluator=name if facts is not None else None,
     )
@@ -206,14 +207,12 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
     return _Raw(num_nodes, ends.T.astype(np.int64, copy=False), values, data.get("node_feat"), data.get("edge_feat"))
 
 
-def _features(raw: _Raw, edges: IntArray) -> tuple[Features, tuple[str, ...]]:
+def _features(raw: _Raw, edges: IntArray) -> Columns:
     if raw.node_features is not None:
-        width = raw.node_features.shape[1]
-        return compact(raw.node_features), tuple(f"feature {column}" for column in range(width))
+        return Columns.numbers(raw.node_features, (f"feature {column}" for column in range(raw.node_features.shape[1])))
     if raw.edge_features is None:
-        matrix, names = degree_features(edges, raw.num_nodes)
-        return compact(matrix), names
-    return _mean_of_edges(raw), tuple(f"mean edge feature {column}" for column in range(raw.edge_features.shape[1]))
+        return degree_features(edges, raw.num_nodes)
+    return Columns.numbers(_mean_of_edges(raw), (f"mean edge feature {column}" for column in range(raw.edge_features.shape[1])))
 
 
 def _mean_of_edges(raw: _Raw) -> FloatArray:

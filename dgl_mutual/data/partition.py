@@ -25,7 +25,7 @@ import pooch
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError
 
-from dgl_mutual.data.dataset import Dataset, IntArray, MetricName, Split, Target
+from dgl_mutual.data.dataset import Dataset, FeatureKind, IntArray, MetricName, Split, Target
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.numpy_files import read_npz
@@ -62,6 +62,7 @@ class _Manifest(BaseModel):
     target: _ManifestTarget
     evaluator: str | None
     feature_names: list[str]
+    feature_kinds: list[FeatureKind]
     #: What servers and trainers prove to have.
     key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     #: Of each other file of the folder.
@@ -237,6 +238,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
         ),
         evaluator=dataset.evaluator,
         feature_names=list(dataset.feature_names),
+        feature_kinds=list(dataset.feature_kinds),
         key=secrets.token_hex(32),
         sha256={path.relative_to(folder).as_posix(): _sha256(path) for path in files},
     )
@@ -304,6 +306,7 @@ def read_partition(folder: Path) -> Partition:
         node_offsets=np.array([0, len(labels)]),
         target=target,
         feature_names=names,
+        feature_kinds=tuple(manifest.feature_kinds),
         official_split=split,
         evaluator=manifest.evaluator,
     )

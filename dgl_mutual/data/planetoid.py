@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
@@ -74,6 +75,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
         node_offsets=np.array([0, num_nodes]),
         target=Target("single-label", tuple(str(label) for label in range(int(labels.max()) + 1)), "accuracy"),
         feature_names=tuple(f"word {column}" for column in range(x.shape[1])),
+        feature_kinds=as_kinds("count", x.shape[1]),
         official_split=Split(np.arange(len(y)), np.arange(len(y), len(y) + _NUM_VALIDATION), np.sort(test)),
     )
 

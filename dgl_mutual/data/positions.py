@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from scipy import sparse
 
+from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, FloatArray
 from dgl_mutual.data.features import compact
 
@@ -36,4 +35,5 @@ def with_positions(dataset: Dataset, steps: int) -> Dataset:
     positions = random_walk_positions(dataset, steps)
     names = tuple(f"return-after-{step}" for step in range(1, steps + 1))
     features = compact(sparse.hstack([sparse.csr_matrix(dataset.features), sparse.csr_matrix(positions)], format="csr"))
-    return replace(dataset, features=features, feature_names=(*dataset.feature_names, *names))
+    kinds = (*dataset.feature_kinds, *as_kinds("number", steps))
+    return dataset.replaced(features=features, feature_names=(*dataset.feature_names, *names), feature_kinds=kinds)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.data.features import is_indicator
 from dgl_mutual.errors import UsageError
 
 ScaleArray = npt.NDArray[np.float32]
@@ -37,7 +34,7 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
             means, variances = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
     else:
         means, variances = mean_variance_axis(rows, axis=0)
-    measured = np.array([not is_indicator(name) for name in dataset.feature_names], dtype=np.bool_)
+    measured = np.array([kind != "indicator" for kind in dataset.feature_kinds], dtype=np.bool_)
     scalable = measured & np.isfinite(variances) & (variances > 0)
     if dataset.task == "node" and scalable.any():
         variances = np.full_like(variances, variances[scalable].mean() + means[scalable].var())
@@ -51,8 +48,8 @@ def with_scaled_columns(dataset: Dataset, scales: ScaleArray) -> Dataset:
     if (scales == 1).all():
         return dataset
     if isinstance(dataset.features, np.ndarray):
-        return replace(dataset, features=dataset.features * scales)
-    return replace(dataset, features=sparse.csr_matrix(dataset.features @ sparse.diags(scales)))
+        return dataset.replaced(features=dataset.features * scales)
+    return dataset.replaced(features=sparse.csr_matrix(dataset.features @ sparse.diags(scales)))
 
 
 def _training_nodes(dataset: Dataset, split: Split) -> IntArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def one_by_one(dataset: Dataset) -> list[Dataset]:
     """The dataset once for each of its targets, with that target alone; the dataset itself where it has one."""
     if dataset.target.parts is None:
         return [dataset]
-    return [replace(dataset, target=part.target, labels=_as_labels(part, dataset.labels)) for part in parts_of(dataset.target)]
+    return [dataset.replaced(target=part.target, labels=_as_labels(part, dataset.labels)) for part in parts_of(dataset.target)]
 
 
 def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
@@ -84,7 +84,7 @@ def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
     if len(chosen) == 1:
         return chosen[0]
     target, labels = join_targets([one.target for one in chosen], [one.labels for one in chosen])
-    return replace(dataset, target=target, labels=labels)
+    return dataset.replaced(target=target, labels=labels)
 
 
 def check_target_names(names: Sequence[str], choices: Sequence[str]) -> None:

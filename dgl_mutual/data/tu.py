@@ -10,7 +10,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import MAX_COLUMNS, compact, degree_features, indicator_name, one_hot
+from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, refuse_continuous
 from dgl_mutual.data.tables import Table, read_table
 
@@ -57,19 +57,20 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     num_graphs = len(classes) if classes is not None else int(graph_of[-1])
     names, numbered = np.unique(classes, return_inverse=True) if classes is not None else (np.zeros(0), np.full(num_graphs, -1))
     canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
-    features, feature_names = _features(codes, values, canonical, len(graph_of))
-    if len(feature_names) > MAX_COLUMNS:
-        faults.add(path["node_labels"], f"expected at most {MAX_COLUMNS} different labels and attributes, found {len(feature_names)}")
+    features = _features(codes, values, canonical, len(graph_of))
+    if len(features.names) > MAX_COLUMNS:
+        faults.add(path["node_labels"], f"expected at most {MAX_COLUMNS} different labels and attributes, found {len(features.names)}")
         faults.check()
     return Dataset(
         name=name,
         task="graph",
         edges=canonical,
-        features=compact(features),
+        features=compact(features.values),
         labels=numbered.astype(np.int64),
         node_offsets=np.searchsorted(graph_of, np.arange(1, num_graphs + 2)).astype(np.int64),
         target=Target("single-label", tuple(str(label) for label in names), "accuracy"),
-        feature_names=feature_names,
+        feature_names=features.names,
+        feature_kinds=features.kinds,
     )
 
 
@@ -117,19 +118,16 @@ def _edges(adjacency: Table | None, graph_of: IntArray | None, faults: Faults) -
     return edges
 
 
-def _features(
-    codes: IntArray | None, attributes: npt.NDArray[np.float64] | None, edges: IntArray, num_nodes: int
-) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
-    blocks: list[sparse.csr_matrix] = []
-    names: list[str] = []
+def _features(codes: IntArray | None, attributes: npt.NDArray[np.float64] | None, edges: IntArray, num_nodes: int) -> Columns:
+    blocks: list[Columns] = []
     for column in range(codes.shape[1] if codes is not None else 0):
         assert codes is not None
         kinds, numbered = np.unique(codes[:, column], return_inverse=True)
-        blocks.append(one_hot(numbered, len(kinds)))
-        names += [indicator_name("label" if column == 0 else f"label {column}", kind) for kind in kinds]
+        name = "label" if column == 0 else f"label {column}"
+        blocks.append(Columns.indicators(one_hot(numbered, len(kinds)), (indicator_name(name, kind) for kind in kinds)))
     if attributes is not None:
-        blocks.append(sparse.csr_matrix(attributes))
-        names += [f"attribute {column}" for column in range(attributes.shape[1])]
+        names = (f"attribute {column}" for column in range(attributes.shape[1]))
+        blocks.append(Columns.numbers(sparse.csr_matrix(attributes), names))
     if not blocks:
         return degree_features(edges, num_nodes)
-    return sparse.csr_matrix(sparse.hstack(blocks)), tuple(names)
+    return side_by_side(blocks)

@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import dgl
@@ -112,7 +111,7 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
             dgl.distributed.initialize(str(servers))
             book, *_ = load_partition_book(str(partition.store_config), rpc.get_machine_id())
             graph = dgl.distributed.DistGraph(GRAPH, gpb=book)
-        yield replace(partition.dataset, store=GraphStore(graph, partition.ids, partition.fingerprint))
+        yield partition.dataset.replaced(store=GraphStore(graph, partition.ids, partition.fingerprint))
         with redirect_stdout(None):
             dgl.distributed.exit_client()  # waits for the other trainers, and ends the servers
     except rpc.DistConnectError as error:

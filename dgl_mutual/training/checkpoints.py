@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
-from dgl_mutual.data.dataset import Dataset, Target, TaskName
+from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.schema import align_features
 from dgl_mutual.distributions import Distribution
@@ -73,6 +73,8 @@ class Description(BaseModel):
     """What it predicts: class or label names."""
     feature_names: tuple[str, ...]
     """The columns that it expects."""
+    feature_kinds: tuple[FeatureKind, ...] | None = None
+    """What they hold; files of earlier versions do not say, and write ``=`` into the names of indicators."""
     preprocessing: Preprocessing = Preprocessing()
     versions: dict[str, str]
     student: StudentOptions | None = None
@@ -80,6 +82,11 @@ class Description(BaseModel):
     members: tuple[str, ...] = ()
     """Students of the ensemble."""
     coordinator: CoordinatorRecipe | None = None
+
+    @property
+    def kinds(self) -> tuple[FeatureKind, ...]:
+        """What each column holds."""
+        return self.feature_kinds or tuple("indicator" if "=" in name else "number" for name in self.feature_names)
 
 
 class TrainedModel(nn.Module, ABC):
@@ -122,12 +129,12 @@ class TrainedModel(nn.Module, ABC):
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         """Probabilities (samples, C) for a dataset or a DGLGraph with node features ``feat``.
 
-        The columns of a dataset are matched by name; missing one-hot columns are filled with zeros.
+        The columns of a dataset are matched by name; missing indicator columns are filled with zeros.
 
         Raises:
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
-        return self._probabilities(align_features(data, self.feature_names) if isinstance(data, Dataset) else data)
+        return self._probabilities(align_features(data, self.feature_names, self.description.kinds) if isinstance(data, Dataset) else data)
 
     @abstractmethod
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...
@@ -197,6 +204,7 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         dataset=dataset.name,
         target=dataset.target,
         feature_names=dataset.feature_names,
+        feature_kinds=dataset.feature_kinds,
         versions={
             "dgl_mutual": __version__,
             "torch": torch.__version__,

@@ -17,11 +17,10 @@ SPLIT = Split(np.array([0, 1, 3]), np.array([2]), np.array([4, 5]))
 
 @pytest.fixture
 def dataset() -> Dataset:
-    """Columns of very different sizes, one that never varies, one with an infinite number and one that is one-hot."""
+    """Columns of very different sizes, two that never vary and an indicator."""
     random = np.random.default_rng(0)
     nodes = sum(SIZES)
-    features = random.normal(3.0, 1.0, (nodes, 6)) * [1e-3, 1.0, 60.0, 0.0, 1.0, 100.0]
-    features[0, 4] = np.inf
+    features = random.normal(3.0, 1.0, (nodes, 6)) * [1e-3, 1.0, 60.0, 0.0, 0.0, 100.0]
     nothing = np.empty(0, dtype=np.int64)
     return Dataset(
         name="columns",
@@ -31,7 +30,8 @@ def dataset() -> Dataset:
         labels=np.arange(len(SIZES)) % 2,
         node_offsets=np.cumsum([0, *SIZES]),
         target=Target("single-label", ("a", "b"), "accuracy"),
-        feature_names=("small", "plain", "large", "constant", "infinite", "label=1"),
+        feature_names=("small", "plain", "large", "constant", "zero", "label 1"),
+        feature_kinds=(*("number",) * 5, "indicator"),
     )
 
 
@@ -57,10 +57,13 @@ def test_nodes_outside_the_training_part_are_not_looked_at(dataset: Dataset) -> 
 
 def test_on_a_node_task_there_is_one_factor_and_the_training_nodes_count(dataset: Dataset) -> None:
     nodes = Split(np.arange(1, 9), np.arange(9, 12), np.arange(12, 15))
-    measured = np.asarray(dataset.features)[1:9, [0, 1, 2, 4]]
+    measured = np.asarray(dataset.features)[1:9, [0, 1, 2]]
     factor = np.exp2(-np.round(np.log2(measured.std(dtype=np.float64))))
     assert factor != 1.0
-    np.testing.assert_array_equal(column_scales(replace(dataset, task="node"), nodes), [factor] * 3 + [1.0, factor, 1.0])
+    np.testing.assert_array_equal(
+        column_scales(replace(dataset, task="node", labels=np.zeros(dataset.num_nodes, dtype=np.int64)), nodes),
+        [factor] * 3 + [1.0] * 3,
+    )
 
 
 def test_sparse_columns_are_scaled_as_dense_ones(dataset: Dataset) -> None:

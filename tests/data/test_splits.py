@@ -107,7 +107,6 @@ ERRORS = [
     (toy("node", np.arange(100) % 2), "random", {}, r"Class 'class 0' of toy has 50 samples, but 51 are needed \(20 train, 30 validate"),
     (toy("node", np.arange(100) % 2), "nested", {}, "Choose from: random"),
     (toy("node", np.full(9, -1), target=Target("single-label", ("a",), "accuracy")), "random", {}, "no labelled samples"),
-    (toy("node", np.zeros(9), official_split=Split(*[np.array([0]), np.array([1]), np.zeros(0, int)])), "public", {}, "no test samples"),
 ]
 
 

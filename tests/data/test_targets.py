@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ def with_labels(dataset: Dataset, labels: np.ndarray) -> Dataset:
     return Dataset(**{**vars(dataset), "labels": labels})
 
 
-def test_targets_stand_side_by_side_and_come_apart_again(digits: Dataset) -> None:
+@pytest.mark.parametrize("offsets", [None, [0, 1, 2, 3]])
+def test_targets_stand_side_by_side_and_come_apart_again(offsets: list[int] | None) -> None:
     target, labels = join_targets([KIND, MARK, MANY], LABELS)
     assert target.names == ("kind=x", "kind=y", "mark", "many: p", "many: q")
     assert [(part.outputs, part.columns) for part in parts_of(target)] == [
@@ -41,7 +43,7 @@ def test_targets_stand_side_by_side_and_come_apart_again(digits: Dataset) -> Non
         (slice(3, 5), slice(2, 4)),
     ]
     assert [part.metric for part in parts_of(target)] == ["accuracy(kind)", "rocauc(mark)", "ap(many)"]
-    apart = one_by_one(Dataset(**{**vars(digits), "labels": labels, "target": target}))
+    apart = one_by_one(replace(Dataset.from_arrays([[], []], np.ones((3, 1)), node_offsets=offsets), labels=labels, target=target))
     for one, alone, own in zip(apart, (KIND, MARK, MANY), LABELS, strict=True):
         assert one.target == alone
         np.testing.assert_array_equal(one.labels, own)

@@ -80,7 +80,10 @@ def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
     with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 6\. Missing: x5; not known to the model: weight\."):
         model.predict(renamed)
     wider = replace(
-        dataset, features=np.hstack([dataset.features, dataset.features[:, :1]]), feature_names=(*dataset.feature_names, "extra")
+        dataset,
+        features=np.hstack([dataset.features, dataset.features[:, :1]]),
+        feature_names=(*dataset.feature_names, "extra"),
+        feature_kinds=(),
     )
     with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 7\. Missing: none; not known to the model: extra\."):
         model.predict(wider)

@@ -230,7 +230,7 @@ def test_other_random_numbers_do_not_matter(node_data):
         assert torch.equal(one, other)
 
 
-def test_bad_inputs(node_data):
+def test_bad_inputs(node_data, graph_data):
     with pytest.raises(UsageError, match=r"10,10,10 has 3 numbers.*2 convolutions.*--fanout 10,10"):
         resolve_fanout((10, 10, 10), [2, 1])
     assert resolve_fanout(None, [2, 3]) == (10, 10, 10)
@@ -240,7 +240,7 @@ def test_bad_inputs(node_data):
         ("node", {"sampler": "neighbor", "edge_drop": 0.1}, "edge_drop"),
     ):
         with pytest.raises(UsageError, match=message):
-            resolve_training(TrainingOptions(**options), replace(node_data[0], task=task))
+            resolve_training(TrainingOptions(**options), (graph_data if task == "graph" else node_data)[0])
 
 
 def test_a_batch_larger_than_the_training_part(node_data):

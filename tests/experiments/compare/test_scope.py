@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,4 +26,4 @@ def test_everything_that_is_not_covered_is_named_at_once() -> None:
 def test_another_kind_of_target_is_ours_alone() -> None:
     _, config, dataset = make_case("node")
     with pytest.raises(DataError, match="its target is ordinal"):
-        check_scope(config, replace(dataset, target=replace(dataset.target, kind="ordinal")))
+        check_scope(config, SimpleNamespace(**{**vars(dataset), "target": replace(dataset.target, kind="ordinal")}))

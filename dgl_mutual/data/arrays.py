@@ -1,0 +1,162 @@
+"""Arrays of a graph, brought into the form that `Dataset` asks for, or refused. The same rules hold for files, arrays and graph objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from dgl_mutual.errors import DataError
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+Features: TypeAlias = "FloatArray | sparse.csr_matrix"
+
+#: What a feature column holds: a measured number, 0 or 1 for one value of something (one-hot), or how often a word occurs.
+FeatureKind: TypeAlias = Literal["number", "indicator", "count"]
+FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count")
+
+
+def as_array(values: Any, what: str) -> npt.NDArray[Any]:
+    """An array of anything array-like: NumPy, torch (on any device), pandas, SciPy sparse, or nested lists.
+
+    Args:
+        what: what the values are, for the message.
+
+    Raises:
+        DataError: rows of different lengths, or something that is no array.
+    """
+    if hasattr(values, "detach"):  # a torch tensor; torch itself is not needed here
+        values = values.detach().cpu()
+        values = (values.to_dense() if str(values.layout) != "torch.strided" else values).resolve_conj().resolve_neg()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+        return np.asarray(values.numpy())
+    if sparse.issparse(values):
+        return np.asarray(values.toarray())
+    if hasattr(values, "to_numpy"):  # pandas
+        return np.asarray(values.to_numpy())
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"The {what} make no array ({error}). Give rows of equal length.") from None
+
+
+def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
+    """Whole numbers as int64, with as many dimensions as asked for.
+
+    Raises:
+        DataError: other shapes, fractions, numbers beyond int64, or no numbers.
+    """
+    array = as_array(values, what)
+    if array.size == 0 and array.ndim == dimensions:
+        return np.zeros(array.shape, dtype=np.int64)
+    if array.ndim != dimensions:
+        raise DataError(f"The {what} have the shape {array.shape}. Give an array of {dimensions} dimension{'s' * (dimensions > 1)}.")
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2**53)
+        if not whole.all():
+            raise DataError(f"The {what} must be whole numbers, found {array[~whole][0]!r}.")
+    elif array.dtype.kind not in "iu":
+        raise DataError(f"The {what} must be whole numbers, found {array.dtype} values such as {array.ravel()[0]!r}.")
+    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+        raise DataError(f"The {what} must fit 64-bit integers, found {array.max()}.")
+    return array.astype(np.int64, copy=False)
+
+
+def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool) -> IntArray:
+    """Edges in the form `Dataset` asks for: no self-loops, no duplicates, sorted by (destination, source).
+
+    Args:
+        symmetric: add the reverse of every edge.
+    """
+    keep = source != destination
+    source, destination = source[keep].astype(np.int64), destination[keep].astype(np.int64)
+    keys = destination * num_nodes + source
+    if symmetric:
+        keys = np.concatenate([keys, source * num_nodes + destination])
+    del source, destination  # with some 10^8 edges every copy counts
+    keys.sort()
+    first = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    keys = keys[first]
+    edges = np.empty((2, len(keys)), dtype=np.int64)
+    np.divmod(keys, num_nodes, out=(edges[1], edges[0]))
+    return edges
+
+
+def as_edges(edges: Any, num_nodes: int) -> IntArray:
+    """Edges (2, |E|), rows (source, destination), in any order, as `Dataset` asks for them; an array that already is so is returned itself.
+
+    Self-loops and duplicates are removed: each convolution adds the loops that it needs.
+
+    Raises:
+        DataError: not two rows, no whole numbers, or a node that does not exist.
+    """
+    array = as_integers(edges, "edges", dimensions=2)
+    if array.shape[0] != 2:
+        hint = " Transpose the array." if array.shape[1] == 2 else ""
+        raise DataError(f"The edges have the shape {array.shape}; expected (2, number of edges): sources, then destinations.{hint}")
+    if array.size and (array.min() < 0 or array.max() >= num_nodes):
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise DataError(
+            f"An edge names the node {wrong}, and there are {num_nodes} nodes, 0 to {num_nodes - 1}. Count nodes from 0, and give features "
+            "for all of them."
+        )
+    source, destination = array
+    later = destination[1:] > destination[:-1]
+    later |= (destination[1:] == destination[:-1]) & (source[1:] > source[:-1])
+    if later.all() and not (source == destination).any():
+        return array
+    return canonical_edges(source, destination, num_nodes, symmetric=False)
+
+
+def as_offsets(offsets: Any, num_nodes: int) -> IntArray:
+    """Where the nodes of each graph begin and end, (graphs + 1,).
+
+    Raises:
+        DataError: offsets that decrease, or do not run from 0 to the number of nodes.
+    """
+    found = as_integers(offsets, "node offsets")
+    if len(found) < 2 or found[0] != 0 or found[-1] != num_nodes:
+        raise DataError(f"The node offsets must run from 0 to the number of nodes, {num_nodes}; found {_some(found)}.")
+    if (np.diff(found) < 0).any():
+        raise DataError(f"The node offsets must not decrease; found {_some(found)}.")
+    return found
+
+
+def check_within_graphs(edges: IntArray, offsets: IntArray) -> None:
+    """Raise `DataError` where an edge joins nodes of two graphs."""
+    if len(offsets) == 2:
+        return
+    graph_of = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    across = np.flatnonzero(graph_of[edges[0]] != graph_of[edges[1]])
+    if len(across):
+        source, destination = edges[:, across[0]]
+        raise DataError(
+            f"The edge from node {source} to node {destination} joins graphs {graph_of[source]} and {graph_of[destination]}. Number the "
+            "nodes of all graphs one after another, and shift each graph's edges by its first node."
+        )
+
+
+def as_kinds(kinds: FeatureKind | Sequence[FeatureKind], width: int) -> tuple[FeatureKind, ...]:
+    """One kind for each feature column; one stands for all, and none means numbers.
+
+    Raises:
+        DataError: another number of kinds than of columns, or an unknown kind.
+    """
+    if not kinds:
+        kinds = "number"
+    found: tuple[FeatureKind, ...] = (kinds,) * width if isinstance(kinds, str) else tuple(kinds)
+    if len(found) != width:
+        raise DataError(f"There are {len(found)} kinds for {width} feature columns. Give one for each, or one for all.")
+    wrong = [kind for kind in found if kind not in FEATURE_KINDS]
+    if wrong:
+        raise DataError(f"Unknown kind of feature column {wrong[0]!r}. Choose from: {', '.join(FEATURE_KINDS)}.")
+    return found
+
+
+def _some(values: npt.NDArray[Any], most: int = 6) -> str:
+    return ", ".join(map(str, values[:most].tolist())) + (", ..." if len(values) > most else "")

@@ -1,0 +1,212 @@
+"""What the graph objects of other libraries hold, as arrays. Neither DGL nor PyG is imported: who has such an object has its library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_mutual.data.arrays import IntArray, as_array, as_integers
+from dgl_mutual.data.target import TaskName
+from dgl_mutual.errors import DataError
+
+MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+@dataclass(frozen=True, eq=False)
+class GraphRecord:
+    """One graph.
+
+    Attributes:
+        edges: (2, |E|), the graph's own node numbers.
+        features, node_labels: a row a node, if there are any.
+        label: of the whole graph, if it has one.
+        masks: the masks of the split, by name.
+    """
+
+    edges: IntArray
+    num_nodes: int
+    features: npt.NDArray[Any] | None = None
+    node_labels: npt.NDArray[Any] | None = None
+    label: npt.NDArray[Any] | None = None
+    masks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+def is_dgl(data: Any) -> bool:
+    """Whether this is a DGL graph, several of them, or one of DGL's datasets."""
+    return _comes_from(data, "dgl")
+
+
+def is_pyg(data: Any) -> bool:
+    """Whether this is a PyG graph, several of them, or one of PyG's datasets."""
+    return _comes_from(data, "torch_geometric")
+
+
+def name_of(data: Any, default: str) -> str:
+    """What a dataset object calls itself."""
+    name = getattr(data, "name", None)
+    return name if isinstance(name, str) and name else default
+
+
+def records_of_dgl(data: Any, feat: str | None, label: str) -> list[GraphRecord]:
+    """The graphs of a DGLGraph (each part of a batched one), of a sequence of them, or of a DGL dataset of graphs or (graph, label) pairs.
+
+    Args:
+        feat, label: keys of node features and labels; a missing label is none, and `feat` None means that there are no features.
+
+    Raises:
+        DataError: something else, a heterogeneous graph or a block, or a graph without these features.
+    """
+    if hasattr(data, "adj_tensors"):
+        _check_dgl(data)
+        sizes = data.batch_num_nodes()
+        graphs: Sequence[Any] = _unbatched(data) if len(sizes) > 1 else [data]
+        return [_record_of_dgl(graph, None, feat, label) for graph in graphs]
+    records = []
+    for item in _items(data, "DGL graphs"):
+        graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
+        if not hasattr(graph, "adj_tensors"):
+            raise DataError(f"Expected DGL graphs or (graph, label) pairs, found {type(graph).__name__}.")
+        _check_dgl(graph)
+        own = own.get(label) if isinstance(own, Mapping) else own  # CSVDataset gives a mapping
+        records.append(_record_of_dgl(graph, own, feat, label))
+    return records
+
+
+def records_of_pyg(data: Any) -> list[GraphRecord]:
+    """The graphs of a PyG `Data`, a `Batch`, a sequence of them, or a PyG dataset: ``x``, ``edge_index``, ``y`` and the masks.
+
+    Raises:
+        DataError: something else, heterogeneous data, or a graph without ``x``.
+    """
+    if hasattr(data, "to_data_list"):
+        data = data.to_data_list()
+    graphs = [data] if hasattr(data, "edge_index") or hasattr(data, "node_types") else _items(data, "PyG graphs")
+    for number, graph in enumerate(graphs):
+        if hasattr(graph, "node_types") or not hasattr(graph, "edge_index"):
+            raise DataError(f"Graph {number} is a {type(graph).__name__}; expected homogeneous PyG data with edge_index. Convert it first.")
+        if graph.edge_index is None or graph.x is None:
+            missing = "edge_index" if graph.edge_index is None else "node features x"
+            raise DataError(f"Graph {number} has no {missing}. Set it, for example by a transform such as torch_geometric's OneHotDegree.")
+    labels = [None if graph.y is None else as_array(graph.y, "labels") for graph in graphs]
+    sizes = [len(graph.x) for graph in graphs]
+    # `y` belongs to the nodes where it has a row for each of them in every graph.
+    of_nodes = all(label is not None and label.ndim and len(label) == size for label, size in zip(labels, sizes, strict=True))
+    of_nodes = of_nodes and (len(graphs) == 1 or max(sizes) > 1)
+    return [
+        GraphRecord(
+            edges=as_integers(graph.edge_index, "edges", dimensions=2),
+            num_nodes=size,
+            features=as_array(graph.x, "node features"),
+            node_labels=label if of_nodes else None,
+            label=None if of_nodes else label,
+            masks={mask: as_array(graph[mask], mask) for mask in MASKS if getattr(graph, mask, None) is not None},
+        )
+        for graph, label, size in zip(graphs, labels, sizes, strict=True)
+    ]
+
+
+def task_of(records: Sequence[GraphRecord], labels: Any, num_nodes: int) -> TaskName:
+    """What the graphs are for, by what has labels.
+
+    Raises:
+        DataError: as many labels as neither nodes nor graphs.
+    """
+    if labels is not None:
+        number = len(labels)
+        if number not in (num_nodes, len(records)):
+            raise DataError(f"There are {number} labels for {len(records)} graphs with {num_nodes} nodes. Give one a graph, or one a node.")
+        return "graph" if number == len(records) and len(records) > 1 else "node"
+    if all(record.label is not None for record in records):
+        return "graph"
+    return "node" if len(records) == 1 or all(record.node_labels is not None for record in records) else "graph"
+
+
+def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any] | None:
+    """The labels that the graphs hold; None where they hold none.
+
+    Raises:
+        DataError: some graphs have labels and others none, or of another width.
+    """
+    if task == "node":
+        found = [record.node_labels for record in records]
+    else:
+        found = [None if record.label is None else record.label.reshape(1, -1) for record in records]
+    if all(one is None for one in found):
+        return None
+    labels = joined(found, "labels")
+    # A column of class numbers is a list of classes; a column of 0.0 and 1.0 is one label, as in OGB.
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 and labels.dtype.kind in "iubUSO" else labels
+
+
+def joined(blocks: Sequence[npt.NDArray[Any] | None], what: str) -> npt.NDArray[Any]:
+    """What each graph holds, one after another.
+
+    Raises:
+        DataError: a graph that has none, or another shape than the first.
+    """
+    shapes = ["no rows" if block is None else f"rows of the shape {block.shape[1:]}" for block in blocks]
+    for number, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise DataError(f"The {what} of graph {number} have {shape}, and those of graph 0 {shapes[0]}. Give all graphs the same.")
+    return np.concatenate([block for block in blocks if block is not None])
+
+
+def masked_nodes(masks: Sequence[npt.NDArray[Any]], name: str) -> IntArray:
+    """The nodes of a part of the split, by a mask of each graph.
+
+    Raises:
+        DataError: several splits in one mask.
+    """
+    mask = joined(masks, name)
+    if mask.ndim != 1:
+        raise DataError(f"{name} has the shape {mask.shape}, a column for each of several splits. Choose one with split=Split(...).")
+    return np.flatnonzero(mask)
+
+
+def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str) -> GraphRecord:
+    source, destination = graph.edges()
+    if feat is not None and feat not in graph.ndata:
+        raise DataError(
+            f"The graph has no node features {feat!r} (its ndata has: {', '.join(graph.ndata) or 'nothing'}). Set graph.ndata[{feat!r}], "
+            "name another key with feat=..., or take one-hot in-degrees with feat=None."
+        )
+    return GraphRecord(
+        edges=np.stack([as_integers(source, "edges"), as_integers(destination, "edges")]),
+        num_nodes=int(graph.num_nodes()),
+        features=None if feat is None else as_array(graph.ndata[feat], "node features"),
+        node_labels=as_array(graph.ndata[label], "labels") if label in graph.ndata else None,
+        label=None if own_label is None else as_array(own_label, "labels"),
+        masks={mask: as_array(graph.ndata[mask], mask) for mask in MASKS if mask in graph.ndata},
+    )
+
+
+def _check_dgl(graph: Any) -> None:
+    if graph.is_block or not graph.is_homogeneous:
+        found = "a block" if graph.is_block else f"heterogeneous ({len(graph.ntypes)} types of nodes, {len(graph.etypes)} of edges)"
+        raise DataError(f"The graph is {found}; students take homogeneous graphs. Convert it, for example with dgl.to_homogeneous.")
+
+
+def _unbatched(graph: Any) -> Sequence[Any]:
+    import dgl
+
+    parts: Sequence[Any] = dgl.unbatch(graph)
+    return parts
+
+
+def _items(data: Any, what: str) -> list[Any]:
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        raise DataError(f"Expected {what}, found {type(data).__name__}.")
+    if not len(data):
+        raise DataError(f"There are no {what}: the sequence is empty.")
+    return [data[number] for number in range(len(data))]
+
+
+def _comes_from(data: Any, library: str) -> bool:
+    """Whether the class of an object, or of the first in a sequence, is one of a library's or derived from one."""
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    return any(kind.__module__.partition(".")[0] == library for kind in type(data).__mro__)

@@ -1,0 +1,89 @@
+"""What is predicted for each sample, and labels in the form that goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_mutual.data.arrays import FloatArray, IntArray, as_array, as_integers
+from dgl_mutual.errors import DataError
+
+TaskName: TypeAlias = Literal["node", "graph"]
+TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]
+MetricName: TypeAlias = Literal["accuracy", "rocauc", "ap", "micro-f1", "mean"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted for each sample.
+
+    Attributes:
+        kind: ``single-label`` (softmax over classes), ``multi-label`` (one Bernoulli per label; binary is one label), or ``joint`` (several
+            targets at once, see `dgl_mutual.data.targets`).
+        names: class names, or label names; their number is the number of logits.
+        metric: how predictions are scored; ``mean`` of the parts' metrics for a joint target.
+        name: what it is called where a dataset has several.
+        parts: the targets of a joint one.
+    """
+
+    kind: TargetKind
+    names: tuple[str, ...]
+    metric: MetricName
+    name: str | None = None
+    parts: tuple[Target, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "joint") != bool(self.parts):
+            raise ValueError("a joint target has parts, and no other target has")
+        if self.parts and not all(part.name and part.kind != "joint" for part in self.parts):
+            raise ValueError("the parts of a joint target are single ones, with names")
+        if self.parts and sum(part.num_outputs for part in self.parts) != self.num_outputs:
+            raise ValueError("a joint target has the outputs of all its parts")
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.names)
+
+
+def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | FloatArray:
+    """Labels as `Dataset` asks for them: class numbers (int64, -1 where unknown), or columns (float32, NaN where unknown).
+
+    Raises:
+        DataError: another number of labels than of samples or targets, or a label that the target does not have.
+    """
+    if target.kind == "single-label":
+        classes = as_integers(labels, "labels")
+        _check_number(len(classes), num_samples)
+        _check_range(
+            classes, (classes < -1) | (classes >= target.num_outputs), f"a class 0 to {target.num_outputs - 1}, or -1 where unknown"
+        )
+        return classes
+    array = as_array(labels, "labels")
+    columns = sum(1 if part.kind == "single-label" else part.num_outputs for part in target.parts or (target,))
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise DataError(f"The labels have the shape {array.shape}; expected (samples, {columns}), a column for each label.")
+    _check_number(len(array), num_samples)
+    values = array.astype(np.float32, copy=False)
+    column = 0
+    for part in target.parts or (target,):
+        width, highest = (1, part.num_outputs - 1) if part.kind == "single-label" else (part.num_outputs, 1)
+        own = values[:, column : column + width]
+        known = ~np.isnan(own)
+        wrong = known & ~((own >= 0) & (own <= highest) & (own == np.round(own)))
+        _check_range(own, wrong, ("0 or 1" if part.kind != "single-label" else f"a class 0 to {highest}") + ", or NaN where unknown")
+        column += width
+    return values
+
+
+def _check_number(found: int, num_samples: int) -> None:
+    if found != num_samples:
+        raise DataError(f"There are {found} labels for {num_samples} samples. Give one for each (unknown ones as -1, or NaN in columns).")
+
+
+def _check_range(labels: npt.NDArray[Any], wrong: npt.NDArray[np.bool_], expected: str) -> None:
+    if wrong.any():
+        sample = int(np.argwhere(wrong)[0][0])
+        raise DataError(f"Sample {sample} has the label {labels[wrong][0]}; expected {expected}.")
