@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.data.dataset import Dataset, TaskName
-from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.load import as_dataset, load_dataset
+from dgl_mutual.data.targets import select_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.device import resolve_device
@@ -23,16 +24,17 @@ __all__ = ["fit", "load", "load_student"]
 
 
 def load(
-    name: str | Path,
+    name: str | Path | Any,
     task: TaskName | None = None,
     *,
     targets: Sequence[str] | None = None,
     data_dir: str | Path | None = None,
     offline: bool = False,
 ) -> Dataset:
-    """Load a dataset by name, or from a folder that holds one.
+    """Load a dataset by name, from a folder that holds one, or from a graph in memory.
 
     Args:
+        name: a name, a folder, or whatever `Dataset.from_dgl` or `Dataset.from_pyg` takes.
         task: ``node`` or ``graph``, where the dataset is for both.
         targets: which of several targets, or in a folder in CSV form the label columns (default: all; in CSV form the column ``label``).
         data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
@@ -42,11 +44,14 @@ def load(
         UsageError: an unknown name or target, or a task that the dataset is not for.
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
+    if not isinstance(name, str | Path):
+        dataset = as_dataset(name, task)
+        return dataset if targets is None else select_targets(dataset, targets)
     return load_dataset(name, task, data_dir=None if data_dir is None else Path(data_dir), offline=offline, targets=targets)
 
 
 def fit(
-    dataset: Dataset,
+    dataset: Dataset | Any,
     students: str | Sequence[str | Mapping[str, Any]] = "gcn,gat,gin,sage",
     strategy: str | type[Strategy] = "gml",
     *,
@@ -63,6 +68,7 @@ def fit(
     """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, with the same result.
 
     Args:
+        dataset: a dataset, or a DGL or PyG graph, as `load` takes it.
         students: the cohort, by names of architectures or with options of their own (see `StudentOptions`).
         student: options of all students.
         strategy, strategy_options: how they teach each other: a name, an import path ``package.module:Class``, or a subclass of
@@ -76,6 +82,7 @@ def fit(
         UsageError: an unknown name, key or value, or options that do not fit together.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
+    dataset = as_dataset(dataset)
     given = {
         "dataset": dataset.name,
         "students": students,

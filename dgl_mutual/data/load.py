@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dgl_mutual.data.catalog import Entry, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
@@ -13,6 +14,7 @@ from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
+from dgl_mutual.data.graph_objects import is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
@@ -56,6 +58,27 @@ def load_dataset(
     dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
     faults.check()
     return dataset
+
+
+def as_dataset(data: Any, task: TaskName | None = None) -> Dataset:
+    """A dataset itself, or the one that a DGL or PyG graph, several of them, or a dataset object of theirs makes.
+
+    Raises:
+        UsageError: something else, or a task that the dataset is not for.
+        DataError: what `Dataset.from_dgl` and `Dataset.from_pyg` refuse.
+    """
+    if isinstance(data, Dataset):
+        if task not in (None, data.task):
+            raise UsageError(f"{data.name} is a dataset for the {data.task} task, not for {task!r}.")
+        return data
+    if is_dgl(data):
+        return Dataset.from_dgl(data, task=task)
+    if is_pyg(data):
+        return Dataset.from_pyg(data, task=task)
+    raise UsageError(
+        f"Expected a Dataset, a DGL graph or a PyG graph, found {type(data).__name__}. Load one by its name with dgl_mutual.load, or make "
+        "one of arrays with Dataset.from_arrays."
+    )
 
 
 _TU_PARTS = ("_A.txt", "_graph_indicator.txt", "_graph_labels.txt")

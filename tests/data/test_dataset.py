@@ -14,7 +14,7 @@ from scipy import sparse
 
 from dgl_mutual.data import Dataset, Split, load_dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, UsageError
 
 EDGES = np.array([[0, 1, 1, 2, 3], [1, 0, 2, 1, 2]])
 FEATURES = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -265,3 +265,14 @@ def test_checks_are_linear_and_replaced_checks_what_changes(monkeypatch: pytest.
     assert dataset.replaced(labels=1 - LABELS).labels.tolist() == (1 - LABELS).tolist()
     with pytest.raises(DataError, match="expected a class"):
         dataset.replaced(labels=LABELS + 1)
+
+
+def test_graphs_in_memory_are_loaded_and_learned_from() -> None:
+    import dgl_mutual
+
+    assert fingerprint(dgl_mutual.load(dgl_graph())) == fingerprint(toy())
+    masks = {f"{part}_mask": np.arange(4) % 3 == place for place, part in enumerate(("train", "val", "test"))}
+    result = dgl_mutual.fit(dgl_graph(**masks), students="gcn,sage", training={"epochs": 1})
+    assert result.predict(dgl_graph()).shape == (4, 2)
+    with pytest.raises(UsageError, match="Expected a Dataset, a DGL graph or a PyG graph, found int"):
+        dgl_mutual.fit(3)
