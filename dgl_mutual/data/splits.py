@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,9 @@ from dgl_mutual.errors import UsageError, unknown
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 #: Of the samples outside the held-out fold: 10 % of all with ten folds.
 VALIDATION_SHARE = 1 / 9
+#: With this many folds a class needs more samples than folds: two must be left outside of each fold.
+_SMALLEST = {2: 4}
+_GIVE_SPLIT = "Or give the dataset a split of its own, in a folder in CSV form: columns train_mask, val_mask and test_mask."
 #: The protocols that give one split for each of `folds`; the others give one.
 FOLDED_PROTOCOLS = ("nested",)
 
@@ -24,8 +28,8 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
 
     - ``public``, ``scaffold``: the official split, whatever the seed.
     - ``random`` (node task): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
-    - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates. Multi-label sets have no
-      classes to stratify by: their folds and validation parts are plain random ones.
+    - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates, and at least one
+      sample of each class. Multi-label sets have no classes to stratify by: their folds and validation parts are plain random ones.
 
     The classes of several targets are those of one of them (see `dgl_mutual.data.targets.strata`).
 
@@ -51,7 +55,7 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
             raise UsageError(f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({dataset.num_samples} samples).")
-    if dataset.target.kind == "single-label" and dataset.target.num_outputs < 2:
+    if dataset.target.kind == "single-label" and len(np.unique(dataset.labels[dataset.labels >= 0])) < 2:
         raise UsageError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
     return splits
 
@@ -78,7 +82,7 @@ def default_protocol(dataset: Dataset) -> str:
     if not available:
         raise UsageError(
             f"{dataset.name} is a {dataset.target.kind} node dataset without an official split, and no protocol splits those. "
-            "Give it one: columns train_mask, val_mask and test_mask."
+            "Give it one, in a folder in CSV form: columns train_mask, val_mask and test_mask."
         )
     return available[0]
 
@@ -121,7 +125,9 @@ def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
 
 def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
-    _require_per_class(dataset, _labelled(dataset), needed + 1, f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested")
+    why = f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested"
+    other = "Or train on the official split (--protocol public)." if dataset.official_split is not None else _GIVE_SPLIT
+    _require_per_class(dataset, _labelled(dataset), needed + 1, why, lambda count: other)
     generator = np.random.default_rng(seed)
     groups = strata(dataset)
     assert groups is not None
@@ -136,13 +142,11 @@ def _nested(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
 
     for fold, (rest, held_out) in enumerate(_outer_folds(dataset, seed, folds)):
         inner_seed = int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
-        try:
-            train, val = train_test_split(rest, test_size=VALIDATION_SHARE, random_state=inner_seed, stratify=_classes(dataset, rest))
-        except ValueError as error:
-            raise UsageError(
-                f"{dataset.name} ({dataset.num_samples} samples, {dataset.target.num_outputs} classes) is too small for validation parts "
-                f"within {folds} folds: {error} Give more data, or ask for more folds."
-            ) from None
+        classes = _classes(dataset, rest)
+        num_classes = 1 if classes is None else len(np.unique(classes))
+        # A validation part that is too small for one sample of each class is enlarged to that: it could not be stratified.
+        size = VALIDATION_SHARE if math.ceil(VALIDATION_SHARE * len(rest)) >= num_classes else num_classes
+        train, val = train_test_split(rest, test_size=size, random_state=inner_seed, stratify=classes)
         yield Split(np.sort(train), np.sort(val), held_out)
 
 
@@ -161,15 +165,23 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
         raise UsageError(f"Cross-validation needs at least 2 folds, found {folds}. Give --folds 2 or more (10 is the custom).")
     samples = _labelled(dataset)
     classes = _classes(dataset, samples)
+    needed = max(folds, _SMALLEST[folds]) if folds in _SMALLEST else folds
+    why = f"one for each of {folds} folds, and two outside of each for training and validation"
     splitter: Any
     if classes is None:
-        if len(samples) < folds:
-            raise UsageError(f"{dataset.name} has {len(samples)} labelled samples, fewer than the {folds} folds. Give fewer folds.")
+        if len(samples) < needed:
+            found = f"{dataset.name} has {len(samples)} labelled samples, but {needed} are needed ({why})."
+            raise UsageError(f"{found} {_fewer_folds(len(samples)) or 'Give more data.'}")
         splitter = KFold(folds, shuffle=True, random_state=seed)
     else:
-        _require_per_class(dataset, samples, max(folds, 3), f"one for each of {folds} folds, or for training, validation and test")
+        _require_per_class(dataset, samples, needed, why, _fewer_folds)
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     return [(samples[rest], samples[held_out]) for rest, held_out in splitter.split(samples, classes)]
+
+
+def _fewer_folds(count: int) -> str:
+    """How many folds so many samples of a class allow; nothing where none do."""
+    return f"Ask for {count} folds (--folds {count}){' or fewer' if count > max(_SMALLEST.values()) else ''}." if count >= 3 else ""
 
 
 def _labelled(dataset: Dataset) -> IntArray:
@@ -184,16 +196,17 @@ def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
     return None if groups is None else groups[1][samples]
 
 
-def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str) -> None:
+def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str, mend: Callable[[int], str]) -> None:
+    """Refuse a class that has samples, but fewer than `needed`; `mend` says what else to do about so many."""
     if not len(samples):
         raise UsageError(f"{dataset.name} has no labelled samples, so there is nothing to split.")
     groups = strata(dataset)
     assert groups is not None
     target, classes = groups
     counts = np.bincount(classes[samples], minlength=target.num_outputs)
-    rarest = int(counts.argmin())
+    rarest = int(np.where(counts > 0, counts, len(samples) + 1).argmin())
     if counts[rarest] < needed:
         raise UsageError(
             f"Class {target.names[rarest]!r} of {dataset.name} has {counts[rarest]} samples, but {needed} are needed ({why}). "
-            "Merge or remove rare classes, or ask for fewer folds or another protocol."
+            f"Merge or remove rare classes. {mend(int(counts[rarest]))}".rstrip()
         )

@@ -18,15 +18,10 @@ from torch.nn import functional as F
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.aggregation import Projected, attend, score_heads
 from dgl_mutual.nn.dropout import keep_multiplier
-from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM
+from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.sparse import SparseFeatures
 
 NodeFeatures: TypeAlias = "Tensor | SparseFeatures"
-
-
-def batch_norm(width: int) -> nn.BatchNorm1d:
-    """A batch norm as students have them."""
-    return nn.BatchNorm1d(width, momentum=BATCH_NORM_MOMENTUM)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import ARCHITECTURES, make_own
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.convolutions import Convolution, Layer, NodeFeatures, batch_norm
+from dgl_mutual.nn.convolutions import Convolution, Layer, NodeFeatures
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.module import StudentModule, StudentOutput
+from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.pooling import pool

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_add_pool, global_max_pool, global_mean_pool
 
 from dgl_mutual.data.dataset import TaskName
-from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM, StudentOptions
+from dgl_mutual.nn.norm import batch_norm
+from dgl_mutual.nn.options import StudentOptions
 
 POOLINGS = {"sum": global_add_pool, "mean": global_mean_pool, "max": global_max_pool}
 
@@ -41,7 +42,7 @@ class ReferenceStudent(torch.nn.Module):
             else:
                 self.convs.append(self._convolution(width, options.hidden, heads=options.heads))
                 if options.norm == "batch":
-                    self.norms.append(torch.nn.BatchNorm1d(options.hidden, momentum=BATCH_NORM_MOMENTUM))
+                    self.norms.append(batch_norm(options.hidden))
         seen = options.depth if options.readout == "jumping" else 1
         self.classifier = torch.nn.Linear(seen * options.hidden, num_outputs) if has_classifier else None
 
@@ -58,7 +59,7 @@ class ReferenceStudent(torch.nn.Module):
         hidden = self.options.hidden
         parts: OrderedDict[str, torch.nn.Module] = OrderedDict(first=torch.nn.Linear(width, hidden))
         if self.options.norm == "batch":
-            parts["norm"] = torch.nn.BatchNorm1d(hidden, momentum=BATCH_NORM_MOMENTUM)
+            parts["norm"] = batch_norm(hidden)
         parts["relu"] = torch.nn.ReLU()
         parts["last"] = torch.nn.Linear(hidden, out)
         return torch.nn.Sequential(parts)

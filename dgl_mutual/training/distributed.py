@@ -257,12 +257,16 @@ class SharedBatchNorm(nn.BatchNorm1d):
         count = total[-1].detach()
         mean = total[:-1] / count
         variance = apply(_Total, (x - mean).square().sum(0)) / count
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-            assert self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-            self.num_batches_tracked += 1
+            several = count > 1  # of a single row see `dgl_mutual.nn.norm.BatchNorm`
+            self.running_mean.lerp_(torch.where(several, mean, self.running_mean), self.momentum)
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            self.running_var.lerp_(torch.where(several, unbiased, self.running_var), self.momentum)
+            self.num_batches_tracked += several
+        mean = torch.where(several, mean, self.running_mean)
+        variance = torch.where(several, variance, self.running_var)
         normalised: Tensor = (x - mean) * torch.rsqrt(variance + self.eps)
         return normalised * self.weight + self.bias
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +104,15 @@ ERRORS = [
     (toy("graph", np.zeros(40, dtype=np.int64)), "nested", {}, "All samples of toy are of one class"),
     (GRAPHS, "nested", {"folds": 41}, r"Class 'class 2' of toy has 40 samples, but 41 are needed"),
     (GRAPHS, "nested", {"seed": -1}, "must not be negative, found -1"),
-    (toy("graph", np.array([0, 0, 0, 1, 1, 1])), "nested", {"folds": 2}, "too small"),
+    (
+        toy("graph", np.array([0, 0, 0, 1, 1, 1])),
+        "nested",
+        {"folds": 2},
+        r"has 3 samples, but 4 are needed .* Ask for 3 folds \(--folds 3\)\.$",
+    ),
+    (toy("graph", np.arange(8) % 4), "nested", {}, r"has 2 samples, but 10 are needed .* Merge or remove rare classes\.$"),
+    (toy("graph", np.arange(10) % 2), "nested", {}, r"has 5 samples.* Ask for 5 folds \(--folds 5\) or fewer\.$"),
+    (toy("graph", np.zeros((3, 2), dtype=np.float32)), "nested", {"folds": 2}, r"3 labelled samples, but 4 are needed .* Ask for 3 folds"),
     (toy("node", np.arange(100) % 2), "random", {}, r"Class 'class 0' of toy has 50 samples, but 51 are needed \(20 train, 30 validate"),
     (toy("node", np.arange(100) % 2), "nested", {}, "Choose from: random"),
     (toy("node", np.full(9, -1), target=Target("single-label", ("a",), "accuracy")), "random", {}, "no labelled samples"),
@@ -114,6 +123,32 @@ ERRORS = [
 def test_errors(dataset: Dataset, protocol: str, options: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_splits(dataset, protocol, **{"seed": 0, **options})
+
+
+@pytest.mark.parametrize("folds", range(2, 7))
+@pytest.mark.parametrize("num_classes", [2, 7, 40])
+def test_the_smallest_classes_that_are_accepted_can_be_split(folds: int, num_classes: int) -> None:
+    """One sample fewer is refused, with advice that works: no validation part is too small for its classes."""
+    count = max(folds, 4 if folds == 2 else 0)
+    for split in make_splits(toy("graph", np.arange(num_classes * count) % num_classes), "nested", seed=0, folds=folds):
+        assert len(split.val) >= num_classes <= len(split.train)
+        assert sorted(np.concatenate(parts(split))) == list(range(num_classes * count))
+    fewer = toy("graph", (np.arange(num_classes * count) % num_classes)[:-1])
+    with pytest.raises(UsageError, match=f"has {count - 1} samples, but {count} are needed") as refused:
+        make_splits(fewer, "nested", seed=0, folds=folds)
+    advice = re.search(r"--folds (\d+)", str(refused.value))
+    assert (advice is not None) == (count > 3)
+    if advice is not None:
+        assert make_splits(fewer, "nested", seed=0, folds=int(advice[1]))
+
+
+def test_classes_without_any_sample_do_not_count() -> None:
+    """Labels 0 and 7 of a dataset whose classes are numbered."""
+    names = tuple(str(label) for label in range(8))
+    dataset = toy("graph", 7 * (np.arange(20) % 2), target=Target("single-label", names, "accuracy"))
+    assert len(make_splits(dataset, "nested", seed=0)) == 10
+    with pytest.raises(UsageError, match="of one class"):
+        make_splits(replace(dataset, labels=np.full(20, 7)), "nested", seed=0)
 
 
 def test_digits_work_under_their_defaults() -> None:

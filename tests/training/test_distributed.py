@@ -15,8 +15,9 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import DividedSamples, DividedStudents, Ranks
+from dgl_mutual.training.distributed import ALONE, DividedSamples, DividedStudents, Ranks, SharedBatchNorm
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 
@@ -138,3 +139,18 @@ def test_students_in_several_processes_cannot_be_compared(graph_data: Data) -> N
 def test_strategies_that_need_the_states_of_all_nodes_are_refused(strategy: str, ranks: Ranks, graph_data: Data) -> None:
     with pytest.raises(UsageError, match=f"Strategy '{strategy}' looks at the states of all nodes of a step"):
         fit_cohort(*graph_data, **options(strategy), ranks=ranks)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
+    plain = batch_norm(3)
+    plain(torch.randn(9, 3))
+    shared = SharedBatchNorm.like(plain, ALONE)
+    inputs = [torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
+    outputs = [norm(x) for norm, x in zip((plain, shared), inputs, strict=True)]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    torch.testing.assert_close(shared.state_dict(), plain.state_dict())
+    for output in outputs:
+        (output * torch.arange(3.0)).square().sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dgl_mutual.nn.norm import batch_norm
+from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM
+
+
+def pair(theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """One of ours and one of somebody else's in the same state."""
+    ours = batch_norm(3)
+    ours(torch.randn(9, 3))
+    with torch.no_grad():
+        ours.weight.copy_(torch.rand(3))
+        ours.bias.copy_(torch.rand(3))
+    (theirs.module if hasattr(theirs, "module") else theirs).load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def test_of_several_rows_it_is_torchs() -> None:
+    ours, theirs = pair(nn.BatchNorm1d(3, momentum=BATCH_NORM_MOMENTUM))
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_of_one_row_it_is_torch_geometrics(training: bool) -> None:
+    pyg = pytest.importorskip("torch_geometric.nn", reason="the reference is optional")
+    ours, theirs = pair(pyg.BatchNorm(3, momentum=BATCH_NORM_MOMENTUM, allow_single_element=True))
+    ours.train(training), theirs.train(training)
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    x = torch.randn(1, 3, requires_grad=True)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
+    assert ours(x).sum().backward() is None and x.grad is not None and x.grad.abs().min() > 0
+    torch.testing.assert_close(ours.state_dict(), before, rtol=0, atol=0)
