@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+importlib.import_module("dgl_mutual.dgl_compat")  # before tests import DGL
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,7 +24,7 @@ ROOMS = (
     ("data",),
     ("statistics", "distributions", "options", "plain_yaml", "registry"),
     ("files", "safe_text"),
-    ("errors", "version"),
+    ("dgl_compat", "errors", "version"),
 )
 #: These only pass on what others offer.
 FRONT = {"dgl_mutual", "dgl_mutual.__main__"}

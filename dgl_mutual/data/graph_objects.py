@@ -191,7 +191,7 @@ def _check_dgl(graph: Any) -> None:
 
 
 def _unbatched(graph: Any) -> Sequence[Any]:
-    import dgl
+    from dgl_mutual.dgl_compat import dgl
 
     parts: Sequence[Any] = dgl.unbatch(graph)
     return parts

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import dgl
 import filelock
 import numpy as np
 import pooch
@@ -30,6 +29,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.targets import target_names
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.files import read_bytes, unwritable
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-import dgl
 import torch
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError, unknown
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N (the N-th GPU, from 0)")

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from dgl_mutual.experiments.environment import DISTRIBUTION, distribution_of, installed_version, requirements
 
 #: Distributions whose module has another name.
-_MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
-#: DGL's wheels on the package index carry binaries for the torch of their time only: these two load none newer than 2.2.1.
-_BROKEN_DGL = ("2.0.0", "2.1.0")
+_MODULES = {"dgl": "dgl_mutual.dgl_compat", "scikit-learn": "sklearn", "pyyaml": "yaml"}
+#: The releases of Python that the package index has wheels of DGL for, and how to get one.
+_OLDEST, _NEWEST = (3, 10), (3, 12)
+_GET_PYTHON = "uv venv --python 3.12 .venv (or: conda create -n dgl-mutual python=3.12), then pip install dgl-mutual in it"
+#: The releases of DGL that every test has run with.
+_TESTED_DGL = ("1.1.3", "2.1.0")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def diagnose() -> list[Finding]:
         declared = requirements()
     except importlib.metadata.PackageNotFoundError:
         return [*findings, Finding(DISTRIBUTION, False, "used without being installed", "pip install .")]
-    needed = [line for line in declared if "extra ==" not in line]
+    needed = [line.partition(";")[0].strip() for line in declared if "extra ==" not in line and _applies(line)]
+    needed = list({distribution_of(line): line for line in needed}.values())  # without `packaging`, lines for other Pythons are among them
     extras = dict.fromkeys(line for line in declared if 'extra == "plot"' in line or 'extra == "reference"' in line)
     # DGL imports `packaging` without declaring it, and everything below needs it.
     findings += [_dependency(line) for line in sorted(needed, key=lambda line: distribution_of(line) != "packaging")]
@@ -53,9 +57,9 @@ def diagnose() -> list[Finding]:
 
 def _python() -> Finding:
     version = platform.python_version()
-    ok = (3, 10) <= sys.version_info < (3, 12)
-    state = version if ok else f"{version}; DGL's wheels are for Python 3.10 and 3.11"
-    return Finding("python", ok, state, "" if ok else "python3.11 -m venv .venv && .venv/bin/pip install dgl-mutual")
+    ok = _OLDEST <= sys.version_info[:2] <= _NEWEST
+    state = version if ok else f"{version}; DGL's wheels are for Python 3.10, 3.11 and 3.12"
+    return Finding("python", ok, state, "" if ok else _GET_PYTHON)
 
 
 def _dependency(requirement: str) -> Finding:
@@ -66,16 +70,25 @@ def _dependency(requirement: str) -> Finding:
     if version is None:
         return Finding(name, False, "not installed", mend)
     if not _allows(requirement, version):
-        known = (
-            "cannot be imported with a torch newer than 2.2.1" if name == "dgl" and version in _BROKEN_DGL else f"needed is {requirement}"
-        )
-        return Finding(name, False, f"{version}; {known}", mend)
+        return Finding(name, False, f"{version}; needed is {requirement}", mend)
     obstacle = _obstacle(lambda: importlib.import_module(_MODULES.get(name, name)))
     if obstacle is None:
-        return Finding(name, True, version)
+        return Finding(name, True, f"{version}{_remarks(version)}" if name == "dgl" else version)
     missing = obstacle.name if isinstance(obstacle, ModuleNotFoundError) and obstacle.name else None
     state = f"{version}; cannot be imported: {type(obstacle).__name__}: {_first_line(obstacle)}"
     return Finding(name, False, state, f"pip install {missing.partition('.')[0]}" if missing else f"{mend} --force-reinstall --no-deps")
+
+
+def _remarks(dgl_version: str) -> str:
+    """What there is to know about a DGL that works."""
+    from dgl_mutual.dgl_compat import GRAPHBOLT, MissingGraphBolt
+
+    remarks = []
+    if dgl_version.partition("+")[0] not in _TESTED_DGL:
+        remarks.append(f"works, but the tests have run with {' and '.join(_TESTED_DGL)} only")
+    if isinstance(sys.modules.get(GRAPHBOLT), MissingGraphBolt):
+        remarks.append("without dgl.graphbolt, which this torch has no library for and which is not needed")
+    return "".join(f"; {remark}" for remark in remarks)
 
 
 def _extra(requirement: str) -> Finding:
@@ -88,8 +101,9 @@ def _extra(requirement: str) -> Finding:
 
 def _message_passing() -> Finding:
     def pass_messages() -> None:
-        import dgl.ops
         import torch
+
+        from dgl_mutual.dgl_compat import dgl
 
         received = dgl.ops.copy_u_sum(dgl.graph(([0, 1], [1, 2])), torch.ones(3, 1))
         if received.flatten().tolist() != [0.0, 1.0, 1.0]:
@@ -100,6 +114,16 @@ def _message_passing() -> Finding:
         return Finding("message passing", True, "works")
     state = f"fails: {type(obstacle).__name__}: {_first_line(obstacle)}"
     return Finding("message passing", False, state, "pip install --force-reinstall --no-deps dgl")
+
+
+def _applies(requirement: str) -> bool:
+    """Whether a requirement is one of this Python's."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return True
+    marker = Requirement(requirement).marker
+    return marker is None or marker.evaluate()
 
 
 def _allows(requirement: str, version: str) -> bool:

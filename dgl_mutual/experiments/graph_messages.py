@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from dgl.distributed import rpc
 from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt, TypeAdapter, ValidationError
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DglMutualError
 
 #: Largest header and largest tensors of a message, in bytes. Memory is filled as bytes come in, whatever size was announced.
@@ -202,7 +202,7 @@ def check_nodes(message: Message, places: Mapping[str, Sequence[int]], nodes: ra
     Raises:
         MessageError: it is another message.
     """
-    request, _ = rpc.SERVICE_ID_TO_PROPERTY.get(message.service_id, (None, None))
+    request, _ = dgl.distributed.rpc.SERVICE_ID_TO_PROPERTY.get(message.service_id, (None, None))
     name = getattr(request, "__name__", "")
     if name not in _SERVICES:
         raise MessageError(f"a message of kind {name or message.service_id}, which a training does not need")

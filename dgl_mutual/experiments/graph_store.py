@@ -11,13 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
-import dgl
 import filelock
-from dgl.distributed import rpc
-from dgl.distributed.partition import load_partition_book
 
 from dgl_mutual.data.dataset import Dataset, GraphStore
 from dgl_mutual.data.partition import GRAPH, Partition, read_partition
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.graph_messages import GraphStoreError
@@ -109,19 +107,19 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
     try:
         with redirect_stdout(None):
             dgl.distributed.initialize(str(servers))
-            book, *_ = load_partition_book(str(partition.store_config), rpc.get_machine_id())
+            book, *_ = dgl.distributed.partition.load_partition_book(str(partition.store_config), dgl.distributed.rpc.get_machine_id())
             graph = dgl.distributed.DistGraph(GRAPH, gpb=book)
         yield partition.dataset.replaced(store=GraphStore(graph, partition.ids, partition.fingerprint))
         with redirect_stdout(None):
             dgl.distributed.exit_client()  # waits for the other trainers, and ends the servers
-    except rpc.DistConnectError as error:
+    except dgl.distributed.rpc.DistConnectError as error:
         raise GraphStoreError(
             f"A server in {str(servers)!r} does not answer ({error}). Start one for each part first, with 'dgl-mutual serve'."
         ) from None
     except BaseException:
         with suppress(LookupError, GraphStoreError):  # some may be gone already
             for server in range(partition.num_parts):
-                rpc.send_request(server, rpc.ShutDownRequest(0, True))
+                dgl.distributed.rpc.send_request(server, dgl.distributed.rpc.ShutDownRequest(0, True))
         raise
     finally:
         # DGL would wait for all trainers when the process ends, and one of them may be gone.

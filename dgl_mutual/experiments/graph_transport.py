@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dgl.distributed import dist_graph, kvstore, rpc, rpc_client
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.experiments.graph_messages import (
     NAME,
     RECEIVED_NODES,
@@ -41,6 +41,8 @@ from dgl_mutual.experiments.graph_messages import (
     introduce,
     to_payload,
 )
+
+dist_graph, kvstore, rpc, rpc_client = (getattr(dgl.distributed, name) for name in ("dist_graph", "kvstore", "rpc", "rpc_client"))
 
 #: Seconds in which a connection must prove what it is.
 HANDSHAKE_SECONDS = 10

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TypeAlias
 
-import dgl
 import torch
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.sparse import Block, Pattern, SparseMatrix, take_rows
 
 #: Row numbers, or ``slice(None)`` for all rows: indexing with it copies nothing.

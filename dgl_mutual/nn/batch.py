@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 
-import dgl
 import numpy as np
 import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, canonical_edges
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix

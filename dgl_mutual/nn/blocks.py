@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-import dgl
 import torch
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency, Rows
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.sparse import SparseFeatures, take_rows

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
-import dgl
 import torch
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.module import global_generator

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import dgl
-import dgl.nn.pytorch as dglnn
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.convolutions import Convolution, Layer, NodeFeatures
 from dgl_mutual.nn.dgl_graphs import compact_block, dense, graph_of, torch_stream
+
+dglnn = dgl.nn.pytorch
 
 
 class DGLConvolution(Convolution):

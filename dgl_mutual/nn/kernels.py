@@ -13,12 +13,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from dgl import _sparse_ops as dgl_kernels
 from torch import Tensor
+
+from dgl_mutual.dgl_compat import dgl
 
 if TYPE_CHECKING:
     from dgl_mutual.nn.sparse import SparseMatrix
 
+dgl_kernels = dgl._sparse_ops
 HAS_MKL: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]  # torch's own gap
 
 

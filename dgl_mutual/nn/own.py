@@ -5,12 +5,12 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-import dgl
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.nn.architectures import make_own, num_blocks, takes_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch

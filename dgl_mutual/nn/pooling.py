@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import dgl.ops
 import torch
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.batch import GraphBatch

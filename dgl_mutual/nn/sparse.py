@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
 
-import dgl
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.dropout import keep_multiplier

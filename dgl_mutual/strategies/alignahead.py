@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import dgl
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.strategies.base import Citation, Step, Strategy, TeachingOptions
 

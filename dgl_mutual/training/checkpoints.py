@@ -9,7 +9,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import dgl
 import numpy.typing as npt
 import safetensors
 import torch
@@ -23,6 +22,7 @@ from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.schema import align_features
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.files import check_regular, read_bytes, replacing

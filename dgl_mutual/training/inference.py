@@ -21,7 +21,7 @@ from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
 
 if TYPE_CHECKING:
-    import dgl
+    from dgl_mutual.dgl_compat import dgl
 
 #: Most nodes in one batch; a larger graph is predicted layer by layer.
 EVALUATION_NODES = 1 << 16

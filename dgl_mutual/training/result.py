@@ -23,9 +23,9 @@ from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.task_metrics import score
 
 if TYPE_CHECKING:
-    import dgl
     import pandas as pd
 
+    from dgl_mutual.dgl_compat import dgl
     from dgl_mutual.training.distill import DistilledMLP
 
 

@@ -6,13 +6,12 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 
-import dgl
 import numpy as np
 import torch
-from dgl.dataloading import DataLoader, NeighborSampler
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
@@ -96,14 +95,14 @@ class NeighbourFeed(SeedsFeed):
         super().__init__(split, batch_size=batch_size, order=order, ranks=ranks)
         self._whole = Collator(dataset, device, dtype).all()
         # The fused kernel numbers nodes in the order in which threads come by.
-        self._sampler = NeighborSampler(list(fanout), fused=False)
+        self._sampler = dgl.dataloading.NeighborSampler(list(fanout), fused=False)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
         steps = self._epoch()
         seeds = _Seeds([torch.as_tensor(np.concatenate(step), device=self._whole.device) for step in steps])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
-            blocks = iter(DataLoader(self._whole.graph, seeds, self._sampler))
+            blocks = iter(dgl.dataloading.DataLoader(self._whole.graph, seeds, self._sampler))
         for step, (known, _) in enumerate(steps):
             self._seed_draws()
             batch, nodes = BlockBatch.of(next(blocks)[2], self._whole), seeds[step]

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import dgl
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -23,6 +22,7 @@ from torch import Tensor
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError
 from dgl_mutual.files import check_regular
 from dgl_mutual.joint import TaskWeights

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dgl
 import numpy as np
 import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import GraphStore, IntArray, Split
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.blocks import BlockBatch
 from dgl_mutual.training.distributed import ALONE, Ranks

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 
 import pytest
 
+from dgl_mutual.dgl_compat import GRAPHBOLT, MissingGraphBolt
 from dgl_mutual.experiments import doctor
 
-DGL = "dgl!=2.0.0,!=2.1.0,>=1.1.3"
+DGL = "dgl!=2.0.*,!=2.1.*,<2.6,>=1.1.3"
+
+OTHER = "dgl<2.6,>=2.1.0"
+#: As pip writes them for a package that wants one DGL before Python 3.12 and another from then on; this Python is the first of the two.
+THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
+MARKED = [f'{OTHER}; python_version > "{THIS}"', f'{DGL}; python_version == "{THIS}"']
 
 
 @pytest.fixture
 def declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "requirements", lambda: ["torch>=2.1", DGL, "packaging", 'matplotlib>=3.8; extra == "plot"'])
+    monkeypatch.setattr(doctor, "requirements", lambda: ["torch>=2.1", *MARKED, "packaging", 'matplotlib>=3.8; extra == "plot"'])
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -31,7 +38,7 @@ def test_a_sound_environment_passes_messages() -> None:
     ("version", "state", "mend"),
     [
         (None, "not installed", f'pip install "{DGL}"'),
-        ("2.1.0", "2.1.0; cannot be imported with a torch newer than 2.2.1", f'pip install "{DGL}"'),
+        ("2.1.0", f"2.1.0; needed is {DGL}", f'pip install "{DGL}"'),
         ("1.0.0", f"1.0.0; needed is {DGL}", f'pip install "{DGL}"'),
     ],
 )
@@ -57,7 +64,7 @@ def test_a_dgl_that_cannot_be_imported_is_named_with_its_mend(
     import_module = importlib.import_module
 
     def fail(name: str) -> ModuleType:
-        if name == "dgl":
+        if name == "dgl_mutual.dgl_compat":
             raise error
         return import_module(name)
 
@@ -76,11 +83,20 @@ def test_what_is_optional_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (found.ok, found.optional, found.mend) == (False, True, 'pip install "dgl-mutual[plot]"')
 
 
-def test_a_python_without_dgl_wheels_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.version_info", (3, 12, 0, "final", 0))
-    found = findings()["python"]
-    assert not found.ok
-    assert "3.10 and 3.11" in found.state
+@pytest.mark.parametrize(("version", "ok"), [((3, 9, 18), False), ((3, 10, 13), True), ((3, 12, 1), True), ((3, 13, 0), False)])
+def test_a_python_without_dgl_wheels_is_named(monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], ok: bool) -> None:
+    monkeypatch.setattr("sys.version_info", (*version, "final", 0))
+    found = doctor._python()
+    assert found.ok == ok
+    assert ("3.10, 3.11 and 3.12" in found.state, "uv venv --python 3.12" in found.mend) == (not ok, not ok)
+
+
+def test_what_is_known_about_a_dgl_that_works_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, GRAPHBOLT, MissingGraphBolt(GRAPHBOLT))
+    assert doctor._remarks("2.1.0+cu121") == "; without dgl.graphbolt, which this torch has no library for and which is not needed"
+    monkeypatch.delitem(sys.modules, GRAPHBOLT)
+    assert doctor._remarks("1.1.3") == ""
+    assert "works, but the tests have run with 1.1.3 and 2.1.0 only" in doctor._remarks("2.4.0")
 
 
 def test_wrong_sums_are_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
