@@ -27,11 +27,12 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     Example:
       dgl-mutual partition ./my-graph --parts 2 --out my-parts
     """
+    from dgl_mutual.data.folders import user_path
     from dgl_mutual.data.load import load_dataset
     from dgl_mutual.data.partition import write_partition
     from dgl_mutual.errors import UsageError
 
-    given, target = Path(dataset).expanduser().resolve(), out.expanduser().resolve()
+    given, target = user_path(dataset).resolve(), user_path(out).resolve()
     if given.exists() and (target == given or target in given.parents):
         raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or holds it. Choose another folder.")
     loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets))

@@ -13,7 +13,22 @@ from dgl_mutual.plain_yaml import read_yaml
 
 Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ogbn", "ppi"]
 
+_MIB = 1 << 20
+#: The largest: PubMed's features (12 MB), Coauthor-Physics (17 MB), reddit_threads.zip (a TU dataset of 200,000 graphs), ogbn-products.zip
+#: (1.4 GB), ppi.zip.
+_MAX_BYTES: dict[Family, int] = {
+    "digits": 0,
+    "planetoid": 64 * _MIB,
+    "npz": 128 * _MIB,
+    "tu": 2048 * _MIB,
+    "ogb": 1024 * _MIB,
+    "ogbn": 4096 * _MIB,
+    "ppi": 512 * _MIB,
+}
+
 _PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+#: Letters of the name of a TU dataset: file names are longer, and must fit 255 bytes.
+_LONGEST_NAME = 60
 _TU_PARTS = ("A", "graph_indicator", "graph_labels")
 _OGB_FILES = (
     *(f"raw/{part}.csv.gz" for part in ("edge", "edge-feat", "graph-label", "node-feat", "num-edge-list", "num-node-list")),
@@ -48,6 +63,11 @@ class Entry:
     @property
     def is_archive(self) -> bool:
         return self.url is not None and self.url.endswith(".zip")
+
+    @property
+    def max_bytes(self) -> int:
+        """What a file of it may have when it is downloaded; several times what the largest of its family has."""
+        return _MAX_BYTES[self.family]
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -136,7 +156,7 @@ def lookup(name: str) -> Entry | None:
     if name.lower() in by_lower:
         return by_lower[name.lower()]
     prefix, _, tu_name = name.partition("/")
-    if prefix.lower() != "tu" or not tu_name.replace("-", "").replace("_", "").isalnum():
+    if prefix.lower() != "tu" or len(tu_name) > _LONGEST_NAME or not tu_name.replace("-", "").replace("_", "").isalnum():
         return None
     listed = by_lower.get(tu_name.lower())
     return listed if listed is not None and listed.family == "tu" else tu_entry(tu_name)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
-from dgl_mutual.data.files import UNREADABLE, is_file, open_file
 from dgl_mutual.data.labels import MISSING, is_number
+from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
 
 #: What separates cells in files whose maker did not say so.
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}

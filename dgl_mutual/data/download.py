@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import missing_files
+from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.errors import DataError
 
@@ -36,7 +35,7 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
     if entry.url is None or not missing_files(place, entry):
         return place
     try:
-        with _scratch_folder(place.parent) as scratch:
+        with scratch_folder(place.parent, "fetching") as scratch:
             arrived = _fetch_archive(entry, scratch, progress) if entry.is_archive else _fetch_files(entry, place, scratch, progress)
             _check_hashes(entry, arrived)
             if entry.is_archive:
@@ -52,22 +51,65 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
     return place
 
 
-def download_file(address: str, target: Path, sha256: str | None, *, progress: bool) -> None:
+def download_file(address: str, target: Path, sha256: str | None, *, most: int, progress: bool) -> None:
     """Download one https address to the file `target`, with a timeout and a few retries.
 
+    Args:
+        most: bytes that the file may have.
+
     Raises:
-        DataError: the download failed, or what came does not have the hash `sha256`.
+        DataError: the download failed, led away from https, was larger than `most`, or what came does not have the hash `sha256`.
+        OSError: the disk does not take it.
     """
     import pooch
+    import requests
 
     if urlsplit(address).scheme != "https":
         raise DataError(f"The address {address} is refused: only https is used for downloads.")
     logging.getLogger("pooch").setLevel(logging.ERROR)
     keeper = pooch.create(target.parent, base_url="", registry={target.name: sha256}, urls={target.name: address}, retry_if_failed=_RETRIES)
     try:
-        keeper.fetch(target.name, downloader=pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT_SECONDS))
-    except (OSError, ValueError) as error:
+        keeper.fetch(target.name, downloader=_Downloader(most, progress))
+    except (requests.RequestException, ValueError) as error:
         raise DataError(f"{address} could not be downloaded: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Downloader:
+    """What pooch calls to download: as its own, but nothing leaves https, and no more than `most` bytes are taken.
+
+    Its refusals are DataErrors, which pooch does not try again.
+    """
+
+    most: int
+    progress: bool
+
+    def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
+        import requests
+        from tqdm import tqdm
+
+        with requests.Session() as session:
+            session.adapters.pop("http://")
+            try:
+                response = session.get(url, stream=True, timeout=_TIMEOUT_SECONDS, headers={"Accept-Encoding": "identity"})
+            except requests.exceptions.InvalidSchema:
+                raise DataError(f"{url} leads to an address that is not https, and is refused.") from None
+            with response:
+                response.raise_for_status()
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    raise DataError(f"{url} is refused: the server compresses it anew, so that its size cannot be told.")
+                said = response.headers.get("Content-Length", "")
+                size = int(said) if said.isdecimal() and len(said) < 20 else None
+                self._check(url, size or 0)
+                with open(output_file, "wb") as file, tqdm(total=size, unit="B", unit_scale=True, disable=not self.progress) as bar:
+                    for chunk in response.iter_content(1 << 16):
+                        self._check(url, file.tell() + len(chunk))
+                        file.write(chunk)
+                        bar.update(len(chunk))
+
+    def _check(self, url: str, size: int) -> None:
+        if size > self.most:
+            raise DataError(f"{url} is refused: it has more than {self.most} bytes, which no such dataset has.")
 
 
 def _fetch_archive(entry: Entry, scratch: Path, progress: bool) -> Path:
@@ -92,7 +134,7 @@ def _fetch_files(entry: Entry, place: Path, scratch: Path, progress: bool) -> Pa
 
 def _download(entry: Entry, address: str, target: Path, sha256: str | None, progress: bool) -> None:
     try:
-        download_file(address, target, sha256, progress=progress)
+        download_file(address, target, sha256, most=entry.max_bytes, progress=progress)
     except DataError as error:
         files = f"{', '.join(entry.files[:3])}{', ...' if len(entry.files) > 3 else ''}"
         raise DataError(
@@ -116,24 +158,6 @@ def file_sha256(path: Path) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-@contextmanager
-def _scratch_folder(parent: Path) -> Iterator[Path]:
-    """A temporary folder on the file system of `parent`, so that moving from it into place is one atomic step.
-
-    `parent`, and what was made for it above, goes again if nothing came to stand in it.
-    """
-    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
-    parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".fetching-", dir=parent))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        with suppress(OSError):  # not empty
-            for folder in made:
-                folder.rmdir()
 
 
 def _replace_folder(arrived: Path, place: Path, aside: Path) -> None:

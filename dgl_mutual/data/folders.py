@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_mutual.data.catalog import Entry
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, UsageError
 
 ENVIRONMENT_VARIABLE = "DGL_MUTUAL_DATA"
 
@@ -35,16 +35,37 @@ def data_folders(data_dir: Path | None = None) -> DataFolders:
 
     Raises:
         DataError: the named folder does not exist.
+        UsageError: it cannot exist.
     """
     given = data_dir or os.environ.get(ENVIRONMENT_VARIABLE)
     if not given:
         return DataFolders((Path("data"),))
-    if not Path(given).is_dir():
+    folder = user_path(given)
+    if not folder.is_dir():
         cause = "--data-dir" if data_dir else f"the environment variable {ENVIRONMENT_VARIABLE}"
         raise DataError(f"The data folder {given} does not exist. It was named by {cause}: correct it, or make the folder.")
     from platformdirs import user_cache_path
 
-    return DataFolders((Path(given), user_cache_path("dgl_mutual")))
+    return DataFolders((folder, user_cache_path("dgl_mutual")))
+
+
+def user_path(text: str | Path) -> Path:
+    """A path that the user gives, ``~`` expanded. It need not exist.
+
+    Raises:
+        UsageError: no such user, no file system takes the name, or the folder above it is closed.
+    """
+    shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
+    try:
+        path = Path(text).expanduser()
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except RuntimeError:
+        raise UsageError(f"The path {shown!r} names the home of a user who does not exist here. Write the path out.") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero character in the name
+        raise UsageError(f"The path {shown!r} cannot be used ({getattr(error, 'strerror', None) or error}). Correct it.") from None
+    return path
 
 
 def missing_files(folder: Path, entry: Entry) -> list[str]:

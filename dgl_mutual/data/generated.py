@@ -7,8 +7,6 @@ follow a power law, and features are a class's centre and noise. What is found o
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.data.dataset import FloatArray, IntArray
+from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.errors import DataError, UsageError, unknown
 
 #: Exponent of the degrees' distribution, and the largest expected degree, in mean degrees.
@@ -86,14 +85,9 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
     classes = _classes(recipe, streams[0])
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".generating-", dir=out.parent))
-        try:
+        with scratch_folder(out.parent, "generating") as scratch:
             _write(scratch, recipe, classes, streams)
-            scratch.chmod(0o755)
             os.replace(scratch, out)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise DataError(f"{out} cannot be written ({error}). Check the folder's permissions and space.") from None
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
+from dgl_mutual.data.folders import DataFolders, data_folders, missing_error, user_path
 from dgl_mutual.data.graph_objects import is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
@@ -169,7 +170,7 @@ def find_source(name_or_dir: str | Path) -> Source:
         UsageError: neither a known name nor a folder.
         DataError: a folder that does not exist, or in no known form.
     """
-    folder = Path(name_or_dir).expanduser()
+    folder = user_path(name_or_dir)
     if isinstance(name_or_dir, str):
         is_bare, is_folder = len(Path(name_or_dir).parts) == 1 and not name_or_dir.startswith("."), folder.is_dir()
         entry = lookup(name_or_dir)
@@ -183,6 +184,8 @@ def find_source(name_or_dir: str | Path) -> Source:
         raise DataError(
             f"The folder {folder} does not exist. Correct the path, or give the name of a known dataset (dgl-mutual data list)."
         )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DataError(f"The folder {folder} cannot be opened. Ask its owner for the permission to read it.")
     if not _has_known_form(folder):
         raise DataError(f"The folder {folder} holds no dataset in a known form: {_FORMS}.{_unknown_form(folder)}")
     return Source(folder=folder)

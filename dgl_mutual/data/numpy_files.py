@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.files import RefusedFile, is_file, open_file
+from dgl_mutual.data.reading import RefusedFile, is_file, open_file
 
 #: What the arrays of a small ``.npz`` file may unfold to, and what each byte of a larger one: data compress to a tenth, a file made to
 #: exhaust memory to a thousandth.

@@ -15,7 +15,7 @@ from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot
-from dgl_mutual.data.ogb_package import master_facts
+from dgl_mutual.data.ogb_package import feature_widths, master_facts
 from dgl_mutual.data.tables import Table, read_table
 
 _ATOM_FEATURES = (
@@ -37,10 +37,8 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
-    from ogb.utils.features import get_atom_feature_dims, get_bond_feature_dims
-
     facts = master_facts(name)
-    atom_widths, bond_widths = get_atom_feature_dims(), get_bond_feature_dims()
+    atom_widths, bond_widths = feature_widths()
     raw = {part: folder / "raw" / f"{part}.csv.gz" for part in ("num-node-list", "num-edge-list", "edge", "node-feat", "edge-feat")}
     tables = {
         "num-node-list": read_table(raw["num-node-list"], faults, columns=1),

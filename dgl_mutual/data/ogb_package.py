@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
 from dgl_mutual.data.dataset import MetricName
+from dgl_mutual.errors import DataError
 
 _METRICS: dict[str, MetricName] = {"rocauc": "rocauc", "ap": "ap"}
 
@@ -26,8 +29,7 @@ class MasterFacts:
 
 def master_facts(name: str) -> MasterFacts:
     """Look `name` up in the table that the `ogb` package ships."""
-    with resources.as_file(resources.files("ogb").joinpath("graphproppred/master.csv")) as path:
-        column = pd.read_csv(path, index_col=0)[name]
+    column = pd.read_csv(_file("graphproppred/master.csv"), index_col=0)[name]
     return MasterFacts(int(column["num tasks"]), _METRICS[column["eval metric"]], str(column["url"]))
 
 
@@ -46,24 +48,43 @@ class NodeFacts:
 
 def node_facts(name: str) -> NodeFacts | None:
     """Look `name` up in the table of node datasets that the `ogb` package ships; None where it is not among them."""
-    with resources.as_file(resources.files("ogb").joinpath("nodeproppred/master.csv")) as path:
-        table = pd.read_csv(path, index_col=0)
+    table = pd.read_csv(_file("nodeproppred/master.csv"), index_col=0)
     return NodeFacts(str(table[name]["split"]), int(table[name]["num classes"])) if name in table else None
 
 
-def make_evaluator(name: str) -> Any:
-    """OGB's own `Evaluator` of a graph (``ogbg-...``) or node (``ogbn-...``) dataset.
+def feature_widths() -> tuple[list[int], list[int]]:
+    """How many values each feature of an atom has, and each of a bond."""
+    module = _load("utils/features.py")
+    atoms: Sequence[int] = module.get_atom_feature_dims()
+    bonds: Sequence[int] = module.get_bond_feature_dims()
+    return list(atoms), list(bonds)
 
-    Its module is loaded by itself: importing `ogb.graphproppred` would bring in every graph library that is installed.
-    """
-    return _evaluate_module("nodeproppred" if name.startswith("ogbn-") else "graphproppred").Evaluator(name)
+
+def make_evaluator(name: str) -> Any:
+    """OGB's own `Evaluator` of a graph (``ogbg-...``) or node (``ogbn-...``) dataset."""
+    return _load(f"{'nodeproppred' if name.startswith('ogbn-') else 'graphproppred'}/evaluate.py").Evaluator(name)
 
 
 @cache
-def _evaluate_module(room: str) -> Any:
-    with resources.as_file(resources.files("ogb").joinpath(f"{room}/evaluate.py")) as path:
-        spec = importlib.util.spec_from_file_location(f"_ogb_{room}_evaluate", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+def _load(file: str) -> ModuleType:
+    """One module of `ogb` by itself.
+
+    Importing the package would ask the package index for a newer version, and its subpackages import every graph library that is installed.
+    """
+    spec = importlib.util.spec_from_file_location(f"_ogb_{file.removesuffix('.py').replace('/', '_')}", _file(file))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
+
+
+def _file(name: str) -> Path:
+    """A file of the `ogb` package, which is found without being imported.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    spec = importlib.util.find_spec("ogb")
+    if spec is None or spec.origin is None:
+        raise DataError("OGB's datasets need the package ogb, which is not installed. Install it: pip install ogb")
+    return Path(spec.origin).parent / name

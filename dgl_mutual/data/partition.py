@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, Vali
 from dgl_mutual.data.dataset import Dataset, FeatureKind, IntArray, MetricName, Split, Target
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.targets import target_names
 from dgl_mutual.dgl_compat import dgl
@@ -114,7 +115,7 @@ class Partition:
 
 def is_partition(folder: str | Path) -> bool:
     """Whether a folder was made by `write_partition`."""
-    return (Path(folder).expanduser() / _MANIFEST).is_file()
+    return (user_path(folder) / _MANIFEST).is_file()
 
 
 def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
@@ -133,7 +134,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
         raise UsageError(f"{dataset.name} has several targets ({', '.join(target_names(dataset.target))}). Choose one with --targets.")
     if not 1 <= num_parts <= dataset.num_nodes:
         raise UsageError(f"{dataset.num_nodes} nodes cannot be cut into {num_parts} parts. Choose --parts 1 ... {dataset.num_nodes}.")
-    folder = folder.expanduser()
+    folder = user_path(folder)
     if folder.is_symlink() and not folder.exists():
         raise DataError(f"{str(folder)!r} is a link to nothing. Choose another folder with --out, or remove it.")
     folder = folder.resolve()
@@ -273,7 +274,7 @@ def read_partition(folder: Path) -> Partition:
     Raises:
         DataError: files are missing or damaged, or another version of DGL has made the parts.
     """
-    folder = folder.expanduser().resolve()
+    folder = user_path(folder).resolve()
     manifest = _manifest(folder)
     if manifest.dgl != dgl.__version__:
         raise DataError(

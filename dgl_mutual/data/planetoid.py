@@ -15,8 +15,8 @@ from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
-from dgl_mutual.data.files import RefusedFile, is_file, open_file
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
+from dgl_mutual.data.reading import RefusedFile, is_file, open_file
 from dgl_mutual.data.tables import read_table
 
 _Made = TypeVar("_Made")

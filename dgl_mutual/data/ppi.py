@@ -14,8 +14,8 @@ import numpy.typing as npt
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, compact, unusable
-from dgl_mutual.data.files import UNREADABLE, RefusedFile, read_text
 from dgl_mutual.data.numpy_files import read_npy
+from dgl_mutual.data.reading import UNREADABLE, RefusedFile, read_text
 
 PARTS = ("train", "valid", "test")
 #: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.

@@ -16,8 +16,8 @@ import pandas as pd
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
-from dgl_mutual.data.files import UNREADABLE, RefusedFile, is_file, open_content
 from dgl_mutual.data.labels import MISSING
+from dgl_mutual.data.reading import UNREADABLE, RefusedFile, is_file, open_content
 
 #: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte.
 _MAX_CELLS, _MAX_CELLS_A_BYTE = 1 << 22, 50

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import stat
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from dgl_mutual.errors import DataError
@@ -18,18 +19,22 @@ def unpack(archive: Path, target: Path) -> None:
     """Unpack a zip archive into the empty folder `target`.
 
     Raises:
-        DataError: the archive is damaged, holds a path that leads outside, a link, an encrypted or special file, or unpacks to more than
-            `MAX_BYTES` or `MAX_MEMBERS`.
+        DataError: the archive is damaged, holds a path that leads outside, a link, an encrypted or special file or one in an unusual codec,
+            or unpacks to more than `MAX_BYTES` or `MAX_MEMBERS`, or more than fits the disk.
+        OSError: the disk does not take it.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
             _check_members(archive, members)
+            if sum(member.file_size for member in members) > (room := shutil.disk_usage(archive.parent).free):
+                raise DataError(f"The archive {archive.name} does not fit the disk, which has room for {room} bytes. Make room on it.")
             for member in members:
                 opened.extract(member, target)
-    # NotImplementedError is how zipfile refuses a compression that it does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
-        raise DataError(f"The archive {archive.name} is truncated or damaged ({error}). Fetch it again.") from None
+    except Exception as error:  # zipfile and the codecs can fail in any way on damaged archives
+        if isinstance(error, DataError | MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
+            raise  # EINVAL: a place in the archive that cannot be
+        raise DataError(f"The archive {archive.name} is truncated or damaged ({type(error).__name__}: {error}). Fetch it again.") from None
 
 
 def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -40,6 +45,11 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         raise DataError(
             f"The archive {archive.name} is refused: it would unpack to {len(members)} files and {size} bytes, {limits} are expected."
         )
+    names = [PurePosixPath(member.filename) for member in members]
+    files = {name for name, member in zip(names, members, strict=True) if not member.is_dir()}
+    twice = len(files) < sum(not member.is_dir() for member in members)
+    if twice or any(parent in files for name in names for parent in name.parents):
+        raise DataError(f"The archive {archive.name} is refused: it holds the same file twice, or a file in a file. Nothing was unpacked.")
     for member in members:
         reason = _refusal(member)
         if reason is not None:
@@ -57,4 +67,8 @@ def _refusal(member: zipfile.ZipInfo) -> str | None:
         return "a special file"
     if member.flag_bits & 0x1:
         return "encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "compressed in a way that no dataset uses"
+    if any(len(part.encode(errors="replace")) > 255 for part in path.parts) or len(path.parts) > 32:
+        return "a path that is too long"
     return None

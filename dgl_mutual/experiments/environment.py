@@ -75,7 +75,7 @@ def without_folders(text: str) -> str:
 def _portable(argument: str) -> str:
     """One argument of a command, its path cut down likewise."""
     option, equals, value = argument.rpartition("=")
-    return f"{option}{equals}.../{Path(value).name}" if Path(value).expanduser().is_absolute() else argument
+    return f"{option}{equals}.../{Path(value).name}" if os.path.isabs(os.path.expanduser(value)) else argument
 
 
 def source_commit() -> str | None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
+from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.schema import align_features
 from dgl_mutual.dgl_compat import dgl
@@ -255,7 +256,7 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
         UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
         DataError: a file is missing, or is not what this package writes.
     """
-    folder, name = _locate(Path(path), member)
+    folder, name = _locate(user_path(path), member)
     description = _read_description(folder / f"{name}.json")
     try:
         return _load(folder, name, description, trust).eval()

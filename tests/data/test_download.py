@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
+import io
 import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
-import pooch
 import pytest
+import requests
+import urllib3
 
 from dgl_mutual.data import download, fetch_dataset, find_entry, load_dataset
+from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.errors import DataError
 
 Build = Callable[..., Path]
@@ -21,7 +27,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Path]:
     """Addresses and the local files that "downloading" them gives; any other address fails as without a network."""
     files: dict[str, Path] = {}
 
-    def fake(address: str, target: Path, sha256: str | None, *, progress: bool) -> None:
+    def fake(address: str, target: Path, sha256: str | None, *, most: int, progress: bool) -> None:
         if address not in files:
             raise DataError(f"{address} could not be downloaded: no network")
         shutil.copy(files[address], target)
@@ -120,9 +126,35 @@ def test_unwritable_folder(served: dict[str, Path], build_tu: Build, tmp_path: P
         load_dataset("tu/TOY")
 
 
+def test_a_full_disk_is_called_that(served: dict[str, Path], build_tu: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "extract", full)
+        with pytest.raises(DataError, match=r"cannot be put into.*No space left on device.*space"):
+            load_dataset("tu/TOY")
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+        with pytest.raises(DataError, match="has room for 10 bytes"):
+            load_dataset("tu/TOY")
+    assert not any((tmp_path / "work").iterdir())
+
+
+def test_what_a_killed_download_left_goes_with_the_next(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
+    left = tmp_path / "work" / "data" / "tu" / ".fetching-0123"
+    left.mkdir(parents=True)
+    (left.parent / ".fetching-0123.lock").touch()
+    load_dataset("tu/TOY")
+    assert [path.name for path in left.parent.iterdir()] == ["TOY"]
+
+
 def test_only_https(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="only https"):
-        download.download_file("http://example.org/a.zip", tmp_path / "a.zip", None, progress=False)
+        download.download_file("http://example.org/a.zip", tmp_path / "a.zip", None, most=1000, progress=False)
     assert all(
         find_entry(name).url is None or find_entry(name).url.startswith("https://") for name in ("digits", "cora", "dd", "ogbg-molhiv")
     )
@@ -131,12 +163,84 @@ def test_only_https(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sha256", [None, hashlib.sha256(b"content").hexdigest()])
 def test_downloaded_file_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: str | None) -> None:
     monkeypatch.setattr(download, "_RETRIES", 0)
-    monkeypatch.setattr(pooch, "HTTPDownloader", lambda **_: lambda url, file, keeper: Path(file).write_bytes(b"content"))
-    download.download_file("https://example.org/a.txt", tmp_path / "a.txt", sha256, progress=False)
+    monkeypatch.setattr(download._Downloader, "__call__", lambda self, url, file, keeper: Path(file).write_bytes(b"content"))
+    download.download_file("https://example.org/a.txt", tmp_path / "a.txt", sha256, most=1000, progress=False)
     assert (tmp_path / "a.txt").read_bytes() == b"content"
     with pytest.raises(DataError, match=r"https://example\.org/b\.txt could not be downloaded: .*hash"):
-        download.download_file("https://example.org/b.txt", tmp_path / "b.txt", "0" * 64, progress=False)
+        download.download_file("https://example.org/b.txt", tmp_path / "b.txt", "0" * 64, most=1000, progress=False)
     assert not (tmp_path / "b.txt").exists()
+
+
+class Answers(requests.adapters.BaseAdapter):
+    """What servers would answer: (status, headers, content) by address."""
+
+    def __init__(self, answers: dict[str, tuple[int, dict[str, str], bytes]]) -> None:
+        super().__init__()
+        self.answers, self.asked = answers, []
+
+    def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
+        self.asked.append(request.url)
+        response = requests.Response()
+        response.status_code, headers, content = self.answers[request.url]
+        response.headers.update(headers)
+        response.raw = urllib3.HTTPResponse(io.BytesIO(content), preload_content=False)
+        response.url, response.request = request.url, request
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    adapter = Answers({})
+    usual = requests.Session.__init__
+
+    def init(session: requests.Session) -> None:
+        usual(session)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+
+    monkeypatch.setattr(requests.Session, "__init__", init)
+    monkeypatch.setattr(download, "_RETRIES", 0)
+    return adapter
+
+
+def test_redirects_stay_within_https(answers: Answers, tmp_path: Path) -> None:
+    answers.answers = {
+        "https://a.org/1": (302, {"Location": "https://b.org/2"}, b""),
+        "https://b.org/2": (200, {"Content-Length": "7"}, b"content"),
+        "https://a.org/3": (301, {"Location": "http://b.org/4"}, b""),
+        "http://b.org/4": (200, {}, b"changed on its way"),
+        "https://a.org/5": (301, {"Location": "file:///etc/hostname"}, b""),
+    }
+    download.download_file("https://a.org/1", tmp_path / "1", None, most=1000, progress=False)
+    assert (tmp_path / "1").read_bytes() == b"content"
+    for number in (3, 5):
+        with pytest.raises(DataError, match="leads to an address that is not https"):
+            download.download_file(f"https://a.org/{number}", tmp_path / "3", None, most=1000, progress=False)
+    assert "http://b.org/4" not in answers.asked and [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("headers", [{"Content-Length": "1001"}, {}, {"Content-Length": "5"}, {"Content-Length": "9" * 5000}])
+def test_downloads_have_a_largest_size(answers: Answers, tmp_path: Path, headers: dict[str, str]) -> None:
+    answers.answers = {"https://a.org/1": (200, headers, bytes(200_000))}
+    with pytest.raises(DataError, match="more than 1000 bytes"):
+        download.download_file("https://a.org/1", tmp_path / "1", None, most=1000, progress=False)
+    assert not any(tmp_path.iterdir())
+    assert all(entry.max_bytes > 0 for entry in known_datasets().values() if entry.url is not None)
+
+
+def test_a_content_that_is_compressed_anew_is_refused(answers: Answers, tmp_path: Path) -> None:
+    answers.answers = {"https://a.org/1": (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(100)))}
+    with pytest.raises(DataError, match="compresses it anew"):
+        download.download_file("https://a.org/1", tmp_path / "1", None, most=1000, progress=False)
+
+
+def test_failures_of_the_server(answers: Answers, tmp_path: Path) -> None:
+    answers.answers = {"https://a.org/1": (404, {}, b"")}
+    with pytest.raises(DataError, match=r"https://a\.org/1 could not be downloaded: 404"):
+        download.download_file("https://a.org/1", tmp_path / "1", None, most=1000, progress=False)
 
 
 def test_network_failure_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from dgl_mutual.data import known_datasets, load_dataset, verify_dataset
+from dgl_mutual.data import known_datasets, load_dataset, ogb_package, verify_dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_package import make_evaluator, master_facts
@@ -118,3 +119,17 @@ def test_catalog_agrees_with_the_ogb_package() -> None:
 def test_evaluator_is_ogbs() -> None:
     truth, scores = np.array([[1.0], [0], [1], [0]]), np.array([[0.9], [0.8], [0.7], [0.1]])
     assert make_evaluator("ogbg-molhiv").eval({"y_true": truth, "y_pred": scores}) == {"rocauc": 0.75}
+
+
+def test_the_package_ogb_is_not_imported(build_ogb: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing it asks the package index for a newer version."""
+    for module in [name for name in sys.modules if name == "ogb" or name.startswith("ogb.")]:
+        monkeypatch.delitem(sys.modules, module)
+    ogb_package._load.cache_clear()
+    read_ogb(build_ogb(), "ogbg-molbace", Faults())
+    make_evaluator("ogbg-molbace")
+    ogb_package.node_facts("ogbn-arxiv")
+    widths = ogb_package.feature_widths()
+    assert "ogb" not in sys.modules
+    theirs = pytest.importorskip("ogb.utils.features")
+    assert widths == (theirs.get_atom_feature_dims(), theirs.get_bond_feature_dims())

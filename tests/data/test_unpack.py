@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import stat
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ HOSTILE = [
     ("C:/outside.txt", "leads outside"),
     (special("TOY/link", stat.S_IFLNK), "a link"),
     (special("TOY/pipe", stat.S_IFIFO), "a special file"),
+    ("TOY/" + "n" * 256, "too long"),
+    ("TOY/" + "\u00e4" * 128, "too long"),
+    ("a/" * 40 + "b", "too long"),
+    ("TOY/fine.txt/below", "a file in a file"),
+    ("TOY//fine.txt", "the same file twice"),
 ]
 
 
@@ -65,3 +71,26 @@ def test_damaged_archive(tmp_path: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-30])
     with pytest.raises(DataError, match="truncated or damaged"):
         unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_codecs_that_no_dataset_uses(tmp_path: Path, method: int, is_damaged: bool) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("TOY/a.txt", b"content" * 1000)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[50:60] = bytes(10) if is_damaged else content[50:60]
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match="in a way that no dataset uses"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_archives_damaged_in_any_place(tmp_path: Path) -> None:
+    """Unpacked, or refused with an error of the package; nothing is written outside."""
+    archive = archive_of(tmp_path / "a.zip", ("TOY/a.txt", b"content" * 100), ("TOY/b.txt", b"more")).read_bytes()
+    for place in range(len(archive)):
+        value = 0xFF if place % 2 else archive[place] ^ 0x11
+        (tmp_path / "a.zip").write_bytes(archive[:place] + bytes([value]) + archive[place + 1 :])
+        with suppress(DataError):
+            unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) in (["a.zip"], ["a.zip", "out"])

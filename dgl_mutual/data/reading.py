@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dgl_mutual.errors import UsageError
-
 if TYPE_CHECKING:
     from dgl_mutual.data.faults import Faults
 
@@ -139,22 +137,3 @@ def read_text(path: Path, most: int) -> str:
     if len(content) > most:
         raise RefusedFile(f"expected at most {most} bytes")
     return content.decode()
-
-
-def user_path(text: str | Path) -> Path:
-    """A path that the user gives, ``~`` expanded.
-
-    Raises:
-        UsageError: no such user, or no file system takes the name.
-    """
-    try:
-        path = Path(text).expanduser()
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return path
-    except RuntimeError as error:
-        raise UsageError(f"The path {str(text)!r} cannot be understood: {error} Write out the user's folder.") from None
-    except (OSError, ValueError) as error:
-        shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
-        raise UsageError(f"The path {shown!r} cannot be used ({getattr(error, 'strerror', None) or error}). Correct it.") from None
-    return path

@@ -1,0 +1,57 @@
+"""Temporary folders beside what they become, whose remains are removed once no living process owns them."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+
+@contextmanager
+def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
+    """A folder ``.<purpose>-<random>`` in `parent`, so that moving it or its content into place is one atomic step.
+
+    A lock beside it says that its process lives. What killed processes left of the same purpose is removed first. `parent`, and what was
+    made for it above, goes again if nothing came to stand in it.
+
+    Raises:
+        OSError: `parent` cannot be made or written to.
+    """
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _sweep(parent, purpose)
+        scratch = parent / f".{purpose}-{secrets.token_hex(8)}"
+        lock = _lock_of(scratch)
+        with suppress(NotImplementedError):  # a file system without locks
+            lock.acquire()
+        try:
+            scratch.mkdir()
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else can take it for one left behind
+            lock.release()
+    finally:
+        with suppress(OSError):  # not empty
+            for folder in made:
+                folder.rmdir()
+
+
+def _lock_of(scratch: Path) -> filelock.FileLock:
+    return filelock.FileLock(scratch.with_name(f"{scratch.name}.lock"), timeout=0)
+
+
+def _sweep(parent: Path, purpose: str) -> None:
+    """Remove folders whose lock can be had. A folder without a lock is nobody's that is known here, and stays."""
+    for file in parent.glob(f".{purpose}-*.lock"):
+        if file.is_symlink() or not file.is_file() or file.stat().st_size:  # a lock of ours is an empty file
+            continue
+        lock = _lock_of(file.with_suffix(""))
+        with suppress(filelock.Timeout, NotImplementedError, OSError), lock:
+            shutil.rmtree(file.with_suffix(""), ignore_errors=True)
+            file.unlink(missing_ok=True)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.data.folders import data_folders, user_path
+from dgl_mutual.data.load import find_source, load_dataset
+from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.training.checkpoints import load_student
+
+NO_PATHS = ["~nosuchuser", "~nosuchuser/data", "n" * 300, "./" + "n" * 300 + "/data", "a\0b", "loop"]
+
+
+@pytest.mark.parametrize("path", NO_PATHS)
+def test_paths_that_cannot_be(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    for use in (user_path, find_source, load_student):
+        with pytest.raises(UsageError, match=r"The path .* (cannot be used|names the home)"):
+            use(path)  # type: ignore[operator]  # each takes a path
+    with pytest.raises(UsageError, match="The path"):
+        data_folders(Path(path))
+
+
+def test_paths_that_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/data") == tmp_path / "data" and user_path("a/b") == Path("a/b")
+    (tmp_path / "file").touch()
+    assert user_path(tmp_path / "file" / "below") == tmp_path / "file" / "below"
+
+
+@pytest.mark.parametrize("name", ["tu/" + "N" * 300, "tu/" + "N" * 61])
+def test_names_of_sets_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(DglMutualError, match=r"cannot be used|does not exist|Unknown"):
+        load_dataset(name, offline=True)

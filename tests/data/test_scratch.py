@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import filelock
+import pytest
+
+from dgl_mutual.data.scratch import scratch_folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".fetching-dead", ".fetching-living", ".fetching-mine", ".generating-dead"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        if name != ".fetching-mine":  # without a lock it need not be ours
+            (tmp_path / f"{name}.lock").touch()
+    with filelock.FileLock(tmp_path / ".fetching-living.lock"), scratch_folder(tmp_path, "fetching") as scratch:
+        kept = [".fetching-living", ".fetching-living.lock", ".fetching-mine", ".generating-dead", ".generating-dead.lock"]
+        assert names(tmp_path) == sorted([*kept, scratch.name, f"{scratch.name}.lock"])
+        with scratch_folder(tmp_path, "fetching") as other:
+            assert other != scratch and scratch.is_dir()
+    assert names(tmp_path) == kept
+    with scratch_folder(tmp_path, "generating"):
+        assert not (tmp_path / ".generating-dead").exists()
+
+
+def test_what_only_looks_like_a_lock_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".fetching-link.lock").symlink_to(tmp_path / "mine")
+    (tmp_path / ".fetching-text.lock").write_text("mine, too")
+    (tmp_path / ".fetching-text").mkdir()
+    before = names(tmp_path)
+    with scratch_folder(tmp_path, "fetching"):
+        pass
+    assert names(tmp_path) == before
+    assert (tmp_path / "mine").read_text() == "mine" and (tmp_path / ".fetching-text.lock").read_text() == "mine, too"
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".fetching-dead").symlink_to(tmp_path / "mine")
+    (tmp_path / "a" / ".fetching-dead.lock").touch()
+    with scratch_folder(tmp_path / "a", "fetching"):
+        pass
+    assert (tmp_path / "mine" / "file").exists()
+
+
+def test_folders_made_for_it_go_again_where_nothing_came_to_stand_in_them(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path / "a" / "b", "fetching") as scratch:
+        (scratch / "file").touch()
+        raise ZeroDivisionError
+    assert not any(tmp_path.iterdir())
+    with scratch_folder(tmp_path / "a" / "b", "fetching") as scratch:
+        scratch.rename(tmp_path / "a" / "b" / "kept")
+    assert names(tmp_path / "a" / "b") == ["kept"]
