@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.load import as_dataset, load_dataset
+from dgl_mutual.data.splits import refuse_one_class
 from dgl_mutual.data.targets import select_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
@@ -21,6 +22,9 @@ from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import check_whole
 
 __all__ = ["fit", "load", "load_student"]
+
+#: The protocol of a split that was given.
+GIVEN = "given"
 
 
 def load(
@@ -50,11 +54,16 @@ def load(
     return load_dataset(name, task, data_dir=None if data_dir is None else Path(data_dir), offline=offline, targets=targets)
 
 
+#: A student: an architecture's name, an import path, a class or function that makes a module, or a mapping of `StudentOptions`.
+StudentLike: TypeAlias = "str | Mapping[str, Any] | Callable[..., Any]"
+
+
 def fit(
     dataset: Dataset | Any,
-    students: str | Sequence[str | Mapping[str, Any]] = "gcn,gat,gin,sage",
+    students: str | Sequence[StudentLike] = "gcn,gat,gin,sage",
     strategy: str | type[Strategy] = "gml",
     *,
+    split: Split | None = None,
     seed: int = 0,
     protocol: str | None = None,
     fold: int = 0,
@@ -69,7 +78,10 @@ def fit(
 
     Args:
         dataset: a dataset, or a DGL or PyG graph, as `load` takes it.
-        students: the cohort, by names of architectures or with options of their own (see `StudentOptions`).
+        students: the cohort. Each is the name of an architecture, a mapping of `StudentOptions`, an import path
+            ``package.module:Class``, or a class or function (in_features, num_outputs) that makes a module with ``forward(graph, feat)``
+            (see `dgl_mutual.nn.own.OwnStudent`).
+        split: the samples to train, to choose and to test on; default: one that the protocol makes.
         student: options of all students.
         strategy, strategy_options: how they teach each other: a name, an import path ``package.module:Class``, or a subclass of
             `Strategy`, and its options.
@@ -83,11 +95,13 @@ def fit(
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
     dataset = as_dataset(dataset)
+    if split is not None and (protocol is not None or folds is not None or fold != 0):
+        raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
     given = {
         "dataset": dataset.name,
         "students": students,
         "strategy": strategy,
-        "protocol": protocol,
+        "protocol": protocol if split is None else GIVEN,
         "folds": folds,
         "student": student or {},
         "strategy_options": strategy_options or {},
@@ -97,8 +111,13 @@ def fit(
     asked = parse_config(given)
     config = resolve(asked, dataset)
     refuse_idle(asked, config)
-    splits = splits_of(config, dataset, seed)
     check_whole("fold", fold)
-    if not 0 <= fold < len(splits):
-        raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
-    return fit_resolved(config, dataset, splits[fold], seed=seed, fold=fold, device=resolve_device(device))
+    if split is None:
+        splits = splits_of(config, dataset, seed)
+        if not 0 <= fold < len(splits):
+            raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
+        split = splits[fold]
+    elif not isinstance(split, Split):
+        raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
+    refuse_one_class(dataset)
+    return fit_resolved(config, dataset, split.check(dataset.num_samples), seed=seed, fold=fold, device=resolve_device(device))

@@ -74,12 +74,15 @@ class Split:
     train: IntArray
     val: IntArray
     test: IntArray
+    _mask_sizes: dict[str, int] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for name, part in self.parts.items():
             array = as_array(part, f"{name} samples")
-            numbers = np.flatnonzero(array) if array.dtype == np.bool_ and array.ndim == 1 else as_integers(array, f"{name} samples")
-            object.__setattr__(self, name, numbers)
+            is_mask = array.dtype == np.bool_ and array.ndim == 1
+            if is_mask:
+                self._mask_sizes[name] = len(array)
+            object.__setattr__(self, name, np.flatnonzero(array) if is_mask else as_integers(array, f"{name} samples"))
 
     @property
     def parts(self) -> dict[str, IntArray]:
@@ -90,10 +93,15 @@ class Split:
         """The split itself, if it is one of so many samples.
 
         Raises:
-            DataError: an empty part, a sample that does not exist or stands twice, or two parts that share samples.
+            DataError: an empty part, a sample that does not exist or stands twice, two parts that share samples, or a mask over another
+                number of samples.
         """
         seen = np.zeros(num_samples, dtype=np.int8)
         for name, part in self.parts.items():
+            if (size := self._mask_sizes.get(name, num_samples)) != num_samples:
+                raise DataError(f"The mask of the part {name!r} of the split covers {size} samples; there are {num_samples}.")
+            if len(part) == num_samples > 2 and set(np.unique(part)) <= {0, 1}:
+                raise DataError(f"The part {name!r} of the split is a mask of the numbers 0 and 1. Make it one of booleans (mask.bool()).")
             if not len(part):
                 raise DataError(f"The part {name!r} of the split is empty. Give each of train, val and test at least one sample.")
             if part.min() < 0 or part.max() >= num_samples:

@@ -55,9 +55,18 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
             raise UsageError(f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({dataset.num_samples} samples).")
+    refuse_one_class(dataset)
+    return splits
+
+
+def refuse_one_class(dataset: Dataset) -> None:
+    """Refuse a dataset of which nothing can be learned.
+
+    Raises:
+        UsageError: all samples are of one class.
+    """
     if dataset.target.kind == "single-label" and len(np.unique(dataset.labels[dataset.labels >= 0])) < 2:
         raise UsageError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
-    return splits
 
 
 def available_protocols(dataset: Dataset) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.data.noise import NoiseSpec
@@ -17,7 +17,7 @@ from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.plain_yaml import MAX_DEPTH, read_yaml, read_yaml_file
-from dgl_mutual.registry import not_importable
+from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
@@ -68,6 +68,8 @@ class RunConfig(Options):
         """``"gcn,gat"``, or a list of names and mappings, to one group of options a student."""
         if isinstance(students, str):
             students = _names(students, "students")
+        if callable(students):
+            students = [students]
         if not isinstance(students, Sequence):
             return students
         return tuple(_student(student, place) for place, student in enumerate(students))
@@ -80,6 +82,10 @@ class RunConfig(Options):
             return strategy
         found = STRATEGY_REGISTRY.find(strategy)
         return found.value if not_importable(found.value) else found.name
+
+    @field_serializer("strategy")
+    def _plain_name(self, strategy: str | type[Strategy]) -> str:
+        return strategy if isinstance(strategy, str) else import_path_of(strategy)
 
     @field_validator("targets", mode="before")
     @classmethod

@@ -128,6 +128,14 @@ def plain(config: RunConfig) -> dict[str, Any]:
         raise UsageError(f"An option is no plain value that a file can hold ({error}). Give numbers, text, lists or mappings.") from None
 
 
+def readable(config: RunConfig) -> dict[str, Any]:
+    """As `plain`, also of a configuration with classes that no other process finds; options that are no plain values stay as they are."""
+    try:
+        return config.model_dump(mode="json", exclude={"student"})
+    except PydanticSerializationError:
+        return config.model_dump(exclude={"student"})
+
+
 def identity(values: dict[str, Any]) -> dict[str, Any]:
     """What of a plain configuration decides its results.
 

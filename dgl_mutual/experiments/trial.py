@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
+from dgl_mutual.experiments.resolve import readable
 from dgl_mutual.files import replacing
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.distributed import ALONE, Ranks
@@ -159,8 +160,8 @@ def fit_resolved(
     device: str = "cpu",
     ranks: Ranks = ALONE,
 ) -> FitResult:
-    """`fit_cohort` with the options of a resolved configuration."""
-    return fit_cohort(
+    """`fit_cohort` with the options of a resolved configuration, which the result then has."""
+    result = fit_cohort(
         dataset,
         split,
         students=config.students,
@@ -175,6 +176,7 @@ def fit_resolved(
         device=device,
         ranks=ranks,
     )
+    return replace(result, config=readable(config))
 
 
 def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult, peak: float | None) -> list[dict[str, Any]]:

@@ -51,6 +51,17 @@ class StudentModule(nn.Module, ABC):
             generator: the random stream for dropout; None switches dropout off.
         """
 
+    def __repr__(self) -> str:
+        """A readable line: what it predicts from what, and its size."""
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        widths = f"{self.in_features:,} features -> {self.num_outputs:,} outputs"
+        return f"{self.title} ({self.task} task): {widths}, {parameters:,} parameters"
+
+    @property
+    def title(self) -> str:
+        """What `print` calls it."""
+        return type(self).__name__
+
     @abstractmethod
     def reset_parameters(self) -> None:
         """Initialise every weight again."""

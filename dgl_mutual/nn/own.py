@@ -79,6 +79,13 @@ class OwnStudent(StudentModule):
             raise UsageError(f"The student {self.name!r} keeps state that is no tensor ({foreign[0]}). Keep it in buffers.")
         return module
 
+    @property
+    def title(self) -> str:
+        return f"{self.name} student of {self.options.architecture_name}"
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}\n{self.module!r}"
+
     def reset_parameters(self) -> None:
         """Initialise every weight again."""
         parameter = next(self.parameters())

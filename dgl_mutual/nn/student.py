@@ -102,6 +102,11 @@ class Student(StudentModule):
         width = options.hidden * (self.depth if options.readout == "jumping" else 1)
         self.classifier = nn.Linear(width, num_outputs) if self.has_classifier else None
 
+    @property
+    def title(self) -> str:
+        options = self.options
+        return f"{options.architecture} student, depth {options.depth}, hidden {options.hidden}, dropout {options.dropout}"
+
     def reset_parameters(self) -> None:
         """Draw every weight anew."""
         for module in (*self.convolutions, *self.norms, *([self.classifier] if self.classifier is not None else [])):

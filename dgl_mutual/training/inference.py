@@ -52,10 +52,15 @@ class Predictor:
             UsageError: features of another width than was trained on.
             DataError: features or logits that are not finite.
         """
+        return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples)))
+
+    @torch.no_grad()
+    def rows_of(self, data: Dataset | dgl.DGLGraph, rows: Logits) -> npt.NDArray[Any]:
+        """What `rows` gives for the samples of each batch, as one matrix; errors as above."""
         parts = []
         for batch, samples in self._batches(data):
             self._check_width(batch)
-            parts.append(self.distribution.probabilities(self.logits(batch, samples)))
+            parts.append(rows(batch, samples))
         result: npt.NDArray[Any] = torch.cat(parts).cpu().numpy()
         return result
 
@@ -102,10 +107,27 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
         raise unknown("member", member, (*cohort.names, "ensemble"))
     if member == "ensemble":
         check_samples(cohort, data)
+    logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))
+    return _predictor(cohort, logits)(data)
+
+
+def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.NDArray[Any]:
+    """Last hidden states (samples, width) of the student `member`: see `StudentModule.embed`.
+
+    Raises:
+        UsageError: no such student, or features of another width than it was trained on.
+        DataError: features that are not finite.
+    """
+    if member not in cohort.names:
+        raise unknown("student", member, cohort.names)
+    place = cohort.names.index(member)
+    return _predictor(cohort, _student_logits(cohort, place)).rows_of(data, lambda batch, samples: cohort(batch, [place])[0].embedding)
+
+
+def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
     cohort.eval()
     first, parameter = cohort.students[0], next(cohort.parameters())
-    logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))
-    return Predictor(logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype)(data)
+    return Predictor(logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype)
 
 
 def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.errors import unknown
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.training.diversity import disagreement
@@ -24,6 +24,7 @@ from dgl_mutual.training.task_metrics import score
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from dgl_mutual.dgl_compat import dgl
     from dgl_mutual.training.distill import DistilledMLP
@@ -59,7 +60,7 @@ class MemberResult:
         return replace(self, train=train, val=val, test=test)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FitResult:
     """A trained cohort with its figures.
 
@@ -71,7 +72,8 @@ class FitResult:
         disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
             NaN of a single student.
         cohort: the modules, each student at its best weights.
-        dataset: what it was trained on.
+        dataset, split: what it was trained on.
+        config: how it was trained, nothing left open, as in a run's config.yaml; empty where `fit_cohort` was called directly.
         mlp: what was trained from the cohort, if anything was.
         tasks: where there are several tasks, the members' figures in each, by metric, for example ``accuracy(digit)``; those in `members`
             are the means over all tasks.
@@ -85,6 +87,8 @@ class FitResult:
     disagreement: float
     cohort: Cohort
     dataset: Dataset
+    split: Split
+    config: Mapping[str, Any] = field(default_factory=dict)
     mlp: DistilledMLP | None = None
     tasks: Mapping[str, tuple[MemberResult, ...]] = field(default_factory=dict)
 
@@ -95,14 +99,49 @@ class FitResult:
                 return result
         raise unknown("member", member, [result.member for result in self.members])
 
+    def __repr__(self) -> str:
+        """A few readable lines: what was trained on what, and the members' figures."""
+        strategy = f" by {self.config['strategy']}" if "strategy" in self.config else ""
+        head = (
+            f"{self.cohort.num_students} students on {self.dataset.name}{strategy} ({self.dataset.task} task, "
+            f"{self.dataset.target.metric}), {self.epochs} epochs in {self.train_seconds:.1f} s"
+        )
+        shown = self.table().drop(columns=["architecture", "inference_ms"]).convert_dtypes()
+        return f"{head}\n{shown.to_string(index=False, float_format='{:.4f}'.format, na_rep='-')}"
+
     def table(self) -> pd.DataFrame:
         """One row a member; with several tasks, one a member and metric, the mean over tasks first."""
         import pandas as pd
 
-        if not self.tasks:
-            return pd.DataFrame([vars(result) for result in self.members])
         tables = {self.dataset.target.metric: self.members, **self.tasks}
-        return pd.DataFrame([{"metric": metric, **vars(result)} for metric, members in tables.items() for result in members])
+        rows = [{"metric": metric, **vars(result)} for metric, members in tables.items() for result in members]
+        # Where a terminal is narrow, pandas leaves out columns in the middle: not the figures.
+        columns = ["member", *(["metric"] if self.tasks else []), "best_epoch", "architecture", "parameters", "inference_ms"]
+        return pd.DataFrame(rows)[[*columns, "train", "val", "test"]]
+
+    def plot(self) -> Figure:
+        """A figure of the learning curves: the metric on the validation part by epoch, a line a student.
+
+        Raises:
+            UsageError: matplotlib is not installed.
+        """
+        import pandas as pd
+
+        try:
+            from matplotlib.figure import Figure
+        except ModuleNotFoundError:
+            raise UsageError("Plots need matplotlib, which is not installed. Install it: pip install 'dgl-mutual[plot]'") from None
+        history = pd.DataFrame(self.history)
+        figure = Figure(figsize=(5.0, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for name in history.columns:
+            if name.startswith("val/"):
+                curve = history[["epoch", name]].dropna()
+                axes.plot(curve["epoch"], curve[name], label=name.removeprefix("val/"))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{self.dataset.target.metric} on validation")
+        axes.legend()
+        return figure
 
     def predict(self, data: Dataset | dgl.DGLGraph | None = None, member: str = "ensemble") -> npt.NDArray[Any]:
         """Probabilities (samples, C) of one student or of the ensemble.
@@ -116,6 +155,16 @@ class FitResult:
         if member == "best_by_val":
             member = self.best_student
         return predict(self.cohort, self.dataset if data is None else data, member)
+
+    def embeddings(self, member: str = "best_by_val", data: Dataset | dgl.DGLGraph | None = None) -> npt.NDArray[Any]:
+        """Last hidden states (samples, width) of one student.
+
+        Args:
+            member, data: as in `predict`; the ensemble has no hidden states.
+        """
+        from dgl_mutual.training.inference import embeddings
+
+        return embeddings(self.cohort, self.dataset if data is None else data, self.best_student if member == "best_by_val" else member)
 
     @property
     def best_student(self) -> str:
@@ -196,6 +245,7 @@ def summarise(
         disagreement=disagreement(cohort.distribution.decisions(logits[: cohort.num_students, torch.as_tensor(split.test)])),
         cohort=cohort,
         dataset=dataset,
+        split=split,
         tasks={metric: _in_task(members, [one.by_task[metric] for one in found], len(students)) for metric in found[0].by_task},
     )
 

@@ -1,0 +1,150 @@
+"""What users bring themselves: data, a split, students, a strategy, and what they get back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dgl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dgl_mutual as dm
+from dgl_mutual.errors import DglMutualError
+from dgl_mutual.strategies.dml import DeepMutualLearning
+
+NODES = 40
+QUICK: dict[str, Any] = {"student": {"hidden": 4}, "training": {"epochs": 3}}
+
+
+class MyNet(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int, hidden: int = 5) -> None:
+        super().__init__()
+        self.first, self.last = dgl.nn.SAGEConv(in_features, hidden, "mean"), nn.Linear(hidden, num_outputs)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return self.last(nn.functional.dropout(self.first(graph, feat).relu(), training=self.training))
+
+
+class MyStrategy(DeepMutualLearning):
+    """Deep mutual learning under another name."""
+
+
+@pytest.fixture(scope="module")
+def data() -> dm.Dataset:
+    random = np.random.default_rng(0)
+    labels = np.arange(NODES) % 2
+    return dm.Dataset.from_arrays(random.integers(0, NODES, (2, 90)), random.normal(size=(NODES, 3)) + labels[:, None], labels, name="mine")
+
+
+@pytest.fixture(scope="module")
+def split() -> dm.Split:
+    return dm.Split(np.arange(20), list(range(20, 30)), torch.arange(NODES) >= 30)
+
+
+@pytest.fixture(scope="module")
+def result(data: dm.Dataset, split: dm.Split) -> Any:
+    students = ["gcn", {"architecture": "gat", "hidden": 8}, MyNet, {"architecture": MyNet, "options": {"hidden": 3}}]
+    return dm.fit(data, students, strategy=MyStrategy, split=split, **QUICK)
+
+
+def test_a_cohort_of_all_kinds_of_students(result: Any) -> None:
+    assert [member.member for member in result.members] == ["gcn-0", "gat-1", "MyNet-2", "MyNet-3", "mean", "best_by_val", "ensemble"]
+    assert result.cohort.students[3].module.last.in_features == 3
+    assert result.cohort.students[0].options.hidden == 4 and result.cohort.students[1].options.hidden == 8
+
+
+def test_a_split_decides_who_is_assessed_on_what(result: Any, data: dm.Dataset, split: dm.Split) -> None:
+    predicted = result.predict(member="gcn-0").argmax(1)
+    for name, part in split.parts.items():
+        assert getattr(result["gcn-0"], name) == pytest.approx((predicted == data.labels)[part].mean())
+    assert result.split.test.tolist() == list(range(30, NODES))
+
+
+def test_a_split_as_masks_or_numbers_is_the_same(data: dm.Dataset, split: dm.Split) -> None:
+    masks = dm.Split(*(np.isin(np.arange(NODES), part) for part in split.parts.values()))
+    one, two = (dm.fit(data, "gcn,sage", "dml", split=given, **QUICK).table() for given in (split, masks))
+    pd.testing.assert_frame_equal(one.drop(columns="inference_ms"), two.drop(columns="inference_ms"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (([0, 1], [2], [NODES]), f"names sample {NODES}; there are {NODES}"),
+        (([0, 1], [2], [-1]), "names sample -1"),
+        (([0, 1], [1], [3]), "shares samples with an earlier part"),
+        (([0, 0], [1], [3]), "names sample 0 twice"),
+        (([0], [], [3]), "'val' of the split is empty"),
+        (([0.5], [1], [2]), "train samples"),
+        ((["a"], [1], [2]), "train samples"),
+        (([0], [1], np.ones(NODES + 1, dtype=bool)), f"mask of the part 'test' .* covers {NODES + 1} samples; there are {NODES}"),
+        (([0], [1], np.zeros(3, dtype=bool)), "covers 3 samples"),
+        ((torch.arange(NODES) % 2, [1], [2]), "'train' of the split is a mask of the numbers 0 and 1"),
+    ],
+)
+def test_a_wrong_split_is_refused(data: dm.Dataset, parts: Any, message: str) -> None:
+    with pytest.raises(DglMutualError, match=message):
+        dm.fit(data, "gcn", "independent", split=dm.Split(*parts), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"split": ([0], [1], [2])}, r"The split is a tuple. Give dgl_mutual.Split\(train, val, test\)"),
+        ({"protocol": "random"}, "A split was given, so protocol, fold and folds have no meaning"),
+        ({"fold": 1}, "A split was given"),
+        ({"strategy": MyNet}, "is no subclass of dgl_mutual.Strategy"),
+        ({"students": [MyNet(3, 2)]}, "is an instance, and each seed needs new weights. Give a class or function"),
+        ({"students": [3]}, "is no class or function but a value of type int"),
+        ({"students": [{"architecture": MyNet, "hidden": 3}]}, "The options hidden are for built-in students"),
+        ({"students": [{"architecture": MyNet(3, 2)}]}, "is an instance"),
+    ],
+)
+def test_wrong_arguments_are_refused(data: dm.Dataset, split: dm.Split, given: Any, message: str) -> None:
+    with pytest.raises(DglMutualError, match=message):
+        dm.fit(data, **{"students": "gcn", "split": split, "strategy": "independent", **given}, **QUICK)
+
+
+def test_one_class_is_a_cohort_of_one(data: dm.Dataset, split: dm.Split) -> None:
+    assert dm.fit(data, MyNet, "independent", split=split, **QUICK).members[0].member == "MyNet-0"
+
+
+def test_the_result_knows_how_it_was_trained(result: Any) -> None:
+    assert result.config["protocol"] == "given" and result.config["training"]["epochs"] == 3
+    assert result.config["strategy"] == f"{__name__}:MyStrategy"
+    assert result.config["students"][3] == {"architecture": f"{__name__}:MyNet", "options": {"hidden": 3}}
+    assert result.config["students"][0]["hidden"] == 4
+
+
+def test_embeddings_are_the_last_hidden_states(result: Any, data: dm.Dataset) -> None:
+    graph = dgl.graph(tuple(torch.as_tensor(data.edges)), num_nodes=NODES)
+    expected = result.cohort.students[1].embed(graph, torch.as_tensor(data.features))
+    np.testing.assert_allclose(result.embeddings("gat-1"), expected.detach(), rtol=1e-5, atol=1e-6)
+    assert result.embeddings().shape[0] == NODES
+    with pytest.raises(DglMutualError, match="Unknown student 'ensemble'"):
+        result.embeddings("ensemble")
+
+
+def test_a_table_shows_val_and_test_where_a_terminal_has_80_columns(result: Any) -> None:
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        head = str(result.table()).splitlines()[0]
+    assert {"member", "val", "test"} <= set(head.split())
+
+
+def test_a_plot_has_a_line_a_student_and_the_ensemble(result: Any) -> None:
+    (axes,) = result.plot().axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(lines) == {"gcn-0", "gat-1", "MyNet-2", "MyNet-3", "ensemble"}
+    assert lines["gcn-0"].get_ydata().tolist() == [row["val/gcn-0"] for row in result.history]
+
+
+def test_print_gives_a_few_readable_lines(result: Any, data: dm.Dataset, split: dm.Split) -> None:
+    text = str(result)
+    assert text.startswith("4 students on mine by ") and "(node task, accuracy), 3 epochs" in text
+    assert len(text.splitlines()) == 9 and max(map(len, text.splitlines())) < 120
+    assert repr(result.cohort.students[0]).startswith(
+        "gcn student, depth 2, hidden 4, dropout 0.5 (node task): 3 features -> 2 outputs, 26 parameters"
+    )
+    assert repr(result.cohort.students[2]).splitlines()[0].startswith(f"MyNet-2 student of {__name__}:MyNet (node task)")
