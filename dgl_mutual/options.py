@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -57,7 +57,8 @@ def _paths_to(key: str, kind: type[BaseModel]) -> list[list[str]]:
     """Where, in the groups of options below `kind`, there is an option `key`."""
     found = []
     for name, field in kind.model_fields.items():
-        for group in (field.annotation, *get_args(field.annotation)):
+        # A group, or a group or None; in a tuple of groups an option has several places.
+        for group in (field.annotation, *(get_args(field.annotation) if get_origin(field.annotation) is not tuple else ())):
             if isinstance(group, type) and issubclass(group, BaseModel):
                 found += [[name, key]] if key in group.model_fields else [[name, *path] for path in _paths_to(key, group)]
     return found

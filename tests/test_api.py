@@ -55,3 +55,9 @@ def test_public_names_are_there_and_no_others() -> None:
     assert {"fit", "load", "load_student", "__version__"} <= set(dir(dgl_mutual))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         dgl_mutual.nonsense  # noqa: B018  # the access itself is the test
+
+
+@pytest.mark.parametrize("seed", [1.5, "0", -1, True, None, float("nan")])
+def test_a_seed_is_a_whole_number(seed: object) -> None:
+    with pytest.raises(UsageError, match="whole number from 0"):
+        dgl_mutual.fit(dgl_mutual.load("digits"), "gcn,sage", seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,7 @@ from dgl_mutual.files import replacing
 from dgl_mutual.training.distill import Scene, distill, make_scene
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.memory import forget_peak, peak
+from dgl_mutual.training.memory import forget_peak, is_out_of_memory, peak
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
@@ -145,6 +146,8 @@ def run_trial(
     except DglMutualError as error:
         return Outcome(trial, [], [], str(error))
     except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
+        if is_out_of_memory(error):
+            return Outcome(trial, [], [], _too_large(config, error), traceback.format_exc())
         return Outcome(trial, [], [], f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
@@ -203,3 +206,13 @@ def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult, peak
         for metric, members in metrics.items()
         for member in members
     ]
+
+
+def _too_large(config: RunConfig, error: Exception) -> str:
+    asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
+    size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
+    widest = max(student.hidden for student in config.students)
+    return (
+        f"There is not enough memory for this training{size}. The widest student has hidden = {widest}, and a step takes "
+        f"{config.training.batch_size or 'all'} samples. Lower student.hidden or training.batch_size, or run fewer --jobs."
+    )

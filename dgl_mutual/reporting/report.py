@@ -31,6 +31,7 @@ _HEADINGS = {
     "curves": "Learning curves",
     "weights": "Who listens to whom",
     "cka": "Similarity of hidden layers",
+    "exchange": "Exchanged information",
 }
 
 

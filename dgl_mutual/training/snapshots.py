@@ -23,7 +23,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.files import check_regular
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
@@ -146,7 +146,10 @@ class Keeper:
         file = self._snapshots.file
         tensors: dict[str, Tensor] = {}
         plain = _part({"identity": self._identity, "seconds": self.seconds, **_state(training, phase)}, "", tensors)
-        write_tensors(tensors, file, {"state": json.dumps(plain)})
+        try:
+            write_tensors(tensors, file, {"state": json.dumps(plain)})
+        except StoreError as error:
+            raise StoreError(f"{error} Or train without checkpoint_every.") from None
 
 
 def identity_of(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 import types
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
+from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.reference import mapping
 from dgl_mutual.reference.requirement import INSTALL
+from tests.stress.crashing import make_scene
 
 SMALL = ("--dataset", "TOY", "--folds", "2", "--epochs", "3", "--set", "student.hidden=8", "--set", "student.heads=2")
 EARLY = ("--set", "strategy_options.exchange_warmup=[1,1]")
@@ -291,3 +295,40 @@ def test_a_file_that_cannot_be_meant_ends_before_anything_is_trained(
     assert (status, out) == (expected, "")
     assert said in err and "Traceback" not in err
     assert not (elsewhere / "results").exists()
+
+
+def test_a_dataset_of_any_name_stays_in_the_folder_of_comparisons(command_line: Callable[..., object], elsewhere: Path) -> None:
+    """Its name is in a file of the dataset, which somebody else may have written."""
+    name = "=../../../<img src=x>|\n\x1b]0;x\x07"
+    data = make_scene(elsewhere / "work").folder / "toy"
+    meta = yaml.safe_load((data / "meta.yaml").read_text())
+    (data / "meta.yaml").write_text(yaml.safe_dump({**meta, "dataset_name": name}))
+    with (elsewhere / "work" / "theirs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("dataset", "seed", "test"), (name, 0, 0.5)])
+    before = {path for path in elsewhere.rglob("*") if "work" not in path.parts}
+    small = ("--seeds", "1", "--epochs", "2", "--students", "gcn,sage", "--set", "student.hidden=4", "--jobs", "1")
+    status, out, err = command_line("compare", "--dataset", data, "--reference", elsewhere / "work" / "theirs.csv", *small)
+    assert (status, err.count("\x1b"), out.count("\x1b")) == (0, 0, 0), err
+    new = {path for path in elsewhere.rglob("*") if "work" not in path.parts} - before
+    assert all(path.is_relative_to(elsewhere / "results") for path in new)
+    (folder,) = (elsewhere / "results" / "compare").iterdir()
+    certificate = (folder / "certificate.md").read_text()
+    assert r"\<img" in certificate and certificate.count("<img") == certificate.count(r"\<img") and "\x1b" not in certificate
+    rows = pd.read_csv(folder / "compare.csv")
+    assert rows["dataset"].str.startswith("'=").all()
+
+
+def test_a_comparison_does_not_overwrite_another(command_line: Callable[..., object], elsewhere: Path) -> None:
+    (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
+    (elsewhere / "others.csv").write_text("dataset,fold,test\nTOY,0,0.6\nTOY,1,0.65\n")
+    first = ("compare", *SMALL, *THEIRS, "--out", "kept")
+    assert command_line(*first)[0] == 0
+    certificate = (elsewhere / "kept" / "certificate.md").read_text()
+    for other in (("--reference", "others.csv"), ("--set", "training.patience=7"), ("--folds", "3")):
+        status, out, err = command_line(*first, *other)
+        assert (status, out) == (1, "")
+        assert "holds the certificate of another comparison" in err and "--out" in err
+    with lock(elsewhere / "kept"):
+        assert "Another process is at work in 'kept'" in command_line(*first)[2]
+    assert (elsewhere / "kept" / "certificate.md").read_text() == certificate
+    assert command_line(*first)[0] == 0

@@ -86,3 +86,35 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
     assert "seed 0, fold 0: The loss is not finite" in err
     (folder,) = (elsewhere / "results").iterdir()
     assert pd.read_csv(folder / "failures.csv")["seed"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--folds", "5"), "no meaning under the protocol 'random'"),
+        (("--servers", "nowhere.txt"), "'digits' is no partition"),
+        (("--divide", "students"), "torchrun --nproc-per-node 2"),
+        (("--sampler", "neighbor", "--fanout", "0,0"), "sees no graph"),
+        (("--students", "gcn,gat,"), "Did you mean 'gcn,gat'?"),
+        (("--targets", "a,,b"), "Did you mean 'a,b'?"),
+        (("--set", "hidden=3"), "Did you mean 'student.hidden' or 'distill.hidden'?"),
+        (("--set", "epochs=3"), "Did you mean 'training.epochs' or 'distill.epochs'?"),
+        (("--set", "seeds=1.5"), "'seeds' = 1.5"),
+        (("--seeds", "1000000000000"), "less than or equal to 10000"),
+        (("--set", f"{'a.' * 5000}b=1"), "5001 levels"),
+        (("--set", "training={epochs: 1, epochs: 2}"), "is not YAML"),
+    ],
+)
+def test_what_has_no_effect_or_cannot_be_meant_is_refused(
+    arguments: tuple[str, ...], said: str, command_line: Callable[..., object], elsewhere: Path
+) -> None:
+    status, out, err = command_line("run", "--offline", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err and len(err) < 1000
+    assert not (elsewhere / "results").exists()
+
+
+def test_a_student_that_no_memory_holds_is_a_failed_trial_that_says_so(command_line: Callable[..., object], elsewhere: Path) -> None:
+    status, _, err = command_line("run", *SMALL, "--set", f"student.hidden={10**18}")
+    assert status == 1
+    assert "not enough memory for this training" in err and "Lower student.hidden" in err and "RuntimeError" not in err

@@ -209,3 +209,46 @@ def test_no_cell_starts_like_a_formula(tmp_path: Path) -> None:
         cells = pd.read_csv(folder / name, dtype=str, keep_default_na=False).to_numpy().ravel()
         assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
     assert (folder / "trials.csv").read_text().count(",'=cmd(),") == 3
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "history", "snapshots", "checkpoints/seed-0-fold-0", "snapshots/seed-0-fold-0", ".lock"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    folder, outside = fill(tmp_path / "run").folder, tmp_path / "outside"
+    link = folder / name
+    link.parent.mkdir(exist_ok=True)
+    if name == ".lock":
+        link.unlink()
+        outside.write_text("mine")
+    else:
+        outside.mkdir()
+        (outside / "mine").touch()
+    link.symlink_to(outside)
+    with pytest.raises(StoreError, match=f"{name}' is a link"):
+        fill(folder, outcome(0))
+    assert outside.read_text() == "mine" if name == ".lock" else [path.name for path in outside.iterdir()] == ["mine"]
+
+
+def test_a_run_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "elsewhere")
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="run' is a link"):
+        fill(tmp_path / "run", outcome(0))
+
+
+def test_a_folder_of_the_user_is_not_replaced_by_a_table(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run").folder
+    (folder / "summary.csv").mkdir()
+    (folder / "summary.csv" / "mine").touch()
+    with pytest.raises(StoreError, match=r"summary\.csv': a folder of that name"):
+        fill(folder, outcome(0))
+    assert (folder / "summary.csv" / "mine").exists()
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0)).folder
+    (folder / "checkpoints" / "seed-0-fold-0").mkdir(parents=True)
+    left = [folder / ".1.dgl-mutual.tmp", folder / "checkpoints" / ".2.dgl-mutual.tmp"]
+    left[0].touch()
+    left[1].mkdir()
+    fill(folder, outcome(1))
+    assert not any(path.exists() for path in left) and (folder / "checkpoints" / "seed-0-fold-0").is_dir()

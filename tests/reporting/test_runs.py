@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import datetime
+import itertools
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,3 +156,87 @@ def test_status_of_a_suite_names_what_has_not_begun_or_cannot_be_had(tmp_path: P
     assert [run.name for run in status.runs] == ["independent on Cora"]
     assert status.not_begun == {"gml on Cora": "not begun", "PubMed": "its files are not here"}
     assert not status.is_complete
+
+
+def edited(run: Path, name: str, change: Callable[[str], str]) -> Path:
+    (run / name).write_text(change((run / name).read_text()))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seeds": 10**12}, "has at most 1000000 trials"),
+        ({"seeds": 1000, "folds": 10**6}, "has at most 1000000 trials"),
+        ({"seeds": 0}, "seeds: "),
+        ({"seeds": True}, "seeds: "),
+        ({"seeds": "2"}, "seeds: "),
+        ({"noise": ["feature"]}, "noise: "),
+        ({"task": {"a": 1}}, "task: "),
+        ({"targets": [1]}, r"targets\.0: "),
+        ({"students": []}, "students: "),
+        ({"students": [{"hidden": [1]}]}, r"students\.0\.hidden"),
+        ({"training": 3}, "training: "),
+        ({"dataset": "x" * 5000}, "dataset: "),
+        ({"training": {"epochs": datetime.date(2024, 1, 1)}}, "a date or another value"),
+        ({"strategy_options": {1: 2}}, "strategy_options"),
+    ],
+)
+def test_a_configuration_that_no_run_has_is_named(tmp_path: Path, changed: dict[str, object], told: str) -> None:
+    run = write_run(tmp_path)
+    edited(run, "config.yaml", lambda text: yaml.safe_dump({**yaml.safe_load(text), **changed}))
+    with pytest.raises(StoreError, match=told):
+        load_runs([run])
+
+
+def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: Path) -> None:
+    run = edited(write_run(tmp_path), "config.yaml", lambda text: text + "seeds: 3\n")
+    with pytest.raises(StoreError, match="'seeds' is there twice"):
+        load_runs([run])
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi"))
+    for file, load in (("config.yaml", lambda folder: load_runs([folder])), ("suite.yaml", lambda folder: status_of(folder))):
+        folder = tmp_path / file
+        folder.mkdir()
+        (folder / file).write_text(bomb)
+        with pytest.raises(StoreError, match="unfold"):
+            load(folder)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"),
+    [
+        (",public,0,0,", ",public,inf,0,", "in seed"),
+        (",public,0,0,", ",public,1.5,0,", "in seed"),
+        (",public,0,0,", ",public,-1,0,", "in seed"),
+        (",public,0,0,", ",public,0,2024-01-01,", "in fold"),
+        (",public,0,0,", ",public,99999999999999999999,0,", "in seed"),
+        (",public,1,0,", ",public,0,0,", "a row twice"),
+        ("accuracy,1.0,", "accuracy,inf,", "in train"),
+        ("accuracy,1.0,", "accuracy,1e300,", "in train"),
+        (",gml,mean,", ",gml,,", "without names"),
+        ("peak_mib\n", "disagreement\n", "'disagreement' twice"),
+    ],
+)
+def test_figures_that_no_trial_has_are_named(tmp_path: Path, good: str, bad: str, told: str) -> None:
+    run = write_run(tmp_path)
+    assert good in (run / "trials.csv").read_text()
+    edited(run, "trials.csv", lambda text: text.replace(good, bad, 1))
+    with pytest.raises(StoreError, match=told):
+        gather(load_runs([run]))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "trials.csv", "history.csv", "environment.json"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "circle"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
+    run = write_run(tmp_path)
+    (run / name).unlink()
+    make: dict[str, Callable[[Path], object]] = {
+        "folder": Path.mkdir,
+        "pipe": os.mkfifo,
+        "device": lambda path: path.symlink_to("/dev/zero"),
+        "circle": lambda path: path.symlink_to(path),
+    }
+    make[kind](run / name)
+    with pytest.raises(StoreError):
+        (loaded,) = load_runs([run])
+        _ = loaded.trials, loaded.history, loaded.environment

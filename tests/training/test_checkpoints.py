@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -134,6 +135,12 @@ def test_a_damaged_student_is_one_clear_error(damage: Callable[[Path], object], 
             lambda folder: edit(folder / "ensemble.json", coordinator={"weighting": "vote", "num_students": 2, "num_outputs": 3}),
             "not a description.*'vote'",
         ),
+        (lambda folder: edit(folder / "ensemble.json", members=["gcn-0", "../outside/gcn-0"]), "outside/gcn-0' is no member's name"),
+        (lambda folder: edit(folder / "ensemble.json", members=["gcn-0", "/gcn-0"]), "'/gcn-0' is no member's name"),
+        (lambda folder: edit(folder / "ensemble.json", members=["gcn-0", ".."]), "'..' is no member's name"),
+        (lambda folder: instead(folder / "sage-1.json", os.mkfifo), "not a file but"),
+        (lambda folder: instead(folder / "sage-1.safetensors", os.mkfifo), "not a file but"),
+        (lambda folder: instead(folder / "sage-1.safetensors", lambda path: path.symlink_to("/dev/zero")), "not a file but"),
         (lambda folder: (folder / "ensemble.safetensors").write_bytes(b"x"), "weights.*damaged"),
         (lambda folder: (folder / "sage-1.safetensors").unlink(), "no weights.*sage-1"),
         (lambda folder: edit(folder / "sage-1.json", student=["gcn"]), "not a description"),
@@ -144,6 +151,30 @@ def test_a_damaged_ensemble_is_one_clear_error(damage: Callable[[Path], object],
     with pytest.raises(DataError, match=message):
         load_student(saved)
     load_student(saved / "gcn-0.safetensors")
+
+
+def instead(file: Path, make: Callable[[Path], object]) -> None:
+    file.unlink()
+    make(file)
+
+
+def test_a_member_is_no_path(saved: Path) -> None:
+    below = shutil.copytree(saved, saved / "below")
+    for member in ("../gcn-0", "/gcn-0", ".."):
+        with pytest.raises(UsageError, match="takes no path"):
+            load_student(below, member)
+
+
+def test_no_link_of_a_known_name_is_written_through(saved: Path, fit: Fit, node_data: Data) -> None:
+    """Where a file is written first, before it is renamed, nobody can know."""
+    mine = saved / "elsewhere" / "mine"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    for name in (".gcn-0.tmp", ".gcn-0.safetensors.tmp", "gcn-0.json"):
+        (saved / name).unlink(missing_ok=True)
+        (saved / name).symlink_to(mine)
+    fit(node_data, epochs=2).save(saved)
+    assert mine.read_text() == "mine"
 
 
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:

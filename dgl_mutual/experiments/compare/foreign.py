@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.safe_text import csv_cell
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "test")
@@ -50,7 +51,7 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
     wanted = {name: columns.get(name, name) for name in COLUMNS if name in columns or name not in columns.values()}
     _require_columns(file, table, wanted, columns)
     table = pd.DataFrame({name: table[foreign] for name, foreign in wanted.items() if foreign in table.columns})
-    table["dataset"] = table["dataset"].str.lower()
+    table["dataset"] = _as_in_tables(table["dataset"])
     for name in {"seed", "fold"} & set(table.columns):
         table[name] = _numbers(file, table, name, whole=True).astype(np.int64)
     values = _numbers(file, table, "test", whole=False)
@@ -98,7 +99,7 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
                 f"The results have no column {name!r}, and ours have {trials[name].nunique()} {name}s, so rows cannot be told apart. "
                 f"Add the column, or map it with --column {name}=NAME{single}."
             )
-    ours = trials.assign(dataset=trials["dataset"].str.lower())
+    ours = trials.assign(dataset=_as_in_tables(trials["dataset"]))
     on = ["dataset", *keys, "member"]
     merged = ours.merge(foreign, on=on, how="outer", suffixes=("", "_reference"), indicator=True)
     matched = merged[merged["_merge"] == "both"]
@@ -115,6 +116,11 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
         raise DataError("No row of the results matches a trial of ours. " + "; ".join(lines) + ". Check dataset names, seeds and folds.")
     table = matched[["seed", "fold", "member"]].assign(ours=matched["test"], reference=matched["test_reference"])
     return Pairing(table.reset_index(drop=True), lines)
+
+
+def _as_in_tables(names: pd.Series[str]) -> pd.Series[str]:
+    """Names of datasets as trials.csv has them, in small letters."""
+    return names.map(csv_cell).str.lower()
 
 
 def _require_columns(file: Path, table: pd.DataFrame, wanted: Mapping[str, str], mapped: Mapping[str, str]) -> None:

@@ -1,0 +1,172 @@
+"""What the command line says: of bugs, of full disks, and of names that somebody else has chosen."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import pytest
+
+import dgl_mutual
+from dgl_mutual.cli.main import cli, main
+from dgl_mutual.reporting.plots import PLOTS
+from dgl_mutual.reporting.report import _HEADINGS
+from tests.reporting.folders import write_run, write_suite
+
+CommandLine = Callable[..., tuple[int, str, str]]
+WICKED = "\x1b]0;owned\x07\x9b2Jgml"
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Make 'strategies' fail in a way that nobody has thought of."""
+
+    def replace(error: Exception) -> None:
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "get_command", lambda *_: click.Command("strategies", callback=fail))
+
+    return replace
+
+
+def test_a_bug_is_named_as_one_and_its_traceback_kept(
+    broken: Callable[[Exception], None], command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    broken(KeyError("a\x1b[2Jb"))
+    status, out, err = command_line("strategies")
+    assert (status, out) == (1, "")
+    assert "Traceback" not in err and "\x1b" not in err
+    assert "This is a bug in dgl-mutual" in err and "KeyError" in err and "report" in err
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in err
+    assert "Traceback" in kept.read_text() and "in fail" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "not enough memory"),
+        (PermissionError(13, "Permission denied", "some/file"), "'some/file': Permission denied"),
+    ],
+)
+def test_what_is_no_bug_is_not_called_one(
+    error: Exception, told: str, broken: Callable[[Exception], None], command_line: CommandLine
+) -> None:
+    broken(error)
+    status, _, err = command_line("strategies")
+    assert status == 1 and told in err and "bug" not in err
+
+
+def ended(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("arguments", [["strategies"], ["--help"], ["data", "list"]])
+def test_a_full_disk_behind_standard_output_is_one_message(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert ended(arguments) == 1
+    err = capfd.readouterr().err
+    assert err == "Error: Cannot write to standard output: No space left on device.\n"
+
+
+@pytest.mark.parametrize("arguments", [["strategies"], ["--help"], ["data", "list"]])
+def test_a_reader_that_has_seen_enough_is_no_error(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), open(writer, "w") as pipe:  # closing it is another try
+        monkeypatch.setattr(sys, "stdout", pipe)
+        ended(arguments)
+    assert capfd.readouterr().err == ""
+
+
+def test_without_standard_output_a_command_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert ended(["strategies"]) == 0
+
+
+def test_letters_that_an_encoding_lacks_are_shown_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_suite(tmp_path, "x", [(write_run(tmp_path), "méthode ± 日本", "Cora")])
+    kept = io.BytesIO()
+    with io.TextIOWrapper(kept, encoding="latin-1") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert ended(["status", str(tmp_path / "suite-x")]) == 0
+        assert rb"\u65e5\u672c" in kept.getvalue()
+
+
+@pytest.mark.parametrize("command", [("status",), ("export", "--format", "markdown"), ("export", "--format", "latex")])
+def test_names_in_files_do_not_control_the_terminal(command: tuple[str, ...], command_line: CommandLine, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, "x", [(write_run(tmp_path), WICKED, "Co\x1b[8mra")], missing={"\x1b]52;c;x\x07": "\x1b[2J"})
+    name, *options = command
+    _, out, err = command_line(name, suite, *options)
+    assert "gml" in out
+    assert not {character for character in out + err if ord(character) < 32 or ord(character) == 0x9B} - {"\n"}
+
+
+def test_nor_do_errors(command_line: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text('"da\\e]0;x\\atset": 1\n')
+    wicked = "\x1b[2J"
+    for arguments in (("run", "--config", tmp_path / "config.yaml"), ("run", "--dataset", wicked), (wicked,), ("run", f"--{wicked}")):
+        status, _, err = command_line(*arguments)
+        assert status == 2 and "\x1b" not in err and r"\x1b" in err
+
+
+def test_all_that_commands_say_goes_through_one_place() -> None:
+    package = Path(dgl_mutual.__file__).parent
+    allowed = {package / "cli" / "output.py", package / "experiments" / "progress.py"}
+    for file in set(package.rglob("*.py")) - allowed:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("click.echo", "click.secho", "print"), f"{file}:{node.lineno}"
+
+
+def test_a_result_written_to_a_device_is_alone_in_it(command_line: CommandLine, tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    _, plain, _ = command_line("export", run)
+    assert command_line("export", run, "-o", "/dev/stdout") == (0, plain, "")
+    assert command_line("export", run, "-o", "-") == (0, plain, "")
+    for command in ("export", "report"):
+        status, out, err = command_line(command, run, "-o", "/dev/full")
+        assert (status, out) == (1, "") and "No space left" in err
+
+
+def test_plots_that_would_have_one_name_have_two(command_line: CommandLine, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, "x", [(write_run(tmp_path, seeds=seeds), name, "Cora") for seeds, name in ((2, "日"), (3, "本"))])
+    status, out, _ = command_line("plot", suite, "--kind", "curves", "--out", tmp_path / "plots")
+    assert status == 0 and len(set(out.split())) == len(list((tmp_path / "plots").iterdir())) == 4
+
+
+def test_names_of_any_length_and_kind_stay_in_the_folder_of_plots(command_line: CommandLine, tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, "x", [(write_run(tmp_path), "../" * 60, "/etc/x" * 30)])
+    status, _, err = command_line("plot", suite, "--kind", "curves", "--out", tmp_path / "plots")
+    assert (status, err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} >= {"plots"} and len(list((tmp_path / "plots").iterdir())) == 2
+
+
+def test_a_full_disk_while_plotting_is_one_message(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    status, out, err = command_line("plot", write_run(tmp_path), "--kind", "curves", "--out", tmp_path / "plots")
+    assert (status, out) == (1, "") and "No space left on device. Make room" in err
+
+
+def test_every_plot_has_a_heading_in_reports() -> None:
+    assert set(_HEADINGS) == set(PLOTS)

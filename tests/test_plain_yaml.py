@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dgl_mutual.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yaml_file
+
+
+@pytest.mark.parametrize("text", ["a: 1", "", "[1, 2.5, x, null, true]", "a: &x [1]\nb: *x", "x: &x {a: 1}\ny: {<<: *x, a: 2}", "é: ü"])
+def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
+    assert read_yaml(text) == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\nb: 2\na: 3", "'a' is there twice, again in line 3"),
+        ("x:\n  - {k: 1, 'k': 2}", "twice"),
+        ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "too deeply"),
+        ("- " * 100_000, "too deeply"),
+        ("a: " + "9" * 4301, "digits"),
+        ("a: 0x" + "f" * 5000, "digits"),
+        ("a: " + "1:1" * 50_000, "digits"),
+        ("a: " + "1:" * 400 + "1.5", "cannot be read"),
+        ("a: 2024-13-45", "cannot be read"),
+        ("a: &a [*a]", "unfold"),
+        ("x" * (MAX_SIZE + 1), "characters"),
+        ("\ud800", "cannot be read"),
+        ("a: !!python/object/apply:os.system [x]", "constructor"),
+    ],
+)
+def test_what_is_not_is_one_kind_of_error(text: str, told: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=told):
+        read_yaml(text)
+
+
+def test_merged_keys_unfold_within_bounds() -> None:
+    lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)]
+    with pytest.raises(yaml.YAMLError, match="unfold"):
+        read_yaml("\n".join(lines))
+
+
+def test_only_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", ".", "none"):
+        with pytest.raises(OSError):
+            read_yaml_file(tmp_path / name)
