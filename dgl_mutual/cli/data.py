@@ -37,12 +37,15 @@ def list_datasets(data_dir: Path | None) -> None:
     """
     from dgl_mutual.data.catalog import known_datasets
     from dgl_mutual.data.folders import data_folders
+    from dgl_mutual.data.own import DATASET_REGISTRY
 
     folders = data_folders(data_dir)
     for entry in known_datasets().values():
         where = "built in" if entry.family == "digits" else "here" if folders.find(entry) else "to fetch"
         say(f"{entry.name:<18} {'/'.join(entry.tasks):<11} {where:<9} {entry.citation}")
-    say("Any other TU dataset: tu/NAME. A folder of your own: its path.")
+    for plug_in in DATASET_REGISTRY.plug_ins():
+        say(f"{plug_in.name:<18} {'':<11} {'installed':<9} from {plug_in.package}")
+    say("Any other TU dataset: tu/NAME. A folder of your own: its path. A function of your own: package.module:function.")
 
 
 @command.command()
@@ -78,9 +81,11 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
     """
     from dgl_mutual.data.catalog import find_entry
     from dgl_mutual.data.load import fetch_dataset
+    from dgl_mutual.data.own import find_own
 
     for dataset in datasets:
-        find_entry(dataset)  # a wrong name ends the command before anything is downloaded
+        if find_own(dataset) is None:
+            find_entry(dataset)  # a wrong name ends the command before anything is downloaded
     for dataset in datasets:
         say(f"{dataset}: {fetch_dataset(dataset, data_dir=data_dir, progress=True) or 'built in, nothing to fetch'}")
 

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import unknown
 from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.registry import IMPORT_PATH, installed_plug_ins
 
 Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ogbn", "ppi"]
 
@@ -170,5 +171,7 @@ def find_entry(name: str) -> Entry:
     """
     entry = lookup(name)
     if entry is None:
-        raise unknown("dataset", name, [*known_datasets(), "tu/NAME (any other TU dataset)", "the path of a folder"])
+        brought = [plug_in.name for plug_in in installed_plug_ins("dgl_mutual.datasets")]
+        others = ["tu/NAME (any other TU dataset)", "the path of a folder", IMPORT_PATH]
+        raise unknown("dataset", name, [*known_datasets(), *brought, *others])
     return entry

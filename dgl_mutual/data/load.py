@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgl_mutual.data.catalog import Entry, find_entry, known_datasets, lookup
+from dgl_mutual.data.catalog import Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.digits import read_digits
@@ -19,11 +19,13 @@ from dgl_mutual.data.graph_objects import is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
+from dgl_mutual.data.own import find_own, read_own
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.targets import select_targets
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.registry import Found
 
 
 def load_dataset(
@@ -87,18 +89,24 @@ _TU_PARTS = ("_A.txt", "_graph_indicator.txt", "_graph_labels.txt")
 
 @dataclass(frozen=True)
 class Source:
-    """What a name or folder given by the user means: an entry of the catalog, or a folder in a known form (exactly one is set)."""
+    """What a name or folder given by the user means: an entry of the catalog, a folder in a known form, or code that makes a dataset
+    (exactly one is set)."""
 
     entry: Entry | None = None
     folder: Path | None = None
+    own: Found[Any] | None = None
 
     def __str__(self) -> str:
+        if self.own is not None:
+            return self.own.name
         return self.entry.name if self.entry is not None else str(self.folder)
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
         if self.entry is not None:
             return self.entry.tasks
+        if self.own is not None:
+            return ("node", "graph")
         assert self.folder is not None
         if tu_name(self.folder):
             return ("graph",)
@@ -108,10 +116,12 @@ class Source:
         """The task to load, or None where the folder says (CSV form)."""
         if task is not None and task not in self.tasks:
             raise UsageError(f"{self} is a dataset for the {self.tasks[0]} task, not for {task!r}. Ask for task {self.tasks[0]!r}.")
-        return task if task is not None or self.folder is not None else self.tasks[0]
+        return task if task is not None or self.entry is None else self.tasks[0]
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:
         """The folder to read, after a download if need be."""
+        if self.own is not None:
+            return Path()
         if self.entry is None:
             assert self.folder is not None
             return self.folder
@@ -136,6 +146,9 @@ class Source:
         targets: Sequence[str] | None = None,
     ) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
+        if self.own is not None:
+            dataset = read_own(self.own, task)
+            return dataset if targets is None else select_targets(dataset, targets)
         if self.entry is None and tu_name(location) is None and not is_ogb_nodes(location):
             return read_csv_folder(location, faults, task=task, require_labels=require_labels, targets=targets)
         dataset = self._read(location, task, faults, require_labels)
@@ -147,24 +160,25 @@ class Source:
             return read_ogb_nodes(location, location.resolve().name, faults, require_labels=require_labels)
         if self.entry is None:
             return read_tu(location, tu_name(location) or "", faults, require_labels=require_labels)
-        name = self.entry.name
         if self.entry.family == "digits":
-            return read_digits_multi(task or "node") if name == "digits-multi" else read_digits(task or "node")
-        if self.entry.family == "planetoid":
-            return read_planetoid(location, name, faults)
-        if self.entry.family == "npz":
-            return read_npz(location / self.entry.files[0], name, faults)
-        if self.entry.family == "ppi":
-            return read_ppi(location, name, faults)
-        if self.entry.family == "ogb":
-            return read_ogb(location, name, faults)
-        if self.entry.family == "ogbn":
-            return read_ogb_nodes(location, name, faults)
-        return read_tu(location, name, faults)
+            return _DIGITS[self.entry.name](task or "node")
+        return _READERS[self.entry.family](location, self.entry.name, faults)
+
+
+_DIGITS: dict[str, Callable[[TaskName], Dataset]] = {"digits": read_digits, "digits-multi": read_digits_multi}
+#: Family -> what reads its files in a folder, given the dataset's name.
+_READERS: dict[Family, Callable[[Path, str, Faults], Dataset]] = {
+    "planetoid": read_planetoid,
+    "npz": lambda location, name, faults: read_npz(location / known_datasets()[name].files[0], name, faults),
+    "ppi": read_ppi,
+    "ogb": read_ogb,
+    "ogbn": read_ogb_nodes,
+    "tu": read_tu,
+}
 
 
 def find_source(name_or_dir: str | Path) -> Source:
-    """What `name_or_dir` means: a known name first, else a folder in a known form.
+    """What `name_or_dir` means: a known name first, else a folder in a known form, else an import path or a package's dataset.
 
     Raises:
         UsageError: neither a known name nor a folder.
@@ -176,6 +190,9 @@ def find_source(name_or_dir: str | Path) -> Source:
         entry = lookup(name_or_dir)
         if entry is not None and (is_bare or not is_folder):
             return Source(entry=entry)
+        own = None if folder.exists() else find_own(name_or_dir)
+        if own is not None:
+            return Source(own=own)
         if is_bare and not folder.exists():
             return Source(entry=find_entry(name_or_dir))
     if folder.exists() and not folder.is_dir():
@@ -234,12 +251,15 @@ def tu_name(folder: Path) -> str | None:
 
 
 def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = False, progress: bool = False) -> Path | None:
-    """Make sure that a known dataset is at hand, downloading it if need be, and return the folder of its files (None for ``digits``).
+    """Make sure that a known dataset is at hand, downloading it if need be, and return the folder of its files (None for ``digits``
+    and what a package brings).
 
     Raises:
         UsageError: no dataset is known by this name.
         DataError: it is not there and cannot be downloaded.
     """
+    if find_own(name) is not None:
+        return None
     entry = find_entry(name)
     return _find_or_fetch(entry, data_folders(data_dir), offline=offline, progress=progress) if entry.files else None
 

@@ -97,7 +97,9 @@ def anchored(config: RunConfig) -> RunConfig:
     if is_partition(config.dataset):
         return config.model_copy(update={"dataset": str(Path(config.dataset).expanduser().resolve())})
     source = find_source(config.dataset)
-    if source.entry is None:
+    if source.own is not None:
+        name = source.own.name
+    elif source.entry is None:
         assert source.folder is not None
         name = str(source.folder.resolve())
     else:

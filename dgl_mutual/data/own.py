@@ -1,0 +1,69 @@
+"""Datasets that users or installed packages bring as code (entry points of the group ``dgl_mutual.datasets``)."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any
+
+from dgl_mutual.data.catalog import known_datasets
+from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.graph_objects import is_dgl, is_pyg
+from dgl_mutual.errors import DataError, DglMutualError, UsageError
+from dgl_mutual.registry import Found, Registry, is_import_path
+
+
+def _fault(value: Any) -> str | None:
+    if isinstance(value, Dataset):
+        return None
+    if not callable(value):
+        return f"is no dataset but a value of type {type(value).__name__}. Give a dgl_mutual.Dataset, or a function () that returns one."
+    try:
+        inspect.signature(value).bind()
+    except TypeError as error:
+        return f"is a function that cannot be called without arguments ({error}). Give all of them defaults."
+    except ValueError:  # some functions written in C have no signature
+        return None
+    return None
+
+
+#: Finds a built-in entry of the catalog, or the function or `Dataset` of one that a user or an installed package brings.
+DATASET_REGISTRY: Registry[Any] = Registry("dataset", known_datasets(), _fault, group="dgl_mutual.datasets")
+
+
+def find_own(name: str) -> Found[Any] | None:
+    """What an import path or the name of an installed package's dataset means; None for other names.
+
+    Raises:
+        UsageError: it cannot be imported, or is no dataset.
+    """
+    if is_import_path(name) or any(plug_in.name == name for plug_in in DATASET_REGISTRY.plug_ins()):
+        return DATASET_REGISTRY.find(name)
+    return None
+
+
+def read_own(found: Found[Any], task: TaskName | None) -> Dataset:
+    """The dataset itself, under the name by which it was found.
+
+    Raises:
+        DataError: its function raises an error, or returns something that is no dataset.
+        UsageError: it is for another task.
+    """
+    try:
+        made = found.value if isinstance(found.value, Dataset) else found.value()
+        if is_dgl(made):
+            made = Dataset.from_dgl(made, task=task)
+        elif is_pyg(made):
+            made = Dataset.from_pyg(made, task=task)
+    except DglMutualError as error:
+        raise DataError(f"The dataset {found.name!r} ({found.origin}) cannot be used. {error}") from error
+    except Exception as error:
+        raise DataError(f"The dataset {found.name!r} ({found.origin}) raised {type(error).__name__}: {error}.") from error
+    if not isinstance(made, Dataset):
+        raise DataError(
+            f"The function of the dataset {found.name!r} returns a {type(made).__name__}. It must return a dgl_mutual.Dataset, or a DGL or "
+            "PyG graph or dataset."
+        )
+    if task not in (None, made.task):
+        raise UsageError(f"{found.name} is a dataset for the {made.task} task, not for {task!r}. Ask for task {made.task!r}.")
+    return replace(made, name=found.name)

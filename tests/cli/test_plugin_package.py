@@ -1,0 +1,64 @@
+"""A second package, installed by pip, brings one of everything by entry points."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "plugin_package"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has put the package."""
+    pytest.importorskip("pip")
+    source, target = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("site")
+    shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
+    done = subprocess.run([*pip, "--target", str(target), str(source)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(site))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "mutual_extras"]:
+        del sys.modules[name]
+
+
+def test_what_it_brings_is_listed_with_its_origin(command_line, installed):
+    _, out, _ = command_line("strategies")
+    assert out.split("\n\n")[-1].split("\n")[-2:] == ["             from mutual-extras 0.3", ""]
+    _, out, _ = command_line("data", "list")
+    assert any(line.split() == ["two-rings", "installed", "from", "mutual-extras", "0.3"] for line in out.splitlines())
+
+
+def test_all_of_it_runs_by_name(command_line, installed, tmp_path):
+    chosen = ("--dataset", "two-rings", "--strategy", "agreement", "--students", "gcn,pooled", "--set", "strategy_options.strength=0.25")
+    status, _, err = command_line("run", *chosen, "--epochs", 3, "--seeds", 1, "--jobs", 1, "--out", tmp_path)
+    assert status == 0, err
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("node-two-rings-agreement-")
+    rows = pd.read_csv(folder / "trials.csv")
+    assert set(rows["strategy"]) == {"agreement"} and set(rows["dataset"]) == {"two-rings"}
+    assert {"gcn-0", "pooled-1"} < set(rows["member"])
+    history = pd.read_csv(folder / "history.csv")
+    assert {"loss/agreement/gcn-0", "loss/agreement/pooled-1"} < set(history.columns)
+    assert "strength: 0.25" in (folder / "config.yaml").read_text()
+    assert "nothing to fetch" in command_line("data", "fetch", "two-rings").out
+    status, _, err = command_line("run", *chosen[:-1], "strategy_options.strenght=1", "--out", tmp_path)
+    assert status == 2 and "Did you mean 'strength'" in err
+
+
+def test_without_the_package_its_names_are_unknown(command_line, tmp_path):
+    for chosen in (("--strategy", "agreement"), ("--students", "gcn,pooled"), ("--dataset", "two-rings")):
+        status, _, err = command_line("run", *chosen, "--out", tmp_path)
+        assert status == 2 and f"'{chosen[1].split(',')[-1]}'" in err and "Unknown" in err
