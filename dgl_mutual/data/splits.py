@@ -18,7 +18,7 @@ TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 VALIDATION_SHARE = 1 / 9
 #: With this many folds a class needs more samples than folds: two must be left outside of each fold.
 _SMALLEST = {2: 4}
-_GIVE_SPLIT = "Or give the dataset a split of its own, in a folder in CSV form: columns train_mask, val_mask and test_mask."
+_GIVE_SPLIT = "Give the dataset a split of its own, in a folder in CSV form: columns train_mask, val_mask and test_mask."
 #: The protocols that give one split for each of `folds`; the others give one.
 FOLDED_PROTOCOLS = ("nested",)
 
@@ -135,7 +135,7 @@ def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
 def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
     why = f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested"
-    other = "Or train on the official split (--protocol public)." if dataset.official_split is not None else _GIVE_SPLIT
+    other = "Train on the official split (--protocol public)." if dataset.official_split is not None else _GIVE_SPLIT
     _require_per_class(dataset, _labelled(dataset), needed + 1, why, lambda count: other)
     generator = np.random.default_rng(seed)
     groups = strata(dataset)
@@ -215,7 +215,7 @@ def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: st
     counts = np.bincount(classes[samples], minlength=target.num_outputs)
     rarest = int(np.where(counts > 0, counts, len(samples) + 1).argmin())
     if counts[rarest] < needed:
-        raise UsageError(
-            f"Class {target.names[rarest]!r} of {dataset.name} has {counts[rarest]} samples, but {needed} are needed ({why}). "
-            f"Merge or remove rare classes. {mend(int(counts[rarest]))}".rstrip()
-        )
+        found = f"{counts[rarest]} sample{'s' if counts[rarest] > 1 else ''}, but {needed} are needed ({why})"
+        other = mend(int(counts[rarest]))
+        merge = f"{other} Or merge or remove rare classes." if other else "Merge or remove rare classes."
+        raise UsageError(f"Class {target.names[rarest]!r} of {dataset.name} has {found}. {merge}")
