@@ -51,12 +51,12 @@ def _compare(
       dgl-mutual compare --dataset Cora --reference theirs.csv --column test=accuracy
     """
     from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
-    from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
+    from dgl_mutual.experiments.config import merged, nest, parse_assignment, parse_config, read_config
 
     _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
-    layers = [read_config(file)] if file else []
-    layers += [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    config = parse_config(*layers, *(parse_assignment(text) for text in assignments))
+    flagged = [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
+    overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
+    config = parse_config(read_config(file) if file else {}, overrides)
 
     def tell(line: str) -> None:
         say(line, err=True)

@@ -101,16 +101,15 @@ def command(
       torchrun --nproc-per-node 2 -m dgl_mutual run --dataset Cora --divide students
       dgl-mutual run --config results/<run>/config.yaml
     """
-    from dgl_mutual.experiments.config import nest, parse_assignment, parse_config, read_config
+    from dgl_mutual.experiments.config import merged, nest, parse_assignment, parse_config, read_config
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.runner import run
     from dgl_mutual.store.summary import table
     from dgl_mutual.training.distributed import leads
 
-    layers = [read_config(file)] if file else []
-    layers += [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    layers += [parse_assignment(text) for text in assignments]
-    config = parse_config(*layers)
+    flagged = [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
+    overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
+    config = parse_config(read_config(file) if file else {}, overrides)
     with display() if leads() else nullcontext() as progress:
         report = run(
             config,

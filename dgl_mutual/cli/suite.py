@@ -97,10 +97,9 @@ def _list(plan: SuitePlan, jobs: int | None) -> None:
     jobs = jobs or joblib.cpu_count()
     total = 0.0
     trials = 0
-    seen: set[str] = set()
+    to_run = {run.name: run for run in plan.plans}
     for entry, run in plan.entries:
-        missing = 0 if run.name in seen else num_missing(run, plan.folder.parent)
-        seen.add(run.name)
+        missing = num_missing(to_run.pop(run.name), plan.folder.parent) if run.name in to_run else 0
         seconds = seconds_per_trial(run, plan.folder.parent) if missing else 0.0
         say(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
         total += missing * seconds

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
@@ -98,6 +101,20 @@ class RunConfig(Options):
     def _check_noise(cls, noise: str | None) -> str | None:
         return None if noise is None else str(NoiseSpec.parse(noise))
 
+    @model_validator(mode="after")
+    def _no_idle_option(self) -> RunConfig:
+        """An option of all students that each of them sets for itself would be ignored."""
+        for key in sorted(self.student.model_fields_set):
+            if all(student.is_own for student in self.students):
+                raise ValueError(f"student.{key} has no effect: students of your own have options of their own. Leave it out")
+            if all(student.is_own or key in student.model_fields_set for student in self.students):
+                own = ", ".join(dict.fromkeys(str(getattr(student, key)) for student in self.students if not student.is_own))
+                raise ValueError(
+                    f"student.{key} = {getattr(self.student, key)!r} has no effect, since every student has its own {key} ({own}): "
+                    f"leave out one of them, or give {key} within 'students'"
+                )
+        return self
+
     @property
     def cohort(self) -> tuple[StudentOptions, ...]:
         """The students, with the options that they share; a student of your own has none of these."""
@@ -134,7 +151,7 @@ def _student(student: Any, place: int) -> Any:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The plain values of a YAML file.
+    """The layer of configuration in a YAML file: one of the user's own, or the config.yaml of a run, of which what was given counts.
 
     Raises:
         UsageError: no such file, no YAML, or no mapping.
@@ -147,7 +164,7 @@ def read_config(file: Path) -> dict[str, Any]:
         raise UsageError(f"The configuration {str(file)!r} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"The configuration {str(file)!r} must be a mapping such as 'dataset: Cora', and holds {type(values).__name__}.")
-    return values
+    return layer_of_file(values)
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -190,13 +207,43 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers as one, level by level; what contradicts stands in the last."""
+    return reduce(merge, layers, {})
+
+
+def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """All layers as one, each overriding those before it.
+
+    A layer that changes the strategy does away with the options of the former one, with a warning, and one that changes the data with their
+    fingerprint.
+    """
+    values: dict[str, Any] = {}
+    for layer in layers:
+        before, now = values.get("strategy"), layer.get("strategy")
+        if before is not None and now is not None and now != before:
+            values = _without_strategy_options(values, str(before), str(now))
+        if any(key in layer and layer[key] != values.get(key) for key in ("dataset", "task", "targets")):
+            values = {key: value for key, value in values.items() if key != "fingerprint"}
+        values = merge(values, layer)
+    return values
+
+
+def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> dict[str, Any]:
+    options, grid = values.get("strategy_options") or {}, values.get("grid") or {}
+    varied = [key for key in grid if key.startswith("strategy_options.")]
+    if not options and not varied:
+        return values
+    told = [f"{key}={value}" for key, value in options.items()] + [f"grid over {key.partition('.')[2]}" for key in varied]
+    warnings.warn(f"Options of {before} that {now} does not take over: {', '.join(told)}.", stacklevel=4)
+    rest = {key: choices for key, choices in grid.items() if key not in varied}
+    return {**values, "strategy_options": {}, "grid": rest or None}
+
+
 def parse_config(*layers: Mapping[str, Any]) -> RunConfig:
-    """The configuration that these layers of plain values make, each overriding those before it.
+    """The configuration that these layers of plain values make; see `layered`.
 
     Raises:
         UsageError: an unknown key or value; the message lists the choices.
     """
-    values: dict[str, Any] = {}
-    for layer in layers:
-        values = merge(values, layer)
-    return parse_options(RunConfig, values)
+    return parse_options(RunConfig, layered(*layers))

@@ -1,46 +1,57 @@
-"""How long trials will take: from trials that have finished, or from training for two epochs."""
+"""How long trials will take: from trials that have finished, or from training for a few epochs."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dgl_mutual.data.dataset import IntArray, Split
-from dgl_mutual.experiments.grid import grid_points
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_store import RunStore
-from dgl_mutual.training.trainer import fit_cohort
+from dgl_mutual.experiments.trial import fit_resolved
+from dgl_mutual.store.tables import KEY
 
 #: Graphs to train on for an estimate. A node task needs its whole graph.
 _GRAPHS = 1000
-_EPOCHS = 2
+_EPOCHS = 3
 
 
 def seconds_per_trial(plan: Plan, out: Path) -> float:
-    """Seconds that one trial of a run takes with one thread, at most: training may stop early, and finished trials say how early."""
-    points = len(grid_points(plan.config))
-    trials = RunStore(out / plan.name).trials
+    """Seconds that one trial of a run takes with one thread, at most: training may stop early, and finished trials say how early.
+
+    What is measured are epochs in which students exchange. The first is left out: a process has one that is slow.
+    """
+    trials = RunStore(plan.folder(out)).trials
     if len(trials):
-        return points * float(trials.drop_duplicates(["seed", "fold"])["train_seconds"].mean())
+        return len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean())
     torch.set_num_threads(1)
     split = plan.trials[0].split
     share = min(1.0, _GRAPHS / len(split.train)) if plan.config.task == "graph" else 1.0
-    result = fit_cohort(
-        plan.dataset,
-        Split(*(_first(part, share) for part in (split.train, split.val, split.test))) if share < 1 else split,
-        students=plan.config.students,
-        strategy=plan.config.strategy,
-        strategy_options=plan.config.strategy_options,
-        training=plan.config.training.model_copy(update={"epochs": _EPOCHS}),
+    part = Split(*(_first(samples, share) for samples in (split.train, split.val, split.test))) if share < 1 else split
+    return sum(_seconds_per_epoch(point, plan.dataset, part) * point.training.epochs for _, point in plan.points) / share
+
+
+def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> float:
+    """Of all phases of a training together, where a strategy has several."""
+    exchanging = {"exchange_warmup": [0, 0]} if "exchange_warmup" in config.strategy_options else {}
+    short = config.model_copy(
+        update={
+            "strategy_options": {**config.strategy_options, **exchanging},
+            "training": config.training.model_copy(update={"epochs": _EPOCHS, "eval_every": 1, "checkpoint_every": None}),
+        }
     )
-    return points * result.train_seconds / result.epochs * plan.config.training.epochs / share
+    ends: list[float] = []
+    fit_resolved(short, dataset, split, seed=0, on_epoch=lambda _: ends.append(time.perf_counter()))
+    return float(np.diff(ends).mean()) * len(ends) / _EPOCHS
 
 
 def num_missing(plan: Plan, out: Path) -> int:
     """Trials that have not finished."""
-    return len({trial.key for trial in plan.trials} - RunStore(out / plan.name).finished())
+    return len(plan.keys - RunStore(plan.folder(out)).finished())
 
 
 def _first(part: IntArray, share: float) -> IntArray:

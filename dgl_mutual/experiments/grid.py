@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sklearn.model_selection import ParameterGrid
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig, merge, nest, parse_config
+from dgl_mutual.experiments.given import given_values
 from dgl_mutual.training.result import FitResult
 
 _GROUPS = ("training", "strategy_options", "student")
 
 
 def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
-    """Each combination of values (by dotted key, in the order of the grid) with the configuration that it makes of a resolved one.
+    """Each combination of values (by dotted key, in the order of the grid) with the configuration that it makes of a given one.
+
+    Without a grid: the configuration itself.
 
     Raises:
-        UsageError: a key outside `training`, `strategy_options` and `student`, or an unknown one within.
+        UsageError: a key outside `training`, `strategy_options` and `student`, an unknown one within, or one that has a value already.
     """
-    for key in config.grid or {}:
-        if key.partition(".")[0] not in _GROUPS or "." not in key:
+    if not config.grid:
+        return [({}, config)]
+    given = given_values(config)
+    for key, choices in config.grid.items():
+        group, _, name = key.partition(".")
+        if group not in _GROUPS or not name:
             raise UsageError(f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _GROUPS)}.")
-    return [
-        (values, _point(config, values)) for values in ParameterGrid({key: list(choices) for key, choices in (config.grid or {}).items()})
-    ]
+        if (value := _value_at(given, key)) is not None:
+            raise UsageError(f"{key} is {value!r} and varied by the grid, over {list(choices)}. Leave out one of them.")
+    del given["grid"]
+    return [(values, _point(given, values)) for values in ParameterGrid({key: list(choices) for key, choices in config.grid.items()})]
 
 
-def search(config: RunConfig, fit: Callable[[RunConfig], FitResult]) -> tuple[FitResult, list[dict[str, Any]]]:
-    """The result of the point whose students have the best mean metric on validation; without a grid, of the configuration itself.
+def search(
+    points: Sequence[tuple[dict[str, Any], RunConfig]], fit: Callable[[RunConfig], FitResult]
+) -> tuple[FitResult, list[dict[str, Any]]]:
+    """The result of the point whose students have the best mean metric on validation.
+
+    Args:
+        points: the values of each point, and its resolved configuration; a single point without values is no search.
 
     Returns:
         The result, and for each point its values, ``val`` and ``chosen``: the test figures of the others are never looked at.
     """
-    if not config.grid:
-        return fit(config), []
+    if len(points) == 1 and not points[0][0]:
+        return fit(points[0][1]), []
     best: FitResult | None = None
     rows: list[dict[str, Any]] = []
-    for values, point in grid_points(config):
+    for values, point in points:
         result = fit(point)
         rows.append({**values, "val": result["mean"].val})
         if best is None or _score(result) > _score(best):
@@ -53,11 +66,15 @@ def _score(result: FitResult) -> float:
     return -math.inf if math.isnan(val) else val
 
 
-def _point(config: RunConfig, values: dict[str, Any]) -> RunConfig:
-    plain = config.model_dump(mode="json", exclude={"grid", "student"})
+def _point(given: dict[str, Any], values: dict[str, Any]) -> RunConfig:
     layer: dict[str, Any] = {}
     for key, value in values.items():
         layer = merge(layer, nest(key, value))
-    # The cohort of a resolved configuration has all options of its own, so what all students share must be written into each.
-    shared = layer.pop("student", {})
-    return parse_config(plain, layer, {"students": [{**student, **shared} for student in plain["students"]]})
+    return parse_config(given, layer)
+
+
+def _value_at(given: Mapping[str, Any], key: str) -> Any:
+    value: Any = given
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.resolve import anchored, resolve, run_name, splits_of
+from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
+from dgl_mutual.experiments.run_store import folder_of_run
 from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.store.configuration import file_values
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A run that is ready to start: its resolved configuration, its dataset, and every trial."""
+    """A run that is ready to start: its configuration, its dataset, and every trial.
 
+    Attributes:
+        given: the configuration as it was asked for.
+        config: with nothing left open.
+        points: what each trial chooses from on validation, by what the grid sets; without a grid, `config` alone.
+    """
+
+    given: RunConfig
     config: RunConfig
+    points: tuple[tuple[dict[str, Any], RunConfig], ...]
     dataset: Dataset
     trials: tuple[Trial, ...]
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """The name of its folder, if it is new."""
         return run_name(self.config)
+
+    def folder(self, out: Path) -> Path:
+        """Its folder below `out`."""
+        return folder_of_run(out, self.name, plain(self.config))
+
+    @property
+    def keys(self) -> set[tuple[int, int]]:
+        """(seed, fold) of its trials."""
+        return {trial.key for trial in self.trials}
+
+    @property
+    def file_values(self) -> dict[str, Any]:
+        """What its config.yaml holds."""
+        return file_values(given_values(self.given), plain(self.config))
 
 
 def prepare(config: RunConfig, dataset: Dataset, label: str = "") -> Plan:
@@ -33,7 +60,9 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "") -> Plan:
     Raises:
         UsageError, DataError: the run cannot be made.
     """
-    config = resolve(anchored(config), dataset)
+    given = anchored(config)
+    config = resolve(given, dataset)
+    points = resolved_points(given, dataset) if given.grid else (({}, config),)
     assert config.seeds is not None
     splits = ((seed, enumerate(splits_of(config, dataset, seed))) for seed in range(config.seeds))
-    return Plan(config, dataset, tuple(Trial(seed, fold, split, label) for seed, folds in splits for fold, split in folds))
+    return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, folds in splits for fold, split in folds))

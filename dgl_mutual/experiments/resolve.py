@@ -24,14 +24,13 @@ from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
+from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
 
 DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
-#: Options of training that runs of earlier versions do not have.
-_LATER_TRAINING = ("sampler", "fanout", "scale_inputs")
 
 
 def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
@@ -59,7 +58,7 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
     strategy_options = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
-    resolved = config.model_copy(
+    return config.model_copy(
         update={
             "task": dataset.task,
             "fingerprint": found,
@@ -74,9 +73,15 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             "training": resolve_training(config.training, dataset),
         }
     )
-    for _, point in grid_points(resolved) if config.grid else ():
-        resolve(point, dataset)  # a wrong point ends the run before it starts
-    return resolved
+
+
+def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[tuple[dict[str, Any], RunConfig], ...]:
+    """The points of a given configuration's grid, each derived anew from what was given (see `grid_points`).
+
+    Raises:
+        UsageError, DataError: see `grid_points` and `resolve`; a wrong point ends a run before it starts.
+    """
+    return tuple((values, resolve(point, dataset)) for values, point in grid_points(config))
 
 
 def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
@@ -94,6 +99,8 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
 
 def anchored(config: RunConfig) -> RunConfig:
     """The same run, its dataset named as it is known, or by a path that is the same from any working folder."""
+    if "dataset" not in config.model_fields_set:
+        return config
     if is_partition(config.dataset):
         return config.model_copy(update={"dataset": str(Path(config.dataset).expanduser().resolve())})
     source = find_source(config.dataset)
@@ -114,7 +121,7 @@ def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
-    """A resolved configuration as plain values: what config.yaml holds, and what it can be read back from.
+    """A resolved configuration as plain values.
 
     Raises:
         UsageError: its strategy or a student is a class that cannot be found again by its name, or an option is no plain value.
@@ -138,24 +145,8 @@ def readable(config: RunConfig) -> dict[str, Any]:
         return config.model_dump(exclude={"student"})
 
 
-def identity(values: dict[str, Any]) -> dict[str, Any]:
-    """What of a plain configuration decides its results.
-
-    Where the dataset's folder lies does not, nor how often a training is kept, and what is off counts as absent: a later version may know
-    more that can be on.
-    """
-    decisive = {**values, "dataset": Path(values["dataset"]).name}
-    if "training" in values:
-        decisive["training"] = {
-            key: value
-            for key, value in values["training"].items()
-            if key != "checkpoint_every" and not (key in _LATER_TRAINING and not value)
-        }
-    return {key: value for key, value in decisive.items() if value is not None}
-
-
 def run_name(config: RunConfig) -> str:
-    """``<task>-<dataset>-<strategy>-<hash>`` of a resolved configuration."""
+    """``<task>-<dataset>-<strategy>-<hash>`` of a resolved configuration: the same for any number of seeds."""
     decisive = identity(plain(config))
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", decisive["dataset"])

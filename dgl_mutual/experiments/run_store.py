@@ -14,11 +14,11 @@ import pandas as pd
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.resolve import identity
 from dgl_mutual.experiments.trial import Outcome, trial_name
 from dgl_mutual.files import refuse_links, replacing, sweep, unwritable, write_text
 from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.safe_text import csv_cell
+from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
@@ -67,24 +67,26 @@ class RunStore:
         return {(int(seed), int(fold)) for seed, fold in self.trials[KEY].itertuples(index=False)}
 
     def begin(self, config: dict[str, Any]) -> None:
-        """Write config.yaml, or check that the folder holds the same run.
+        """Write config.yaml, or check that the folder holds the same run. If more seeds are asked for than before, it says so from now on.
+
+        Args:
+            config: see `dgl_mutual.store.configuration.file_values`.
 
         Raises:
-            StoreError: it holds another one.
+            StoreError: it holds another run.
         """
         file = self.folder / "config.yaml"
         if not file.exists() and not file.is_symlink():
             write_text(file, yaml.safe_dump(config, sort_keys=False))
             return
-        try:
-            same = identity({"dataset": "", **read_yaml_file(file)}) == identity(config)
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):  # no YAML, or values in the place of groups
-            same = False
-        if not same:
+        before, now = read_resolved(file), resolved_part(config)
+        if before is None or identity(before) != identity(now):
             raise StoreError(
                 f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
                 "Restore it, or start over with --no-resume."
             )
+        if num_seeds(now) > num_seeds(before):
+            write_text(file, yaml.safe_dump(config, sort_keys=False))
 
     def check_links(self) -> None:
         """Make sure that what a run writes here stays here, and remove what a killed process left half-written.
@@ -146,6 +148,19 @@ class RunStore:
         shutil.rmtree(files, ignore_errors=True)
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
+    def drop(self, keys: set[tuple[int, int]]) -> None:
+        """Forget these trials, so that they run again; those of other seeds stay."""
+        if self.finished() <= keys:
+            self.clear()
+            return
+        for name in ("trials.csv", "history.csv", "failures.csv", "grid.csv"):
+            table = read_text(self.folder / name)
+            if table is not None:
+                self._write(name, table[~_keys(table).isin([(str(seed), str(fold)) for seed, fold in keys])])
+        for key in keys:
+            shutil.rmtree(self.checkpoints / trial_name(*key), ignore_errors=True)
+        self._drop_snapshots(*(trial_name(*key) for key in keys))
+
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
         for name in ("trials.csv", "history.csv", "summary.csv", "failures.csv", "grid.csv", "environment.json", "config.yaml"):
@@ -184,15 +199,43 @@ def _keys(table: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[KEY])
 
 
+def read_resolved(file: Path) -> dict[str, Any] | None:
+    """The resolved configuration in a config.yaml; None where it is damaged."""
+    try:
+        resolved = {"dataset": "", **resolved_part(read_yaml_file(file))}
+        identity(resolved)
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError):  # no YAML, or values in the place of groups
+        return None
+    return resolved
+
+
+def folder_of_run(out: Path, name: str, resolved: dict[str, Any]) -> Path:
+    """Where below `out` a run has its folder: the one of its name, or one of an earlier version that holds the same run by another name.
+
+    Args:
+        name: the run's name, which ends in a hash.
+        resolved: its resolved configuration as plain values.
+    """
+    if (out / name).exists():
+        return out / name
+    decisive, found = identity(resolved), {}
+    for file in out.glob(f"{name[:-8]}{'[0-9a-f]' * 8}/config.yaml"):
+        other = read_resolved(file)
+        if other is not None and identity(other) == decisive:
+            found[file.parent] = num_seeds(other)
+    return max(sorted(found), key=found.__getitem__, default=out / name)
+
+
 @contextmanager
-def open_store(folder: Path, config: dict[str, Any], *, resume: bool) -> Iterator[RunStore]:
+def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[RunStore]:
     """Have the folder of a run for oneself. At the end, however it comes, history.csv and summary.csv fit trials.csv.
 
     A usage error that shows before any trial has finished leaves no folder behind.
 
     Args:
-        config: the resolved configuration as plain values.
+        config: what its config.yaml holds.
         resume: keep the trials that are there.
+        keys: (seed, fold) of the trials that are asked for: only they start over (default: all).
 
     Raises:
         StoreError: the folder cannot be written, holds another run, or another process is at work in it.
@@ -201,7 +244,7 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool) -> Iterato
     with lock(folder):
         store.check_links()
         if not resume:
-            store.clear()
+            store.clear() if keys is None else store.drop(keys)
         store.begin(config)
         try:
             yield store

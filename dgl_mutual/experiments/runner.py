@@ -22,11 +22,12 @@ from dgl_mutual.experiments.executors.local import Local, default_jobs
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, Silence
-from dgl_mutual.experiments.resolve import plain, refuse_idle
+from dgl_mutual.experiments.resolve import refuse_idle
 from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.files import check_writable
 from dgl_mutual.store.summary import summarise_trials
+from dgl_mutual.store.tables import KEY
 from dgl_mutual.strategies.base import Divided
 from dgl_mutual.training.distributed import joined, launched, leads
 
@@ -37,8 +38,8 @@ class RunReport:
 
     Attributes:
         folder: the run's folder.
-        summary: its summary.csv; empty if no trial finished.
-        failed: one line a failed trial.
+        summary: means over the trials that were asked for, as in summary.csv; empty if none finished.
+        failed: one line for each of them that failed.
     """
 
     folder: Path
@@ -98,7 +99,7 @@ def run(
         ranks = stack.enter_context(joined(device, divide))
         if ranks.rank:
             follow(partial(do_work, threads=threads, device=device, forgiving=False), plans, ranks)
-            return RunReport(out / plans[0].name, pd.DataFrame(), ())
+            return RunReport(plans[0].folder(out), pd.DataFrame(), ())
         together = Torchrun(ranks) if ranks.size > 1 else None
         reports = execute(plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=together)
         return reports[0]
@@ -134,8 +135,8 @@ def execute(
     device = resolve_device(device)
     progress = progress or Silence()
     with ExitStack() as stack:
-        stores = [stack.enter_context(open_store(out / plan.name, plain(plan.config), resume=resume)) for plan in plans]
-        finished = [store.finished() for store in stores]
+        stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]
+        finished = [store.finished() & plan.keys for store, plan in zip(stores, plans, strict=True)]
         works = [
             Work(place, trial, plan, store.checkpoints, store.snapshots)
             for place, (plan, store) in enumerate(zip(plans, stores, strict=True))
@@ -159,16 +160,19 @@ def execute(
                     if not left[place]:
                         stores[place].finish()
         except KeyboardInterrupt:
-            kept = sum(len(store.finished()) for store in stores)
+            kept = sum(len(store.finished() & plan.keys) for store, plan in zip(stores, plans, strict=True))
             where = stores[0].folder if len(stores) == 1 else out
             raise Interrupted(
                 f"Interrupted. {kept} of {sum(len(plan.trials) for plan in plans)} trials are finished and kept in {where}. "
                 "The same command goes on from there."
             ) from None
-    return [_report(store) for store in stores]
+    return [_report(store, plan.keys) for store, plan in zip(stores, plans, strict=True)]
 
 
-def _report(store: RunStore) -> RunReport:
-    rows = store.trials
-    failed = tuple(f"seed {row.seed}, fold {row.fold}: {row.error}" for row in store.failures.itertuples())
+def _report(store: RunStore, keys: set[tuple[int, int]]) -> RunReport:
+    """How the trials that were asked for ended; the folder may have those of more seeds."""
+    rows, failures = (
+        table[pd.MultiIndex.from_frame(table[KEY]).isin(keys)] if len(table) else table for table in (store.trials, store.failures)
+    )
+    failed = tuple(f"seed {row.seed}, fold {row.fold}: {row.error}" for row in failures.itertuples())
     return RunReport(store.folder, summarise_trials(rows) if len(rows) else rows, failed)

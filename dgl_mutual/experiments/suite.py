@@ -32,6 +32,7 @@ from dgl_mutual.store.tables import MAX_TITLE, SUITE_FILE
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
 QUICK = {"seeds": 2, "folds": 2}
 QUICK_EPOCHS = 30
+_EPOCHS = "training.epochs"
 
 
 class SuiteDataset(Options):
@@ -120,8 +121,12 @@ class SuitePlan:
 
     @property
     def plans(self) -> list[Plan]:
-        """The different runs."""
-        return list({plan.name: plan for _, plan in self.entries}.values())
+        """The different runs; of one that is there with several numbers of seeds, that with the most."""
+        most: dict[str, Plan] = {}
+        for _, plan in self.entries:
+            if plan.name not in most or len(plan.trials) > len(most[plan.name].trials):
+                most[plan.name] = plan
+        return list(most.values())
 
 
 def suite_names() -> dict[str, str]:
@@ -169,8 +174,12 @@ def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str,
 
 
 def _scaled_down(config: RunConfig) -> RunConfig:
+    fewer: dict[str, Any] = {key: min(getattr(config, key) or most, most) for key, most in QUICK.items()}
+    if config.grid and _EPOCHS in config.grid:
+        capped = tuple(dict.fromkeys(min(epochs, QUICK_EPOCHS) for epochs in config.grid[_EPOCHS]))
+        return config.model_copy(update={"grid": {**config.grid, _EPOCHS: capped}, **fewer})
     training = config.training.model_copy(update={"epochs": min(config.training.epochs, QUICK_EPOCHS)})
-    return config.model_copy(update={"training": training, **{key: min(getattr(config, key) or most, most) for key, most in QUICK.items()}})
+    return config.model_copy(update={"training": training, **fewer})
 
 
 def plan_suite(
@@ -222,7 +231,10 @@ def run_suite(
     """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own."""
     out = plan.folder.parent
     check_writable(out)
-    runs = [{"folder": run.name, "data": entry.data, "method": entry.method} for entry, run in plan.entries]
+    runs = [
+        {"folder": run.folder(out).name, "data": entry.data, "method": entry.method, "seeds": run.config.seeds}
+        for entry, run in plan.entries
+    ]
     missing = {data: without_folders(why) for data, why in plan.missing.items()}
     values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(plan.folder):

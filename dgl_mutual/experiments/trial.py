@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,7 @@ class Outcome:
 def run_trial(
     trial: Trial,
     config: RunConfig,
+    points: Sequence[tuple[dict[str, Any], RunConfig]],
     dataset: Dataset,
     checkpoints: Path,
     snapshots: Path,
@@ -97,6 +98,9 @@ def run_trial(
     With `ranks` other processes run the same trial, and the cohort is trained by all of them together.
 
     Whatever goes wrong becomes a failed outcome, so that the other trials go on.
+
+    Args:
+        points: configurations to choose from on validation (see `search`).
 
     Raises:
         UsageError: the configuration cannot work, in this trial or any other.
@@ -127,7 +131,7 @@ def run_trial(
                 ranks=ranks,
             )
 
-        result, searched = search(config, fit)
+        result, searched = search(points, fit)
         if config.distill is not None:
             result = distill(
                 result,

@@ -55,6 +55,7 @@ def do_work(
         outcome = run_trial(
             work.trial,
             work.plan.config,
+            work.plan.points,
             work.plan.dataset,
             work.checkpoints,
             work.snapshots,

@@ -17,7 +17,7 @@ class Run:
     """A run folder.
 
     Attributes:
-        config: its configuration as plain values.
+        config: its resolved configuration as plain values; trials of more seeds than it names are left out.
         method: what tables and plots call what was done.
         data: what they call that on which it was done.
     """
@@ -30,7 +30,7 @@ class Run:
     @cached_property
     def figures(self) -> pd.DataFrame:
         """trials.csv; empty where no trial has finished."""
-        return read_trials(self.folder)
+        return self._asked_for(read_trials(self.folder))
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -40,12 +40,12 @@ class Run:
     @cached_property
     def failures(self) -> pd.DataFrame:
         """failures.csv; empty where no trial failed."""
-        return read_table(self.folder / "failures.csv", FAILURE_COLUMNS)
+        return self._asked_for(read_table(self.folder / "failures.csv", FAILURE_COLUMNS))
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """history.csv; empty before the run has ended for the first time."""
-        return read_table(self.folder / "history.csv", [*KEY, "epoch"])
+        return self._asked_for(read_table(self.folder / "history.csv", [*KEY, "epoch"]))
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -66,3 +66,6 @@ class Run:
     def num_students(self) -> int:
         """K."""
         return len(self.config["students"])
+
+    def _asked_for(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["seed"] < self.config["seeds"]].reset_index(drop=True) if len(table) else table

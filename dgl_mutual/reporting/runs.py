@@ -15,6 +15,7 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reporting.labels import label_runs
 from dgl_mutual.reporting.run import Run
+from dgl_mutual.store.configuration import resolved_part
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, SUITE_FILE
 
 _ENTRY = ("folder", "method", "data")
@@ -117,12 +118,15 @@ def suite_runs(folder: Path) -> list[Run]:
         # A name alone: a suite file cannot point outside the folder in which its own folder lies.
         run_folder = folder.resolve().parent / Path(str(entry["folder"])).name
         if (run_folder / "config.yaml").is_file():
-            runs.append(replace(_read_run(run_folder), method=str(entry["method"]), data=str(entry["data"])))
+            run = _read_run(run_folder)
+            # The folder may have the trials of more seeds than this suite asked for.
+            config = {**run.config, "seeds": entry["seeds"]} if isinstance(entry.get("seeds"), int) else run.config
+            runs.append(replace(run, config=config, method=str(entry["method"]), data=str(entry["data"])))
     return runs
 
 
 def _read_run(folder: Path) -> Run:
-    config = _read_yaml(folder / "config.yaml")
+    config = resolved_part(_read_yaml(folder / "config.yaml"))
     file = folder / "config.yaml"
     try:
         stored = _Stored.model_validate(config)

@@ -38,8 +38,41 @@ def test_file_and_flags_give_the_same_configuration(command_line: Callable[..., 
     (folder,) = (elsewhere / "results").iterdir()
     assert command_line("run", "--config", folder / "config.yaml")[0] == 0
     assert list((elsewhere / "results").iterdir()) == [folder]
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = yaml.safe_load((folder / "config.yaml").read_text())["resolved"]
     assert (config["seeds"], config["training"]["epochs"], config["students"][1]["hidden"]) == (2, 3, 8)
+
+
+def test_a_kept_configuration_can_be_changed_and_what_followed_from_it_follows_anew(
+    command_line: Callable[..., object], elsewhere: Path
+) -> None:
+    assert command_line("run", *SMALL)[0] == 0
+    (first,) = (elsewhere / "results").iterdir()
+    for arguments, expected in (
+        (("--set", "student.hidden=16"), {"hidden": 16, "epochs": 3, "warmup": [0, 0]}),
+        (("--epochs", "9"), {"hidden": 8, "epochs": 9, "warmup": [2, 2]}),
+        (("--strategy", "independent"), {"hidden": 8, "epochs": 3, "warmup": None}),
+    ):
+        before = {*(elsewhere / "results").iterdir()}
+        assert command_line("run", "--config", first / "config.yaml", *arguments, "--seeds", "1", "--jobs", "1")[0] == 0
+        (folder,) = {*(elsewhere / "results").iterdir()} - before
+        values = yaml.safe_load((folder / "config.yaml").read_text())
+        config = values["resolved"]
+        assert {student["hidden"] for student in config["students"]} == {expected["hidden"]}
+        assert (config["training"]["epochs"], config["strategy_options"].get("exchange_warmup")) == (expected["epochs"], expected["warmup"])
+        assert "exchange_warmup" not in values["given"].get("strategy_options", {})
+
+
+def test_seeds_add_up_in_one_folder(command_line: Callable[..., object], elsewhere: Path) -> None:
+    shown = {}
+    for seeds in ("2", "3", "1"):
+        status, shown[seeds], err = command_line("run", *SMALL, "--seeds", seeds)
+        assert status == 0
+        assert ("finished already" in err) == (seeds != "2")
+    (folder,) = (elsewhere / "results").iterdir()
+    assert pd.read_csv(folder / "trials.csv").groupby("member")["seed"].apply(list).tolist() == [[0, 1, 2]] * 5
+    assert yaml.safe_load((folder / "config.yaml").read_text())["given"]["seeds"] == 3
+    assert "n = 3 seeds" in shown["3"] and "one trial" in shown["1"]
+    assert command_line("status", folder)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_run_has_rows_for_each_target_and_their_mean(command_line: Callable[..
     assert [line.split("(", 1)[1].split(";")[0] for line in out.splitlines() if line.startswith("member")] == METRICS
     history = pd.read_csv(run / "history.csv")
     assert {"val/gcn-0", "accuracy(digit)/val/gcn-0", "micro-f1(ink)/train/sage-1"} <= set(history.columns)
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    config = yaml.safe_load((run / "config.yaml").read_text())["resolved"]
     assert (config["targets"], config["task_weights"]) == (["digit", "even", "ink"], "equal")
     # The configuration repeats the run, and nothing is left to do.
     assert command_line("run", "--config", run / "config.yaml")[:2] == (0, out)

@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.grid import grid_points, search
-from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.resolve import resolve, resolved_points
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.training.result import FitResult
 
@@ -29,24 +28,24 @@ class Figures:
         return self
 
 
-def _search(config: RunConfig, vals: list[float]) -> tuple[Figures, list[dict[str, Any]], list[RunConfig]]:
+def _search(points: Any, vals: list[float]) -> tuple[Figures, list[dict[str, Any]], list[RunConfig]]:
     tried: list[RunConfig] = []
 
     def fit(point: RunConfig) -> FitResult:
         tried.append(point)
         return cast(FitResult, Figures(vals[len(tried) - 1], str(len(tried) - 1)))
 
-    result, rows = search(config, fit)
+    result, rows = search(points, fit)
     return cast(Figures, result), rows, tried
 
 
 def test_a_point_sets_what_it_names_and_nothing_else(ring: Dataset) -> None:
     grid = {"training.learning_rate": [0.1, 0.2], "strategy_options.weight": [3.0], "student.hidden": [8, 16]}
-    config = resolve(parse_config({"grid": grid, "students": "gcn,gat", "strategy": "dml"}), ring)
+    config = parse_config({"grid": grid, "students": "gcn,gat", "strategy": "dml"})
     points = grid_points(config)
     assert len({str(values) for values, _ in points}) == 4
     for values, point in points:
-        assert {s.hidden for s in point.students} == {values["student.hidden"]}
+        assert {s.hidden for s in point.cohort} == {values["student.hidden"]}
         assert point.training == config.training.model_copy(update={"learning_rate": values["training.learning_rate"]})
         assert point.strategy_options == {**config.strategy_options, "weight": 3.0}
         assert point.grid is None
@@ -55,8 +54,8 @@ def test_a_point_sets_what_it_names_and_nothing_else(ring: Dataset) -> None:
 
 @pytest.mark.parametrize(("vals", "best"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3, 0.1], 0), ([float("nan"), 0.1, 0.2], 2)])
 def test_validation_chooses_and_the_first_of_equals_wins(ring: Dataset, vals: list[float], best: int) -> None:
-    config = resolve(parse_config({"grid": {"training.epochs": [5, 6, 7]}}), ring)
-    result, rows, tried = _search(config, vals)
+    points = resolved_points(parse_config({"grid": {"training.epochs": [5, 6, 7]}}), ring)
+    result, rows, tried = _search(points, vals)
     assert result.name == str(best)
     assert [row["chosen"] for row in rows] == [place == best for place in range(3)]
     assert [point.training.epochs for point in tried] == [row["training.epochs"] for row in rows] == [5, 6, 7]
@@ -65,7 +64,7 @@ def test_validation_chooses_and_the_first_of_equals_wins(ring: Dataset, vals: li
 
 def test_without_a_grid_the_configuration_itself_is_trained(ring: Dataset) -> None:
     config = resolve(parse_config({}), ring)
-    result, rows, tried = _search(config, [0.5])
+    result, rows, tried = _search([({}, config)], [0.5])
     assert (result.name, rows, tried) == ("0", [], [config])
 
 
@@ -77,11 +76,24 @@ def test_without_a_grid_the_configuration_itself_is_trained(ring: Dataset) -> No
         ({"training.rate": [1]}, "training.rate"),
         ({"strategy_options.targets": ["no"]}, "strategy_options.targets"),
         ({"training.epochs": []}, "grid.training.epochs"),
+        ({"training.patience": [3, 4]}, r"training.patience is 5 and varied by the grid, over \[3, 4\]. Leave out one"),
+        ({"student.hidden": [8, 16], "training.learning_rate": [-1]}, "training.learning_rate"),
     ],
 )
 def test_a_wrong_grid_is_found_before_anything_runs(ring: Dataset, grid: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        resolve(parse_config({"grid": grid}), ring)
+        resolved_points(parse_config({"grid": grid, "training": {"patience": 5}}), ring)
+
+
+def test_what_follows_from_a_point_is_derived_anew(ring: Dataset) -> None:
+    points = resolved_points(parse_config({"grid": {"training.epochs": [4, 40]}, "strategy": "gml"}), ring)
+    assert [point.strategy_options["exchange_warmup"] for _, point in points] == [[1, 1], [10, 10]]
+
+
+def test_a_students_own_option_stands_at_every_point(ring: Dataset) -> None:
+    students = ["gcn", {"architecture": "gin", "hidden": 4}]
+    points = resolved_points(parse_config({"grid": {"student.hidden": [8, 16]}, "students": students}), ring)
+    assert [[student.hidden for student in point.students] for _, point in points] == [[8, 4], [16, 4]]
 
 
 def test_a_run_searches_within_each_trial_and_can_be_repeated_from_its_configuration(tmp_path: Path) -> None:
@@ -97,5 +109,5 @@ def test_a_run_searches_within_each_trial_and_can_be_repeated_from_its_configura
         columns = ["member", "train", "val", "test", "parameters"]
         of_seed = [table.loc[table["seed"] == seed, columns].reset_index(drop=True) for table in (trials, single)]
         assert of_seed[0].equals(of_seed[1])
-    again = run(parse_config(plain(resolve(parse_config(values), load_dataset("digits", "node")))), out=tmp_path, jobs=1)
+    again = run(parse_config(read_config(folder / "config.yaml")), out=tmp_path, jobs=1)
     assert again.folder == folder

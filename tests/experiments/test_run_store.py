@@ -14,7 +14,7 @@ import yaml
 
 from dgl_mutual.data.dataset import Split
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.run_store import RunStore, open_store
+from dgl_mutual.experiments.run_store import RunStore, folder_of_run, open_store
 from dgl_mutual.experiments.trial import Outcome, Trial
 
 CONFIG = {"dataset": "ring", "strategy": "gml", "seeds": 2}
@@ -140,12 +140,45 @@ def test_failures_are_kept_until_the_trial_succeeds(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
-    for content in (yaml.safe_dump({**CONFIG, "seeds": 3}), "a: [", ""):
+    for content in (yaml.safe_dump({**CONFIG, "strategy": "dml"}), "a: [", ""):
         (folder / "config.yaml").write_text(content)
         with pytest.raises(StoreError, match="edited, or damaged"):
             fill(folder, outcome(1))
         (folder / "config.yaml").write_bytes(before["config.yaml"])
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+
+
+def test_more_seeds_belong_to_the_same_folder_and_fewer_take_nothing_away(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1)).folder
+    for seeds, most in ((3, 3), (1, 3)):
+        with open_store(folder, {**CONFIG, "seeds": seeds}, resume=True) as store:
+            assert store.finished() == {(0, 0), (1, 0)}
+        assert yaml.safe_load((folder / "config.yaml").read_text()) == {**CONFIG, "seeds": most}
+
+
+def test_some_trials_start_over_and_the_others_stay(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1), outcome(2, error="boom")).folder
+    with open_store(folder, CONFIG, resume=False, keys={(0, 0), (2, 0)}) as store:
+        assert store.finished() == {(1, 0)}
+        assert store.failures.empty
+    assert set(pd.read_csv(folder / "history.csv")["seed"]) == set(pd.read_csv(folder / "trials.csv")["seed"]) == {1}
+    with open_store(folder, CONFIG, resume=False, keys={(0, 0), (1, 0)}) as store:
+        assert store.finished() == set()
+
+
+def test_the_same_run_is_found_under_the_name_that_an_earlier_version_gave_it(tmp_path: Path) -> None:
+    new = tmp_path / "node-ring-gml-00000000"
+    assert folder_of_run(tmp_path, new.name, CONFIG) == new
+    fill(tmp_path / "node-ring-gml-11111111", outcome(0))
+    with open_store(tmp_path / "node-ring-gml-22222222", {**CONFIG, "seeds": 3}, resume=True) as store:
+        store.add(outcome(0))
+    with open_store(tmp_path / "node-ring-gml-33333333", {**CONFIG, "seeds": 9, "noise": "edge:0.2"}, resume=True) as store:
+        store.add(outcome(0))
+    (tmp_path / "node-ring-gml-44444444").mkdir()
+    (tmp_path / "node-ring-gml-44444444" / "config.yaml").write_text("a: [")
+    assert folder_of_run(tmp_path, new.name, CONFIG).name == "node-ring-gml-22222222"
+    fill(new, outcome(0))
+    assert folder_of_run(tmp_path, new.name, CONFIG) == new
 
 
 def test_a_moved_dataset_folder_is_the_same_run(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.experiments.test_store import CONFIG, outcome
+from tests.experiments.test_run_store import CONFIG, outcome
 
 from dgl_mutual.experiments.run_store import open_store
 from dgl_mutual.nn.options import StudentOptions

@@ -28,13 +28,13 @@ from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.resolve import identity, plain, refuse_idle
-from dgl_mutual.experiments.run_store import lock
+from dgl_mutual.experiments.resolve import plain, refuse_idle
+from dgl_mutual.experiments.run_store import lock, read_resolved
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.files import check_writable, read_bytes, write_text
-from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.safe_text import csv_text, markdown_text, path_name
+from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 
@@ -193,10 +193,12 @@ def _owned(folder: Path, title: str, plan: Plan) -> Iterator[None]:
         file, certificate_file = folder / "config.yaml", folder / "certificate.md"
         if file.exists() or certificate_file.exists():
             try:
-                same = identity({"dataset": "", **read_yaml_file(file)}) == identity(plain(plan.config))
-                same = same and read_bytes(certificate_file, _MOST_BYTES).decode().partition("\n")[0] == f"# {title}"
-            except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):
+                same = read_bytes(certificate_file, _MOST_BYTES).decode().partition("\n")[0] == f"# {title}"
+            except (OSError, UnicodeDecodeError):
                 same = False
+            there, here = read_resolved(file), plain(plan.config)
+            # A certificate holds all of a comparison: other numbers of seeds are another one.
+            same = same and there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
             if not same:
                 raise StoreError(
                     f"{str(folder)!r} holds the certificate of another comparison, which this one would overwrite. Choose another folder "
@@ -325,7 +327,7 @@ _CSV_COLUMNS = [
 def _keep(
     folder: Path, holds: bool, title: str, sections: Sequence[Section], rows: Sequence[Mapping[str, object]], plan: Plan
 ) -> CertificateReport:
-    write_text(folder / "config.yaml", yaml.safe_dump(plain(plan.config), sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump(plan.file_values, sort_keys=False))
     table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
     write_text(folder / "compare.csv", csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
     write_text(folder / "certificate.md", "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")

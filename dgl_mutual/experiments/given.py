@@ -1,0 +1,67 @@
+"""What the user gave, kept apart from what was derived from it: overrides apply to the former, and the rest is derived anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import resolve_student
+from dgl_mutual.options import Options
+from dgl_mutual.store.configuration import GIVEN, has_both, resolved_part
+from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
+
+#: What a later layer may leave out and mean all the same.
+_ALWAYS_TOLD = ("dataset", "strategy", "fingerprint")
+
+
+def given_values(config: Options) -> dict[str, Any]:
+    """The plain values that a configuration was made from: a student with no option of its own as its architecture's name."""
+    values = config.model_dump(mode="json", exclude_unset=True)
+    if "students" in values:
+        values["students"] = [student["architecture"] if set(student) == {"architecture"} else student for student in values["students"]]
+    return values
+
+
+def layer_of_file(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer of configuration that a file means: one of the user's own as it is, of a run's config.yaml what was given.
+
+    A run's file also says on which data it was made, and names the strategy, so that a later layer that changes them is noticed.
+    """
+    if has_both(values):
+        resolved = resolved_part(values)
+        return {**{key: resolved[key] for key in _ALWAYS_TOLD if resolved.get(key) is not None}, **values[GIVEN]}
+    return _without_derived(values) if "fingerprint" in values else dict(values)
+
+
+def _without_derived(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer that a resolved configuration of an earlier version means: what equals the default was derived, as far as can be told."""
+    values = {key: value for key, value in resolved.items() if value is not None}
+    try:
+        task = values["task"]
+        folded = "folds" in values
+        training = TrainingOptions().model_dump(mode="json") | {
+            "weight_decay": 5e-4 if task == "node" else 0.0,
+            "batch_size": 32 if task == "graph" else DEFAULT_NODE_BATCH if values["training"].get("sampler") else None,
+        }
+        values["training"] = _other(values["training"], training)
+        epochs = values["training"].get("epochs", training["epochs"])
+        options = resolve_strategy(values["strategy"]).Options().resolved(epochs, task).model_dump(mode="json")
+        values["strategy_options"] = _other(values["strategy_options"], options)
+        students = []
+        for student in values["students"]:
+            default = resolve_student(StudentOptions(architecture=student["architecture"]), task).model_dump(mode="json")
+            students.append({"architecture": student["architecture"], **_other(student, default)})
+        shared = {key: value for key, value in students[0].items() if key != "architecture" and all(s.get(key) == value for s in students)}
+        values["student"] = shared
+        values["students"] = [{key: value for key, value in student.items() if key not in shared} for student in students]
+        counts = {"seeds": 1 if folded else 10, "folds": 10, "task_weights": "equal"}
+        return {key: value for key, value in values.items() if key not in counts or value != counts[key]}
+    except (KeyError, TypeError, AttributeError, IndexError, UsageError):  # edited: every key counts, and what is wrong will show
+        return dict(resolved)
+
+
+def _other(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}

@@ -1,0 +1,50 @@
+"""config.yaml as plain values: what was given, what that was resolved to, and what of it decides the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+GIVEN, RESOLVED = "given", "resolved"
+#: They change nothing in a trial. The number of folds does: the folds are others.
+_INDECISIVE = ("seeds",)
+#: Options of training that runs of earlier versions do not have.
+_LATER_TRAINING = ("sampler", "fanout", "scale_inputs")
+
+
+def num_seeds(resolved: Mapping[str, Any]) -> int:
+    """How many seeds a configuration asks for; 0 where it does not say."""
+    seeds = resolved.get("seeds")
+    return seeds if isinstance(seeds, int) else 0
+
+
+def file_values(given: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.yaml holds."""
+    return {GIVEN: dict(given), RESOLVED: dict(resolved)}
+
+
+def has_both(values: Mapping[str, Any]) -> bool:
+    """Whether a file shows both parts; files of earlier versions hold the resolved configuration alone."""
+    return set(values) == {GIVEN, RESOLVED} and all(isinstance(part, Mapping) for part in values.values())
+
+
+def resolved_part(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved configuration in config.yaml, of this version or an earlier one."""
+    return dict(values[RESOLVED] if has_both(values) else values)
+
+
+def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resolved configuration decides the results of a trial: two runs are one where this is equal.
+
+    Where the dataset's folder lies does not, nor how many seeds there are, nor how often a training is kept. What is off counts as absent:
+    a later version may know more that can be on.
+    """
+    decisive = {**resolved, "dataset": Path(resolved["dataset"]).name}
+    if "training" in resolved:
+        decisive["training"] = {
+            key: value
+            for key, value in resolved["training"].items()
+            if key != "checkpoint_every" and not (key in _LATER_TRAINING and not value)
+        }
+    return {key: value for key, value in decisive.items() if value is not None and key not in _INDECISIVE}

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import parse_config, read_config
+from dgl_mutual.experiments.given import given_values, layer_of_file
+from dgl_mutual.experiments.plan import Plan, prepare
+from dgl_mutual.experiments.resolve import plain
+
+
+@pytest.fixture(autouse=True)
+def _known_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+
+
+def planned(dataset: Dataset, *layers: dict[str, Any]) -> Plan:
+    return prepare(parse_config({"dataset": dataset.name}, *layers), dataset)
+
+
+def kept(plan: Plan, folder: Path, *, old: bool = False) -> dict[str, Any]:
+    """What its config.yaml is read as: of this version, or of an earlier one."""
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(plain(plan.config) if old else plan.file_values))
+    return read_config(file)
+
+
+def test_given_is_what_was_given_and_nothing_else() -> None:
+    for values in (
+        {},
+        {"students": ["gcn", {"architecture": "gat", "hidden": 32}], "student": {"depth": 1}},
+        {"training": {"epochs": 200}, "strategy": "dml", "strategy_options": {"weight": 2}, "protocol": None, "distill": {}},
+        {"grid": {"training.learning_rate": [0.1, 0.2]}, "seeds": 3},
+    ):
+        assert given_values(parse_config(values)) == values
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_kept_configuration_is_the_same_run(ring: Dataset, pairs: Dataset, tmp_path: Path, old: bool) -> None:
+    for dataset in (ring, pairs):
+        for values in (
+            {},
+            {"students": "gcn,gat", "student": {"hidden": 16}, "strategy_options": {"weight": 2}},
+            {"students": ["gcn", {"architecture": "gin", "hidden": 8}], "strategy": "dml", "training": {"epochs": 3}},
+            {"grid": {"student.hidden": [8, 16]}, "training": {"scale_inputs": True}, "folds": 4, "seeds": 2},
+        ):
+            plan = planned(dataset, values)
+            again = planned(dataset, kept(plan, tmp_path, old=old))
+            assert plain(again.config) == plain(plan.config)
+            assert [plain(point) for _, point in again.points] == [plain(point) for _, point in plan.points]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_an_override_of_a_kept_configuration_is_the_run_that_was_asked_for(ring: Dataset, tmp_path: Path, old: bool) -> None:
+    given = {"training": {"epochs": 3}, "students": "gcn,gat"}
+    for override in (
+        {"student": {"hidden": 16}},
+        {"training": {"epochs": 7}},
+        {"students": "gin,sage"},
+        {"strategy": "independent"},
+        {"strategy": "kd"},
+        {"grid": {"training.learning_rate": [0.1]}},
+    ):
+        first = kept(planned(ring, given), tmp_path, old=old)
+        assert plain(planned(ring, first, override).config) == plain(planned(ring, given, override).config)
+
+
+def test_options_of_a_strategy_do_not_go_over_to_another_and_that_is_told(ring: Dataset, tmp_path: Path) -> None:
+    first = kept(planned(ring, {"strategy_options": {"entropy_weight": 0.1}}), tmp_path)
+    with pytest.warns(UserWarning, match=r"Options of gml that independent does not take over: entropy_weight=0\.1"):
+        assert planned(ring, first, {"strategy": "independent"}).config.strategy_options == {}
+    with pytest.warns(UserWarning, match="grid over weight"):
+        varied = parse_config({"strategy": "gml", "grid": {"strategy_options.weight": [1, 2]}}, {"strategy": "dml"})
+    assert varied.grid is None
+
+
+def test_options_given_for_any_strategy_go_to_the_one_that_is_chosen() -> None:
+    config = parse_config({"strategy_options": {"weight": 2}}, {"strategy": "dml"})
+    assert config.strategy_options == {"weight": 2}
+
+
+def test_other_data_do_away_with_the_fingerprint(ring: Dataset, pairs: Dataset, tmp_path: Path) -> None:
+    first = kept(planned(ring, {}), tmp_path)
+    assert first["fingerprint"]
+    assert prepare(parse_config(first, {"dataset": pairs.name}), pairs).config.task == "graph"
+    assert parse_config(first, {"dataset": "ring"}).fingerprint == first["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"students": [{"architecture": "gcn", "hidden": 32}], "student": {"hidden": 16}},
+        {"students": [{"architecture": "gcn", "hidden": 16}, {"architecture": "gat", "hidden": 32}], "student": {"hidden": 16}},
+        {"student": {"architecture": "gat"}},
+    ],
+)
+def test_an_option_of_all_students_that_none_takes_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"student\.(hidden|architecture) = .* has no effect, since every student has its own"):
+        parse_config(values)
+
+
+def test_an_edited_file_of_an_earlier_version_is_taken_as_it_is() -> None:
+    for values in ({"fingerprint": "a"}, {"fingerprint": "a", "task": "node", "training": 3}, {"fingerprint": "a", "students": []}):
+        assert layer_of_file(values) == values

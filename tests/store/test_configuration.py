@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from dgl_mutual.store.configuration import file_values, identity, resolved_part
+
+
+def test_an_option_that_is_off_does_not_change_what_a_run_is() -> None:
+    assert identity({"dataset": "/a/ring", "noise": "edge:0.2", "added_later": None}) == identity({"dataset": "ring", "noise": "edge:0.2"})
+    assert identity({"dataset": "ring", "folds": 0}) != identity({"dataset": "ring"})
+    older = identity({"dataset": "ring", "training": {"epochs": 3}})
+    off = {"sampler": None, "fanout": None, "scale_inputs": False, "checkpoint_every": 5}
+    assert identity({"dataset": "ring", "training": {"epochs": 3, **off}}) == older
+    assert identity({"dataset": "ring", "training": {"epochs": 3, "scale_inputs": True}}) != older
+
+
+def test_how_many_seeds_there_are_does_not_change_what_a_run_is_but_folds_do() -> None:
+    assert identity({"dataset": "ring", "seeds": 2}) == identity({"dataset": "ring", "seeds": 3})
+    assert identity({"dataset": "ring", "folds": 2}) != identity({"dataset": "ring", "folds": 3})
+
+
+def test_the_resolved_part_is_read_from_files_of_this_version_and_of_earlier_ones() -> None:
+    resolved = {"dataset": "ring", "seeds": 2}
+    assert resolved_part(file_values({"seeds": 2}, resolved)) == resolved_part(resolved) == resolved
