@@ -1,1 +1,1 @@
-"""What runs leave on disk: the columns of their tables, and means over trials. Needs no torch or DGL."""
+"""What runs leave on disk, as plain values: configurations, the columns of their tables, and means over trials. Needs no torch or DGL."""

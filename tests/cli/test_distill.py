@@ -55,7 +55,9 @@ def test_noise_is_part_of_the_run_and_of_the_fingerprint(command_line: Callable[
         assert command_line("run", *SMALL, *noise)[0] == 0
         (folder,) = {*(elsewhere / "results").glob("*")} - before
         prints.append(pd.read_csv(folder / "trials.csv", dtype=str)["fingerprint"].iloc[0])
-        assert yaml.safe_load((folder / "config.yaml").read_text())["resolved"]["noise"] == (noise[1].replace("0.20", "0.2") if noise else None)
+        assert yaml.safe_load((folder / "config.yaml").read_text())["resolved"]["noise"] == (
+            noise[1].replace("0.20", "0.2") if noise else None
+        )
     assert len(set(prints)) == 3
 
 
