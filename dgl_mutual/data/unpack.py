@@ -45,15 +45,15 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         raise DataError(
             f"The archive {archive.name} is refused: it would unpack to {len(members)} files and {size} bytes, {limits} are expected."
         )
+    for member in members:
+        reason = _refusal(member)
+        if reason is not None:
+            raise DataError(f"The archive {archive.name} is refused: its member {member.filename!r} is {reason}. Nothing was unpacked.")
     names = [PurePosixPath(member.filename) for member in members]
     files = {name for name, member in zip(names, members, strict=True) if not member.is_dir()}
     twice = len(files) < sum(not member.is_dir() for member in members)
     if twice or any(parent in files for name in names for parent in name.parents):
         raise DataError(f"The archive {archive.name} is refused: it holds the same file twice, or a file in a file. Nothing was unpacked.")
-    for member in members:
-        reason = _refusal(member)
-        if reason is not None:
-            raise DataError(f"The archive {archive.name} is refused: its member {member.filename!r} is {reason}. Nothing was unpacked.")
 
 
 def _refusal(member: zipfile.ZipInfo) -> str | None:
@@ -61,6 +61,8 @@ def _refusal(member: zipfile.ZipInfo) -> str | None:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if path.is_absolute() or ".." in path.parts or "\\" in member.orig_filename or ":" in member.filename:
         return "a path that leads outside the folder"
+    if not path.parts and not member.is_dir():
+        return "a file without a name"
     if kind == stat.S_IFLNK:
         return "a link"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -42,6 +42,7 @@ HOSTILE = [
     ("TOY/" + "n" * 256, "too long"),
     ("TOY/" + "\u00e4" * 128, "too long"),
     ("a/" * 40 + "b", "too long"),
+    (".", "a file without a name"),
     ("TOY/fine.txt/below", "a file in a file"),
     ("TOY//fine.txt", "the same file twice"),
 ]
