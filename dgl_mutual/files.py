@@ -82,7 +82,7 @@ def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
     if path.is_dir():
         raise StoreError(f"Cannot write {str(path)!r}: it is a folder. Name a file, for example one in it.")
     with replacing(path, within=within) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def is_special(path: Path) -> bool:
@@ -116,7 +116,7 @@ def write_output(path: Path, text: str) -> None:
         # Neither truncated, since others may be writing there, too, nor waited for: a pipe that nobody reads would keep us for ever.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         os.set_blocking(descriptor, True)
-        with open(descriptor, "w", encoding="utf-8") as stream:
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
     except BrokenPipeError:
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
 import unicodedata
@@ -62,7 +63,16 @@ def csv_text(table: pd.DataFrame) -> str:
     for place, kind in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(kind):
             safe.isetitem(place, [csv_cell(entry) for entry in table.iloc[:, place]])
-    return safe.rename(columns=csv_cell).to_csv(index=False, lineterminator="\n")
+    return plain_csv(safe.rename(columns=csv_cell))
+
+
+def plain_csv(table: pd.DataFrame) -> str:
+    """A table as CSV, its cells as they are.
+
+    Pandas leaves a lone carriage return without quotes, and readers would take it for the end of a line.
+    """
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC) if "\r" in text else text
 
 
 def markdown_text(text: str) -> str:

@@ -6,7 +6,7 @@ import io
 import pandas as pd
 import pytest
 
-from dgl_mutual.safe_text import MAX_NAME, csv_cell, csv_text, latex_label, markdown_text, path_name, terminal_text
+from dgl_mutual.safe_text import MAX_NAME, csv_cell, csv_text, latex_label, markdown_text, path_name, plain_csv, terminal_text
 
 
 @pytest.mark.parametrize("text", ["../../x", "a/b", "..", ".", "", "/etc/passwd", ".hidden", "a\\b", "a\0b", "\u202e", "x" * 5000, "~user"])
@@ -66,3 +66,10 @@ def test_a_latex_label_ends_nothing() -> None:
 )
 def test_nothing_controls_a_terminal(text: str, shown: str) -> None:
     assert terminal_text(text) == shown
+
+
+def test_a_lone_carriage_return_ends_no_line() -> None:
+    table = pd.DataFrame([["a\rb", 1.5]], columns=["name", "n"])
+    for text in (csv_text(table), plain_csv(table)):
+        assert list(csv.reader(io.StringIO(text, newline=""))) == [["name", "n"], ["a\rb", "1.5"]]
+        pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), table)

@@ -15,9 +15,9 @@ import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.trial import Outcome, trial_name
-from dgl_mutual.files import refuse_links, replacing, sweep, unwritable, write_text
+from dgl_mutual.files import refuse_links, sweep, unwritable, write_text
 from dgl_mutual.plain_yaml import read_yaml_file
-from dgl_mutual.safe_text import csv_cell
+from dgl_mutual.safe_text import csv_cell, plain_csv
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
@@ -191,8 +191,7 @@ class RunStore:
             self.snapshots.rmdir()
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
-        with replacing(self.folder / name, within=self.folder) as temporary:
-            table.to_csv(temporary, index=False)
+        write_text(self.folder / name, plain_csv(table), within=self.folder)
 
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError
 from dgl_mutual.files import read_bytes
+from dgl_mutual.safe_text import plain_csv
 
 #: The columns of trials.csv, in this order: a contract with other people's scripts.
 TRIAL_COLUMNS = [
@@ -112,7 +113,7 @@ def read_text(file: Path) -> pd.DataFrame | None:
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """A table with every field as it would be written."""
-    return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=str, keep_default_na=False)
+    return pd.read_csv(StringIO(plain_csv(table)), dtype=str, keep_default_na=False)
 
 
 def read_environment(file: Path) -> dict[str, Any]:
