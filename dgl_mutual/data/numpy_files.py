@@ -19,9 +19,9 @@ from numpy.lib import format as npy
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.reading import RefusedFile, is_file, open_file
 
-#: What the arrays of a small ``.npz`` file may unfold to, and what each byte of a larger one: data compress to a tenth, a file made to
-#: exhaust memory to a thousandth.
-MAX_BYTES, MAX_RATIO = 1 << 24, 100
+#: What the arrays of a small ``.npz`` file may unfold to, and what each byte of a larger one. Most data compress to a tenth, bags of words
+#: as dense arrays to a hundred-and-sixtieth, a file made to exhaust memory to a thousandth.
+MAX_BYTES, MAX_RATIO = 1 << 25, 250
 _CODECS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 20
 

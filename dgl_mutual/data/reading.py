@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: A compressed file may unfold to this many bytes, and to this many more for each byte of its size. Numbers in text, or the sorted labels
 #: of a binary task, unfold to up to 50 times their size; a file made to exhaust memory to 1,000 times.
-MAX_UNFOLDED, MAX_RATIO = 1 << 24, 100
+MAX_UNFOLDED, MAX_RATIO = 1 << 24, 200
 #: Files above this size are examined for holes: a file of a terabyte of zeros takes no space on a disk.
 _LARGE = 1 << 26
 

@@ -19,8 +19,9 @@ from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, RefusedFile, is_file, open_content
 
-#: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte.
-_MAX_CELLS, _MAX_CELLS_A_BYTE = 1 << 22, 50
+#: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte. Where most cells
+#: are empty, as in the labels of ogbg-molchembl, there are 50 and more.
+_MAX_CELLS, _MAX_CELLS_A_BYTE, _MAX_EMPTY_A_BYTE = 1 << 22, 50, 150
 #: Columns of a table: pandas takes some 50 microseconds for each, however few the rows.
 _MAX_WIDTH = 100_000
 #: Cells that are examined at a time in a file that pandas does not take.
@@ -88,7 +89,7 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
     if not is_file(path, faults):
         return None
     try:
-        size = _measure(path)
+        size = _measure(path, _MAX_EMPTY_A_BYTE if allow_missing else _MAX_CELLS_A_BYTE)
         # pandas fills up short lines without a word: of a wide line before a million short ones it would make a table of terabytes.
         if size.cells == size.width * size.lines:
             with open_content(path) as opened:
@@ -112,14 +113,14 @@ class _Size:
     width: int
 
 
-def _measure(path: Path) -> _Size:
+def _measure(path: Path, cells_a_byte: int) -> _Size:
     """Count before anything is allocated.
 
     Raises:
         RefusedFile: it is no text, or holds more than its size justifies.
         Any of `UNREADABLE`: it is damaged.
     """
-    most = _MAX_CELLS + _MAX_CELLS_A_BYTE * path.stat().st_size
+    most = _MAX_CELLS + cells_a_byte * path.stat().st_size
     lines = commas = width = 0
     has_width = False
     last = b"\n"

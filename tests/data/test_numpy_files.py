@@ -125,3 +125,13 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         faults = Faults()
         assert read_npy(tmp_path / name, faults) is None and read_npz(tmp_path / name, ("a",), faults) == {}
         assert len(faults.found) == 2
+
+
+def test_honest_arrays_that_compress_well(tmp_path: Path) -> None:
+    identity = np.eye(3_000, dtype=np.float32)
+    words = (np.random.default_rng(0).random((3_000, 3_700)) < 0.0085).astype(np.float32)  # as dense as CiteSeer
+    np.savez_compressed(tmp_path / "a.npz", identity=identity)
+    np.savez_compressed(tmp_path / "b.npz", words=words)
+    faults = Faults()
+    np.testing.assert_array_equal(read_npz(tmp_path / "a.npz", ("identity",), faults)["identity"], identity)
+    np.testing.assert_array_equal(read_npz(tmp_path / "b.npz", ("words",), faults)["words"], words)
