@@ -190,7 +190,7 @@ def _edge_ends(nodes: CsvTable, node_meta: _NodeMeta, edges: CsvTable, edge_meta
     ends = []
     for field in (edge_meta.src_id_field, edge_meta.dst_id_field):
         end = known.get_indexer(pd.MultiIndex.from_arrays([graph, plain(edges.frame[field])]))
-        edges.refuse(faults, end < 0, f"expected {field} to be a node of the edge's graph in {nodes.path.name}")
+        edges.refuse_cells(faults, field, end < 0, f"expected {field} to be a node of the edge's graph in {nodes.path.name}")
         ends.append(end.astype(np.int64))
     return ends[0], ends[1]
 
@@ -227,7 +227,9 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
     if name not in samples.frame:
         if required:
             samples_are = "graph" if task == "graph" else "node"
-            faults.add(samples.path, f"expected a column {name} with the class of each {samples_are}", 1)
+            found = ", ".join(map(str, samples.frame))
+            rule = f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column)"
+            faults.add(samples.path, rule, 1)
         return np.full(len(samples.frame), -1, dtype=np.int64), Target("single-label", (), "accuracy")
     recorded = faults if required else Faults()  # labels that nobody needs cannot be wrong
     cells = without_brackets(samples.frame[name])

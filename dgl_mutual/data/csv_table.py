@@ -65,14 +65,12 @@ class CsvTable:
         if plain is not None and not unusable(plain).any():
             return plain[:, None]
         cells = without_brackets(self.frame[column])
-        if not allow_missing and set(cells.str.casefold()) <= set(_BOOLEANS):
-            return np.array([[_BOOLEANS[cell]] for cell in cells.str.casefold()], dtype=np.float64)
+        known = ~cells.str.casefold().isin(MISSING) if allow_missing else np.ones(len(cells), dtype=np.bool_)
+        width = int(cells[known].str.count(",").iloc[0]) + 1 if known.any() else 1
         if allow_missing:
-            known = ~cells.str.casefold().isin(MISSING)
-            width = int(cells[known].str.count(",").iloc[0]) + 1 if known.any() else 1
             cells = cells.where(known, "," * (width - 1))
-        else:
-            width = int(cells.str.count(",").iloc[0]) + 1
+        elif width == 1 and set(cells.str.casefold()) <= set(_BOOLEANS):
+            return np.array([[_BOOLEANS[cell]] for cell in cells.str.casefold()], dtype=np.float64)
         if column != "feat" and width == 2 and not allow_missing and self.frame[column].str.fullmatch(_DECIMAL_COMMA).all():
             rule = "expected numbers with a decimal point, or two numbers in brackets"
             self.refuse_cells(faults, column, np.ones(len(cells), dtype=np.bool_), rule)

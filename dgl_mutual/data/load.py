@@ -134,7 +134,8 @@ class Source:
         if self.entry is None or self.entry.url is None:
             return "Correct the file."
         what = f"the folder {location}" if self.entry.is_archive else "it"
-        return f"Correct the file, or remove {what} and download the dataset again: dgl-mutual data fetch {self.entry.name}"
+        name = self.entry.name if lookup(self.entry.name) == self.entry else f"tu/{self.entry.name}"
+        return f"Correct the file, or remove {what} and download the dataset again: dgl-mutual data fetch {name}"
 
     def read(
         self,

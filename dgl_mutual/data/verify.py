@@ -22,8 +22,8 @@ def verify_dataset(
 ) -> list[Fault]:
     """All faults of a dataset: empty where it is sound. Nothing is downloaded or written.
 
-    Beside the rules of loading: files that differ from those published (where their sha256 is known), and classes that the official split
-    has in its test part only.
+    Beside the rules of loading: files that differ from those published (where their sha256 is known), a single class, and classes that the
+    official split has in its test part only.
 
     Raises:
         UsageError: an unknown name or target, or a task that the dataset does not have.
@@ -39,6 +39,7 @@ def verify_dataset(
         if not faults.found:
             raise
     else:
+        _check_classes(dataset, location, faults)
         _check_split(dataset, location, faults)
     if source.entry is not None:
         _check_known_files(source.entry, location, faults)
@@ -67,6 +68,12 @@ def _check_known_files(entry: Entry, location: Path, faults: Faults) -> None:
         path = location / file
         if path.is_file() and file_sha256(path) != expected:
             faults.add(path, f"the file is not the one that was published: expected sha256 {expected}, found {file_sha256(path)}")
+
+
+def _check_classes(dataset: Dataset, location: Path, faults: Faults) -> None:
+    for one in one_by_one(dataset):
+        if one.target.kind == "single-label" and len(np.unique(one.labels[one.labels >= 0])) < 2:
+            faults.add(location, "all labelled samples are of one class, so there is nothing to learn")
 
 
 def _check_split(dataset: Dataset, location: Path, faults: Faults) -> None:

@@ -25,6 +25,7 @@ from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
 from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
+from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.metrics import make_scorer, refuse_non_finite_logits
 from dgl_mutual.training.options import TrainingOptions
 
@@ -184,7 +185,11 @@ class ReferenceTrainer:
         return terms
 
     def train_epoch(self) -> dict[str, float]:
-        """One epoch over the training samples; the loss terms, averaged over its steps."""
+        """One epoch over the training samples; the loss terms, averaged over its steps.
+
+        Raises:
+            TrainingError: a loss that is not finite.
+        """
         if self.epoch == 0:
             self.renew_targets(decay=0.0)
         self.students.train()
@@ -192,13 +197,19 @@ class ReferenceTrainer:
         steps = 0
         for data in self.train_loader:
             self.optimizer.zero_grad()
-            terms = self.loss_terms(data, self.forward(data))
+            logits = self.forward(data)
+            try:
+                terms = self.loss_terms(data, logits)
+            except (ValueError, RuntimeError):  # how torch meets probabilities that are not
+                refuse_non_finite_logits(torch.stack(logits), self.names)
+                raise
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             self.optimizer.step()
             for name, value in terms.items():
                 sums[name] += value.item()
             steps += 1
         self.epoch += 1
+        refuse_non_finite({f"loss/{name}": total for name, total in sums.items()}, self.epoch - 1, self.training.learning_rate)
         return {name: total / steps for name, total in sums.items()}
 
     def evaluate(self) -> dict[str, float]:
@@ -210,8 +221,8 @@ class ReferenceTrainer:
             return {}
         start, _ = self.options.get("exchange_warmup", (0, 0))
         val = torch.as_tensor(self.split.val)
+        refuse_non_finite_logits(self.clean[:, val], self.names)
         logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
-        refuse_non_finite_logits(logits, list(self.best))
         metrics = self.scorer(logits, self.labels[val])
         members = dict(zip(self.names, self.students, strict=True))
         for name, z, metric in zip(self.best, logits, metrics, strict=True):
@@ -239,8 +250,8 @@ class ReferenceTrainer:
             module.load_state_dict(self.best[name].state)
         everyone = np.arange(self.dataset.num_samples)
         self._clean_pass(everyone)
+        refuse_non_finite_logits(self.clean, self.names)
         logits = torch.cat([self.clean, self.ensemble_logits(torch.as_tensor(everyone)).unsqueeze(0)])
-        refuse_non_finite_logits(logits, list(self.best))
         parts = [torch.as_tensor(part) for part in (self.split.train, self.split.val, self.split.test)]
         train, val, test = (self.scorer(logits[:, part], self.labels[part]) for part in parts)
         batches = list(self._batches(self.split.test))

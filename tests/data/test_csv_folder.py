@@ -79,7 +79,7 @@ def test_labels_may_be_absent_where_allowed(build_csv: Build) -> None:
 
 
 FAULTS = [
-    ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"edges\.csv, line 3: expected dst_id to be a node of the edge's graph"),
+    ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"edges\.csv, line 3: dst_id: expected dst_id to be a node of the edge's"),
     ({"nodes_csv": "graph_id,node_id\n7,a\n7,a\n3,a\n7,c\n"}, r"nodes\.csv, line 3: expected each node of a graph once"),
     ({"nodes_csv": 'graph_id,node_id,feat\n7,a,"1,2"\n7,b,"1"\n3,a,"1,2"\n7,c,"0,0"\n'}, r"nodes\.csv, line 3: feat: expected 2 numbers"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,nan\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: feat: expected finite numbers"),
@@ -90,6 +90,8 @@ FAULTS = [
     ({"nodes_csv": "graph_id,feat\n7,1\n"}, r"nodes\.csv, line 1: expected a column node_id, found graph_id, feat"),
     ({"graphs_csv": "graph_id,label\n3,yes\n7,no\n8,no\n"}, r"graphs\.csv, line 4: expected the nodes of this graph"),
     ({"graphs_csv": "graph_id,label\n7,no\n"}, r"nodes\.csv, line 4: expected a graph that graphs\.csv lists"),
+    ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"line 3: dst_id: .*, found 'c'"),
+    ({"graphs_csv": "graph_id,Label\n3,1\n7,0\n"}, r"expected a column label .*, found graph_id, Label \(--targets names another column\)"),
     ({"edges_csv": None}, r"edges\.csv: the file is missing"),
     ({"edges_csv": ""}, r"edges\.csv: the file is empty"),
     ({"meta_yaml": "dataset_name: [\n"}, r"meta\.yaml, line 2: expected YAML"),

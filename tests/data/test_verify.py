@@ -48,3 +48,8 @@ def test_class_that_only_the_test_part_has(build_planetoid: Build) -> None:
 def test_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dgl-mutual data fetch NCI1"):
         verify_dataset("nci1", data_dir=tmp_path)
+
+
+def test_a_single_class_is_a_fault(build_csv: Build) -> None:
+    [fault] = verify_dataset(build_csv(graphs_csv="graph_id,label\n3,yes\n7,yes\n"))
+    assert "of one class" in fault.rule

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dgl_mutual.errors import TrainingError
+from tests.experiments.compare.cases import make_case
+
+pytest.importorskip("torch_geometric", reason="needs torch_geometric")
+
+from dgl_mutual.experiments.compare.theirs import make_reference
+from dgl_mutual.reference.trainer import Best
+
+
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_no_choice_or_figure_is_made_of_a_logit_that_is_not_finite(task: str, kind: str) -> None:
+    trial, config, dataset = make_case(task, kind, "independent")
+    reference = make_reference(config, dataset, trial.split, seed=0, fold=0)
+    reference.train_epoch()
+    reference.evaluate()
+    name = reference.names[1]
+    for state in (reference.students[1].state_dict(), reference.best[name].state):
+        *_, bias = (value for key, value in state.items() if key.endswith("bias"))
+        with torch.no_grad():
+            bias.fill_(math.inf)
+    for chosen in (reference.evaluate, reference.results):
+        with pytest.raises(TrainingError, match=f"Logits are not finite, so they predict nothing: {name} "):
+            chosen()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_chooses_nothing(value: float) -> None:
+    best, module = Best(), torch.nn.Linear(1, 1)
+    for metric, loss in ((value, 1.0), (0.5, value)):
+        with pytest.raises(TrainingError, match="not finite in epoch 3"):
+            best.look(3, metric, loss, module, patience=5, start=0)
+    assert best.epoch < 0 and not best.state
+
+
+@pytest.mark.parametrize("strategy", ["independent", "dml", "gml"])
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+def test_a_training_that_breaks_says_so(kind: str, strategy: str) -> None:
+    options = {"exchange_warmup": [0, 0]} if strategy == "gml" else {}
+    trial, config, dataset = make_case("graph", kind, strategy, options, training={"learning_rate": 1e30, "batch_size": 3})
+    reference = make_reference(config, dataset, trial.split, seed=0, fold=0)
+    with pytest.raises(TrainingError, match="not finite"):
+        for _ in range(3):
+            reference.train_epoch()
+            reference.evaluate()
