@@ -174,5 +174,5 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
 
 def test_a_disk_that_takes_nothing(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="without checkpoint_every"):
+    with pytest.raises(StoreError, match="Cannot write"):
         fit(node_data, epochs=2, snapshots=Snapshots(tmp_path / "file" / "s", 1))
