@@ -18,8 +18,9 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.resolve import resolve, splits_of
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.state import TrainingState
 
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 
@@ -52,14 +53,14 @@ def milliseconds(function: Callable[[], object], repeats: int = 30) -> float:
     return 1000 * median(timings)
 
 
-class Clock:
+class Clock(Callback):
     """Milliseconds of each epoch, told after it."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self._mark = perf_counter()
 
-    def __call__(self, _: EpochReport) -> None:
+    def on_epoch_end(self, state: TrainingState) -> None:
         now = perf_counter()
         self.times.append(1000 * (now - self._mark))
         self._mark = now

@@ -29,8 +29,9 @@ from dgl_mutual.nn import kernels
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.sparse import SparseFeatures, SparseMatrix
+from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import make_feed
-from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.state import TrainingState
 
 OPERATORS = {"gcn": "normalised_sum", "gin": "neighbour_sum", "sage": "neighbour_mean"}
 
@@ -97,7 +98,7 @@ def epoch_floor(config: RunConfig, batches: list[GraphBatch], evaluated: list[Gr
     return train * len(batches) + clean
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode, Callback):
     """Keeps the calls that reach torch's kernels within the block, views among them, while it is on."""
 
     def __init__(self) -> None:
@@ -110,15 +111,15 @@ class Recorder(TorchDispatchMode):
             self.calls.append(partial(function, *args, **kwargs or {}))
         return function(*args, **kwargs or {})
 
-    def record_second_epoch(self, report: EpochReport) -> None:
-        self.on = report.epoch == 0
+    def on_epoch_end(self, state: TrainingState) -> None:
+        self.on = state.epoch == 0
 
 
 def calls_of_an_epoch(name: str, batch_size: int | None, strategy: str) -> tuple[int, float, float]:
     """How many there are, their milliseconds, each call alone, and those of all in their order."""
     config, dataset, trial = prepare(name, epochs=3, batch_size=batch_size, strategy=strategy)
     with Recorder() as recorder:
-        fit(trial, config, dataset, on_epoch=recorder.record_second_epoch)
+        fit(trial, config, dataset, callbacks=[recorder])
     with torch.no_grad():
         in_order = milliseconds(lambda: _call_all(recorder.calls), repeats=10)
         return len(recorder.calls), sum(milliseconds(call, repeats=5) for call in recorder.calls), in_order
@@ -132,7 +133,7 @@ def _call_all(calls: Sequence[Callable[[], object]]) -> None:
 def epoch_times(name: str, batch_size: int | None, epochs: int, strategy: str) -> list[float]:
     config, dataset, trial = prepare(name, epochs=epochs, batch_size=batch_size, strategy=strategy)
     clock = Clock()
-    fit(trial, config, dataset, on_epoch=clock)
+    fit(trial, config, dataset, callbacks=[clock])
     return clock.times[1:]
 
 

@@ -30,9 +30,9 @@ from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
 from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.feeds import make_feed
-from dgl_mutual.training.history import EpochReport
-from dgl_mutual.training.memory import peak
+from dgl_mutual.training.memory import FreedMemory, peak
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.trainer import fit_cohort
 
 MEAN_DEGREE = 10
@@ -93,16 +93,17 @@ def train(case: Case) -> tuple[tuple[int, int], float, float | None]:
     dataset = power_law(case.sampled or case.edges)
     nodes = np.random.default_rng(0).permutation(dataset.num_nodes)
     split = Split(*np.split(nodes, [SAMPLED_STEPS * SAMPLED_NODES, -1000])) if case.sampled else Split(*np.array_split(nodes, 3))
-    clock = Clock()
 
-    def follow(report: EpochReport) -> None:
-        clock(report)
-        if len(clock.times) == case.epochs:
-            raise Enough
+    class Follow(Clock):
+        def on_epoch_end(self, state: TrainingState) -> None:
+            super().on_epoch_end(state)
+            if len(self.times) == case.epochs:
+                raise Enough
 
+    clock = Follow()
     alone = case.students == 1
     sampling = {"sampler": "neighbor", "fanout": FANOUT, "batch_size": SAMPLED_NODES, "eval_every": case.epochs + 1}
-    with suppress(Enough):
+    with suppress(Enough), FreedMemory() as freed:
         fit_cohort(
             dataset,
             split,
@@ -110,7 +111,7 @@ def train(case: Case) -> tuple[tuple[int, int], float, float | None]:
             strategy="independent" if alone else "gml",
             strategy_options={} if alone else {"exchange_warmup": [0, 0]},
             training=TrainingOptions(epochs=case.epochs + 1, **(sampling if case.sampled else {})),
-            on_epoch=follow,
+            callbacks=[freed, clock],
         )
     highest = peak()
     size = drawn(dataset, split) if case.sampled else (dataset.num_nodes, dataset.num_edges)

@@ -19,21 +19,25 @@ if TYPE_CHECKING:
     from dgl_mutual.api import fit, load, load_student
     from dgl_mutual.data.dataset import Dataset, Split
     from dgl_mutual.strategies.base import Strategy
+    from dgl_mutual.training.callbacks import Callback
+    from dgl_mutual.training.state import TrainingState
 
 # Without it DGL asks for a backend and writes the answer into the user's home.
 os.environ.setdefault("DGLBACKEND", "pytorch")
 
 #: Name -> the module that it is imported from when it is first used.
 _HOMES = {
+    "Callback": "dgl_mutual.training.callbacks",
     "Dataset": "dgl_mutual.data.dataset",
     "Split": "dgl_mutual.data.dataset",
     "Strategy": "dgl_mutual.strategies.base",
+    "TrainingState": "dgl_mutual.training.state",
     "fit": "dgl_mutual.api",
     "load": "dgl_mutual.api",
     "load_student": "dgl_mutual.api",
 }
 
-__all__ = ["Dataset", "Split", "Strategy", "__version__", "fit", "load", "load_student"]
+__all__ = ["Callback", "Dataset", "Split", "Strategy", "TrainingState", "__version__", "fit", "load", "load_student"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ import click
 
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
+from dgl_mutual.experiments.processes import own_process
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is shown all the same
             stream.reconfigure(errors="backslashreplace")
+    if arguments is None:
+        own_process()
     try:
         status = _run(None if arguments is None else list(arguments))
         if sys.stdout is not None:

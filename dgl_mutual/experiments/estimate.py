@@ -14,6 +14,7 @@ from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.store.tables import KEY
+from dgl_mutual.training.callbacks import EpochReports
 
 #: Graphs to train on for an estimate. A node task needs its whole graph.
 _GRAPHS = 1000
@@ -45,7 +46,7 @@ def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> flo
         }
     )
     ends: list[float] = []
-    fit_resolved(short, dataset, split, seed=0, on_epoch=lambda _: ends.append(time.perf_counter()))
+    fit_resolved(short, dataset, split, seed=0, callbacks=[EpochReports(lambda _: ends.append(time.perf_counter()))])
     return float(np.diff(ends).mean()) * len(ends) / _EPOCHS
 
 

@@ -9,6 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dgl_mutual.training.callbacks import Callback
 
 #: Seconds in which an orphan notices: far less than whoever resumes needs to start.
 INTERVAL = 0.2
@@ -18,8 +22,10 @@ INTERVAL = 0.2
 def end_with(parent: int) -> None:
     """Have this process end as soon as `parent` is no longer its parent.
 
-    Without it, the processes of a killed run would train on, and write into a folder that somebody else may hold by then.
+    Without it, the processes of a killed run would train on, and write into a folder that somebody else may hold by then. Such a process
+    does nothing else, so it counts as the command line's own.
     """
+    own_process()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -43,3 +49,25 @@ def spared_from_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+#: Whether this process belongs to the command line, or works for one that does.
+_owned = False
+
+
+def own_process() -> None:
+    """Say that this process belongs to the command line: nobody else's code runs in it, so it may be set up as training likes."""
+    global _owned
+    _owned = True
+
+
+@contextmanager
+def freed_memory() -> Iterator[list[Callback]]:
+    """Callbacks that keep freed memory with this process for the length of a block (see `FreedMemory`), if it is the command line's own."""
+    if not _owned:
+        yield []
+        return
+    from dgl_mutual.training.memory import FreedMemory
+
+    with FreedMemory() as freed:
+        yield [freed]

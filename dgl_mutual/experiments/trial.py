@@ -19,11 +19,14 @@ from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
+from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import readable
 from dgl_mutual.files import replacing
-from dgl_mutual.training.distill import Scene, distill, make_scene
+from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.distill import distill
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.inductive_split import InductiveSplit, make_inductive_split
 from dgl_mutual.training.memory import forget_peak, is_out_of_memory, peak
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
@@ -89,6 +92,7 @@ def run_trial(
     threads: int,
     device: str,
     on_epoch: OnEpoch | None = None,
+    callbacks: Sequence[Callback] = (),
     ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train the cohort of a resolved configuration and save its students under `checkpoints`.
@@ -113,23 +117,26 @@ def run_trial(
             noise_seed = derive(trial.seed, "noise", trial.fold)
             dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
         unseen = config.distill.unseen if config.distill is not None else 0.0
-        scene = make_scene(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
+        scene = make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
 
         numbers = itertools.count()
 
+        reports = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
+
         def fit(point: RunConfig) -> FitResult:
             file, every = snapshots / trial.name / f"{next(numbers)}.safetensors", point.training.checkpoint_every
-            return fit_resolved(
-                point,
-                scene.seen,
-                scene.seen_split,
-                seed=trial.seed,
-                fold=trial.fold,
-                on_epoch=None if on_epoch is None else partial(on_epoch, trial),
-                snapshots=None if every is None else Snapshots(file, every),
-                device=device,
-                ranks=ranks,
-            )
+            with freed_memory() as kept:
+                return fit_resolved(
+                    point,
+                    scene.seen,
+                    scene.seen_split,
+                    seed=trial.seed,
+                    fold=trial.fold,
+                    callbacks=[*callbacks, *kept, *reports],
+                    snapshots=None if every is None else Snapshots(file, every),
+                    device=device,
+                    ranks=ranks,
+                )
 
         result, searched = search(points, fit)
         if config.distill is not None:
@@ -162,7 +169,7 @@ def fit_resolved(
     *,
     seed: int,
     fold: int = 0,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    callbacks: Sequence[Callback] = (),
     snapshots: Snapshots | None = None,
     device: str = "cpu",
     ranks: Ranks = ALONE,
@@ -178,7 +185,7 @@ def fit_resolved(
         task_weights=config.task_weights,
         seed=seed,
         fold=fold,
-        on_epoch=on_epoch,
+        callbacks=callbacks,
         snapshots=snapshots,
         device=device,
         ranks=ranks,
@@ -186,7 +193,7 @@ def fit_resolved(
     return replace(result, config=readable(config))
 
 
-def _rows(trial: Trial, config: RunConfig, scene: Scene, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
+def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
     dataset = scene.dataset
     data = fingerprint(dataset, scene.split)
     metrics = {dataset.target.metric: result.members, **result.tasks}

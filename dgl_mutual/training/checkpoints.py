@@ -38,7 +38,7 @@ from dgl_mutual.training.inference import check_samples, predict, predict_by_mlp
 from dgl_mutual.version import __version__
 
 if TYPE_CHECKING:
-    from dgl_mutual.training.distill import DistilledMLP
+    from dgl_mutual.training.distilled import DistilledMLP
 
 ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
 FORMAT = 1

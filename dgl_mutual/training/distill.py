@@ -11,79 +11,26 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
-from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.training import seeds
+from dgl_mutual.training.assessment import assess, inference_ms
+from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed
+from dgl_mutual.training.inductive_split import InductiveSplit
 from dgl_mutual.training.inference import predict
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.options import DistillOptions
-from dgl_mutual.training.result import FitResult, MemberResult, inference_ms, summarise
+from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.task_metrics import score, scorer_of
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What training sees, and on what its outcome is assessed.
-
-    Attributes:
-        seen, seen_split: what the cohort and the MLP are trained on.
-        dataset, split: what they are assessed on; its test part is what was not seen, if anything was not.
-        nodes: numbers of the seen nodes in `dataset`, in order; None if all were seen.
-    """
-
-    seen: Dataset
-    seen_split: Split
-    dataset: Dataset
-    split: Split
-    nodes: IntArray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class DistilledMLP:
-    """A trained MLP, and the options that it was trained by."""
-
-    module: MLP
-    options: DistillOptions
-
-
-def make_scene(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> Scene:
-    """Take a share of the test nodes, with their edges, out of what training sees.
-
-    Raises:
-        UsageError: a graph task, where test graphs are never seen in training; or a share that leaves no test node on either side.
-    """
-    if unseen == 0.0:
-        return Scene(dataset, split, dataset, split)
-    if dataset.task == "graph" or is_inductive(dataset, split):
-        raise UsageError("distill.unseen takes test nodes out of the graph; here test graphs are never seen anyway. Leave it at 0.")
-    count = round(unseen * len(split.test))
-    if not 0 < count < len(split.test):
-        raise UsageError(f"distill.unseen = {unseen} of {len(split.test)} test nodes leaves none on one side. Choose another share.")
-    hidden = np.random.default_rng(seed).permutation(split.test)[:count]
-    kept = np.ones(dataset.num_nodes, dtype=np.bool_)
-    kept[hidden] = False
-    number = np.cumsum(kept) - 1
-    seen = replace(
-        dataset,
-        edges=number[dataset.edges[:, kept[dataset.edges].all(axis=0)]],
-        features=dataset.features[kept],
-        labels=dataset.labels[kept],
-        node_offsets=np.concatenate([[0], np.cumsum(kept)])[dataset.node_offsets],
-        official_split=None,
-        sample_ids=None,
-    )
-    seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]])
-    return Scene(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))
 
 
 def distill(
     result: FitResult,
-    scene: Scene,
+    scene: InductiveSplit,
     options: DistillOptions,
     *,
     seed: int,
@@ -189,7 +136,9 @@ def _logits(mlp: MLP, feed: Feed, samples: IntArray, num_samples: int) -> Tensor
     return logits
 
 
-def _member(mlp: MLP, scene: Scene, scorer: Scorer, best_epoch: int, parameter: Tensor) -> tuple[MemberResult, dict[str, MemberResult]]:
+def _member(
+    mlp: MLP, scene: InductiveSplit, scorer: Scorer, best_epoch: int, parameter: Tensor
+) -> tuple[MemberResult, dict[str, MemberResult]]:
     """The MLP's figures, and those in each of several tasks."""
     dataset, split = scene.dataset, scene.split
     feed = _feed(dataset, split, torch.Generator(), None, parameter)
@@ -209,7 +158,7 @@ def _member(mlp: MLP, scene: Scene, scorer: Scorer, best_epoch: int, parameter: 
     return member, {metric: member.scoring(*(part.by_task[metric][0] for part in scores)) for metric in scores[0].by_task}
 
 
-def _assess(result: FitResult, scene: Scene) -> FitResult:
+def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
     """The figures of a cohort in the whole graph, after it was trained in a part of it."""
     if result.cohort.coordinator.recipe.num_samples is not None and result.cohort.coordinator.recipe.weighting == "transductive":
         raise UsageError(
@@ -223,7 +172,7 @@ def _assess(result: FitResult, scene: Scene) -> FitResult:
     with torch.no_grad():
         logits = torch.stack([output.logits for output in cohort(batch)])
     epochs = {member.member: member.best_epoch for member in result.members}
-    return summarise(
+    return assess(
         cohort=cohort,
         dataset=dataset,
         split=scene.split,

@@ -11,6 +11,9 @@ from types import TracebackType
 
 import torch
 
+from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.state import TrainingState
+
 
 def peak(device: torch.device | str = "cpu") -> float | None:
     """High-water mark in MiB: of a CUDA device what torch has there, else what this process has, libraries included.
@@ -61,8 +64,11 @@ def available(root: Path = Path("/")) -> float | None:
     return free
 
 
-class FreedMemory:
-    """What a training frees stays with the process for its next arrays while memory is plentiful, and goes back when the training ends.
+class FreedMemory(Callback):
+    """What a training frees stays with the process for its next arrays while memory is plentiful, and goes back at the end of the block.
+
+    It changes settings of the C library for the whole process, and glibc does not tell what they were before. So it is for processes that
+    belong to the command line alone (see `dgl_mutual.experiments.processes`), and `fit` does not use it.
 
     glibc gives an array of more than 32 MiB back to the system as soon as it is freed, and the next one comes as new pages, which the
     system has to clear one at a time. On a generated graph of 3 x 10^6 edges that was most of an epoch (7.8 s against 3.2).
@@ -85,6 +91,9 @@ class FreedMemory:
 
     def __enter__(self) -> FreedMemory:
         return self
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        self.keep_if_plentiful()
 
     def keep_if_plentiful(self) -> None:
         """From now on, if there is room for it: to be called when an epoch has been trained and evaluated."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Integral
 
 import torch
@@ -48,3 +49,33 @@ def initialisation(seed: int, *path: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, *path))
         yield
+
+
+@dataclass(frozen=True)
+class Streams:
+    """All random streams that a training draws from.
+
+    Attributes:
+        dropout: one for each member; processes that divide samples have their own, since they see other samples.
+        edges, columns: of perturbed views. All processes that divide a batch mask the same columns.
+        order: in which samples come.
+    """
+
+    dropout: tuple[torch.Generator, ...]
+    edges: torch.Generator
+    columns: torch.Generator
+    order: torch.Generator
+
+    @classmethod
+    def of(cls, seed: int, fold: int, num_members: int, *, device: torch.device, order: torch.Generator, process: int = 0) -> Streams:
+        """The streams of one process of a training, at their start."""
+        path = ("rank", process) if process else ()
+        return cls(
+            dropout=tuple(generator(seed, "dropout", fold, place, *path, device=device) for place in range(num_members)),
+            edges=generator(seed, "view", fold, *path, device=device),
+            columns=generator(seed, "view", "columns", fold, device=device),
+            order=order,
+        )
+
+    def __iter__(self) -> Iterator[torch.Generator]:
+        return iter((*self.dropout, self.edges, self.columns, self.order))

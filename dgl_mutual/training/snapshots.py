@@ -9,29 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.files import check_regular
-from dgl_mutual.joint import TaskWeights
-from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
-from dgl_mutual.training.diversity import DiversityProbe
-from dgl_mutual.training.early_stopping import EarlyStopping
-from dgl_mutual.training.history import HistoryRow
-from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.state import TrainingState
 from dgl_mutual.version import __version__
 
 #: Stands before the name of a tensor where plain values have its place.
@@ -40,48 +33,6 @@ _TENSOR = "tensor:"
 #: What decides the outcome of a training, by name: a digest of each part, and the versions of the packages that compute it.
 Identity: TypeAlias = dict[str, str]
 _VERSIONS = ("dgl_mutual", "torch", "dgl")
-
-
-@dataclass
-class Phase:
-    """Where a training stands within one phase of its strategy.
-
-    Attributes:
-        number: which of the phases, from 0.
-        active: the members that train in it.
-        first: the epochs of the phases before.
-        epoch: the epochs of this one that are over.
-        best: each active member's weights at its best epoch so far, by its place, and the ``coordinator``'s.
-    """
-
-    number: int
-    active: Sequence[int]
-    optimizer: torch.optim.Optimizer
-    first: int
-    epoch: int = 0
-    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-
-
-def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of a module's state, for `Phase.best`."""
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-class Training(Protocol):
-    """What of a training changes from epoch to epoch, beside its phase."""
-
-    cohort: Cohort
-    strategy: Strategy
-    clean: Tensor
-    average: Tensor
-    stoppers: list[EarlyStopping]
-    ensemble_stopper: EarlyStopping
-    diversity: DiversityProbe | None
-    history: list[HistoryRow]
-
-    @property
-    def streams(self) -> list[torch.Generator]:
-        """All that is drawn from while training."""
 
 
 @dataclass(frozen=True)
@@ -97,80 +48,71 @@ class Snapshots:
     every: int
 
 
-class Keeper:
-    """Keeps a training while it lasts, and puts it where it was if it was interrupted. Without `snapshots` it does neither."""
+class Checkpointer(Callback):
+    """Keeps a training while it lasts, and puts it where it was if it was interrupted. It must be the last of the callbacks.
 
-    def __init__(self, snapshots: Snapshots | None, identity: Identity) -> None:
-        """Read what was kept last of the training that `identity` describes (see `identity_of`).
+    What other callbacks give as their state is kept, too.
+    """
+
+    def __init__(self, snapshots: Snapshots, callbacks: Sequence[Callback]) -> None:
+        self._snapshots = snapshots
+        self._callbacks = callbacks
+        self._identity: Identity = {}
+        self._found: dict[str, Any] | None = None
+
+    def on_fit_begin(self, state: TrainingState) -> None:
+        """Read what was kept last.
 
         Raises:
             DataError: the file is damaged, or of another training.
         """
-        self._snapshots = snapshots
-        self._identity = identity
-        self._state = _load(snapshots.file, identity) if snapshots is not None and os.path.lexists(snapshots.file) else None
-        self._started = time.perf_counter() - (self._state["seconds"] if self._state is not None else 0.0)
+        self._identity = identity_of(state)
+        if os.path.lexists(self._snapshots.file):
+            self._found = _load(self._snapshots.file, self._identity)
+            state.phases_over = self._found["phase"]
+            state.started -= self._found["seconds"]
 
-    @property
-    def seconds(self) -> float:
-        """How long the training has taken, what was before interruptions included."""
-        return time.perf_counter() - self._started
-
-    def is_past(self, number: int) -> bool:
-        """Whether the phase of this number was over when the snapshot was taken."""
-        return self._state is not None and number < self._state["phase"]
-
-    def resume(self, training: Training, phase: Phase) -> bool:
-        """Put a training that was just prepared, and its phase, where they were; false if there is nothing from this phase.
+    def on_phase_begin(self, state: TrainingState) -> None:
+        """Put the training where it was, if it was interrupted in this phase.
 
         Raises:
             DataError: the snapshot is not one of such a training.
         """
-        if self._snapshots is None or self._state is None or self._state["phase"] != phase.number:
-            return False
+        if self._found is None or self._found["phase"] != state.current.number:
+            return
         try:
-            _restore(self._state, training, phase)
+            _restore(self._found, state, self._callbacks)
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise _unusable(self._snapshots.file, error) from error
-        self._state = None
-        return True
+        self._found = None
 
-    def keep(self, training: Training, phase: Phase, *, over: bool) -> None:
+    def on_epoch_end(self, state: TrainingState) -> None:
         """Take note of the end of an epoch, which may be the last of its phase.
 
         Raises:
             StoreError: the disk does not take it.
         """
-        if self._snapshots is None or not (over or phase.epoch % self._snapshots.every == 0):
-            return
-        file = self._snapshots.file
-        tensors: dict[str, Tensor] = {}
-        plain = _part({"identity": self._identity, "seconds": self.seconds, **_state(training, phase)}, "", tensors)
-        try:
-            write_tensors(tensors, file, {"state": json.dumps(plain)})
-        except StoreError as error:
-            raise StoreError(f"{error} Or train without checkpoint_every.") from None
+        if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
+            tensors: dict[str, Tensor] = {}
+            kept = {"identity": self._identity, "seconds": state.seconds, **_state(state, self._callbacks)}
+            plain = json.dumps(_part(kept, "", tensors))
+            try:
+                write_tensors(tensors, self._snapshots.file, {"state": plain})
+            except StoreError as error:
+                raise StoreError(f"{error} Or train without checkpoint_every.") from None
 
 
-def identity_of(
-    training: Training,
-    options: TrainingOptions,
-    dataset: Dataset,
-    split: Split,
-    *,
-    stream: tuple[int, int],
-    task_weights: TaskWeights,
-) -> Identity:
-    """What makes exactly this training: all that decides its outcome, `stream` being its seed and fold."""
+def identity_of(state: TrainingState) -> Identity:
+    """All that decides the outcome of a training."""
     decisive = {
-        "students": [student.options.model_dump(mode="json") for student in training.cohort.students],
-        "strategy": [training.strategy.name, training.strategy.options.model_dump(mode="json")],
-        "training options": options.model_dump(mode="json", exclude={"checkpoint_every"}),
-        "task weights": task_weights,
-        "data or split": fingerprint(dataset, split),
-        "seed or fold": [int(part) for part in stream],
-        "precision": str(training.clean.dtype),
-        "device": training.clean.device.type,
+        "students": [student.options.model_dump(mode="json") for student in state.cohort.students],
+        "strategy": [state.strategy.name, state.strategy.options.model_dump(mode="json")],
+        "training options": state.options.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "task weights": state.task_weights,
+        "data or split": fingerprint(state.dataset, state.split),
+        "seed or fold": [int(state.seed), int(state.fold)],
+        "precision": str(state.clean.dtype),
+        "device": state.clean.device.type,
     }
     digests = {name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12] for name, value in decisive.items()}
     return {**digests, "dgl_mutual": __version__, "torch": str(torch.__version__), "dgl": str(dgl.__version__)}
@@ -209,40 +151,49 @@ def _unusable(file: Path, reason: object) -> DataError:
     return DataError(f"The snapshot {file} cannot be used ({reason}). It was changed or damaged; remove it to train from the start.")
 
 
-def _state(training: Training, phase: Phase) -> dict[str, Any]:
+def _state(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any]:
+    phase = state.current
     return {
         "phase": phase.number,
         "first": phase.first,
         "epoch": phase.epoch,
-        "best": phase.best,
+        "stopped": phase.stopped,
         "optimizer": {str(place): moments for place, moments in phase.optimizer.state_dict()["state"].items()},
-        "cohort": training.cohort.state_dict(),
-        "strategy": training.strategy.state_dict(),
-        "streams": [stream.get_state() for stream in training.streams],
-        "clean": training.clean,
-        "average": training.average,
-        "stoppers": [asdict(stopper) for stopper in (*training.stoppers, training.ensemble_stopper)],
-        "diversity": None if training.diversity is None else training.diversity.state(),
-        "history": training.history,
+        "cohort": state.cohort.state_dict(),
+        "strategy": state.strategy.state_dict(),
+        "streams": [stream.get_state() for stream in state.streams],
+        "clean": state.clean.state(),
+        "history": state.history,
+        "callbacks": {name: kept for name, callback in _named(callbacks).items() if (kept := callback.state_dict())},
     }
 
 
-def _restore(state: dict[str, Any], training: Training, phase: Phase) -> None:
-    phase.first, phase.epoch, phase.best = int(state["first"]), int(state["epoch"]), dict(state["best"])
-    training.cohort.load_state_dict(state["cohort"])
-    training.strategy.load_state_dict(state["strategy"])
-    moments = {int(place): found for place, found in state["optimizer"].items()}
+def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Callbacks by class and place among those of the same class, so that others may come and go between interruptions."""
+    named: dict[str, Callback] = {}
+    for callback in callbacks:
+        kind = f"{type(callback).__module__}.{type(callback).__qualname__}"
+        place = sum(name.rpartition("#")[0] == kind for name in named)
+        named[f"{kind}#{place}"] = callback
+    return named
+
+
+def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Callback]) -> None:
+    phase = state.current
+    phase.first, phase.epoch, phase.stopped = int(found["first"]), int(found["epoch"]), bool(found["stopped"])
+    state.cohort.load_state_dict(found["cohort"])
+    state.strategy.load_state_dict(found["strategy"])
+    moments = {int(place): kept for place, kept in found["optimizer"].items()}
     phase.optimizer.load_state_dict({**phase.optimizer.state_dict(), "state": moments})
-    for stream, found in zip(training.streams, state["streams"], strict=True):
-        stream.set_state(found)
-    for tensor, found in ((training.clean, state["clean"]), (training.average, state["average"])):
-        if tensor.shape != found.shape:
-            raise ValueError(f"logits of the shape {tuple(found.shape)}")
-        tensor.copy_(found)  # in place, since sums depend on the layout
-    *training.stoppers, training.ensemble_stopper = (EarlyStopping(**found) for found in state["stoppers"])
-    if training.diversity is not None:
-        training.diversity.restore(state["diversity"], training.clean.device)
-    training.history[:] = state["history"]
+    for stream, kept in zip(state.streams, found["streams"], strict=True):
+        stream.set_state(kept)
+    state.clean.restore(found["clean"])
+    named = _named(callbacks)
+    for name, kept in found["callbacks"].items():
+        if name not in named:
+            raise ValueError(f"it holds the state of a callback {name} that is missing now")
+        named[name].load_state_dict(kept)
+    state.history[:] = found["history"]
 
 
 def _part(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

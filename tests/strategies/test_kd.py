@@ -31,7 +31,7 @@ def parameters_of(result, member):
 
 def test_a_teacher_does_not_count_as_a_student_that_disagrees(monkeypatch):
     counts = []
-    monkeypatch.setattr("dgl_mutual.training.result.disagreement", lambda decisions: counts.append(len(decisions)) or 0.5)
+    monkeypatch.setattr("dgl_mutual.training.assessment.disagreement", lambda decisions: counts.append(len(decisions)) or 0.5)
     result, _ = fit("graph", "kd")
     assert (counts, len(result.cohort.names), result.disagreement) == ([2], 3, 0.5)
 

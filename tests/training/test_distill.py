@@ -12,7 +12,8 @@ from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distill import distill, make_scene
+from dgl_mutual.training.distill import distill
+from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests.strategies.cases import SMALL, make_dataset
@@ -27,7 +28,7 @@ def split_of(dataset):
 
 
 def fit_and_distill(dataset, *, strategy_options=None, unseen=0.0, **options):
-    scene = make_scene(dataset, split_of(dataset), unseen, seed=1)
+    scene = make_inductive_split(dataset, split_of(dataset), unseen, seed=1)
     training = TrainingOptions(epochs=5, batch_size=6)
     result = fit_cohort(
         scene.seen, scene.seen_split, students=STUDENTS, strategy="gml", strategy_options=strategy_options, training=training
@@ -50,7 +51,7 @@ def test_the_mlp_joins_the_members_and_leaves_them_as_they_were(task, kind):
 def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
     dataset = make_dataset("node", "single-label")
     other = replace(dataset, labels=np.roll(dataset.labels, 1))
-    scene = make_scene(dataset, split_of(dataset), 0.0, seed=1)
+    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
     result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
     # All samples validate here, so that the epoch is chosen by what the ensemble says as well.
     ensemble = torch.as_tensor(result.predict()).argmax(-1).numpy()
@@ -64,7 +65,7 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
 
 def test_a_repeat_is_bit_equal_and_seeds_differ():
     dataset = make_dataset("graph", "single-label")
-    scene = make_scene(dataset, split_of(dataset), 0.0, seed=1)
+    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
     result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
     first, again = (distill(result, scene, options, seed=3)["mlp"] for _ in range(2))
@@ -75,7 +76,7 @@ def test_a_repeat_is_bit_equal_and_seeds_differ():
 def test_an_mlp_that_learned_from_scaled_inputs_takes_plain_ones(task):
     dataset = make_dataset(task, "single-label")
     dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32([1e-3, 300, 1, 1, 300]))
-    scene = make_scene(dataset, split_of(dataset), 0.0, seed=1)
+    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
     result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     scaled = with_scaled_columns(dataset, column_scales(dataset, scene.split))
     options = DistillOptions(**QUICK)
@@ -94,7 +95,7 @@ class TestUnseen:
     def test_training_sees_neither_the_nodes_nor_their_edges(self):
         dataset = make_dataset("node", "single-label")
         split = split_of(dataset)
-        scene = make_scene(dataset, split, 0.4, seed=1)
+        scene = make_inductive_split(dataset, split, 0.4, seed=1)
         hidden = set(scene.split.test)
         assert len(hidden) == 4 and hidden < set(split.test)
         assert scene.seen.num_nodes == 26
@@ -118,7 +119,7 @@ class TestUnseen:
     def test_what_cannot_be_is_refused(self, task, unseen):
         dataset = make_dataset(task, "single-label")
         with pytest.raises(UsageError, match=r"distill\.unseen"):
-            make_scene(dataset, split_of(dataset), unseen, seed=1)
+            make_inductive_split(dataset, split_of(dataset), unseen, seed=1)
 
     def test_a_coordinator_that_knows_the_nodes_by_number_is_refused(self):
         with pytest.raises(UsageError, match="transductive"):

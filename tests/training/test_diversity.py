@@ -8,7 +8,8 @@ import torch
 
 from dgl_mutual.data.dataset import Split
 from dgl_mutual.distributions import Categorical
-from dgl_mutual.training.diversity import DiversityProbe, disagreement, linear_cka
+from dgl_mutual.training.diversity import Diversity
+from dgl_mutual.training.similarity import disagreement, linear_cka
 from tests.strategies.test_kd import fit
 
 
@@ -44,7 +45,7 @@ def test_disagreement_by_hand():
 def test_the_probe_compares_validation_samples_wherever_they_come():
     split = Split(np.arange(10), np.arange(10, 40), np.arange(40, 60))
     logits, embeddings = random(2, 60, 3), [random(60, 4), random(60, 5, seed=1)]
-    probe = DiversityProbe(["a", "b"], split, 60, Categorical(), generator=torch.Generator().manual_seed(0))
+    probe = Diversity(["a", "b"], split, 60, Categorical(), generator=torch.Generator().manual_seed(0), device=torch.device("cpu"))
     for member in range(3):  # the third is a teacher: it is left out
         for samples in torch.randperm(60, generator=torch.Generator().manual_seed(member)).split(17):
             probe.observe(member, samples, logits[member % 2, samples], embeddings[member % 2][samples])

@@ -7,7 +7,7 @@ import torch
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.training import feeds
-from dgl_mutual.training.feeds import make_feed
+from dgl_mutual.training.feeds import graphs, make_feed
 
 CPU = torch.device("cpu")
 
@@ -62,7 +62,7 @@ def test_steps_are_the_same_however_many_are_made_together(
     nodes: int, graph_data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, _ = graph_data
-    monkeypatch.setattr(feeds, "GROUP_NODES", nodes)
+    monkeypatch.setattr(graphs, "GROUP_NODES", nodes)
     collate = Collator(dataset, dtype=torch.float64)
     for batch in feed_of(graph_data, batch_size=4).training_batches():
         alone, ours = collate(batch.samples.numpy()), batch.batch
@@ -73,7 +73,7 @@ def test_steps_are_the_same_however_many_are_made_together(
 
 def test_evaluation_covers_the_samples_in_bounded_batches(graph_data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, split = graph_data
-    monkeypatch.setattr(feeds, "EVALUATION_NODES", 15)
+    monkeypatch.setattr(graphs, "EVALUATION_NODES", 15)
     feed = feed_of(graph_data)
     batches = list(feed.evaluation_batches(split.val))
     assert len(batches) > 1

@@ -17,9 +17,11 @@ from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
-from dgl_mutual.training.distill import distill, make_scene
-from dgl_mutual.training.feeds import FullGraphFeed, make_feed
-from dgl_mutual.training.inductive import NodesOfGraphsFeed
+from dgl_mutual.training.distill import distill
+from dgl_mutual.training.feeds import make_feed
+from dgl_mutual.training.feeds.full_graph import FullGraphFeed
+from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
+from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
 from tests.data.ppi import ppi_files, write_ppi
 from tests.training.conftest import Fit
@@ -73,7 +75,7 @@ def test_evaluation_covers_the_graphs_of_the_samples(dataset: Dataset, split: Sp
 
 def test_other_graphs_come_along_without_labels_where_a_strategy_asks_for_it(dataset: Dataset, split: Split) -> None:
     feed = feed_of(dataset, split)
-    feed.bring_along(np.setdiff1d(np.arange(dataset.num_samples), split.train))
+    feed.add_unlabelled(np.setdiff1d(np.arange(dataset.num_samples), split.train))
     (batch,) = feed.training_batches()
     assert len(batch.samples) == dataset.num_samples
     assert sorted(batch.samples[batch.labelled].tolist()) == split.train.tolist()
@@ -125,10 +127,10 @@ def test_mini_batches_train_too_and_the_mlp_sees_training_graphs_alone(dataset: 
     result = fit((dataset, split), epochs=2, training={"batch_size": 5})
     by_name = dgl_mutual.fit(dataset, students="gcn,sage", training={"batch_size": 5, "epochs": 1}, student={"hidden": 8})
     assert len(by_name.history) == 1
-    distilled = distill(result, make_scene(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=0)
+    distilled = distill(result, make_inductive_split(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=0)
     assert 0 < distilled["mlp"].test < 1
     with pytest.raises(UsageError, match="never seen anyway"):
-        make_scene(dataset, split, 0.5, seed=0)
+        make_inductive_split(dataset, split, 0.5, seed=0)
 
 
 def test_weights_for_each_sample_are_refused(dataset: Dataset, split: Split, fit: Fit) -> None:

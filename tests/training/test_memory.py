@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.experiments import processes
 from dgl_mutual.training import memory
 from dgl_mutual.training.memory import FreedMemory, available, forget_peak, peak, status
 from dgl_mutual.training.result import FitResult
@@ -143,8 +144,21 @@ def test_training_comes_to_the_same_wherever_freed_memory_goes(
         stayed.append(freed.stays)
 
     monkeypatch.setattr(FreedMemory, "keep_if_plentiful", follow)
-    kept = fit(node_data, epochs=4).history
+    plain = fit(node_data, epochs=4).history
+    assert stayed == [], "a process that is not the command line's own is left alone"
+    with FreedMemory() as freed:
+        assert fit(node_data, epochs=4, callbacks=[freed]).history == plain
     assert stayed == [True] * 4
     monkeypatch.setattr(memory, "available", lambda: 0.0)
-    assert fit(node_data, epochs=4).history == kept
+    with FreedMemory() as freed:
+        assert fit(node_data, epochs=4, callbacks=[freed]).history == plain
     assert stayed[4:] == [False] * 4
+
+
+def test_only_processes_of_the_command_line_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_owned", False)
+    with processes.freed_memory() as callbacks:
+        assert callbacks == []
+    processes.own_process()
+    with processes.freed_memory() as callbacks:
+        assert [type(callback) for callback in callbacks] == [FreedMemory]

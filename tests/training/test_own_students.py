@@ -18,6 +18,7 @@ from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.snapshots import Snapshots
 
@@ -185,7 +186,7 @@ def test_a_training_with_an_own_student_goes_on_to_the_same_bits(node_data, fit,
 
     whole = run()
     with pytest.raises(Cut):
-        run(snapshots=Snapshots(tmp_path / "s", 1), on_epoch=cut)
+        run(snapshots=Snapshots(tmp_path / "s", 1), callbacks=[EpochReports(cut)])
     again = run(snapshots=Snapshots(tmp_path / "s", 1))
     assert again.history == whole.history and figures(again, "Net-1") == figures(whole, "Net-1")
 

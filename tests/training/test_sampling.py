@@ -19,8 +19,8 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training.feeds.sampled import NeighbourFeed, resolve_fanout
 from dgl_mutual.training.options import TrainingOptions, resolve_training
-from dgl_mutual.training.sampling import NeighbourFeed, resolve_fanout
 from tests.strategies.cases import SMALL, make_dataset
 
 CPU = torch.device("cpu")
@@ -177,7 +177,7 @@ def test_strategies_without_a_sampled_form_refuse(node_data, fit):
 def test_steps_of_an_epoch(node_data):
     dataset, split = node_data
     feed = feed_of(node_data, fanout=(2, 1), batch_size=10)
-    feed.bring_along(np.concatenate([split.val, split.test]))
+    feed.add_unlabelled(np.concatenate([split.val, split.test]))
     for _ in range(2):
         known, others = [], []
         for step in feed.training_batches():
@@ -197,7 +197,7 @@ def test_an_epoch_draws_as_many_other_nodes_as_it_has_training_nodes(node_data):
     few, rest = np.split(split.train, [8])
     unlabelled = np.concatenate([rest, split.val, split.test])
     feed = feed_of((dataset, replace(split, train=few)), fanout=(2, 1), batch_size=4)
-    feed.bring_along(unlabelled)
+    feed.add_unlabelled(unlabelled)
     drawn = [np.concatenate([step.samples[4:] for step in feed.training_batches()]) for _ in range(6)]
     assert all(len(np.unique(others)) == len(others) == 8 and np.isin(others, unlabelled).all() for others in drawn)
     assert len(np.unique(np.concatenate(drawn))) > 20  # each epoch draws anew

@@ -16,7 +16,8 @@ from dgl_mutual.data.targets import join_targets, one_by_one, select_targets
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.checkpoints import load_student
-from dgl_mutual.training.distill import distill, make_scene
+from dgl_mutual.training.distill import distill
+from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.task_metrics import scorer_of
 from tests.training.conftest import Data, Fit
@@ -105,7 +106,9 @@ def test_uncertainty_learns_weights_that_the_history_tells(several: Data, fit: F
 
 def test_students_come_back_from_files_and_predict_all_tasks(several: Data, fit: Fit, tmp_path: Path) -> None:
     dataset, split = several
-    result = distill(fit(several, task_weights="uncertainty"), make_scene(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=0)
+    result = distill(
+        fit(several, task_weights="uncertainty"), make_inductive_split(dataset, split, 0.0, seed=0), DistillOptions(epochs=2), seed=0
+    )
     assert [members[-1].member for members in result.tasks.values()] == ["mlp", "mlp"]
     assert result["mlp"].val == pytest.approx(fmean(members[-1].val for members in result.tasks.values()))
     result.save(tmp_path)

@@ -16,8 +16,10 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.training.state import TrainingState
 
 Fit = Callable[..., FitResult]
 Data = tuple[Dataset, Split]
@@ -36,16 +38,16 @@ class Cut(Exception):
     """Stands for a kill."""
 
 
-def cut_after(epochs: int) -> Callable[[object], None]:
-    """Ends a training after so many of its epochs, those of all phases together."""
-    left = [epochs]
+class CutAfter(Callback):
+    """Ends a training before one of its epochs, when so many are over, those of all phases together."""
 
-    def on_epoch(_: object) -> None:
-        left[0] -= 1
-        if left[0] == 0:
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def on_epoch_begin(self, _: TrainingState) -> None:
+        self.left -= 1
+        if self.left < 0:
             raise Cut
-
-    return on_epoch
 
 
 def same(first: FitResult, second: FitResult) -> None:
@@ -70,7 +72,7 @@ def test_every_strategy_goes_on_to_the_bit(strategy: str, task: str, fit: Fit, n
     snapshots = Snapshots(tmp_path / "trial" / "0.safetensors", 2)
     for epochs in {3, len(whole.history) - 1} if task == "node" else (3,):  # in the first phase and in the last; an epoch or none is lost
         with pytest.raises(Cut):
-            fit(data, students, EPOCHS, **options, snapshots=snapshots, on_epoch=cut_after(epochs))
+            fit(data, students, EPOCHS, **options, snapshots=snapshots, callbacks=[CutAfter(epochs)])
         resumed = fit(data, students, EPOCHS, **options, snapshots=snapshots)
         same(resumed, whole)
         assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["0.safetensors"]
@@ -80,12 +82,12 @@ def test_every_strategy_goes_on_to_the_bit(strategy: str, task: str, fit: Fit, n
 def test_it_goes_on_rather_than_over(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 2)
     with pytest.raises(Cut):
-        fit(node_data, epochs=9, snapshots=snapshots, on_epoch=cut_after(5))
+        fit(node_data, epochs=9, snapshots=snapshots, callbacks=[CutAfter(5)])
     told: list[int] = []
-    first = fit(node_data, epochs=9, snapshots=snapshots, on_epoch=lambda report: told.append(report.epoch))
+    first = fit(node_data, epochs=9, snapshots=snapshots, callbacks=[EpochReports(lambda report: told.append(report.epoch))])
     assert told == [4, 5, 6, 7, 8]
     # The end is kept, too: whatever comes after training may fail, and nothing is trained again.
-    same(fit(node_data, epochs=9, snapshots=snapshots, on_epoch=cut_after(1)), first)
+    same(fit(node_data, epochs=9, snapshots=snapshots, callbacks=[CutAfter(0)]), first)
 
 
 def test_a_training_that_stops_early_is_not_resumed_past_its_end(fit: Fit, node_data: Data, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_a_training_that_stops_early_is_not_resumed_past_its_end(fit: Fit, node_
     assert whole.epochs < 60
     snapshots = Snapshots(tmp_path / "s", 7)
     with pytest.raises(Cut):
-        fit(node_data, **options, snapshots=snapshots, on_epoch=cut_after(whole.epochs))
+        fit(node_data, **options, snapshots=snapshots, callbacks=[CutAfter(whole.epochs - 1)])
     same(fit(node_data, **options, snapshots=snapshots), whole)
 
 
@@ -155,11 +157,14 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=3, snapshots=snapshots)
     tensors, state = read(snapshots.file)
-    logits = {**tensors, "/clean": tensors["/clean"][:, :1].contiguous()}
-    fewer = {name: tensor for name, tensor in tensors.items() if name != "/clean"}
+    logits = {**tensors, "/clean/0": tensors["/clean/0"][:, :1].contiguous()}
+    fewer = {name: tensor for name, tensor in tensors.items() if name != "/clean/0"}
     damaged = [
-        *((tensors, value) for value in ({}, [], 3, None, {**state, "phase": "x"}, {**state, "stoppers": []}, {**state, "streams": [1]})),
-        *((tensors, {**state, name: None}) for name in ("best", "optimizer", "cohort", "strategy", "clean", "history", "epoch")),
+        *(
+            (tensors, value)
+            for value in ({}, [], 3, None, {**state, "phase": "x"}, {**state, "callbacks": {"x.Y#0": {}}}, {**state, "streams": [1]})
+        ),
+        *((tensors, {**state, name: None}) for name in ("callbacks", "optimizer", "cohort", "strategy", "clean", "history", "epoch")),
         *((changed, state) for changed in (logits, fewer, {})),
     ]
     for contents, plain in damaged:
@@ -174,5 +179,5 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
 
 def test_a_disk_that_takes_nothing(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="Cannot write"):
+    with pytest.raises(StoreError, match="without checkpoint_every"):
         fit(node_data, epochs=2, snapshots=Snapshots(tmp_path / "file" / "s", 1))

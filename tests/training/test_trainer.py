@@ -21,6 +21,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training import seeds
+from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
@@ -329,7 +330,7 @@ def test_evaluating_less_often_than_there_are_epochs(fit: Fit, node_data: Data) 
 
 def test_reports_tell_no_test_figure(fit: Fit, node_data: Data) -> None:
     reports: list[EpochReport] = []
-    result = fit(node_data, epochs=3, on_epoch=reports.append)
+    result = fit(node_data, epochs=3, callbacks=[EpochReports(reports.append)])
     assert [(report.epoch, report.epochs) for report in reports] == [(0, 3), (1, 3), (2, 3)]
     for report, row in zip(reports, result.history, strict=True):
         assert report.val == {name: row[f"val/{name}"] for name in ("gcn-0", "sage-1", "ensemble")}
@@ -399,7 +400,7 @@ def test_transductive_weights_are_for_nodes(fit: Fit, node_data: Data, graph_dat
 def test_a_part_without_known_labels_is_refused_at_once(fit: Fit, node_data: Data) -> None:
     epochs: list[EpochReport] = []
     with pytest.raises(TrainingError, match="validation part of the split"):
-        fit(relabelled(node_data, "val", "unknown"), on_epoch=epochs.append)
+        fit(relabelled(node_data, "val", "unknown"), callbacks=[EpochReports(epochs.append)])
     assert epochs == []
 
 

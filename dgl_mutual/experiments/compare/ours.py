@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch.utils.hooks import RemovableHandle
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.mapping import to_reference
+from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.distributed import ALONE, Ranks
-from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.trainer import fit_cohort
 
@@ -26,23 +27,24 @@ def fit(
     config: RunConfig,
     dataset: Dataset,
     dtype: torch.dtype = torch.float32,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    callbacks: Sequence[Callback] = (),
     ranks: Ranks = ALONE,
 ) -> FitResult:
     """Train the cohort of a resolved configuration, with other processes if `ranks` says so."""
-    return fit_cohort(
-        dataset,
-        trial.split,
-        students=config.students,
-        strategy=config.strategy,
-        strategy_options=config.strategy_options,
-        training=config.training,
-        seed=trial.seed,
-        fold=trial.fold,
-        on_epoch=on_epoch,
-        dtype=dtype,
-        ranks=ranks,
-    )
+    with freed_memory() as kept:
+        return fit_cohort(
+            dataset,
+            trial.split,
+            students=config.students,
+            strategy=config.strategy,
+            strategy_options=config.strategy_options,
+            training=config.training,
+            seed=trial.seed,
+            fold=trial.fold,
+            callbacks=[*kept, *callbacks],
+            dtype=dtype,
+            ranks=ranks,
+        )
 
 
 class Watch:

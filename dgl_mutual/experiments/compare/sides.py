@@ -24,7 +24,9 @@ from dgl_mutual.experiments.compare.ours import fit, starting_point
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.trainer import ReferenceResult
+from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.state import TrainingState
 
 T = TypeVar("T")
 
@@ -94,7 +96,7 @@ class _Reference:
             ) from None
 
 
-class _Turns:
+class _Turns(Callback):
     """Called after each epoch of ours: has the reference train as many when a turn is over, and keeps the seconds of both."""
 
     def __init__(self, reference: _Reference) -> None:
@@ -104,7 +106,7 @@ class _Turns:
         self._turn: list[float] = []
         self._mark = time.perf_counter()
 
-    def __call__(self, _: object) -> None:
+    def on_epoch_end(self, state: TrainingState) -> None:
         self._turn.append(time.perf_counter() - self._mark)
         if len(self._turn) == TURN:
             self.end()
@@ -138,7 +140,7 @@ def train_both(
         reference = _Reference(pool)
         reference.start(trial, config, dataset, threads or torch.get_num_threads())
         turns = _Turns(reference)
-        result = fit(trial, config, dataset, on_epoch=turns, ranks=ranks)
+        result = fit(trial, config, dataset, callbacks=[turns], ranks=ranks)
         turns.end()
         while not reference.stopped:
             reference.train(TURN)

@@ -17,6 +17,8 @@ from dgl_mutual.experiments.compare.ours import Watch, fit, starting_point
 from dgl_mutual.experiments.compare.theirs import reference_from
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.state import TrainingState
 
 #: At larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs, in any program.
 CALM_LEARNING_RATE = 1e-3
@@ -87,20 +89,23 @@ def certify_trajectory(trial: Trial, config: RunConfig, dataset: Dataset, precis
     losses: list[dict[str, float]] = []
     apart: list[float] = []
 
-    def follow(_: object) -> None:
-        losses.append(reference.train_epoch())
-        reference.evaluate()
-        groups = start.by_owner(watch.parameters)
-        apart.append(
-            max(
-                difference(value, module.get_parameter(name))
-                for module, group in zip(modules, groups, strict=True)
-                for name, value in group.items()
+    class Follow(Callback):
+        """After each epoch of ours, one of the reference's."""
+
+        def on_epoch_end(self, state: TrainingState) -> None:
+            losses.append(reference.train_epoch())
+            reference.evaluate()
+            groups = start.by_owner(watch.parameters)
+            apart.append(
+                max(
+                    difference(value, module.get_parameter(name))
+                    for module, group in zip(modules, groups, strict=True)
+                    for name, value in group.items()
+                )
             )
-        )
 
     with without_noise(precision), Watch() as watch:
-        history = fit(trial, config, dataset, dtype, follow).history
+        history = fit(trial, config, dataset, dtype, [Follow()]).history
     rows = []
     for epoch, (row, theirs, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
         ours = {name.removeprefix("loss/"): value for name, value in row.items() if name.startswith("loss/")}

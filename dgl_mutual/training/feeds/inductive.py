@@ -13,7 +13,8 @@ from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.splits import graphs_of
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
-from dgl_mutual.training.feeds import Feed, GraphsFeed, TrainingBatch
+from dgl_mutual.training.feeds.base import Feed, TrainingBatch
+from dgl_mutual.training.feeds.graphs import GraphsFeed
 
 
 class NodesOfGraphsFeed(Feed):
@@ -45,8 +46,8 @@ class NodesOfGraphsFeed(Feed):
     def training_batches(self) -> Iterator[TrainingBatch]:
         yield from map(self._of_nodes, self._graphs.training_batches()) if self._in_batches else [self._union]
 
-    def bring_along(self, samples: IntArray) -> None:
-        self._graphs.bring_along(np.setdiff1d(self._graphs_of(samples), self._train))
+    def add_unlabelled(self, samples: IntArray) -> None:
+        self._graphs.add_unlabelled(np.setdiff1d(self._graphs_of(samples), self._train))
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         for batch, graphs in self._graphs.evaluation_batches(self._graphs_of(samples)):

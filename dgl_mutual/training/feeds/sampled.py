@@ -16,7 +16,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
-from dgl_mutual.training.feeds import Feed, TrainingBatch
+from dgl_mutual.training.feeds.base import Feed, TrainingBatch
 
 #: Neighbours that a node hears in a convolution, where nothing else is asked for.
 DEFAULT_FANOUT = 10
@@ -47,16 +47,16 @@ class SeedsFeed(Feed):
         self._train = split.train
         self._batch_size = batch_size
         self._order = order
-        self._company: IntArray = np.empty(0, dtype=np.int64)
+        self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
 
-    def bring_along(self, samples: IntArray) -> None:
-        self._company = samples
+    def add_unlabelled(self, samples: IntArray) -> None:
+        self._unlabelled = samples
 
     def _epoch(self) -> list[tuple[IntArray, IntArray]]:
         """This process's training nodes and other nodes of each step; sizes of steps differ by one at most, as in `GraphsFeed`."""
-        company = self._some(self._company, len(self._train))
+        unlabelled = self._some(self._unlabelled, len(self._train))
         num_steps = math.ceil(len(self._train) / self._batch_size)
-        parts = (np.array_split(nodes, num_steps) for nodes in (self._shuffled(self._train), company))
+        parts = (np.array_split(nodes, num_steps) for nodes in (self._shuffled(self._train), unlabelled))
         return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]
 
     def _some(self, nodes: IntArray, most: int) -> IntArray:

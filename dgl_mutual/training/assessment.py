@@ -1,0 +1,126 @@
+"""Scores of a trained cohort on the three parts of its split, and the time that a prediction takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean, median
+
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.nn.batch import Batch
+from dgl_mutual.nn.module import StudentModule
+from dgl_mutual.training.metrics import Scorer
+from dgl_mutual.training.result import FitResult, MemberResult
+from dgl_mutual.training.similarity import disagreement
+from dgl_mutual.training.task_metrics import score
+
+#: A pass that takes longer is timed once.
+_LONG_SECONDS = 5.0
+
+
+def assess(
+    *,
+    cohort: Cohort,
+    dataset: Dataset,
+    split: Split,
+    logits: Tensor,
+    labels: Tensor,
+    scorer: Scorer,
+    test_batches: Sequence[Batch],
+    best_epochs: Sequence[int | None],
+    history: list[dict[str, float]],
+    train_seconds: float,
+) -> FitResult:
+    """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose."""
+    found = []
+    for part in (split.train, split.val, split.test):
+        rows = torch.as_tensor(part, device=logits.device)
+        with torch.no_grad():
+            predictions = torch.cat([logits[:, rows], cohort.ensemble_logits(logits[:, rows], rows).unsqueeze(0)])
+        found.append(score(scorer, predictions, labels[rows], (*cohort.names, "ensemble")))
+    scores = [one.overall for one in found]
+    milliseconds = [inference_ms(student, test_batches) for student in cohort.students]
+    results = [
+        MemberResult(
+            member=name,
+            architecture=student.options.architecture_name,
+            train=scores[0][k],
+            val=scores[1][k],
+            test=scores[2][k],
+            best_epoch=best_epochs[k],
+            inference_ms=milliseconds[k],
+            parameters=_count(student),
+        )
+        for k, (name, student) in enumerate(zip(cohort.names, cohort.students, strict=True))
+    ]
+    students = results[: cohort.num_students]
+    mean = MemberResult(
+        member="mean",
+        architecture="-",
+        train=fmean(student.train for student in students),
+        val=fmean(student.val for student in students),
+        test=fmean(student.test for student in students),
+        best_epoch=None,
+        inference_ms=fmean(student.inference_ms for student in students),
+        parameters=round(fmean(student.parameters for student in students)),
+    )
+    best = replace(max(students, key=lambda student: student.val), member="best_by_val")
+    ensemble = MemberResult(
+        member="ensemble",
+        architecture="-",
+        train=scores[0][-1],
+        val=scores[1][-1],
+        test=scores[2][-1],
+        best_epoch=None,
+        inference_ms=sum(student.inference_ms for student in students),
+        parameters=sum(student.parameters for student in students) + _count(cohort.coordinator),
+    )
+    members = (*results, mean, best, ensemble)
+    return FitResult(
+        members=members,
+        history=history,
+        epochs=len(history),
+        train_seconds=train_seconds,
+        seconds_per_epoch=train_seconds / len(history),
+        disagreement=disagreement(cohort.distribution.decisions(logits[: cohort.num_students, torch.as_tensor(split.test)])),
+        cohort=cohort,
+        dataset=dataset,
+        split=split,
+        tasks={metric: _in_task(members, [one.by_task[metric] for one in found], len(students)) for metric in found[0].by_task},
+    )
+
+
+def _in_task(members: Sequence[MemberResult], scores: Sequence[Sequence[float]], num_students: int) -> tuple[MemberResult, ...]:
+    """The same members, at the same epochs, scored in one of several tasks: `scores` holds those of train, val and test.
+
+    The student called ``best_by_val`` is the one that is best over all tasks.
+    """
+    *everyone, mean, _, ensemble = members
+    scored = [member.scoring(*figures) for member, figures in zip([*everyone, ensemble], zip(*scores, strict=True), strict=True)]
+    means = [fmean(part[:num_students]) for part in scores]
+    best = max(range(num_students), key=lambda k: everyone[k].val)
+    return (*scored[:-1], mean.scoring(*means), replace(scored[best], member="best_by_val"), scored[-1])
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@torch.no_grad()
+def inference_ms(student: StudentModule, batches: Sequence[Batch], repeats: int = 3) -> float:
+    """Median milliseconds in which one student alone predicts the batches; of what takes seconds, one run's."""
+    student.eval()
+    timings = []
+    for _ in range(repeats + 1):  # the first builds what the batches keep
+        started = time.perf_counter()
+        for batch in batches:
+            student.forward_batch(batch)
+        timings.append(time.perf_counter() - started)
+        if timings[0] > _LONG_SECONDS:
+            return 1000 * timings[0]
+    return 1000 * median(timings[1:])

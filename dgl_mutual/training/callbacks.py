@@ -1,0 +1,106 @@
+"""Callbacks: code that is run at fixed points of a training, in the form of skorch's. The package's own extras are built on them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.module import StudentOutput
+from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.state import TrainingState
+
+
+class Callback:
+    """Base class: override the methods that you need. Each is given the running state, the same object throughout a training.
+
+    An exception in a callback ends the training. A callback with a state of its own gives it in `state_dict` and takes it back in
+    `load_state_dict`, so that an interrupted training can be resumed (training.checkpoint_every).
+    """
+
+    def on_fit_begin(self, state: TrainingState) -> None:
+        """Before the first epoch."""
+
+    def on_phase_begin(self, state: TrainingState) -> None:
+        """Before the first epoch of a phase. Most strategies have one phase; `kd` trains a teacher first, `bgnn` one student at a time."""
+
+    def on_epoch_begin(self, state: TrainingState) -> None:
+        """Before each epoch."""
+
+    def on_step_end(self, state: TrainingState) -> None:
+        """After each optimizer step; ``state.step`` and ``state.terms`` are those of the step."""
+
+    def on_evaluation_batch(self, state: TrainingState, member: int, samples: torch.Tensor, output: StudentOutput) -> None:
+        """After one member has been run, in evaluation mode, on a batch that holds these samples (their numbers in the dataset)."""
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        """After each epoch and its validation, if there is one; the epoch's figures are ``state.history[-1]``."""
+
+    def on_phase_end(self, state: TrainingState) -> None:
+        """After the last epoch of a phase."""
+
+    def on_fit_end(self, state: TrainingState) -> None:
+        """After training and assessment; ``state.result`` is what `fit` returns."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be kept to resume: plain values and tensors, in dicts and lists."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+
+
+class CallbackList:
+    """Calls hooks in the order of the callbacks. A hook that no callback overrides costs nothing."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        """Take callbacks.
+
+        Raises:
+            UsageError: something that is no instance of `Callback`.
+        """
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise UsageError(_fault(callback))
+        self.callbacks = tuple(callbacks)
+        self._hooks: dict[str, list[Callable[..., None]]] = {
+            name: [getattr(callback, name) for callback in callbacks if _overrides(callback, name)] for name in HOOKS
+        }
+
+    def wants(self, hook: str) -> bool:
+        """Whether a callback overrides this hook."""
+        return bool(self._hooks[hook])
+
+    def __call__(self, hook: str, *arguments: Any) -> None:
+        """Call a hook of all callbacks that override it."""
+        for call in self._hooks[hook]:
+            call(*arguments)
+
+
+class EpochReports(Callback):
+    """Hands a short report of each epoch to a function."""
+
+    def __init__(self, report: Callable[[EpochReport], None]) -> None:
+        self._report = report
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        row = state.history[-1]
+        val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
+        loss = sum(value for name, value in row.items() if name.startswith("loss/"))
+        self._report(EpochReport(state.current.epoch - 1, state.options.epochs, loss, val))
+
+
+def _overrides(callback: Callback, name: str) -> bool:
+    return name in vars(callback) or getattr(type(callback), name) is not getattr(Callback, name)
+
+
+def _fault(given: object) -> str:
+    if inspect.isclass(given) and issubclass(given, Callback):
+        return f"The callback {given.__name__} is a class. Give an instance: callbacks=[{given.__name__}()]."
+    return f"A callback must be an instance of a subclass of dgl_mutual.Callback, found {given!r:.80}. Derive a class from it."

@@ -1,0 +1,59 @@
+"""What a step trains on and an evaluation looks at, one module a kind: the whole graph, graphs, sampled neighbourhoods, a graph store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.splits import is_inductive
+from dgl_mutual.errors import UsageError
+from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.feeds.base import Feed, TrainingBatch
+from dgl_mutual.training.feeds.full_graph import FullGraphFeed
+from dgl_mutual.training.feeds.graphs import GraphsFeed
+
+__all__ = ["Feed", "TrainingBatch", "make_feed"]
+
+
+def make_feed(
+    dataset: Dataset,
+    split: Split,
+    *,
+    batch_size: int | None,
+    order: torch.Generator,
+    device: torch.device,
+    dtype: torch.dtype,
+    fanout: Sequence[int] | None = None,
+    ranks: Ranks = ALONE,
+) -> Feed:
+    """The feed that the task asks for; with a fan-out, one that samples neighbours.
+
+    Raises:
+        UsageError: steps that several processes cannot divide, or more nodes in a step than there are to train on.
+    """
+    if fanout is not None:
+        from dgl_mutual.training.feeds.sampled import NeighbourFeed
+
+        assert batch_size is not None
+        if dataset.store is not None:
+            from dgl_mutual.training.feeds.stored import StoredFeed
+
+            return StoredFeed(dataset.store, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order, ranks=ranks)
+        return NeighbourFeed(dataset, split, device, dtype, fanout=fanout, batch_size=batch_size, order=order, ranks=ranks)
+    if dataset.store is not None:
+        raise UsageError("A graph in parts is trained on by samples of neighbourhoods. Add --sampler neighbor.")
+    if is_inductive(dataset, split):
+        from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
+
+        return NodesOfGraphsFeed(dataset, split, device, dtype, batch_size=batch_size, order=order, ranks=ranks)
+    if dataset.task == "node":
+        if ranks.divides == "samples":
+            raise UsageError(
+                "The nodes of a step on the whole graph cannot be divided among processes: each needs its neighbours. Divide the students, "
+                "with --divide students, or samples of neighbours, with --sampler neighbor, or leave torchrun out and train several trials "
+                "at a time, with --jobs."
+            )
+        return FullGraphFeed(dataset, split, device, dtype)
+    return GraphsFeed(dataset, split, device, dtype, batch_size=batch_size or 32, order=order, ranks=ranks)

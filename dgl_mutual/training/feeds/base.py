@@ -1,0 +1,62 @@
+"""What a training step and an evaluation are given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.nn.adjacency import Rows
+from dgl_mutual.nn.batch import Batch
+from dgl_mutual.training.distributed import Ranks
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """One step's input.
+
+    Attributes:
+        batch: the graphs.
+        samples: (N,): dataset numbers of the batch's samples.
+        columns: the same numbers as an index, ``slice(None)`` where the batch is the whole dataset in order.
+        labelled: rows of the samples whose labels may be learned from.
+    """
+
+    batch: Batch
+    samples: Tensor
+    columns: Rows
+    labelled: Rows
+
+    def gathered(self, ranks: Ranks) -> TrainingBatch:
+        """The samples of all processes' shares, of which `batch` is this one's own."""
+        if ranks.divides != "samples":
+            return self
+        has_label = torch.zeros_like(self.samples)
+        has_label[self.labelled] = 1
+        samples, known = ranks.gather(torch.stack([self.samples, has_label], dim=1)).unbind(1)
+        return TrainingBatch(self.batch, samples, samples, torch.nonzero(known).squeeze(1))
+
+
+class Feed(ABC):
+    """Batches of a dataset under one split."""
+
+    #: N of a full-batch node task; None where samples come and go.
+    num_transductive_samples: int | None = None
+    #: Steps see samples of neighbourhoods, and a clean pass over everything costs many steps.
+    sampled: bool = False
+
+    @abstractmethod
+    def training_batches(self) -> Iterator[TrainingBatch]:
+        """The steps of one epoch."""
+
+    @abstractmethod
+    def add_unlabelled(self, samples: IntArray) -> None:
+        """Let every epoch also see these samples, or some of them, without their labels, where it would not anyway."""
+
+    @abstractmethod
+    def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches that cover at least these samples, each with its samples' numbers."""

@@ -1,0 +1,58 @@
+"""Node tasks in which some test nodes, with their edges, are taken out of what training sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.splits import is_inductive
+from dgl_mutual.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class InductiveSplit:
+    """What training sees, and on what its outcome is assessed.
+
+    Attributes:
+        seen, seen_split: what the cohort and the MLP are trained on.
+        dataset, split: what they are assessed on; its test part is what was not seen, if anything was not.
+        nodes: numbers of the seen nodes in `dataset`, in order; None if all were seen.
+    """
+
+    seen: Dataset
+    seen_split: Split
+    dataset: Dataset
+    split: Split
+    nodes: IntArray | None = None
+
+
+def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed: int) -> InductiveSplit:
+    """Take a share of the test nodes, with their edges, out of what training sees.
+
+    Raises:
+        UsageError: a graph task, where test graphs are never seen in training; or a share that leaves no test node on either side.
+    """
+    if unseen == 0.0:
+        return InductiveSplit(dataset, split, dataset, split)
+    if dataset.task == "graph" or is_inductive(dataset, split):
+        raise UsageError("distill.unseen takes test nodes out of the graph; here test graphs are never seen anyway. Leave it at 0.")
+    count = round(unseen * len(split.test))
+    if not 0 < count < len(split.test):
+        raise UsageError(f"distill.unseen = {unseen} of {len(split.test)} test nodes leaves none on one side. Choose another share.")
+    hidden = np.random.default_rng(seed).permutation(split.test)[:count]
+    kept = np.ones(dataset.num_nodes, dtype=np.bool_)
+    kept[hidden] = False
+    number = np.cumsum(kept) - 1
+    seen = replace(
+        dataset,
+        edges=number[dataset.edges[:, kept[dataset.edges].all(axis=0)]],
+        features=dataset.features[kept],
+        labels=dataset.labels[kept],
+        node_offsets=np.concatenate([[0], np.cumsum(kept)])[dataset.node_offsets],
+        official_split=None,
+        sample_ids=None,
+    )
+    seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]])
+    return InductiveSplit(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))

@@ -1,0 +1,150 @@
+"""The training loop: phases, epochs and validation. What is learned comes as named terms from the strategy, all else hangs on callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.training.callbacks import CallbackList
+from dgl_mutual.training.feeds import Feed
+from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
+from dgl_mutual.training.metrics import Scorer
+from dgl_mutual.training.optimizer import make_optimizer
+from dgl_mutual.training.state import Phase, TrainingState, Validation
+from dgl_mutual.training.steps import StepMaker
+from dgl_mutual.training.targets import stack
+from dgl_mutual.training.task_metrics import history_columns, score
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Trains the cohort of a state."""
+
+    state: TrainingState
+    feed: Feed
+    steps: StepMaker
+    scorer: Scorer
+    callbacks: CallbackList
+
+    def run(self) -> None:
+        """Train phase after phase; each member ends at its best epoch by validation."""
+        state = self.state
+        self.callbacks("on_fit_begin", state)
+        phases = state.strategy.phases()
+        for number in range(state.phases_over, len(phases)):
+            active = phases[number]
+            own = [state.cohort.students[k] for k in state.ranks.own(active)]
+            optimizer = make_optimizer(own, state.strategy, state.options, state.clean.device)
+            state.phase = Phase(number, active, optimizer, first=len(state.history), is_last=number == len(phases) - 1)
+            self._run_phase(state.phase)
+
+    def _run_phase(self, phase: Phase) -> None:
+        state, active = self.state, phase.active
+        self.callbacks("on_phase_begin", state)  # where an interrupted phase is resumed
+        if phase.epoch == 0 and self._learns_from_clean_logits:
+            self.clean_pass(active, self._clean_samples)
+            state.clean.smooth(anew=True)
+        while not state.is_phase_over:
+            state.epoch = phase.first + phase.epoch
+            self.callbacks("on_epoch_begin", state)
+            row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
+            validates = (phase.epoch + 1) % state.options.eval_every == 0 or phase.epoch + 1 == state.options.epochs
+            if self._learns_from_clean_logits:
+                self.clean_pass(active, self._clean_samples)
+                state.clean.smooth()
+            elif validates:
+                self.clean_pass(active, state.split.val)
+            state.validation = None
+            if validates:
+                row.update(self._validate(phase))
+            state.history.append(row)
+            phase.epoch += 1
+            self.callbacks("on_epoch_end", state)
+        self.callbacks("on_phase_end", state)
+        if not phase.is_last:  # later phases see these members by their best weights
+            self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
+            state.clean.smooth(anew=True)
+
+    def _train_epoch(self, phase: Phase) -> HistoryRow:
+        state, active, optimizer = self.state, phase.active, phase.optimizer
+        state.cohort.train()
+        sums: dict[str, Tensor] = {}
+        seen: list[tuple[Tensor, Tensor]] = []
+        steps = 0
+        for share in self.feed.training_batches():
+            batch = share.gathered(state.ranks)
+            step = self.steps.step(active, share, batch, phase.epoch)
+            terms = state.strategy.loss_terms(step)
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+            state.ranks.sum_gradients([state.cohort.students[k] for k in active], state.strategy)
+            optimizer.step()
+            seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
+            for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
+                sums[name] = sums[name] + value if name in sums else value
+            steps += 1
+            if self.callbacks.wants("on_step_end"):
+                state.step, state.terms = step, terms
+                self.callbacks("on_step_end", state)
+                state.step, state.terms = None, {}
+        means = {name: (value / steps).tolist() for name, value in sums.items()}
+        row = columns_of(means, state.cohort.names, active)
+        refuse_non_finite(row, phase.epoch, state.options.learning_rate)
+        logits, labels = zip(*seen, strict=True)
+        names = [state.cohort.names[k] for k in active]
+        scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
+        return {**row, **history_columns(scores, "train", names)}
+
+    @property
+    def _learns_from_clean_logits(self) -> bool:
+        """Whether the next epoch's targets are clean logits of members that train in it. Sampled steps make those on their own samples."""
+        return not self.feed.sampled and self.state.strategy.target_pass in ("eval", "ema")
+
+    @property
+    def _clean_samples(self) -> IntArray:
+        """Samples whose clean logits validation and targets need."""
+        if self.state.strategy.exchange_on == "transductive":
+            return np.arange(len(self.steps.labels))
+        return np.concatenate([self.state.split.train, self.state.split.val])
+
+    @torch.no_grad()
+    def clean_pass(self, members: Sequence[int], samples: IntArray) -> None:
+        """Renew the clean logits of these members on at least these samples."""
+        state = self.state
+        state.cohort.eval()
+        own = state.ranks.own(members)
+        watched = self.callbacks.wants("on_evaluation_batch")
+        latest = state.clean.latest
+        for batch, numbers in self.feed.evaluation_batches(samples):
+            for k in own:  # one after another: what one keeps of its hidden layers is gone before the next begins
+                (output,) = state.cohort(batch, [k])
+                latest[k, numbers] = output.logits
+                if watched:
+                    self.callbacks("on_evaluation_batch", state, k, numbers, output)
+            if len(own) < len(members):
+                gathered = state.ranks.gather_members(stack([latest[k, numbers] for k in own]), members)
+                for k, logits in zip(members, gathered, strict=True):
+                    latest[k, numbers] = logits
+
+    @torch.no_grad()
+    def _validate(self, phase: Phase) -> HistoryRow:
+        """Score the active members, and in the last phase the ensemble, on validation."""
+        state, active = self.state, phase.active
+        val = torch.as_tensor(state.split.val, device=state.clean.device)
+        labels = self.steps.labels[val]
+        candidates = state.clean.latest[list(active)][:, val]
+        names = tuple(state.cohort.names[k] for k in active)
+        if phase.is_last:
+            ensemble = state.cohort.ensemble_logits(state.clean.latest[:, val], val)
+            candidates, names = torch.cat([candidates, ensemble.unsqueeze(0)]), (*names, "ensemble")
+        losses: list[float] = state.cohort.distribution.supervised(candidates, labels).tolist()
+        named = {f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}
+        refuse_non_finite(named, state.epoch, state.options.learning_rate)
+        scores = score(self.scorer, candidates, labels, names)
+        state.validation = Validation(names, scores.overall, losses)
+        return history_columns(scores, "val", names)

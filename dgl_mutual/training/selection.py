@@ -1,0 +1,73 @@
+"""Which epoch of each student is kept: the best by validation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.early_stopping import EarlyStopping
+from dgl_mutual.training.state import TrainingState
+
+
+class Selection(Callback):
+    """Keeps each member's weights at its best epoch by validation, and the coordinator's at the ensemble's; ends a phase by early stopping.
+
+    Attributes:
+        stoppers: the rule of each member, as of the last phase in which it trained.
+    """
+
+    def __init__(self, num_members: int, patience: int) -> None:
+        self.stoppers = [EarlyStopping(patience) for _ in range(num_members)]
+        self._ensemble = EarlyStopping(patience)
+        self._patience = patience
+        self._best: dict[str, dict[str, Tensor]] = {}
+
+    def on_phase_begin(self, state: TrainingState) -> None:
+        phase = state.current
+        start = phase.first + state.strategy.exchange_start(phase.active)
+        for k in phase.active:  # a member that trains again is selected again
+            self.stoppers[k] = EarlyStopping(self._patience, start)
+        self._ensemble = EarlyStopping(self._patience, start)
+        self._best = {}
+
+    @torch.no_grad()
+    def on_epoch_end(self, state: TrainingState) -> None:
+        if state.validation is None:
+            return
+        phase, validation, epoch = state.current, state.validation, state.epoch
+        own = state.ranks.own(phase.active)
+        for k, metric, loss in zip(phase.active, validation.metrics, validation.losses, strict=False):
+            if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss) and k in own:
+                self._best[str(k)] = weights_of(state.cohort.students[k])
+        if phase.is_last and self._ensemble.update(epoch, val_metric=validation.metrics[-1], val_loss=validation.losses[-1]):
+            self._best["coordinator"] = weights_of(state.cohort.coordinator)
+        if all(self.stoppers[k].stopped for k in phase.active):
+            state.stop()
+
+    def on_phase_end(self, state: TrainingState) -> None:
+        active = state.current.active
+        for k in state.ranks.own(active):
+            if str(k) in self._best:
+                state.cohort.students[k].load_state_dict(self._best[str(k)])
+        state.ranks.spread_weights(state.cohort.students, active)
+        if "coordinator" in self._best:
+            state.cohort.coordinator.load_state_dict(self._best["coordinator"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stoppers": [asdict(stopper) for stopper in (*self.stoppers, self._ensemble)], "best": self._best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        stoppers = [EarlyStopping(**found) for found in state["stoppers"]]
+        if len(stoppers) != len(self.stoppers) + 1:
+            raise ValueError(f"{len(stoppers)} rules of early stopping")
+        *self.stoppers, self._ensemble = stoppers
+        self._best = dict(state["best"])
+
+
+def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's state."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}

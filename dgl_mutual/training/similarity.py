@@ -1,0 +1,31 @@
+"""How far members are apart, in numbers."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+
+def disagreement(predictions: Tensor) -> float:
+    """Share of samples (or of labels) of which two members predict different values, averaged over all pairs: predictions (K, ...).
+
+    NaN of one member.
+    """
+    pairs = list(combinations(range(len(predictions)), 2))
+    if not pairs:
+        return math.nan
+    return float(torch.stack([(predictions[a] != predictions[b]).double().mean() for a, b in pairs]).mean())
+
+
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """|Y^T X|_F^2 / (|X^T X|_F |Y^T Y|_F) of centred X (rows, F_x) and Y (rows, F_y).
+
+    It is 1 for the same up to rotation and scale, 0 for unrelated, NaN where one of them is constant.
+
+    Source: Kornblith et al., ICML 2019, arXiv 1905.00414, eq. 5.
+    """
+    x, y = x - x.mean(0), y - y.mean(0)
+    return float((y.t() @ x).square().sum() / ((x.t() @ x).norm() * (y.t() @ y).norm()))

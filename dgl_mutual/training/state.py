@@ -1,0 +1,133 @@
+"""The running state of one training: what the loop works on, and what callbacks are given."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.joint import TaskWeights
+from dgl_mutual.strategies.base import Step, Strategy
+from dgl_mutual.training.distributed import Ranks
+from dgl_mutual.training.history import HistoryRow
+from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.seeds import Streams
+from dgl_mutual.training.targets import CleanLogits
+
+
+@dataclass
+class Phase:
+    """Where a training stands within one phase of its strategy.
+
+    Attributes:
+        number: which of the phases, from 0.
+        active: the members that train in it.
+        optimizer: what trains them.
+        first: number of epochs of the phases before.
+        is_last: whether no other phase follows.
+        epoch: number of epochs of this one that are over.
+        stopped: whether it ends after the current epoch.
+    """
+
+    number: int
+    active: Sequence[int]
+    optimizer: torch.optim.Optimizer
+    first: int
+    is_last: bool
+    epoch: int = 0
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores on the validation part after an epoch: of the active members in order and, in the last phase, of the ensemble."""
+
+    names: tuple[str, ...]
+    metrics: Sequence[float]
+    losses: Sequence[float]
+
+
+@dataclass
+class TrainingState:
+    """What callbacks see of a training. They may read everything, add columns to the history with `log`, and end a phase with `stop`.
+
+    Attributes:
+        cohort, strategy: the modules that are trained.
+        dataset, split, options, task_weights, seed, fold: what they are trained on, and how.
+        ranks: the processes that train together; each of them calls its own callbacks.
+        history: one row an epoch, that of the current epoch last once it has been trained.
+        phase: the current phase; None before the first.
+        epoch: the current epoch's number over all phases, from 0.
+        step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
+        validation: the scores after the current epoch; None where it was not validated (training.eval_every).
+        result: during `on_fit_end` alone, what `fit` returns.
+        clean, streams: the latest clean logits, and all random streams that are drawn from.
+        phases_over: phases that an earlier, interrupted training has finished.
+        started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
+    """
+
+    cohort: Cohort
+    strategy: Strategy
+    dataset: Dataset
+    split: Split
+    options: TrainingOptions
+    task_weights: TaskWeights
+    seed: int
+    fold: int
+    ranks: Ranks
+    clean: CleanLogits
+    streams: Streams
+    history: list[HistoryRow] = field(default_factory=list)
+    phase: Phase | None = None
+    epoch: int = 0
+    step: Step | None = None
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    validation: Validation | None = None
+    result: FitResult | None = None
+    phases_over: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def current(self) -> Phase:
+        """The current phase, within one."""
+        assert self.phase is not None
+        return self.phase
+
+    @property
+    def seconds(self) -> float:
+        """How long the training has taken, what was before interruptions included."""
+        return time.perf_counter() - self.started
+
+    @property
+    def is_phase_over(self) -> bool:
+        """Whether the current phase ends with the current epoch."""
+        return self.current.stopped or self.current.epoch == self.options.epochs
+
+    def log(self, name: str, value: float) -> None:
+        """Add a column to the current epoch's row of the history, in `on_epoch_end`.
+
+        Raises:
+            UsageError: a column that is there already, a value that is no finite number, or no epoch to add it to.
+        """
+        number = float(value)
+        if not self.history:
+            raise UsageError(f"There is no epoch yet to log {name!r} for. Call state.log in on_epoch_end.")
+        if not math.isfinite(number):
+            raise UsageError(
+                f"Cannot log {name!r} = {value!r} in epoch {self.epoch}: the history takes finite numbers. Leave it out there."
+            )
+        if name in self.history[-1]:
+            raise UsageError(f"The history has a column {name!r} in this epoch already. Log under another name, for example 'my/{name}'.")
+        self.history[-1][name] = number
+
+    def stop(self) -> None:
+        """End the current phase after this epoch: each of its students is then put at its best epoch by validation, as at any other end."""
+        self.current.stopped = True
