@@ -166,10 +166,13 @@ def read_bytes(path: Path, most: int) -> bytes:
         OSError: it is a folder, device or pipe, is larger, or cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe that nobody writes to would wait for ever
-    with open(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a file but a folder, device or pipe")
-        content = stream.read(most + 1)
+        with open(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(most + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
     return content

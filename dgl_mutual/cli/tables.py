@@ -11,6 +11,9 @@ import click
 from dgl_mutual.cli.export import command as export_command
 from dgl_mutual.cli.output import say
 
+#: Bytes of a page.
+_MOST_BYTES = 1 << 26
+
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PAGE.md|DIR...")
@@ -44,7 +47,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     if not texts:
         say(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
         return
-    stale = [file for file, text in texts.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
+    stale = [file for file, text in texts.items() if not file.exists() or _text(file) != text]
     for file in stale:
         if not check:
             write_text(file, texts[file])
@@ -63,7 +66,17 @@ def filled(page: Path) -> str:
     """
     from dgl_mutual.reporting.pages import fill
 
-    return fill(page.read_text(encoding="utf-8"), partial(_table, page))
+    return fill(_text(page), partial(_table, page))
+
+
+def _text(file: Path) -> str:
+    from dgl_mutual.errors import UsageError
+    from dgl_mutual.files import read_bytes
+
+    try:
+        return read_bytes(file, _MOST_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{str(file)!r} cannot be read ({error}). Give Markdown pages in UTF-8, and folders.") from None
 
 
 def _table(page: Path, arguments: str) -> str:

@@ -170,3 +170,14 @@ def test_a_full_disk_while_plotting_is_one_message(command_line: CommandLine, tm
 
 def test_every_plot_has_a_heading_in_reports() -> None:
     assert set(_HEADINGS) == set(PLOTS)
+
+
+@pytest.mark.parametrize("command", [("tables",), ("run", "--config"), ("suite",), ("compare", "--dataset", "digits", "--reference")])
+def test_what_is_no_file_is_one_message(command: tuple[str, ...], command_line: CommandLine, tmp_path: Path) -> None:
+    names = ("pipe.yaml", "zero.yaml", "letters.yaml")
+    os.mkfifo(tmp_path / names[0])
+    (tmp_path / names[1]).symlink_to("/dev/zero")
+    (tmp_path / names[2]).write_bytes(b"\xff\xfe\x00")
+    for name in names:
+        status, out, err = command_line(*command, tmp_path / name)
+        assert status in (1, 2) and out == "" and f"{name}' cannot be read" in err and "bug" not in err

@@ -123,7 +123,7 @@ def test_a_folder_in_the_place_of_a_table_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     (run / "trials.csv").unlink()
     (run / "trials.csv").mkdir()
-    with pytest.raises(StoreError, match=r"trials\.csv' cannot be read: Is a directory"):
+    with pytest.raises(StoreError, match=r"trials\.csv' cannot be read: it is not a file but a folder"):
         gather(load_runs([run]))
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.files import read_bytes
 from dgl_mutual.safe_text import csv_cell
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "test")
+#: Bytes of such a file.
+_MOST_BYTES = 1 << 28
 #: How many rows a message names before it only counts.
 _NAMED = 5
 
@@ -66,7 +70,7 @@ def _read(file: Path) -> pd.DataFrame:
     """All cells as text without spaces around it."""
     try:
         # With header=0, pandas would take a first column too many for row names, and rename columns that are there twice.
-        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+        cells = pd.read_csv(BytesIO(read_bytes(file, _MOST_BYTES)), header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error}. Give a file with a header line.") from None
     cells = cells.fillna("").apply(lambda column: column.str.strip())
