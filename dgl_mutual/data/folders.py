@@ -43,7 +43,8 @@ def data_folders(data_dir: Path | None = None) -> DataFolders:
     folder = user_path(given)
     if not folder.is_dir():
         cause = "--data-dir" if data_dir else f"the environment variable {ENVIRONMENT_VARIABLE}"
-        raise DataError(f"The data folder {given} does not exist. It was named by {cause}: correct it, or make the folder.")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"The data folder {given} {what}. It was named by {cause}: correct it, or make the folder.")
     from platformdirs import user_cache_path
 
     return DataFolders((folder, user_cache_path("dgl_mutual")))

@@ -23,6 +23,12 @@ def test_paths_that_cannot_be(path: str, tmp_path: Path, monkeypatch: pytest.Mon
         data_folders(Path(path))
 
 
+def test_a_file_is_not_called_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DglMutualError, match=r"file is not a folder\. It was named by --data-dir"):
+        data_folders(tmp_path / "file")
+
+
 def test_paths_that_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_path("~/data") == tmp_path / "data" and user_path("a/b") == Path("a/b")
