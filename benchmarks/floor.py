@@ -26,14 +26,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.nn import kernels
+from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
+from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.sparse import SparseFeatures, SparseMatrix
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.state import TrainingState
 
-OPERATORS = {"gcn": "normalised_sum", "gin": "neighbour_sum", "sage": "neighbour_mean"}
+NORMS: dict[str, Norm] = {"gcn": "symmetric", "gin": "sum", "sage": "mean"}
 
 
 def layer_kernels(batch: GraphBatch, student: StudentOptions, first: bool, width_out: int, train: bool) -> Iterator[float]:
@@ -45,21 +47,21 @@ def layer_kernels(batch: GraphBatch, student: StudentOptions, first: bool, width
     state = torch.randn(nodes, inside)
     if student.architecture == "gat":
         yield from attention_kernels(batch, state, student.heads if width_out == student.hidden else 1, train)
-    elif x is not batch.constant or x.shape[1] > inside:  # else the sum is taken once for all students and passes
-        operator: SparseMatrix = getattr(batch, OPERATORS[student.architecture])
-        yield milliseconds(lambda: kernels.product(operator, state))
+    elif x is not batch.constant_features or x.shape[1] > inside:  # else the sum is taken once for all students and passes
+        matrix = batch.normalised(NORMS[student.architecture])
+        yield milliseconds(lambda: kernels.spmm(matrix, state))
         if train:
-            yield milliseconds(lambda: kernels.product(operator.transposed, state))
+            yield milliseconds(lambda: kernels.spmm(matrix.transposed, state))
     if student.architecture == "gin":
         yield from product_kernels(state, width_out, train, of_input=True)
 
 
-def product_kernels(x: Tensor | SparseFeatures, width: int, train: bool, *, of_input: bool) -> Iterator[float]:
+def product_kernels(x: NodeFeatures, width: int, train: bool, *, of_input: bool) -> Iterator[float]:
     """x W, and its gradients: that of W, and that of x where it is wanted."""
     weight, grad = torch.randn(x.shape[1], width), torch.randn(x.shape[0], width)
-    yield milliseconds(lambda: x @ weight)
-    if train and isinstance(x, SparseFeatures):
-        yield milliseconds(lambda: kernels.product(x.transposed, grad))
+    yield milliseconds(lambda: linear(x, weight))
+    if train and isinstance(x, SparseMatrix):
+        yield milliseconds(lambda: kernels.spmm(x.transposed, grad))
     elif train:
         yield milliseconds(lambda: x.t() @ grad)
     if train and of_input:
@@ -74,10 +76,10 @@ def attention_kernels(batch: GraphBatch, state: Tensor, heads: int, train: bool)
     yield milliseconds(lambda: per_node.index_select(0, pattern.rows))
     yield milliseconds(lambda: weights.values.exp())
     yield milliseconds(lambda: kernels.row_sums(weights))
-    yield milliseconds(lambda: kernels.product(weights, values))
+    yield milliseconds(lambda: kernels.spmm(weights, values))
     if train:
-        yield milliseconds(lambda: kernels.product(weights.transposed, values))
-        yield milliseconds(lambda: kernels.sampled_product(weights, values, values))
+        yield milliseconds(lambda: kernels.spmm(weights.transposed, values))
+        yield milliseconds(lambda: kernels.sddmm(weights, values, values))
         yield milliseconds(lambda: kernels.row_sums(weights)) + milliseconds(lambda: kernels.row_sums(weights.transposed))
         yield 2 * milliseconds(lambda: weights.values.index_select(0, pattern.transpose[1]))
 

@@ -1,4 +1,4 @@
-"""A typed door to torch's autograd functions."""
+"""`torch.autograd.Function.apply` with a return type."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from torch import Tensor
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
-    """`function.apply`, which torch leaves untyped, of a function with one result."""
+    """`function.apply`, which torch leaves without types, of a function with one result."""
     typed: Callable[..., Tensor] = function.apply
     return typed(*arguments)

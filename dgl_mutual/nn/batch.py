@@ -1,4 +1,4 @@
-"""Graphs as students see them, shared by the whole cohort."""
+"""Graphs as the input of students, shared by the whole cohort."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from dgl_mutual.data.dataset import Dataset, IntArray, canonical_edges
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
+from dgl_mutual.nn.csr import NodeFeatures, Pattern, SparseMatrix
 
 
 class Batch(ABC):
-    """What students run on: a structure for each convolution, and features."""
+    """The input of a student: an adjacency for each convolution, and features."""
 
     @abstractmethod
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
-        """Who hears whom in each of the convolutions of a student that has `depth` of them, first to last.
+        """The adjacency of each convolution of a student that has `depth` of them, first to last.
 
         The destinations of one are the sources of the next; those of the last are the samples of a node task.
         """
 
     @abstractmethod
-    def inputs(self, depth: int) -> Tensor | SparseFeatures:
+    def inputs(self, depth: int) -> NodeFeatures:
         """Features of the sources of the first of these convolutions; with no convolution, of the samples of a node task."""
 
 
 class GraphBatch(Adjacency, Batch):
-    """One graph, or several as one disjoint union, with features: every convolution runs on the same structure.
+    """One graph, or several as one disjoint union, with features: every convolution has the same adjacency.
 
     Attributes:
         features: (|V|, F), dense or sparse.
         node_offsets: (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
     """
 
-    def __init__(self, in_offsets: Tensor, sources: Tensor, features: Tensor | SparseFeatures, node_offsets: Tensor) -> None:
-        """Take a structure in CSC form (see `Adjacency`)."""
-        super().__init__(in_offsets, sources, features.values.dtype if isinstance(features, SparseFeatures) else features.dtype)
+    def __init__(self, in_offsets: Tensor, sources: Tensor, features: NodeFeatures, node_offsets: Tensor) -> None:
+        """Take the arrays of the CSC form (see `Adjacency`)."""
+        super().__init__(in_offsets, sources, features.values.dtype if isinstance(features, SparseMatrix) else features.dtype)
         self.features = features
         self.node_offsets = node_offsets
-        self.constant = features if isinstance(features, Tensor) else None
+        self.constant_features = features if isinstance(features, Tensor) and not features.requires_grad else None
 
     @classmethod
     def from_dgl(
@@ -78,7 +78,7 @@ class GraphBatch(Adjacency, Batch):
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (self,) * depth
 
-    def inputs(self, depth: int) -> Tensor | SparseFeatures:
+    def inputs(self, depth: int) -> NodeFeatures:
         return self.features
 
     @property
@@ -154,7 +154,7 @@ class Collator:
         in_degrees = np.diff(dataset.in_offsets)[nodes]
         in_offsets = np.concatenate([[0], np.cumsum(in_degrees)])
         if self._dense is not None:
-            features: Tensor | SparseFeatures = self._dense[self._tensor(nodes)]
+            features: NodeFeatures = self._dense[self._tensor(nodes)]
         else:
             features = self._sparse(nodes)
         return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets))
@@ -162,8 +162,8 @@ class Collator:
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)
 
-    def _sparse(self, nodes: IntArray | slice) -> SparseFeatures:
-        return SparseFeatures.from_scipy(self.dataset.features[nodes], self.device).to(self.dtype)
+    def _sparse(self, nodes: IntArray | slice) -> SparseMatrix:
+        return SparseMatrix.from_scipy(self.dataset.features[nodes], self.device, self.dtype)
 
 
 def _gather_ranges(offsets: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:

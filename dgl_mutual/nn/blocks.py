@@ -1,4 +1,4 @@
-"""Graphs that are too large for one pass: a sample of the neighbourhoods of some nodes, or the whole graph layer by layer."""
+"""Batches of graphs that are too large for one pass: sampled neighbourhoods of some nodes, or the whole graph layer by layer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.nn.adjacency import Adjacency, Rows
+from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.sparse import SparseFeatures, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, Rows, take_rows
 
-#: Most nodes and edges (or one node's) that a convolution aggregates at a time in a layer-wise pass.
-PIECE_NODES, PIECE_EDGES = 1 << 16, 1 << 20
+#: Most nodes and edges (or one node's) in a chunk of a layer-wise pass.
+CHUNK_NODES, CHUNK_EDGES = 1 << 16, 1 << 20
 
 
 class NodeData(Protocol):
-    """What blocks need of the nodes of the whole graph: a `GraphBatch`, or something else that gives rows of these when asked."""
+    """Node data of the whole graph: a `GraphBatch`, or something else whose columns can be indexed by node numbers."""
 
     @property
     def dtype(self) -> torch.dtype: ...
@@ -34,92 +34,100 @@ class NodeData(Protocol):
 
 
 class BlockBatch(Batch):
-    """A structure of its own for each convolution, the last of them for the samples: DGL's blocks (message flow graphs).
+    """An adjacency for each convolution, the last of them for the samples: DGL's blocks (message-flow graphs).
 
-    A student with fewer convolutions than there are structures uses the last ones: the destinations of a block are its first sources, so
-    what such a student starts from are the first rows of the features.
+    A student with fewer convolutions than there are blocks uses the last ones: the destinations of a block are its first sources, so the
+    input of such a student is the first rows of the features.
     """
 
-    def __init__(self, structures: Sequence[Adjacency], features: Tensor | SparseFeatures) -> None:
-        """Take the structures of the convolutions, first to last, and the features of the first one's sources."""
+    def __init__(self, adjacencies: Sequence[Adjacency], features: NodeFeatures) -> None:
+        """Take the adjacencies of the convolutions, first to last, and the features of the first one's sources."""
         self.features = features
-        self._structures = tuple(structures)
+        self._adjacencies = tuple(adjacencies)
 
     @classmethod
-    def of(cls, blocks: Sequence[dgl.DGLGraph], whole: NodeData) -> BlockBatch:
-        """What DGL's samplers draw from a graph, with what is known of its nodes."""
-        structures = []
+    def of(cls, blocks: Sequence[dgl.DGLGraph], whole: NodeData, device: torch.device) -> BlockBatch:
+        """The blocks that DGL's samplers draw from a graph, with the data of its nodes, on a device.
+
+        The blocks may be on the CPU: DGL itself needs no support for the device.
+        """
+        adjacencies = []
         for block in blocks:
-            in_offsets, sources, _ = block.adj_tensors("csc")
-            nodes, num_destinations = block.srcdata[dgl.NID], block.num_dst_nodes()
+            in_offsets, sources, nodes = (part.to(device) for part in (*block.adj_tensors("csc")[:2], block.srcdata[dgl.NID]))
+            num_destinations = block.num_dst_nodes()
             degrees = (take_rows(whole.in_degrees, nodes[:num_destinations]), take_rows(whole.out_degrees, nodes))
             own = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
-            structures.append(Adjacency(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
-        return cls(structures, take_rows(whole.features, blocks[0].srcdata[dgl.NID]))
+            adjacencies.append(Adjacency(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
+        return cls(adjacencies, take_rows(whole.features, blocks[0].srcdata[dgl.NID].to(device)))
 
-    def with_features(self, features: Tensor | SparseFeatures) -> BlockBatch:
-        return BlockBatch(self._structures, features)
+    def with_features(self, features: NodeFeatures) -> BlockBatch:
+        return BlockBatch(self._adjacencies, features)
 
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
-        return self._structures[len(self._structures) - depth :]
+        return self._adjacencies[len(self._adjacencies) - depth :]
 
-    def inputs(self, depth: int) -> Tensor | SparseFeatures:
-        rows = self.adjacencies(depth)[0].num_sources if depth else self._structures[-1].num_destinations
-        return self.features if rows == self._structures[0].num_sources else take_rows(self.features, slice(0, rows))
+    def inputs(self, depth: int) -> NodeFeatures:
+        rows = self.adjacencies(depth)[0].num_sources if depth else self._adjacencies[-1].num_destinations
+        return self.features if rows == self._adjacencies[0].num_sources else take_rows(self.features, slice(0, rows))
 
 
 class LayerwiseBatch(Batch):
     """The whole graph, every convolution on all nodes before the next one, the last one on the samples alone.
 
     The logits are those of one pass over the whole graph, and memory for edges is bounded. It is for evaluation: a backward pass would
-    need all that is saved.
+    need all intermediate values.
     """
 
     def __init__(self, whole: GraphBatch, samples: Tensor) -> None:
         self.whole = whole
         self.samples = samples
-        self._everywhere, self._last = _InPieces(whole, slice(None)), _InPieces(whole, samples)
+        self._everywhere, self._last = _ChunkedAdjacency(whole, slice(None)), _ChunkedAdjacency(whole, samples)
 
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (*[self._everywhere] * (depth - 1), self._last)
 
-    def inputs(self, depth: int) -> Tensor | SparseFeatures:
+    def inputs(self, depth: int) -> NodeFeatures:
         return self.whole.features if depth else take_rows(self.whole.features, self.samples)
 
 
-class _InPieces(Adjacency):
-    """All sources of a graph, and some or all of them as destinations, in pieces of bounded size."""
+class _ChunkedAdjacency(Adjacency):
+    """From all nodes of a graph to some or all of them, in chunks of bounded size. `in_offsets` and `sources` are those of the graph."""
+
+    is_chunked = True
 
     def __init__(self, whole: GraphBatch, own: Rows) -> None:
         super().__init__(whole.in_offsets, whole.sources, whole.dtype, num_sources=whole.num_sources, own=own)
         self._whole = whole
+        self._nodes = torch.arange(whole.num_nodes, device=whole.device)[own]
 
     @property
-    def is_divided(self) -> bool:
-        return True
-
-    @property
-    def whole(self) -> Adjacency:
+    def whole(self) -> GraphBatch:
         return self._whole
 
     @property
-    def pieces(self) -> Iterator[Adjacency]:
-        nodes = torch.arange(self.num_sources, device=self.device)[self.own]
-        first, degrees = self.in_offsets[nodes], self.in_offsets[nodes + 1] - self.in_offsets[nodes]
+    def num_destinations(self) -> int:
+        return len(self._nodes)
+
+    def chunks(self) -> Iterator[tuple[slice, Adjacency]]:
+        first, degrees = self.in_offsets[self._nodes], self.in_offsets[self._nodes + 1] - self.in_offsets[self._nodes]
         so_far = degrees.cumsum(0)
         start = 0
-        while start < len(nodes):
-            limit = so_far[start] - degrees[start] + PIECE_EDGES
-            end = min(start + PIECE_NODES, max(start + 1, int(torch.searchsorted(so_far, limit, right=True))))
-            yield self._piece(nodes[start:end], first[start:end], degrees[start:end])
+        while start < len(self._nodes):
+            limit = so_far[start] - degrees[start] + CHUNK_EDGES
+            end = min(start + CHUNK_NODES, max(start + 1, int(torch.searchsorted(so_far, limit, right=True))))
+            rows = slice(start, end)
+            yield rows, self._chunk(rows, first[rows], degrees[rows])
             start = end
 
-    def _piece(self, nodes: Tensor, first: Tensor, degrees: Tensor) -> Adjacency:
+    def _chunk(self, rows: slice, first: Tensor, degrees: Tensor) -> Adjacency:
+        nodes = self._nodes[rows]
         in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
-        if self.is_whole:  # the nodes of a piece follow each other, and so do their edges
+        if self.is_whole:  # the nodes of a chunk follow each other, and so do their edges
             sources = self.sources[int(first[0]) : int(first[-1] + degrees[-1])]
         else:
             shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
             sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
-        all_degrees = (take_rows(self.whole.in_degrees, nodes), self.whole.out_degrees)  # those of the sources are not seen here
-        return Adjacency(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=nodes, degrees=all_degrees)
+        # The degrees of the sources cannot be counted in a chunk.
+        all_degrees = (take_rows(self.whole.in_degrees, nodes), self.whole.out_degrees)
+        own = rows if self.is_whole else nodes
+        return Adjacency(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=own, degrees=all_degrees)

@@ -1,5 +1,5 @@
-"""The four convolutions. Each projects first and aggregates after: they are linear up to there, so the function is the same, and the
-features may be sparse.
+"""The four convolutions. `propagate` projects before it aggregates, or after, as is less work: convolutions are linear up to there, so the
+function is the same. Features may be sparse.
 
 Symbols: V nodes, N(i) the in-neighbours of i without i, W weights, b bias, F_in and F_out widths.
 """
@@ -9,19 +9,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.aggregation import Projected, attend, score_heads
+from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dropout import keep_multiplier
+from dgl_mutual.nn.functional import attention, linear, own_linear, propagate, score_heads
 from dgl_mutual.nn.norm import batch_norm
-from dgl_mutual.nn.sparse import SparseFeatures
-
-NodeFeatures: TypeAlias = "Tensor | SparseFeatures"
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Layer:
     Attributes:
         place: from 0.
         is_last: whether it is the last one.
-        gives_logits: whether what it gives are the logits, rather than hidden states.
+        gives_logits: whether its output is the logits, rather than hidden states.
         in_features, out_features: F_in and F_out.
         hidden: width inside the layer, where it has an inside (gin).
         heads: attention heads (gat); F_out is the width of all heads together.
@@ -51,7 +49,7 @@ class Layer:
 
 
 class Convolution(nn.Module, ABC):
-    """One message-passing layer: what a node does alone (`project`), then what it does with its neighbours (`aggregate`).
+    """One message-passing layer.
 
     Attributes:
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
@@ -69,21 +67,11 @@ class Convolution(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def project(self, structure: Adjacency, x: NodeFeatures) -> Any:
-        """What `aggregate` needs of the sources, each by itself: x (sources, F_in)."""
-
-    @abstractmethod
-    def aggregate(self, structure: Adjacency, projected: Any, generator: torch.Generator | None) -> Tensor:
-        """New states (destinations, F_out) of a structure's destinations, or of those of one of its pieces."""
-
-    def forward(self, structure: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        """New node states.
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        """New states of the destinations of a graph.
 
         Shapes: x (sources, F_in), result (destinations, F_out). `generator` draws dropout in training and is None otherwise.
         """
-        projected = self.project(structure, x)
-        parts = [self.aggregate(piece, projected, generator) for piece in structure.pieces]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @property
     def input_weights(self) -> tuple[nn.Parameter, ...]:
@@ -97,7 +85,7 @@ class Convolution(nn.Module, ABC):
             weight.mul_(scales.unsqueeze(1))
 
     def initial(self, x: NodeFeatures) -> Tensor | None:
-        """Of the first layer: the initial states that it and later layers also take, made of the features; None where they take none."""
+        """Of the first layer: the initial states that it and later layers also take, computed from the features; None if they take none."""
         return None
 
     @abstractmethod
@@ -106,7 +94,7 @@ class Convolution(nn.Module, ABC):
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:
-        """What follows a hidden layer of this kind; x is overwritten."""
+        """The activation after a hidden layer of this kind; x is overwritten."""
         return torch.relu_(x)
 
 
@@ -127,11 +115,8 @@ class GCNConvolution(Convolution):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def project(self, structure: Adjacency, x: NodeFeatures) -> Projected:
-        return Projected(structure, x, self.weight)
-
-    def aggregate(self, structure: Adjacency, projected: Projected, generator: torch.Generator | None) -> Tensor:
-        return projected.gathered_plus(structure.normalised_sum, self.bias)
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        return propagate(graph, "symmetric", x, self.weight, plus=self.bias)
 
 
 class SAGEConvolution(Convolution):
@@ -154,12 +139,8 @@ class SAGEConvolution(Convolution):
     def input_weights(self) -> tuple[nn.Parameter, ...]:
         return self.self_weight, self.neighbour_weight
 
-    def project(self, structure: Adjacency, x: NodeFeatures) -> tuple[Projected, Projected]:
-        return Projected(structure, x, self.self_weight), Projected(structure, x, self.neighbour_weight)
-
-    def aggregate(self, structure: Adjacency, projected: tuple[Projected, Projected], generator: torch.Generator | None) -> Tensor:
-        own, neighbours = projected
-        return neighbours.gathered_plus(structure.neighbour_mean, own.own_plus(structure, self.bias))
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        return propagate(graph, "mean", x, self.neighbour_weight, plus=own_linear(graph, x, self.self_weight, self.bias))
 
 
 class GINConvolution(Convolution):
@@ -186,13 +167,10 @@ class GINConvolution(Convolution):
         nn.init.xavier_uniform_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def project(self, structure: Adjacency, x: NodeFeatures) -> Projected:
-        return Projected(structure, x, self.weight)
-
-    def aggregate(self, structure: Adjacency, projected: Projected, generator: torch.Generator | None) -> Tensor:
-        inner = projected.gathered_with_own(structure, 1 + self.eps, self.bias)
-        inner = torch.relu_(inner if self.norm is None else self.norm(inner))
-        return F.linear(inner, self.last.weight, self.last.bias)
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        hidden = propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=1 + self.eps)
+        hidden = torch.relu_(hidden if self.norm is None else self.norm(hidden))
+        return F.linear(hidden, self.last.weight, self.last.bias)
 
 
 class GATConvolution(Convolution):
@@ -221,19 +199,15 @@ class GATConvolution(Convolution):
             nn.init.xavier_uniform_(parameter)
         nn.init.zeros_(self.bias)
 
-    def project(self, structure: Adjacency, x: NodeFeatures) -> tuple[Tensor, Tensor, Tensor]:
-        values = x @ self.weight
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        values = linear(x, self.weight)
         # A second, narrow product: as more columns of the first it would make that take twice as long where x is sparse.
         source, destination = score_heads(values, self.attention_source, self.attention_destination)
-        return values, source, destination
-
-    def aggregate(self, structure: Adjacency, projected: tuple[Tensor, Tensor, Tensor], generator: torch.Generator | None) -> Tensor:
-        values, source, destination = projected
         multiplier = None
         if generator is not None and self.attention_dropout > 0:
-            shape = structure.attention_pattern(self.heads).indices.shape
+            shape = graph.attention_pattern(self.heads).indices.shape
             multiplier = keep_multiplier(shape, self.attention_dropout, generator, values.dtype)
-        return attend(structure, values, source, structure.at_destinations(destination), multiplier, self.negative_slope) + self.bias
+        return attention(graph, values, source, graph.at_destinations(destination), multiplier, self.negative_slope) + self.bias
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:

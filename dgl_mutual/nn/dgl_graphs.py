@@ -12,8 +12,8 @@ from torch import Tensor
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix, take_rows
 from dgl_mutual.nn.module import global_generator
-from dgl_mutual.nn.sparse import SparseFeatures, take_rows
 
 _KEPT: WeakKeyDictionary[Adjacency, dict[bool, dgl.DGLGraph]] = WeakKeyDictionary()
 
@@ -54,7 +54,7 @@ def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGL
     destinations = torch.arange(adjacency.num_sources, device=adjacency.device)[adjacency.own]
     place = adjacency.sources.new_full((adjacency.num_sources,), -1)
     place[destinations] = torch.arange(len(destinations), device=adjacency.device)
-    others = adjacency.sources[place[adjacency.sources] < 0].unique()  # type: ignore[no-untyped-call]  # torch's own gap  # type: ignore[no-untyped-call]  # torch's own gap
+    others = adjacency.sources[place[adjacency.sources] < 0].unique()  # type: ignore[no-untyped-call]  # torch's own gap
     place[others] = torch.arange(len(destinations), len(destinations) + len(others), device=adjacency.device)
     local = Adjacency(
         adjacency.in_offsets,
@@ -66,11 +66,11 @@ def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGL
     return _graph_of(local, loops), torch.cat([destinations, others])
 
 
-def dense(x: Tensor | SparseFeatures, rows: Tensor | None = None) -> Tensor:
+def dense(x: NodeFeatures, rows: Tensor | None = None) -> Tensor:
     """Features as an ordinary tensor, or these rows of them."""
     if rows is not None:
         x = take_rows(x, rows)
-    return x.csr.to_dense() if isinstance(x, SparseFeatures) else x
+    return x.csr.to_dense() if isinstance(x, SparseMatrix) else x
 
 
 @contextmanager

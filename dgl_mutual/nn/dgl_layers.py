@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.convolutions import Convolution, Layer, NodeFeatures
+from dgl_mutual.nn.convolutions import Convolution, Layer
+from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dgl_graphs import compact_block, dense, graph_of, torch_stream
 
 dglnn = dgl.nn.pytorch
@@ -39,17 +40,11 @@ class DGLConvolution(Convolution):
     def forward(self, adjacency: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         self.train(generator is not None)  # dropout within a layer follows the generator, as everywhere
         with torch_stream(generator, adjacency.device):
-            if self.hops == 1 and adjacency.is_divided:
-                blocks = (compact_block(piece, loops=self.loops) for piece in adjacency.pieces)
+            if self.hops == 1 and adjacency.is_chunked:
+                blocks = (compact_block(chunk, loops=self.loops) for _, chunk in adjacency.chunks())
                 return torch.cat([self.run(block, dense(x, nodes), initial) for block, nodes in blocks])
             states = self.run(graph_of(adjacency.whole, loops=self.loops), dense(x), initial)
-        return adjacency.at_destinations(states) if adjacency.is_divided else states
-
-    def project(self, adjacency: Adjacency, x: NodeFeatures) -> Any:
-        raise NotImplementedError("DGL's layers project and aggregate in one")
-
-    def aggregate(self, adjacency: Adjacency, projected: Any, generator: torch.Generator | None) -> Tensor:
-        raise NotImplementedError("DGL's layers project and aggregate in one")
+        return adjacency.at_destinations(states) if adjacency.is_chunked else states
 
     @property
     @abstractmethod

@@ -7,8 +7,12 @@ the rate exact to 1/65,536, and the student's own generator decides, so that no 
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
+
+from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 
 
 def keep_multiplier(shape: torch.Size, rate: float, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -30,9 +34,18 @@ def keep_multiplier(shape: torch.Size, rate: float, generator: torch.Generator, 
     return kept.mul_(levels / (levels - dropped)).view(shape)
 
 
-def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """x with each element zeroed with probability `rate` and the rest scaled by 1 / (1 - rate); x itself where `generator` is None."""
+@overload
+def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor: ...
+@overload
+def dropout(x: SparseMatrix, rate: float, generator: torch.Generator | None) -> SparseMatrix: ...
+def dropout(x: NodeFeatures, rate: float, generator: torch.Generator | None) -> NodeFeatures:
+    """x with each element zeroed with probability `rate` and the rest scaled by 1 / (1 - rate); x itself where `generator` is None.
+
+    Of a sparse matrix only the non-zeros are drawn: the same distribution as on the dense matrix, since a dropped zero is still a zero.
+    """
     if generator is None or rate == 0.0:
         return x
+    if isinstance(x, SparseMatrix):
+        return SparseMatrix(x.pattern, x.values * keep_multiplier(x.values.shape, rate, generator, x.values.dtype))
     kept = keep_multiplier(x.shape, rate, generator, x.dtype)
     return x * kept if x.requires_grad else kept.mul_(x)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.dropout import dropout
+from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.pooling import pool
 
@@ -41,8 +42,8 @@ class MLP(StudentModule):
         """Draw every weight anew."""
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
-        for linear in (*self.hidden, self.last):
-            linear.reset_parameters()
+        for layer in (*self.hidden, self.last):
+            layer.reset_parameters()
 
     @torch.no_grad()
     def fold_input_scaling(self, scales: Tensor) -> None:
@@ -50,10 +51,10 @@ class MLP(StudentModule):
         self.weight.mul_(scales.unsqueeze(1))
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
-        x = torch.relu(batch.inputs(0) @ self.weight + self.bias)
+        x = torch.relu_(linear(batch.inputs(0), self.weight, self.bias))
         hidden = [x]
-        for linear in self.hidden:
-            x = torch.relu(linear(dropout(x, self.rate, generator)))
+        for layer in self.hidden:
+            x = torch.relu(layer(dropout(x, self.rate, generator)))
             hidden.append(x)
         if self.task == "graph":
             assert isinstance(batch, GraphBatch)

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.sparse import SparseMatrix
+from dgl_mutual.nn.csr import SparseMatrix
 
 
 def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
@@ -20,19 +19,19 @@ def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
     Shapes: x (|V|, F), result (graphs, F).
     """
     if how == "max":
-        highest: Tensor = dgl.ops.segment_reduce(batch.graph_sizes, x, reducer="max")
+        highest = torch.segment_reduce(x, "max", offsets=batch.node_offsets, axis=0)
         return torch.where((batch.graph_sizes > 0).unsqueeze(1), highest, 0.0)
     total = apply(_Sum, x, batch.pooling)
     return total / batch.graph_sizes.clamp(min=1).to(x.dtype).unsqueeze(1) if how == "mean" else total
 
 
 class _Sum(torch.autograd.Function):
-    """Y = M X for M with one non-zero a column, which is 1: a node's gradient is a copy of its graph's."""
+    """Y = M X for M with one non-zero in each column, which is 1: the gradient of a node is a copy of its graph's."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, pooling: SparseMatrix) -> Tensor:
         ctx.rows = pooling.pattern.rows
-        return kernels.product(pooling, x)
+        return kernels.spmm(pooling, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

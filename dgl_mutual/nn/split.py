@@ -1,4 +1,4 @@
-"""A batch of graphs in pieces: what students need of the structure is made for the whole batch at once and cut up."""
+"""A batch of graphs split into smaller ones: matrices are made for the whole batch at once and cut into blocks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from dgl_mutual.nn.adjacency import BlockOperator, Operator
+from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.sparse import Block, BlockPattern, Pattern, SparseMatrix, take_rows
+from dgl_mutual.nn.csr import Block, Pattern, SparseMatrix, take_rows
 
 
 def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
-    """The batch in pieces of so many consecutive graphs each, which `counts` adds up to; each equals a batch made of its graphs alone."""
+    """Split a batch into batches of consecutive graphs; each equals the batch that is made of its graphs alone.
+
+    Args:
+        counts: number of graphs of each; they add up to the graphs of the batch.
+    """
     if len(counts) == 1:
         return [whole]
     graphs = np.concatenate([[0], np.cumsum(counts)])
@@ -27,7 +31,7 @@ def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
 
 
 class _Part(GraphBatch):
-    """Some consecutive graphs of a batch, with their nodes and edges."""
+    """Some consecutive graphs of a batch, with their nodes and edges: a block of each of its block-diagonal matrices."""
 
     def __init__(self, whole: GraphBatch, graphs: slice, nodes: slice, edges: slice) -> None:
         super().__init__(
@@ -43,21 +47,24 @@ class _Part(GraphBatch):
 
     @cached_property
     def pattern(self) -> Pattern:
-        return BlockPattern(self._whole.pattern, self._plain)
+        return self._whole.pattern.block(self._plain)
 
     @cached_property
     def looped_pattern(self) -> Pattern:
-        return BlockPattern(self._whole.looped_pattern, self._looped)
+        return self._whole.looped_pattern.block(self._looped)
 
     def attention_pattern(self, heads: int) -> Pattern:
         if heads not in self._attention:
             nodes, entries = (slice(part.start * heads, part.stop * heads) for part in (self._looped.rows, self._looped.entries))
-            self._attention[heads] = BlockPattern(self._whole.attention_pattern(heads), Block(nodes, nodes, entries))
+            self._attention[heads] = self._whole.attention_pattern(heads).block(Block(nodes, nodes, entries))
         return self._attention[heads]
 
-    @cached_property
-    def neighbour_sum(self) -> Operator:
-        return BlockOperator(self._whole.neighbour_sum, self._plain, self.pattern, self.constant)
+    def _normalise(self, norm: Norm) -> SparseMatrix:
+        block, pattern = (self._looped, self.looped_pattern) if norm == "symmetric" else (self._plain, self.pattern)
+        return self._whole.normalised(norm).block(block, pattern)
+
+    def _aggregate_features(self, norm: Norm) -> Tensor:
+        return self._whole.aggregated_features(norm)[self._plain.rows]
 
     @cached_property
     def sum_and_loops(self) -> tuple[Tensor, Tensor]:
@@ -65,14 +72,5 @@ class _Part(GraphBatch):
         return edges[self._looped.entries], loops[self._looped.entries]
 
     @cached_property
-    def neighbour_mean(self) -> Operator:
-        return BlockOperator(self._whole.neighbour_mean, self._plain, self.pattern, self.constant)
-
-    @cached_property
-    def normalised_sum(self) -> Operator:
-        return BlockOperator(self._whole.normalised_sum, self._looped, self.looped_pattern, self.constant)
-
-    @cached_property
     def pooling(self) -> SparseMatrix:
-        pattern = BlockPattern(self._whole.pooling.pattern, self._pooled)
-        return SparseMatrix(pattern, self._whole.pooling.values[self._pooled.entries])
+        return self._whole.pooling.block(self._pooled, self._whole.pooling.pattern.block(self._pooled))

@@ -13,14 +13,14 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import ARCHITECTURES, make_own
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.convolutions import Convolution, Layer, NodeFeatures
+from dgl_mutual.nn.convolutions import Convolution, Layer
+from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.pooling import pool
-from dgl_mutual.nn.sparse import SparseFeatures
 
 
 def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
@@ -127,35 +127,30 @@ class Student(StudentModule):
         """
         x: NodeFeatures = batch.inputs(self.depth)
         hidden: list[Tensor] = []
-        structures = batch.adjacencies(self.depth)
+        graphs = batch.adjacencies(self.depth)
         initial: Tensor | None = None
-        for layer, (structure, convolution) in enumerate(zip(structures, self.convolutions, strict=True)):
-            x = self._dropout(x, generator)
+        for layer, (graph, convolution) in enumerate(zip(graphs, self.convolutions, strict=True)):
+            x = dropout(x, self.rate, generator)
             if layer == 0 and (initial := convolution.initial(x)) is not None:  # type: ignore[operator]  # a ModuleList has no element type
                 x = dropout(initial, self.rate, generator)
             more = () if initial is None else (initial,)
-            x = state = convolution(structure, x, generator, *more)
+            x = state = convolution(graph, x, generator, *more)
             if layer < self.depth - 1 or self.has_classifier:
                 x = state = self.activation(self.norms[layer](state) if len(self.norms) else state)
                 hidden.append(state)
         if self.classifier is None:
-            return StudentOutput(state, tuple(hidden), structures[-1].at_destinations(hidden[-1]) if hidden else state)
+            return StudentOutput(state, tuple(hidden), graphs[-1].at_destinations(hidden[-1]) if hidden else state)
         seen = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)
-        embedding = torch.cat([self._samples(batch, hidden[layer], structures[layer + 1 :]) for layer in seen], dim=1)
+        embedding = torch.cat([self._samples(batch, hidden[layer], graphs[layer + 1 :]) for layer in seen], dim=1)
         return StudentOutput(self.classifier(dropout(embedding, self.classifier_rate, generator)), tuple(hidden), embedding)
 
-    def _dropout(self, x: NodeFeatures, generator: torch.Generator | None) -> NodeFeatures:
-        if isinstance(x, SparseFeatures):
-            return x.dropout(self.rate, generator)
-        return dropout(x, self.rate, generator)
-
     def _samples(self, batch: Batch, x: Tensor, later: Sequence[Adjacency]) -> Tensor:
-        """What stands for each sample, given the states after a layer and the structures of those that follow."""
+        """The states of the samples after a layer, given the adjacencies of the layers that follow: (samples, width)."""
         if self.task == "graph":
             assert isinstance(batch, GraphBatch)
             return pool(batch, x, self.options.pooling)
-        for structure in later:
-            x = structure.at_destinations(x)
+        for graph in later:
+            x = graph.at_destinations(x)
         return x
 
 

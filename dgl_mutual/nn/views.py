@@ -1,13 +1,12 @@
-"""Perturbed views of a batch: what students train on may differ from what their peers' clean predictions see."""
+"""Perturbed views of a batch: students may train on other edges and features than those of their peers' clean predictions."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch
-from dgl_mutual.nn.sparse import SparseFeatures
+from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 
 
 def perturbed(batch: Batch, *, edge_drop: float, feature_mask: float, edges: torch.Generator, columns: torch.Generator) -> Batch:
@@ -33,8 +32,8 @@ def perturbed(batch: Batch, *, edge_drop: float, feature_mask: float, edges: tor
     return GraphBatch(num_kept_before[batch.in_offsets], batch.sources[kept], features, batch.node_offsets)
 
 
-def _masked(features: Tensor | SparseFeatures, rate: float, generator: torch.Generator) -> Tensor | SparseFeatures:
+def _masked(features: NodeFeatures, rate: float, generator: torch.Generator) -> NodeFeatures:
     columns = torch.rand(features.shape[1], generator=generator, device=generator.device) >= rate
-    if isinstance(features, SparseFeatures):
-        return features.masked(columns)
+    if isinstance(features, SparseMatrix):
+        return SparseMatrix(features.pattern, features.values * columns[features.pattern.indices])
     return features * columns

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.functional import edge_distance, edge_softmax
 from dgl_mutual.strategies.base import Citation, Step, Strategy, TeachingOptions
 
 
@@ -71,10 +71,9 @@ class Alignahead(Strategy):
 
     def _local_structures(self, step: Step, place: int) -> list[Tensor]:
         """S of each layer: one probability an edge, (|E|,)."""
-        (structure,) = step.batch.adjacencies(1)
-        graph = structure.graph
-        distances = (dgl.ops.u_sub_v(graph, states, states).abs().sum(-1) for states in self.node_states(step, place))
-        return [dgl.ops.edge_softmax(graph, torch.exp(-distance / self.options.bandwidth)) for distance in distances]
+        (graph,) = step.batch.adjacencies(1)
+        distances = (edge_distance(graph.pattern, states) for states in self.node_states(step, place))
+        return [edge_softmax(graph.pattern, torch.exp(-distance / self.options.bandwidth)) for distance in distances]
 
 
 def _divergence(target: Tensor, own: Tensor) -> Tensor:

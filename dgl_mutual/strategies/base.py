@@ -19,8 +19,8 @@ from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
-from dgl_mutual.nn.adjacency import Rows
 from dgl_mutual.nn.batch import Batch
+from dgl_mutual.nn.csr import Rows
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options
 

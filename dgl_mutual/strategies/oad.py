@@ -38,9 +38,9 @@ class Discriminator(nn.Module):
         self.convolution.reset_parameters()
         self.last.reset_parameters()
 
-    def forward(self, structure: Adjacency, states: Tensor) -> Tensor:
+    def forward(self, graph: Adjacency, states: Tensor) -> Tensor:
         """Logits of "from the neighbour in the cycle": states (sources, in_features), result (destinations,)."""
-        scores: Tensor = self.last(torch.relu(self.convolution(structure, states, None)))
+        scores: Tensor = self.last(torch.relu(self.convolution(graph, states, None)))
         return scores.squeeze(-1)
 
 
@@ -93,9 +93,9 @@ class OnlineAdversarial(ExchangeStrategy):
         states = [hidden[-1] if len(hidden) else logits for hidden, logits in zip(step.hidden, step.logits, strict=True)]
         predictions = self.distribution.probabilities(step.targets[:, step.exchange], self.options.peers_temperature)
         others = (predictions.sum(0) - predictions) / (self.setting.num_students - 1)
-        (structure,) = step.batch.adjacencies(1)
-        fooling = [self._fooling(structure, i, states[i]) for i in step.active]
-        telling = [self._telling(structure, i, own=states[i].detach(), neighbour=states[i - 1].detach()) for i in step.active]
+        (graph,) = step.batch.adjacencies(1)
+        fooling = [self._fooling(graph, i, states[i]) for i in step.active]
+        telling = [self._telling(graph, i, own=states[i].detach(), neighbour=states[i - 1].detach()) for i in step.active]
         return {
             "supervised": self.supervised(step),
             "mutual": self.imitation(step, others),
@@ -103,13 +103,13 @@ class OnlineAdversarial(ExchangeStrategy):
             "discriminator": torch.stack(telling).sum(),
         }
 
-    def _fooling(self, structure: Adjacency, i: int, own: Tensor) -> Tensor:
+    def _fooling(self, graph: Adjacency, i: int, own: Tensor) -> Tensor:
         """-mean_v log D_i(h_i(v)) with a gradient for the student alone."""
         discriminator = self.discriminators[i]
         frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
-        return F.softplus(-torch.func.functional_call(discriminator, frozen, (structure, own))).mean()
+        return F.softplus(-torch.func.functional_call(discriminator, frozen, (graph, own))).mean()
 
-    def _telling(self, structure: Adjacency, i: int, *, own: Tensor, neighbour: Tensor) -> Tensor:
+    def _telling(self, graph: Adjacency, i: int, *, own: Tensor, neighbour: Tensor) -> Tensor:
         """-mean_v log D_i(h_{i-1}(v)) - mean_v log(1 - D_i(h_i(v)))."""
         discriminator = self.discriminators[i]
-        return F.softplus(-discriminator(structure, neighbour)).mean() + F.softplus(discriminator(structure, own)).mean()
+        return F.softplus(-discriminator(graph, neighbour)).mean() + F.softplus(discriminator(graph, own)).mean()

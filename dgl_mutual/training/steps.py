@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dgl_mutual.nn.adjacency import Rows
+from dgl_mutual.nn.csr import Rows
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.strategies.base import Step

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dgl_mutual.nn.adjacency import Rows
+from dgl_mutual.nn.csr import Rows
 
 
 class CleanLogits:

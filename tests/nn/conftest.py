@@ -16,12 +16,12 @@ from dgl_mutual.nn import kernels
 MakeDataset = Callable[..., Dataset]
 
 
-@pytest.fixture(params=["mkl", "dgl"])
+@pytest.fixture(params=kernels.IMPLEMENTATIONS)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to run the sparse kernels, one after the other."""
-    if request.param == "mkl" and not torch.backends.mkl.is_available():
+    """Every implementation of the sparse kernels, one after the other, whatever the device would choose."""
+    if request.param == "torch_csr" and not torch.backends.mkl.is_available():
         pytest.skip("this torch comes without MKL")
-    monkeypatch.setattr(kernels, "HAS_MKL", request.param == "mkl")
+    monkeypatch.setattr(kernels, "choose", lambda device_type: request.param)
     return str(request.param)
 
 

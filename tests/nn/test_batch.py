@@ -11,20 +11,20 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.nn.sparse import SparseFeatures, SparseMatrix
+from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 
 MakeDataset = Callable[..., Dataset]
 AsDGL = Callable[[Dataset], dgl.DGLGraph]
 SIZES = (4, 0, 1, 7, 3)
 
 
-def edge_set(graph: dgl.DGLGraph) -> list[tuple[int, int]]:
-    source, destination = graph.edges()
+def edge_set(graph: dgl.DGLGraph | GraphBatch) -> list[tuple[int, int]]:
+    source, destination = graph.edges() if isinstance(graph, dgl.DGLGraph) else (graph.pattern.indices, graph.pattern.rows)
     return sorted(zip(source.tolist(), destination.tolist(), strict=True))
 
 
-def dense(features: Tensor | SparseFeatures) -> Tensor:
-    return features.csr.to_dense() if isinstance(features, SparseFeatures) else features
+def dense(features: NodeFeatures) -> Tensor:
+    return features.csr.to_dense() if isinstance(features, SparseMatrix) else features
 
 
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
@@ -35,11 +35,11 @@ def test_collator_equals_dgl_batch(chosen: list[int], directed: bool, sparse_: b
     batch = Collator(dataset, dtype=torch.float64)(chosen)
     graphs = dgl.unbatch(as_dgl(dataset))
     if not chosen:
-        assert (batch.num_graphs, batch.num_nodes, batch.graph.num_edges()) == (0, 0, 0)
+        assert (batch.num_graphs, batch.num_nodes, len(batch.sources)) == (0, 0, 0)
         return
     expected = dgl.batch([graphs[number] for number in chosen])
-    assert edge_set(batch.graph) == edge_set(expected)
-    assert batch.num_nodes == batch.graph.num_nodes() == expected.num_nodes()
+    assert edge_set(batch) == edge_set(expected)
+    assert batch.num_nodes == expected.num_nodes()
     assert batch.num_graphs == len(chosen)
     assert batch.dtype == torch.float64
     torch.testing.assert_close(dense(batch.features), expected.ndata["feat"])
@@ -52,7 +52,7 @@ def test_collator_equals_dgl_batch(chosen: list[int], directed: bool, sparse_: b
 def test_collator_all_is_every_graph_in_order(sparse_: bool, make_dataset: MakeDataset) -> None:
     collate = Collator(make_dataset(SIZES, sparse_=sparse_))
     everything, one_by_one = collate.all(), collate(range(len(SIZES)))
-    assert edge_set(everything.graph) == edge_set(one_by_one.graph)
+    assert edge_set(everything) == edge_set(one_by_one)
     assert torch.equal(dense(everything.features), dense(one_by_one.features))
     assert torch.equal(everything.node_offsets, one_by_one.node_offsets)
     assert everything.dtype == torch.float32
@@ -96,15 +96,15 @@ def test_attention_pattern_is_each_head_by_itself(adjacency: tuple[GraphBatch, T
     assert batch.attention_pattern(3) is pattern
 
 
-def test_operators(adjacency: tuple[GraphBatch, Tensor]) -> None:
+def test_normalised_adjacency_matrices(adjacency: tuple[GraphBatch, Tensor]) -> None:
     batch, matrix = adjacency
     looped = matrix + torch.eye(len(matrix))
     expected = looped / (looped.sum(1, keepdim=True) * looped.sum(0)).sqrt()
-    torch.testing.assert_close(batch.normalised_sum.csr.to_dense(), expected)
-    torch.testing.assert_close(batch.neighbour_mean.csr.to_dense(), matrix / matrix.sum(1, keepdim=True).clamp(min=1))
-    torch.testing.assert_close(batch.neighbour_sum.csr.to_dense(), matrix)
+    torch.testing.assert_close(batch.normalised("symmetric").csr.to_dense(), expected)
+    torch.testing.assert_close(batch.normalised("mean").csr.to_dense(), matrix / matrix.sum(1, keepdim=True).clamp(min=1))
+    torch.testing.assert_close(batch.normalised("sum").csr.to_dense(), matrix)
     assert isinstance(batch.features, Tensor)
-    torch.testing.assert_close(batch.neighbour_sum.of_constant, matrix @ batch.features)
+    torch.testing.assert_close(batch.aggregated_features("sum"), matrix @ batch.features)
 
 
 @pytest.mark.parametrize("idtype", [torch.int32, torch.int64])
@@ -115,7 +115,7 @@ def test_from_dgl_takes_out_self_loops(idtype: torch.dtype, make_dataset: MakeDa
     looped.set_batch_num_edges(plain.batch_num_edges() + plain.batch_num_nodes())
     for graph in (plain, looped):
         batch = GraphBatch.from_dgl(graph)
-        assert edge_set(batch.graph) == edge_set(plain)
+        assert edge_set(batch) == edge_set(plain)
         assert batch.node_offsets.tolist() == [0, 4, 5, 12]
         assert batch.dtype == torch.float32
         torch.testing.assert_close(batch.features, plain.ndata["feat"].float())

@@ -98,7 +98,7 @@ def test_folded_scales_do_to_weights_what_they_did_to_features(architecture: str
 def test_a_large_graph_in_pieces_gives_the_logits_of_one_pass(
     architecture: str, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "PIECE_NODES", 5)
+    monkeypatch.setattr(blocks, "CHUNK_NODES", 5)
     whole = Collator(make_dataset((23,)), dtype=torch.float64).all()
     student, samples = make(architecture), torch.tensor([3, 22, 4, 0])
     expected = student.forward_batch(whole)
@@ -111,7 +111,7 @@ def test_gatv2_on_blocks_with_all_neighbours_gives_the_logits_of_the_graph(make_
     whole = Collator(make_dataset((23,)), dtype=torch.float64).all()
     student, seeds = make("gatv2"), torch.tensor([3, 22, 4])
     sampler = dgl.dataloading.MultiLayerFullNeighborSampler(2)
-    batch = BlockBatch.of(sampler.sample_blocks(whole.graph, seeds)[2], whole)
+    batch = BlockBatch.of(sampler.sample_blocks(graph_of(whole), seeds)[2], whole, whole.device)
     torch.testing.assert_close(student.forward_batch(batch).logits, student.forward_batch(whole).logits[seeds])
 
 
@@ -143,8 +143,8 @@ def test_what_is_written_into_a_graph_does_not_stay(make_dataset: MakeDataset) -
 
 def test_a_compact_block_has_the_edges_of_its_destinations(make_dataset: MakeDataset) -> None:
     whole = Collator(make_dataset((23,), directed=True)).all()
-    piece = next(iter(LayerwiseBatch(whole, torch.tensor([3, 19, 4])).adjacencies(1)[0].pieces))
-    block, nodes = compact_block(piece)
+    _, chunk = next(LayerwiseBatch(whole, torch.tensor([3, 19, 4])).adjacencies(1)[0].chunks())
+    block, nodes = compact_block(chunk)
     sources, destinations = block.edges()
     dense = np.zeros((23, 23))
     dense[nodes[destinations], nodes[sources]] = 1

@@ -6,8 +6,8 @@ import torch
 from scipy import sparse
 
 from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.csr import SparseMatrix
 from dgl_mutual.nn.mlp import MLP
-from dgl_mutual.nn.sparse import SparseFeatures
 from tests.strategies.cases import make_dataset
 
 
@@ -33,9 +33,8 @@ def test_sparse_features_give_the_same():
     dataset = make_dataset("node", "single-label")
     mlp = MLP("node", 5, 3, hidden=4)
     batch = Collator(dataset).all()
-    in_offsets, sources, _ = batch.graph.adj_tensors("csc")
-    features = SparseFeatures.from_scipy(sparse.csr_matrix(dataset.features))
-    sparse_batch = GraphBatch(in_offsets, sources, features, batch.node_offsets)
+    features = SparseMatrix.from_scipy(sparse.csr_matrix(dataset.features))
+    sparse_batch = GraphBatch(batch.in_offsets, batch.sources, features, batch.node_offsets)
     torch.testing.assert_close(mlp.forward_batch(sparse_batch).logits, mlp.forward_batch(batch).logits)
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.csr import Pattern, SparseMatrix
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.sparse import Pattern, SparseFeatures, SparseMatrix
 from dgl_mutual.nn.split import split_batch
 from dgl_mutual.nn.student import Student
 
@@ -19,7 +20,7 @@ MakeDataset = Callable[..., Dataset]
 SIZES = (4, 0, 1, 7, 3, 5, 2)
 ORDER = [5, 3, 1, 0, 4, 6, 3, 2]
 COUNTS = [3, 1, 2, 2]
-MATRICES = ("neighbour_sum", "neighbour_mean", "normalised_sum", "pooling")
+NORMS: tuple[Norm, ...] = ("sum", "mean", "symmetric")
 
 sparse = pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
 directed = pytest.mark.parametrize("directed", [False, True], ids=["undirected", "directed"])
@@ -62,18 +63,18 @@ def test_a_part_has_the_structure_of_its_graphs_alone(sparse_: bool, directed: b
             same(order, expected)
         for values in zip(ours.sum_and_loops, theirs.sum_and_loops, strict=True):
             same(*values)
-        for name in MATRICES:
-            matrices = [getattr(batch, name) for batch in (ours, theirs)]
+        matrices_of = [[*(batch.normalised(norm) for norm in NORMS), batch.pooling] for batch in (ours, theirs)]
+        for matrices in zip(*matrices_of, strict=True):
             same_matrix(*matrices)
             same_matrix(*(matrix.transposed for matrix in matrices))
-        if isinstance(ours.features, SparseFeatures):
-            assert isinstance(theirs.features, SparseFeatures)
+        if isinstance(ours.features, SparseMatrix):
+            assert isinstance(theirs.features, SparseMatrix)
             same_matrix(ours.features, theirs.features)
         else:
             assert isinstance(theirs.features, Tensor)
             same(ours.features, theirs.features)
-            for name in MATRICES[:3]:
-                torch.testing.assert_close(getattr(ours, name).of_constant, getattr(theirs, name).of_constant)
+            for norm in NORMS:
+                torch.testing.assert_close(ours.aggregated_features(norm), theirs.aggregated_features(norm))
 
 
 @sparse

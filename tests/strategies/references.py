@@ -23,7 +23,7 @@ class Numbers:
         self.labelled = step.labelled.numpy()
         self.hidden = [[state.detach().numpy() for state in states] for states in step.hidden]
         self.embeddings = [embedding.detach().numpy() for embedding in step.embeddings]
-        source, destination = (ends.numpy() for ends in step.batch.graph.edges())
+        source, destination = (ends.long().numpy() for ends in (step.batch.pattern.indices, step.batch.pattern.rows))
         self.edges = list(zip(source, destination, strict=True))
         self.num_nodes = step.batch.num_nodes
         self.single = self.y.ndim == 1

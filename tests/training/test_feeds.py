@@ -28,7 +28,7 @@ def test_a_node_task_sees_the_whole_graph(node_data: tuple[Dataset, Split]) -> N
     assert feed.num_transductive_samples == 48
     ((seen, numbers),) = feed.evaluation_batches(split.val)
     assert seen is batch.batch and torch.equal(numbers, torch.arange(48))
-    assert batch.batch.graph.num_edges() == dataset.num_edges
+    assert len(batch.batch.sources) == dataset.num_edges
 
 
 def test_an_epoch_sees_each_training_graph_once_in_a_new_order(graph_data: tuple[Dataset, Split]) -> None:

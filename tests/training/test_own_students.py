@@ -15,6 +15,7 @@ import dgl_mutual
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.nn.dgl_graphs import graph_of
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.strategies import STRATEGIES
@@ -155,9 +156,9 @@ def test_an_own_student_on_blocks_gives_what_it_gives_on_the_graph(node_data):
     whole = Collator(node_data[0]).all()
     student = OwnStudent(own(BlockNet), "node", 6, 3).eval()
     seeds = torch.tensor([5, 40, 2])
-    blocks = dgl.dataloading.MultiLayerFullNeighborSampler(3).sample_blocks(whole.graph, seeds)[2]
+    blocks = dgl.dataloading.MultiLayerFullNeighborSampler(3).sample_blocks(graph_of(whole), seeds)[2]
     expected = student.forward_batch(whole).logits[seeds]
-    torch.testing.assert_close(student.forward_batch(BlockBatch.of(blocks, whole)).logits, expected)
+    torch.testing.assert_close(student.forward_batch(BlockBatch.of(blocks, whole, whole.device)).logits, expected)
     torch.testing.assert_close(student.forward_batch(LayerwiseBatch(whole, seeds)).logits, expected)
 
 

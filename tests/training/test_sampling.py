@@ -95,8 +95,8 @@ def test_sums_before_products_give_the_same(architecture, node_data, monkeypatch
 @pytest.mark.parametrize("options", CHANGES, ids=str)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_layer_by_layer_equals_one_pass(architecture, options, shape, node_data, monkeypatch):
-    monkeypatch.setattr(blocks, "PIECE_NODES", 7)
-    monkeypatch.setattr(blocks, "PIECE_EDGES", 13)
+    monkeypatch.setattr(blocks, "CHUNK_NODES", 7)
+    monkeypatch.setattr(blocks, "CHUNK_EDGES", 13)
     data = shape(node_data)
     model = student(architecture, data, **options).eval()
     whole = Collator(data[0], dtype=torch.float64).all()
@@ -107,16 +107,17 @@ def test_layer_by_layer_equals_one_pass(architecture, options, shape, node_data,
     torch.testing.assert_close(layered.embedding, full.embedding[samples], rtol=1e-9, atol=1e-9)
 
 
-def test_pieces_are_bounded_and_cover_every_node_once(node_data, monkeypatch):
-    monkeypatch.setattr(blocks, "PIECE_NODES", 7)
-    monkeypatch.setattr(blocks, "PIECE_EDGES", 13)
+def test_chunks_are_bounded_and_cover_every_node_once(node_data, monkeypatch):
+    monkeypatch.setattr(blocks, "CHUNK_NODES", 7)
+    monkeypatch.setattr(blocks, "CHUNK_EDGES", 13)
     whole = Collator(node_data[0]).all()
     most = int(whole.in_degrees.max())
-    structure = LayerwiseBatch(whole, torch.arange(48)).adjacencies(2)[0]
-    pieces = list(structure.pieces)
-    assert all(piece.num_destinations <= 7 and len(piece.sources) <= max(13, most) for piece in pieces)
-    assert torch.equal(torch.cat([piece.own for piece in pieces]), torch.arange(48))
-    assert sum(len(piece.sources) for piece in pieces) == node_data[0].num_edges
+    for adjacency in LayerwiseBatch(whole, torch.arange(48)).adjacencies(2):
+        chunks = list(adjacency.chunks())
+        assert all(chunk.num_destinations <= 7 and len(chunk.sources) <= max(13, most) for _, chunk in chunks)
+        assert torch.equal(torch.cat([torch.arange(48)[rows] for rows, _ in chunks]), torch.arange(48))
+        assert torch.equal(torch.cat([torch.arange(48)[chunk.own] for _, chunk in chunks]), torch.arange(48))
+        assert sum(len(chunk.sources) for _, chunk in chunks) == node_data[0].num_edges
 
 
 def trajectory(result):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import IntArray
-from dgl_mutual.nn.adjacency import Rows
 from dgl_mutual.nn.batch import Batch
+from dgl_mutual.nn.csr import Rows
 from dgl_mutual.training.distributed import Ranks
 
 

@@ -94,23 +94,30 @@ class NeighbourFeed(SeedsFeed):
         """Take the neighbours to draw for each convolution, first to last (-1: all); for the rest, and errors, see `SeedsFeed`."""
         super().__init__(split, batch_size=batch_size, order=order, ranks=ranks)
         self._whole = Collator(dataset, device, dtype).all()
+        self._graph = _dgl_graph(dataset)  # on the CPU, where sampling runs; blocks move to the device
         # The fused kernel numbers nodes in the order in which threads come by.
         self._sampler = dgl.dataloading.NeighborSampler(list(fanout), fused=False)
 
     def training_batches(self) -> Iterator[TrainingBatch]:
         steps = self._epoch()
-        seeds = _Seeds([torch.as_tensor(np.concatenate(step), device=self._whole.device) for step in steps])
+        seeds = _Seeds([torch.as_tensor(np.concatenate(step)) for step in steps])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
-            blocks = iter(dgl.dataloading.DataLoader(self._whole.graph, seeds, self._sampler))
+            blocks = iter(dgl.dataloading.DataLoader(self._graph, seeds, self._sampler))
         for step, (known, _) in enumerate(steps):
             self._seed_draws()
-            batch, nodes = BlockBatch.of(next(blocks)[2], self._whole), seeds[step]
+            device = self._whole.device
+            batch, nodes = BlockBatch.of(next(blocks)[2], self._whole, device), seeds[step].to(device)
             yield TrainingBatch(batch, nodes, nodes, slice(0, len(known)))
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
         numbers = torch.as_tensor(samples, device=self._whole.device)
         yield LayerwiseBatch(self._whole, numbers), numbers
+
+
+def _dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
+    in_offsets, sources = torch.as_tensor(dataset.in_offsets), torch.as_tensor(dataset.edges[0])
+    return dgl.graph(("csc", (in_offsets, sources, torch.arange(len(sources)))), num_nodes=dataset.num_nodes)
 
 
 class _Seeds(torch.utils.data.Dataset[Tensor]):

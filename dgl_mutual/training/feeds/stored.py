@@ -63,8 +63,8 @@ class StoredFeed(SeedsFeed):
         for neighbours in reversed(fanout):
             block = dgl.to_block(dgl.distributed.sample_neighbors(self._graph, seeds, neighbours), seeds)
             seeds = block.srcdata[dgl.NID]
-            blocks.insert(0, block.to(self._device))
-        return BlockBatch.of(blocks, self._nodes)
+            blocks.insert(0, block)
+        return BlockBatch.of(blocks, self._nodes, self._device)
 
 
 class _StoredNodes:

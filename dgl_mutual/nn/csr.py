@@ -1,0 +1,185 @@
+"""Sparse matrices in CSR form, as data. What is derived from one is computed on first use and kept."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias, overload
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
+warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
+
+#: Row numbers, or a slice: indexing with it copies nothing.
+Rows: TypeAlias = "Tensor | slice"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a block-diagonal matrix: its rows and columns, and the range of its non-zeros."""
+
+    rows: slice
+    columns: slice
+    entries: slice
+
+    @property
+    def transposed(self) -> Block:
+        return Block(self.columns, self.rows, self.entries)
+
+
+class Pattern:
+    """The sparsity pattern of a matrix in CSR form.
+
+    Attributes:
+        shape: (rows, columns).
+        indptr, indices: (rows + 1,) and (non-zeros,), as 32-bit integers where the numbers fit: MKL takes no other form, and torch would
+            convert them on every call.
+        kernel_data: what a kernel library keeps with the pattern, by the library's name.
+    """
+
+    def __init__(self, indptr: Tensor, indices: Tensor, num_columns: int, *, block_of: tuple[Pattern, Block] | None = None) -> None:
+        """Take over the arrays of a CSR matrix.
+
+        Args:
+            block_of: the block-diagonal pattern that this is a block of. What is derived from this one is then cut out of what is derived
+                from the whole, once for all blocks.
+        """
+        self.shape = (len(indptr) - 1, num_columns)
+        fits = max(*self.shape, len(indices)) < 2**31
+        self.indptr, self.indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
+        self.kernel_data: dict[str, object] = {}
+        self._block_of = block_of
+        self._incidence: dict[torch.dtype, tuple[SparseMatrix, SparseMatrix]] = {}
+
+    def block(self, block: Block) -> Pattern:
+        """A block of this pattern, which must be block-diagonal."""
+        rows, columns, entries = block.rows, block.columns, block.entries
+        indptr, indices = self.indptr[rows.start : rows.stop + 1] - entries.start, self.indices[entries] - columns.start
+        return Pattern(indptr, indices, columns.stop - columns.start, block_of=(self, block))
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(non-zeros,): the row number of each."""
+        if self._block_of is not None:
+            whole, block = self._block_of
+            start: int = block.rows.start
+            return whole.rows[block.entries] - start
+        numbers = torch.arange(self.shape[0], dtype=self.indices.dtype, device=self.indices.device)
+        return torch.repeat_interleave(numbers, self.indptr.diff(), output_size=len(self.indices))
+
+    @cached_property
+    def one_column(self) -> Tensor:
+        """(non-zeros,): zeros, the column numbers of the matrix whose columns are all merged into one."""
+        if self._block_of is not None:
+            whole, block = self._block_of
+            return whole.one_column[block.entries]
+        return torch.zeros_like(self.indices)
+
+    def incidence(self, dtype: torch.dtype) -> tuple[SparseMatrix, SparseMatrix]:
+        """Matrices (rows, non-zeros) and (columns, non-zeros) that sum values of the non-zeros by row and by column."""
+        if dtype not in self._incidence:
+            transpose, order = self.transpose
+            count = len(self.indices)
+            ones = torch.ones(count, dtype=dtype, device=self.indices.device)
+            numbers = torch.arange(count, dtype=self.indices.dtype, device=ones.device)
+            by_row, by_column = Pattern(self.indptr, numbers, count), Pattern(transpose.indptr, order, count)
+            self._incidence[dtype] = SparseMatrix(by_row, ones), SparseMatrix(by_column, ones)
+        return self._incidence[dtype]
+
+    @cached_property
+    def transpose(self) -> tuple[Pattern, Tensor]:
+        """The pattern of the transpose, and the position in this one of each of its non-zeros."""
+        if self._block_of is not None:
+            whole, block = self._block_of
+            pattern, order = whole.transpose
+            # In both orders the non-zeros of a block follow each other, after those of the blocks before it.
+            return pattern.block(block.transposed), order[block.entries] - block.entries.start
+        if self.indices.device.type == "cpu":
+            return self._transpose_by_scipy()
+        order = torch.argsort(self.indices, stable=True)
+        counts = torch.bincount(self.indices, minlength=self.shape[1])
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return Pattern(indptr, self.rows.index_select(0, order), self.shape[0]), order.to(self.indices.dtype)
+
+    def _transpose_by_scipy(self) -> tuple[Pattern, Tensor]:
+        """On a CPU this takes a fraction of the time of a sort."""
+        indptr, indices = self.indptr.numpy(), self.indices.numpy()
+        numbered = sparse.csr_matrix((np.arange(len(indices), dtype=indices.dtype), indices, indptr), shape=self.shape).tocsc()
+        t_indptr, t_indices, order = (torch.as_tensor(part) for part in (numbered.indptr, numbered.indices, numbered.data))
+        return Pattern(t_indptr, t_indices, self.shape[0]), order
+
+
+class SparseMatrix:
+    """A sparse matrix that is constant: gradients do not reach its values.
+
+    Attributes:
+        pattern: its sparsity pattern.
+        values: (non-zeros,), in the order of the pattern.
+    """
+
+    def __init__(self, pattern: Pattern, values: Tensor, *, block_of: tuple[SparseMatrix, Block] | None = None) -> None:
+        self.pattern = pattern
+        self.values = values
+        self._block_of = block_of
+
+    @classmethod
+    def from_scipy(cls, matrix: sparse.csr_matrix, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> SparseMatrix:
+        """Copy a scipy CSR matrix. By default the values keep their floating-point type."""
+        indptr, indices = (torch.as_tensor(part, device=device) for part in (matrix.indptr, matrix.indices))
+        return cls(Pattern(indptr, indices, matrix.shape[1]), torch.tensor(matrix.data, device=device, dtype=dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pattern.shape
+
+    def block(self, block: Block, pattern: Pattern) -> SparseMatrix:
+        """A block of this matrix, which must be block-diagonal; `pattern` is ``self.pattern.block(block)``."""
+        return SparseMatrix(pattern, self.values[block.entries], block_of=(self, block))
+
+    @cached_property
+    def transposed(self) -> SparseMatrix:
+        """M^T."""
+        pattern, order = self.pattern.transpose
+        if self._block_of is not None:
+            whole, block = self._block_of
+            return SparseMatrix(pattern, whole.transposed.values[block.entries])
+        return SparseMatrix(pattern, self.values.index_select(0, order))
+
+    @cached_property
+    def csr(self) -> Tensor:
+        """The matrix as a torch CSR tensor."""
+        return torch.sparse_csr_tensor(self.pattern.indptr, self.pattern.indices, self.values, self.shape, check_invariants=False)
+
+
+#: A dense matrix (nodes, F), or a sparse one where most features are zero.
+NodeFeatures: TypeAlias = "Tensor | SparseMatrix"
+
+
+@overload
+def take_rows(x: Tensor, rows: Rows) -> Tensor: ...
+@overload
+def take_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix: ...
+def take_rows(x: NodeFeatures, rows: Rows) -> NodeFeatures:
+    """The chosen rows of a dense or sparse matrix, or of anything else that can be indexed by them."""
+    if isinstance(x, SparseMatrix):
+        return _sparse_rows(x, rows)
+    # x[rows] takes five times as long: 20 ms against 4 for 80,000 of 600,000 rows of 64 columns.
+    return x.index_select(0, rows) if isinstance(x, Tensor) and isinstance(rows, Tensor) else x[rows]
+
+
+def _sparse_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix:
+    if x.values.device.type == "cpu":
+        parts = (x.values, x.pattern.indices, x.pattern.indptr)
+        matrix = sparse.csr_matrix(tuple(part.numpy() for part in parts), shape=x.shape)
+        return SparseMatrix.from_scipy(matrix[rows if isinstance(rows, slice) else rows.numpy()])
+    numbers = torch.arange(x.shape[0], device=x.values.device)[rows]
+    first, counts = x.pattern.indptr[numbers], x.pattern.indptr.diff()[numbers]
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    entries = torch.repeat_interleave(first - indptr[:-1], counts)
+    entries = entries + torch.arange(len(entries), device=entries.device)
+    return SparseMatrix(Pattern(indptr, x.pattern.indices[entries], x.shape[1]), x.values[entries])
