@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgl_mutual.data import Dataset, load_dataset, verify_dataset
+from dgl_mutual.data import Dataset, csv_table, load_dataset, verify_dataset
 from dgl_mutual.errors import DataError
 
 META = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n"
@@ -209,7 +209,10 @@ def test_a_continuous_target_of_many_values(tmp_path: Path) -> None:
     assert load_dataset(folder, require_labels=False).labels.tolist() == [-1] * 40  # who only predicts needs none
 
 
-def test_labels_of_several_kinds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [1, 3, 1024])
+def test_labels_of_several_kinds(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_table, "_ROWS", rows)
+
     def labels(*cells: str) -> Dataset:
         return load_dataset(written(tmp_path / "toy", Written(plain(nodes(label=list(cells))))))
 
