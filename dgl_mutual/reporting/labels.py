@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,30 +14,43 @@ from dgl_mutual.reporting.run import Run
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
-_OF_THE_SETTING = ("noise", "students", "targets")
+_OF_THE_DATA = ("noise", "students", "targets")
+#: Parts of a run that are there or not: of one that is not there, no option is told.
+_PARTS = ("distill", "grid")
+#: Characters of a label.
+MOST = 60
 
 
 def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
-    Runs of one strategy on one dataset whose configurations differ are told apart by what differs: ``gml (entropy_weight=0.1)``. Noise, and
-    task, targets and cohort where a dataset was run with several, belong to the data: ``Cora (feature:0.2)``, ``digits (graph)``.
+    Runs of one strategy on one dataset whose configurations differ are told apart by what differs and was given:
+    ``gml (entropy_weight=0.1)``. Noise, and task, targets, cohort, protocol and folds where a dataset was run with several, belong to the
+    data: ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
     """
-    flat = [flatten(run.config) for run in runs]
+    flat = [_flat(run) for run in runs]
     datas = [
         run.data or _data_label(values, [other for other in flat if other["dataset"] == values["dataset"]])
         for run, values in zip(runs, flat, strict=True)
     ]
     groups = defaultdict(list)
     for run, values, data in zip(runs, flat, datas, strict=True):
-        groups[run.config["strategy"], data].append(values)
+        if not run.method:
+            groups[run.config["strategy"], data].append((values, flatten(run.given)))
     differing: dict[str, list[str]] = defaultdict(list)
     for (strategy, _), group in groups.items():
-        differing[strategy] += [key for key in _differing(group) if key not in differing[strategy]]
+        differing[strategy] += [key for key in _told(group) if key not in differing[strategy]]
     return [
         replace(run, data=data, method=run.method or _method_label(values, differing[run.config["strategy"]]))
         for run, values, data in zip(runs, flat, datas, strict=True)
     ]
+
+
+def _flat(run: Run) -> dict[str, Any]:
+    values = flatten(run.config)
+    if values.get("distill.unseen"):
+        values["protocol"] = f"{values.get('protocol')}-inductive"
+    return values
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -46,6 +60,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{key}."))
         elif prefix == "" and key == "students":
+            value = [student if isinstance(student, Mapping) else {"architecture": student} for student in value]
             flat["students"] = "+".join(str(student.get("architecture")) for student in value)
             for option in dict.fromkeys(option for student in value for option in student if option != "architecture"):
                 flat[f"student.{option}"] = "/".join(dict.fromkeys(str(student.get(option)) for student in value))
@@ -58,17 +73,63 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
     extra = [str(values["noise"])] if values.get("noise") else []
-    told = [key for key in ("task", "targets", "students") if len({other.get(key) for other in of_dataset}) > 1]
-    extra += [str(values[key]) for key in told if values.get(key) is not None]
+    told = [key for key in ("task", "targets", "students", "protocol", "folds") if len({str(other.get(key)) for other in of_dataset}) > 1]
+    if "task" in told:  # node and graph tasks have protocols of their own
+        same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
+        told = [key for key in told if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
+    extra += [f"{values[key]} folds" if key == "folds" else str(values[key]) for key in told if values.get(key) is not None]
     name = Path(str(values["dataset"])).name
-    return f"{name} ({', '.join(extra)})" if extra else name
+    return _short(f"{name} ({', '.join(extra)})") if extra else name
+
+
+def _told(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
+    """The keys that tell the runs of a group apart: of those that differ, the ones that were given, if they suffice.
+
+    Args:
+        group: the resolved and the given values of each run.
+    """
+    resolved = [values for values, _ in group]
+    keys = _differing(resolved)
+    given = [key for key in keys if any(key in values for _, values in group)]
+    return given if _num_apart(resolved, given) == _num_apart(resolved, keys) else keys
+
+
+def _num_apart(group: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+    return len({repr([_has(values, key) if key in _PARTS else values.get(key) for key in keys]) for values in group})
 
 
 def _differing(group: Sequence[Mapping[str, Any]]) -> list[str]:
-    keys = dict.fromkeys(key for values in group for key in values if key not in (*_SHOWN_ELSEWHERE, *_OF_THE_SETTING))
-    return [key for key in keys if len({repr(values.get(key)) for values in group}) > 1]
+    keys = dict.fromkeys(key for values in group for key in values if key not in (*_SHOWN_ELSEWHERE, *_OF_THE_DATA))
+    found: dict[str, None] = {}
+    for key in keys:
+        part = key.partition(".")[0]
+        having = [values for values in group if part not in _PARTS or _has(values, part)]
+        if len(having) < len(group):
+            found[part] = None
+        if len({repr(values.get(key)) for values in having}) > 1:
+            found[key] = None
+    return list(found)
+
+
+def _has(values: Mapping[str, Any], part: str) -> bool:
+    return any(key.startswith(f"{part}.") for key in values)
 
 
 def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
-    told = ", ".join(f"{key.rpartition('.')[2]}={values.get(key)}" for key in differing)
-    return f"{values['strategy']} ({told})" if told else str(values["strategy"])
+    """What is off is not told: ``gml`` beside ``gml (distill)``."""
+    last = [key.rpartition(".")[2] for key in differing]
+    told = []
+    for key, name in zip(differing, last, strict=True):
+        if key in _PARTS:
+            told += [key] if _has(values, key) else []
+        elif values.get(key) is not None:
+            told.append(f"{name if last.count(name) == 1 else key}={values[key]}")
+    return _short(f"{values['strategy']} ({', '.join(told)})") if told else str(values["strategy"])
+
+
+def _short(label: str) -> str:
+    """At most `MOST` characters; what is cut off is replaced by a hash, so that different labels stay different."""
+    if len(label) <= MOST:
+        return label
+    digest = hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()[:6]
+    return f"{label[: MOST - 12].rstrip(', ')} ... {digest})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ class Run:
         config: its resolved configuration as plain values; trials of more seeds than it names are left out.
         method: what tables and plots call what was done.
         data: what they call that on which it was done.
+        given: the part of the configuration that was asked for; empty for runs of earlier versions, which did not keep it.
     """
 
     folder: Path
     config: dict[str, Any]
     method: str = ""
     data: str = ""
+    given: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def figures(self) -> pd.DataFrame:

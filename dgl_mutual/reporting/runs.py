@@ -15,7 +15,7 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reporting.labels import label_runs
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.store.configuration import resolved_part
+from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, SUITE_FILE
 
 _ENTRY = ("folder", "method", "data")
@@ -120,14 +120,16 @@ def suite_runs(folder: Path) -> list[Run]:
         if (run_folder / "config.yaml").is_file():
             run = _read_run(run_folder)
             # The folder may have the trials of more seeds than this suite asked for.
-            config = {**run.config, "seeds": entry["seeds"]} if isinstance(entry.get("seeds"), int) else run.config
+            asked, there = entry.get("seeds"), run.config["seeds"]
+            config = {**run.config, "seeds": asked} if isinstance(asked, int) and 1 <= asked < there else run.config
             runs.append(replace(run, config=config, method=str(entry["method"]), data=str(entry["data"])))
     return runs
 
 
 def _read_run(folder: Path) -> Run:
-    config = resolved_part(_read_yaml(folder / "config.yaml"))
     file = folder / "config.yaml"
+    values = _read_yaml(file)
+    config, given = resolved_part(values), given_part(values)
     try:
         stored = _Stored.model_validate(config)
     except ValidationError as error:
@@ -137,14 +139,14 @@ def _read_run(folder: Path) -> Run:
             f"{str(file)!r} is not the complete configuration that a run writes ({why}). "
             "Give the folder of a run, not one with a configuration of your own."
         ) from None
-    if not _is_plain(config):
+    if not _is_plain(config) or not _is_plain(given):
         raise StoreError(f"{str(file)!r} holds a date or another value that a run does not write. Restore it, or run again.")
     if stored.seeds * (stored.folds or 1) > MAX_TRIALS:
         raise StoreError(
             f"{str(file)!r} asks for {stored.seeds} seeds x {stored.folds or 1} folds, and a run has at most {MAX_TRIALS} trials: "
             "it was edited. Restore it, or run again."
         )
-    return Run(folder, config)
+    return Run(folder, config, given=given)
 
 
 class _Stored(BaseModel):

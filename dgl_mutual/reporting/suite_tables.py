@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from dgl_mutual.files import write_text
 from dgl_mutual.reporting.comparison import compare, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import text_table
+from dgl_mutual.safe_text import csv_text
+
+#: All trials of a suite in one table.
+LONG_FILE = "all.csv"
+_NAMES = ["data", "method", "run"]
 
 
 def suite_tables(folder: Path) -> dict[Path, str]:
-    """table.csv, table.md and table.tex of a suite's runs that have finished trials, as they belong into its folder.
+    """What a suite's runs that have finished trials give, as it belongs into its folder: table.csv, table.md and table.tex, and all.csv.
+
+    The last has all rows of the trials.csv of all runs, with what tables call their data and method.
 
     Raises:
         UsageError, StoreError: the runs cannot stand in one table, or there are none.
     """
-    trials = gather([run for run in suite_runs(folder) if len(run.trials)])
+    runs = [run for run in suite_runs(folder) if len(run.trials)]
+    trials = gather(runs)
     comparison = compare(trials, baseline=preferred_baseline([folder]) or default_baseline(trials))
     table = text_table(comparison, percent=True)
+    rows = pd.concat([run.figures.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
     return {
+        folder / LONG_FILE: csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]]),
         folder / "table.csv": to_csv(comparison),
         folder / "table.md": to_markdown(table),
         folder / "table.tex": to_latex(table, f"tab:{folder.name}"),

@@ -127,6 +127,7 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     spread = "mean ± standard deviation (ddof = 1)" if (rows["n"] > 1).any() else "one trial"
     yield f"{_capital(value_name(comparison, percent=percent))}{of}: {spread}."
     yield _protocols(rows)
+    yield from _blocks(rows)
     if comparison.unfinished:
         yield f"Not finished: {', '.join(comparison.unfinished)}."
     if rows["is_best"].any():
@@ -149,8 +150,19 @@ def _protocols(rows: pd.DataFrame) -> str:
     return ("; ".join(texts) if len(parts) > 1 else _capital(texts[0])) + "."
 
 
+def _blocks(rows: pd.DataFrame) -> Iterator[str]:
+    """Which columns show one dataset under several protocols."""
+    for dataset, table in rows.groupby("dataset", sort=False):
+        if table["protocol"].nunique() > 1:
+            columns = ", ".join(dict.fromkeys(map(str, table["data"])))
+            yield f"{dataset} was run under several protocols, which are not compared with each other: {columns}."
+
+
 def _tests(comparison: Comparison) -> Iterator[str]:
     rows = comparison.rows
+    without = [str(data) for data, table in rows.groupby("data", sort=False) if comparison.baseline not in set(table["method"])]
+    if without:
+        yield f"No {comparison.baseline} on {', '.join(without)}, so nothing is tested there."
     tested = rows[rows["p"].notna()]
     if tested.empty:
         yield f"Baseline: {comparison.baseline}; too few trials for a test."

@@ -34,6 +34,11 @@ def resolved_part(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(values[RESOLVED] if has_both(values) else values)
 
 
+def given_part(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, as config.yaml says; empty in files of earlier versions."""
+    return dict(values[GIVEN]) if has_both(values) else {}
+
+
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What of a resolved configuration decides the results of a trial: two runs are one where this is equal.
 

@@ -196,10 +196,14 @@ class TrainedMLP(TrainedModel):
 
 
 def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None) -> None:
-    """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one."""
+    """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one.
+
+    A cohort that is there already is replaced as a whole; other files in the folder stay.
+    """
     for student in cohort.students:
         _check_portable(student.options)
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_cohort(folder)
     common = Description(
         task=dataset.task,
         dataset=dataset.name,
@@ -358,6 +362,23 @@ def _check_size(weights: Path, options: StudentOptions) -> None:
     least = options.hidden**2 if options.architecture == "gcn2" else options.hidden if options.architecture == "gatv2" else 0
     if weights.is_file() and least > max(weights.stat().st_size, 1 << 20):
         raise ValueError(f"hidden = {options.hidden}, and {weights.stat().st_size} bytes of weights")
+
+
+def _remove_cohort(folder: Path) -> None:
+    """Remove what `save_cohort` has written into a folder: descriptions, and the weights beside them."""
+    for file in folder.glob("*.json"):
+        weights = file.with_suffix(".safetensors")
+        if weights.is_file() and _is_description(file):
+            file.unlink()
+            weights.unlink()
+
+
+def _is_description(file: Path) -> bool:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and "format" in values and "dgl_mutual" in (values.get("versions") or {})
 
 
 def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:

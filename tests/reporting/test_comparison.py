@@ -12,9 +12,9 @@ from scipy import stats
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
 from dgl_mutual.reporting.runs import gather, load_runs
-from dgl_mutual.reporting.tables import WORSE, Cell, text_table
+from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table
 from dgl_mutual.store.tables import MORE_COLUMNS
-from tests.reporting.folders import write_run
+from tests.reporting.folders import write_run, write_suite
 
 ALONE = [0.80, 0.81, 0.79, 0.82, 0.80]
 BETTER = [0.83, 0.82, 0.82, 0.86, 0.84]
@@ -154,11 +154,24 @@ def test_what_is_not_there_is_refused(tmp_path: Path, options: dict[str, Any], m
         compared(tmp_path, **options)
 
 
-def test_different_protocols_are_refused(tmp_path: Path) -> None:
-    first, second = write_run(tmp_path, strategy="independent"), write_run(tmp_path, strategy="gml", protocol="random")
-    with pytest.raises(UsageError, match="different protocols on Cora") as caught:
-        compared(tmp_path)
-    assert f"public: {first.name}; random: {second.name}" in str(caught.value)
+def test_protocols_stand_in_blocks_of_their_own_each_with_its_tests(tmp_path: Path) -> None:
+    for protocol in ("public", "random"):
+        for strategy in ("independent", "gml"):
+            write_run(tmp_path, strategy=strategy, protocol=protocol, level=0.7 if strategy == "gml" else 0.5)
+    write_run(tmp_path, strategy="gml", protocol="nested")
+    comparison = compared(tmp_path, baseline="independent")
+    assert set(comparison.rows["data"]) == {"Cora (public)", "Cora (random)", "Cora (nested)"}
+    tested = comparison.rows[comparison.rows["p"].notna()]
+    assert set(tested["data"]) == {"Cora (public)", "Cora (random)"}
+    told = " ".join(caption(comparison))
+    assert "Cora was run under several protocols, which are not compared with each other: " in told
+    assert "No independent on Cora (nested), so nothing is tested there." in told
+
+
+def test_protocols_under_one_name_of_a_suite_stand_apart_too(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, protocol=protocol) for protocol in ("public", "random")]
+    trials = gather(load_runs([write_suite(tmp_path, "mine", [(runs[0], "a", "here"), (runs[1], "b", "here")])]))
+    assert set(compare(trials).rows["data"]) == {"here (public)", "here (random)"}
 
 
 def test_different_fingerprints_are_refused(tmp_path: Path) -> None:

@@ -119,6 +119,17 @@ def test_cohort_sizes_are_in_place_and_panels_without_figures_are_left_out(every
     assert len(drawn(tmp_path / "plain", "cohort-size")["cohort-size-Cora"].axes) == 4
 
 
+def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Path) -> None:
+    for students in (["gcn"], ["gcn", "gat"]):
+        write_run(tmp_path, students=students, seeds=2)
+    write_run(tmp_path, students=["gcn"] * 3, seeds=2, epochs=7)
+    write_run(tmp_path, students=["gcn"] * 4, seeds=3)
+    (heights,) = lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values()
+    assert len(heights) == 3  # the run of 7 epochs is another experiment
+    write_run(tmp_path, students=["gat"], seeds=2, epochs=7)
+    assert sorted(map(len, lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values())) == [2, 3]
+
+
 def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) -> None:
     figure = drawn(everything / "noise", "noise")["noise-Cora"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["edge noise", "label noise"]
@@ -140,7 +151,7 @@ def test_similarity_is_symmetric_and_of_the_last_epoch(tmp_path: Path) -> None:
 def test_ranks_are_left_out_of_all_plots_where_runs_cannot_stand_in_one_table(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", fingerprint="a")
     write_run(tmp_path, strategy="gml", fingerprint="b")
-    assert len(drawn(tmp_path)) == 3
+    assert len(drawn(tmp_path)) == 4
     with pytest.raises(UsageError, match="fingerprint"):
         drawn(tmp_path, "ranks")
 
@@ -170,7 +181,7 @@ def test_an_unknown_plot_names_the_others(tmp_path: Path) -> None:
     write_run(tmp_path)
     with pytest.raises(UsageError, match=r"Unknown plot 'curve'\. Did you mean 'curves'"):
         drawn(tmp_path, "curve")
-    assert set(PLOTS) == {"ranks", "cohort-size", "noise", "time", "curves", "weights", "cka"}
+    assert set(PLOTS) == {"ranks", "cohort-size", "noise", "time", "curves", "weights", "cka", "exchange"}
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_the_page_holds_tables_plots_configuration_and_environment(text: str) ->
     for heading in ("Results", "Learning curves", "Who listens to whom", "Similarity of hidden layers", "Configuration", "Environment"):
         assert heading in page.text
     assert page.tags.count("table") == 2
-    assert page.tags.count("img") == 5
+    assert page.tags.count("img") == 6
     assert "Test accuracy (%)" in page.text
     assert "learning_rate: 0.01" in page.text
     assert "python: 3.11.7" in page.text

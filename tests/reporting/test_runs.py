@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.status import status_of
+from dgl_mutual.reporting.suite_tables import write_suite_tables
 from tests.reporting.folders import write_run, write_suite
 
 
@@ -45,6 +47,64 @@ def test_noise_cohort_and_task_belong_to_the_data(tmp_path: Path) -> None:
     assert {data for data, _ in labels(tmp_path)} == {"Cora", "Cora (edge:0.1)"}
     assert {data for data, _ in labels(tmp_path / "k")} == {"PubMed (gcn)", "PubMed (gcn+gat)"}
     assert {data for data, _ in labels(tmp_path / "t")} == {"digits (node)", "digits (graph)"}
+
+
+def test_protocol_and_folds_belong_to_the_data(tmp_path: Path) -> None:
+    for folds in (5, 10):
+        write_run(tmp_path, "MUTAG", folds=folds)
+    for protocol in ("public", "random"):
+        write_run(tmp_path / "p", protocol=protocol)
+    write_run(tmp_path / "p", config={"distill": {"unseen": 0.2}})
+    assert labels(tmp_path) == {("MUTAG (5 folds)", "gml"), ("MUTAG (10 folds)", "gml")}
+    assert {data for data, _ in labels(tmp_path / "p")} == {"Cora (public)", "Cora (random)", "Cora (public-inductive)"}
+
+
+def test_a_part_that_only_one_run_has_is_one_word(tmp_path: Path) -> None:
+    write_run(tmp_path, config={"distill": None})
+    for hidden in (64, 128):
+        write_run(tmp_path, config={"distill": {"hidden": hidden, "depth": 2, "epochs": 500}})
+        one = {"gml", "gml (distill)"} if hidden == 64 else {"gml", "gml (distill, hidden=64)", "gml (distill, hidden=128)"}
+        assert {method for _, method in labels(tmp_path)} == one
+
+
+def test_what_followed_from_what_was_given_is_not_told(tmp_path: Path) -> None:
+    for epochs in (6, 7):
+        folder = write_run(tmp_path, epochs=epochs, config={"strategy_options": {"exchange_warmup": [epochs // 4, epochs // 3]}})
+        resolved = yaml.safe_load((folder / "config.yaml").read_text())
+        given = {"training": {"epochs": epochs}, "students": ["gcn", {"architecture": "gat"}]}
+        (folder / "config.yaml").write_text(yaml.safe_dump({"given": given, "resolved": resolved}))
+    assert {method for _, method in labels(tmp_path)} == {"gml (epochs=6)", "gml (epochs=7)"}
+
+
+def test_labels_are_short_and_stay_different(tmp_path: Path) -> None:
+    for place in range(3):
+        write_run(tmp_path, config={"strategy_options": {f"a_long_name_of_an_option_{k}": 10 * k + place for k in range(12)}})
+    methods = {method for _, method in labels(tmp_path)}
+    assert len(methods) == 3
+    assert max(map(len, methods)) <= 60
+
+
+def test_a_suite_takes_the_seeds_that_it_asked_for(tmp_path: Path) -> None:
+    run = write_run(tmp_path, seeds=5)
+    suite = write_suite(tmp_path, "mine", [(run, "few", "here"), (run, "all", "here")])
+    values = yaml.safe_load((suite / "suite.yaml").read_text())
+    values["runs"][0]["seeds"], values["runs"][1]["seeds"] = 2, 10**9
+    (suite / "suite.yaml").write_text(yaml.safe_dump(values))
+    few, every = load_runs([suite])
+    assert (set(few.trials["seed"]), len(few.planned), set(few.history["seed"])) == ({0, 1}, 2, {0, 1})
+    assert (set(every.trials["seed"]), len(every.planned)) == (set(range(5)), 5)
+
+
+def test_all_trials_of_a_suite_are_one_table(tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, strategy=strategy, seeds=2), f"my {strategy}", "here") for strategy in ("gml", "independent")]
+    suite = write_suite(tmp_path, "mine", runs)
+    write_suite_tables(suite)
+    table = pd.read_csv(suite / "all.csv")
+    assert list(table.columns[:3]) == ["data", "method", "run"]
+    for folder, method, _ in runs:
+        alone = pd.read_csv(folder / "trials.csv")
+        there = table[table["method"] == method][alone.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(there, alone, check_dtype=False)
 
 
 def test_a_dataset_of_ones_own_is_named_by_its_folder(tmp_path: Path) -> None:

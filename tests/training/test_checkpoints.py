@@ -74,6 +74,13 @@ def test_saving_replaces_and_leaves_nothing_else(saved: Path, fit: Fit, node_dat
     np.testing.assert_array_equal(load_student(saved).predict(node_data[0]), again.predict())
 
 
+def test_another_cohort_replaces_the_one_that_is_there_and_leaves_what_is_not_its_own(saved: Path, fit: Fit, node_data: Data) -> None:
+    (saved / "notes.json").write_text('{"format": 1}')
+    (saved / "notes.safetensors").write_text("mine")
+    fit(node_data, ("sage",), strategy="independent", epochs=1).save(saved)
+    assert {file.stem for file in saved.iterdir()} == {"sage-0", "ensemble", "notes"}
+
+
 def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
     dataset, _ = node_data
     model = load_student(saved / "gcn-0.safetensors")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import pandas as pd
 from dgl_mutual.reporting.plots.style import PAGE, figure, file_name, legend_below, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
+from dgl_mutual.store.configuration import identity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a dataset that was run with several numbers of students: mean student, ensemble, disagreement, time, memory."""
     for dataset, group in _by_dataset([run for run in runs if not run.config.get("noise")]):
-        if len({run.num_students for run in group}) < 2:
+        group = _of_several_sizes(group)
+        if not group:
             continue
         metric = metric_name(group[0].trials["metric"].iloc[0])
         shown: dict[str, Callable[[Run], pd.Series[float]]] = {
@@ -48,6 +52,29 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
                 axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         legend_below(drawn, panels[0])
         yield file_name("cohort-size", dataset), drawn
+
+
+def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
+    """Those of which there is another that differs in nothing but its cohort, and is of another size; one a size, named for their lines."""
+    lines: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        lines.setdefault(_all_but_the_cohort(run), {}).setdefault(run.num_students, run)
+    several = [line for line in lines.values() if len(line) > 1]
+    # A suite may call one method by several names, or several methods by one.
+    names = [line[min(line)].method for line in several]
+    return [
+        replace(run, method=name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})")
+        for place, (name, line) in enumerate(zip(names, several, strict=True))
+        for run in line.values()
+    ]
+
+
+def _all_but_the_cohort(run: Run) -> str:
+    """Options that students have in common count, such as their width; their architectures and what belongs to those do not."""
+    shared = [[student.get(key) for key in ("hidden", "depth", "norm", "readout", "pooling")] for student in run.config["students"]]
+    students = sorted(map(str, {str(options) for options in shared}))
+    rest = {key: value for key, value in identity(run.config).items() if key not in ("students", "dataset")}
+    return json.dumps([rest, students], sort_keys=True, default=str)
 
 
 def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
