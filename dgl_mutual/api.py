@@ -17,6 +17,7 @@ from dgl_mutual.experiments.resolve import refuse_idle, resolve, splits_of
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import check_whole
@@ -73,6 +74,8 @@ def fit(
     training: Mapping[str, Any] | None = None,
     task_weights: TaskWeights | None = None,
     device: str = "cpu",
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
 ) -> FitResult:
     """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, with the same result.
 
@@ -89,6 +92,8 @@ def fit(
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         protocol, fold, folds: how the samples are split, and which of the splits to take.
         device: cpu, cuda, cuda:N (the N-th GPU), or auto.
+        callbacks: code to run at fixed points of the training, in this order (see `Callback`).
+        progress: show a bar on standard error.
 
     Raises:
         UsageError: an unknown name, key or value, or options that do not fit together.
@@ -120,4 +125,12 @@ def fit(
     elif not isinstance(split, Split):
         raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     refuse_one_class(dataset)
-    return fit_resolved(config, dataset, split.check(dataset.num_samples), seed=seed, fold=fold, device=resolve_device(device))
+    return fit_resolved(
+        config,
+        dataset,
+        split.check(dataset.num_samples),
+        seed=seed,
+        fold=fold,
+        callbacks=[*callbacks, *([ProgressBar()] if progress else [])],
+        device=resolve_device(device),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import dgl
@@ -104,11 +106,11 @@ def test_a_wrong_split_is_refused(data: dm.Dataset, parts: Any, message: str) ->
 )
 def test_wrong_arguments_are_refused(data: dm.Dataset, split: dm.Split, given: Any, message: str) -> None:
     with pytest.raises(DglMutualError, match=message):
-        dm.fit(data, **{"students": "gcn", "split": split, "strategy": "independent", **given}, **QUICK)
+        dm.fit(data, **{"students": "gcn", "split": split, "strategy": "independent", **given})
 
 
 def test_one_class_is_a_cohort_of_one(data: dm.Dataset, split: dm.Split) -> None:
-    assert dm.fit(data, MyNet, "independent", split=split, **QUICK).members[0].member == "MyNet-0"
+    assert dm.fit(data, MyNet, "independent", split=split, training={"epochs": 1}).members[0].member == "MyNet-0"
 
 
 def test_the_result_knows_how_it_was_trained(result: Any) -> None:
@@ -148,3 +150,72 @@ def test_print_gives_a_few_readable_lines(result: Any, data: dm.Dataset, split: 
         "gcn student, depth 2, hidden 4, dropout 0.5 (node task): 3 features -> 2 outputs, 26 parameters"
     )
     assert repr(result.cohort.students[2]).splitlines()[0].startswith(f"MyNet-2 student of {__name__}:MyNet (node task)")
+
+
+class Counting(dm.Callback):
+    """Counts its calls, and stops after two epochs."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def on_fit_begin(self, state: Any) -> None:
+        self.calls.append("begin")
+
+    def on_step_end(self, state: Any) -> None:
+        self.calls.append(f"step {state.step.logits.shape[0]}")
+
+    def on_epoch_end(self, state: Any) -> None:
+        self.calls.append(f"epoch {state.epoch}")
+        state.log("mine", 2.0)
+        if len(state.history) == 2:
+            state.stop()
+
+    def on_fit_end(self, state: Any) -> None:
+        self.calls.append(f"end {state.result.epochs}")
+
+
+def test_callbacks_are_called_and_progress_is_shown(data: dm.Dataset, split: dm.Split, capfd: pytest.CaptureFixture[str]) -> None:
+    counting = Counting()
+    result = dm.fit(data, "gcn,sage", "dml", split=split, callbacks=[counting], progress=True, **QUICK)
+    assert [call.split()[0] for call in counting.calls] == ["begin", "step", "epoch", "step", "epoch", "end"]
+    assert counting.calls[1] == "step 2" and counting.calls[-1] == "end 2"
+    assert [row["mine"] for row in result.history] == [2.0, 2.0]
+    shown = capfd.readouterr()
+    assert "2/3" in shown.err and "val=" in shown.err and shown.out == ""
+    dm.fit(data, "gcn", "independent", split=split, **QUICK)
+    assert capfd.readouterr().err == ""
+    with pytest.raises(DglMutualError, match=r"Counting is a class. Give an instance"):
+        dm.fit(data, "gcn", "independent", split=split, callbacks=[Counting], **QUICK)
+
+
+def test_all_of_it_together(tmp_path: Path, split: dm.Split) -> None:
+    """A graph of DGL's, students of all kinds, an own strategy by class and by import path, a split, and a callback."""
+    graph = dgl.rand_graph(NODES, 120)
+    graph.ndata["feat"], graph.ndata["label"] = torch.rand(NODES, 4), torch.arange(NODES) % 3
+    graph.ndata["train_mask"], graph.ndata["val_mask"], graph.ndata["test_mask"] = (
+        torch.as_tensor(np.isin(np.arange(NODES), part)) for part in split.parts.values()
+    )
+    data = dm.Dataset.from_dgl(graph)
+    students = ["gcn", {"architecture": "gat", "hidden": 32}, MyNet]
+    counting = Counting()
+    one = dm.fit(data, students, strategy="gml", split=split, callbacks=[counting], progress=False, training={"epochs": 2})
+    own, named = (
+        dm.fit(data, students, strategy=strategy, split=split, training={"epochs": 2})
+        for strategy in (MyStrategy, f"{__name__}:MyStrategy")
+    )
+    pd.testing.assert_frame_equal(*(found.table().drop(columns="inference_ms") for found in (own, named)))
+    official = dm.fit(data, students, strategy="gml", training={"epochs": 2})
+    assert [row["val/MyNet-2"] for row in official.history] == [row["val/MyNet-2"] for row in one.history]
+    one.save(tmp_path)
+    loaded = dm.load_student(tmp_path / "MyNet-2.safetensors", trust=__name__)
+    assert loaded(graph, graph.ndata["feat"]).shape == (NODES, 3)
+    np.testing.assert_allclose(loaded.predict(graph), one.predict(graph, "MyNet-2"), rtol=1e-6)
+
+
+def test_the_contributors_page_names_files_that_exist() -> None:
+    root = Path(dm.__file__).parents[1]
+    table = (root / "CONTRIBUTING.md").read_text().split("## Commands")[0]
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", table)
+    assert len(named) >= 8
+    for name in named:
+        assert (root / name).exists() or (root / "dgl_mutual" / name).exists(), name

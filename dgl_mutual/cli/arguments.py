@@ -13,6 +13,13 @@ data_dir_option = click.option(
 )
 targets_option = click.option("--targets", metavar="NAMES", help="Which targets, for example digit,even (default: all of the dataset).")
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
+track_option = click.option(
+    "--track",
+    multiple=True,
+    metavar="NAME",
+    callback=lambda context, option, names: tuple(name.strip() for given in names for name in given.split(",")),
+    help="Also send figures to a tracker: tensorboard, mlflow or wandb; one tracked run a trial (default: none).",
+)
 
 
 def split_names(names: str | None) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option, track_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
     help="What the processes of torchrun divide in a step.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
+@track_option
 @data_dir_option
 @offline_option
 def command(
@@ -84,6 +85,7 @@ def command(
     servers: Path | None,
     divide: Divided,
     device: str,
+    track: tuple[str, ...],
     data_dir: Path | None,
     offline: bool,
     **flags: Any,
@@ -99,6 +101,7 @@ def command(
       dgl-mutual run --dataset ogbn-products --sampler neighbor --fanout 10,10 --batch-size 1024 --seeds 1
       torchrun --nproc-per-node 2 -m dgl_mutual run --task graph --dataset PROTEINS
       torchrun --nproc-per-node 2 -m dgl_mutual run --dataset Cora --divide students
+      dgl-mutual run --dataset Cora --students gcn,mypkg.nets:MyNet --strategy mypkg.ideas:MyStrategy --track tensorboard
       dgl-mutual run --config results/<run>/config.yaml
     """
     from dgl_mutual.experiments.config import merged, nest, parse_assignment, parse_config, read_config
@@ -123,6 +126,7 @@ def command(
             progress=progress,
             servers=servers,
             divide=divide,
+            track=track,
         )
     if not leads():
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, offline_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, track_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--cluster", metavar="tcp://HOST:PORT|local:N", help="Run trials on a Dask cluster: a scheduler's, or N processes.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Threads of each trial.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
+@track_option
 @data_dir_option
 @offline_option
 def command(
@@ -45,6 +46,7 @@ def command(
     cluster: str | None,
     threads: int,
     device: str,
+    track: tuple[str, ...],
     data_dir: Path | None,
     offline: bool,
 ) -> None:
@@ -77,7 +79,9 @@ def command(
         _list(plan, jobs)
     else:
         with display() as progress:
-            reports = run_suite(plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=cluster)
+            reports = run_suite(
+                plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=cluster, track=track
+            )
         _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:

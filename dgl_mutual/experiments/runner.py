@@ -30,6 +30,7 @@ from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import KEY
 from dgl_mutual.strategies.base import Divided
 from dgl_mutual.training.distributed import joined, launched, leads
+from dgl_mutual.training.trackers import check_trackers
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,7 @@ def run(
     progress: Progress | None = None,
     servers: Path | None = None,
     divide: Divided = "samples",
+    track: Sequence[str] = (),
 ) -> RunReport:
     """Run what is missing of `config` below the folder `out`. Where torchrun has started several processes, all of them train each cohort.
 
@@ -75,6 +77,7 @@ def run(
         device, jobs, threads, resume: see `execute`.
         servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store`).
         divide: what the processes of torchrun divide, if there are several.
+        track: trackers, by name, that follow each training (see `dgl_mutual.training.trackers`).
 
     Raises:
         UsageError, DataError, StoreError, GraphStoreError: nothing was run.
@@ -82,6 +85,7 @@ def run(
     """
     if leads():
         check_writable(out)
+    check_trackers(track)
     device = resolve_device(device)
     refuse_idle_processes(config, servers, divide)
     if launched():
@@ -101,7 +105,17 @@ def run(
             follow(partial(do_work, threads=threads, device=device, forgiving=False), plans, ranks)
             return RunReport(plans[0].folder(out), pd.DataFrame(), ())
         together = Torchrun(ranks) if ranks.size > 1 else None
-        reports = execute(plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=together)
+        reports = execute(
+            plans,
+            out=out,
+            device=device,
+            jobs=jobs,
+            threads=threads,
+            resume=resume,
+            progress=progress,
+            executor=together,
+            track=track,
+        )
         return reports[0]
 
 
@@ -115,6 +129,7 @@ def execute(
     resume: bool = True,
     progress: Progress | None = None,
     executor: Executor | None = None,
+    track: Sequence[str] = (),
 ) -> list[RunReport]:
     """Run what is missing of all `plans` side by side, each in its folder below `out`.
 
@@ -126,6 +141,7 @@ def execute(
             machine, nor on `jobs`.
         resume: keep the trials that are finished.
         executor: where to run trials instead of in processes of this machine; it says how many at a time.
+        track: see `run`.
 
     Raises:
         UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on.
@@ -150,7 +166,7 @@ def execute(
             made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes)
             stores[place].record_environment(made_in)
         progress.start([work.trial for work in works], sum(map(len, finished)))
-        task = partial(do_work, threads=threads, device=device, forgiving=len(plans) > 1)
+        task = partial(do_work, threads=threads, device=device, forgiving=len(plans) > 1, track=tuple(track))
         try:
             with closing(executor.outcomes(task, works, progress)) as outcomes:
                 for place, outcome in outcomes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +28,7 @@ from dgl_mutual.options import Options, parse_options
 from dgl_mutual.plain_yaml import read_yaml
 from dgl_mutual.safe_text import path_name
 from dgl_mutual.store.tables import MAX_TITLE, SUITE_FILE
+from dgl_mutual.training.trackers import check_trackers
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
 QUICK = {"seeds": 2, "folds": 2}
@@ -227,9 +228,11 @@ def run_suite(
     resume: bool = True,
     progress: Progress | None = None,
     cluster: str | None = None,
+    track: Sequence[str] = (),
 ) -> list[RunReport]:
     """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own."""
     out = plan.folder.parent
+    check_trackers(track)
     check_writable(out)
     runs = [
         {"folder": run.folder(out).name, "data": entry.data, "method": entry.method, "seeds": run.config.seeds}
@@ -239,7 +242,9 @@ def run_suite(
     values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(plan.folder):
         write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
-        return execute(plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=there)
+        return execute(
+            plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=there, track=track
+        )
 
 
 def _dataset(entry: Any) -> Any:

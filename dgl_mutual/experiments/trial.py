@@ -20,7 +20,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
 from dgl_mutual.experiments.processes import freed_memory
-from dgl_mutual.experiments.resolve import readable
+from dgl_mutual.experiments.resolve import plain, readable
 from dgl_mutual.files import replacing
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
@@ -31,6 +31,7 @@ from dgl_mutual.training.memory import forget_peak, is_out_of_memory, peak
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
 
 OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
@@ -93,6 +94,7 @@ def run_trial(
     device: str,
     on_epoch: OnEpoch | None = None,
     callbacks: Sequence[Callback] = (),
+    track: Sequence[str] = (),
     ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train the cohort of a resolved configuration and save its students under `checkpoints`.
@@ -105,6 +107,7 @@ def run_trial(
 
     Args:
         points: configurations to choose from on validation (see `search`).
+        track: trackers, by name, that follow each training.
 
     Raises:
         UsageError: the configuration cannot work, in this trial or any other.
@@ -112,6 +115,7 @@ def run_trial(
     """
     torch.set_num_threads(threads)
     forget_peak(device)
+    trackers: list[Tracker] = []
     try:
         if config.noise is not None:
             noise_seed = derive(trial.seed, "noise", trial.fold)
@@ -124,7 +128,14 @@ def run_trial(
         reports = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
 
         def fit(point: RunConfig) -> FitResult:
-            file, every = snapshots / trial.name / f"{next(numbers)}.safetensors", point.training.checkpoint_every
+            number = next(numbers)
+            file, every = snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
+            here: list[Tracker] = []
+            if track and ranks.rank == 0:
+                name = trial.name if len(points) <= 1 else f"{trial.name}-grid-{number}"
+                values = {**plain(point), "seed": trial.seed, "fold": trial.fold}
+                here = [make_tracker(tracker, TrackedRun(checkpoints.parent.name, name, checkpoints.parent, values)) for tracker in track]
+                trackers.extend(here)
             with freed_memory() as kept:
                 return fit_resolved(
                     point,
@@ -132,7 +143,9 @@ def run_trial(
                     scene.seen_split,
                     seed=trial.seed,
                     fold=trial.fold,
-                    callbacks=[*callbacks, *kept, *reports],
+                    callbacks=[*callbacks, *kept, *reports, *trackers[len(trackers) - len(track) :]]
+                    if trackers
+                    else [*callbacks, *kept, *reports],
                     snapshots=None if every is None else Snapshots(file, every),
                     device=device,
                     ranks=ranks,
@@ -160,6 +173,9 @@ def run_trial(
         if is_out_of_memory(error):
             return Outcome(trial, [], [], _too_large(config, error), traceback.format_exc())
         return Outcome(trial, [], [], f"{type(error).__name__}: {error}", traceback.format_exc())
+    finally:
+        for tracker in trackers:
+            tracker.end(failed=True)  # of a training that ended well this has been done
 
 
 def fit_resolved(

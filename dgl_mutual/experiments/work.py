@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +37,14 @@ def do_work(
     forgiving: bool,
     on_epoch: OnEpoch | None = None,
     parent: int | None = None,
+    track: Sequence[str] = (),
     ranks: Ranks = ALONE,
 ) -> tuple[int, Outcome]:
     """Run a trial, in this process or (with `parent`) in one that works for another.
 
     Args:
         forgiving: a cohort that cannot work is a failed trial.
+        track: see `run_trial`.
 
     Returns:
         The place of its plan, and its outcome.
@@ -62,6 +65,7 @@ def do_work(
             threads=threads,
             device=device,
             on_epoch=on_epoch,
+            track=track,
             ranks=ranks,
         )
     except UsageError as error:

@@ -96,6 +96,27 @@ class EpochReports(Callback):
         self._report(EpochReport(state.current.epoch - 1, state.options.epochs, loss, val))
 
 
+class ProgressBar(Callback):
+    """Shows a bar on standard error: epochs, the loss, and the active members' mean figure on validation."""
+
+    def on_fit_begin(self, state: TrainingState) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=state.options.epochs * len(state.strategy.phases()), unit="epoch", leave=True)
+        self._bar.update(len(state.history))
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        row = state.history[-1]
+        figures = {"loss": f"{sum(value for name, value in row.items() if name.startswith('loss/')):.3f}"}
+        if state.validation is not None:
+            figures["val"] = f"{sum(state.validation.metrics) / len(state.validation.metrics):.3f}"
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update()
+
+    def on_fit_end(self, state: TrainingState) -> None:
+        self._bar.close()
+
+
 def _overrides(callback: Callback, name: str) -> bool:
     return name in vars(callback) or getattr(type(callback), name) is not getattr(Callback, name)
 

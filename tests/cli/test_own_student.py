@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.test_registry import forgetful  # noqa: F401  # a fixture
+from tests.training.test_trackers import Recorder, fake_mlflow, fake_tensorboard
 
 QUICK = ("--dataset", "ring", "--epochs", 2, "--seeds", 1, "--set", "student.hidden=4")
 NETS = """
@@ -69,7 +70,7 @@ def test_its_options_stand_in_a_configuration_and_what_is_not_its_own_does_not(c
     assert status == 0, err
     (folder,) = (nets / "out").iterdir()
     config = (folder / "config.yaml").read_text()
-    assert "- architecture: plugpack.nets:MyNet\n  options:\n    hidden: 6\n" in config
+    assert config.count("  - architecture: plugpack.nets:MyNet\n    options:\n      hidden: 6\n") == 2  # as given, and resolved
     assert command_line("run", "--config", folder / "config.yaml", "--out", "out", "--jobs", 1)[0] == 0
     assert len(list((nets / "out").iterdir())) == 1
 
@@ -93,3 +94,35 @@ def test_compare_has_no_own_students(command_line, nets):
     for student in ("plugpack.nets:MyNet", "sgc"):
         status, _, err = command_line("compare", "--dataset", "ring", "--students", f"gcn,{student}", "--strategy", "dml", "--out", "out")
         assert status == 2 and f"The reference has no student '{student}'. Compare with students of: gcn, gat, gin, sage" in err
+
+
+def test_a_run_and_a_suite_are_tracked_one_tracked_run_a_trial(command_line, nets, monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow(recorder))
+    tensorboard = Recorder()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake_tensorboard(tensorboard))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracked = ("--seeds", 2, "--jobs", 1, "--track", "mlflow,tensorboard")
+    status, _, err = command_line("run", *QUICK, "--students", "gcn,sage", "--strategy", "dml", "--out", "out", *tracked)
+    assert status == 0, err
+    (folder,) = (nets / "out").iterdir()
+    assert [run["name"] for run in recorder.opened if "name" in run] == ["seed-0-fold-0", "seed-1-fold-0"]
+    assert recorder.opened[0] == {"made": folder.name} and recorder.closed == [False, False]
+    assert [run["dir"] for run in tensorboard.opened] == [f"out/{folder.name}/tensorboard/seed-{seed}-fold-0" for seed in (0, 1)]
+    assert recorder.parameters["seed"] == "1" and recorder.parameters["strategy"] == "dml"
+    (nets / "suite.yaml").write_text(
+        "description: two\nbaseline: independent\ndatasets: [{name: ring, dataset: ring}]\nmethods: {independent: null, dml: null}\n"
+        "base: {students: 'gcn,sage', seeds: 1, training: {epochs: 2}}\n"
+    )
+    del recorder.opened[:]
+    status, _, err = command_line("suite", "suite.yaml", "--out", "suite", "--jobs", 1, "--track", "mlflow")
+    assert status == 0, err
+    assert len([run for run in recorder.opened if "name" in run]) == 2
+
+
+def test_a_tracker_that_is_not_there_ends_the_command_before_it_trains(command_line, nets, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for name, message in (("wandb", "pip install 'dgl-mutual[wandb]'"), ("wandbb", "Did you mean 'wandb'")):
+        status, _, err = command_line("run", *QUICK, "--out", "out", "--track", name)
+        assert status == 2 and message in err
+    assert not (nets / "out").exists() or not any((nets / "out").iterdir())

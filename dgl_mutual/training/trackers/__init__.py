@@ -1,0 +1,37 @@
+"""Trackers: callbacks that send the figures of a training to TensorBoard, MLflow or Weights & Biases, one tracked run a training.
+
+Installed packages may bring others (entry points of the group ``dgl_mutual.trackers``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dgl_mutual.registry import Registry, subclass_of
+from dgl_mutual.training.trackers.base import TrackedRun, Tracker
+from dgl_mutual.training.trackers.mlflow import MLflowTracker
+from dgl_mutual.training.trackers.tensorboard import TensorBoardTracker
+from dgl_mutual.training.trackers.wandb import WandbTracker
+
+__all__ = ["TRACKER_REGISTRY", "TrackedRun", "Tracker", "check_trackers", "make_tracker"]
+
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoardTracker, "mlflow": MLflowTracker, "wandb": WandbTracker}
+
+TRACKER_REGISTRY: Registry[type[Tracker]] = Registry(
+    "tracker", TRACKERS, subclass_of(Tracker, "dgl_mutual.training.trackers.Tracker"), group="dgl_mutual.trackers"
+)
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Check before a run that its trackers can be used.
+
+    Raises:
+        UsageError: an unknown tracker, one whose package is not installed, or one that is not set up.
+    """
+    for name in names:
+        TRACKER_REGISTRY.find(name).value.check()
+
+
+def make_tracker(name: str, run: TrackedRun) -> Tracker:
+    """A tracker for one training."""
+    return TRACKER_REGISTRY.find(name).value(run)

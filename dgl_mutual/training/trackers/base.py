@@ -1,0 +1,154 @@
+"""What all trackers have in common: when they send what."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is told of the training that it tracks.
+
+    Attributes:
+        group: name of the run that the training belongs to: the name of its folder.
+        name: name of the training within it, for example ``seed-0-fold-0``.
+        folder: where files may be written.
+        config: how it is trained, as plain values.
+    """
+
+    group: str
+    name: str
+    folder: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """`config` with dotted keys and without nesting."""
+        return dict(_flat(self.config, ""))
+
+
+class Tracker(Callback, ABC):
+    """Sends each epoch's row of the history, and at the end every member's figures as ``final/<part>/<member>``.
+
+    If the service fails during training, a warning says so and the training goes on without it.
+
+    Class attributes:
+        title: what messages call it.
+        package, extra: the package that it needs, and the extra of dgl-mutual that installs it.
+    """
+
+    title: ClassVar[str]
+    package: ClassVar[str]
+    extra: ClassVar[str]
+
+    def __init__(self, run: TrackedRun) -> None:
+        self.run = run
+        self._is_open = False
+
+    @classmethod
+    def check(cls) -> None:
+        """Check that it can be used here.
+
+        Raises:
+            UsageError: its package is not installed, or is not set up.
+        """
+        cls.client()
+
+    @classmethod
+    def client(cls) -> ModuleType:
+        """The package that it needs.
+
+        Raises:
+            UsageError: it is not installed, or cannot be imported.
+        """
+        try:
+            module = importlib.import_module(cls.package)
+            if module.__spec__ is None or module.__spec__.origin is not None:  # a folder of that name without a package in it has none
+                return module
+        except ModuleNotFoundError:
+            pass
+        except Exception as error:
+            raise UsageError(f"{cls.title} cannot be used: importing {cls.package!r} raised {type(error).__name__}: {error}.") from error
+        raise UsageError(
+            f"Tracking with {cls.title} needs a package that is not installed. Install it: pip install 'dgl-mutual[{cls.extra}]'"
+        )
+
+    @abstractmethod
+    def open(self) -> None:
+        """Start a tracked run."""
+
+    @abstractmethod
+    def log(self, figures: Mapping[str, float], step: int) -> None:
+        """Send the figures of one epoch."""
+
+    @abstractmethod
+    def close(self, failed: bool) -> None:
+        """End the tracked run."""
+
+    def summarise(self, figures: Mapping[str, float], step: int) -> None:
+        """Send the figures that stand at the end."""
+        self.log(figures, step)
+
+    def on_fit_begin(self, state: TrainingState) -> None:
+        try:
+            self.open()
+        except Exception as error:
+            raise UsageError(f"{self.title} cannot start a tracked run: {type(error).__name__}: {error}.") from error
+        self._is_open = True
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        row = state.history[-1]
+        self._send(lambda: self.log(_finite({name: value for name, value in row.items() if name != "epoch"}), int(row["epoch"])))
+
+    def on_fit_end(self, state: TrainingState) -> None:
+        if state.result is not None:
+            figures = {
+                f"final/{part}/{member.member}": getattr(member, part)
+                for member in state.result.members
+                for part in ("train", "val", "test")
+            }
+            self._send(lambda: self.summarise(_finite(figures), len(state.history)))
+        self.end(failed=False)
+
+    def end(self, *, failed: bool) -> None:
+        """End the tracked run, if that has not been done."""
+        if self._is_open:
+            self._send(lambda: self.close(failed))
+            self._is_open = False
+
+    def _send(self, send: Any) -> None:
+        if not self._is_open:
+            return
+        try:
+            send()
+        except Exception as error:
+            self._is_open = False
+            warnings.warn(
+                f"{self.title} failed, and {self.run.name} goes on without it: {type(error).__name__}: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
+
+
+def _flat(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [pair for key, below in value.items() for pair in _flat(below, f"{path}.{key}" if path else str(key))]
+    if isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
+        return [pair for place, below in enumerate(value) for pair in _flat(below, f"{path}.{place}")]
+    return [(path, value)]
