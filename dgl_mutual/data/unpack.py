@@ -52,7 +52,9 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     names = [PurePosixPath(member.filename) for member in members]
     files = {name for name, member in zip(names, members, strict=True) if not member.is_dir()}
     twice = len(files) < sum(not member.is_dir() for member in members)
-    if twice or any(parent in files for name in names for parent in name.parents):
+    folders = {parent for name in names for parent in name.parents}
+    folders |= {name for name, member in zip(names, members, strict=True) if member.is_dir()}
+    if twice or files & folders:
         raise DataError(f"The archive {archive.name} is refused: it holds the same file twice, or a file in a file. Nothing was unpacked.")
 
 

@@ -44,6 +44,7 @@ HOSTILE = [
     ("a/" * 40 + "b", "too long"),
     (".", "a file without a name"),
     ("TOY/fine.txt/below", "a file in a file"),
+    ("TOY/fine.txt/", "a file in a file"),
     ("TOY//fine.txt", "the same file twice"),
 ]
 
