@@ -9,9 +9,9 @@ import pytest
 from dgl_mutual.dgl_compat import GRAPHBOLT, MissingGraphBolt
 from dgl_mutual.experiments import doctor
 
-DGL = "dgl!=2.0.*,!=2.1.*,<2.6,>=1.1.3"
-
-OTHER = "dgl<2.6,>=2.1.0"
+DGL, OTHER = "dgl!=2.0.*,!=2.1.*,<2.6,>=1.1.3", "dgl<2.6,>=2.1.0"
+if sys.version_info >= (3, 12):
+    DGL, OTHER = OTHER, DGL
 #: As pip writes them for a package that wants one DGL before Python 3.12 and another from then on; this Python is the first of the two.
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 MARKED = [f'{OTHER}; python_version > "{THIS}"', f'{DGL}; python_version == "{THIS}"']
@@ -38,7 +38,7 @@ def test_a_sound_environment_passes_messages() -> None:
     ("version", "state", "mend"),
     [
         (None, "not installed", f'pip install "{DGL}"'),
-        ("2.1.0", f"2.1.0; needed is {DGL}", f'pip install "{DGL}"'),
+        ("2.6.0", f"2.6.0; needed is {DGL}", f'pip install "{DGL}"'),
         ("1.0.0", f"1.0.0; needed is {DGL}", f'pip install "{DGL}"'),
     ],
 )
