@@ -19,6 +19,7 @@ from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, SUITE_FILE
 
 _ENTRY = ("folder", "method", "data")
+_TEXTS = ("description", "baseline")
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
@@ -96,6 +97,8 @@ def read_suite(folder: Path) -> dict[str, Any]:
     runs = values.get("runs")
     if not isinstance(runs, list) or not all(_is_entry(run) for run in runs):
         raise StoreError(f"{str(folder / SUITE_FILE)!r} lists no runs: it was edited, or damaged. Run the suite again.")
+    if not isinstance(values.get("missing") or {}, dict) or not all(isinstance(values.get(name) or "", str) for name in _TEXTS):
+        raise StoreError(f"{str(folder / SUITE_FILE)!r} is not what a suite writes: it was edited, or damaged. Run the suite again.")
     return values
 
 

@@ -300,3 +300,10 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, kind: str) -> No
     with pytest.raises(StoreError):
         (loaded,) = load_runs([run])
         _ = loaded.trials, loaded.history, loaded.environment
+
+
+@pytest.mark.parametrize("changed", [{"missing": 10**12}, {"missing": ["PubMed"]}, {"baseline": ["gml"]}, {"description": {"a": 1}}])
+def test_a_suite_file_that_no_suite_writes_is_named(tmp_path: Path, changed: dict[str, object]) -> None:
+    suite = write_suite(tmp_path, "x", [(write_run(tmp_path), "gml", "Cora")], **changed)
+    with pytest.raises(StoreError, match="is not what a suite writes"):
+        status_of(suite)
