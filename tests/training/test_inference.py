@@ -124,21 +124,23 @@ def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: 
     assert result.predict(fewer, "gcn-0").shape == (30, 3)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_extreme_features_of_a_test_sample_are_no_prediction(task: str, value: float, fit: Fit, node_data: Data, graph_data: Data) -> None:
+def test_extreme_features_of_a_test_sample_are_no_prediction(task: str, fit: Fit, node_data: Data, graph_data: Data) -> None:
     """Training does not see test graphs: it ends well, and the figures must not."""
     dataset, split = node_data if task == "node" else graph_data
     sample = int(split.test[0])
     features = dataset.features.copy()
-    features[sample if task == "node" else dataset.node_offsets[sample]] = value
+    features[sample if task == "node" else dataset.node_offsets[sample]] = 3e38
     extreme = replace(dataset, features=features)
     result = fit((dataset, split))
+    with torch.no_grad():
+        for weight in result.cohort.students[0].convolutions[0].input_weights:
+            weight.mul_(1e3)
     for member in ("gcn-0", "ensemble"):
         with pytest.raises(DataError, match=rf"The logits of gcn-0 for {task} \d+ are not finite"):
             result.predict(extreme, member)
-    with pytest.raises(TrainingError, match=r"not finite.*gcn-0.*features of extreme size"):
-        fit((extreme, split), strategy="independent")
+    with pytest.raises(TrainingError, match=r"not finite.*(gcn-0|sage-1).*features of extreme size"):
+        fit((extreme, split), strategy="independent", training={"scale_inputs": False})
 
 
 @pytest.mark.parametrize("member", ["gcn-0", "ensemble"])
