@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from dgl_mutual.data.targets import select_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.device import resolve_device
-from dgl_mutual.experiments.resolve import refuse_idle, resolve, splits_of
+from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
@@ -125,7 +126,7 @@ def fit(
     elif not isinstance(split, Split):
         raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     refuse_one_class(dataset)
-    return fit_resolved(
+    result = fit_resolved(
         config,
         dataset,
         split.check(dataset.num_samples),
@@ -134,3 +135,4 @@ def fit(
         callbacks=[*callbacks, *([ProgressBar()] if progress else [])],
         device=resolve_device(device),
     )
+    return replace(result, config=readable(config))

@@ -6,7 +6,7 @@ import itertools
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
 from dgl_mutual.experiments.processes import freed_memory
-from dgl_mutual.experiments.resolve import plain, readable
+from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.files import replacing
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
@@ -190,8 +190,8 @@ def fit_resolved(
     device: str = "cpu",
     ranks: Ranks = ALONE,
 ) -> FitResult:
-    """`fit_cohort` with the options of a resolved configuration, which the result then has."""
-    result = fit_cohort(
+    """`fit_cohort` with the options of a resolved configuration."""
+    return fit_cohort(
         dataset,
         split,
         students=config.students,
@@ -206,7 +206,6 @@ def fit_resolved(
         device=device,
         ranks=ranks,
     )
-    return replace(result, config=readable(config))
 
 
 def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
