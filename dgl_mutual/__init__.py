@@ -17,6 +17,7 @@ from dgl_mutual.version import __version__
 
 if TYPE_CHECKING:
     from dgl_mutual.api import fit, load, load_student
+    from dgl_mutual.coordinator import Weighting
     from dgl_mutual.data.dataset import Dataset, Split
     from dgl_mutual.strategies.base import Strategy
     from dgl_mutual.training.callbacks import Callback
@@ -32,12 +33,13 @@ _HOMES = {
     "Split": "dgl_mutual.data.dataset",
     "Strategy": "dgl_mutual.strategies.base",
     "TrainingState": "dgl_mutual.training.state",
+    "Weighting": "dgl_mutual.coordinator",
     "fit": "dgl_mutual.api",
     "load": "dgl_mutual.api",
     "load_student": "dgl_mutual.api",
 }
 
-__all__ = ["Callback", "Dataset", "Split", "Strategy", "TrainingState", "__version__", "fit", "load", "load_student"]
+__all__ = ["Callback", "Dataset", "Split", "Strategy", "TrainingState", "Weighting", "__version__", "fit", "load", "load_student"]
 
 
 def __getattr__(name: str) -> Any:

@@ -49,7 +49,7 @@ class Distribution(ABC):
         """Which labels are known, in the labels' shape."""
 
     @abstractmethod
-    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Negative log-likelihood of each label in nats: (..., N) or (..., N, C); where the label is unknown the number means nothing."""
 
     def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -57,7 +57,7 @@ class Distribution(ABC):
         known = self.known(labels)
         shares = known if weights is None else known * weights
         total = shares.sum().clamp(min=1 if weights is None else torch.finfo(logits.dtype).tiny)
-        return (self.surprise(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
+        return (self.nll(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
 
     def objective(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """What students minimise: `supervised`, unless it is also learned how much each of several tasks counts."""
@@ -68,7 +68,7 @@ class Distribution(ABC):
         """m, from how many values a label comes; (columns,) where labels differ in that."""
 
     @abstractmethod
-    def decisions(self, logits: Tensor) -> Tensor:
+    def predictions(self, logits: Tensor) -> Tensor:
         """The likeliest value of each label, in the labels' shape."""
 
     @abstractmethod
@@ -116,10 +116,10 @@ class Categorical(Distribution):
     def choices(self, logits: Tensor) -> int:
         return logits.shape[-1]
 
-    def decisions(self, logits: Tensor) -> Tensor:
+    def predictions(self, logits: Tensor) -> Tensor:
         return logits.argmax(-1)
 
-    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
         log_p = log_softmax(logits)
         index = labels.clamp(min=0).expand(log_p.shape[:-1]).unsqueeze(-1)
         return -log_p.gather(-1, index).squeeze(-1)
@@ -150,10 +150,10 @@ class Bernoulli(Distribution):
     def choices(self, logits: Tensor) -> int:
         return 2
 
-    def decisions(self, logits: Tensor) -> Tensor:
+    def predictions(self, logits: Tensor) -> Tensor:
         return logits > 0
 
-    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
         truth = labels.nan_to_num(0.0).to(logits.dtype).expand_as(logits)
         return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 

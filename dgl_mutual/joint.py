@@ -95,11 +95,11 @@ class Joint(nn.Module, Distribution):
         numbers = [number for head in self.heads for number in [head.distribution.choices(head.logits(logits))] * head.num_columns]
         return torch.tensor(numbers, device=logits.device)
 
-    def decisions(self, logits: Tensor) -> Tensor:
-        return torch.cat([head.as_columns(head.distribution.decisions(head.logits(logits)).long()) for head in self.heads], dim=-1)
+    def predictions(self, logits: Tensor) -> Tensor:
+        return torch.cat([head.as_columns(head.distribution.predictions(head.logits(logits)).long()) for head in self.heads], dim=-1)
 
-    def surprise(self, logits: Tensor, labels: Tensor) -> Tensor:
-        found = [head.as_columns(head.distribution.surprise(head.logits(logits), head.labels(labels))) for head in self.heads]
+    def nll(self, logits: Tensor, labels: Tensor) -> Tensor:
+        found = [head.as_columns(head.distribution.nll(head.logits(logits), head.labels(labels))) for head in self.heads]
         return torch.cat(found, dim=-1)
 
     def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

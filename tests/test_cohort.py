@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from dgl_mutual.cohort import Cohort, student_names
-from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
+from dgl_mutual.coordinator import CoordinatorRecipe
 from dgl_mutual.distributions import Categorical
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
+from dgl_mutual.weightings import make_coordinator
 
 OPTIONS = tuple(StudentOptions(architecture=name, hidden=8) for name in ("gcn", "gat", "gcn"))
 

@@ -1,22 +1,33 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.coordinator import WEIGHTINGS, Attention, Classwise, Confidence, Coordinator, CoordinatorRecipe, make_coordinator, mix
+from dgl_mutual.coordinator import Coordinator, CoordinatorRecipe, Weighting, WeightingOptions, mix
 from dgl_mutual.distributions import Categorical
 from dgl_mutual.errors import UsageError
+from dgl_mutual.options import parse_options
+from dgl_mutual.strategies.gml import GMLOptions
+from dgl_mutual.weightings import WEIGHTINGS, make_coordinator
+from dgl_mutual.weightings.attention import Attention
+from dgl_mutual.weightings.classwise import Classwise
 
 K, N, C, H = 4, 30, 3, 6
 every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS)
 
 
+def recipe_of(weighting: str, num_students: int = K, **options: float) -> CoordinatorRecipe:
+    width = {"hidden": H} if "hidden" in WEIGHTINGS[weighting].Options.model_fields else {}
+    return CoordinatorRecipe(weighting, num_students, C, N, options={**width, **options})
+
+
 def make(weighting: str, num_students: int = K) -> Coordinator:
     torch.manual_seed(0)
-    return make_coordinator(CoordinatorRecipe(weighting, num_students, C, N, H)).double()
+    return make_coordinator(recipe_of(weighting, num_students)).double()
 
 
 def disturbed(weighting: str, num_students: int = K) -> Coordinator:
@@ -119,7 +130,8 @@ def test_transductive_weights_are_a_softmax_of_the_papers_form(evidence: tuple[T
 
 
 def test_confidence_listens_to_whoever_is_sure(evidence: tuple[Tensor, Tensor, Tensor]) -> None:
-    weights = Confidence(sharpness=0.2).ensemble_weights(*evidence)[0].squeeze(-1)
+    coordinator = make_coordinator(recipe_of("confidence", temperature=0.2))
+    weights = coordinator.ensemble_weights(*evidence)[0].squeeze(-1)
     torch.testing.assert_close(weights, torch.softmax(evidence[1] / 0.2, dim=0))
     assert torch.equal(weights.argmax(0), evidence[1].argmax(0))
 
@@ -194,5 +206,58 @@ def test_an_unknown_weighting_lists_the_choices() -> None:
 
 @every_weighting
 def test_a_coordinator_knows_its_recipe(weighting: str) -> None:
-    recipe = CoordinatorRecipe(weighting, K, C, N, H)
+    recipe = recipe_of(weighting)
     assert make_coordinator(recipe).recipe == recipe
+
+
+def test_each_weighting_has_options_of_its_own() -> None:
+    assert {name: set(kind.Options.model_fields) for name, kind in WEIGHTINGS.items()} == {
+        **{name: {"hidden"} for name in ("attention", "classwise", "transductive")},
+        **{"confidence": {"temperature"}, "uniform": set()},
+    }
+    assert all(kind.name == name for name, kind in WEIGHTINGS.items())
+    with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.weighting_options.hidden'"):
+        make_coordinator(CoordinatorRecipe("uniform", K, C, options={"hidden": 4}))
+    with pytest.raises(UsageError, match=r"'strategy_options.weighting_options.temperature' = 0: .*greater than 0"):
+        make_coordinator(CoordinatorRecipe("confidence", K, C, options={"temperature": 0}))
+
+
+class FirstOptions(WeightingOptions):
+    bonus: float = 1.0
+
+
+class First(Weighting):
+    """Student 0 weighs more, by a bonus."""
+
+    name = "first"
+    Options = FirstOptions
+    options: FirstOptions
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        scores = logits.new_zeros(len(logits), len(logits), 1, 1)
+        scores[:, 0] = self.options.bonus
+        return scores
+
+
+@pytest.mark.parametrize("given", [First, f"{__name__}:First"])
+def test_an_own_weighting_is_a_class_or_an_import_path(given: str | type[Weighting], evidence: tuple[Tensor, Tensor, Tensor]) -> None:
+    options = GMLOptions(weighting=given, weighting_options={"bonus": 2}).resolved(10, "node")
+    assert options.model_dump(mode="json")["weighting"] == f"{__name__}:First"
+    assert options.weighting_options == {"bonus": 2.0}
+    weights = make_coordinator(CoordinatorRecipe(given, K, C, options=options.weighting_options)).ensemble_weights(*evidence)
+    torch.testing.assert_close(weights.flatten(), torch.softmax(torch.tensor([2.0, 0, 0, 0], dtype=torch.float64), 0))
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "told"),
+    [
+        ("atention", {}, "Did you mean 'attention'"),
+        (Coordinator, {}, "is no subclass of dgl_mutual.Weighting"),
+        (f"{__name__}:Last", {}, "has no 'Last'"),
+        (First, {"bonuss": 1}, "Unknown option 'strategy_options.weighting_options.bonuss'. Did you mean 'bonus'"),
+        ("uniform", {"hidden": 3}, "Unknown option 'strategy_options.weighting_options.hidden'"),
+    ],
+)
+def test_a_wrong_weighting_is_refused_when_options_are_read(given: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        parse_options(GMLOptions, {"weighting": given, "weighting_options": options}, "strategy_options")

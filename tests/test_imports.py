@@ -19,6 +19,7 @@ ROOMS = (
     ("training",),
     ("strategies",),
     ("cohort",),
+    ("weightings",),
     ("coordinator", "joint"),
     ("nn",),
     ("data",),

@@ -5,11 +5,12 @@ import pytest
 import torch
 from scipy.special import expit, log_softmax, softmax
 
-from dgl_mutual.coordinator import WEIGHTINGS, CoordinatorRecipe, make_coordinator, mix
+from dgl_mutual.coordinator import CoordinatorRecipe, mix
 from dgl_mutual.data.dataset import Target
 from dgl_mutual.data.targets import join_targets
 from dgl_mutual.distributions import distribution_of
 from dgl_mutual.joint import Joint, make_distribution
+from dgl_mutual.weightings import WEIGHTINGS, make_coordinator
 
 K, N = 3, 20
 CLASSES = Target("single-label", ("a", "b", "c"), "accuracy", "classes")
@@ -55,8 +56,8 @@ def test_one_task_is_that_task_exactly(target: Target) -> None:
     assert torch.equal(joint.objective(logits, labels), alone.objective(logits, own))
     assert torch.equal(joint.known(labels), column(alone.known(own)))
     known = joint.known(labels)
-    assert torch.equal(joint.surprise(logits, labels)[:, known], column(alone.surprise(logits, own))[:, known])
-    assert torch.equal(joint.decisions(logits), column(alone.decisions(logits)).long())
+    assert torch.equal(joint.nll(logits, labels)[:, known], column(alone.nll(logits, own))[:, known])
+    assert torch.equal(joint.predictions(logits), column(alone.predictions(logits)).long())
     assert set(joint.choices(logits).tolist()) == {alone.choices(logits)}
 
 
@@ -133,7 +134,7 @@ def test_a_task_without_a_label_in_a_step_keeps_its_weight() -> None:
 def test_each_task_has_a_coordinator_of_its_own(weighting: str) -> None:
     joint, _ = joint_of(CLASSES, MARKS)
     torch.manual_seed(0)
-    whole = make_coordinator(CoordinatorRecipe(weighting, K, 5, N, 4, joint.widths)).double()
+    whole = make_coordinator(CoordinatorRecipe(weighting, K, 5, N, joint.widths)).double()
     for parameter in whole.parameters():
         torch.nn.init.normal_(parameter)
     logits, samples = logits_of(5), torch.arange(N)

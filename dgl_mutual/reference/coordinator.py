@@ -45,10 +45,14 @@ class Uniform(ReferenceCoordinator):
 
 
 class Confidence(ReferenceCoordinator):
-    """c_j / 0.05."""
+    """c_j / T."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
 
     def score(self, i: int, j: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> Tensor:
-        return confidences[j].unsqueeze(-1) / 0.05
+        return confidences[j].unsqueeze(-1) / self.temperature
 
 
 class Attention(ReferenceCoordinator):
@@ -91,13 +95,15 @@ class Transductive(ReferenceCoordinator):
         return confidences[j].unsqueeze(-1) * self.chi[j, samples] @ self.phi[j]
 
 
-def make_coordinator(weighting: str, *, num_students: int, num_samples: int, num_outputs: int, hidden: int) -> ReferenceCoordinator:
-    """The coordinator of a name."""
+def make_coordinator(
+    weighting: str, *, num_students: int, num_samples: int, num_outputs: int, hidden: int = 16, temperature: float = 0.05
+) -> ReferenceCoordinator:
+    """The coordinator of a name, with that weighting's option."""
     choices: dict[str, Callable[[], ReferenceCoordinator]] = {
         "attention": lambda: Attention(num_outputs, hidden),
         "classwise": lambda: Classwise(num_outputs, hidden),
         "transductive": lambda: Transductive(num_students, num_samples, num_outputs, hidden),
-        "confidence": Confidence,
+        "confidence": lambda: Confidence(temperature),
         "uniform": Uniform,
     }
     if weighting not in choices:

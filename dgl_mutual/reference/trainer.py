@@ -130,7 +130,7 @@ class ReferenceTrainer:
             num_students=len(students),
             num_samples=dataset.num_samples,
             num_outputs=num_outputs,
-            hidden=strategy_options.get("coordinator_hidden", 0),
+            **strategy_options.get("weighting_options", {}),
         ).to(dtype)
         groups: list[dict[str, Any]] = [{"params": list(self.students.parameters()), "weight_decay": training.weight_decay}]
         if list(self.coordinator.parameters()):

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
+from dgl_mutual.coordinator import CoordinatorRecipe
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
@@ -23,6 +23,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.csr import Rows
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options
+from dgl_mutual.weightings import make_coordinator
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -112,8 +112,8 @@ class BoostedGNN(Strategy):
     def _weights(self, teachers: Tensor, labels: Tensor) -> Tensor:
         """w, the largest of them 1, in the labels' shape, from the logits of all students before: (teachers, labelled samples, C)."""
         num_classes = self.distribution.choices(teachers)
-        surprise = torch.where(self.distribution.known(labels), self.distribution.surprise(teachers, labels).sum(0), 0.0)
-        exponent = (num_classes - 1) / num_classes * surprise
+        nll = torch.where(self.distribution.known(labels), self.distribution.nll(teachers, labels).sum(0), 0.0)
+        exponent = (num_classes - 1) / num_classes * nll
         return torch.exp(exponent - exponent.amax())
 
     def _distillation(self, step: Step, student: int) -> Tensor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, SkipValidation, field_serializer, model_validator
 from torch import Tensor
 
-from dgl_mutual.coordinator import CoordinatorRecipe, mix
+from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions, mix
 from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.options import parse_options
 from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step, TargetPass
+from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,17 +34,18 @@ class GMLOptions(ExchangeOptions):
     targets: TargetPass = "eval"
     #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
     exchange_warmup: tuple[int, int] | None = None
-    weighting: Literal["attention", "classwise", "transductive", "confidence", "uniform"] = "attention"
-    """How the coordinator weighs peers."""
+    weighting: str | Annotated[type[Weighting], SkipValidation] = "attention"
+    """How the coordinator weighs peers: attention, classwise, transductive, confidence or uniform, a name that an installed package brings,
+    or an import path ``package.module:Class``."""
+    weighting_options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the weighting (attention, classwise, transductive: hidden, its width; confidence: temperature)."""
     mix: Literal["logits", "probabilities"] = "probabilities"
     """Mix the peers' logits and then take probabilities (the paper's form), or mix their probabilities."""
     entropy_weight: float = Field(0.0, ge=0)
     """gamma: bonus for predictive entropy."""
-    coordinator_hidden: int = Field(16, ge=1)
-    """h: width of the coordinator."""
     coordinator_inputs: Literal["train", "eval"] = "train"
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
-    uniform_pull: float = Field(1.0, ge=0)
+    uniform_kl_weight: float = Field(1.0, ge=0)
     """Weight of KL(uniform || coordinator weights), a pull towards the plain mean: the labelled samples alone, which all students soon fit,
     say little about whom to trust elsewhere."""
     direction: Literal["all", "best"] = "all"
@@ -52,8 +55,23 @@ class GMLOptions(ExchangeOptions):
     running_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the running loss on held-out samples (direction: best)."""
 
+    @model_validator(mode="after")
+    def _check_weighting(self) -> GMLOptions:
+        self._weighting_options()
+        return self
+
+    @field_serializer("weighting")
+    def _name_weighting(self, weighting: str | type[Weighting]) -> str:
+        return weighting if isinstance(weighting, str) else WEIGHTING_REGISTRY.name_of(weighting)
+
+    def _weighting_options(self) -> WeightingOptions:
+        """Raise `UsageError` where the weighting does not exist, or has no such options."""
+        kind = WEIGHTING_REGISTRY.find(self.weighting).value
+        return parse_options(kind.Options, self.weighting_options, "strategy_options.weighting_options")
+
     def resolved(self, epochs: int, task: TaskName) -> Self:
         left_open = {name: value for name, value in GRAPH_TASK.items() if task == "graph" and name not in self.model_fields_set}
+        left_open["weighting_options"] = self._weighting_options().model_dump(mode="json")
         return super().resolved(epochs, task).model_copy(update=left_open)
 
 
@@ -104,8 +122,8 @@ class GraphMutualLearning(ExchangeStrategy):
             setting.num_students,
             setting.num_outputs,
             setting.num_samples,
-            options.coordinator_hidden,
             setting.distribution.widths,
+            options.weighting_options,
         )
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
@@ -166,8 +184,8 @@ class GraphMutualLearning(ExchangeStrategy):
         logits, samples, labels = seen[:, step.labelled], step.samples[step.labelled], step.labels[step.labelled]
         weights = self.coordinator.all_weights(logits, self.distribution.confidence(logits), samples)
         loss = self.distribution.supervised(mix(weights, logits), labels).mean()
-        if self.options.uniform_pull > 0:
-            loss = loss + self.options.uniform_pull * self._distance_from_uniform(weights[:-1], labels)
+        if self.options.uniform_kl_weight > 0:
+            loss = loss + self.options.uniform_kl_weight * self._distance_from_uniform(weights[:-1], labels)
         return loss
 
     def _distance_from_uniform(self, weights: Tensor, labels: Tensor) -> Tensor:

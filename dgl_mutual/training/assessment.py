@@ -87,7 +87,7 @@ def assess(
         epochs=len(history),
         train_seconds=train_seconds,
         seconds_per_epoch=train_seconds / len(history),
-        disagreement=disagreement(cohort.distribution.decisions(logits[: cohort.num_students, torch.as_tensor(split.test)])),
+        disagreement=disagreement(cohort.distribution.predictions(logits[: cohort.num_students, torch.as_tensor(split.test)])),
         cohort=cohort,
         dataset=dataset,
         split=split,

@@ -6,6 +6,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.coordinator import CoordinatorRecipe, make_coordinator
+from dgl_mutual.coordinator import CoordinatorRecipe
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
 from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.positions import with_positions
@@ -36,6 +37,7 @@ from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.student import AnyStudent, Student
 from dgl_mutual.training.inference import check_samples, predict, predict_by_mlp
 from dgl_mutual.version import __version__
+from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
 if TYPE_CHECKING:
     from dgl_mutual.training.distilled import DistilledMLP
@@ -220,7 +222,10 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     for name, student in zip(cohort.names, cohort.students, strict=True):
         _save(folder, name, student, common.model_copy(update={"student": student.options}))
     members = cohort.names[: cohort.num_students]
-    _save(folder, ENSEMBLE, cohort.coordinator, common.model_copy(update={"members": members, "coordinator": cohort.coordinator.recipe}))
+    recipe = cohort.coordinator.recipe
+    if not isinstance(recipe.weighting, str):
+        recipe = replace(recipe, weighting=WEIGHTING_REGISTRY.name_of(recipe.weighting))
+    _save(folder, ENSEMBLE, cohort.coordinator, common.model_copy(update={"members": members, "coordinator": recipe}))
     if mlp is not None:
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)
@@ -307,8 +312,15 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
 def _load_ensemble(folder: Path, name: str, description: Description, recipe: CoordinatorRecipe, trust: Trust) -> TrainedModel:
     if (recipe.num_students, recipe.num_outputs) != (len(description.members), description.target.num_outputs):
         raise ValueError(f"a coordinator of {recipe.num_students} students and {recipe.num_outputs} outputs")
-    with torch.device("meta"):
-        coordinator = make_coordinator(recipe)
+    weighting = str(recipe.weighting)
+    is_own = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
+    if is_own:
+        _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
+    try:
+        with torch.device("meta"):
+            coordinator = make_coordinator(recipe)
+    except UsageError as error:
+        raise (_OwnClassError if is_own else ValueError)(str(error)) from None
     _load_weights(folder, name, coordinator)
     students = []
     for member in description.members:
@@ -340,14 +352,17 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
     return student
 
 
-def _load_own(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> OwnStudent:
-    path = options.architecture_name
+def _check_trust(what: str, path: str, trust: Trust) -> None:
     known = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else list(trust)
     if trust is not True and not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
         raise _OwnClassError(
-            f"The student {name!r} in {folder} is of the class {path!r}. Loading it imports that module, which executes it. If you trust "
+            f"{what} of the class {path!r}. Loading it imports that module, which executes it. If you trust "
             "the file and the module, call load_student(..., trust=True), or 'dgl-mutual predict --trust'."
         )
+
+
+def _load_own(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> OwnStudent:
+    _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
     try:
         with torch.random.fork_rng(devices=[]):
             student = OwnStudent(options, description.task, len(description.feature_names), description.target.num_outputs, name)

@@ -160,7 +160,7 @@ def _member(
 
 def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
     """The figures of a cohort in the whole graph, after it was trained in a part of it."""
-    if result.cohort.coordinator.recipe.num_samples is not None and result.cohort.coordinator.recipe.weighting == "transductive":
+    if not result.cohort.coordinator.inductive:
         raise UsageError(
             "Weighting 'transductive' knows the nodes of training alone, so distill.unseen must be 0. Choose another weighting."
         )

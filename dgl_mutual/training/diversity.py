@@ -60,7 +60,7 @@ class Diversity(Callback):
             return
         slots = self._slots[samples]
         seen = slots >= 0
-        for kept, values in ((self._predictions, self.distribution.decisions(logits)), (self._embeddings, embeddings)):
+        for kept, values in ((self._predictions, self.distribution.predictions(logits)), (self._embeddings, embeddings)):
             if member not in kept:
                 kept[member] = values.new_zeros(self._num_rows, *values.shape[1:])
             kept[member][slots[seen]] = values[seen]

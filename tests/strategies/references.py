@@ -98,7 +98,7 @@ def gml(n):
     return {
         "supervised": n.supervised,
         "mutual": n.imitation(mixes(n.p(n.targets, 0.5), n.targets)),
-        "coordinator": np.mean([n.ce(z) for z in (*mixes(n.z, n.z), ensemble)]) + n.options.uniform_pull * from_uniform,
+        "coordinator": np.mean([n.ce(z) for z in (*mixes(n.z, n.z), ensemble)]) + n.options.uniform_kl_weight * from_uniform,
     }
 
 

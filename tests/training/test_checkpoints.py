@@ -12,7 +12,9 @@ import dgl
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from dgl_mutual.coordinator import Weighting
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
@@ -219,3 +221,21 @@ def dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
     graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
     graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
     return graph
+
+
+class Flat(Weighting):
+    """Looks at nothing."""
+
+    name = "flat"
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return logits.new_zeros(len(logits), len(logits), 1, 1)
+
+
+def test_an_ensemble_with_an_own_weighting_is_loaded_only_with_trust(node_data: Data, fit: Fit, tmp_path: Path) -> None:
+    result = fit(node_data, strategy_options={"weighting": Flat})
+    result.save(tmp_path)
+    with pytest.raises(UsageError, match=rf"has a weighting of the class '{__name__}:Flat'. Loading it imports.*trust=True"):
+        load_student(tmp_path)
+    loaded = load_student(tmp_path, trust=__name__)
+    np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict())

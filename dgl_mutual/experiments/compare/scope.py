@@ -22,7 +22,7 @@ _TRAINING = {
 _STUDENT = {"architecture", "depth", "hidden", "heads", "dropout", "norm", "readout", "pooling"}
 _STRATEGY = {
     *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),
-    *("weighting", "mix", "entropy_weight", "coordinator_hidden", "coordinator_inputs", "uniform_pull"),
+    *("weighting", "mix", "entropy_weight", "weighting_options", "coordinator_inputs", "uniform_kl_weight"),
 }
 _TARGETS = ("single-label", "multi-label")
 _VALUES = {"exchange_on": ("all", "labelled"), "coordinator_inputs": ("train", "eval")}

@@ -31,7 +31,7 @@ def broken(checks: list[Check]) -> set[tuple[str, str]]:
         ("gml", {"weighting": "classwise", "mix": "probabilities", "entropy_weight": 0.3}),
         ("gml", {"weighting": "confidence", "targets": "train", "temperature": 2.0, "target_temperature": None}),
         ("gml", {"weighting": "uniform", "targets": "ema", "exchange_on": "labelled"}),
-        ("gml", {"uniform_pull": 0.5, "coordinator_inputs": "eval", "exchange_warmup": [2, 3]}),
+        ("gml", {"uniform_kl_weight": 0.5, "coordinator_inputs": "eval", "exchange_warmup": [2, 3]}),
     ],
 )
 def test_both_sides_compute_the_same(task: str, kind: str, strategy: str, options: dict[str, Any]) -> None:

@@ -1,0 +1,48 @@
+"""All weightings of the coordinator, by name.
+
+A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
+(group ``dgl_mutual.weightings``; see `dgl_mutual.registry`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import replace
+
+from dgl_mutual.coordinator import Coordinator, CoordinatorRecipe, PerTask, Weighting
+from dgl_mutual.options import parse_options
+from dgl_mutual.registry import Registry, subclass_of
+
+
+def _find() -> dict[str, type[Weighting]]:
+    found: dict[str, type[Weighting]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
+        found.update(
+            {kind.name: kind for kind in members if inspect.isclass(kind) and issubclass(kind, Weighting) and not inspect.isabstract(kind)}
+        )
+    return dict(sorted(found.items()))
+
+
+#: name -> class, in alphabetical order.
+WEIGHTINGS = _find()
+
+#: Finds a weighting by name, import path or class.
+WEIGHTING_REGISTRY: Registry[type[Weighting]] = Registry(
+    "weighting", WEIGHTINGS, subclass_of(Weighting, "dgl_mutual.Weighting"), group="dgl_mutual.weightings"
+)
+
+
+def make_coordinator(recipe: CoordinatorRecipe) -> Coordinator:
+    """The coordinator of a recipe, with fresh weights: of several tasks, one for each.
+
+    Raises:
+        UsageError: a weighting that does not exist, options that it does not have, or a setting that it has no form for.
+    """
+    if recipe.tasks is not None:
+        each = [make_coordinator(replace(recipe, num_outputs=width, tasks=None)) for width in recipe.tasks]
+        return PerTask(each, recipe.tasks, recipe)
+    kind = WEIGHTING_REGISTRY.find(recipe.weighting).value
+    return kind(parse_options(kind.Options, recipe.options, "strategy_options.weighting_options"), recipe)

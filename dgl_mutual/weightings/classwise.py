@@ -1,0 +1,44 @@
+"""A weight for each class."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions
+
+
+class ClasswiseOptions(WeightingOptions):
+    """Options of `classwise`."""
+
+    hidden: int = Field(16, ge=1)
+    """h: width inside."""
+
+
+class Classwise(Weighting):
+    """w_j(v) = sigmoid(MLP([z_j(v), c_j(v)])) in R^C, normalised over j: the weight of a peer differs from class to class. Inductive.
+
+    Normalised sigmoids are a softmax of log-sigmoids. The last layer starts at zero: every weight is then equal.
+    """
+
+    name = "classwise"
+    Options = ClasswiseOptions
+    options: ClasswiseOptions
+
+    def __init__(self, options: ClasswiseOptions, recipe: CoordinatorRecipe) -> None:
+        super().__init__(options, recipe)
+        num_outputs, hidden = recipe.num_outputs, options.hidden
+        self.first = nn.Linear(num_outputs + 1, hidden)
+        self.last = nn.Linear(hidden, num_outputs)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.first.reset_parameters()
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        evidence = torch.cat([logits, confidence.unsqueeze(-1)], dim=-1)
+        scores = nn.functional.logsigmoid(self.last(torch.relu(self.first(evidence))))
+        return scores.expand(len(logits), *scores.shape)
