@@ -23,17 +23,28 @@ GRAPHBOLT = "dgl.graphbolt"
 os.environ.setdefault("DGLBACKEND", "pytorch")
 
 
+def _missing(name: str) -> str:
+    return (
+        f"dgl.graphbolt.{name} is not available: DGL {version('dgl')} has no GraphBolt library for torch {version('torch')}. Install a DGL "
+        "that was built for this torch (https://www.dgl.ai/pages/start.html)."
+    )
+
+
+class FusedCSCSamplingGraph:
+    """A class without instances: DGL's graph store asks whether a graph is one of GraphBolt's."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise ImportError(_missing("FusedCSCSamplingGraph"))
+
+
 class MissingGraphBolt(ModuleType):
     """Stands for `dgl.graphbolt` where that cannot be loaded."""
 
+    FusedCSCSamplingGraph = FusedCSCSamplingGraph
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # whoever asks a module for its path or its origin gets the usual answer
-            raise AttributeError(name)
-        # An AttributeError, so that hasattr() answers no.
-        raise AttributeError(
-            f"dgl.graphbolt.{name} is not available: DGL {version('dgl')} has no GraphBolt library for torch {version('torch')}. Install a "
-            "DGL that was built for this torch (https://www.dgl.ai/pages/start.html)."
-        )
+        # An AttributeError, so that hasattr() answers no; whoever asks a module for its path or its origin gets the usual answer.
+        raise AttributeError(name if name.startswith("__") else _missing(name))
 
 
 def graphbolt_loads(dgl_folder: Path, torch_version: str, torchdata_folder: Path | None) -> bool:

@@ -63,7 +63,10 @@ def test_a_module_stands_in_only_where_dgl_could_not_be_imported(installed: Path
 
 def test_what_stands_in_says_so_only_when_it_is_used() -> None:
     module = MissingGraphBolt(GRAPHBOLT)
-    assert not hasattr(module, "FusedCSCSamplingGraph")
+    assert not hasattr(module, "unique_and_compact")
+    assert not isinstance(dgl.graph(([0], [0])), module.FusedCSCSamplingGraph)
+    with pytest.raises(ImportError, match=r"dgl\.graphbolt\.FusedCSCSamplingGraph is not available"):
+        module.FusedCSCSamplingGraph()
     assert not hasattr(module, "__path__")
     with pytest.raises(AttributeError, match=r"dgl\.graphbolt\.unique_and_compact is not available: DGL .* no GraphBolt library for torch"):
         module.unique_and_compact  # noqa: B018  # using it is the test
