@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dgl_mutual.api import fit, load, load_student
     from dgl_mutual.coordinator import Weighting
     from dgl_mutual.data.dataset import Dataset, Split
+    from dgl_mutual.experiment_api import experiment
+    from dgl_mutual.reporting.experiment import Experiment
     from dgl_mutual.strategies.base import Strategy
     from dgl_mutual.training.callbacks import Callback
     from dgl_mutual.training.state import TrainingState
@@ -30,16 +32,31 @@ os.environ.setdefault("DGLBACKEND", "pytorch")
 _HOMES = {
     "Callback": "dgl_mutual.training.callbacks",
     "Dataset": "dgl_mutual.data.dataset",
+    "Experiment": "dgl_mutual.reporting.experiment",
     "Split": "dgl_mutual.data.dataset",
     "Strategy": "dgl_mutual.strategies.base",
     "TrainingState": "dgl_mutual.training.state",
     "Weighting": "dgl_mutual.coordinator",
+    "experiment": "dgl_mutual.experiment_api",
     "fit": "dgl_mutual.api",
     "load": "dgl_mutual.api",
     "load_student": "dgl_mutual.api",
 }
 
-__all__ = ["Callback", "Dataset", "Split", "Strategy", "TrainingState", "Weighting", "__version__", "fit", "load", "load_student"]
+__all__ = [
+    "Callback",
+    "Dataset",
+    "Experiment",
+    "Split",
+    "Strategy",
+    "TrainingState",
+    "Weighting",
+    "__version__",
+    "experiment",
+    "fit",
+    "load",
+    "load_student",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ PACKAGE = Path(dgl_mutual.__file__).parent
 #: From the top: a room imports from those in lines below its own, and from no other of its line.
 ROOMS = (
     ("cli",),
+    ("experiment_api",),
     ("api",),
     ("experiments", "reporting"),
     ("reference", "store"),

@@ -51,16 +51,17 @@ class Plan:
         return file_values(given_values(self.given), plain(self.config))
 
 
-def prepare(config: RunConfig, dataset: Dataset, label: str = "") -> Plan:
+def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: bool = False) -> Plan:
     """Resolve a configuration on its dataset. All splits are drawn here, so a wrong one ends the run before it starts.
 
     Args:
         label: how displays name the run, where several run together.
+        in_memory: the dataset has no files that its name stands for.
 
     Raises:
         UsageError, DataError: the run cannot be made.
     """
-    given = anchored(config)
+    given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
     points = resolved_points(given, dataset) if given.grid else (({}, config),)
     assert config.seeds is not None

@@ -192,8 +192,12 @@ def plan_suite(
     overrides: Mapping[str, Any] | None = None,
     data_dir: Path | None = None,
     offline: bool = False,
+    in_memory: Mapping[str, Dataset] | None = None,
 ) -> SuitePlan:
     """Load every dataset once and resolve every run. A dataset that cannot be had is noted, and the rest goes on.
+
+    Args:
+        in_memory: datasets that need not be loaded, by the names that the suite's tables use.
 
     Raises:
         UsageError: a run that cannot work; says which.
@@ -208,8 +212,9 @@ def plan_suite(
         if entry.data in missing:
             continue
         try:
-            dataset = load(entry.config.dataset, entry.config.task, entry.config.targets)
-            plan = prepare(entry.config, dataset, f"{entry.data} {entry.method}")
+            known = (in_memory or {}).get(entry.data)
+            dataset = load(entry.config.dataset, entry.config.task, entry.config.targets) if known is None else known
+            plan = prepare(entry.config, dataset, f"{entry.data} {entry.method}", in_memory=known is not None)
         except DataError as error:
             missing[entry.data] = str(error)
         except UsageError as error:

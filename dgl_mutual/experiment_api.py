@@ -1,0 +1,123 @@
+"""`dgl_mutual.experiment`: methods x datasets from Python."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dgl_mutual.api import StudentLike
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.load import as_dataset
+from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.experiments.progress import display
+from dgl_mutual.experiments.suite import Suite, plan_suite, run_suite
+from dgl_mutual.options import parse_options
+from dgl_mutual.reporting.experiment import Experiment
+from dgl_mutual.reporting.suite_tables import write_suite_tables
+from dgl_mutual.strategies.base import Strategy
+
+
+def experiment(
+    dataset: Any,
+    methods: Sequence[str] | Mapping[str, str | type[Strategy] | Mapping[str, Any] | None] = ("independent", "gml"),
+    *,
+    students: str | StudentLike | Sequence[StudentLike] = "gcn,gat,gin,sage",
+    student: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
+    seeds: int | None = None,
+    folds: int | None = None,
+    baseline: str | None = None,
+    out: str | Path | None = None,
+    name: str = "experiment",
+    jobs: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    resume: bool = True,
+    progress: bool = False,
+    data_dir: str | Path | None = None,
+    offline: bool = False,
+) -> Experiment:
+    """Run methods x datasets: what ``dgl-mutual suite`` does, with the same rows and folders.
+
+        experiment = dgl_mutual.experiment("digits", {"alone": "independent", "gml": {"training": {"epochs": 100}}}, seeds=10)
+        experiment.table(baseline="alone")
+
+    Args:
+        dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables.
+        methods: names of strategies, or a mapping from names for the tables: to a strategy, or to a mapping with any key of a
+            configuration.
+        students, student, training, protocol, folds: see `fit`; of all methods.
+        seeds: how many, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds).
+        baseline: the method that tables compare the others with (default: independent, where it is one of them).
+        out: folder of the results, where a second call goes on (default: a temporary one, until `Experiment.save`).
+        name: what the experiment's own folder is called: ``suite-<name>``.
+        jobs, threads, device, resume: see `dgl_mutual.experiments.runner.execute`.
+        progress: show how far it is, on standard error.
+        data_dir, offline: see `load`.
+
+    Raises:
+        UsageError: an unknown name, key or value, or options that do not fit together; says in which run.
+        DataError: a dataset that cannot be had.
+        TrainingError: no trial has finished.
+    """
+    named = _named_datasets(dataset)
+    in_memory = {label: data for label, data in named.items() if isinstance(data, Dataset)}
+    base = {"students": students, "student": student, "training": training, "protocol": protocol, "seeds": seeds, "folds": folds}
+    layers = [{"name": label, "dataset": data.name if isinstance(data, Dataset) else str(data)} for label, data in named.items()]
+    values = {
+        "baseline": baseline,
+        "base": {key: value for key, value in base.items() if value is not None},
+        "datasets": layers,
+        "methods": methods if not isinstance(methods, Mapping) else {label: _method(layer) for label, layer in methods.items()},
+    }
+    suite = parse_options(Suite, values)
+    temporary = TemporaryDirectory(prefix="dgl-mutual-") if out is None else None
+    plan = plan_suite(
+        name,
+        suite,
+        out=Path(temporary.name if temporary is not None else str(out)),
+        data_dir=None if data_dir is None else Path(data_dir),
+        offline=offline,
+        in_memory=in_memory,
+    )
+    if plan.missing:
+        raise DataError("\n".join(plan.missing.values()))
+    with display() if progress else nullcontext() as shown:
+        reports = run_suite(plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=shown)
+    failed = [line for report in reports for line in report.failed]
+    found = Experiment(plan.folder, temporary=temporary)
+    if failed and not found.runs:
+        raise TrainingError(f"All trials failed. The first: {failed[0]}")
+    if failed:
+        warnings.warn(f"{len(failed)} trials failed (see .failures). The first: {failed[0]}", stacklevel=2)
+    else:
+        write_suite_tables(plan.folder)
+    return found
+
+
+def _named_datasets(dataset: Any) -> dict[str, Any]:
+    """Names for tables -> datasets, or names of datasets."""
+    if isinstance(dataset, Mapping):
+        return {str(label): _dataset(entry) for label, entry in dataset.items()}
+    several = isinstance(dataset, list | tuple) and all(isinstance(entry, str | Path | Dataset) for entry in dataset)
+    found = [_dataset(entry) for entry in (dataset if several else [dataset])]
+    names = [entry.name if isinstance(entry, Dataset) else Path(entry).name for entry in found]
+    double = sorted({label for label in names if names.count(label) > 1})
+    if double:
+        raise UsageError(f"Several datasets are called {double[0]!r}. Give a mapping from names of your own to datasets.")
+    return dict(zip(names, found, strict=True))
+
+
+def _dataset(entry: Any) -> Any:
+    return str(entry) if isinstance(entry, str | Path) else as_dataset(entry)
+
+
+def _method(layer: Any) -> Any:
+    if layer is None or isinstance(layer, Mapping):
+        return layer if layer is None or "strategy" in layer else {"strategy": "gml", **layer}
+    return {"strategy": layer}

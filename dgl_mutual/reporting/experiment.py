@@ -1,0 +1,224 @@
+"""Methods x datasets that have run, to look at from Python: the folder of a suite, read."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dgl_mutual.errors import StoreError, UsageError, unknown
+from dgl_mutual.files import check_writable, unwritable
+from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
+from dgl_mutual.reporting.plots import draw
+from dgl_mutual.reporting.plots.style import drawing
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
+from dgl_mutual.reporting.tables import Cell, TextTable, text_table
+from dgl_mutual.store.tables import SUITE_FILE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: In the place of a baseline: nothing is tested.
+NO_BASELINE = "none"
+
+
+class Experiment:
+    """What `dgl_mutual.experiment` returns: the trials of every method on every dataset, with tables, tests and plots of them.
+
+    It stands for a suite's folder, so `Experiment.load` also opens what ``dgl-mutual suite`` has written. A notebook shows its table.
+
+    Attributes:
+        folder: the suite's folder; the run folders lie beside it.
+    """
+
+    def __init__(self, folder: Path, *, temporary: TemporaryDirectory[str] | None = None) -> None:
+        self.folder = folder
+        self._temporary = temporary  # lives as long as this
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The runs that have finished trials."""
+        return [run for run in suite_runs(self.folder) if len(run.trials)]
+
+    @property
+    def methods(self) -> list[str]:
+        """The names of the methods."""
+        return list(dict.fromkeys(run.method for run in self.runs))
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row per dataset, method, seed, fold and member (and target, of several): `data`, `method`, then the columns of trials.csv."""
+        if not self.runs:
+            return pd.DataFrame(columns=["data", "method"])
+        tables = [run.figures.assign(data=run.data, method=run.method) for run in self.runs]
+        rows = pd.concat(tables, ignore_index=True)
+        return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """Trials that failed: `data`, `method`, `seed`, `fold`, `error`, `details`."""
+        tables = [run.failures.assign(data=run.data, method=run.method) for run in suite_runs(self.folder)]
+        rows = pd.concat(tables, ignore_index=True)
+        return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
+
+    def summary(
+        self, baseline: str | None = None, *, value: str = "test", metric: str | None = None, members: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Numbers: a row per dataset, member and method, with mean, std (ddof = 1), n, and the tests against a baseline.
+
+        Args:
+            baseline: a method, or ``none`` (default: the experiment's own, else independent where it is one of several methods).
+            value, metric, members: see `dgl_mutual.reporting.comparison.compare`.
+
+        Raises:
+            UsageError: a name that is not there, or trials that do not pair with those of the baseline.
+        """
+        return self._comparison(baseline, value, metric, members).rows
+
+    def table(
+        self,
+        baseline: str | None = None,
+        *,
+        value: str = "test",
+        metric: str | None = None,
+        members: Sequence[str] | None = None,
+        percent: bool = True,
+        precision: int | None = None,
+    ) -> pd.DataFrame:
+        """The table that ``dgl-mutual export`` makes, as text: methods as rows, datasets as columns. Its ``attrs["caption"]`` says how to
+        read it.
+
+        Args:
+            baseline, value, metric, members: see `summary`.
+            percent, precision: see `dgl_mutual.reporting.tables.text_table`.
+
+        Raises:
+            UsageError: see `summary`, or percent of a cost.
+        """
+        return _frame(text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision))
+
+    def compare(self, a: str, b: str, *, value: str = "test", members: Sequence[str] | None = None) -> pd.DataFrame:
+        """Method `a` against method `b`, paired by seed and fold.
+
+        Columns, a row per dataset and member: ``data, member, mean_a, mean_b, difference`` (a - b), ``low, high`` (95 %), ``effect``
+        (Cohen's d of pairs), ``wins, losses, n, test, p, p_holm`` (adjusted over the rows shown).
+
+        Raises:
+            UsageError: there is no such method, or their trials do not pair.
+        """
+        for method in (a, b):
+            if method not in self.methods:
+                raise unknown("method", method, self.methods)
+        if a == b:
+            raise UsageError(f"{a!r} cannot be compared with itself. Name two methods: {', '.join(self.methods)}.")
+        trials = gather([run for run in self.runs if run.method in (a, b)])
+        rows = compare(trials, value=value, members=members, baseline=b).rows
+        keys = ["data", "member"]
+        other = rows[rows["method"] == b][[*keys, "mean"]].rename(columns={"mean": "mean_b"})
+        found = rows[rows["method"] == a].rename(columns={"mean": "mean_a"}).merge(other, on=keys)
+        columns = [*keys, "mean_a", "mean_b", "difference", "low", "high", "effect", "wins", "losses", "n", "test", "p", "p_holm"]
+        return found[columns].astype({"wins": int, "losses": int})
+
+    def plot(self, kind: str) -> dict[str, Figure]:
+        """Figures by name.
+
+        Args:
+            kind: curves, weights, exchange, cka, time, cohort-size, noise or ranks.
+
+        Raises:
+            UsageError: no such kind, no matplotlib, or the trials have no figures for it.
+        """
+        with drawing():
+            figures = dict(draw(self.runs, [kind]))
+        if not figures:
+            raise UsageError(f"These trials have no figures for {kind!r}: 'dgl-mutual plot --help' says what each kind needs.")
+        return figures
+
+    def save(self, path: str | Path) -> Path:
+        """Copy everything into a folder, which must be new or empty: the suite's folder, and those of its runs with their students.
+
+        Raises:
+            StoreError: there is something already, or the disk does not take it.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise StoreError(f"{str(path)!r} is there already. Name a new folder.")
+        check_writable(path)
+        try:
+            for folder in (self.folder, *dict.fromkeys(run.folder for run in suite_runs(self.folder))):
+                shutil.copytree(folder, path / folder.name, ignore=shutil.ignore_patterns(".*"))
+        except (OSError, shutil.Error) as error:
+            raise unwritable(path, error) from None
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Experiment:
+        """Open what `save` has written, a suite's folder, or a folder with a single suite in it.
+
+        Raises:
+            UsageError: there is no such folder, or several suites.
+            StoreError: there is no suite, or its files are damaged.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UsageError(f"There is no folder {str(path)!r}. Give one that Experiment.save or 'dgl-mutual suite' has written.")
+        suites = [path] if (path / SUITE_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{SUITE_FILE}"))
+        if not suites:
+            raise StoreError(
+                f"In {str(path)!r} there is no suite (no {SUITE_FILE}). Give what Experiment.save or 'dgl-mutual suite' has written."
+            )
+        if len(suites) > 1:
+            raise UsageError(f"{str(path)!r} has several suites: {', '.join(suite.name for suite in suites)}. Give the folder of one.")
+        experiment = cls(suites[0])
+        _ = experiment.runs  # what is damaged shows here
+        return experiment
+
+    def __repr__(self) -> str:
+        datas = dict.fromkeys(run.data for run in self.runs)
+        trials = sum(len(run.finished) for run in self.runs)
+        head = f"Experiment: {', '.join(self.methods) or 'no method'} on {', '.join(datas) or 'no data'}; {trials} trials in {self.folder}"
+        if not self.runs:
+            return head
+        table = self._shown()
+        return f"{head}\n\n{table.to_string()}\n\n{table.attrs['caption']}"
+
+    def _repr_html_(self) -> str:
+        if not self.runs:
+            return f"<p>{html.escape(repr(self))}</p>"
+        table = self._shown()
+        return f"{table.to_html()}\n<p>{html.escape(table.attrs['caption'])}</p>"
+
+    def _shown(self) -> pd.DataFrame:
+        """The table, without tests where trials do not pair."""
+        try:
+            return self.table()
+        except UsageError:
+            return self.table(NO_BASELINE)
+
+    def _comparison(self, baseline: str | None, value: str, metric: str | None, members: Sequence[str] | None) -> Comparison:
+        trials = gather(self.runs, metric)
+        if baseline is None:
+            baseline = preferred_baseline([self.folder]) or default_baseline(trials)
+        found = compare(trials, value=value, metric=metric, members=members, baseline=None if baseline == NO_BASELINE else baseline)
+        if found.unfinished:
+            warnings.warn(f"Not finished: {', '.join(found.unfinished)}.", stacklevel=3)
+        return found
+
+
+def _frame(table: TextTable) -> pd.DataFrame:
+    rows = [[_text(cell) for cell in row] for group in table.groups for row in group]
+    frame = pd.DataFrame(rows, columns=list(table.header)).set_index(list(table.header[: table.num_labels]))
+    frame.attrs["caption"] = " ".join(table.caption)
+    return frame
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.text}{f' ± {cell.spread}' if cell.spread else ''}{cell.mark}"

@@ -1,0 +1,139 @@
+"""`dgl_mutual.experiment`: methods x datasets from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import dgl_mutual
+from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.experiments import trial
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.runner import run
+from dgl_mutual.strategies.independent import Independent
+from tests.reporting.folders import write_run, write_suite
+
+SMALL: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 4}, "seeds": 3, "jobs": 1}
+TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dgl_mutual.Experiment:
+    methods = {"alone": "independent", "teach": {"strategy_options": {"weight": 2.0}}}
+    return dgl_mutual.experiment("digits", methods, baseline="alone", out=tmp_path_factory.mktemp("out"), **SMALL)
+
+
+def test_rows_are_those_of_run(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
+    assert list(found.trials.columns[:2]) == ["data", "method"]
+    given = {key: value for key, value in SMALL.items() if key != "jobs"}
+    alone = pd.read_csv(run(parse_config({**given, "strategy": "independent"}), out=tmp_path, jobs=1).folder / "trials.csv")
+    mine = found.trials[found.trials["method"] == "alone"][alone.columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine.drop(columns=TIMES), alone.drop(columns=TIMES), check_dtype=False, check_exact=True)
+
+
+def test_the_paired_test_is_that_of_the_differences(found: dgl_mutual.Experiment) -> None:
+    rows = found.compare("teach", "alone", members=["mean"])
+    trials = found.trials[found.trials["member"] == "mean"].pivot(index="seed", columns="method", values="test")
+    differences = trials["teach"] - trials["alone"]
+    assert rows["difference"].item() == pytest.approx(differences.mean())
+    assert rows["mean_a"].item() == pytest.approx(trials["teach"].mean())
+    assert rows["p"].item() == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue)
+    back = found.compare("alone", "teach", members=["mean"])
+    assert back["difference"].item() == pytest.approx(-differences.mean())
+    for a, b in (("teach", "dml"), ("teach", "teach")):
+        with pytest.raises(UsageError, match="alone"):
+            found.compare(a, b)
+
+
+def test_tables_are_those_of_export_and_a_notebook_shows_one(found: dgl_mutual.Experiment) -> None:
+    table = found.table()
+    assert list(table.columns) == ["digits"]
+    assert ("mean student", "teach") in table.index
+    mean = found.trials.query("member == 'mean' and method == 'teach'")["test"].mean()
+    assert table.loc[("mean student", "teach"), "digits"].startswith(f"{100 * mean:.1f} ± ")
+    assert "n = 3 seeds" in table.attrs["caption"] and "alone" in table.attrs["caption"]
+    assert "alone" not in found.table("none").attrs["caption"]
+    assert found.summary("alone")["difference"].notna().sum() == 3
+    shown = found._repr_html_()
+    assert "<table" in shown and "teach" in shown and "n = 3 seeds" in shown
+    assert "6 trials" in repr(found)
+
+
+def test_figures_by_kind(found: dgl_mutual.Experiment) -> None:
+    pytest.importorskip("matplotlib")
+    assert set(found.plot("curves")) == {"curves-digits-alone", "curves-digits-teach"}
+    with pytest.raises(UsageError, match="no figures for 'cka'"):
+        found.plot("cka")
+    with pytest.raises(UsageError, match="Unknown plot 'curve'"):
+        found.plot("curve")
+
+
+def test_it_is_saved_and_loaded_and_overwrites_nothing(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
+    again = dgl_mutual.Experiment.load(found.save(tmp_path / "kept"))
+    pd.testing.assert_frame_equal(again.trials, found.trials)
+    assert repr(again).splitlines()[2:] == repr(found).splitlines()[2:]
+    assert list((tmp_path / "kept").glob("*/checkpoints/seed-2-fold-0/gcn-0.safetensors"))
+    with pytest.raises(StoreError, match="is there already"):
+        found.save(tmp_path / "kept")
+    with pytest.raises(UsageError, match="There is no folder"):
+        dgl_mutual.Experiment.load(tmp_path / "nowhere")
+    with pytest.raises(StoreError, match="there is no suite"):
+        dgl_mutual.Experiment.load(tmp_path)
+
+
+def test_seeds_add_up_and_the_same_trials_are_not_trained_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    small = {**SMALL, "out": tmp_path}
+    dgl_mutual.experiment("digits", ["independent"], **{**small, "seeds": 1})
+    trained: list[int] = []
+    fit = trial.fit_cohort
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        trained.append(options["seed"])
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", counted)
+    assert set(dgl_mutual.experiment("digits", ["independent"], **{**small, "seeds": 2}).trials["seed"]) == {0, 1}
+    assert trained == [1]
+    assert set(dgl_mutual.experiment("digits", ["independent"], **{**small, "seeds": 1}).trials["seed"]) == {0}
+    assert trained == [1]
+
+
+def test_datasets_of_ones_own_and_strategies_as_classes() -> None:
+    nodes = np.arange(24)
+    edges, split = np.stack([nodes, (nodes + 1) % 24]), dgl_mutual.Split(nodes[:12], nodes[12:18], nodes[18:])
+    node_data = dgl_mutual.Dataset.from_arrays(edges, np.eye(24, 5, dtype=np.float32), nodes % 3, name="ring", split=split)
+    found = dgl_mutual.experiment({"mine": node_data, "digits": "digits"}, {"alone": Independent}, **{**SMALL, "seeds": 1})
+    assert list(found.table("none").columns) == ["mine", "digits"]
+    assert set(found.trials["dataset"]) == {node_data.name, "digits"}
+    with pytest.raises(UsageError, match="Several datasets are called"):
+        dgl_mutual.experiment([node_data, node_data], **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["gmll"]}, "Unknown strategy 'gmll'"),
+        ({"baseline": "dml"}, "baseline 'dml' is not among the methods"),
+        ({"training": {"epoch": 3}}, "Did you mean 'epochs'"),
+        ({"seeds": 0}, "'seeds' = 0"),
+        ({"dataset": "digitz"}, "Unknown dataset 'digitz'"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        dgl_mutual.experiment(**{"dataset": "digits", **SMALL, **options})
+
+
+def test_a_suite_of_the_command_line_is_an_experiment(tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, strategy=strategy, seeds=3), strategy, "Cora") for strategy in ("gml", "independent")]
+    folder = write_suite(tmp_path, "mine", runs)
+    for path in (folder, tmp_path):
+        assert dgl_mutual.Experiment.load(path).methods == ["gml", "independent"]
+    write_suite(tmp_path, "other", runs)
+    with pytest.raises(UsageError, match="several suites: suite-mine, suite-other"):
+        dgl_mutual.Experiment.load(tmp_path)
