@@ -1,15 +1,18 @@
 # make demo    train cohorts on real data, from nothing but Python 3.10, 3.11 or 3.12
 # make test    run every test
+# make test-short PYTHON=python3.12    the tests that depend most on releases of Python, torch and DGL, in an environment of that Python
 # make tables  make the tables of README.md and results/ anew from the runs that are kept there
 
 FITS := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.10 python3; do $$name -c '$(FITS)' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
-# Environments of other Pythons, kept between checkouts: making one takes minutes.
-VENVS ?= $(HOME)/.cache/dgl-mutual
-# What depends most on the releases of Python, torch and DGL.
-SHORT := tests/test_dgl_compat.py tests/test_imports.py tests/nn tests/data/test_partition.py tests/experiments/test_doctor.py \
-	tests/experiments/test_graph_messages.py tests/experiments/test_graph_transport.py tests/training/test_sampling.py tests/training/test_checkpoints.py
+define WANTED
+test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || { \
+		echo "Python 3.10, 3.11 or 3.12 is needed, and $(or $(PYTHON),none of these) was found: DGL has no wheels for others. Get one with" >&2; \
+		echo "    uv python install 3.12    and then  make PYTHON=\"\$$(uv python find 3.12)\"" >&2; \
+		echo "    conda create -p ./python python=3.12    and then  make PYTHON=./python/bin/python" >&2; \
+		exit 1; }
+endef
 
 .PHONY: demo test test-short tables install install-dev
 .DELETE_ON_ERROR:
@@ -21,13 +24,9 @@ demo: install
 test: install-dev
 	$(BIN)/python -m pytest
 
-# make test-short PYTHON=python3.12    the tests that depend most on versions, in an environment of that Python
 test-short:
-	@$(PYTHON) -c '$(FITS)'
-	@venv="$(VENVS)/$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')" && { \
-		cmp --silent setup.cfg "$$venv/.installed" || { $(PYTHON) -m venv --clear "$$venv" && "$$venv/bin/python" -m pip install --quiet ".[test]" && \
-		cp setup.cfg "$$venv/.installed"; }; } && \
-	PYTHONPATH=. "$$venv/bin/python" -m pytest --quiet $(SHORT)
+	@$(WANTED)
+	.ci/short "$(PYTHON)"
 
 tables: install
 	$(BIN)/dgl-mutual tables results README.md results/README.md
@@ -44,9 +43,5 @@ install-dev: .venv/.installed-dev
 	touch .venv/.installed $@
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || { \
-		echo "Python 3.10, 3.11 or 3.12 is needed, and $(or $(PYTHON),none of these) was found: DGL has no wheels for others. Get one with" >&2; \
-		echo "    uv python install 3.12    and then  make PYTHON=\"\$$(uv python find 3.12)\"" >&2; \
-		echo "    conda create -p ./python python=3.12    and then  make PYTHON=./python/bin/python" >&2; \
-		exit 1; }
+	@$(WANTED)
 	$(PYTHON) -m venv .venv
