@@ -6,14 +6,13 @@ import re
 
 import torch
 
-from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError, unknown
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N (the N-th GPU, from 0)")
 
 
 def resolve_device(name: str) -> str:
-    """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` means cuda where both torch and DGL can use it.
+    """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` means cuda where torch has a GPU. A CUDA build of DGL is not needed.
 
     Raises:
         UsageError: an unknown device, or cuda where it cannot be used; says what is missing and what mends it.
@@ -44,12 +43,4 @@ def _obstacle(device: str) -> str | None:
     count, number = torch.cuda.device_count(), torch.device(device).index
     if number is not None and number >= count:
         return f"there {'is one GPU' if count == 1 else f'are {count} GPUs'} here, cuda:0 ... cuda:{count - 1}. Choose one of them."
-    try:
-        dgl.graph(([0], [0])).to(device)
-    except Exception as error:  # DGL raises errors of many kinds here, according to its version
-        lines = str(error).strip().splitlines()
-        return (
-            f"DGL {dgl.__version__} here is a build without CUDA support ({lines[-1] if lines else type(error).__name__}). Install one "
-            "that has it, for torch's CUDA version, as https://www.dgl.ai/pages/start.html says."
-        )
     return None

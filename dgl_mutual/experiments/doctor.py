@@ -51,7 +51,7 @@ def diagnose() -> list[Finding]:
     findings += [_dependency(line) for line in sorted(needed, key=lambda line: distribution_of(line) != "packaging")]
     findings += [_extra(line) for line in extras]
     if all(finding.ok for finding in findings if not finding.optional):
-        findings.append(_message_passing())
+        findings += [_message_passing(), _gpu()]
     return findings
 
 
@@ -114,6 +114,35 @@ def _message_passing() -> Finding:
         return Finding("message passing", True, "works")
     state = f"fails: {type(obstacle).__name__}: {_first_line(obstacle)}"
     return Finding("message passing", False, state, "pip install --force-reinstall --no-deps dgl")
+
+
+def _gpu() -> Finding:
+    """Whether there is a GPU, and whether message passing on it gives what it gives on the CPU."""
+    import torch
+
+    from dgl_mutual.nn import kernels
+    from dgl_mutual.nn.csr import Pattern, SparseMatrix
+
+    if not torch.cuda.is_available():
+        return Finding("gpu", True, f"none that torch {torch.__version__} can use; trainings run on the CPU", optional=True)
+
+    def multiply(device: str) -> list[torch.Tensor]:
+        pattern = Pattern(torch.tensor([0, 2, 2, 3], device=device), torch.tensor([0, 2, 1], device=device), 3)
+        matrix = SparseMatrix(pattern, torch.tensor([1.0, 2.0, 3.0], device=device))
+        x = torch.arange(6.0, device=device).view(3, 2)
+        return [part.cpu() for part in (kernels.spmm(matrix, x), kernels.sddmm(matrix, x, x), kernels.row_sums(matrix))]
+
+    def compare() -> None:
+        for on_gpu, on_cpu in zip(multiply("cuda"), multiply("cpu"), strict=True):
+            torch.testing.assert_close(on_gpu, on_cpu)
+
+    obstacle = _obstacle(compare)
+    if obstacle is not None:
+        state = f"{torch.cuda.get_device_name()}; message passing fails: {type(obstacle).__name__}: {_first_line(obstacle)}"
+        return Finding("gpu", False, state, "train with --device cpu, or install a build of torch for this GPU from https://pytorch.org")
+    kernel = "DGL" if kernels.choose("cuda") == "dgl" else "torch"
+    repeats = "a repeated training may differ in the last digits, other than on a CPU"
+    return Finding("gpu", True, f"{torch.cuda.get_device_name()}; message passing by the kernels of {kernel}; {repeats}", optional=True)
 
 
 def _applies(requirement: str) -> bool:

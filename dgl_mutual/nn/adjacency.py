@@ -201,4 +201,4 @@ def _by_head(pattern: Pattern, heads: int) -> Pattern:
     new_columns, first_columns = indices.new_empty(count), indices * heads
     for h in range(heads):
         new_columns[place + step * h] = first_columns + h
-    return Pattern(torch.cat([new_starts, new_starts.new_tensor([count])]), new_columns, columns * heads)
+    return Pattern(torch.cat([new_starts, new_starts.new_full((1,), count)]), new_columns, columns * heads)

@@ -105,7 +105,8 @@ class GraphBatch(Adjacency, Batch):
     @cached_property
     def batch_index(self) -> Tensor:
         """(|V|,): the graph that each node belongs to."""
-        return torch.repeat_interleave(torch.arange(self.num_graphs, device=self.device), self.graph_sizes)
+        numbers = torch.arange(self.num_graphs, device=self.device)
+        return torch.repeat_interleave(numbers, self.graph_sizes, output_size=self.num_nodes)
 
 
 def _check_homogeneous(graph: dgl.DGLGraph) -> None:

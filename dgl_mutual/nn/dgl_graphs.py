@@ -10,12 +10,31 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.dgl_compat import dgl
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix, take_rows
+from dgl_mutual.nn.kernels import dgl_kernels
 from dgl_mutual.nn.module import global_generator
 
 _KEPT: WeakKeyDictionary[Adjacency, dict[bool, dgl.DGLGraph]] = WeakKeyDictionary()
+
+
+def check_device(device: torch.device, name: str) -> None:
+    """Check that DGL can have graphs on a device, for students that are given them.
+
+    Args:
+        name: what the message calls the student.
+
+    Raises:
+        UsageError: DGL's build does not support the device.
+    """
+    if device.type != "cpu" and not dgl_kernels.supports(str(device)):
+        raise UsageError(
+            f"The student {name!r} runs on DGLGraphs, and this build of DGL {dgl.__version__} cannot put one on {device}. Train with "
+            "--device cpu, choose gcn, gat, gin or sage, which need no DGL on the device, or install a CUDA build of DGL "
+            "(https://www.dgl.ai/pages/start.html)."
+        )
 
 
 def graph_of(adjacency: Adjacency, *, loops: bool = False) -> dgl.DGLGraph:

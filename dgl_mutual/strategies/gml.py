@@ -167,17 +167,19 @@ class GraphMutualLearning(ExchangeStrategy):
             self.running_loss = torch.where(known, latest + self.options.running_decay * (self.running_loss - latest), latest)
 
     def _weights_of_the_best(self, step: Step) -> Tensor:
-        """Everybody listens to the best student: (K, K, 1, 1)."""
-        weights = torch.zeros_like(step.targets[:, 0, 0]).repeat(len(step.targets), 1)
-        weights[:, self.running_loss.argmin()] = 1.0
-        return weights[:, :, None, None]
+        """All weight on the best student: (K, K, 1, 1)."""
+        return self._is_best.to(step.targets.dtype).repeat(len(step.targets), 1)[:, :, None, None]
 
     def _learners(self, step: Step) -> Tensor:
         """1 for each active student that has somebody to learn from, else 0: (A,)."""
-        learners = torch.ones_like(step.logits[:, 0, 0])
         if self.options.direction == "best":
-            learners[self.running_loss.argmin()] = 0.0
-        return learners
+            return (~self._is_best).to(step.logits.dtype)
+        return torch.ones_like(step.logits[:, 0, 0])
+
+    @property
+    def _is_best(self) -> Tensor:
+        """True for the student with the lowest running loss alone: (K,). As an index, its number would have to be waited for on a GPU."""
+        return torch.arange(len(self.running_loss), device=self.running_loss.device) == self.running_loss.argmin()
 
     def _coordinator_loss(self, step: Step) -> Tensor:
         seen = step.logits.detach() if self.options.coordinator_inputs == "train" else step.targets

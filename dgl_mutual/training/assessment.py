@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean, median
@@ -14,6 +13,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
+from dgl_mutual.training.clock import now
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.similarity import disagreement
@@ -115,12 +115,13 @@ def _count(module: nn.Module) -> int:
 def inference_ms(student: StudentModule, batches: Sequence[Batch], repeats: int = 3) -> float:
     """Median milliseconds in which one student alone predicts the batches; of what takes seconds, one run's."""
     student.eval()
+    device = next(student.parameters()).device
     timings = []
     for _ in range(repeats + 1):  # the first builds what the batches keep
-        started = time.perf_counter()
+        started = now(device)
         for batch in batches:
             student.forward_batch(batch)
-        timings.append(time.perf_counter() - started)
+        timings.append(now(device) - started)
         if timings[0] > _LONG_SECONDS:
             return 1000 * timings[0]
     return 1000 * median(timings[1:])

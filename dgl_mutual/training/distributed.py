@@ -213,6 +213,8 @@ def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
     if not launched():
         yield ALONE
         return
+    if device.startswith("cuda"):  # NCCL's collectives run on the current GPU, which would be the first for all
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
         kind = DividedStudents if divide == "students" else DividedSamples

@@ -15,6 +15,7 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Step, Strategy
+from dgl_mutual.training.clock import now
 from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.history import HistoryRow
 from dgl_mutual.training.options import TrainingOptions
@@ -104,7 +105,7 @@ class TrainingState:
     @property
     def seconds(self) -> float:
         """How long the training has taken, what was before interruptions included."""
-        return time.perf_counter() - self.started
+        return now(self.clean.device) - self.started
 
     @property
     def is_phase_over(self) -> bool:

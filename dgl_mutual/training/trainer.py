@@ -15,6 +15,8 @@ from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks
+from dgl_mutual.nn.convolutions import CONVOLUTIONS
+from dgl_mutual.nn.dgl_graphs import check_device
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import make_student, resolve_student
 from dgl_mutual.options import parse_options
@@ -85,6 +87,9 @@ def fit_cohort(
     extras = kind.extra_members(options)
     members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
     names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
+    for name, member in zip(names, members, strict=True):
+        if member.architecture not in CONVOLUTIONS:
+            check_device(device, name)
     _check_ranks(ranks, len(students), training)
     order = seeds.generator(seed, "order", fold)
     feed = make_feed(

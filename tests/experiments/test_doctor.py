@@ -5,9 +5,11 @@ import sys
 from types import ModuleType
 
 import pytest
+import torch
 
 from dgl_mutual.dgl_compat import GRAPHBOLT, MissingGraphBolt
 from dgl_mutual.experiments import doctor
+from dgl_mutual.nn import kernels
 
 DGL, OTHER = "dgl!=2.0.*,!=2.1.*,<2.6,>=1.1.3", "dgl<2.6,>=2.1.0"
 if sys.version_info >= (3, 12):
@@ -31,6 +33,17 @@ def test_a_sound_environment_passes_messages() -> None:
     found = findings()
     assert all(finding.ok for finding in found.values() if not finding.optional)
     assert found["message passing"].state == "works"
+
+
+@pytest.mark.usefixtures("declared")
+def test_a_gpu_that_cannot_multiply_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert (findings()["gpu"].ok, findings()["gpu"].mend) == (True, "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(kernels, "spmm", lambda matrix, x: 1 / 0)
+    found = findings()["gpu"]
+    assert not found.ok and found.state.startswith("Some GPU; message passing fails: ") and "--device cpu" in found.mend
 
 
 @pytest.mark.usefixtures("declared")

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.device import is_cuda
+from dgl_mutual.experiments.device import is_cuda, resolve_device
 from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import Progress
@@ -25,13 +25,13 @@ def device_of_rank(device: str) -> str:
     """On CUDA every process of a machine has a GPU of its own.
 
     Raises:
-        UsageError: a certain GPU was asked for.
+        UsageError: a certain GPU was asked for, or there are more processes than GPUs.
     """
     if not is_cuda(device):
         return device
     if ":" in device:
         raise UsageError(f"Under torchrun every process has a GPU of its own, so {device!r} cannot be that of all. Choose --device cuda.")
-    return f"cuda:{os.environ['LOCAL_RANK']}"
+    return resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
 
 
 def refuse_alone(config: RunConfig, jobs: int | None) -> None:

@@ -40,6 +40,7 @@ class NodesOfGraphsFeed(Feed):
         self._in_batches = batch_size is not None
         size = batch_size or len(by_graph.train)
         self._graphs = GraphsFeed(dataset, by_graph, device, dtype, batch_size=size, order=order, ranks=ranks)
+        self._first, self._sizes = (torch.as_tensor(part, device=device) for part in (self._offsets[:-1], np.diff(self._offsets)))
         self._has_label = torch.zeros(dataset.num_nodes, dtype=torch.bool, device=device)
         self._has_label[torch.as_tensor(split.train, device=device)] = True
 
@@ -51,7 +52,7 @@ class NodesOfGraphsFeed(Feed):
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         for batch, graphs in self._graphs.evaluation_batches(self._graphs_of(samples)):
-            yield batch, self._nodes_of(graphs)
+            yield batch, self._nodes_of(graphs, batch.num_nodes)
 
     @cached_property
     def _union(self) -> TrainingBatch:
@@ -60,13 +61,15 @@ class NodesOfGraphsFeed(Feed):
         return self._of_nodes(batch)
 
     def _of_nodes(self, batch: TrainingBatch) -> TrainingBatch:
-        nodes = self._nodes_of(batch.samples)
+        assert isinstance(batch.batch, GraphBatch)
+        nodes = self._nodes_of(batch.samples, batch.batch.num_nodes)
         return TrainingBatch(batch.batch, nodes, nodes, torch.nonzero(self._has_label[nodes]).squeeze(1))
 
     def _graphs_of(self, nodes: IntArray) -> IntArray:
         return graphs_of(nodes, self._offsets)
 
-    def _nodes_of(self, graphs: Tensor) -> Tensor:
-        """Numbers of the nodes of these graphs, graph after graph."""
-        ranges = [np.arange(self._offsets[graph], self._offsets[graph + 1]) for graph in graphs.tolist()]
-        return torch.as_tensor(np.concatenate(ranges), device=graphs.device)
+    def _nodes_of(self, graphs: Tensor, count: int) -> Tensor:
+        """Numbers of the nodes of these graphs, `count` in all, graph after graph. Nothing waits for the device."""
+        first, sizes = self._first[graphs], self._sizes[graphs]
+        shift = first - (sizes.cumsum(0) - sizes)
+        return torch.repeat_interleave(shift, sizes, output_size=count) + torch.arange(count, device=graphs.device)

@@ -1,0 +1,106 @@
+"""A training on another device than the CPU: no tensor is made on the wrong one, and the result is the CPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn import kernels
+from dgl_mutual.nn.batch import Collator
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training import optimizer, seeds
+from dgl_mutual.training.result import FitResult
+from tests.training.pretended_device import AWAY, AwayGenerator, PretendedDevice
+
+Data = tuple[Dataset, Split]
+Fit = Callable[..., FitResult]
+SMALL = {"hidden": 8, "heads": 2}
+OPTIONS: dict[str, dict[str, Any]] = {"kd": {"teacher": SMALL}, "okddip": {"leader": SMALL}}
+ARCHITECTURES = ("gcn", "gat", "gin", "sage")
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedDevice]:
+    def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+        kind = AwayGenerator if torch.device(device) == AWAY else torch.Generator
+        return kind().manual_seed(seeds.derive(seed, *path))
+
+    monkeypatch.setattr(seeds, "generator", generator)
+    monkeypatch.setattr(optimizer, "_fused_adam_works", lambda device: False)
+    monkeypatch.setattr(kernels, "choose", lambda device_type: "gather_scatter")
+    return PretendedDevice()
+
+
+def compare(fit: Fit, device: PretendedDevice, data: Data, **options: Any) -> None:
+    here = fit(data, epochs=2, dtype=torch.float64, **options)
+    with device:
+        there = fit(data, epochs=2, dtype=torch.float64, device=AWAY, **options)
+    assert all(parameter.device == AWAY for parameter in there.cohort.parameters())
+    for row, expected in zip(there.history, here.history, strict=True):
+        assert row == pytest.approx(expected, rel=1e-9, nan_ok=True)
+    for member, expected_member in zip(there.members, here.members, strict=True):
+        assert (member.train, member.val, member.test) == (expected_member.train, expected_member.val, expected_member.test)
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_trains(strategy: str, task: str, fit: Fit, device: PretendedDevice, node_data: Data, graph_data: Data) -> None:
+    options = {**OPTIONS.get(strategy, {}), **({"exchange_warmup": (0, 0)} if strategy not in ("independent", "gml") else {})}
+    data = node_data if task == "node" else graph_data
+    training = {} if task == "node" else {"batch_size": 10}
+    students = ARCHITECTURES if strategy == "gml" else ("gat", "gin")
+    compare(fit, device, data, students=students, strategy=strategy, strategy_options=options, training=training)
+
+
+@pytest.mark.parametrize(
+    ("task", "training", "options"),
+    [
+        ("node", {"sampler": "neighbor", "batch_size": 8, "fanout": (3, 3)}, {}),
+        ("node", {"edge_drop": 0.2, "feature_mask": 0.2, "diversity": True}, {"weighting": "classwise", "targets": "ema"}),
+        ("node", {}, {"weighting": "transductive", "direction": "best"}),
+        ("graph", {"edge_drop": 0.2, "feature_mask": 0.2}, {"exchange_on": "transductive"}),
+    ],
+    ids=["sampled", "views", "best", "transductive"],
+)
+def test_other_ways_to_train(
+    task: str, training: dict[str, Any], options: dict[str, Any], fit: Fit, device: PretendedDevice, node_data: Data, graph_data: Data
+) -> None:
+    data = node_data if task == "node" else graph_data
+    compare(fit, device, data, students=ARCHITECTURES, strategy_options=options, training=training)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_step_waits_for_a_number_of_the_device(architecture: str, device: PretendedDevice, node_data: Data) -> None:
+    dataset, _ = node_data
+    options = resolve_student(StudentOptions(architecture=architecture, **SMALL), "node")  # type: ignore[arg-type]  # a str and ints
+    with device:
+        batch = Collator(dataset, AWAY).all()
+        student = Student(options, "node", 6, 3).to(AWAY)
+        dropout = AwayGenerator()
+        for step in range(2):
+            before = device.waits  # the first step derives what the batch keeps
+            student.forward_batch(batch, dropout).logits.square().sum().backward()
+            assert step == 0 or device.waits == before
+        assert float(torch.ones(1, device=AWAY)) == 1.0
+        assert device.waits == before + 1, "a wait is counted"
+
+
+def test_a_tensor_of_the_cpu_is_found_out(device: PretendedDevice) -> None:
+    with device:
+        x = torch.zeros(3, device=AWAY)
+        assert (x + 1).device == AWAY
+        with pytest.raises(RuntimeError, match="add: tensors on two devices"):
+            x + torch.zeros(3)
+        assert (x.cpu() + torch.zeros(3)).tolist() == [0, 0, 0]
+
+
+def test_students_on_dgl_graphs_need_a_dgl_for_the_device(fit: Fit, node_data: Data) -> None:
+    with pytest.raises(UsageError, match=r"'gatv2-1' runs on DGLGraphs.*--device cpu.*gcn, gat, gin or sage"):
+        fit(node_data, ("gcn", "gatv2"), device=AWAY)
