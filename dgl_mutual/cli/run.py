@@ -12,7 +12,7 @@ from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_op
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
-    from dgl_mutual.strategies.base import Divided
+    from dgl_mutual.strategies.setting import Divided
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
 _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {

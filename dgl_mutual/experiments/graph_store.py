@@ -21,7 +21,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.graph_messages import GraphStoreError
 from dgl_mutual.experiments.graph_transport import Address, ServerTransport, TrainerTransport
 from dgl_mutual.files import read_bytes
-from dgl_mutual.strategies.base import Divided
+from dgl_mutual.strategies.setting import Divided
 
 #: Times that a trainer tries to reach a server, three seconds apart.
 _TRIES = 5

@@ -28,7 +28,7 @@ from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.files import check_writable
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import KEY
-from dgl_mutual.strategies.base import Divided
+from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.distributed import joined, launched, leads
 from dgl_mutual.training.trackers import check_trackers
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dgl_mutual.errors import UsageError
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGIES, STRATEGY_REGISTRY
-from dgl_mutual.strategies.base import Citation, Strategy
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.citation import Citation
 
 
 def as_text() -> str:

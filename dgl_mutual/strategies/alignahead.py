@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.functional import edge_distance, edge_softmax
-from dgl_mutual.strategies.base import Citation, Step, Strategy, TeachingOptions
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.options import TeachingOptions
+from dgl_mutual.strategies.step import Step
 
 
 class AlignaheadOptions(TeachingOptions):
@@ -46,11 +48,8 @@ class Alignahead(Strategy):
         formula="CE + a mean_(j, l) KL(S_j^l || S_i^(l+1)), S^l(v, .) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100)",
     )
 
-    def ramp(self, epoch: int) -> float:
-        return self.options.ramp(epoch)
-
-    def exchange_start(self, active: Sequence[int]) -> int:
-        return self.options.start
+    def exchange(self) -> Exchange:
+        return Exchange(warmup=self.options.warmup())
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         structures = [self._local_structures(step, i) for i in step.active]

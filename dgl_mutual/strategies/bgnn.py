@@ -8,7 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.strategies.base import Citation, ExchangeOn, Setting, Step, Strategy, TargetSource, TeachingOptions
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
+from dgl_mutual.strategies.options import TeachingOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1.0, 4.0
 
@@ -84,19 +89,11 @@ class BoostedGNN(Strategy):
     def phases(self) -> tuple[tuple[int, ...], ...]:
         return tuple((k,) for k in range(self.setting.num_students))
 
-    @property
-    def target_pass(self) -> TargetSource:
-        return "standing"
+    def exchange(self) -> Exchange:
+        return Exchange("standing", on=self.options.exchange_on, warmup=self.options.warmup())
 
-    @property
-    def exchange_on(self) -> ExchangeOn:
-        return self.options.exchange_on
-
-    def ramp(self, epoch: int) -> float:
-        return self.options.ramp(epoch)
-
-    def exchange_start(self, active: Sequence[int]) -> int:
-        return 0 if 0 in active else self.options.start
+    def learns_from_others(self, active: Sequence[int]) -> bool:
+        return 0 not in active
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         (student,) = step.active

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dgl_mutual.strategies.base import Citation, ExchangeStrategy, Step
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.step import Step
 
 
 class DeepMutualLearning(ExchangeStrategy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
@@ -12,7 +13,13 @@ from torch import Tensor
 from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions, mix
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import parse_options
-from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step, TargetPass
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import TargetPass
+from dgl_mutual.strategies.held_out import held_out_samples
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 if TYPE_CHECKING:
@@ -102,14 +109,16 @@ class GraphMutualLearning(ExchangeStrategy):
 
     #: Running loss of each student on the held-out samples; infinite before the first.
     running_loss: Tensor
+    #: (samples,), true for training samples that no student learns from (direction: best).
+    held_out: Tensor
 
     def __init__(self, options: GMLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.register_buffer("running_loss", torch.full((setting.num_students,), math.inf))
-
-    @property
-    def held_out_share(self) -> float:
-        return self.options.held_out if self.options.direction == "best" else 0.0
+        if options.direction == "best":
+            assert setting.training is not None
+            mask = held_out_samples(setting.training, options.held_out, seed=setting.seed)
+            self.register_buffer("held_out", mask, persistent=False)
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -128,9 +137,10 @@ class GraphMutualLearning(ExchangeStrategy):
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         options = self.options
-        terms = {"supervised": self.supervised(step)}
         if options.direction == "best":
-            self._follow_losses(step)
+            step, held_out = self._set_aside(step)
+            self._follow_losses(step, held_out)
+        terms = {"supervised": self.supervised(step)}
         if step.ramp > 0:
             target = self._peer_target(step)
             own = step.logits[:, step.exchange]
@@ -159,10 +169,18 @@ class GraphMutualLearning(ExchangeStrategy):
             return mix(weights, self.distribution.probabilities(logits, temperature))
         return self.distribution.probabilities(mix(weights, logits), temperature)
 
+    def _set_aside(self, step: Step) -> tuple[Step, Tensor]:
+        """The step without the labels that are held out from all students, and the rows of these."""
+        rows = torch.arange(len(step.samples), device=self.held_out.device)[step.labelled]
+        aside = self.held_out[step.samples[rows]]
+        labelled = rows[~aside]
+        exchange = labelled if self.options.exchange_on == "labelled" else step.exchange
+        return replace(step, labelled=labelled, exchange=exchange), rows[aside]
+
     @torch.no_grad()
-    def _follow_losses(self, step: Step) -> None:
-        if len(step.held_out):  # a mini-batch may hold none
-            latest = self.distribution.supervised(step.targets[:, step.held_out], step.labels[step.held_out])
+    def _follow_losses(self, step: Step, held_out: Tensor) -> None:
+        if len(held_out):  # a mini-batch may hold none
+            latest = self.distribution.supervised(step.targets[:, held_out], step.labels[held_out])
             known = self.running_loss.isfinite()
             self.running_loss = torch.where(known, latest + self.options.running_decay * (self.running_loss - latest), latest)
 

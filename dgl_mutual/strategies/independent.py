@@ -6,7 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dgl_mutual.strategies.base import Citation, Step, Strategy
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.step import Step
 
 
 class Independent(Strategy):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Citation, ImitationOptions, ImitationStrategy, Step, StrategyOptions, TargetSource
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.imitation import ImitationStrategy
+from dgl_mutual.strategies.options import ImitationOptions, StrategyOptions
+from dgl_mutual.strategies.step import Step
 
 
 class KDOptions(ImitationOptions):
@@ -48,12 +53,11 @@ class KnowledgeDistillation(ImitationStrategy):
         students = tuple(range(self.setting.num_students))
         return (len(students),), students
 
-    @property
-    def target_pass(self) -> TargetSource:
-        return "standing"
+    def exchange(self) -> Exchange:
+        return replace(super().exchange(), targets="standing")
 
-    def exchange_start(self, active: Sequence[int]) -> int:
-        return 0 if self.setting.num_students in active else super().exchange_start(active)
+    def learns_from_others(self, active: Sequence[int]) -> bool:
+        return self.setting.num_students not in active
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         terms = {"supervised": self.supervised(step)}

@@ -9,7 +9,11 @@ from torch import Tensor
 
 from dgl_mutual.distributions import Categorical, Distribution
 from dgl_mutual.errors import UsageError
-from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
 
 
 class KDCLOptions(ExchangeOptions):

@@ -10,7 +10,11 @@ from torch.nn import functional as F
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.convolutions import GCNConvolution, Layer
-from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
 
 
 class OADOptions(ExchangeOptions):

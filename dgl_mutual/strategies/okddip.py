@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import mix, without_own
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Citation, ExchangeOptions, ExchangeStrategy, Setting, Step, StrategyOptions
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
 
 
 class OKDDipOptions(ExchangeOptions):

@@ -27,7 +27,7 @@ from torch import Tensor, distributed, nn
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
-from dgl_mutual.strategies.base import Divided
+from dgl_mutual.strategies.setting import Divided
 
 #: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
 PATIENCE = timedelta(minutes=10)

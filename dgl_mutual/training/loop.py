@@ -103,12 +103,12 @@ class Loop:
     @property
     def _learns_from_clean_logits(self) -> bool:
         """Whether the next epoch's targets are clean logits of members that train in it. Sampled steps make those on their own samples."""
-        return not self.feed.sampled and self.state.strategy.target_pass in ("eval", "ema")
+        return not self.feed.sampled and self.state.exchange.uses_clean_logits
 
     @property
     def _clean_samples(self) -> IntArray:
         """Samples whose clean logits validation and targets need."""
-        if self.state.strategy.exchange_on == "transductive":
+        if self.state.exchange.on == "transductive":
             return np.arange(len(self.steps.labels))
         return np.concatenate([self.state.split.train, self.state.split.val])
 

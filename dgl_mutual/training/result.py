@@ -55,7 +55,7 @@ class FitResult:
         members: the students in order (then what the strategy added), ``mean``, ``best_by_val``, ``ensemble``.
         history: one dict an epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
             ``weights/<member>/<peer>`` (the diagonal included), ``exchange/<member>`` (mean KL from its target to its own prediction on the
-            exchange samples, nats, before any weight; see `dgl_mutual.strategies.base.Step`).
+            exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
         disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
             NaN of a single student.
         cohort: the modules, each student at its best weights.

@@ -28,7 +28,7 @@ class Selection(Callback):
 
     def on_phase_begin(self, state: TrainingState) -> None:
         phase = state.current
-        start = phase.first + state.strategy.exchange_start(phase.active)
+        start = phase.first + (state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0)
         for k in phase.active:  # a member that trains again is selected again
             self.stoppers[k] = EarlyStopping(self._patience, start)
         self._ensemble = EarlyStopping(self._patience, start)

@@ -14,7 +14,9 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
-from dgl_mutual.strategies.base import Step, Strategy
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.clock import now
 from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.history import HistoryRow
@@ -62,7 +64,7 @@ class TrainingState:
 
     Attributes:
         cohort, strategy: the modules that are trained.
-        dataset, split, options, task_weights, seed, fold: what they are trained on, and how.
+        dataset, split, options, exchange, task_weights, seed, fold: what they are trained on, and how.
         ranks: the processes that train together; each of them calls its own callbacks.
         history: one row an epoch, that of the current epoch last once it has been trained.
         phase: the current phase; None before the first.
@@ -80,6 +82,7 @@ class TrainingState:
     dataset: Dataset
     split: Split
     options: TrainingOptions
+    exchange: Exchange
     task_weights: TaskWeights
     seed: int
     fold: int

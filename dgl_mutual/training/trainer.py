@@ -21,7 +21,9 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import make_student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.base import Setting, Strategy
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.callbacks import Callback, CallbackList
@@ -29,7 +31,6 @@ from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
-from dgl_mutual.training.held_out import held_out_samples
 from dgl_mutual.training.loop import Loop
 from dgl_mutual.training.metrics import refuse_undefined
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -112,6 +113,9 @@ def fit_cohort(
         sampled=feed.sampled,
         divided=ranks.divides,
         seed=seeds.derive(seed, "strategy", fold),
+        training=TrainingSamples(
+            split.train, seen.labels[split.train].astype(np.int64) if dataset.target.kind == "single-label" else None, dataset.num_samples
+        ),
     )
     modules = []
     for place, member in enumerate(members):
@@ -120,13 +124,15 @@ def fit_cohort(
             share_batch_norm(modules[-1], ranks)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = kind(options, setting).to(device, dtype)
-    _add_unlabelled(feed, teaching, seen, split)
+    exchange = teaching.exchange()
+    _add_unlabelled(feed, exchange, seen, split)
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, setting.distribution, names, len(students)),
         strategy=teaching,
         dataset=dataset,
         split=split,
         options=training,
+        exchange=exchange,
         task_weights=task_weights or "equal",
         seed=seed,
         fold=fold,
@@ -135,14 +141,13 @@ def fit_cohort(
             (len(members), dataset.num_samples, setting.num_outputs),
             device,
             dtype,
-            decay=teaching.target_decay if teaching.target_pass == "ema" else None,
+            decay=exchange.decay if exchange.targets == "ema" else None,
         ),
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
     )
     steps = StepMaker(
         state,
         labels=torch.as_tensor(seen.labels, device=device),
-        held_out=held_out_samples(seen, split, teaching.held_out_share, seed=seeds.derive(seed, "held-out", fold)).to(device),
         sampled=feed.sampled,
     )
     scorer = scorer_of(dataset)
@@ -178,9 +183,9 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 
 
-def _add_unlabelled(feed: Feed, strategy: Strategy, dataset: Dataset, split: Split) -> None:
-    transductive = strategy.exchange_on == "transductive"
-    if transductive or (feed.sampled and strategy.exchange_on == "all"):
+def _add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> None:
+    transductive = exchange.on == "transductive"
+    if transductive or (feed.sampled and exchange.on == "all"):
         feed.add_unlabelled(unlabelled_samples(dataset, split, transductive=transductive))
 
 

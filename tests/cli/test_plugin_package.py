@@ -58,6 +58,20 @@ def test_all_of_it_runs_by_name(command_line, installed, tmp_path):
     assert status == 2 and "Did you mean 'strength'" in err
 
 
+def test_its_weighting_runs_with_options_of_its_own(command_line, installed, tmp_path):
+    chosen = ("--dataset", "two-rings", "--students", "gcn,gat", "--set", "strategy_options.weighting=loudest")
+    options = ("--set", "strategy_options.weighting_options.sharpness=2", "--set", "strategy_options.exchange_warmup=[0,0]")
+    status, _, err = command_line("run", *chosen, *options, "--epochs", 3, "--seeds", 1, "--jobs", 1, "--out", tmp_path)
+    assert status == 0, err
+    (folder,) = tmp_path.iterdir()
+    weights = pd.read_csv(folder / "history.csv").filter(like="weights/")
+    assert (weights["weights/gcn-0/gat-1"] == 1).all(), "of two students each has the other"
+    status, _, err = command_line("run", *chosen, "--set", "strategy_options.weighting_options.sharp=2", "--out", tmp_path)
+    assert status == 2 and "Did you mean 'sharpness'" in err
+    status, _, err = command_line("predict", "--student", folder / "checkpoints" / "seed-0-fold-0", "--dataset", "digits")
+    assert status == 2
+
+
 def test_without_the_package_its_names_are_unknown(command_line, tmp_path):
     for chosen in (("--strategy", "agreement"), ("--students", "gcn,pooled"), ("--dataset", "two-rings")):
         status, _, err = command_line("run", *chosen, "--out", tmp_path)

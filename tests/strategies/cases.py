@@ -19,7 +19,9 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.base import Setting, Step, Strategy
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.setting import Setting, TrainingSamples
+from dgl_mutual.strategies.step import Step
 
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 SMALL = {"hidden": 8, "heads": 2}
@@ -84,6 +86,7 @@ class Bench:
         students = [StudentOptions(architecture=ARCHITECTURES[k % 4], **SMALL) for k in range(num_students)]
         extras = [options for _, options in strategy.extra_members(parsed)]
         members = tuple(resolve_student(member, task) for member in (*students, *extras))
+        train = np.flatnonzero(np.arange(dataset.num_samples) % 3 < 2)
         setting = Setting(
             task=task,
             members=members,
@@ -91,6 +94,7 @@ class Bench:
             num_outputs=dataset.target.num_outputs,
             num_samples=dataset.num_samples if task == "node" else None,
             distribution=make_distribution(dataset.target, task_weights),
+            training=TrainingSamples(train, dataset.labels[train] if kind == "single-label" else None, dataset.num_samples),
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

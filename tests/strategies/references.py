@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit, log_softmax, rel_entr, softmax
 
-from dgl_mutual.strategies.base import Step, Strategy
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.step import Step
 
 
 class Numbers:

@@ -9,9 +9,12 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES, resolve_strategy
-from dgl_mutual.strategies.base import ExchangeOptions, Setting, Step
 from dgl_mutual.strategies.dml import DeepMutualLearning
+from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.gml import GMLOptions
+from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
 from tests.strategies.cases import NUM_CLASSES, make_dataset
 
 
@@ -34,7 +37,8 @@ def test_a_setting_knows_the_widths_that_students_have(task, depth, readout):
     [((0, 0), [1, 1, 1, 1]), ((2, 0), [0, 0, 1, 1]), ((1, 2), [0, 0.5, 1, 1]), ((0, 4), [0.25, 0.5, 0.75, 1])],
 )
 def test_lambda_ramps_up(warmup, factors):
-    assert [ExchangeOptions(exchange_warmup=warmup).ramp(epoch) for epoch in range(4)] == factors
+    assert [Exchange(warmup=warmup).ramp(epoch) for epoch in range(4)] == factors
+    assert ExchangeOptions(exchange_warmup=warmup).warmup() == warmup
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(200, (50, 50)), (30, (7, 7)), (3, (0, 0))])

@@ -46,8 +46,8 @@ def test_student_and_target_have_temperatures_of_their_own_and_t_squared_is_an_o
 
 
 def test_the_exchange_may_be_on_labelled_samples_alone():
-    bench = Bench.of("gml", "node", "single-label", 2, {**PLAIN, "exchange_on": "labelled"})
-    assert bench.strategy.exchange_on == "labelled"
+    bench = Bench.of("gml", "node", "single-label", 2, {**PLAIN, "exchange_on": "labelled", "exchange_warmup": (0, 0)})
+    assert bench.strategy.exchange().on == "labelled"
     rows = torch.nonzero(bench.labelled).squeeze(1)
     few = bench.strategy.loss_terms(bench.step(range(2), exchange=rows))["mutual"]
     targets = torch.where(bench.labelled[:, None], bench.targets, 0.0)
@@ -90,10 +90,9 @@ def test_the_pull_towards_uniform_is_lowest_at_uniform_weights():
 class TestBest:
     def test_the_best_on_held_out_samples_teaches_the_rest_and_learns_from_nobody(self):
         bench = Bench.of("gml", "node", "single-label", 3, {**PLAIN, "direction": "best"})
-        held_out = torch.nonzero(~bench.labelled).squeeze(1)
         labels = torch.as_tensor(bench.dataset.labels)
         bench.targets[1] = 5 * torch.nn.functional.one_hot(labels, 3)
-        step = bench.step(range(3), held_out=held_out)
+        step = bench.step(range(3))
         mutual = bench.strategy.loss_terms(step)["mutual"]
         target = softmax(bench.targets[1].numpy(), axis=-1)
         for i in (0, 2):
@@ -104,10 +103,12 @@ class TestBest:
 
     def test_the_loss_that_decides_is_a_running_mean(self):
         bench = Bench.of("gml", "node", "single-label", 2, {**PLAIN, "direction": "best", "running_decay": 0.75})
-        rows = torch.nonzero(~bench.labelled).squeeze(1)
+        rows = torch.nonzero(bench.strategy.held_out).squeeze(1)
+        assert len(rows) == 4  # a fifth of 20
         labels = torch.as_tensor(bench.dataset.labels)[rows]
-        steps = [bench.step(range(2), held_out=rows, targets=scale * bench.targets) for scale in (1, 2)]
-        for step in (*steps, bench.step(range(2))):  # the last has nothing held out and changes nothing
+        steps = [bench.step(range(2), targets=scale * bench.targets) for scale in (1, 2)]
+        others = torch.nonzero(bench.labelled & ~bench.strategy.held_out).squeeze(1)
+        for step in (*steps, bench.step(range(2), labelled=others)):  # the last has nothing held out and changes nothing
             bench.strategy.loss_terms(step)
         first, second = (torch.stack([torch.nn.functional.cross_entropy(z[rows], labels) for z in step.targets]) for step in steps)
         torch.testing.assert_close(bench.strategy.running_loss, 0.75 * first + 0.25 * second)
@@ -117,10 +118,13 @@ class TestBest:
         learned, kept = set(), set()
 
         class Watching(GraphMutualLearning):
-            def loss_terms(self, step):
+            def supervised(self, step):
                 learned.update(step.samples[step.labelled].tolist())
-                kept.update(step.samples[step.held_out].tolist())
-                return super().loss_terms(step)
+                return super().supervised(step)
+
+            def _follow_losses(self, step, held_out):
+                kept.update(step.samples[held_out].tolist())
+                super()._follow_losses(step, held_out)
 
         _, split = fit(task, Watching, {"direction": "best", "held_out": 0.25})
         all_of_them = set(split.train.tolist())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dgl_mutual.strategies.base import Divided
+from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.distributed import joined
 from dgl_mutual.training.trainer import fit_cohort
 

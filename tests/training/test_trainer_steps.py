@@ -13,7 +13,11 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.strategies.base import Citation, Step, Strategy, StrategyOptions
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.trainer import fit_cohort
@@ -30,20 +34,11 @@ class Watcher(Strategy):
     min_students: ClassVar[int] = 1
     targets: ClassVar[Any] = "eval"
     decay: ClassVar[float] = 0.0
-    exchange: ClassVar[Any] = "all"
+    rows: ClassVar[Any] = "all"
     steps: ClassVar[list[Step]]
 
-    @property
-    def target_pass(self):
-        return self.targets
-
-    @property
-    def target_decay(self):
-        return self.decay
-
-    @property
-    def exchange_on(self):
-        return self.exchange
+    def exchange(self) -> Exchange:
+        return Exchange(self.targets, self.decay, self.rows)
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         self.steps.append(replace(step, logits=step.logits.detach().clone(), targets=step.targets.clone()))
@@ -63,7 +58,7 @@ def weights(result: FitResult, member: int) -> Tensor:
 @pytest.mark.parametrize("exchange", ["all", "labelled"])
 def test_a_node_step(exchange: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
     dataset, split = node_data
-    watcher = watch(exchange=exchange)
+    watcher = watch(rows=exchange)
     fit(node_data, strategy=watcher, epochs=2)
     assert [step.epoch for step in watcher.steps] == [0, 1]
     for step in watcher.steps:
@@ -76,12 +71,12 @@ def test_a_node_step(exchange: str, fit: Fit, watch: Callable[..., type[Watcher]
         np.testing.assert_array_equal(rows[step.exchange], rows if exchange == "all" else split.train)
         np.testing.assert_array_equal(step.samples, rows)
         np.testing.assert_array_equal(step.labels, dataset.labels)
-        assert step.ramp == 1.0 and len(step.held_out) == 0
+        assert step.ramp == 1.0
 
 
 def test_a_graph_step(fit: Fit, watch: Callable[..., type[Watcher]], graph_data: Data) -> None:
     dataset, split = graph_data
-    watcher = watch(exchange="labelled")
+    watcher = watch(rows="labelled")
     fit(graph_data, strategy=watcher, epochs=2, training={"batch_size": 7})
     assert [step.epoch for step in watcher.steps] == [0, 0, 0, 1, 1, 1]
     for epoch in (watcher.steps[:3], watcher.steps[3:]):
@@ -101,7 +96,7 @@ def test_eval_targets_are_what_the_cohort_says_before_the_epoch(
     """The targets of epoch e are the clean predictions of a cohort trained for e epochs."""
     data = graph_data if task == "graph" else node_data
     training = {"batch_size": 24, "sampler": "neighbor", "fanout": (-1, -1)} if task == "sampled nodes" else {"batch_size": 100}
-    watcher = watch(exchange="labelled")
+    watcher = watch(rows="labelled")
     fit(data, strategy=watcher, epochs=3, training=training)
     for epoch in (1, 2):
         step = watcher.steps[epoch]
@@ -239,21 +234,6 @@ def test_a_member_may_train_in_two_phases(fit: Fit, watch: Callable[..., type[Wa
     assert all(member.best_epoch is not None and member.best_epoch >= starts[0] for member in result.members[:2])
     for member in result.members[:2]:
         assert member.val == pytest.approx(max(row[f"val/{member.member}"] for row in result.history[starts[0] :]))
-
-
-def test_held_out_samples_are_kept_from_the_students(
-    fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data
-) -> None:
-    for data in (node_data, graph_data):
-        watcher = watch(held_out_share=0.25)
-        fit(data, strategy=watcher, epochs=2, training={"batch_size": 8})
-        train = set(data[1].train.tolist())
-        held, labelled = set(), set()
-        for step in watcher.steps:
-            held |= set(step.samples[step.held_out].tolist())
-            labelled |= set(step.samples[step.labelled].tolist())
-        assert held | labelled == train and not held & labelled
-        assert len(held) == round(0.25 * len(train))
 
 
 def test_the_test_part_of_a_graph_task_is_never_a_target(watch: Callable[..., type[Watcher]], graph_data: Data) -> None:

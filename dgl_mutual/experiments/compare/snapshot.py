@@ -27,7 +27,9 @@ from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.options import parse_options
 from dgl_mutual.reference.mapping import to_ours, to_reference
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.strategies.base import Setting, Step, Strategy
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
 from dgl_mutual.training import seeds
 from dgl_mutual.training.feeds import TrainingBatch, make_feed
 
@@ -145,18 +147,19 @@ def _strategy(config: RunConfig, dataset: Dataset, cohort: Cohort, num_samples: 
 def _step(cohort: Cohort, strategy: Strategy, batch: TrainingBatch, clean: Tensor, labels: Tensor, epoch: int) -> Step:
     outputs = cohort(batch.batch)
     logits = torch.stack([output.logits for output in outputs])
+    exchange = strategy.exchange()
     return Step(
         logits=logits,
         active=tuple(range(len(cohort))),
         hidden=[output.hidden for output in outputs],
         embeddings=[output.embedding for output in outputs],
-        targets=logits.detach() if strategy.target_pass == "train" else clean,
+        targets=logits.detach() if exchange.targets == "train" else clean,
         labels=labels[batch.samples],
         labelled=batch.labelled,
-        exchange=torch.arange(len(batch.samples)) if strategy.exchange_on == "all" else batch.labelled,
+        exchange=torch.arange(len(batch.samples)) if exchange.on == "all" else batch.labelled,
         samples=batch.samples,
         batch=batch.batch,
-        ramp=strategy.ramp(epoch),
+        ramp=exchange.ramp(epoch),
         epoch=epoch,
     )
 

@@ -17,7 +17,7 @@ from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
-from dgl_mutual.strategies.base import Divided
+from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.distributed import Ranks, launched
 
 

@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
-from dgl_mutual.strategies.base import ExchangeOptions, ExchangeStrategy, Step
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.step import Step
 
 
 class AgreementOptions(ExchangeOptions):

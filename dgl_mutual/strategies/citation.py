@@ -1,0 +1,16 @@
+"""Where a strategy comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Where a strategy comes from, as data: the list of strategies and the README's table are made of it."""
+
+    title: str
+    authors: str
+    venue: str
+    url: str
+    formula: str

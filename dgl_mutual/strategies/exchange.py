@@ -1,0 +1,42 @@
+"""What the training loop hands over to a strategy for the exchange, and when the exchange begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TargetPass = Literal["eval", "train", "ema"]
+#: Where a strategy looks only at members that do not train in the same phase: ``standing``.
+TargetSource = Literal["eval", "train", "ema", "standing"]
+ExchangeOn = Literal["all", "labelled", "transductive"]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How members learn from others, as far as the training loop has to know. The default is for strategies without an exchange.
+
+    Attributes:
+        targets: which pass gives `Step.targets`: eval (dropout off, batch norm in evaluation mode), train (the training pass of the step
+            itself), or ema (the moving average of eval). With ``standing``, only members that do not train in the same phase are looked at.
+        decay: of the moving average.
+        on: the rows of `Step.exchange`.
+        warmup: (start, length) in epochs of a phase: `Step.ramp` is 0 before the start, then grows linearly to 1. Early stopping counts
+            from the start on.
+    """
+
+    targets: TargetSource = "train"
+    decay: float = 0.0
+    on: ExchangeOn = "labelled"
+    warmup: tuple[int, int] = (0, 0)
+
+    @property
+    def uses_clean_logits(self) -> bool:
+        """Whether targets are clean logits of members that train."""
+        return self.targets in ("eval", "ema")
+
+    def ramp(self, epoch: int) -> float:
+        """The factor in [0, 1] on what is learned from others in this epoch of a phase."""
+        start, length = self.warmup
+        if epoch < start:
+            return 0.0
+        return 1.0 if length == 0 else min(1.0, (epoch - start + 1) / length)

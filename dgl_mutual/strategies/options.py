@@ -1,0 +1,80 @@
+"""Options that strategies have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, model_validator
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.options import Options
+from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class StrategyOptions(Options):
+    """Options of a strategy; the base has none."""
+
+    def resolved(self, epochs: int, task: TaskName) -> Self:
+        """The same, with what was left open filled in for a training of this many epochs on a task."""
+        return self
+
+
+class TeachingOptions(StrategyOptions):
+    """How much, and from when on, members learn from others."""
+
+    weight: float = Field(1.0, ge=0)
+    """lambda: weight of what is learned from others."""
+    exchange_warmup: tuple[int, int] | None = (0, 0)
+    """[start, length]: lambda is 0 until epoch start, then grows linearly over length epochs (null: a quarter of the epochs each)."""
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> TeachingOptions:
+        if self.exchange_warmup is not None and min(self.exchange_warmup) < 0:
+            raise ValueError("exchange_warmup takes two epochs that are not negative, [start, length]")
+        return self
+
+    def resolved(self, epochs: int, task: TaskName) -> Self:
+        quarter = epochs // 4
+        return self if self.exchange_warmup is not None else self.model_copy(update={"exchange_warmup": (quarter, quarter)})
+
+    def warmup(self) -> tuple[int, int]:
+        """`exchange_warmup`, which must be given, or filled in by `resolved`."""
+        assert self.exchange_warmup is not None
+        return self.exchange_warmup
+
+
+class ImitationOptions(TeachingOptions):
+    """How members imitate what others predict."""
+
+    temperature: float = Field(1.0, gt=0)
+    """T: temperature of the student's own distribution in the exchange."""
+    target_temperature: float | None = Field(None, gt=0)
+    """Temperature of the peers' distribution; below 1 it sharpens (default: the same as `temperature`)."""
+    scale_by_temperature: bool = True
+    """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
+    exchange_on: ExchangeOn = "all"
+    """Imitate on all samples of a step (on a node task all nodes, on a graph task the graphs of the batch, which are labelled), on the
+    labelled ones only, or, transductive, also on graphs outside the training part, which steps then see without their labels. Where
+    neighbours are sampled, all means the step's training nodes and as many other nodes, as does transductive."""
+
+    @property
+    def peers_temperature(self) -> float:
+        return self.temperature if self.target_temperature is None else self.target_temperature
+
+    @property
+    def scale(self) -> float:
+        """lambda, times T^2 where that is asked for."""
+        return self.weight * (self.temperature**2 if self.scale_by_temperature else 1.0)
+
+
+class ExchangeOptions(ImitationOptions):
+    """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""
+
+    targets: TargetPass = "train"
+    """Which pass speaks for the peers: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass), or ema (moving
+    average of eval)."""
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    """Decay of the moving average of the peers' logits (targets: ema)."""

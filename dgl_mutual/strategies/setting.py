@@ -1,0 +1,74 @@
+"""What a strategy is told about a training before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dgl_mutual.data.dataset import IntArray, TaskName
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.nn.options import StudentOptions
+
+#: What several processes of one training divide.
+Divided = Literal["samples", "students"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSamples:
+    """The samples whose labels are for training.
+
+    Attributes:
+        numbers: their numbers in the dataset.
+        classes: their classes in the same order; None where a sample has several labels.
+        num_all: how many samples the dataset has.
+    """
+
+    numbers: IntArray
+    classes: IntArray | None
+    num_all: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a strategy is told about the cohort before training.
+
+    Attributes:
+        task: node or graph.
+        members: the resolved options of all members: the students, then what the strategy adds of its own (see `Strategy.extra_members`).
+        num_students: how many of them are students.
+        num_outputs: C.
+        num_samples: N of a full-batch node task; None where samples come and go.
+        distribution: what the logits mean.
+        sampled: whether steps see samples of neighbourhoods.
+        divided: what several processes divide, if anything. They all have the logits of a step. Where they divide samples they have its
+            embeddings, too, and each has hidden states of its share; where they divide students each has both of its own students alone.
+        seed: base seed of whatever the strategy draws.
+        training: the labelled samples.
+    """
+
+    task: TaskName
+    members: tuple[StudentOptions, ...]
+    num_students: int
+    num_outputs: int
+    num_samples: int | None
+    distribution: Distribution
+    sampled: bool = False
+    divided: Divided | None = None
+    seed: int = 0
+    training: TrainingSamples | None = None
+
+    def state_widths(self, member: int) -> tuple[int, ...]:
+        """Widths of a member's node states, convolution by convolution (see `Strategy.node_states`)."""
+        options = self.members[member]
+        assert options.depth is not None
+        if self.task == "graph" or options.readout == "jumping":
+            return (options.hidden,) * options.depth
+        return (options.hidden,) * (options.depth - 1) + (self.num_outputs,)
+
+    def last_hidden_width(self, member: int) -> int:
+        """Width of a member's last hidden layer, or of its logits where it has none."""
+        return self.members[member].hidden if self.members[member].hidden in self.state_widths(member) else self.num_outputs
+
+    def embedding_width(self, member: int) -> int:
+        """Width of a member's `Step.embeddings`."""
+        return sum(self.state_widths(member)) if self.members[member].readout == "jumping" else self.last_hidden_width(member)

@@ -1,0 +1,51 @@
+"""What a strategy is given in each training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from dgl_mutual.nn.batch import Batch
+from dgl_mutual.nn.csr import Rows
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step of the cohort.
+
+    Three things are kept apart: the *labelled* samples, the *exchange* samples on which peers are imitated, and the *targets*, which say
+    what the peers think there.
+
+    Attributes:
+        logits: (A, N, C): the training pass of the A members that train in this step, with gradient; N samples in the batch.
+        active: the numbers of those A members within the cohort.
+        hidden: per active member, the state of each hidden layer (|V|, width).
+        embeddings: per active member, the last state of each sample before its logits (N, width). Both are empty where processes divide
+            students.
+        targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
+        labels: labels of the N samples; only those of `labelled` may be looked at.
+        labelled, exchange: row numbers of the labelled and the exchange samples.
+        samples: (N,): the samples' numbers in the dataset.
+        ramp: factor in [0, 1] on what is learned from peers.
+        epoch: from 0.
+        log: what a strategy wants in the history beside its terms, by name: ``weights`` (K, K), the weight of peer j in the target of i;
+            ``exchange`` (A,), what is still to be learned from others: the mean KL from the target to the own prediction on the exchange
+            samples, in nats, as it stands in the loss but for its weight. A strategy whose members could make it vanish without learning
+            from each other does not exchange anything.
+    """
+
+    logits: Tensor
+    active: tuple[int, ...]
+    hidden: Sequence[Sequence[Tensor]]
+    embeddings: Sequence[Tensor]
+    targets: Tensor
+    labels: Tensor
+    labelled: Rows
+    exchange: Rows
+    samples: Tensor
+    batch: Batch
+    ramp: float
+    epoch: int
+    log: dict[str, Tensor] = field(default_factory=dict)
