@@ -101,9 +101,9 @@ class Pattern:
             return pattern.block(block.transposed), order[block.entries] - block.entries.start
         if self.indices.device.type == "cpu":
             return self._transpose_by_scipy()
-        order = torch.argsort(self.indices, stable=True)
-        counts = torch.bincount(self.indices, minlength=self.shape[1])
-        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        in_order, order = torch.sort(self.indices, stable=True)
+        # Unlike `bincount`, which asks for the largest number first, this does not wait for the device.
+        indptr = torch.searchsorted(in_order, torch.arange(self.shape[1] + 1, dtype=in_order.dtype, device=in_order.device))
         return Pattern(indptr, self.rows.index_select(0, order), self.shape[0]), order.to(self.indices.dtype)
 
     def _transpose_by_scipy(self) -> tuple[Pattern, Tensor]:

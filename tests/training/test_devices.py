@@ -104,3 +104,12 @@ def test_a_tensor_of_the_cpu_is_found_out(device: PretendedDevice) -> None:
 def test_students_on_dgl_graphs_need_a_dgl_for_the_device(fit: Fit, node_data: Data) -> None:
     with pytest.raises(UsageError, match=r"'gatv2-1' runs on DGLGraphs.*--device cpu.*gcn, gat, gin or sage"):
         fit(node_data, ("gcn", "gatv2"), device=AWAY)
+
+
+def test_the_transpose_on_a_device_is_that_on_the_cpu(device: PretendedDevice, graph_data: Data) -> None:
+    here, order = Collator(graph_data[0]).all().attention_pattern(3).transpose
+    with device:
+        there, order_there = Collator(graph_data[0], AWAY).all().attention_pattern(3).transpose
+        for found, expected in ((there.indptr, here.indptr), (there.indices, here.indices), (order_there, order)):
+            assert torch.equal(found.cpu(), expected)
+            assert found.dtype == expected.dtype
