@@ -111,8 +111,9 @@ def test_normalised_adjacency_matrices(adjacency: tuple[GraphBatch, Tensor]) -> 
 def test_from_dgl_takes_out_self_loops(idtype: torch.dtype, make_dataset: MakeDataset, as_dgl: AsDGL) -> None:
     plain = as_dgl(make_dataset((4, 1, 7), directed=True)).astype(idtype)
     looped = dgl.add_self_loop(plain)
-    looped.set_batch_num_nodes(plain.batch_num_nodes())
-    looped.set_batch_num_edges(plain.batch_num_edges() + plain.batch_num_nodes())
+    num_nodes, num_edges = (numbers().to(idtype) for numbers in (plain.batch_num_nodes, plain.batch_num_edges))
+    looped.set_batch_num_nodes(num_nodes)
+    looped.set_batch_num_edges(num_edges + num_nodes)
     for graph in (plain, looped):
         batch = GraphBatch.from_dgl(graph)
         assert edge_set(batch) == edge_set(plain)

@@ -156,7 +156,8 @@ def test_a_snapshot_of_before_versions_were_kept_is_refused(fit: Fit, node_data:
 def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=3, snapshots=snapshots)
-    tensors, state = read(snapshots.file)
+    mapped, state = read(snapshots.file)
+    tensors = {name: tensor.clone() for name, tensor in mapped.items()}  # the file is written anew, which they may be mapped to
     logits = {**tensors, "/clean/0": tensors["/clean/0"][:, :1].contiguous()}
     fewer = {name: tensor for name, tensor in tensors.items() if name != "/clean/0"}
     damaged = [
