@@ -1,6 +1,7 @@
 # make demo    train cohorts on real data, from nothing but Python 3.10, 3.11 or 3.12
 # make test    run every test
 # make test-short PYTHON=python3.12    the tests that depend most on releases of Python, torch and DGL, in an environment of that Python
+# make docs    build the documentation, with its tutorials, into docs/_build/html
 # make tables  make the tables of README.md and results/ anew from the runs that are kept there
 
 FITS := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
@@ -14,7 +15,7 @@ test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || { \
 		exit 1; }
 endef
 
-.PHONY: demo test test-short tables install install-dev
+.PHONY: demo test test-short docs tables install install-dev
 .DELETE_ON_ERROR:
 
 demo: install
@@ -28,6 +29,10 @@ test-short:
 	@$(WANTED)
 	.ci/short "$(PYTHON)"
 
+docs: .venv/.installed-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo "Built: docs/_build/html/index.html"
+
 tables: install
 	$(BIN)/dgl-mutual tables results README.md results/README.md
 
@@ -40,6 +45,10 @@ install-dev: .venv/.installed-dev
 
 .venv/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch .venv/.installed $@
+
+.venv/.installed-docs: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch .venv/.installed $@
 
 $(BIN)/python:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
+
 import click
 
 from dgl_mutual.cli.output import say
 
 
 @click.command()
+@click.argument("name", required=False, metavar="[NAME]")
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True, help="How to show the list.")
-def command(style: str) -> None:
-    """List the ways in which students can teach each other, each with its formula and source.
+def command(name: str | None, style: str) -> None:
+    """List the strategies, each with its loss and source; or show one with all its options, their defaults and ranges.
+
+    NAME is a strategy, or the import path package.module:Class of your own.
 
     \b
     Examples:
       dgl-mutual strategies
+      dgl-mutual strategies gml
       dgl-mutual strategies --format markdown
     """
-    from dgl_mutual.experiments.strategy_table import as_markdown, as_text
+    from dgl_mutual.experiments.strategy_table import as_markdown, as_text, describe, options_as_markdown
 
-    say(as_markdown() if style == "markdown" else as_text())
+    if name is None:
+        say(as_markdown() if style == "markdown" else as_text())
+    elif style == "markdown":
+        say(options_as_markdown(name))
+    else:
+        say(describe(name, width=min(100, shutil.get_terminal_size().columns)))

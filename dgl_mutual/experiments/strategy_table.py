@@ -1,14 +1,18 @@
-"""The strategies as a list to read: name, formula, source and origin. It is made of their citations, so it cannot fall behind."""
+"""The strategies as a list to read, and each with its options. Both are made from the classes themselves."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments import option_table
+from dgl_mutual.experiments.option_table import Option
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.training.options import TrainingOptions
 
 
 def as_text() -> str:
@@ -27,6 +31,35 @@ def as_markdown() -> str:
         formula = f"`{_cell(citation.formula)}`" if citation is not None else "-"
         lines.append(f"| `{name}` | {formula} | {_markdown_source(found, citation)} |")
     return "\n".join(lines)
+
+
+def describe(name: str, width: int = 80) -> str:
+    """One strategy: its loss, its source, and the meaning, values and default of each option.
+
+    Args:
+        name: a built-in strategy, one of an installed package, or an import path ``package.module:Class``.
+
+    Raises:
+        UsageError: there is no such strategy.
+    """
+    found = STRATEGY_REGISTRY.find(name)
+    citation: Citation | None = getattr(found.value, "citation", None)
+    origin = [] if found.origin == "built in" else [f"from {found.origin}"]
+    head = "\n".join([found.value.name, *(_source(citation) if citation else []), *origin])
+    options = options_of(found.value)
+    table = ["Options (--set strategy_options.NAME=VALUE)", option_table.as_text(options, width)] if options else ["It has no options."]
+    return "\n\n".join([head, (inspect.getdoc(found.value) or "").replace("``", ""), "\n".join(table)])
+
+
+def options_as_markdown(name: str) -> str:
+    """The options of one strategy as a table."""
+    return option_table.as_markdown(options_of(STRATEGY_REGISTRY.find(name).value))
+
+
+def options_of(kind: type[Strategy]) -> list[Option]:
+    """The options of a strategy, with the defaults of node and graph tasks where they differ."""
+    options = kind.Options
+    return option_table.describe(options, lambda task: options().resolved(TrainingOptions().epochs, "graph" if task == "graph" else "node"))
 
 
 def _all() -> Iterator[tuple[str, Found[type[Strategy]] | UsageError]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.nn.options import StudentOptions
@@ -20,7 +21,7 @@ class KDOptions(ImitationOptions):
     """Options of `kd`."""
 
     #: Hinton et al. report 2.5 to 4 for small students and up to 20 for large ones.
-    temperature: float = 2.0
+    temperature: float = Field(2.0, gt=0)
     teacher: StudentOptions = StudentOptions(hidden=256)
     """The teacher: its architecture, depth, width and the rest."""
 

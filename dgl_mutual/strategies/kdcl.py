@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.distributions import Categorical, Distribution
@@ -19,7 +20,7 @@ from dgl_mutual.strategies.step import Step
 class KDCLOptions(ExchangeOptions):
     """Options of `kdcl`."""
 
-    temperature: float = 2.0
+    temperature: float = Field(2.0, gt=0)
     target: Literal["minlogit", "naive", "mean"] = "minlogit"
     """The target on labelled samples: per class the least logit relative to the true class's (minlogit), the logits of the member with the
     lowest CE (naive), or the mean logits (mean)."""

@@ -21,7 +21,7 @@ class OADOptions(ExchangeOptions):
     """Options of `oad`."""
 
     #: The paper's.
-    temperature: float = 3.0
+    temperature: float = Field(3.0, gt=0)
     #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; here as for gml, lambda is whole after half of them.
     exchange_warmup: tuple[int, int] | None = None
     adversarial_weight: float = Field(1.0, ge=0)

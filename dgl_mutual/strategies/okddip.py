@@ -21,7 +21,7 @@ class OKDDipOptions(ExchangeOptions):
     """Options of `okddip`."""
 
     #: The paper's.
-    temperature: float = 3.0
+    temperature: float = Field(3.0, gt=0)
     leader: StudentOptions = StudentOptions()
     """The leader, a member beside the students that has no say in what they learn."""
     attention_hidden: int = Field(16, ge=1)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from dgl_mutual.strategies import STRATEGIES
 
 
@@ -22,3 +24,20 @@ def test_the_markdown_table_has_a_row_a_strategy_and_three_cells_a_row(command_l
     assert rule == "|---|---|---|"
     assert [row.split("|")[1].strip() for row in rows] == [f"`{name}`" for name in STRATEGIES]
     assert {row.count("|") for row in rows} == {4}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_is_shown_with_all_its_options(command_line: Callable[..., object], name: str) -> None:
+    status, out, _ = command_line("strategies", name)
+    assert status == 0
+    assert out.startswith(f"{name}\n")
+    for option in STRATEGIES[name].Options.model_fields:
+        assert f"\n{option}: " in out
+    status, out, _ = command_line("strategies", name, "--format", "markdown")
+    assert [line.split("`")[1] for line in out.splitlines()[2:]] == list(STRATEGIES[name].Options.model_fields)
+
+
+def test_an_unknown_strategy_is_refused_with_a_suggestion(command_line: Callable[..., object]) -> None:
+    status, _, err = command_line("strategies", "gmll")
+    assert status == 2
+    assert "Did you mean 'gml'?" in err

@@ -1,0 +1,147 @@
+"""What each option means, what it may be and what it is by default, from the option classes themselves.
+
+`dgl-mutual strategies NAME` and the documentation are both made of this.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from dgl_mutual.options import Options
+
+#: Constraint of a number or of a length -> how it is shown.
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+#: Singular and plural.
+_PLAIN: dict[Any, tuple[str, str]] = {
+    bool: ("true or false", "of true and false"),
+    int: ("whole number", "whole numbers"),
+    float: ("number", "numbers"),
+    str: ("text", "texts"),
+    dict: ("mapping", "mappings"),
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table of a group of options.
+
+    Attributes:
+        values: the values that are accepted, for example ``number >= 0``.
+        default: as it would be written in YAML.
+        meaning: the docstring of the field, on one line.
+    """
+
+    name: str
+    values: str
+    default: str
+    meaning: str
+
+
+def describe(kind: type[Options], resolve: Callable[[str], Options] | None = None) -> list[Option]:
+    """All options of a class, in its order.
+
+    Args:
+        resolve: gives the options with the defaults of a task, ``node`` or ``graph``. Where the two differ, both are shown.
+    """
+    return [
+        Option(name, values_of(field), _default(name, field, resolve), " ".join((_docstring(kind, name) or "").split()))
+        for name, field in kind.model_fields.items()
+    ]
+
+
+def as_markdown(options: Sequence[Option]) -> str:
+    """A table, one row an option."""
+    rows = [
+        f"| `{option.name}` | {_cell(option.values)} | {_cell(_code(option.default))} | {_cell(option.meaning.replace('``', '`'))} |"
+        for option in options
+    ]
+    return "\n".join(["| option | values | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def as_text(options: Sequence[Option], width: int = 80) -> str:
+    """A paragraph an option, at most `width` columns wide."""
+    paragraphs = []
+    for option in options:
+        head = textwrap.wrap(f"{option.name}: {option.values} (default: {option.default})", width, subsequent_indent="      ")
+        body = textwrap.wrap(option.meaning.replace("``", ""), width, initial_indent="    ", subsequent_indent="    ")
+        paragraphs.append("\n".join([*head, *body]))
+    return "\n".join(paragraphs)
+
+
+def values_of(field: FieldInfo) -> str:
+    """The values that a field accepts, in words."""
+    return _values(field.annotation, field.metadata)
+
+
+def _values(annotation: Any, metadata: Sequence[Any] = (), plural: bool = False) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = [part for given in arguments[1:] for part in (given.metadata if isinstance(given, FieldInfo) else [given])]
+        return _values(arguments[0], [*metadata, *inner], plural)
+    if origin is Literal:
+        return _any_of(list(map(str, arguments)))
+    if origin in (Union, types.UnionType):
+        choices = [_values(choice, metadata, plural) for choice in arguments if choice is not type(None)]
+        return _any_of(list(dict.fromkeys([*choices, *(["null"] if type(None) in arguments else [])])))
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return f"list of {_values(arguments[0], plural=True)}"
+        return f"list of {len(arguments)} {_values(arguments[0], plural=True)}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"{_PLAIN[dict][plural]} of {annotation.__name__}"
+    if annotation is None or origin is type or not isinstance(origin or annotation, type):
+        return "class"
+    singular, several = _PLAIN.get(origin or annotation, ("class", "classes"))
+    bounds = [f"{sign} {bound:g}" for part in metadata for key, sign in _BOUNDS.items() if (bound := getattr(part, key, None)) is not None]
+    word = several if plural else singular
+    return f"{word} {' and '.join(bounds)}" if bounds else word
+
+
+def _any_of(choices: Sequence[str]) -> str:
+    return " or ".join(part for part in (", ".join(choices[:-1]), choices[-1]) if part)
+
+
+def _default(name: str, field: FieldInfo, resolve: Callable[[str], Options] | None) -> str:
+    own = field.get_default(call_default_factory=True)
+    if resolve is None:
+        return _shown(own)
+    node, graph = (_shown(getattr(resolve(task), name)) for task in ("node", "graph"))
+    if node == graph or _shown(own) not in (node, graph):  # what depends on the training is explained in words
+        return _shown(own)
+    return f"{node} (graph task: {graph})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return json.dumps(value.model_dump(mode="json", exclude_unset=True))
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, type):
+        return value.__name__
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _docstring(kind: type[Options], name: str) -> str | None:
+    """A class that changes a default alone inherits the docstring."""
+    for base in kind.__mro__:
+        fields = getattr(base, "model_fields", {})
+        if name in fields and fields[name].description:
+            return str(fields[name].description)
+    return None
+
+
+def _code(default: str) -> str:
+    value, separator, rest = default.partition(" (graph task: ")
+    return f"`{value}` (graph task: `{rest[:-1]}`)" if separator else f"`{default}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,60 @@
+"""How the documentation is built: `make docs`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+# Tutorials run in processes of their own, which inherit these.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from dgl_mutual.version import __version__  # noqa: E402  # after the path is set
+
+project = "dgl_mutual"
+author = "the dgl_mutual contributors"
+project_copyright = "the dgl_mutual contributors; MIT licence"
+version = release = __version__
+
+extensions = [
+    "generated_pages",
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "_ext", "README.md", "maths"]
+# A wrong reference must not pass.
+nitpicky = False
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"dgl_mutual {version}"
+html_copy_source = False
+html_static_path: list[str] = []
+
+myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+# Tutorials are executed when the site is built. Outputs are kept below docs/_build until the code changes; `make clean-docs` forgets them.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "jupyter_cache")
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_class_signature = "mixed"
+# Annotations are shown as they are written.
+autodoc_type_aliases: dict[str, str] = {}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
