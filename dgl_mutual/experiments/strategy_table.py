@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Iterator
 
 from dgl_mutual.errors import UsageError
@@ -13,6 +14,7 @@ from dgl_mutual.strategies import STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.weightings import WEIGHTINGS
 
 
 def as_text() -> str:
@@ -48,7 +50,19 @@ def describe(name: str, width: int = 80) -> str:
     head = "\n".join([found.value.name, *(_source(citation) if citation else []), *origin])
     options = options_of(found.value)
     table = ["Options (--set strategy_options.NAME=VALUE)", option_table.as_text(options, width)] if options else ["It has no options."]
-    return "\n\n".join([head, (inspect.getdoc(found.value) or "").replace("``", ""), "\n".join(table)])
+    if "weighting_options" in found.value.Options.model_fields:
+        table += [
+            "",
+            "Weightings (--set strategy_options.weighting=NAME), and their options (strategy_options.weighting_options.NAME=VALUE)",
+        ]
+        table += [
+            f"{name}: {_first_line(kind)}\n{_indented(option_table.describe(kind.Options), width)}" for name, kind in WEIGHTINGS.items()
+        ]
+    return "\n\n".join([head, (inspect.getdoc(found.value) or "").replace("``", ""), "\n".join(line.rstrip() for line in table)])
+
+
+def _indented(options: list[Option], width: int) -> str:
+    return textwrap.indent(option_table.as_text(options, width - 4), "    ")
 
 
 def options_as_markdown(name: str) -> str:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def options_page() -> str:
-    """Every option of students, training, runs, distillation and weightings."""
+    """Every option of runs, students, training, distillation and weightings."""
     from dgl_mutual.experiments.config import RunConfig
     from dgl_mutual.nn.options import StudentOptions
     from dgl_mutual.training.options import DistillOptions, TrainingOptions
+    from dgl_mutual.weightings import WEIGHTINGS
 
     groups = [
         ("Run", RunConfig, "`KEY: VALUE` at the top of a configuration; `--set KEY=VALUE`."),
@@ -31,6 +32,16 @@ def options_page() -> str:
     ]
     for title, kind, how in groups:
         parts += [f"## {title}", f"{how} {inspect.cleandoc(kind.__doc__ or '').splitlines()[0]}", _table(kind)]
+    parts += [
+        "## Weightings",
+        "How `gml` weighs the peers: `--set strategy_options.weighting=NAME`, `--set strategy_options.weighting_options.KEY=VALUE`.",
+    ]
+    for name, kind in WEIGHTINGS.items():
+        parts += [
+            f"### {name}",
+            f"```text\n{inspect.getdoc(kind)}\n```",
+            _table(kind.Options) if kind.Options.model_fields else "It has no options.",
+        ]
     parts += ["Options of each strategy are on the [page of strategies](strategies.md)."]
     return "\n\n".join(parts)
 

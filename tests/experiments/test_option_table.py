@@ -12,8 +12,12 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
+from dgl_mutual.weightings import WEIGHTINGS
 
-KINDS: list[type[Options]] = [RunConfig, StudentOptions, TrainingOptions, DistillOptions, *(kind.Options for kind in STRATEGIES.values())]
+KINDS: list[type[Options]] = [
+    *(RunConfig, StudentOptions, TrainingOptions, DistillOptions),
+    *(kind.Options for kind in (*STRATEGIES.values(), *WEIGHTINGS.values())),
+]
 
 
 class Inner(Options):
