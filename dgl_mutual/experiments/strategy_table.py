@@ -110,7 +110,7 @@ def _source(citation: Citation) -> list[str]:
     return [f"{citation.authors}: {citation.title}. {citation.venue}", citation.url]
 
 
-def _first_line(kind: type[Strategy]) -> str:
+def _first_line(kind: type[object]) -> str:
     return (kind.__doc__ or "no description").strip().splitlines()[0]
 
 
