@@ -6,7 +6,7 @@ import itertools
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -125,11 +125,14 @@ def run_trial(
 
         numbers = itertools.count()
 
-        reports = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
+        epochs = [point.training.epochs for _, point in points]
 
         def fit(point: RunConfig) -> FitResult:
             number = next(numbers)
             file, every = snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
+            reports = []
+            if on_epoch is not None:
+                reports = [EpochReports(partial(_report, partial(on_epoch, trial), sum(epochs[:number]), sum(epochs)))]
             here: list[Tracker] = []
             if track and ranks.rank == 0:
                 name = trial.name if len(points) <= 1 else f"{trial.name}-grid-{number}"
@@ -176,6 +179,11 @@ def run_trial(
     finally:
         for tracker in trackers:
             tracker.end(failed=True)  # of a training that ended well this has been done
+
+
+def _report(on_epoch: Callable[[EpochReport], None], before: int, epochs: int, report: EpochReport) -> None:
+    """Count the epochs of all points of a grid."""
+    on_epoch(replace(report, epoch=before + report.epoch, epochs=epochs))
 
 
 def fit_resolved(

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tqdm import tqdm
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments import progress
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.progress import Bar, Board, Lines, _fitting, display
+from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
+from dgl_mutual.training.history import EpochReport
+
+TRIALS = [Trial(seed, 0, split=None) for seed in range(4)]  # type: ignore[arg-type]  # a display does not look at the split
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board(tmp_path)
+
+
+def shown(board: Board, width: int) -> Bar:
+    return Bar(tqdm(file=io.StringIO(), ncols=width, bar_format=progress._FORMAT), board, seconds=0.01)
+
+
+@pytest.fixture
+def closing() -> Iterator[list[Bar]]:
+    bars: list[Bar] = []
+    yield bars
+    for bar in bars:
+        bar.close()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: Board, closing: list[Bar], width: int) -> None:
+    bar = shown(board, width)
+    closing.append(bar)
+    bar.start(TRIALS, finished=0)
+    bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {"gcn-0": 0.25}))
+    bar.show()
+    line = str(bar.bar)
+    assert len(line) <= width
+    assert line.startswith("0/4") and "50/200" in line and "00:00<" in line
+    assert ("gcn-0 0.250" in line) == (width >= 80)
+    assert bar.bar.n == pytest.approx(0.25)
+
+
+def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(board: Board, closing: list[Bar]) -> None:
+    bar = shown(board, 80)
+    closing.append(bar)
+    bar.start(TRIALS, finished=2)
+    assert bar.bar.initial == 2
+    bar.remote_epoch(TRIALS[1], EpochReport(99, 200, 0.5, {}))
+    bar.show()
+    assert bar.bar.n == pytest.approx(2.5)
+    assert "epoch 100/200" in str(bar.bar)
+    bar.end(Outcome(TRIALS[1], [], []))  # stopped early
+    assert bar.bar.n == pytest.approx(3)
+    bar.end(Outcome(TRIALS[2], [], []))
+    assert bar.bar.n == pytest.approx(4) and str(bar.bar).startswith("4/6")
+
+
+def test_the_clock_moves_though_nothing_happens(board: Board, closing: list[Bar]) -> None:
+    bar = shown(board, 60)
+    closing.append(bar)
+    bar.start(TRIALS, finished=0)
+    stream: Any = bar.bar.fp
+    before = len(stream.getvalue())
+    for _ in range(200):
+        time.sleep(0.01)
+        if len(stream.getvalue()) > before:
+            break
+    assert len(stream.getvalue()) > before
+
+
+def test_a_board_has_the_last_report_of_each_process(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    for epoch in range(3):
+        board(TRIALS[0], EpochReport(epoch, 10, 0.5, {}))
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    board(TRIALS[1], EpochReport(6, 10, 0.5, {}))
+    (board.folder / "half").write_bytes(b"abc")
+    assert sorted(board.read().values()) == [(3, 10), (7, 10)]
+    Board(board.folder / "gone")(TRIALS[0], EpochReport(0, 1, 0.5, {}))  # no error
+
+
+def test_the_longest_text_that_fits_is_chosen() -> None:
+    running = [(37, 200), (12, 200)]
+    assert _fitting(running, "", 80) == "epochs 37, 12 of 200"
+    assert _fitting([(37, 200), (1, 50)], "", 80) == "epochs 37/200, 1/50"
+    assert _fitting(running, "", 15) == "epoch 37/200"
+    assert _fitting(running, "", 6) == "37/200"
+    assert _fitting(running, "", 3) == _fitting([], "", 80) == ""
+
+
+def test_a_notebook_gets_a_bar_and_a_file_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    with display() as plain:
+        assert isinstance(plain, Lines)
+    kernel = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    with display() as bar:
+        assert isinstance(bar, Bar)
+        bar.start(TRIALS, finished=0)
+
+
+def test_epochs_of_a_grid_are_counted_over_its_points(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+    config = {"dataset": "ring", "students": "gcn", "strategy": "independent", "seeds": 1, "grid": {"training.epochs": [2, 3]}}
+    plan = prepare(parse_config(config), ring)
+    told: list[tuple[int, int]] = []
+    outcome = run_trial(
+        plan.trials[0],
+        plan.config,
+        plan.points,
+        ring,
+        tmp_path / "a",
+        tmp_path / "b",
+        threads=1,
+        device="cpu",
+        on_epoch=lambda _, report: told.append((report.epoch, report.epochs)),
+    )
+    assert outcome.error is None
+    assert told == [(epoch, 5) for epoch in range(5)]
