@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +19,14 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training import optimizer, seeds
+from dgl_mutual.training.callbacks import EpochReports
+from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.distill import distill
+from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.inductive_split import make_inductive_split
+from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.snapshots import Snapshots
 from tests.training.pretended_device import AWAY, AwayGenerator, PretendedDevice
 
 Data = tuple[Dataset, Split]
@@ -113,3 +123,39 @@ def test_the_transpose_on_a_device_is_that_on_the_cpu(device: PretendedDevice, g
         for found, expected in ((there.indptr, here.indptr), (there.indices, here.indices), (order_there, order)):
             assert torch.equal(found.cpu(), expected)
             assert found.dtype == expected.dtype
+
+
+def test_results_predict_are_saved_and_distilled(fit: Fit, device: PretendedDevice, node_data: Data, tmp_path: Path) -> None:
+    dataset, split = node_data
+    scene = make_inductive_split(dataset, split, 0.0, seed=1)
+    results = []
+    for place in (None, AWAY):
+        with device if place is not None else nullcontext():
+            result = fit(node_data, ARCHITECTURES, epochs=2, dtype=torch.float64, device=place or "cpu")
+            result = distill(result, scene, DistillOptions(epochs=2, hidden=8), seed=3)
+            result.save(tmp_path / str(place))
+            results.append((result.predict(), result.predict(dataset, "gat-1"), result["mlp"].val))
+    for here, there in zip(*results, strict=True):
+        np.testing.assert_allclose(there, here, rtol=1e-9)
+    for member in ("gat-1", "ensemble"):
+        models = [load_student(tmp_path / str(place), member) for place in (None, AWAY)]
+        np.testing.assert_allclose(*(model.predict(dataset) for model in models), rtol=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["gml", "independent"])
+def test_several_labels(strategy: str, fit: Fit, device: PretendedDevice, multi_label_data: Data) -> None:
+    compare(fit, device, multi_label_data, students=("gcn", "gin"), strategy=strategy)
+
+
+def test_an_interrupted_training_goes_on(fit: Fit, device: PretendedDevice, node_data: Data, tmp_path: Path) -> None:
+    def cut(report: EpochReport) -> None:
+        if report.epoch == 1:
+            raise KeyboardInterrupt
+
+    with device:
+        whole = fit(node_data, device=AWAY)
+        with pytest.raises(KeyboardInterrupt):
+            fit(node_data, device=AWAY, snapshots=Snapshots(tmp_path / "snapshot", 1), callbacks=[EpochReports(cut)])
+        again = fit(node_data, device=AWAY, snapshots=Snapshots(tmp_path / "snapshot", 1))
+        assert again.history == whole.history
+        np.testing.assert_array_equal(again.predict(), whole.predict())
