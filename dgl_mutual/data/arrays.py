@@ -15,9 +15,10 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 Features: TypeAlias = "FloatArray | sparse.csr_matrix"
 
-#: What a feature column holds: a measured number, 0 or 1 for one value of something (one-hot), or how often a word occurs.
-FeatureKind: TypeAlias = Literal["number", "indicator", "count"]
-FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count")
+#: What a feature column holds: a measured number, 0 or 1 for one value of something (one-hot), how often a word occurs, or the sum of an
+#: indicator over a node's edges, for students that take no edge features.
+FeatureKind: TypeAlias = Literal["number", "indicator", "count", "edge-sum"]
+FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count", "edge-sum")
 
 
 def as_array(values: Any, what: str) -> npt.NDArray[Any]:
@@ -87,6 +88,20 @@ def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, 
     return edges
 
 
+def canonical_edge_rows(source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool) -> tuple[IntArray, IntArray]:
+    """As `canonical_edges`, and the given edge, by number, that each of them comes from: of duplicates the first.
+
+    With `symmetric` the reverse of an edge comes from the edge itself, unless the reverse was given, too.
+    """
+    rows = np.flatnonzero(source != destination)
+    source, destination = source[rows].astype(np.int64), destination[rows].astype(np.int64)
+    keys = destination * num_nodes + source
+    if symmetric:
+        keys, rows = np.concatenate([keys, source * num_nodes + destination]), np.concatenate([rows, rows])
+    keys, first = np.unique(keys, return_index=True)
+    return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
+
+
 def as_edges(edges: Any, num_nodes: int) -> IntArray:
     """Edges (2, |E|), rows (source, destination), in any order, as `Dataset` asks for them; an array that already is so is returned itself.
 
@@ -95,6 +110,20 @@ def as_edges(edges: Any, num_nodes: int) -> IntArray:
     Raises:
         DataError: not two rows, no whole numbers, or a node that does not exist.
     """
+    array = check_ends(edges, num_nodes)
+    return array if is_canonical(array) else canonical_edges(array[0], array[1], num_nodes, symmetric=False)
+
+
+def is_canonical(edges: IntArray) -> bool:
+    """Whether edges are sorted by (destination, source), with neither self-loops nor duplicates."""
+    source, destination = edges
+    later = destination[1:] > destination[:-1]
+    later |= (destination[1:] == destination[:-1]) & (source[1:] > source[:-1])
+    return bool(later.all()) and not bool((source == destination).any())
+
+
+def check_ends(edges: Any, num_nodes: int) -> IntArray:
+    """Edges (2, |E|) in the order given; errors as in `as_edges`."""
     array = as_integers(edges, "edges", dimensions=2)
     if array.shape[0] != 2:
         hint = " Transpose the array." if array.shape[1] == 2 else ""
@@ -105,12 +134,7 @@ def as_edges(edges: Any, num_nodes: int) -> IntArray:
             f"An edge names the node {wrong}, and there are {num_nodes} nodes, 0 to {num_nodes - 1}. Count nodes from 0, and give features "
             "for all of them."
         )
-    source, destination = array
-    later = destination[1:] > destination[:-1]
-    later |= (destination[1:] == destination[:-1]) & (source[1:] > source[:-1])
-    if later.all() and not (source == destination).any():
-        return array
-    return canonical_edges(source, destination, num_nodes, symmetric=False)
+    return array
 
 
 def as_offsets(offsets: Any, num_nodes: int) -> IntArray:

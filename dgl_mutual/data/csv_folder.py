@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from dgl_mutual.data.arrays import canonical_edge_rows
 from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, read_csv, without_brackets
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
@@ -73,7 +74,8 @@ def read_csv_folder(
 
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
     ``val_mask``, ``test_mask``, which make the official split. Without ``feat``, every other column is a feature; without any, one-hot
-    degrees are. Edges stay directed as the file lists them. Nodes keep the file's order within each graph.
+    degrees are. Edges have features where they have a column ``feat``. They stay directed as the file lists them. Nodes keep the file's
+    order within each graph.
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
     and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
@@ -115,9 +117,13 @@ def read_csv_folder(
     no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *_MASKS}
     labels, target = _labels(samples, targets, no_labels, task, faults, require_labels)
     split = _split(samples, faults)
+    edge_values = _block(edges, ["feat"], faults, "edge ") if "feat" in edges.frame else None
     faults.check()
 
-    canonical = canonical_edges(source, destination, len(nodes.frame), symmetric=False)
+    canonical, of_edges = canonical_edges(source, destination, len(nodes.frame), symmetric=False), None
+    if edge_values is not None:
+        canonical, rows = canonical_edge_rows(source, destination, len(nodes.frame), symmetric=False)
+        of_edges = edge_values.taken(rows)
     columns = features if features is not None else degree_features(canonical, len(nodes.frame))
     return Dataset(
         name=meta.dataset_name,
@@ -131,6 +137,9 @@ def read_csv_folder(
         feature_kinds=columns.kinds,
         official_split=split,
         sample_ids=_sample_ids(graph_ids, nodes, node_meta, task),
+        edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
+        edge_feature_names=() if of_edges is None else of_edges.names,
+        edge_feature_kinds=() if of_edges is None else of_edges.kinds,
     )
 
 
@@ -198,13 +207,17 @@ def _edge_ends(nodes: CsvTable, node_meta: _NodeMeta, edges: CsvTable, edge_meta
 def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | None:
     """The feature columns, or None where the file has none."""
     columns = ["feat"] if "feat" in nodes.frame else [str(column) for column in nodes.frame if column not in reserved]
-    blocks = [nodes.numbers(column, faults) for column in columns]
+    return _block(nodes, columns, faults) if columns else None
+
+
+def _block(table: CsvTable, columns: Sequence[str], faults: Faults, prefix: str = "") -> Columns:
+    blocks = [table.numbers(column, faults) for column in columns]
     names = [
-        column if block.shape[1] == 1 else f"{column} {position}"
+        f"{prefix}{column}" if block.shape[1] == 1 else f"{prefix}{column} {position}"
         for column, block in zip(columns, blocks, strict=True)
         for position in range(block.shape[1])
     ]
-    return Columns.numbers(np.concatenate(blocks, axis=1), names) if blocks else None
+    return Columns.numbers(np.concatenate(blocks, axis=1), names)
 
 
 def _labels(

@@ -22,14 +22,18 @@ from dgl_mutual.data.arrays import (
     as_integers,
     as_kinds,
     as_offsets,
+    canonical_edge_rows,
     canonical_edges,
+    check_ends,
     check_within_graphs,
+    is_canonical,
 )
-from dgl_mutual.data.features import as_features, columns_of, compact, degree_features
+from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_objects import (
     MASKS,
     GraphRecord,
     joined,
+    joined_edge_features,
     labels_of,
     masked_nodes,
     name_of,
@@ -152,7 +156,10 @@ class Dataset:
         node_offsets: int64, shape (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
         feature_names: one name a column of `features`: the schema that a saved student asks of new data.
         feature_kinds: what each column holds (default: all numbers): ``number``, ``indicator`` (one-hot: 0 where its value does not occur)
-            or ``count`` (of words). A saved student takes new data that lack an indicator column; indicators are not scaled.
+            or ``count`` (of words). A saved student takes new data that lack an indicator column; indicators are not scaled. A column
+            ``edge-sum`` is the sum of an indicator over a node's edges; students that take edge features leave it out.
+        edge_features: float32, shape (|E|, D), a row an edge in the order of `edges`; a CSR matrix where most entries are zero; None where
+            edges have none. `edge_feature_names` and `edge_feature_kinds` are as those of nodes.
         official_split: the split that comes with the dataset, if any, and the protocol it belongs to (``public`` or ``scaffold``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
         sample_ids: what its files call the samples, if anything.
@@ -175,6 +182,9 @@ class Dataset:
     sample_ids: tuple[str, ...] | None = None
     store: GraphStore | None = None
     feature_kinds: tuple[FeatureKind, ...] = ()
+    edge_features: Features | None = None
+    edge_feature_names: tuple[str, ...] = ()
+    edge_feature_kinds: tuple[FeatureKind, ...] = ()
 
     def __post_init__(self) -> None:
         self._check({field.name for field in dataclasses.fields(self)})
@@ -204,8 +214,10 @@ class Dataset:
         num_nodes = self.features.shape[0]
         if changed & {"features", "node_offsets"}:
             put("node_offsets", as_offsets(self.node_offsets, num_nodes))
-        if changed & {"features", "node_offsets", "edges"}:
-            put("edges", as_edges(self.edges, num_nodes))
+        if "edges" in changed and self.edge_features is not None and "edge_features" not in changed:
+            raise ValueError("edges were replaced, and edge_features are those of the edges before")
+        if changed & {"features", "node_offsets", "edges", "edge_features"}:
+            self._put_edges(num_nodes)
             check_within_graphs(self.edges, self.node_offsets)
         if changed & {"features", "node_offsets", "task", "labels", "target"}:
             put("labels", as_labels(self.labels, self.target, self.num_samples))
@@ -214,6 +226,35 @@ class Dataset:
         if self.sample_ids is not None and len(self.sample_ids) != self.num_samples:
             raise DataError(f"There are {len(self.sample_ids)} sample_ids for {self.num_samples} samples. Give one for each.")
 
+    def _put_edges(self, num_nodes: int) -> None:
+        if self.edge_features is None:
+            if self.edge_feature_names or self.edge_feature_kinds:
+                raise DataError("There are names or kinds of edge features, but no edge_features. Give them, or leave the names out.")
+            object.__setattr__(self, "edges", as_edges(self.edges, num_nodes))
+            return
+        edges = check_ends(self.edges, num_nodes)
+        features = as_features(self.edge_features, f"The edge features of {self.name!r}", "edge")
+        if features.shape[0] != edges.shape[1]:
+            raise DataError(
+                f"There are {features.shape[0]} rows of edge features for {edges.shape[1]} edges. Give a row for each edge, in the order "
+                "of the edges; an undirected edge that stands in both directions has two."
+            )
+        if not is_canonical(edges):
+            edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False)
+            features = features[rows]
+        names = tuple(self.edge_feature_names)
+        if len(names) != features.shape[1]:
+            raise DataError(f"There are {len(names)} names for {features.shape[1]} columns of edge features. Give one for each.")
+        values = {"edges": edges, "edge_features": features, "edge_feature_names": names}
+        for name, value in {**values, "edge_feature_kinds": as_kinds(self.edge_feature_kinds, len(names))}.items():
+            object.__setattr__(self, name, value)
+
+    def without_edge_features(self) -> Dataset:
+        """The dataset for students that take no edge features; itself where it has none."""
+        if self.edge_features is None:
+            return self
+        return self.replaced(edge_features=None, edge_feature_names=(), edge_feature_kinds=())
+
     @classmethod
     def from_arrays(
         cls,
@@ -221,6 +262,7 @@ class Dataset:
         features: Any,
         labels: Any = None,
         *,
+        edge_features: Any = None,
         node_offsets: Any = None,
         task: TaskName | None = None,
         split: Split | None = None,
@@ -228,6 +270,8 @@ class Dataset:
         symmetric: bool = False,
         feature_names: Sequence[str] | None = None,
         feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
+        edge_feature_names: Sequence[str] | None = None,
+        edge_feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
     ) -> Dataset:
         """A dataset of arrays: NumPy, torch, pandas, SciPy sparse matrices or nested lists.
 
@@ -237,11 +281,14 @@ class Dataset:
             features: (|V|, F); None for one-hot in-degrees. Columns of a data frame keep their names.
             labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), text or booleans; (samples, L) for L labels of 0
                 and 1, NaN where unknown; None where all are unknown, for prediction.
+            edge_features: (|E|, D), a row for each of `edges`, in their order; None where there are none. Of duplicate edges the first
+                counts.
             node_offsets: (graphs + 1,), where the nodes of each of many graphs begin; default: one graph.
             task: default: ``graph`` where `node_offsets` are given, else ``node``.
             split: the official split.
-            symmetric: add the reverse of every edge.
-            feature_names, feature_kinds: see `Dataset`; the default kinds are indicators for booleans and numbers for all else.
+            symmetric: add the reverse of every edge, with the same edge features.
+            feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: see `Dataset`; the default kinds are indicators for
+                booleans and numbers for all else.
 
         Raises:
             DataError: the arrays do not fit together; the message says which entry.
@@ -254,9 +301,17 @@ class Dataset:
             num_nodes = int(sizes[-1])
         else:
             num_nodes = features.shape[0] if hasattr(features, "shape") else len(features)
-        ends = as_edges(edges, num_nodes)
-        if symmetric:
-            ends = canonical_edges(ends[0], ends[1], num_nodes, symmetric=True)
+        of_edges: Columns | None = None
+        if edge_features is None:
+            ends = as_edges(edges, num_nodes)
+            if symmetric:
+                ends = canonical_edges(ends[0], ends[1], num_nodes, symmetric=True)
+        else:
+            ends = check_ends(edges, num_nodes)
+            of_edges = columns_of(edge_features, edge_feature_names, edge_feature_kinds, "edge")
+            check_features(of_edges.values, ends.shape[1], "edge features", "edge")
+            ends, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=symmetric)
+            of_edges = of_edges.taken(rows)
         columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
         task = task or ("node" if node_offsets is None else "graph")
         offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes)
@@ -272,6 +327,9 @@ class Dataset:
             feature_names=columns.names,
             feature_kinds=columns.kinds,
             official_split=split,
+            edge_features=None if of_edges is None else compact(of_edges.values),
+            edge_feature_names=() if of_edges is None else of_edges.names,
+            edge_feature_kinds=() if of_edges is None else of_edges.kinds,
         )
 
     @classmethod
@@ -281,6 +339,7 @@ class Dataset:
         labels: Any = None,
         *,
         feat: str | None = "feat",
+        edge_feat: str | None = "feat",
         label: str = "label",
         task: TaskName | None = None,
         split: Split | None = None,
@@ -294,14 +353,15 @@ class Dataset:
         Args:
             labels: of the nodes or graphs, in place of those that the graphs hold.
             feat: the key of the node features; None for one-hot in-degrees.
+            edge_feat: the key of the edge features in ``edata``, if there are any; None to leave them out.
             label: the key of the labels.
             task: where the graphs are for both.
             split, name: default: those of `data`, if it has them.
 
         Raises:
-            DataError: a heterogeneous graph, features that are not there, or what `from_arrays` refuses.
+            DataError: a heterogeneous graph, features that are not there or that only some graphs have, or what `from_arrays` refuses.
         """
-        records = records_of_dgl(data, feat, label)
+        records = records_of_dgl(data, feat, label, edge_feat)
         return cls._from_records(records, labels, task, split, name or name_of(data, "graph" if len(records) == 1 else "graphs"))
 
     @classmethod
@@ -310,10 +370,10 @@ class Dataset:
     ) -> Dataset:
         """A dataset of a `torch_geometric.data.Data`, of a batch, of a sequence of them, or of one of PyG's datasets, as `from_dgl`.
 
-        Features are ``x``, labels ``y``, and the masks those of PyG.
+        Features are ``x``, edge features ``edge_attr``, labels ``y``, and the masks those of PyG.
 
         Raises:
-            DataError: heterogeneous data, features that are not there, or what `from_arrays` refuses.
+            DataError: heterogeneous data, features that are not there or that only some graphs have, or what `from_arrays` refuses.
         """
         records = records_of_pyg(data)
         return cls._from_records(records, labels, task, split, name or name_of(data, "graph" if len(records) == 1 else "graphs"))
@@ -329,18 +389,20 @@ class Dataset:
         if split is None and task == "node" and all(set(MASKS) <= set(mask) for mask in masks):
             split = Split(*(masked_nodes([mask[part] for mask in masks], part) for part in MASKS))
         features = None if records[0].features is None else joined([record.features for record in records], "node features")
-        return cls.from_arrays(edges, features, own, node_offsets=offsets, task=task, split=split, name=name)
+        of_edges = joined_edge_features(records)
+        return cls.from_arrays(edges, features, own, edge_features=of_edges, node_offsets=offsets, task=task, split=split, name=name)
 
     def __repr__(self) -> str:
         """A few readable lines: task, sizes, labels and split."""
         target, split = self.target, self.official_split
         kind = {"single-label": "classes", "multi-label": "labels", "joint": "outputs"}[target.kind]
         storage = "" if isinstance(self.features, np.ndarray) else ", sparse"
+        of_edges = f", {self.num_edge_features:,} edge features" if self.num_edge_features else ""
         parts = "none of its own" if split is None else ", ".join(f"{len(part):,} {part_name}" for part_name, part in split.parts.items())
         return (
             f"Dataset {self.name!r}: {self.task} classification, {target.num_outputs} {kind} ({target.metric})\n"
             f"  {self.num_graphs:,} graph{'s' * (self.num_graphs > 1)}, {self.num_nodes:,} nodes, {self.num_edges:,} edges (each direction "
-            f"counted), {self.num_features:,} features{storage}\n"
+            f"counted), {self.num_features:,} features{storage}{of_edges}\n"
             f"  split: {parts}"
         )
 
@@ -359,6 +421,11 @@ class Dataset:
     @property
     def num_features(self) -> int:
         return int(self.features.shape[1])
+
+    @property
+    def num_edge_features(self) -> int:
+        """D; 0 where edges have no features."""
+        return 0 if self.edge_features is None else int(self.edge_features.shape[1])
 
     @property
     def num_samples(self) -> int:

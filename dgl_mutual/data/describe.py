@@ -35,6 +35,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
         "features": dataset.num_features,
         "feature_density": float(nonzero) / (dataset.num_nodes * dataset.num_features),
         "feature_storage": "dense" if isinstance(features, np.ndarray) else "sparse",
+        **({"edge_features": dataset.num_edge_features} if dataset.num_edge_features else {}),
         "outputs": dataset.target.num_outputs,
         "label_counts": _label_counts(dataset),
         "unlabelled": _num_unlabelled(dataset),

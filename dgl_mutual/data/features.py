@@ -1,4 +1,4 @@
-"""Node features: one-hot columns, row normalisation, and the choice between sparse and dense storage."""
+"""Features of nodes and edges: one-hot columns, row normalisation, and the choice between sparse and dense storage."""
 
 from __future__ import annotations
 
@@ -41,19 +41,20 @@ def unusable(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return wrong
 
 
-def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_nodes: int, where: str) -> None:
-    """Refuse what cannot be node features.
+def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, where: str, what: str = "node") -> None:
+    """Refuse what cannot be features.
 
     Args:
-        features: shape (|V|, F), of numbers.
+        features: shape (num_rows, F), of numbers.
         where: what they are called in the message, for example ``features``.
+        what: what has a row: a node or an edge.
 
     Raises:
         DataError: another shape, no columns or too many, values that are not numbers, or numbers that are not finite in float32.
     """
     dtype = np.dtype(features.dtype)
-    if len(features.shape) != 2 or features.shape[0] != num_nodes:
-        raise DataError(f"{where}: expected a row for each of the {num_nodes} nodes, shape ({num_nodes}, columns), found {features.shape}.")
+    if len(features.shape) != 2 or features.shape[0] != num_rows:
+        raise DataError(f"{where}: expected a row for each of the {num_rows} {what}s, shape ({num_rows}, columns), found {features.shape}.")
     if not 0 < features.shape[1] <= MAX_COLUMNS:
         raise DataError(f"{where}: expected 1 to {MAX_COLUMNS} columns, found {features.shape[1]}.")
     if dtype.kind not in "biuf":
@@ -65,12 +66,12 @@ def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_nodes: int,
     wrong = unusable(values)
     if wrong.any():
         place = int(np.flatnonzero(wrong.any(axis=1) if matrix is None else wrong)[0])
-        node = place if matrix is None else int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+        row = place if matrix is None else int(np.searchsorted(matrix.indptr, place, side="right")) - 1
         value = values[wrong][0]
-        raise DataError(f"{where}, node {node}: {FINITE}, found {value:g}. Rescale the column, or fill in what is missing.")
+        raise DataError(f"{where}, {what} {row}: {FINITE}, found {value:g}. Rescale the column, or fill in what is missing.")
 
 
-def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix) -> Features:
+def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = "features", what: str = "node") -> Features:
     """Features as float32: CSR (sorted, without explicit zeros) where most entries are zero, else a dense array.
 
     "Most" is set by `SPARSE_DENSITY` and `SPARSE_COLUMNS`.
@@ -78,7 +79,7 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix) -> Features:
     Raises:
         DataError: numbers that are not finite in float32. Loaders find these before, with their place.
     """
-    check_features(features, features.shape[0], "features")
+    check_features(features, features.shape[0], where, what)
     if isinstance(features, np.ndarray):
         rows, columns = features.shape
         if columns < SPARSE_COLUMNS or np.count_nonzero(features) >= SPARSE_DENSITY * rows * columns:
@@ -92,24 +93,27 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix) -> Features:
     return np.asarray(matrix.toarray(), dtype=np.float32)
 
 
-def as_features(features: Any, where: str) -> Features:
+def as_features(features: Any, where: str, what: str = "node") -> Features:
     """Features as `Dataset` keeps them. A float32 array or CSR matrix is kept as it is; anything else array-like is made one (`compact`).
 
     Args:
-        where: what they are called in a message.
+        where, what: what they are called in a message, and what has a row: a node or an edge.
 
     Raises:
         DataError: no matrix of numbers, or an entry that is not finite in float32.
     """
     if sparse.issparse(features):
         matrix = sparse.csr_matrix(features)
-        check_features(matrix, matrix.shape[0], where)
+        check_features(matrix, matrix.shape[0], where, what)
         return matrix if matrix.dtype == np.float32 else compact(matrix)
     array = as_array(features, "features")
     if array.ndim != 2:
-        raise DataError(f"{where}: expected shape (nodes, columns), found {array.shape}. One number a node is a matrix of one column.")
+        raise DataError(
+            f"{where}: expected shape ({what}s, columns), found {array.shape}. One number for each {what} is a matrix of one column."
+        )
     # In a graph that is kept in parts one value stands for all.
-    check_features(array if any(array.strides) else array[:1], min(len(array), 1) if not any(array.strides) else len(array), where)
+    one = len(array) > 1 and not any(array.strides)
+    check_features(array[:1] if one else array, 1 if one else len(array), where, what)
     result: Features = array if array.dtype == np.float32 else compact(array)
     return result
 
@@ -133,25 +137,34 @@ class Columns(NamedTuple):
         found = tuple(names)
         return cls(values, found, as_kinds("number", len(found)))
 
+    def taken(self, rows: IntArray) -> Columns:
+        """These rows of all columns."""
+        return self._replace(values=self.values[rows])
 
-def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | Sequence[FeatureKind]) -> Columns:
+
+def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | Sequence[FeatureKind], what: str = "node") -> Columns:
     """Columns of anything array-like; a data frame has names for them, and booleans are indicators.
 
     Raises:
         DataError: no matrix, or another number of names or kinds than of columns.
     """
     found = getattr(features, "columns", None)
+    where = "features" if what == "node" else f"{what} features"
     if sparse.issparse(features):
         values: Any = sparse.csr_matrix(features)
     else:
-        values = as_array(features, "features")
+        values = as_array(features, where)
     if values.ndim != 2:
-        raise DataError(f"features: expected shape (nodes, columns), found {values.shape}. One number a node is a matrix of one column.")
+        raise DataError(
+            f"{where}: expected shape ({what}s, columns), found {values.shape}. One number for each {what} is a matrix of one column."
+        )
     if values.dtype == np.object_:  # columns of several types; words stay, and are refused
         with contextlib.suppress(ValueError, TypeError):
             values = values.astype(np.float64)
     width = values.shape[1]
-    named = tuple(map(str, names if names is not None else found if found is not None else (f"feature {n}" for n in range(width))))
+    named = tuple(
+        map(str, names if names is not None else found if found is not None else (f"{where.removesuffix('s')} {n}" for n in range(width)))
+    )
     if len(named) != width:
         raise DataError(f"There are {len(named)} names for {width} feature columns. Give one for each.")
     return Columns(values, named, as_kinds(kinds or ("indicator" if values.dtype == np.bool_ else "number"), width))

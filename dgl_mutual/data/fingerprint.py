@@ -17,7 +17,8 @@ _ROWS = 1 << 17
 def fingerprint(dataset: Dataset, split: Split | None = None) -> str:
     """First 12 hexadecimal digits of a sha256 over graphs, features, labels and, if given, the split.
 
-    The same on every platform, for sparse and dense storage of the same features, and for any order within a part of the split.
+    Edge features count where there are any. The same on every platform, for sparse and dense storage of the same features, and for any
+    order within a part of the split.
     """
     digest = hashlib.sha256(dataset.task.encode())
     _add(digest, dataset.node_offsets, "<i8")
@@ -26,6 +27,9 @@ def fingerprint(dataset: Dataset, split: Split | None = None) -> str:
     else:
         _add(digest, dataset.edges, "<i8")
         _add_features(digest, dataset.features)
+        if dataset.edge_features is not None:
+            digest.update(b"edge features")
+            _add_features(digest, dataset.edge_features)
     if dataset.target.kind == "single-label":
         _add(digest, dataset.labels, "<i8")
     else:  # one way to write "unknown": NaN has many bit patterns

@@ -23,6 +23,7 @@ class GraphRecord:
     Attributes:
         edges: (2, |E|), the graph's own node numbers.
         features, node_labels: a row a node, if there are any.
+        edge_features: a row an edge, if there are any.
         label: of the whole graph, if it has one.
         masks: the masks of the split, by name.
     """
@@ -33,6 +34,7 @@ class GraphRecord:
     node_labels: npt.NDArray[Any] | None = None
     label: npt.NDArray[Any] | None = None
     masks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    edge_features: npt.NDArray[Any] | None = None
 
 
 def is_dgl(data: Any) -> bool:
@@ -51,11 +53,12 @@ def name_of(data: Any, default: str) -> str:
     return name if isinstance(name, str) and name else default
 
 
-def records_of_dgl(data: Any, feat: str | None, label: str) -> list[GraphRecord]:
+def records_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | None = None) -> list[GraphRecord]:
     """The graphs of a DGLGraph (each part of a batched one), of a sequence of them, or of a DGL dataset of graphs or (graph, label) pairs.
 
     Args:
-        feat, label: keys of node features and labels; a missing label is none, and `feat` None means that there are no features.
+        feat, label, edge_feat: keys of node features, labels and edge features; a missing label is none, and so are missing edge features
+            of the key ``feat``; `feat` and `edge_feat` None mean that there are no features.
 
     Raises:
         DataError: something else, a heterogeneous graph or a block, or a graph without these features.
@@ -64,7 +67,7 @@ def records_of_dgl(data: Any, feat: str | None, label: str) -> list[GraphRecord]
         _check_dgl(data)
         sizes = data.batch_num_nodes()
         graphs: Sequence[Any] = _unbatched(data) if len(sizes) > 1 else [data]
-        return [_record_of_dgl(graph, None, feat, label) for graph in graphs]
+        return [_record_of_dgl(graph, None, feat, label, edge_feat) for graph in graphs]
     records = []
     for item in _items(data, "DGL graphs"):
         graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
@@ -72,7 +75,7 @@ def records_of_dgl(data: Any, feat: str | None, label: str) -> list[GraphRecord]
             raise DataError(f"Expected DGL graphs or (graph, label) pairs, found {type(graph).__name__}.")
         _check_dgl(graph)
         own = own.get(label) if isinstance(own, Mapping) else own  # CSVDataset gives a mapping
-        records.append(_record_of_dgl(graph, own, feat, label))
+        records.append(_record_of_dgl(graph, own, feat, label, edge_feat))
     return records
 
 
@@ -104,6 +107,7 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
             node_labels=label if of_nodes else None,
             label=None if of_nodes else label,
             masks={mask: as_array(graph[mask], mask) for mask in MASKS if getattr(graph, mask, None) is not None},
+            edge_features=None if getattr(graph, "edge_attr", None) is None else _matrix(graph.edge_attr),
         )
         for graph, label, size in zip(graphs, labels, sizes, strict=True)
     ]
@@ -155,6 +159,31 @@ def joined(blocks: Sequence[npt.NDArray[Any] | None], what: str) -> npt.NDArray[
     return np.concatenate([block for block in blocks if block is not None])
 
 
+def joined_edge_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | None:
+    """The edge features of all graphs, one after another; None where no graph has any. A graph without edges need not have them.
+
+    Raises:
+        DataError: only some graphs have them, or they differ in width, or do not fit a graph's edges.
+    """
+    found = [record.edge_features for record in records]
+    if all(one is None for one in found):
+        return None
+    shape = next(one.shape[1:] for one in found if one is not None)
+    blocks = []
+    for number, (record, one) in enumerate(zip(records, found, strict=True)):
+        count = record.edges.shape[1]
+        if one is not None and len(one) != count:
+            raise DataError(f"Graph {number} has {count} edges and {len(one)} rows of edge features. Give a row for each edge.")
+        blocks.append(np.zeros((0, *shape)) if count == 0 and (one is None or one.size == 0) else one)
+    return joined(blocks, "edge features")
+
+
+def _matrix(values: Any) -> npt.NDArray[Any]:
+    """Edge features as a matrix: one number for each edge is one column."""
+    array = as_array(values, "edge features")
+    return array[:, None] if array.ndim == 1 else array
+
+
 def masked_nodes(masks: Sequence[npt.NDArray[Any]], name: str) -> IntArray:
     """The nodes of a part of the split, by a mask of each graph.
 
@@ -167,12 +196,17 @@ def masked_nodes(masks: Sequence[npt.NDArray[Any]], name: str) -> IntArray:
     return np.flatnonzero(mask)
 
 
-def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str) -> GraphRecord:
+def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
     source, destination = graph.edges()
     if feat is not None and feat not in graph.ndata:
         raise DataError(
             f"The graph has no node features {feat!r} (its ndata has: {', '.join(graph.ndata) or 'nothing'}). Set graph.ndata[{feat!r}], "
             "name another key with feat=..., or take one-hot in-degrees with feat=None."
+        )
+    if edge_feat not in (None, "feat") and edge_feat not in graph.edata:
+        raise DataError(
+            f"The graph has no edge features {edge_feat!r} (its edata has: {', '.join(graph.edata) or 'nothing'}). Set "
+            f"graph.edata[{edge_feat!r}], name another key with edge_feat=..., or leave edge features out with edge_feat=None."
         )
     return GraphRecord(
         edges=np.stack([as_integers(source, "edges"), as_integers(destination, "edges")]),
@@ -181,6 +215,7 @@ def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str) -> 
         node_labels=as_array(graph.ndata[label], "labels") if label in graph.ndata else None,
         label=None if own_label is None else as_array(own_label, "labels"),
         masks={mask: as_array(graph.ndata[mask], mask) for mask in MASKS if mask in graph.ndata},
+        edge_features=_matrix(graph.edata[edge_feat]) if edge_feat is not None and edge_feat in graph.edata else None,
     )
 
 

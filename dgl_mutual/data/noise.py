@@ -54,7 +54,7 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
     - ``feature``: X' = (1 - a) X + a N(0, 1) (the protocol of Zhang et al., ICLR 2022, arXiv 2110.08727).
     - ``edge-remove``: a share a of the edges is removed.
     - ``edge-add``: as many edges as a share a of those there are, between random nodes of one graph that had none.
-    - ``edge``: both, so that the number of edges stays.
+    - ``edge``: both, so that the number of edges stays. A new edge has the edge features of another edge, drawn at random.
     - ``label``: a share a of the training samples' labels becomes another class at random; of a multi-label target, a share a of the known
       training labels is inverted. Of several targets, each is disturbed. Validation and test labels stay.
 
@@ -95,7 +95,22 @@ def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: b
     kept = edges[:, np.sort(random.permutation(edges.shape[1])[num_changed:])] if remove else edges
     added = _new_pairs(dataset, edges, num_changed if add else 0, symmetric, random)
     source, destination = np.concatenate([kept, added], axis=1)
-    return dataset.replaced(edges=canonical_edges(source, destination, dataset.num_nodes, symmetric=symmetric))
+    noisy = canonical_edges(source, destination, dataset.num_nodes, symmetric=symmetric)
+    if dataset.edge_features is None:
+        return dataset.replaced(edges=noisy)
+    rows = _rows_of(dataset, noisy, random)
+    return dataset.replaced(edges=noisy, edge_features=dataset.edge_features[rows])
+
+
+def _rows_of(dataset: Dataset, edges: IntArray, random: Generator) -> IntArray:
+    """The edge of the dataset whose features each of these edges has; a new pair of nodes has those of any edge, in both directions."""
+    known, keys = (ends[1] * dataset.num_nodes + ends[0] for ends in (dataset.edges, edges))
+    rows: IntArray = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    new = np.flatnonzero(known[rows] != keys)
+    low, high = np.minimum(*edges[:, new]), np.maximum(*edges[:, new])
+    pairs, pair_of = np.unique(low * dataset.num_nodes + high, return_inverse=True)
+    rows[new] = random.integers(len(known), size=len(pairs))[pair_of]
+    return rows
 
 
 def _pairs(dataset: Dataset) -> tuple[IntArray, bool]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds
-from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
+from dgl_mutual.data.arrays import as_kinds, canonical_edge_rows
+from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot
 from dgl_mutual.data.ogb_package import feature_widths, master_facts
@@ -28,9 +28,10 @@ _BOND_FEATURES = ("bond type", "bond stereo", "bond is conjugated")
 def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
     """Read an ``ogbg-mol*`` dataset with binary tasks and its scaffold split.
 
-    The features are multi-hot (CSR): x W is exactly what OGB's `AtomEncoder` computes with its tables stacked into W.
-    NOTE: Students have no edge features. A bond enters as further columns of its end atoms: the sum of the one-hot features of the
-    bonds at an atom, so that x W adds what OGB's `BondEncoder` would give for each incoming edge, summed.
+    The features are multi-hot (CSR): x W is exactly what OGB's `AtomEncoder` computes with its tables stacked into W, and for edge features
+    its `BondEncoder`.
+    NOTE: For students that take no edge features a bond enters as further columns of its end atoms (of the kind ``edge-sum``): the sum of
+    the one-hot features of the bonds at an atom, so that x W adds what OGB's `BondEncoder` would give for each incoming edge, summed.
 
     Labels are float32, shape (graphs, tasks), NaN where unknown; a binary task is one label.
 
@@ -62,22 +63,24 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
 
     node_offsets = np.concatenate([[0], np.cumsum(arrays["num-node-list"])]).astype(np.int64)
     ends = arrays["edge"].T + np.repeat(node_offsets[:-1], arrays["num-edge-list"][:, 0])
-    source, destination = np.concatenate([ends, ends[::-1]], axis=1)
-    bonds = np.concatenate([arrays["edge-feat"]] * 2)
     num_nodes = int(node_offsets[-1])
-    features = sparse.hstack(
-        [_multi_hot(arrays["node-feat"], atom_widths), _incoming(source, destination, num_nodes) @ _multi_hot(bonds, bond_widths)]
-    )
+    edges, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=True)
+    bonds = _multi_hot(arrays["edge-feat"][rows], bond_widths)
+    atoms = _multi_hot(arrays["node-feat"], atom_widths)
+    features = sparse.hstack([atoms, _incoming(edges, num_nodes) @ bonds])
     return Dataset(
         name=name,
         task="graph",
-        edges=canonical_edges(source, destination, num_nodes, symmetric=False),
+        edges=edges,
         features=compact(sparse.csr_matrix(features)),
         labels=labels.values.astype(np.float32),
         node_offsets=node_offsets,
         target=Target("multi-label", tuple(f"task {task}" for task in range(facts.num_tasks)), facts.metric),
         feature_names=(*_column_names(_ATOM_FEATURES, atom_widths), *_column_names(_BOND_FEATURES, bond_widths)),
-        feature_kinds=as_kinds("indicator", features.shape[1]),
+        feature_kinds=(*as_kinds("indicator", atoms.shape[1]), *as_kinds("edge-sum", bonds.shape[1])),
+        edge_features=compact(bonds, "edge features", "edge"),
+        edge_feature_names=tuple(_column_names(_BOND_FEATURES, bond_widths)),
+        edge_feature_kinds=as_kinds("indicator", bonds.shape[1]),
         official_split=split,
         evaluator=name,
     )
@@ -88,11 +91,10 @@ def _multi_hot(codes: IntArray, widths: list[int]) -> sparse.csr_matrix:
     return sparse.csr_matrix(sparse.hstack([one_hot(codes[:, column], width) for column, width in enumerate(widths)]))
 
 
-def _incoming(source: IntArray, destination: IntArray, num_nodes: int) -> sparse.csr_matrix:
-    """0/1 matrix, shape (nodes, edges): which edges end in a node; of repeated edges the first counts, self-loops do not."""
-    first = np.unique(destination * num_nodes + source, return_index=True)[1]
-    first = first[source[first] != destination[first]]
-    return sparse.csr_matrix((np.ones(len(first), dtype=np.float32), (destination[first], first)), shape=(num_nodes, len(source)))
+def _incoming(edges: IntArray, num_nodes: int) -> sparse.csr_matrix:
+    """0/1 matrix, shape (nodes, edges): which edges end in a node."""
+    numbers = np.arange(edges.shape[1])
+    return sparse.csr_matrix((np.ones(len(numbers), dtype=np.float32), (edges[1], numbers)), shape=(num_nodes, len(numbers)))
 
 
 def _column_names(features: tuple[str, ...], widths: list[int]) -> list[str]:

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -121,6 +122,8 @@ def is_partition(folder: str | Path) -> bool:
 def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
     """Cut a graph into parts of about equal numbers of nodes with few edges between them (METIS), training nodes spread evenly.
 
+    Edge features are left out, with a warning.
+
     Raises:
         UsageError: several graphs, several targets, or more parts than nodes.
         DataError: the folder holds something else; nothing in it is changed.
@@ -134,6 +137,9 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
         raise UsageError(f"{dataset.name} has several targets ({', '.join(target_names(dataset.target))}). Choose one with --targets.")
     if not 1 <= num_parts <= dataset.num_nodes:
         raise UsageError(f"{dataset.num_nodes} nodes cannot be cut into {num_parts} parts. Choose --parts 1 ... {dataset.num_nodes}.")
+    if dataset.edge_features is not None:
+        warnings.warn(f"The edge features of {dataset.name} are left out: parts of a graph have node features alone.", stacklevel=2)
+        dataset = dataset.without_edge_features()
     folder = user_path(folder)
     if folder.is_symlink() and not folder.exists():
         raise DataError(f"{str(folder)!r} is a link to nothing. Choose another folder with --out, or remove it.")

@@ -34,7 +34,7 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
             means, variances = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
     else:
         means, variances = mean_variance_axis(rows, axis=0)
-    measured = np.array([kind != "indicator" for kind in dataset.feature_kinds], dtype=np.bool_)
+    measured = np.array([kind not in ("indicator", "edge-sum") for kind in dataset.feature_kinds], dtype=np.bool_)
     scalable = measured & np.isfinite(variances) & (variances > 0)
     if dataset.task == "node" and scalable.any():
         variances = np.full_like(variances, variances[scalable].mean() + means[scalable].var())

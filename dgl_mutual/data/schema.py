@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset, FeatureKind
+from dgl_mutual.data.dataset import Dataset, FeatureKind, Features
 from dgl_mutual.data.features import compact
 from dgl_mutual.errors import DataError
+
+#: Kinds of columns that are zero where a dataset does not have them.
+_ZERO_KINDS = ("indicator", "edge-sum")
 
 
 def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind]) -> Dataset:
@@ -23,27 +26,50 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
     found = dataset.feature_names
     if found == tuple(columns):
         return dataset
-    indicators = {name for name, kind in zip(columns, kinds, strict=True) if kind == "indicator"}
-    place = {name: position for position, name in enumerate(columns)}
-    fits = len(place) == len(columns) and len(set(found)) == len(found) and set(found) <= set(place)
-    if not fits or any(name not in set(found) and name not in indicators for name in columns):
-        raise DataError(_mismatch(columns, indicators, dataset))
-    ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
-    moved = sparse.csr_matrix((ones, (rows, targets)), shape=(len(found), len(columns)))
-    features = compact(sparse.csr_matrix(dataset.features) @ moved)
+    features = _aligned(dataset.features, found, columns, kinds, f"{dataset.name} has {len(found)}", "feature")
     return dataset.replaced(features=features, feature_names=tuple(columns), feature_kinds=tuple(kinds))
 
 
-def _mismatch(columns: Sequence[str], indicators: set[str], dataset: Dataset) -> str:
-    found = dataset.feature_names
-    missing = [name for name in columns if name not in set(found) and name not in indicators]
-    surplus = [name for name in found if name not in set(columns)]
-    return (
-        f"The model expects {len(columns)} feature columns and {dataset.name} has {len(found)}. "
-        f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}. "
-        f"The model's columns: {_some(columns)}. The data's columns: {_some(found)}. "
-        "Encode the new data as the training data was encoded."
-    )
+def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind]) -> Dataset:
+    """As `align_features`, of edge features; without them where `columns` is empty.
+
+    Raises:
+        DataError: as above, or the dataset's edges have no features.
+    """
+    if not columns:
+        return dataset.without_edge_features()
+    found, features = dataset.edge_feature_names, dataset.edge_features
+    if found == tuple(columns):
+        return dataset
+    if features is None:
+        if dataset.num_edges:
+            raise DataError(
+                f"The model was trained with edge features (columns: {_some(columns)}), and the edges of {dataset.name} have none. Give "
+                "edge features that are encoded as those of the training data."
+            )
+        aligned: Features = np.zeros((0, len(columns)), dtype=np.float32)
+    else:
+        aligned = _aligned(features, found, columns, kinds, f"the edges of {dataset.name} have {len(found)}", "edge feature")
+    return dataset.replaced(edge_features=aligned, edge_feature_names=tuple(columns), edge_feature_kinds=tuple(kinds))
+
+
+def _aligned(
+    features: Features, found: Sequence[str], columns: Sequence[str], kinds: Sequence[FeatureKind], counted: str, what: str
+) -> Features:
+    optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS}
+    place = {name: position for position, name in enumerate(columns)}
+    missing = [name for name in columns if name not in set(found) and name not in optional]
+    surplus = [name for name in found if name not in place]
+    if len(place) < len(columns) or len(set(found)) < len(found) or missing or surplus:
+        raise DataError(
+            f"The model expects {len(columns)} {what} columns and {counted}. "
+            f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}. "
+            f"The model's columns: {_some(columns)}. The data's columns: {_some(found)}. "
+            "Encode the new data as the training data was encoded."
+        )
+    ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
+    moved = sparse.csr_matrix((ones, (rows, targets)), shape=(len(found), len(columns)))
+    return compact(sparse.csr_matrix(features) @ moved)
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

@@ -8,13 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from dgl_mutual.data.arrays import canonical_edge_rows
 from dgl_mutual.data.dataset import Dataset, IntArray, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, refuse_continuous
 from dgl_mutual.data.tables import Table, read_table
 
-_PARTS = ("A", "graph_indicator", "graph_labels", "graph_attributes", "node_labels", "node_attributes")
+_PARTS = (
+    *("A", "graph_indicator", "graph_labels", "graph_attributes", "node_labels", "node_attributes"),
+    *("edge_labels", "edge_attributes"),
+)
 
 
 def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
@@ -22,7 +26,8 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
 
     Node features are one-hot node labels, then node attributes beside them; where a dataset has neither, one-hot degrees.
     NOTE: Attributes stay as they are in the file: standardising would draw statistics from test graphs.
-    Edge labels and attributes, and continuous targets of graphs (graph attributes), are not used. Classes are numbered in the sorted order
+    Edge features are one-hot edge labels, then edge attributes, where there are any; of repeated edges the first counts. Continuous targets
+    of graphs (graph attributes) are not used. Classes are numbered in the sorted order
     of the file's labels, kept in `target.names`.
 
     Args:
@@ -35,8 +40,9 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     adjacency = read_table(path["A"], faults, columns=2)
     indicator = read_table(path["graph_indicator"], faults, columns=1)
     labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, require_labels)
-    node_labels, attributes = (
-        read_table(path[part], faults) if path[part].exists() else None for part in ("node_labels", "node_attributes")
+    node_labels, attributes, edge_labels, edge_attributes = (
+        read_table(path[part], faults) if path[part].exists() else None
+        for part in ("node_labels", "node_attributes", "edge_labels", "edge_attributes")
     )
 
     graph_of = _graph_of_nodes(indicator, labels, faults)
@@ -44,8 +50,11 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     for table in (node_labels, attributes):
         if table is not None and graph_of is not None:
             table.expect_rows(faults, len(graph_of), "node")
-    codes = node_labels.integers(faults) if node_labels is not None else None
-    values = attributes.features(faults) if attributes is not None else None
+    for table in (edge_labels, edge_attributes):
+        if table is not None and adjacency is not None:
+            table.expect_rows(faults, len(adjacency), f"edge of {path['A'].name}")
+    codes, edge_codes = (table.integers(faults) if table is not None else None for table in (node_labels, edge_labels))
+    values, edge_values = (table.features(faults) if table is not None else None for table in (attributes, edge_attributes))
     classes = labels.integers(faults, CONTINUOUS)[:, 0] if labels is not None else None
     if labels is not None and classes is not None and labels.valid.all():
         continuous = refuse_continuous(len(np.unique(classes)), len(classes))
@@ -56,11 +65,17 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
 
     num_graphs = len(classes) if classes is not None else int(graph_of[-1])
     names, numbered = np.unique(classes, return_inverse=True) if classes is not None else (np.zeros(0), np.full(num_graphs, -1))
-    canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
-    features = _features(codes, values, canonical, len(graph_of))
-    if len(features.names) > MAX_COLUMNS:
-        faults.add(path["node_labels"], f"expected at most {MAX_COLUMNS} different labels and attributes, found {len(features.names)}")
-        faults.check()
+    of_edges = _columns(edge_codes, edge_values, "edge ")
+    if of_edges is None:
+        canonical = canonical_edges(edges[0], edges[1], len(graph_of), symmetric=True)
+    else:
+        canonical, rows = canonical_edge_rows(edges[0], edges[1], len(graph_of), symmetric=True)
+        of_edges = of_edges.taken(rows)
+    features = _columns(codes, values) or degree_features(canonical, len(graph_of))
+    for part, columns in (("node_labels", features), ("edge_labels", of_edges)):
+        if columns is not None and len(columns.names) > MAX_COLUMNS:
+            faults.add(path[part], f"expected at most {MAX_COLUMNS} different labels and attributes, found {len(columns.names)}")
+    faults.check()
     return Dataset(
         name=name,
         task="graph",
@@ -71,6 +86,9 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
         target=Target("single-label", tuple(str(label) for label in names), "accuracy"),
         feature_names=features.names,
         feature_kinds=features.kinds,
+        edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
+        edge_feature_names=() if of_edges is None else of_edges.names,
+        edge_feature_kinds=() if of_edges is None else of_edges.kinds,
     )
 
 
@@ -118,16 +136,15 @@ def _edges(adjacency: Table | None, graph_of: IntArray | None, faults: Faults) -
     return edges
 
 
-def _features(codes: IntArray | None, attributes: npt.NDArray[np.float64] | None, edges: IntArray, num_nodes: int) -> Columns:
+def _columns(codes: IntArray | None, attributes: npt.NDArray[np.float64] | None, prefix: str = "") -> Columns | None:
+    """One-hot labels, then attributes; None where there are neither."""
     blocks: list[Columns] = []
     for column in range(codes.shape[1] if codes is not None else 0):
         assert codes is not None
         kinds, numbered = np.unique(codes[:, column], return_inverse=True)
-        name = "label" if column == 0 else f"label {column}"
+        name = f"{prefix}label" if column == 0 else f"{prefix}label {column}"
         blocks.append(Columns.indicators(one_hot(numbered, len(kinds)), (indicator_name(name, kind) for kind in kinds)))
     if attributes is not None:
-        names = (f"attribute {column}" for column in range(attributes.shape[1]))
+        names = (f"{prefix}attribute {column}" for column in range(attributes.shape[1]))
         blocks.append(Columns.numbers(sparse.csr_matrix(attributes), names))
-    if not blocks:
-        return degree_features(edges, num_nodes)
-    return side_by_side(blocks)
+    return side_by_side(blocks) if blocks else None

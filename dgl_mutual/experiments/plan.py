@@ -61,6 +61,7 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     Raises:
         UsageError, DataError: the run cannot be made.
     """
+    dataset = dataset.without_edge_features()  # students take none yet
     given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
     points = resolved_points(given, dataset) if given.grid else (({}, config),)

@@ -137,7 +137,9 @@ class TrainedModel(nn.Module, ABC):
         Raises:
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
-        return self._probabilities(align_features(data, self.feature_names, self.description.kinds) if isinstance(data, Dataset) else data)
+        if isinstance(data, Dataset):
+            data = align_features(data.without_edge_features(), self.feature_names, self.description.kinds)
+        return self._probabilities(data)
 
     @abstractmethod
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...

@@ -45,9 +45,11 @@ def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed:
     kept = np.ones(dataset.num_nodes, dtype=np.bool_)
     kept[hidden] = False
     number = np.cumsum(kept) - 1
+    inside = kept[dataset.edges].all(axis=0)
     seen = replace(
         dataset,
-        edges=number[dataset.edges[:, kept[dataset.edges].all(axis=0)]],
+        edges=number[dataset.edges[:, inside]],
+        edge_features=None if dataset.edge_features is None else dataset.edge_features[inside],
         features=dataset.features[kept],
         labels=dataset.labels[kept],
         node_offsets=np.concatenate([[0], np.cumsum(kept)])[dataset.node_offsets],
