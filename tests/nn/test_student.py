@@ -13,6 +13,8 @@ from dgl_mutual.data.dataset import Dataset, TaskName, canonical_edges
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.convolutions import CONVOLUTIONS
+from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
@@ -23,6 +25,9 @@ SIZES = (6, 1, 9, 4)
 
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 depths = pytest.mark.parametrize("depth", [1, 2, 3])
+cases = pytest.mark.parametrize(
+    ("architecture", "depth"), [*((name, depth) for name in CONVOLUTIONS for depth in (1, 2, 3)), *((name, 2) for name in DGL_LAYERS)]
+)
 readouts = pytest.mark.parametrize("readout", ["last", "jumping"])
 norms = pytest.mark.parametrize("norm", ["none", "batch"])
 
@@ -51,8 +56,7 @@ def permuted(dataset: Dataset, order: np.ndarray) -> GraphBatch:
     return GraphBatch.from_dgl(graph, dtype=torch.float64)
 
 
-@architectures
-@depths
+@cases
 @readouts
 @norms
 def test_node_student(architecture: str, depth: int, readout: str, norm: str, make_dataset: MakeDataset) -> None:
@@ -74,8 +78,7 @@ def test_node_student(architecture: str, depth: int, readout: str, norm: str, ma
     torch.testing.assert_close(student.forward_batch(permuted(dataset, order)).logits, output.logits[order])
 
 
-@architectures
-@depths
+@cases
 @readouts
 @norms
 def test_graph_student(architecture: str, depth: int, readout: str, norm: str, make_dataset: MakeDataset) -> None:
