@@ -99,8 +99,14 @@ class OwnStudent(StudentModule):
         graphs, feat, num_samples, rows = self._inputs(batch)
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
+        version = feat._version
         with torch_stream(generator, feat.device):
             logits = self._called(graphs, feat)
+        if feat._version != version:  # its peers are given the same tensor
+            raise UsageError(
+                f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
+                "torch.relu(feat) in place of torch.relu_(feat) or feat += 1."
+            )
         self._check(logits, num_samples, feat)
         logits = logits.to(feat.dtype)
         if rows is not None:

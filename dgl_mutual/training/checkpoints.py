@@ -355,7 +355,9 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
 
 
 def _check_trust(what: str, path: str, trust: Trust) -> None:
-    known = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else list(trust)
+    if not isinstance(trust, bool | str | Collection) or isinstance(trust, type):
+        raise _OwnClassError(f"trust = {trust!r} is neither True or False nor the names of packages, modules or classes. Give names.")
+    known = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else [str(name) for name in trust]
     if trust is not True and not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
         raise _OwnClassError(
             f"{what} of the class {path!r}. Loading it imports that module, which executes it. If you trust "

@@ -72,6 +72,23 @@ def test_its_weighting_runs_with_options_of_its_own(command_line, installed, tmp
     assert status == 2
 
 
+def test_its_weighting_has_options_of_its_own_and_is_saved_with_the_ensemble(command_line, installed, tmp_path):
+    chosen = ("--dataset", "two-rings", "--students", "gcn,pooled", "--set", "strategy_options.weighting=loudest", "--set")
+    ends = ("--epochs", 2, "--seeds", 1, "--jobs", 1, "--out", tmp_path)
+    status, _, err = command_line("run", *chosen, "strategy_options.weighting_options.sharpness=3", *ends)
+    assert status == 0, err
+    (folder,) = tmp_path.iterdir()
+    config = (folder / "config.yaml").read_text()
+    assert "weighting: loudest" in config and "sharpness: 3.0" in config
+    status, _, err = command_line("run", *chosen, "strategy_options.weighting_options.sharpnes=3", *ends)
+    assert status == 2 and "Did you mean 'sharpness'" in err
+    trained = folder / "checkpoints" / "seed-0-fold-0"
+    status, _, err = command_line("predict", trained, "two-rings")
+    assert status == 2 and "'loudest'" in err and "--trust" in err
+    status, out, err = command_line("predict", trained, "two-rings", "--trust")
+    assert status == 0 and len(out.splitlines()) == 41, err
+
+
 def test_without_the_package_its_names_are_unknown(command_line, tmp_path):
     for chosen in (("--strategy", "agreement"), ("--students", "gcn,pooled"), ("--dataset", "two-rings")):
         status, _, err = command_line("run", *chosen, "--out", tmp_path)

@@ -211,6 +211,8 @@ def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
             load_student(refused)
     with pytest.raises(UsageError, match="Loading it imports"):
         load_student(path, trust="another.package")
+    with pytest.raises(UsageError, match="is neither True or False nor the names of packages"):
+        load_student(path, trust=Net)  # type: ignore[arg-type]  # the mistake is the test
     state = torch.random.get_rng_state()
     for trust in (True, __name__, [f"{__name__}:Net"], __name__.split(".")[0]):
         loaded = load_student(path, trust=trust)
@@ -273,6 +275,12 @@ class Frozen(Linear):
         self.requires_grad_(False)
 
 
+class Greedy(Linear):
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        feat *= 2
+        return super().forward(graph, feat)
+
+
 class Lazy(nn.Module):
     def __init__(self, in_features: int, num_outputs: int) -> None:
         super().__init__()
@@ -299,6 +307,8 @@ class Extra(Linear):
         (bad(lambda z: z.detach()), UsageError, "'Bad-1' do not depend on its parameters"),
         (bad(lambda z: z * float("nan")), TrainingError, r"'Bad-1' gives logits that are not finite"),
         (bad(lambda z: z / 0), TrainingError, r"'Bad-1' gives logits that are not finite"),
+        (bad(lambda z: z.long().float()), UsageError, "'Bad-1' do not depend on its parameters"),
+        (Greedy, UsageError, "'Greedy-1' changes the features that it is given"),
         (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_own_students.py, line \d+\)"),
         (Bare, UsageError, "'Bare-1' has no parameters to train"),
         (Frozen, UsageError, "'Frozen-1' has no parameters to train"),
@@ -329,3 +339,21 @@ def test_wrong_options_are_named(node_data, fit):
         fit(node_data, ("gcn", StudentOptions(architecture=Net, hidden=3)), epochs=1)
     with pytest.raises(UsageError, match=r"'options' are for students of your own, and gcn is a built-in one"):
         fit(node_data, ("sage", own("gcn", hidden=3)), epochs=1)
+
+
+def test_a_file_that_names_a_module_does_not_have_it_imported(node_data, fit, tmp_path, monkeypatch):
+    (tmp_path / "executed_on_import.py").write_text("raise SystemExit('it was imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fit(node_data, ("gcn", own(Net)), epochs=1).save(tmp_path / "saved")
+    file = tmp_path / "saved" / "Net-1.json"
+    file.write_text(file.read_text().replace(f"{__name__}:Net", "executed_on_import:Net"))
+    for path in (file, tmp_path / "saved"):
+        with pytest.raises(UsageError, match="is of the class 'executed_on_import:Net'"):
+            load_student(path)
+    with pytest.raises(UsageError, match="raised SystemExit: it was imported"):
+        load_student(file, trust="executed_on_import")
+
+
+def test_an_own_teacher(node_data, fit):
+    result = fit(node_data, ("gcn", "sage"), strategy="kd", strategy_options={"teacher": {"architecture": f"{__name__}:Net"}}, epochs=2)
+    assert result["teacher"].architecture == f"{__name__}:Net"
