@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.python_compat import is_class
 
 OptionsType = TypeVar("OptionsType", bound="Options")
 
@@ -59,7 +60,7 @@ def _paths_to(key: str, kind: type[BaseModel]) -> list[list[str]]:
     for name, field in kind.model_fields.items():
         # A group, or a group or None; in a tuple of groups an option has several places.
         for group in (field.annotation, *(get_args(field.annotation) if get_origin(field.annotation) is not tuple else ())):
-            if isinstance(group, type) and issubclass(group, BaseModel):
+            if is_class(group) and issubclass(group, BaseModel):
                 found += [[name, key]] if key in group.model_fields else [[name, *path] for path in _paths_to(key, group)]
     return found
 
@@ -68,7 +69,7 @@ def _group_of(kind: type[BaseModel], location: list[str]) -> type[BaseModel]:
     for part in location:
         field = kind.model_fields.get(part)
         annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if not (is_class(annotation) and issubclass(annotation, BaseModel)):
             break
         kind = annotation
     return kind

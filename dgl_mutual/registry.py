@@ -28,6 +28,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.python_compat import is_class
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
     def fault(value: Any) -> str | None:
         if isinstance(value, base):
             return f"is an instance. Give the class itself, {type(value).__name__}, and its options beside it."
-        if not inspect.isclass(value):
+        if not is_class(value):
             return f"is no class but {_a(value)}. Give a subclass of {name}."
         if not issubclass(value, base):
             return f"is no subclass of {name}. Derive the class from it."
@@ -285,7 +286,7 @@ def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
 
 
 def _shown(value: Any) -> str:
-    return import_path_of(value) if inspect.isclass(value) or inspect.isroutine(value) else f"{type(value).__name__} object {value!r:.60}"
+    return import_path_of(value) if is_class(value) or inspect.isroutine(value) else f"{type(value).__name__} object {value!r:.60}"
 
 
 def _a(value: Any) -> str:

@@ -26,7 +26,7 @@ ROOMS = (
     ("data",),
     ("statistics", "distributions", "options", "plain_yaml", "registry"),
     ("files", "safe_text"),
-    ("dgl_compat", "errors", "version"),
+    ("dgl_compat", "errors", "python_compat", "version"),
 )
 #: These only pass on what others offer.
 FRONT = {"dgl_mutual", "dgl_mutual.__main__"}

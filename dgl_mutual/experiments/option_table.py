@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dgl_mutual.options import Options
+from dgl_mutual.python_compat import is_class
 
 #: Constraint of a number or of a length -> how it is shown.
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -95,7 +96,7 @@ def _values(annotation: Any, metadata: Sequence[Any] = (), plural: bool = False)
         if arguments[-1] is Ellipsis:
             return f"list of {_values(arguments[0], plural=True)}"
         return f"list of {len(arguments)} {_values(arguments[0], plural=True)}"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if is_class(annotation) and issubclass(annotation, BaseModel):
         return f"{_PLAIN[dict][plural]} of {annotation.__name__}"
     if annotation is None or origin is type or not isinstance(origin or annotation, type):
         return "class"

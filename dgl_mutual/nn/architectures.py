@@ -12,6 +12,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.python_compat import is_class
 from dgl_mutual.registry import Registry
 
 ARCHITECTURES: dict[str, type[Convolution]] = {**CONVOLUTIONS, **DGL_LAYERS}
@@ -24,7 +25,7 @@ def _fault(value: Any) -> str | None:
         return f"is an instance, and each seed needs new weights. {_FORM}"
     if not callable(value):
         return f"is no class or function but a value of type {type(value).__name__}. {_FORM}"
-    if inspect.isclass(value) and not issubclass(value, nn.Module):
+    if is_class(value) and not issubclass(value, nn.Module):
         return f"is no subclass of torch.nn.Module. {_FORM}"
     return None
 

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import pkgutil
 
+from dgl_mutual.python_compat import is_class
 from dgl_mutual.registry import Registry, subclass_of
 from dgl_mutual.strategies.base import Strategy
 
@@ -19,7 +20,7 @@ def _find() -> dict[str, type[Strategy]]:
     for module in pkgutil.iter_modules(__path__):
         members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
         found.update(
-            {kind.name: kind for kind in members if inspect.isclass(kind) and issubclass(kind, Strategy) and not inspect.isabstract(kind)}
+            {kind.name: kind for kind in members if is_class(kind) and issubclass(kind, Strategy) and not inspect.isabstract(kind)}
         )
     return dict(sorted(found.items()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.module import StudentOutput
+from dgl_mutual.python_compat import is_class
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
 
@@ -122,6 +122,6 @@ def _overrides(callback: Callback, name: str) -> bool:
 
 
 def _fault(given: object) -> str:
-    if inspect.isclass(given) and issubclass(given, Callback):
+    if is_class(given) and issubclass(given, Callback):
         return f"The callback {given.__name__} is a class. Give an instance: callbacks=[{given.__name__}()]."
     return f"A callback must be an instance of a subclass of dgl_mutual.Callback, found {given!r:.80}. Derive a class from it."

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from dgl_mutual.coordinator import Coordinator, CoordinatorRecipe, PerTask, Weighting
 from dgl_mutual.options import parse_options
+from dgl_mutual.python_compat import is_class
 from dgl_mutual.registry import Registry, subclass_of
 
 
@@ -21,7 +22,7 @@ def _find() -> dict[str, type[Weighting]]:
     for module in pkgutil.iter_modules(__path__):
         members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
         found.update(
-            {kind.name: kind for kind in members if inspect.isclass(kind) and issubclass(kind, Weighting) and not inspect.isabstract(kind)}
+            {kind.name: kind for kind in members if is_class(kind) and issubclass(kind, Weighting) and not inspect.isabstract(kind)}
         )
     return dict(sorted(found.items()))
 
