@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.resolve import resolve, run_name
@@ -150,6 +151,26 @@ def test_a_run_that_cannot_work_does_not_stop_the_others(tmp_path: Path, ring: D
     assert "at least 2 students" in alone.failed[0]
     assert works.failed == ()
     assert len(works.summary) > 0
+
+
+def test_the_estimate_is_of_epochs_that_exchange_and_of_every_point(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[RunConfig] = []
+
+    def fit(config: RunConfig, *_: object, callbacks: list[Callable[[], None]], **__: object) -> None:
+        measured.append(config)
+        for _ in range(config.training.epochs):
+            callbacks[0]()
+
+    clock = itertools.count()
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+    monkeypatch.setattr("dgl_mutual.experiments.estimate.fit_resolved", fit)
+    monkeypatch.setattr("dgl_mutual.experiments.estimate.EpochReports", lambda report: lambda: report(None))
+    monkeypatch.setattr("time.perf_counter", lambda: 2.0 * next(clock))
+    config = {"dataset": "ring", "strategy": "gml", "seeds": 1, "grid": {"training.epochs": [40, 80]}}
+    plan = prepare(parse_config(config), ring)
+    assert [point.strategy_options["exchange_warmup"] for _, point in plan.points] == [[10, 10], [20, 20]]
+    assert seconds_per_trial(plan, tmp_path) == pytest.approx(2 * (40 + 80))
+    assert all(point.strategy_options["exchange_warmup"] == [0, 0] for point in measured)
 
 
 def test_the_estimate_grows_with_epochs_and_points_and_learns_from_finished_trials(tmp_path: Path, ring: Dataset) -> None:
