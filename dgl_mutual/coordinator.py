@@ -57,11 +57,11 @@ class Coordinator(nn.Module, ABC):
         """Start again as the uniform mean."""
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        """How much receiver i listens to peer j on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
+        """The weight of peer j for receiver i on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
         return torch.softmax(without_own(self.scores(logits, confidence, samples)), dim=1)
 
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        """How much the ensemble listens to student j on each sample: (1, K, N, 1 or C); sums to 1 over j.
+        """The weight of student j in the ensemble on each sample: (1, K, N, 1 or C); sums to 1 over j.
 
         NOTE[PAPER]: the ensemble has no query of its own; it asks with the mean of the students' scores.
         """

@@ -88,8 +88,8 @@ class GraphMutualLearning(ExchangeStrategy):
     t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by
     cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
 
-    With ``direction: best`` only the best student teaches, and learns from nobody: the one with the lowest running loss on training samples
-    that were held out from all students' supervised terms. Validation labels are never looked at.
+    With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
+    training samples that were held out from all students' supervised terms. Validation labels are never looked at.
 
     With several tasks there is a coordinator for each of them; the best student is the best over all tasks.
 
@@ -189,7 +189,7 @@ class GraphMutualLearning(ExchangeStrategy):
         return self._is_best.to(step.targets.dtype).repeat(len(step.targets), 1)[:, :, None, None]
 
     def _learners(self, step: Step) -> Tensor:
-        """1 for each active student that has somebody to learn from, else 0: (A,)."""
+        """1 for each active student that learns from others, else 0: (A,)."""
         if self.options.direction == "best":
             return (~self._is_best).to(step.logits.dtype)
         return torch.ones_like(step.logits[:, 0, 0])

@@ -15,7 +15,7 @@ from dgl_mutual.strategies.step import Step
 
 
 class ImitationStrategy(Strategy, ABC):
-    """A strategy whose members imitate what others predict, under `ImitationOptions`. By default the others speak with dropout off."""
+    """A strategy whose members imitate what others predict, under `ImitationOptions`. Targets are predictions with dropout off."""
 
     Options: ClassVar[type[StrategyOptions]] = ImitationOptions
     options: ImitationOptions

@@ -1,4 +1,4 @@
-"""K students that never speak: the control of every claim, with the same compute."""
+"""K students that do not learn from each other: the control of every claim, with the same compute."""
 
 from __future__ import annotations
 

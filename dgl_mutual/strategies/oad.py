@@ -58,7 +58,7 @@ class OnlineAdversarial(ExchangeStrategy):
 
     NOTE[PAPER]: the student's term is the non-saturating form (raise log D instead of lowering log(1 - D)), which does not vanish early on.
     NOTE[PAPER]: D is a one-layer GCN and a linear read-out per node; it judges nodes on graph tasks, too.
-    NOTE: where neighbours are sampled, it judges the step's own nodes by the neighbours that the last convolution hears.
+    NOTE: where neighbours are sampled, it judges the step's own nodes by the neighbours in the last convolution.
     """
 
     name = "oad"

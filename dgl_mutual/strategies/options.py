@@ -74,7 +74,7 @@ class ExchangeOptions(ImitationOptions):
     """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""
 
     targets: TargetPass = "train"
-    """Which pass speaks for the peers: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass), or ema (moving
-    average of eval)."""
+    """Which predictions of the peers are the targets: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass),
+    or ema (moving average of eval)."""
     ema_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the moving average of the peers' logits (targets: ema)."""

@@ -204,7 +204,7 @@ def leads() -> bool:
 
 @contextmanager
 def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
-    """Have the company of the other processes for the length of a block; `ALONE` where torchrun has started no others.
+    """Join the other processes for the length of a block; `ALONE` where torchrun has started no others.
 
     Args:
         device: what is trained on: cpu means gloo, cuda nccl.

@@ -40,7 +40,7 @@ class Snapshots:
     """Where the state of one training is kept, and how often it is renewed.
 
     Attributes:
-        file: replaced as a whole; whoever knows that the training is not needed any more removes it.
+        file: replaced as a whole. It is left when the training ends; the caller removes it.
         every: epochs from one to the next. The end of a phase is always kept.
     """
 

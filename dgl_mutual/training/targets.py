@@ -39,7 +39,7 @@ class CleanLogits:
             self.average.lerp_(self.latest, 1.0 if anew else 1.0 - self._decay)
 
     def of(self, columns: Rows) -> Tensor:
-        """What speaks for the members on these samples: (K, N, C)."""
+        """The targets of these samples: (K, N, C)."""
         return self.average[:, columns]
 
     def state(self) -> list[Tensor]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-from torch.utils.hooks import RemovableHandle
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.config import RunConfig
@@ -19,6 +16,7 @@ from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.trainer import fit_cohort
 
 
@@ -47,30 +45,21 @@ def fit(
         )
 
 
-class Watch:
-    """Sees what a training run optimises, through torch's hooks on optimizers: the loop knows nothing of it, and is the one users get.
+class Watch(Callback):
+    """Sees what a training run optimises.
 
     Attributes:
-        parameters: what the first optimizer that steps within the block holds, in its order.
+        parameters: what the optimizer of the first phase holds, in its order.
         start: their values before its first step.
     """
 
     def __init__(self) -> None:
         self.parameters: list[Tensor] = []
         self.start: list[Tensor] = []
-        self._handle: RemovableHandle | None = None
 
-    def __enter__(self) -> Watch:
-        self._handle = register_optimizer_step_pre_hook(self._see)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-
-    def _see(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def on_phase_begin(self, state: TrainingState) -> None:
         if not self.parameters:
-            self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            self.parameters = [parameter for group in state.current.optimizer.param_groups for parameter in group["params"]]
             self.start = [parameter.detach().clone() for parameter in self.parameters]
 
 
@@ -99,8 +88,8 @@ class StartingPoint:
 def starting_point(trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32) -> StartingPoint:
     """Where `fit` starts from, found by running one epoch of it."""
     one_epoch = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 1})})
-    with Watch() as watch:
-        cohort = fit(trial, one_epoch, dataset, dtype).cohort
+    watch = Watch()
+    cohort = fit(trial, one_epoch, dataset, dtype, [watch]).cohort
     modules = [*cohort.students, cohort.coordinator]
     owner_of = {id(parameter): (k, name) for k, module in enumerate(modules) for name, parameter in module.named_parameters()}
     owners = tuple(owner_of[id(parameter)] for parameter in watch.parameters)

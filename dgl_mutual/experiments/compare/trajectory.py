@@ -104,8 +104,9 @@ def certify_trajectory(trial: Trial, config: RunConfig, dataset: Dataset, precis
                 )
             )
 
-    with without_noise(precision), Watch() as watch:
-        history = fit(trial, config, dataset, dtype, [Follow()]).history
+    watch = Watch()
+    with without_noise(precision):
+        history = fit(trial, config, dataset, dtype, [watch, Follow()]).history
     rows = []
     for epoch, (row, theirs, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
         ours = {name.removeprefix("loss/"): value for name, value in row.items() if name.startswith("loss/")}

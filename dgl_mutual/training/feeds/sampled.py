@@ -18,7 +18,7 @@ from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
 
-#: Neighbours that a node hears in a convolution, where nothing else is asked for.
+#: Neighbours that are sampled for a node in each convolution, by default.
 DEFAULT_FANOUT = 10
 
 
