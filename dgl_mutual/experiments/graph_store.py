@@ -55,9 +55,15 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
     transport = ServerTransport(partition.key, addresses, partition.dataset.num_nodes, _nodes_of(partition, part))
     transport.install()
     with _alone():
-        store = dgl.distributed.DistGraphServer(
-            part, str(servers), 1, trainers, str(partition.store_config), disable_shared_mem=True, graph_format=["csc"]
-        )
+        try:
+            store = dgl.distributed.DistGraphServer(
+                part, str(servers), 1, trainers, str(partition.store_config), disable_shared_mem=True, graph_format=["csc"]
+            )
+        except (dgl.DGLError, OSError, RuntimeError, MemoryError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise GraphStoreError(
+                f"Part {part} cannot be loaded ({reason}). Its node data go to shared memory ({_SHARED_MEMORY}): see that there is room."
+            ) from error
         try:
             store.start()
         except DglMutualError:

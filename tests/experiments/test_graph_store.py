@@ -6,11 +6,12 @@ import pytest
 
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import Partition, read_partition, write_partition
+from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments import graph_store
 from dgl_mutual.experiments.graph_messages import GraphStoreError
 from dgl_mutual.experiments.graph_store import read_servers, serve
-from dgl_mutual.experiments.graph_transport import Address
+from dgl_mutual.experiments.graph_transport import Address, ServerTransport
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,30 @@ def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tm
 def test_nodes_of_a_part(partition: Partition) -> None:
     first, second = (graph_store._nodes_of(partition, part) for part in range(2))
     assert (first.start, first.stop, second.stop) == (0, second.start, 1797)
+
+
+def test_a_part_that_cannot_be_loaded_is_one_message(partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise dgl.DGLError("fail to resize the shared memory\nStack trace")
+
+    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(ServerTransport, "install", lambda self: None)
+    monkeypatch.setattr(dgl.distributed, "DistGraphServer", fail)
+    with pytest.raises(GraphStoreError, match=r"Part 0 cannot be loaded \(fail to resize the shared memory\)\. .* see that there is room"):
+        serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=0, trainers=1)
+
+
+def test_what_a_trainer_asks_and_cannot_be_answered_is_one_message(
+    partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Store:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def start(self) -> None:
+            raise KeyError("no such data")
+
+    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(ServerTransport, "install", lambda self: None)
+    monkeypatch.setattr(dgl.distributed, "DistGraphServer", Store)
+    with pytest.raises(GraphStoreError, match=r"A trainer sent what cannot be answered \(KeyError: 'no such data'\)"):
+        serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=0, trainers=1)
