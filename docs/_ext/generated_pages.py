@@ -6,6 +6,7 @@ They are written to docs/generated/, which is not under version control.
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,58 @@ def strategies_page(maths: Path) -> str:
     return "\n\n".join(parts)
 
 
+def columns_page() -> str:
+    """The columns of the CSV files."""
+    from dgl_mutual.store import columns
+
+    files = [
+        ("trials.csv", columns.TRIALS, "One row per seed, fold and member. Every number of tables and figures is computed from it."),
+        ("summary.csv", columns.SUMMARY, "One row per member and part of the split, over all trials."),
+        ("history.csv", columns.HISTORY, "One row per trial and epoch."),
+        ("failures.csv", columns.FAILURES, "One row per trial that failed; the file is only there if one did."),
+        ("all.csv of a suite", columns.SUITE, "All trials of a suite: these columns, then those of `trials.csv`."),
+    ]
+    parts = ["# Columns of the CSV files", "A run is a folder `results/<task>-<dataset>-<strategy>-<hash>/` with these tables."]
+    for title, meanings, what in files:
+        rows = [f"| `{name}` | {meaning} |" for name, meaning in meanings.items()]
+        parts += [f"## {title}", what, "\n".join(["| column | meaning |", "|---|---|", *rows])]
+    return "\n\n".join(parts)
+
+
+def licences_page() -> str:
+    """The licences of the packages that this one is built on, as their metadata state them."""
+    import importlib.metadata
+
+    from packaging.requirements import Requirement
+
+    lines: dict[str, set[str]] = {}
+    for requirement in map(Requirement, importlib.metadata.requires("dgl-mutual") or ()):
+        extras = re.findall(r'extra == "([^"]+)"', str(requirement.marker or ""))
+        lines.setdefault(requirement.name.lower(), set()).update(extras or {"always"})
+    rows = []
+    for name, extras in sorted(lines.items()):
+        try:
+            metadata = importlib.metadata.metadata(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        needed = "always" if "always" in extras else ", ".join(sorted(extras))
+        rows.append(f"| {metadata['Name']} | {metadata['Version']} | {licence_of(metadata)} | {needed} |")
+    text = (
+        "dgl_mutual has the MIT licence. None of the packages below is part of it: pip installs them. The licences are those that the "
+        "installed packages state in their metadata."
+    )
+    return "\n\n".join(["# Licences", text, "\n".join(["| package | version | licence | needed for |", "|---|---|---|---|", *rows])])
+
+
+def licence_of(metadata: Any) -> str:
+    """The expression, else the classifiers, else the first line of the licence field."""
+    classifiers = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier") or () if line.startswith("License :: ")]
+    classified = ", ".join(name for name in classifiers if name != "OSI Approved")
+    field = (metadata.get("License") or "").strip().splitlines()
+    found = metadata.get("License-Expression") or classified or (field[0] if field else "")
+    return found.replace("|", "\\|") or "not stated; see the package"
+
+
 def _options(as_markdown: Any, options: list[Any]) -> list[str]:
     return ["Options (`--set strategy_options.KEY=VALUE`):", as_markdown(options)] if options else ["It has no options."]
 
@@ -83,13 +136,25 @@ def write_pages(app: Sphinx) -> None:
     """Write each page whose text has changed, so that only those are built again."""
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
-    pages = {"options": options_page(), "strategies": strategies_page(Path(app.srcdir) / "maths")}
+    pages = {
+        "columns": columns_page(),
+        "licences": licences_page(),
+        "options": options_page(),
+        "strategies": strategies_page(Path(app.srcdir) / "maths"),
+    }
     for name, text in pages.items():
         file = folder / f"{name}.md"
         if not file.is_file() or file.read_text(encoding="utf-8") != f"{text}\n":
             file.write_text(f"{text}\n", encoding="utf-8")
 
 
+def escape_sizes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """|V| in a docstring is a number of nodes, and no substitution of reStructuredText."""
+    lines[:] = [re.sub(r"\|(?=[A-Z]\|)|(?<=\|[A-Z])\|", r"\\|", line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", escape_sizes)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,70 @@
+"""What the columns of the CSV files of a run and a suite mean. The documentation is made of this."""
+
+from __future__ import annotations
+
+#: trials.csv: one row per seed, fold and member; with several targets also one per target.
+TRIALS = {
+    "task": "`node` or `graph`.",
+    "dataset": "Name of the dataset.",
+    "fingerprint": "Hash of the graphs, features, labels and official split. Compare only rows with equal fingerprints.",
+    "strategy": "Name of the strategy.",
+    "member": (
+        "Each student (`gcn-0`, ...), what the strategy adds (`teacher`, `leader`), `mlp` after distillation, `mean` of the students, "
+        "`best_by_val` (the student that is best on validation), `ensemble`."
+    ),
+    "architecture": "Architecture of the member.",
+    "protocol": "How the samples were split.",
+    "seed": "Number of the seed, from 0.",
+    "fold": "Number of the fold, from 0; 0 where the protocol has one split.",
+    "metric": "Name of the metric; with several targets `mean` over them, and one row for each, such as `accuracy(digit)`.",
+    "train": "Metric on the training part, a fraction between 0 and 1, at the member's best epoch by validation.",
+    "val": "The same on the validation part.",
+    "test": "The same on the test part. No choice depends on it.",
+    "best_epoch": "The epoch that was kept, from 0; empty where there is no single one.",
+    "epochs": "Number of epochs that were trained.",
+    "seconds_per_epoch": "Seconds of an epoch of the whole cohort.",
+    "train_seconds": "Seconds of the training of the whole cohort.",
+    "inference_ms": "Milliseconds in which the member alone predicts all test samples.",
+    "parameters": "Number of parameters of the member alone.",
+    "disagreement": "Share of test samples that two students predict differently, averaged over all pairs of students.",
+    "peak_mib": "Peak memory of the process in MiB (on a GPU: peak memory of torch on the GPU).",
+}
+#: summary.csv: one row per member and part.
+SUMMARY = {
+    "task": "As in trials.csv.",
+    "dataset": "As in trials.csv.",
+    "strategy": "As in trials.csv.",
+    "protocol": "As in trials.csv.",
+    "member": "As in trials.csv.",
+    "metric": "As in trials.csv.",
+    "part": "`train`, `val` or `test`.",
+    "mean": "Mean over the trials.",
+    "std": "Standard deviation over the trials (ddof = 1); empty for one trial.",
+    "n": "Number of trials in which the metric is defined.",
+    "counts": "What `n` counts: `seeds`, `folds`, or `seeds x folds`.",
+}
+#: history.csv: one row per trial and epoch. Names in <angle brackets> vary.
+HISTORY = {
+    "seed": "As in trials.csv.",
+    "fold": "As in trials.csv.",
+    "epoch": "Number of the epoch, from 0, over all phases of the strategy.",
+    "loss/<term>/<member>": "A loss term of a member, averaged over the steps of the epoch; without a member where the term is shared.",
+    "train/<member>": "Metric on the training samples, of the training pass (dropout on).",
+    "val/<member>": "Metric on the validation part; empty in epochs without validation.",
+    "<metric>/val/<member>": "With several targets: the metric of each, for example `accuracy(digit)/val/gcn-0`.",
+    "weights/<member>/<peer>": "Mean weight of a peer in the target of a member.",
+    "exchange/<member>": "Mean KL divergence, in nats, from a member's target to its own prediction, before any weight.",
+}
+#: failures.csv: one row per trial that failed.
+FAILURES = {
+    "seed": "As in trials.csv.",
+    "fold": "As in trials.csv.",
+    "error": "The message.",
+    "details": "The traceback.",
+}
+#: all.csv of a suite: these columns, then those of trials.csv.
+SUITE = {
+    "data": "Name of the dataset in the suite.",
+    "method": "Name of the method in the suite.",
+    "run": "Name of the run's folder.",
+}
