@@ -132,7 +132,7 @@ def fit(
         split.check(dataset.num_samples),
         seed=seed,
         fold=fold,
-        callbacks=[*callbacks, *([ProgressBar()] if progress else [])],
+        callbacks=[*([callbacks] if isinstance(callbacks, Callback) else callbacks), *([ProgressBar()] if progress else [])],
         device=resolve_device(device),
     )
     return replace(result, config=readable(config))

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.runner import run
 from dgl_mutual.strategies.dml import DeepMutualLearning
 
 NODES = 40
@@ -184,8 +186,67 @@ def test_callbacks_are_called_and_progress_is_shown(data: dm.Dataset, split: dm.
     assert "2/3" in shown.err and "val=" in shown.err and shown.out == ""
     dm.fit(data, "gcn", "independent", split=split, **QUICK)
     assert capfd.readouterr().err == ""
+    assert dm.fit(data, "gcn", "independent", split=split, callbacks=Counting(), **QUICK).epochs == 2  # type: ignore[arg-type]  # one alone
     with pytest.raises(DglMutualError, match=r"Counting is a class. Give an instance"):
         dm.fit(data, "gcn", "independent", split=split, callbacks=[Counting], **QUICK)
+
+
+def losing(result: Any) -> type[dm.Strategy]:
+    """A strategy whose loss terms are what `result` makes of a step."""
+
+    class Losing(dm.Strategy):
+        def loss_terms(self, step: Any) -> Any:
+            return result(self.supervised(step))
+
+    return Losing
+
+
+class NoArguments(dm.Strategy):
+    def __init__(self) -> None: ...
+
+    def loss_terms(self, step: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (losing(lambda term: term), "loss_terms of the strategy 'Losing' returns a Tensor. It must return a dict"),
+        (losing(lambda term: {}), "returns an empty dict"),
+        (losing(lambda term: None), "returns a NoneType"),
+        (losing(lambda term: {"a": 3.0}), "The loss term 'a' of the strategy 'Losing' is a float"),
+        (losing(lambda term: {"a": term[:1]}), r"has the shape \(1,\) .* one for each of the 2 members"),
+        (losing(lambda term: {"a": term.long()}), "the type torch.int64"),
+        (losing(lambda term: {"a": term.detach()}), "No loss term of the strategy 'Losing' depends on the students' logits"),
+        (NoArguments, r"is made by __init__\(self\) -> .*, and strategies are made with \(options, setting\)"),
+    ],
+)
+def test_a_wrong_strategy_is_named(data: dm.Dataset, split: dm.Split, strategy: Any, message: str) -> None:
+    with pytest.raises(DglMutualError, match=message):
+        dm.fit(data, "gcn,sage", strategy, split=split, **QUICK)
+
+
+def test_a_strategy_needs_loss_terms_alone(data: dm.Dataset, split: dm.Split) -> None:
+    own = dm.fit(data, "gcn,sage", losing(lambda term: {"supervised": term}), split=split, **QUICK)
+    independent = dm.fit(data, "gcn,sage", "independent", split=split, **QUICK)
+    assert [row["val/gcn-0"] for row in own.history] == [row["val/gcn-0"] for row in independent.history]
+
+
+def test_a_weighting_may_be_a_local_class(data: dm.Dataset, split: dm.Split, tmp_path: Path) -> None:
+    class Even(dm.Weighting):
+        def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+            return logits.new_zeros(len(logits), len(logits), 1, 1)
+
+    given = {"exchange_warmup": [0, 0]}
+    own, uniform = (
+        dm.fit(data, "gcn,sage", "gml", split=split, strategy_options={"weighting": weighting, **given}, **QUICK)
+        for weighting in (Even, "uniform")
+    )
+    assert [row["val/gcn-0"] for row in own.history] == [row["val/gcn-0"] for row in uniform.history]
+    with pytest.raises(DglMutualError, match="Even cannot be found again"):
+        own.save(tmp_path / "never")
+    config = parse_config({"strategy_options": {"weighting": Even}, "students": "gcn,sage", "seeds": 1, "training": {"epochs": 1}})
+    with pytest.raises(DglMutualError, match=r"strategy_options.weighting: .*Even cannot be found again"):
+        run(config, out=tmp_path, jobs=1)
 
 
 def test_all_of_it_together(tmp_path: Path, split: dm.Split) -> None:

@@ -71,7 +71,7 @@ class RunConfig(Options):
         """``"gcn,gat"``, or a list of names and mappings, to one group of options a student."""
         if isinstance(students, str):
             students = _names(students, "students")
-        if callable(students):
+        if callable(students) or isinstance(students, Mapping):
             students = [students]
         if not isinstance(students, Sequence):
             return students

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from dgl_mutual.data.catalog import known_datasets
@@ -24,6 +26,7 @@ from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
+from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.training.options import resolve_training
@@ -69,7 +72,7 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             "folds": (config.folds or DEFAULT_FOLDS) if folded else None,
             "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
             "student": StudentOptions(),
-            "strategy_options": strategy_options.resolved(config.training.epochs, dataset.task).model_dump(mode="json"),
+            "strategy_options": _dumped(strategy_options.resolved(config.training.epochs, dataset.task)),
             "training": resolve_training(config.training, dataset),
         }
     )
@@ -131,6 +134,12 @@ def plain(config: RunConfig) -> dict[str, Any]:
     for student in config.students:
         if not isinstance(student.architecture, str):
             STUDENT_REGISTRY.name_of(student.architecture)
+    for name, value in config.strategy_options.items():
+        if inspect.isclass(value):
+            raise UsageError(
+                f"strategy_options.{name}: {import_path_of(value)} cannot be found again later or by another process: "
+                f"{not_importable(value)}. Define it at the top level of a module (a .py file) and import it from there."
+            )
     try:
         return config.model_dump(mode="json", exclude={"student"})
     except PydanticSerializationError as error:
@@ -139,10 +148,15 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 def readable(config: RunConfig) -> dict[str, Any]:
     """As `plain`, also of a configuration with classes that no other process finds; options that are no plain values stay as they are."""
+    return _dumped(config, exclude={"student"})
+
+
+def _dumped(options: BaseModel, exclude: set[str] | None = None) -> dict[str, Any]:
+    """Options as plain values; those that have no such form stay as they are."""
     try:
-        return config.model_dump(mode="json", exclude={"student"})
+        return options.model_dump(mode="json", exclude=exclude)
     except PydanticSerializationError:
-        return config.model_dump(exclude={"student"})
+        return options.model_dump(exclude=exclude)
 
 
 def run_name(config: RunConfig) -> str:

@@ -53,6 +53,8 @@ class StudentOptions(Options):
 
         Of a name only the spelling is checked: nothing is imported here.
         """
+        if not isinstance(architecture, str) and not callable(architecture):
+            raise ValueError("give a name, an import path, or a class or function (in_features, num_outputs) that makes a module")
         if isinstance(architecture, str) and ":" not in architecture:
             known = (*ARCHITECTURES, *(plug_in.name for plug_in in installed_plug_ins("dgl_mutual.students")))
             if architecture not in known:

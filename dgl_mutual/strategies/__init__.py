@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from typing import Any
 
 from dgl_mutual.python_compat import is_class
 from dgl_mutual.registry import Registry, subclass_of
@@ -29,10 +30,22 @@ def _find() -> dict[str, type[Strategy]]:
 STRATEGIES = _find()
 
 
+def _fault(value: Any) -> str | None:
+    fault = subclass_of(Strategy, "dgl_mutual.Strategy")(value)
+    if fault is not None:
+        return fault
+    try:
+        inspect.signature(value).bind(None, None)
+    except TypeError:
+        return (
+            f"is made by __init__{inspect.signature(value.__init__)}, and strategies are made with (options, setting). Take these two, and "
+            "pass them on to super().__init__."
+        )
+    return None
+
+
 #: Finds a strategy by name, import path or class.
-STRATEGY_REGISTRY: Registry[type[Strategy]] = Registry(
-    "strategy", STRATEGIES, subclass_of(Strategy, "dgl_mutual.Strategy"), group="dgl_mutual.strategies"
-)
+STRATEGY_REGISTRY: Registry[type[Strategy]] = Registry("strategy", STRATEGIES, _fault, group="dgl_mutual.strategies")
 
 
 def resolve_strategy(name: str | type[Strategy]) -> type[Strategy]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import Field, SkipValidation, field_serializer, model_validator
+from pydantic import Field, FieldSerializationInfo, SkipValidation, field_serializer, model_validator
 from torch import Tensor
 
 from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions, mix
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import parse_options
+from dgl_mutual.registry import not_importable
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.held_out import held_out_samples
@@ -68,8 +69,10 @@ class GMLOptions(ExchangeOptions):
         return self
 
     @field_serializer("weighting")
-    def _name_weighting(self, weighting: str | type[Weighting]) -> str:
-        return weighting if isinstance(weighting, str) else WEIGHTING_REGISTRY.name_of(weighting)
+    def _name_weighting(self, weighting: str | type[Weighting], info: FieldSerializationInfo) -> str | type[Weighting]:
+        if isinstance(weighting, str) or (info.mode == "python" and not_importable(weighting)):
+            return weighting
+        return WEIGHTING_REGISTRY.name_of(weighting)
 
     def _weighting_options(self) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""

@@ -19,6 +19,7 @@ from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.targets import stack
 from dgl_mutual.training.task_metrics import history_columns, score
+from dgl_mutual.training.terms import checked_terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Loop:
         for share in self.feed.training_batches():
             batch = share.gathered(state.ranks)
             step = self.steps.step(active, share, batch, phase.epoch)
-            terms = state.strategy.loss_terms(step)
+            terms = checked_terms(state.strategy.loss_terms(step), state.strategy.name, len(active))
             optimizer.zero_grad(set_to_none=True)
             torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             state.ranks.sum_gradients([state.cohort.students[k] for k in active], state.strategy)
