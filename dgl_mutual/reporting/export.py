@@ -35,7 +35,8 @@ def export(
     Args:
         runs: see `load_runs`.
         wide: see `to_csv`; other formats are always wide.
-        baseline: a method, or ``none`` (default: the suite's, else independent where it is one of several methods).
+        baseline: a method, or ``none`` (default: the suite's, else independent where it is one of several methods; where its trials do
+            not pair with the others', nothing is tested, with a warning).
         value, metric, members: see `compare`.
         precision, percent: see `to_csv` and `text_table`.
 
@@ -45,9 +46,15 @@ def export(
     if wide and kind != "csv":
         raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
     trials = gather(load_runs(runs), metric)
-    if baseline is None:
-        baseline = preferred_baseline(runs) or default_baseline(trials)
-    comparison = compare(trials, value=value, metric=metric, members=members, baseline=None if baseline == NO_BASELINE else baseline)
+    chosen = baseline or preferred_baseline(runs) or default_baseline(trials)
+    try:
+        comparison = compare(trials, value=value, metric=metric, members=members, baseline=None if chosen == NO_BASELINE else chosen)
+    except UsageError as error:
+        if baseline is not None:
+            raise
+        # Nobody asked for tests, and a table without them can be made, or the same error comes again.
+        comparison = compare(trials, value=value, metric=metric, members=members)
+        warnings.warn(f"Nothing is tested. {error}", stacklevel=2)
     if comparison.unfinished:
         warnings.warn(f"Not finished: {', '.join(comparison.unfinished)}.", stacklevel=2)
     if kind == "csv":

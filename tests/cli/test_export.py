@@ -59,6 +59,17 @@ def test_a_table_goes_to_a_file_and_never_in_the_place_of_a_folder(command_line:
     assert len(list(results.glob("*/trials.csv"))) == 2
 
 
+def test_where_seeds_do_not_pair_tests_that_nobody_asked_for_are_left_out(command_line: CommandLine, tmp_path: Path) -> None:
+    for strategy, seeds in (("gml", 3), ("independent", 2)):
+        write_run(tmp_path, strategy=strategy, seeds=seeds)
+    status, out, err = command_line("export", tmp_path)
+    assert status == 0
+    assert pd.read_csv(io.StringIO(out))["p"].isna().all()
+    assert "Nothing is tested. 'gml' and the baseline 'independent' are not paired on Cora" in err
+    status, _, err = command_line("export", tmp_path, "--baseline", "independent")
+    assert status == 2 and "are not paired on Cora" in err
+
+
 def test_an_unfinished_run_is_told_beside_any_format(command_line: CommandLine, tmp_path: Path) -> None:
     write_run(tmp_path, keys=[(0, 0), (1, 0)])
     status, _, err = command_line("export", tmp_path)

@@ -58,7 +58,7 @@ def test_every_suite_below_a_folder_gets_its_tables(command_line: CommandLine, t
     suite = write_suite(deep, "deep", [(write_run(deep, strategy=name), name, "Cora") for name in ("independent", "gml")])
     status, out, _ = command_line("tables", tmp_path / "results")
     assert status == 0
-    assert [line.rpartition("/")[2] for line in out.splitlines()] == ["table.csv", "table.md", "table.tex"]
+    assert [line.rpartition("/")[2] for line in out.splitlines()] == ["all.csv", "table.csv", "table.md", "table.tex"]
     assert "| gml |" in (suite / "table.md").read_text()
     (suite / "table.md").write_text("| gml | 99.9 |")
     status, out, _ = command_line("tables", tmp_path / "results", "--check")
