@@ -50,8 +50,10 @@ class Pattern:
                 from the whole, once for all blocks.
         """
         self.shape = (len(indptr) - 1, num_columns)
-        fits = max(*self.shape, len(indices)) < 2**31
-        self.indptr, self.indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
+        if block_of is None:
+            fits = max(*self.shape, len(indices)) < 2**31
+            indptr, indices = (part.to(torch.int32 if fits else torch.int64) for part in (indptr, indices))
+        self.indptr, self.indices = indptr, indices
         self.kernel_data: dict[str, object] = {}
         self._block_of = block_of
         self._incidence: dict[torch.dtype, tuple[SparseMatrix, SparseMatrix]] = {}
