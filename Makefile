@@ -2,6 +2,7 @@
 # make test    run every test
 # make test-short PYTHON=python3.12    the tests that depend most on releases of Python, torch and DGL, in an environment of that Python
 # make docs    build the documentation, with its tutorials, into docs/_build/html
+# make figures draw the figure of the README and the documentation anew from the runs that are kept in results/suites
 # make tables  make the tables of README.md and results/ anew from the runs that are kept there
 
 FITS := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
@@ -15,7 +16,7 @@ test -n "$(PYTHON)" && $(PYTHON) -c '$(FITS)' || { \
 		exit 1; }
 endef
 
-.PHONY: demo test test-short docs tables install install-dev
+.PHONY: demo test test-short docs figures tables install install-dev
 .DELETE_ON_ERROR:
 
 demo: install
@@ -32,6 +33,10 @@ test-short:
 docs: .venv/.installed-docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
 	@echo "Built: docs/_build/html/index.html"
+
+figures: install
+	$(BIN)/python -m pip install --quiet --editable ".[plot]"
+	$(BIN)/dgl-mutual plot results/suites/suite-node results/suites/suite-unseen results/suites/suite-graph --kind gains --out docs/figures
 
 tables: install
 	$(BIN)/dgl-mutual tables results README.md results/README.md

@@ -12,6 +12,7 @@ import pytest
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.plots import PLOTS, draw
 from dgl_mutual.reporting.plots.curves import over_trials
+from dgl_mutual.reporting.plots.gains import differences
 from dgl_mutual.reporting.plots.similarity import cka_matrix
 from dgl_mutual.reporting.plots.style import COLOURS, cohort_order, drawing, file_name, line_style, save
 from dgl_mutual.reporting.runs import load_runs
@@ -55,6 +56,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kind", "where", "names"),
     [
+        ("gains", "", ["gains"]),
         ("ranks", "", ["ranks-mean"]),
         ("time", "", ["time-Cora", "time-CiteSeer"]),
         ("curves", "", [f"curves-{data}-{method}" for data in ("Cora", "CiteSeer") for method in ("dml", "gml", "independent")]),
@@ -181,10 +183,31 @@ def test_an_unknown_plot_names_the_others(tmp_path: Path) -> None:
     write_run(tmp_path)
     with pytest.raises(UsageError, match=r"Unknown plot 'curve'\. Did you mean 'curves'"):
         drawn(tmp_path, "curve")
-    assert set(PLOTS) == {"ranks", "cohort-size", "noise", "time", "curves", "weights", "cka", "exchange"}
+    assert set(PLOTS) == {"gains", "ranks", "cohort-size", "noise", "time", "curves", "weights", "cka", "exchange"}
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'dgl-mutual\[plot\]'"), drawing():
         pass
+
+
+def test_gains_are_paired_differences_marked_where_they_are_clear(tmp_path: Path) -> None:
+    """One method gains the same on every seed, another at random."""
+    base = 0.7 + 0.01 * np.arange(10)
+    noise = 0.01 * np.array([1, -2, 3, -1, 2, -3, 1, -1, 2, -2])
+    for strategy, scores in {"independent": base, "gml": base + 0.05 + 0.001 * np.arange(10), "dml": base + noise}.items():
+        write_run(tmp_path, strategy=strategy, scores=scores.tolist())
+    rows = differences(load_runs([tmp_path])).query("member == 'mean'").set_index("method")
+    assert set(rows.index) == {"gml", "dml"}
+    assert rows.loc["gml", "difference"] == pytest.approx(0.0545) and rows.loc["gml", "p_holm"] < 0.05
+    assert rows.loc["dml", "difference"] == pytest.approx(noise.mean()) and rows.loc["dml", "p_holm"] > 0.05
+    with drawing():
+        axes = dict(draw(load_runs([tmp_path]), ["gains"]))["gains"].axes[0]
+    filled = [line for line in axes.lines if line.get_markerfacecolor() != "white" and len(line.get_xdata())]
+    assert [line.get_xdata().tolist() for line in filled if line.get_linestyle() == "None"] == [pytest.approx([5.45])]
+
+
+def test_without_the_control_there_are_no_gains(tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="gml")
+    assert drawn(tmp_path, "gains") == {}

@@ -9,6 +9,7 @@ from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.plots.curves import learning_curves
 from dgl_mutual.reporting.plots.exchange import exchanged_information
+from dgl_mutual.reporting.plots.gains import gains
 from dgl_mutual.reporting.plots.ranks import critical_differences
 from dgl_mutual.reporting.plots.similarity import similarity_matrices
 from dgl_mutual.reporting.plots.time import accuracy_by_time
@@ -28,6 +29,7 @@ def _ranks(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 
 PLOTS: dict[str, Draw] = {
+    "gains": gains,
     "ranks": _ranks,
     "cohort-size": accuracy_by_size,
     "noise": accuracy_by_noise,
