@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEADINGS = {
+    "gains": "Difference to the baseline",
     "ranks": "Critical differences",
     "cohort-size": "Number of students",
     "noise": "Noise",
     "time": "Accuracy against inference time",
     "curves": "Learning curves",
-    "weights": "Who listens to whom",
+    "weights": "Weights of the peers",
     "cka": "Similarity of hidden layers",
     "exchange": "Exchanged information",
 }

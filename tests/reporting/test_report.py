@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.reporting.report import report
+from dgl_mutual.reporting.plots import PLOTS
+from dgl_mutual.reporting.report import _HEADINGS, report
 from tests.reporting.folders import write_run, write_suite
 
 pytest.importorskip("matplotlib")
@@ -50,7 +51,7 @@ def test_the_page_holds_tables_plots_configuration_and_environment(text: str) ->
     for heading in ("Results", "Learning curves", "Who listens to whom", "Similarity of hidden layers", "Configuration", "Environment"):
         assert heading in page.text
     assert page.tags.count("table") == 2
-    assert page.tags.count("img") == 6
+    assert page.tags.count("img") == 7
     assert "Test accuracy (%)" in page.text
     assert "learning_rate: 0.01" in page.text
     assert "python: 3.11.7" in page.text
@@ -112,3 +113,7 @@ def test_a_browser_shows_the_page_without_complaint(text: str, tmp_path: Path) -
     assert "CONSOLE" not in ended.stderr
     assert "Learning curves" in ended.stdout
     assert "&lt;script&gt;alert" in ended.stdout
+
+
+def test_every_plot_has_a_heading() -> None:
+    assert set(_HEADINGS) == set(PLOTS)
