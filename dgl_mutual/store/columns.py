@@ -22,7 +22,7 @@ TRIALS = {
     "test": "The same on the test part. No choice depends on it.",
     "best_epoch": "The epoch that was kept, from 0; empty where there is no single one.",
     "epochs": "Number of epochs that were trained.",
-    "seconds_per_epoch": "Seconds of an epoch of the whole cohort.",
+    "seconds_per_epoch": "Seconds of an epoch of the whole cohort, the first left out.",
     "train_seconds": "Seconds of the training of the whole cohort.",
     "inference_ms": "Milliseconds in which the member alone predicts all test samples.",
     "parameters": "Number of parameters of the member alone.",

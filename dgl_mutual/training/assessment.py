@@ -35,6 +35,7 @@ def assess(
     best_epochs: Sequence[int | None],
     history: list[dict[str, float]],
     train_seconds: float,
+    seconds_per_epoch: float,
 ) -> FitResult:
     """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose."""
     found = []
@@ -86,7 +87,7 @@ def assess(
         history=history,
         epochs=len(history),
         train_seconds=train_seconds,
-        seconds_per_epoch=train_seconds / len(history),
+        seconds_per_epoch=seconds_per_epoch,
         disagreement=disagreement(cohort.distribution.predictions(logits[: cohort.num_students, torch.as_tensor(split.test)])),
         cohort=cohort,
         dataset=dataset,

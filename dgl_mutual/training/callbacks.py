@@ -96,6 +96,25 @@ class EpochReports(Callback):
         self._report(EpochReport(state.current.epoch - 1, state.options.epochs, loss, val))
 
 
+class EpochClock(Callback):
+    """Measures an epoch without the first of the process, which also builds what all later ones use again."""
+
+    def __init__(self) -> None:
+        self._epochs = 0
+        self._first_end = 0.0
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        if not self._epochs:
+            self._first_end = state.seconds
+        self._epochs += 1
+
+    def seconds_per_epoch(self, state: TrainingState) -> float:
+        """Mean seconds of an epoch; of a training of one epoch, that one's. To be asked for directly after the last epoch."""
+        if self._epochs > 1:
+            return (state.seconds - self._first_end) / (self._epochs - 1)
+        return state.seconds / len(state.history)
+
+
 class ProgressBar(Callback):
     """Shows a bar on standard error: epochs, the loss, and the active members' mean figure on validation."""
 

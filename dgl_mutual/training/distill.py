@@ -183,6 +183,7 @@ def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
         best_epochs=[epochs[name] for name in cohort.names],
         history=result.history,
         train_seconds=result.train_seconds,
+        seconds_per_epoch=result.seconds_per_epoch,
     )
 
 

@@ -56,6 +56,7 @@ class FitResult:
         history: one dict an epoch: ``epoch``, ``loss/<term>/<member>``, ``train/<member>`` (training pass, dropout on), ``val/<member>``,
             ``weights/<member>/<peer>`` (the diagonal included), ``exchange/<member>`` (mean KL from its target to its own prediction on the
             exchange samples, nats, before any weight; see `dgl_mutual.strategies.step.Step`).
+        seconds_per_epoch: of the whole cohort, the first epoch left out: it also builds what all later ones use again.
         disagreement: share of the test samples (or of their labels) on which two students decide differently, averaged over all pairs;
             NaN of a single student.
         cohort: the modules, each student at its best weights.

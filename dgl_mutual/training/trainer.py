@@ -26,7 +26,7 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
-from dgl_mutual.training.callbacks import Callback, CallbackList
+from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed, make_feed
@@ -153,10 +153,11 @@ def fit_cohort(
     scorer = scorer_of(dataset)
     refuse_undefined(scorer, steps.labels, split, dataset.target.num_outputs)
     selection = Selection(len(members), training.patience)
-    hooked = [selection, *_diversity(state, device), *own]
+    clock = EpochClock()
+    hooked = [selection, *_diversity(state, device), *own, clock]
     loop = Loop(state, feed, steps, scorer, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
     loop.run()
-    seconds = state.seconds
+    seconds, seconds_per_epoch = state.seconds, clock.seconds_per_epoch(state)
     loop.clean_pass(range(len(members)), np.arange(dataset.num_samples))
     state.result = assess(
         cohort=state.cohort,
@@ -169,6 +170,7 @@ def fit_cohort(
         best_epochs=[stopper.best_epoch for stopper in selection.stoppers],
         history=state.history,
         train_seconds=seconds,
+        seconds_per_epoch=seconds_per_epoch,
     )
     if scales is not None:
         for student in state.cohort.students:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.training.callbacks import HOOKS, Callback, CallbackList
+from dgl_mutual.training.callbacks import HOOKS, Callback, CallbackList, EpochClock
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
@@ -204,3 +205,14 @@ def test_a_hook_that_nobody_overrides_is_not_called() -> None:
     later = Callback()
     later.on_fit_end = lambda state: None  # type: ignore[method-assign]  # an instance may have a hook of its own
     assert [hook for hook in HOOKS if CallbackList([One(), later]).wants(hook)] == ["on_step_end", "on_fit_end"]
+
+
+def test_the_first_epoch_does_not_count_in_the_time_of_an_epoch() -> None:
+    clock = EpochClock()
+    state = SimpleNamespace(seconds=0.0, history=[{}])
+    for seconds in (3.0, 3.5, 4.0, 4.5):
+        state.seconds = seconds
+        clock.on_epoch_end(state)
+        if seconds == 3.0:
+            assert clock.seconds_per_epoch(state) == 3.0
+    assert clock.seconds_per_epoch(state) == 0.5

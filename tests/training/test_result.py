@@ -84,7 +84,7 @@ def test_history_has_a_row_an_epoch(result: FitResult) -> None:
 
 def test_times_are_positive_and_fit_together(result: FitResult) -> None:
     assert result.train_seconds > 0
-    assert result.seconds_per_epoch == pytest.approx(result.train_seconds / result.epochs)
+    assert 0 < (result.epochs - 1) * result.seconds_per_epoch < result.train_seconds
     assert all(member.inference_ms > 0 for member in result.members)
     assert result["ensemble"].inference_ms == pytest.approx(sum(member.inference_ms for member in result.members[:3]))
 
