@@ -10,6 +10,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 # Tutorials run in processes of their own, which inherit these.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# DGL imports a progress bar for notebooks, which asks for widgets.
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
 
 from dgl_mutual.version import __version__  # noqa: E402  # after the path is set

@@ -48,7 +48,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_page_holds_tables_plots_configuration_and_environment(text: str) -> None:
     page = Page(text)
-    for heading in ("Results", "Learning curves", "Who listens to whom", "Similarity of hidden layers", "Configuration", "Environment"):
+    for heading in ("Results", "Learning curves", "Weights of the peers", "Similarity of hidden layers", "Configuration", "Environment"):
         assert heading in page.text
     assert page.tags.count("table") == 2
     assert page.tags.count("img") == 7

@@ -1,4 +1,4 @@
-"""Who listens to whom."""
+"""How much each student learns from each of its peers."""
 
 from __future__ import annotations
 
