@@ -14,7 +14,7 @@ from dgl_mutual.data.targets import select_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.device import resolve_device
-from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of
+from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of, with_label_rate
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
@@ -70,6 +70,7 @@ def fit(
     protocol: str | None = None,
     fold: int = 0,
     folds: int | None = None,
+    label_rate: int | float | None = None,
     student: Mapping[str, Any] | None = None,
     strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -92,6 +93,8 @@ def fit(
         training: see `TrainingOptions`.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         protocol, fold, folds: how the samples are split, and which of the splits to take.
+        label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
+            (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
         device: cpu, cuda, cuda:N (the N-th GPU), or auto.
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
@@ -109,13 +112,14 @@ def fit(
         "strategy": strategy,
         "protocol": protocol if split is None else GIVEN,
         "folds": folds,
+        "label_rate": label_rate,
         "student": student or {},
         "strategy_options": strategy_options or {},
         "training": training or {},
         "task_weights": task_weights,
     }
     asked = parse_config(given)
-    config = resolve(asked, dataset)
+    config = resolve(asked, dataset, hides_labels=isinstance(split, Split) and len(split.unlabelled) > 0)
     refuse_idle(asked, config)
     check_whole("fold", fold)
     if split is None:
@@ -125,6 +129,8 @@ def fit(
         split = splits[fold]
     elif not isinstance(split, Split):
         raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
+    else:
+        split = with_label_rate(config, dataset, split.check(dataset.num_samples), seed=seed, fold=fold)
     refuse_one_class(dataset)
     result = fit_resolved(
         config,

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from dgl_mutual.strategies.setting import Divided
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
-_KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "noise", "seeds", "folds")} | {
+_KEYS = {
+    name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "label_rate", "noise", "seeds", "folds")
+} | {
     "epochs": "training.epochs",
     "checkpoint_every": "training.checkpoint_every",
     "sampler": "training.sampler",
@@ -33,6 +35,11 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
     "--strategy",
     metavar="NAME",
     help="How the students teach each other (default: gml; see 'dgl-mutual strategies'); also package.module:Class for one of your own.",
+)
+@click.option(
+    "--label-rate",
+    metavar="SHARE|N",
+    help="Hide labels of the training part: keep a share of them (0.1), or N a class (20); the rest trains without labels (default: off).",
 )
 @click.option("--noise", metavar="KIND:AMOUNT", help="Disturb the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.")
 @click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
@@ -97,6 +104,7 @@ def command(
       dgl-mutual run --seeds 2 --epochs 50
       dgl-mutual run --task graph --dataset MUTAG --students gcn,gin --jobs 2
       dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
+      dgl-mutual run --dataset PROTEINS --label-rate 0.1
       dgl-mutual run --dataset digits-multi --targets digit,even --set task_weights=uncertainty
       dgl-mutual run --dataset ogbn-products --sampler neighbor --fanout 10,10 --batch-size 1024 --seeds 1
       torchrun --nproc-per-node 2 -m dgl_mutual run --task graph --dataset PROTEINS

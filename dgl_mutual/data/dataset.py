@@ -66,10 +66,16 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Sample numbers of one fold. The three parts are disjoint; they need not cover the dataset.
+    """Sample numbers of one fold. The parts are disjoint; they need not cover the dataset.
 
     Each part is given as numbers, counted from 0, or as a boolean mask over all samples, in any array-like form; it is kept as int64
     numbers.
+
+    Attributes:
+        train: training samples with labels.
+        val: validation samples, which choose.
+        test: test samples.
+        unlabelled: training samples whose labels are hidden, if any: nothing that learns or chooses sees them.
 
     Raises:
         DataError: a part that holds neither whole numbers nor a mask.
@@ -78,10 +84,12 @@ class Split:
     train: IntArray
     val: IntArray
     test: IntArray
+    unlabelled: IntArray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.int64))
     _mask_sizes: dict[str, int] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        for name, part in self.parts.items():
+        for name in ("train", "val", "test", "unlabelled"):
+            part = getattr(self, name)
             array = as_array(part, f"{name} samples")
             is_mask = array.dtype == np.bool_ and array.ndim == 1
             if is_mask:
@@ -90,8 +98,14 @@ class Split:
 
     @property
     def parts(self) -> dict[str, IntArray]:
-        """The three parts by name."""
-        return {"train": self.train, "val": self.val, "test": self.test}
+        """The parts by name; unlabelled training samples are one where there are some."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return parts if not np.size(self.unlabelled) else {**parts, "unlabelled": self.unlabelled}
+
+    @property
+    def seen(self) -> IntArray:
+        """All training samples, labelled or not."""
+        return np.concatenate([self.train, self.unlabelled])
 
     def check(self, num_samples: int) -> Self:
         """The split itself, if it is one of so many samples.

@@ -34,7 +34,7 @@ def fingerprint(dataset: Dataset, split: Split | None = None) -> str:
         _add(digest, dataset.labels, "<i8")
     else:  # one way to write "unknown": NaN has many bit patterns
         _add(digest, np.where(np.isnan(dataset.labels), -1, dataset.labels), "<f4")
-    for part in (split.train, split.val, split.test) if split is not None else ():
+    for part in split.parts.values() if split is not None else ():
         _add(digest, np.sort(part), "<i8")
     return digest.hexdigest()[:_LENGTH]
 

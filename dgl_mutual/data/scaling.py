@@ -14,7 +14,7 @@ ScaleArray = npt.NDArray[np.float32]
 
 
 def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
-    """What to multiply each feature column by so that standard deviations on the training part are about one: (F,).
+    """What to multiply each feature column by so that standard deviations on the training part, labelled or not, are about one: (F,).
 
     On a graph task each column has a factor of its own. On a node task, where few nodes are for training and many a column hardly varies
     among them, there is one factor for all.
@@ -54,5 +54,5 @@ def with_scaled_columns(dataset: Dataset, scales: ScaleArray) -> Dataset:
 
 def _training_nodes(dataset: Dataset, split: Split) -> IntArray:
     if dataset.task == "node":
-        return split.train
-    return np.concatenate([np.arange(dataset.node_offsets[graph], dataset.node_offsets[graph + 1]) for graph in split.train])
+        return split.seen
+    return np.concatenate([np.arange(dataset.node_offsets[graph], dataset.node_offsets[graph + 1]) for graph in split.seen])

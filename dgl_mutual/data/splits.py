@@ -105,7 +105,7 @@ def is_inductive(dataset: Dataset, split: Split) -> bool:
     """Whether a node task's graphs belong to one part of the split each, so that no step of training need see those of other parts."""
     if dataset.task != "node" or dataset.num_graphs == 1:
         return False
-    graphs = [graphs_of(part, dataset.node_offsets) for part in (split.train, split.val, split.test)]
+    graphs = [graphs_of(part, dataset.node_offsets) for part in (split.seen, split.val, split.test)]
     return len(np.unique(np.concatenate(graphs))) == sum(map(len, graphs))
 
 
@@ -124,7 +124,7 @@ def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) ->
     if transductive or not is_inductive(dataset, split):
         return others
     graph_of = np.repeat(np.arange(dataset.num_graphs), np.diff(dataset.node_offsets))
-    return others[np.isin(graph_of[others], graph_of[split.train])]
+    return others[np.isin(graph_of[others], graph_of[split.seen])]
 
 
 def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.given import layer_of_file
@@ -58,6 +59,9 @@ class RunConfig(Options):
     """Optimisation and stopping."""
     task_weights: TaskWeights | None = None
     """How several targets are weighed against each other: equal, or by learned uncertainty (default: equal)."""
+    label_rate: int | float | None = None
+    """Hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20. Samples whose
+    labels are hidden stay as unlabelled training samples (default: all labels stay)."""
     noise: str | None = None
     """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove and label."""
     distill: DistillOptions | None = None
@@ -95,6 +99,11 @@ class RunConfig(Options):
     def _split_names(cls, targets: Any) -> Any:
         """``"a,b"`` as two names."""
         return _names(targets, "targets") if isinstance(targets, str) else targets
+
+    @field_validator("label_rate", mode="before")
+    @classmethod
+    def _check_label_rate(cls, rate: Any) -> Any:
+        return None if rate is None else parse_label_rate(rate)
 
     @field_validator("noise")
     @classmethod

@@ -31,8 +31,8 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
         return len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean())
     torch.set_num_threads(1)
     split = plan.trials[0].split
-    share = min(1.0, _GRAPHS / len(split.train)) if plan.config.task == "graph" else 1.0
-    part = Split(*(_first(samples, share) for samples in (split.train, split.val, split.test))) if share < 1 else split
+    share = min(1.0, _GRAPHS / len(split.seen)) if plan.config.task == "graph" else 1.0
+    part = Split(*(_first(samples, share) for samples in split.parts.values())) if share < 1 else split
     return sum(_seconds_per_epoch(point, plan.dataset, part) * point.training.epochs for _, point in plan.points) / share
 
 

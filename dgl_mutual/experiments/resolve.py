@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.splits import FOLDED_PROTOCOLS, default_protocol, make_splits
@@ -29,6 +30,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
+from dgl_mutual.strategies.options import where_labels_are_hidden
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
 
@@ -36,8 +38,11 @@ DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
 
 
-def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
+def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) -> RunConfig:
     """The same run with nothing left open.
+
+    Args:
+        hides_labels: the split that was given has unlabelled training samples; without it `label_rate` decides.
 
     Raises:
         UsageError: a name or option that does not exist, or does not fit the task.
@@ -60,7 +65,14 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
         )
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
-    strategy_options = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
+    kind = resolve_strategy(config.strategy)
+    label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
+    chosen = (
+        where_labels_are_hidden(kind.Options, config.strategy_options)
+        if label_rate is not None or hides_labels
+        else config.strategy_options
+    )
+    strategy_options = parse_options(kind.Options, chosen, "strategy_options")
     return config.model_copy(
         update={
             "task": dataset.task,
@@ -68,6 +80,7 @@ def resolve(config: RunConfig, dataset: Dataset) -> RunConfig:
             "targets": target_names(target) or None,
             "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
+            "label_rate": label_rate,
             "seeds": config.seeds or (1 if folded else DEFAULT_SEEDS),
             "folds": (config.folds or DEFAULT_FOLDS) if folded else None,
             "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
@@ -120,7 +133,17 @@ def anchored(config: RunConfig) -> RunConfig:
 def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
     """The splits of one seed, a fold each, under a resolved configuration."""
     assert config.protocol is not None
-    return make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds or DEFAULT_FOLDS)
+    splits = make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds or DEFAULT_FOLDS)
+    return [with_label_rate(config, dataset, split, seed=seed, fold=fold) for fold, split in enumerate(splits)]
+
+
+def with_label_rate(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
+    """The split with labels hidden, where a resolved configuration asks for it.
+
+    Raises:
+        UsageError: see `hide_labels`.
+    """
+    return split if config.label_rate is None else hide_labels(dataset, split, config.label_rate, seed=derive(seed, "labels", fold))
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
@@ -120,6 +121,7 @@ def run_trial(
         if config.noise is not None:
             noise_seed = derive(trial.seed, "noise", trial.fold)
             dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
+        dataset = without_labels(dataset, trial.split.unlabelled)
         unseen = config.distill.unseen if config.distill is not None else 0.0
         scene = make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
 
@@ -226,7 +228,7 @@ def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitRes
             "dataset": dataset.name,
             "fingerprint": data,
             "strategy": config.strategy,
-            "protocol": config.protocol if scene.nodes is None else f"{config.protocol}-inductive",
+            "protocol": _protocol(config, scene),
             "seed": trial.seed,
             "fold": trial.fold,
             "metric": metric,
@@ -240,6 +242,12 @@ def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitRes
         for metric, members in metrics.items()
         for member in members
     ]
+
+
+def _protocol(config: RunConfig, scene: InductiveSplit) -> str:
+    """The protocol, and what sets it apart: test samples that training has seen without labels, or that it has not seen as usual."""
+    seen = "-transductive" if config.strategy_options.get("exchange_on") == "transductive" else ""
+    return f"{config.protocol}{seen if scene.nodes is None else '-inductive'}"
 
 
 def _too_large(config: RunConfig, error: Exception) -> str:

@@ -14,7 +14,7 @@ from dgl_mutual.reporting.run import Run
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
-_OF_THE_DATA = ("noise", "students", "targets")
+_OF_THE_DATA = ("label_rate", "noise", "students", "targets")
 #: Parts of a run that are there or not: of one that is not there, no option is told.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
@@ -25,8 +25,8 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
     Runs of one strategy on one dataset whose configurations differ are told apart by what differs and was given:
-    ``gml (entropy_weight=0.1)``. Noise, and task, targets, cohort, protocol and folds where a dataset was run with several, belong to the
-    data: ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
+    ``gml (entropy_weight=0.1)``. Label rate, noise, and task, targets, cohort, protocol and folds where a dataset was run with several,
+    belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
     """
     flat = [_flat(run) for run in runs]
     datas = [
@@ -72,7 +72,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
-    extra = [str(values["noise"])] if values.get("noise") else []
+    extra = [_label_rate(values["label_rate"])] if values.get("label_rate") else []
+    extra += [str(values["noise"])] if values.get("noise") else []
     told = [key for key in ("task", "targets", "students", "protocol", "folds") if len({str(other.get(key)) for other in of_dataset}) > 1]
     if "task" in told:  # node and graph tasks have protocols of their own
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
@@ -80,6 +81,10 @@ def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any
     extra += [f"{values[key]} folds" if key == "folds" else str(values[key]) for key in told if values.get(key) is not None]
     name = Path(str(values["dataset"])).name
     return _short(f"{name} ({', '.join(extra)})") if extra else name
+
+
+def _label_rate(rate: Any) -> str:
+    return f"{rate} label{'s' if rate > 1 else ''} a class" if isinstance(rate, int) else f"{100 * rate:g}% labels"
 
 
 def _told(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.plain_yaml import read_yaml_file
@@ -160,6 +160,7 @@ class _Stored(BaseModel):
     dataset: str = Field(max_length=4096)
     strategy: str = Field(max_length=200)
     protocol: str | None = Field(None, max_length=200)
+    label_rate: PositiveInt | PositiveFloat | None = None
     noise: str | None = Field(None, max_length=200)
     targets: list[str] | None = None
     seeds: int = Field(ge=1)

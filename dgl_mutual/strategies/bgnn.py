@@ -22,8 +22,8 @@ class BGNNOptions(TeachingOptions):
     """Options of `bgnn`. There is no temperature among them: it is learned."""
 
     exchange_on: ExchangeOn = "all"
-    """Imitate the teacher on all samples of a step, on the labelled ones only, or, on a graph task, also on graphs outside the training
-    part (transductive)."""
+    """Imitate the teacher on all samples of a step, on training samples, labelled or not (training: the default where labels are hidden),
+    on the labelled ones only, or also on samples outside the training part (transductive)."""
     boost: bool = True
     """Weigh the samples of the supervised term by the teachers' errors."""
     temperature_hidden: int = Field(16, ge=1)

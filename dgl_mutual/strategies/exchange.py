@@ -8,7 +8,7 @@ from typing import Literal
 TargetPass = Literal["eval", "train", "ema"]
 #: Where a strategy looks only at members that do not train in the same phase: ``standing``.
 TargetSource = Literal["eval", "train", "ema", "standing"]
-ExchangeOn = Literal["all", "labelled", "transductive"]
+ExchangeOn = Literal["all", "training", "labelled", "transductive"]
 
 
 @dataclass(frozen=True)

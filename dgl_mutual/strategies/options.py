@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
@@ -20,6 +21,12 @@ class StrategyOptions(Options):
     def resolved(self, epochs: int, task: TaskName) -> Self:
         """The same, with what was left open filled in for a training of this many epochs on a task."""
         return self
+
+
+def where_labels_are_hidden(kind: type[StrategyOptions], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a strategy as plain values, with what they default to where labels of training samples are hidden."""
+    defaults = {"exchange_on": "training"} if "exchange_on" in kind.model_fields else {}
+    return {**defaults, **values}
 
 
 class TeachingOptions(StrategyOptions):
@@ -56,9 +63,10 @@ class ImitationOptions(TeachingOptions):
     scale_by_temperature: bool = True
     """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
     exchange_on: ExchangeOn = "all"
-    """Imitate on all samples of a step (on a node task all nodes, on a graph task the graphs of the batch, which are labelled), on the
-    labelled ones only, or, transductive, also on graphs outside the training part, which steps then see without their labels. Where
-    neighbours are sampled, all means the step's training nodes and as many other nodes, as does transductive."""
+    """Imitate on all samples of a step (on a node task all nodes, on a graph task the graphs of the batch), on the training samples,
+    labelled or not (training: the default where labels are hidden), on the labelled ones only, or, transductive, also on validation and
+    test samples, which steps then see without their labels. Where neighbours are sampled, all means the step's training nodes and as many
+    other nodes, as does transductive."""
 
     @property
     def peers_temperature(self) -> float:

@@ -56,5 +56,5 @@ def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed:
         official_split=None,
         sample_ids=None,
     )
-    seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]])
+    seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]], number[split.unlabelled])
     return InductiveSplit(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))

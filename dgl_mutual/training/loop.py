@@ -103,15 +103,15 @@ class Loop:
 
     @property
     def _learns_from_clean_logits(self) -> bool:
-        """Whether the next epoch's targets are clean logits of members that train in it. Sampled steps make those on their own samples."""
-        return not self.feed.sampled and self.state.exchange.uses_clean_logits
+        """Whether the next epoch's targets are clean logits of members that train in it, and no step makes those on its own samples."""
+        return not self.steps.cleans_own and self.state.exchange.uses_clean_logits
 
     @property
     def _clean_samples(self) -> IntArray:
         """Samples whose clean logits validation and targets need."""
         if self.state.exchange.on == "transductive":
             return np.arange(len(self.steps.labels))
-        return np.concatenate([self.state.split.train, self.state.split.val])
+        return np.concatenate([self.state.split.seen, self.state.split.val])
 
     @torch.no_grad()
     def clean_pass(self, members: Sequence[int], samples: IntArray) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dgl_mutual.nn.csr import Rows
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.strategies.step import Step
@@ -23,11 +24,16 @@ class StepMaker:
     Attributes:
         labels: of all samples.
         sampled: whether steps see samples of neighbourhoods.
+        cleans_own: whether the clean logits of a step's targets come from a pass of its own over its samples, not from one over all
+            samples after each epoch, of which a step may need few.
+        training: (samples,), true for training samples, labelled or not; None where the exchange does not ask for them.
     """
 
     state: TrainingState
     labels: Tensor
     sampled: bool
+    cleans_own: bool
+    training: Tensor | None
 
     def step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
         """The step of an epoch within its phase, given this process's share of a batch, and all of it."""
@@ -45,6 +51,8 @@ class StepMaker:
         logits = ranks.gather(logits_here, dim=1)
         if self.sampled:
             targets = ranks.gather(self._sampled_targets(share, logits_here.detach(), active), dim=1)
+        elif self.cleans_own:
+            targets = self._with_clean(state.clean.of(batch.columns), share, active)
         elif exchange.targets != "train":
             targets = state.clean.of(batch.columns)
         elif len(active) == len(state.cohort):
@@ -61,12 +69,28 @@ class StepMaker:
             targets=targets,
             labels=self.labels[batch.columns],
             labelled=batch.labelled,
-            exchange=batch.labelled if exchange.on == "labelled" else slice(None),
+            exchange=self._exchange(batch),
             samples=batch.samples,
             batch=batch.batch,
             ramp=exchange.ramp(epoch),
             epoch=epoch,
         )
+
+    def _exchange(self, batch: TrainingBatch) -> Rows:
+        if self.state.exchange.on == "labelled":
+            return batch.labelled
+        return slice(None) if self.training is None else torch.nonzero(self.training[batch.columns]).squeeze(1)
+
+    @torch.no_grad()
+    def _with_clean(self, kept: Tensor, share: TrainingBatch, active: Sequence[int]) -> Tensor:
+        """What is kept of the members, with clean logits of the active ones, made here on the samples of the step: (K, N, C)."""
+        state, ranks = self.state, self.state.ranks
+        state.cohort.eval()
+        clean = stack([output.logits for output in state.cohort(share.batch, ranks.own(active))])
+        state.cohort.train()
+        targets = kept.clone()
+        targets[list(active)] = ranks.gather(ranks.gather_members(clean, active), dim=1)
+        return targets
 
     @torch.no_grad()
     def _sampled_targets(self, batch: TrainingBatch, logits: Tensor, active: Sequence[int]) -> Tensor:

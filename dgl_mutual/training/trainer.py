@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from dgl_mutual.cohort import Cohort, student_names
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
@@ -23,6 +24,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.options import where_labels_are_hidden
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
@@ -81,10 +83,12 @@ def fit_cohort(
     """
     training, device = resolve_training(training or TrainingOptions(), dataset), torch.device(device)
     own = CallbackList(callbacks).callbacks
+    dataset = without_labels(dataset, split.unlabelled)
     scales = column_scales(dataset, split) if training.scale_inputs else None
     seen = dataset if scales is None else with_scaled_columns(dataset, scales)
     kind = resolve_strategy(strategy)
-    options = parse_options(kind.Options, strategy_options or {}, "strategy_options").resolved(training.epochs, dataset.task)
+    chosen = where_labels_are_hidden(kind.Options, strategy_options or {}) if len(split.unlabelled) else strategy_options or {}
+    options = parse_options(kind.Options, chosen, "strategy_options").resolved(training.epochs, dataset.task)
     extras = kind.extra_members(options)
     members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
     names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
@@ -125,7 +129,9 @@ def fit_cohort(
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = kind(options, setting).to(device, dtype)
     exchange = teaching.exchange()
-    _add_unlabelled(feed, exchange, seen, split)
+    unlabelled = _unlabelled(feed, exchange, seen, split)
+    if len(unlabelled):
+        feed.add_unlabelled(unlabelled)
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, setting.distribution, names, len(students)),
         strategy=teaching,
@@ -149,6 +155,8 @@ def fit_cohort(
         state,
         labels=torch.as_tensor(seen.labels, device=device),
         sampled=feed.sampled,
+        cleans_own=feed.sampled or (len(split.unlabelled) > 0 and feed.num_transductive_samples is None and exchange.targets == "eval"),
+        training=_training_rows(exchange, dataset, split, device),
     )
     scorer = scorer_of(dataset)
     refuse_undefined(scorer, steps.labels, split, dataset.target.num_outputs)
@@ -185,10 +193,21 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 
 
-def _add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> None:
-    transductive = exchange.on == "transductive"
-    if transductive or (feed.sampled and exchange.on == "all"):
-        feed.add_unlabelled(unlabelled_samples(dataset, split, transductive=transductive))
+def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> IntArray:
+    """What steps see beside the labelled samples, for a strategy that exchanges on more than those."""
+    if exchange.on == "labelled":
+        return np.empty(0, dtype=np.int64)
+    if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
+        return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
+    return split.unlabelled
+
+
+def _training_rows(exchange: Exchange, dataset: Dataset, split: Split, device: torch.device) -> torch.Tensor | None:
+    if exchange.on != "training":
+        return None
+    rows = torch.zeros(dataset.num_samples, dtype=torch.bool, device=device)
+    rows[torch.as_tensor(split.seen, device=device)] = True
+    return rows
 
 
 def _diversity(state: TrainingState, device: torch.device) -> list[Diversity]:

@@ -151,3 +151,39 @@ def test_a_student_that_no_memory_holds_is_a_failed_trial_that_says_so(command_l
     status, _, err = command_line("run", *SMALL, "--set", f"student.hidden={10**18}")
     assert status == 1
     assert "not enough memory for this training" in err and "Lower student.hidden" in err and "RuntimeError" not in err
+
+
+def test_hidden_labels_are_part_of_a_run_and_of_its_rows(command_line: Callable[..., object], elsewhere: Path) -> None:
+    short = (*SMALL, "--task", "graph", "--folds", "2", "--seeds", "1", "--epochs", "1", "--students", "gcn,gin")
+    transductive = ("--set", "strategy_options.exchange_on=transductive")
+    for rate in (("--label-rate", "0.1"), ("--label-rate", "2"), ("--label-rate", "0.1", *transductive), ("--label-rate", "1.0"), ()):
+        assert command_line("run", *short, *rate)[0] == 0
+    runs = {}
+    for folder in (elsewhere / "results").iterdir():
+        values = yaml.safe_load((folder / "config.yaml").read_text())
+        found = values["resolved"]["label_rate"], values["resolved"]["strategy_options"]["exchange_on"]
+        (runs[found],) = pd.read_csv(folder / "trials.csv")["protocol"].unique()
+    assert runs == {
+        (0.1, "training"): "nested",
+        (2, "training"): "nested",
+        (0.1, "transductive"): "nested-transductive",
+        (None, "all"): "nested",  # 1.0 is all labels: the same run as without a rate
+    }
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        ("0", "give a share of the labels in (0, 1]"),
+        ("1.5", "give a share of the labels in (0, 1]"),
+        ("ten", "give a share of the labels in (0, 1]"),
+        ("0.001", "without a labelled training sample"),
+        ("4000", "hides no label of digits"),
+    ],
+)
+def test_a_label_rate_that_cannot_be_ends_a_run_before_it_starts(
+    rate: str, message: str, command_line: Callable[..., object], elsewhere: Path
+) -> None:
+    status, _, err = command_line("run", *SMALL, "--label-rate", rate)
+    assert status == 2 and message in " ".join(err.split())
+    assert not (elsewhere / "results").exists()

@@ -49,6 +49,14 @@ def test_noise_cohort_and_task_belong_to_the_data(tmp_path: Path) -> None:
     assert {data for data, _ in labels(tmp_path / "t")} == {"digits (node)", "digits (graph)"}
 
 
+def test_the_label_rate_belongs_to_the_data(tmp_path: Path) -> None:
+    for rate in (None, 0.1, 0.015, 1, 20):
+        write_run(tmp_path, "NCI1", folds=2, config={"label_rate": rate})
+    write_run(tmp_path, "NCI1", folds=2, config={"label_rate": 0.1, "noise": "label:0.2"})
+    expected = {"NCI1", "NCI1 (10% labels)", "NCI1 (1.5% labels)", "NCI1 (1 label a class)", "NCI1 (20 labels a class)"}
+    assert labels(tmp_path) == {(data, "gml") for data in (*expected, "NCI1 (10% labels, label:0.2)")}
+
+
 def test_protocol_and_folds_belong_to_the_data(tmp_path: Path) -> None:
     for folds in (5, 10):
         write_run(tmp_path, "MUTAG", folds=folds)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
@@ -41,6 +42,12 @@ def options(
     }
 
 
+def few(data: Data) -> Data:
+    """The same with 40 % of the labels."""
+    dataset, split = data
+    return dataset, hide_labels(dataset, split, 0.4, seed=0)
+
+
 def in_two_processes(cases: list[Any], folder: Path, divide: str) -> Any:
     """What each of two processes says came of the cases: (history, weights) for each."""
     (folder / "cases.pkl").write_bytes(pickle.dumps(cases))
@@ -61,6 +68,8 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
         (*node_data, options("gml", batch_size=9, norm="none", sampled=True)),
         (*node_data, options("kd", batch_size=24, norm="none", sampled=True, teacher={"dropout": 0.0, "hidden": 8})),
         (*node_data, options("kdcl", batch_size=9, norm="none", sampled=True, exchange_on="labelled")),
+        (*few(graph_data), options(targets="eval", batch_size=4)),
+        (*few(node_data), options("dml", targets="eval", batch_size=5, norm="none", sampled=True)),
     ]
     first, second = in_two_processes(cases, tmp_path, "samples")
     for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases, first, second, strict=True):
@@ -88,6 +97,8 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(
         (*node_data, options("kd", norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), teacher={"hidden": 8})),
         (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), students=three)),
         (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), targets="train")),
+        (*few(graph_data), options(targets="eval", batch_size=4, dropout=0.5)),
+        (*few(node_data), options(norm="none", batch_size=None, dropout=0.5)),
     ]
     first, second = in_two_processes(cases, tmp_path, "students")
     set_threads(1)

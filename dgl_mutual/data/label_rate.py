@@ -1,0 +1,145 @@
+"""Few labels: the labels of some training samples are hidden, and the samples stay as unlabelled training samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
+from dgl_mutual.data.targets import one_by_one
+from dgl_mutual.errors import UsageError
+
+#: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
+LabelRate = int | float
+
+
+def parse_label_rate(rate: Any) -> LabelRate:
+    """A label rate from a number, or from text as typed: ``0.1``, ``"0.1"``, ``20``.
+
+    Raises:
+        ValueError: no number, a share outside (0, 1], or a number a class below 1.
+    """
+    number = rate
+    if isinstance(rate, str):
+        try:
+            number = int(rate)
+        except ValueError:
+            try:
+                number = float(rate)
+            except ValueError:
+                number = None
+    if isinstance(number, np.integer | np.floating):
+        number = number.item()
+    valid = isinstance(number, int | float) and not isinstance(number, bool)
+    if not valid or not (number >= 1 if isinstance(number, int) else 0 < number <= 1):
+        raise ValueError(
+            f"the label rate is {rate!r}: give a share of the labels in (0, 1], for example 0.1, or a whole number of labels a class, "
+            "for example 20 (1 means one label a class, and 1.0 all labels)"
+        )
+    assert isinstance(number, int | float)
+    return number
+
+
+def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -> Split:
+    """The split with a share of its training samples, or some a class, left in `train`, and the others in `unlabelled`.
+
+    A class with n labelled training samples keeps round(rate * n) of them, or `rate` of them if that is a whole number. Samples are
+    hidden in an order that the seed decides, so those that a lower rate keeps are among those that a higher one keeps.
+
+    The classes are those of a single-label target or of one binary label. Where a sample has several labels, its class is the rarest
+    value among them (of all labels, counted in the training part), after the iterative stratification of Sechidis et al. (ECML PKDD 2011).
+    Training samples without any known label become unlabelled ones.
+
+    Args:
+        seed: from 0 on.
+
+    Raises:
+        UsageError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; or a
+            number of labels a class where a sample has several labels.
+    """
+    named = list(_columns(dataset))
+    columns = np.column_stack([values for _, _, values in named])[split.train]
+    if isinstance(rate, int) and len(named) > 1:
+        raise UsageError(
+            f"A label rate of {rate} labels a class has no meaning for {dataset.name}, whose samples have {len(named)} labels each. "
+            "Give a share of the labels, for example --label-rate 0.1."
+        )
+    stratum = _rarest_value(columns)
+    order = np.random.default_rng(seed).permutation(len(stratum))
+    order = order[np.argsort(stratum[order], kind="stable")]
+    sizes = np.bincount(stratum[order] + 1)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    kept_by_rank = rank < rate if isinstance(rate, int) else rank + 0.5 <= rate * np.repeat(sizes, sizes)
+    keeps = np.zeros(len(stratum), dtype=np.bool_)
+    keeps[order] = kept_by_rank & (stratum[order] >= 0)
+    _check(dataset, named, columns, keeps, rate)
+    return replace(split, train=split.train[keeps], unlabelled=np.sort(np.concatenate([split.unlabelled, split.train[~keeps]])))
+
+
+def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
+    """The dataset with the labels of these samples unknown; itself where there are none."""
+    if not len(samples):
+        return dataset
+    labels: npt.NDArray[Any] = dataset.labels.copy()
+    labels[samples] = -1 if dataset.target.kind == "single-label" else np.nan
+    return dataset.replaced(labels=labels)
+
+
+def _columns(dataset: Dataset) -> Iterator[tuple[str, tuple[str, ...], FloatArray]]:
+    """Each label of a sample: its name, the names of its values, and the values, NaN where unknown."""
+    for one in one_by_one(dataset):
+        if one.target.kind == "single-label":
+            yield one.target.name or "label", one.target.names, np.where(one.labels >= 0, one.labels, np.nan).astype(np.float32)
+        else:
+            for name, values in zip(one.target.names, one.labels.T, strict=True):
+                yield name, ("0", "1"), values.astype(np.float32)
+
+
+def _rarest_value(columns: FloatArray) -> IntArray:
+    """A number for the rarest value among each sample's labels, the same for all samples with it; -1 for samples without a label."""
+    known = ~np.isnan(columns)
+    width = int(columns[known].max()) + 1 if known.any() else 1
+    values = np.where(known, columns, 0).astype(np.int64) + width * np.arange(columns.shape[1])
+    counts = np.bincount(values[known], minlength=width * columns.shape[1])
+    rarest = np.where(known, counts[values], len(columns) + 1).argmin(axis=1)
+    rows = np.arange(len(columns))
+    return np.where(known.any(axis=1), values[rows, rarest], -1)
+
+
+def _check(
+    dataset: Dataset,
+    named: list[tuple[str, tuple[str, ...], FloatArray]],
+    columns: FloatArray,
+    keeps: npt.NDArray[np.bool_],
+    rate: LabelRate,
+) -> None:
+    asked = f"A label rate of {rate}"
+    labelled = ~np.isnan(columns).all(axis=1)
+    if keeps[labelled].all():
+        raise UsageError(
+            f"{asked} hides no label of {dataset.name}: its training part has {int(labelled.sum())} labelled samples, "
+            "no class with more than that. Give a lower rate, or leave it out."
+        )
+    bare: list[tuple[int, str]] = []
+    for (name, values, _), column in zip(named, columns.T, strict=True):
+        # Of several labels many a value is so rare that no small share holds it: there each label must be known of some sample.
+        if len(named) > 1 and len(values) == 2:
+            groups = [(f"the label {name!r}", ~np.isnan(column))]
+        else:
+            groups = [(f"the class {value!r}", column == label) for label, value in enumerate(values)]
+        bare += [(int(among.sum()), what) for what, among in groups if among.any() and not among[keeps].any()]
+    if bare:
+        count, what = min(bare)
+        other = ""
+        if len(named) == 1:
+            share = min(math.ceil(1000 * 0.5 / count) / 1000, 1.0)
+            other = f", for example --label-rate {share:g}, or a number of labels a class, for example --label-rate 1"
+        raise UsageError(
+            f"{asked} leaves {what} of {dataset.name} without a labelled training sample: it has {count} in the training part. "
+            f"Give a higher share{other}."
+        )

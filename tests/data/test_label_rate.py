@@ -1,0 +1,219 @@
+"""Labels of training samples that are hidden: which, how many, and what cannot be asked for."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data import Dataset, Split, Target, make_splits
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, without_labels
+from dgl_mutual.data.noise import NoiseSpec, add_noise
+from dgl_mutual.data.targets import join_targets
+from dgl_mutual.errors import DataError, UsageError
+
+SAMPLES = 200
+CLASSES = np.repeat([0, 1, 2], [120, 60, 20])
+
+
+def toy(labels: np.ndarray = CLASSES, task: str = "graph", target: Target | None = None) -> tuple[Dataset, Split]:
+    """Samples without edges, of which the first 160 of a fixed order are for training."""
+    order = np.random.default_rng(0).permutation(SAMPLES)
+    if target is None and labels.ndim == 1:
+        target = Target("single-label", ("big", "middle", "small"), "accuracy")
+    target = target or Target("multi-label", tuple("abcdef"[: labels.shape[1]]), "rocauc")
+    dataset = Dataset(
+        name="toy",
+        task="node" if task == "node" else "graph",
+        edges=np.zeros((2, 0), dtype=np.int64),
+        features=np.ones((SAMPLES, 1), dtype=np.float32),
+        labels=labels,
+        node_offsets=np.array([0, SAMPLES]) if task == "node" else np.arange(SAMPLES + 1),
+        target=target,
+        feature_names=("one",),
+    )
+    return dataset, Split(order[:160], order[160:180], order[180:])
+
+
+def marks(seed: int = 0) -> np.ndarray:
+    """Four labels, the last of them rare; some unknown, and of some samples all."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((SAMPLES, 4)) < [0.5, 0.4, 0.3, 0.05]).astype(np.float32)
+    labels[random.random(labels.shape) < 0.2] = np.nan
+    labels[::25] = np.nan
+    return labels
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.33, 0.5])
+def test_each_class_keeps_its_share(rate: float, task: str) -> None:
+    dataset, split = toy(task=task)
+    few = hide_labels(dataset, split, rate, seed=3)
+    before, after = (np.bincount(dataset.labels[part], minlength=3) for part in (split.train, few.train))
+    assert np.abs(after - rate * before).max() <= 0.5
+    np.testing.assert_array_equal(np.sort(few.seen), np.sort(split.train))
+    np.testing.assert_array_equal(few.val, split.val)
+    np.testing.assert_array_equal(few.test, split.test)
+    few.check(SAMPLES)
+
+
+def test_a_whole_number_is_a_number_a_class_as_in_scikit_learn() -> None:
+    dataset, split = toy()
+    assert np.bincount(dataset.labels[hide_labels(dataset, split, 1, seed=0).train]).tolist() == [1, 1, 1]
+    have = np.bincount(dataset.labels[split.train])
+    assert have[2] < 30
+    assert np.bincount(dataset.labels[hide_labels(dataset, split, 30, seed=0).train]).tolist() == [30, 30, have[2]]
+
+
+@pytest.mark.parametrize("labels", [CLASSES, marks()], ids=["single-label", "multi-label"])
+def test_a_lower_rate_is_part_of_a_higher_one(labels: np.ndarray) -> None:
+    dataset, split = toy(labels)
+    rates = [0.05, 0.1, 0.2, 0.5, 0.9]
+    kept = [set(hide_labels(dataset, split, rate, seed=5).train) for rate in rates]
+    assert all(lower < higher for lower, higher in itertools.pairwise(kept))
+
+
+def test_numbers_a_class_are_nested_in_each_other_and_in_shares() -> None:
+    dataset, split = toy()
+    one, five, most = (set(hide_labels(dataset, split, rate, seed=5).train) for rate in (1, 5, 0.9))
+    assert one < five < most
+
+
+def test_the_seed_decides_and_nothing_else() -> None:
+    dataset, split = toy()
+    first, again, other = (hide_labels(dataset, split, 0.2, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.train, again.train)
+    np.testing.assert_array_equal(first.unlabelled, again.unlabelled)
+    assert set(first.train) != set(other.train)
+
+
+def test_several_labels_each_keep_about_their_share() -> None:
+    dataset, split = toy(marks())
+    few = hide_labels(dataset, split, 0.3, seed=0)
+    for column in dataset.labels.T:
+        for value in (0, 1):
+            before, after = (int((column[part] == value).sum()) for part in (split.train, few.train))
+            assert abs(after - 0.3 * before) <= 0.12 * before + 2
+    assert (dataset.labels[few.train, 3] == 1).any(), "the rare label, too"
+
+
+def test_samples_without_any_label_train_without_one() -> None:
+    dataset, split = toy(marks())
+    few = hide_labels(dataset, split, 0.9, seed=0)
+    bare = np.flatnonzero(np.isnan(dataset.labels).all(axis=1))
+    assert set(bare) & set(split.train) == set(bare) & set(few.unlabelled) != set()
+
+
+def test_one_binary_label_is_stratified_by_its_two_classes() -> None:
+    labels = np.where(CLASSES == 2, 1.0, 0.0).astype(np.float32)[:, None]
+    dataset, split = toy(labels)
+    positive = int(labels[split.train].sum())
+    few = hide_labels(dataset, split, 0.25, seed=0)
+    assert abs(labels[few.train].sum() - 0.25 * positive) <= 0.5
+    assert labels[hide_labels(dataset, split, 3, seed=0).train].ravel().tolist().count(1.0) == 3
+
+
+def test_several_targets_are_hidden_together() -> None:
+    target, labels = join_targets(
+        [Target("single-label", ("x", "y", "z"), "accuracy", "kind"), Target("multi-label", tuple("pqrs"), "rocauc", "marks")],
+        [CLASSES, marks()],
+    )
+    dataset, split = toy(labels, target=target)
+    few = hide_labels(dataset, split, 0.2, seed=0)
+    assert 0.1 * 160 <= len(few.train) <= 0.3 * 160
+    masked = without_labels(dataset, few.unlabelled)
+    assert np.isnan(masked.labels[few.unlabelled]).all()
+    np.testing.assert_array_equal(masked.labels[few.train], dataset.labels[few.train])
+
+
+@pytest.mark.parametrize("labels", [CLASSES, marks()], ids=["single-label", "multi-label"])
+def test_hidden_labels_are_unknown_and_all_others_stay(labels: np.ndarray) -> None:
+    dataset, split = toy(labels)
+    few = hide_labels(dataset, split, 0.2, seed=0)
+    masked = without_labels(dataset, few.unlabelled)
+    hidden = masked.labels[few.unlabelled]
+    assert (hidden == -1).all() if labels.ndim == 1 else np.isnan(hidden).all()
+    rest = np.setdiff1d(np.arange(SAMPLES), few.unlabelled)
+    np.testing.assert_array_equal(masked.labels[rest], dataset.labels[rest])
+    np.testing.assert_array_equal(dataset.labels, labels.astype(dataset.labels.dtype))
+    assert without_labels(dataset, split.unlabelled) is dataset
+
+
+def test_label_noise_acts_on_labelled_samples_alone() -> None:
+    dataset, split = toy()
+    few = hide_labels(dataset, split, 0.5, seed=0)
+    noisy = add_noise(dataset, few, NoiseSpec.parse("label:1"), seed=0)
+    assert set(np.flatnonzero(noisy.labels != dataset.labels)) == set(few.train)
+
+
+def test_what_is_hidden_is_part_of_the_fingerprint_of_a_split() -> None:
+    dataset, split = toy()
+    few = hide_labels(dataset, split, 0.5, seed=0)
+    without = Split(few.train, few.val, few.test)
+    assert len({fingerprint(dataset, one) for one in (split, few, without)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "rate", "message"),
+    [
+        (
+            CLASSES,
+            0.01,
+            r"leaves the class 'small' .* without a labelled training sample.*--label-rate 0.0\d+.*or a number of labels a class",
+        ),
+        (CLASSES, 500, r"500 hides no label of toy: .* Give a lower rate"),
+        (CLASSES, 0.999, r"0.999 hides no label of toy"),
+        (marks(), 5, r"5 labels a class has no meaning for toy, whose samples have 4 labels each. Give a share"),
+        (np.where(CLASSES == 2, 1.0, 0.0).astype(np.float32)[:, None], 0.02, r"leaves the class '1' .*--label-rate 0.0\d+"),
+        (np.where(np.arange(SAMPLES)[:, None] < [SAMPLES, 3], 1.0, np.nan).astype(np.float32), 0.1, r"leaves the label 'b' .*share"),
+    ],
+    ids=["rare class", "a number that no class has", "a share of all", "several labels", "binary", "a label nobody knows"],
+)
+def test_a_rate_that_cannot_be_is_refused_and_the_mend_is_named(labels: np.ndarray, rate: float, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        hide_labels(*toy(labels), rate, seed=1)
+
+
+def test_the_share_that_is_proposed_works() -> None:
+    dataset, split = toy()
+    with pytest.raises(UsageError) as refusal:
+        hide_labels(dataset, split, 0.004, seed=0)
+    proposed = float(str(refusal.value).partition("--label-rate ")[2].partition(",")[0])
+    few = hide_labels(dataset, split, proposed, seed=0)
+    assert (np.bincount(dataset.labels[few.train], minlength=3) > 0).all()
+
+
+@pytest.mark.parametrize("rate", [0, 0.0, -1, -0.1, 1.5, "many", "", "nan", float("inf"), True, [0.1], "0", "1.01"])
+def test_what_is_no_label_rate_is_refused(rate: object) -> None:
+    with pytest.raises(ValueError, match=r"the label rate is .* give a share of the labels in \(0, 1\]"):
+        parse_label_rate(rate)
+
+
+@pytest.mark.parametrize(("given", "rate"), [("0.1", 0.1), ("20", 20), (1, 1), (1.0, 1.0), ("1", 1), ("1.0", 1.0), (np.int64(3), 3)])
+def test_numbers_and_text_are_label_rates(given: object, rate: float) -> None:
+    assert parse_label_rate(given) == rate and type(parse_label_rate(given)) is type(rate)
+
+
+def test_a_split_with_hidden_labels_is_checked_as_any_other() -> None:
+    split = Split([0, 1], [2], [3], [4, 5])
+    assert repr(split.check(6)) == "Split(train: 2, val: 1, test: 1, unlabelled: 2)"
+    assert repr(Split([0, 1], [2], [3])) == "Split(train: 2, val: 1, test: 1)"
+    mask = np.zeros(6, dtype=bool)
+    mask[4:] = True
+    np.testing.assert_array_equal(replace(split, unlabelled=mask).unlabelled, [4, 5])
+    for wrong, message in (([1, 4], "shares samples"), ([6], "names sample 6"), ([4, 4], "names sample 4 twice")):
+        with pytest.raises(DataError, match=f"part 'unlabelled' .*{message}"):
+            Split([0, 1], [2], [3], wrong).check(6)
+
+
+@pytest.mark.parametrize(("task", "protocol"), [("graph", "nested"), ("node", "random")])
+def test_protocols_are_the_same_without_their_labels(task: str, protocol: str) -> None:
+    """Hiding labels comes after a split is drawn, so validation and test parts do not depend on the rate."""
+    dataset, _ = toy(np.arange(SAMPLES) % 3, task=task)
+    for split in make_splits(dataset, protocol, seed=0, folds=3):
+        few = hide_labels(dataset, split, 0.2, seed=0)
+        np.testing.assert_array_equal(few.test, split.test)
+        np.testing.assert_array_equal(few.val, split.val)

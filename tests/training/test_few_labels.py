@@ -1,0 +1,219 @@
+"""Trainings in which the labels of some training samples are hidden."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dgl_mutual.api import fit as public_fit
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.label_rate import hide_labels
+from dgl_mutual.data.scaling import column_scales
+from dgl_mutual.data.splits import is_inductive
+from dgl_mutual.errors import UsageError
+from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.strategies.gml import GraphMutualLearning
+from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.training.steps import StepMaker
+from tests.training.conftest import Data, Fit
+
+NEEDS = {"kd": {"teacher": {"hidden": 8}}, "okddip": {"leader": {"hidden": 8}}}
+SAMPLED = {"sampler": "neighbor", "fanout": (2, 2), "batch_size": 4}
+
+
+@pytest.fixture(params=["node", "graph", "multi-label", "sampled"])
+def few(request: pytest.FixtureRequest) -> tuple[Dataset, Split, dict[str, Any]]:
+    """Data with hidden labels, and how to train on them."""
+    name = {"sampled": "node", "multi-label": "multi_label"}.get(request.param, request.param)
+    dataset, split = request.getfixturevalue(f"{name}_data")
+    training = SAMPLED if request.param == "sampled" else {"batch_size": 5} if name != "node" else {}
+    return dataset, hide_labels(dataset, split, 0.4, seed=0), training
+
+
+def with_other_hidden_labels(dataset: Dataset, split: Split) -> Dataset:
+    labels = dataset.labels.copy()
+    labels[split.unlabelled] = 1 - np.nan_to_num(labels[split.unlabelled]).clip(0, 1)
+    assert not np.array_equal(labels, dataset.labels, equal_nan=True)
+    return dataset.replaced(labels=labels)
+
+
+def weights_of(result: Any) -> list[torch.Tensor]:
+    return list(result.cohort.state_dict().values())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_hidden_labels_change_no_bit_of_a_training(strategy: str, few: tuple[Dataset, Split, dict[str, Any]], fit: Fit) -> None:
+    dataset, split, training = few
+    if training is SAMPLED and STRATEGIES[strategy].needs_all_edges:
+        pytest.skip(f"{strategy} has no form for sampled steps")
+    options = {**NEEDS.get(strategy, {}), **({"target": "naive"} if strategy == "kdcl" else {})}
+    results = [
+        fit((data, split), strategy=strategy, strategy_options=options, training=training, epochs=3)
+        for data in (dataset, with_other_hidden_labels(dataset, split))
+    ]
+    assert results[0].history == results[1].history
+    assert results[0].members == results[1].members or [vars(m) | {"inference_ms": 0} for m in results[0].members] == [
+        vars(m) | {"inference_ms": 0} for m in results[1].members
+    ]
+    for ours, theirs in zip(*map(weights_of, results), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def watched(data: Data, fit: Fit, options: dict[str, Any], training: dict[str, Any]) -> list[Any]:
+    steps: list[Any] = []
+
+    class Watching(GraphMutualLearning):
+        def loss_terms(self, step: Any) -> Any:
+            steps.append(step)
+            return super().loss_terms(step)
+
+    fit(data, strategy=Watching, strategy_options={"exchange_warmup": (0, 0), **options}, training=training, epochs=2)
+    return steps
+
+
+@pytest.mark.parametrize("exchange_on", [None, "training", "labelled", "transductive"])
+def test_what_steps_learn_from_and_what_they_exchange_on(
+    exchange_on: str | None, few: tuple[Dataset, Split, dict[str, Any]], fit: Fit
+) -> None:
+    dataset, split, training = few
+    steps = watched((dataset, split), fit, {} if exchange_on is None else {"exchange_on": exchange_on}, training)
+    epoch = steps[: len(steps) // 2]
+    labelled = np.concatenate([step.samples[step.labelled] for step in epoch])
+    np.testing.assert_array_equal(np.sort(labelled), np.sort(split.train))
+    exchanged = np.sort(np.concatenate([step.samples[step.exchange] for step in epoch]))
+    expected = {"labelled": split.train, "transductive": np.arange(dataset.num_samples)}.get(exchange_on or "training", split.seen)
+    if training is SAMPLED and exchange_on != "labelled":  # as many others as there are labelled ones
+        assert set(exchanged) <= set(expected) and len(exchanged) == 2 * len(split.train)
+    else:
+        np.testing.assert_array_equal(exchanged, np.sort(expected))
+    for step in epoch:
+        hidden = np.isin(step.samples, split.unlabelled)
+        labels = step.labels[torch.as_tensor(hidden)]
+        assert (labels == -1).all() if labels.ndim == 1 else labels.isnan().all()
+
+
+def test_targets_on_graphs_without_labels_are_clean_and_of_the_step_itself(
+    graph_data: Data, fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recomputed from the weights at the step, in evaluation mode. No pass over all training graphs is made after an epoch."""
+    dataset, split = graph_data
+    split = hide_labels(dataset, split, 0.4, seed=0)
+    evaluated: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
+    expected: list[torch.Tensor] = []
+    step_of = StepMaker.step
+
+    def step(self: Any, active: Any, share: Any, batch: Any, epoch: int) -> Any:
+        made = step_of(self, active, share, batch, epoch)
+        students = self.state.cohort.students
+        assert all(student.training for student in students)
+        with torch.no_grad():
+            expected.append(torch.stack([student.eval().forward_batch(share.batch).logits for student in students]))
+        self.state.cohort.train()
+        seen.append(made.targets)
+        return made
+
+    class Watching(Callback):
+        def on_evaluation_batch(self, state: Any, member: int, samples: torch.Tensor, output: Any) -> None:
+            if member == 0:
+                evaluated.append(samples)
+
+    monkeypatch.setattr(StepMaker, "step", step)
+    training = {"batch_size": 4, "eval_every": 2}
+    fit((dataset, split), strategy_options={"targets": "eval"}, training=training, epochs=2, callbacks=[Watching()])
+    assert len(seen) == 4
+    for targets, recomputed in zip(seen, expected, strict=True):
+        torch.testing.assert_close(targets, recomputed, rtol=0, atol=0)
+    assert len(torch.cat(evaluated)) == len(split.val) + dataset.num_samples, "one validation, and the assessment"
+
+
+def test_a_moving_average_of_clean_logits_covers_hidden_samples(graph_data: Data, fit: Fit) -> None:
+    dataset, split = graph_data
+    steps = watched((dataset, hide_labels(dataset, split, 0.4, seed=0)), fit, {"targets": "ema"}, {"batch_size": 10})
+    assert (steps[-1].targets[:, steps[-1].exchange].abs().sum(-1) > 0).all()
+
+
+def test_graph_steps_divide_hidden_graphs_evenly(graph_data: Data, fit: Fit) -> None:
+    dataset, split = graph_data
+    few = hide_labels(dataset, split, 0.4, seed=0)
+    steps = watched((dataset, few), fit, {}, {"batch_size": 4})
+    assert [(len(step.samples[step.labelled]), len(step.samples)) for step in steps[:2]] == [(4, 10), (4, 10)]
+
+
+def test_where_labels_are_hidden_features_of_all_training_samples_are_scaled_alike(graph_data: Data) -> None:
+    dataset, split = graph_data
+    few = hide_labels(dataset, split, 0.4, seed=0)
+    np.testing.assert_array_equal(column_scales(dataset, few), column_scales(dataset, split))
+
+
+def test_hidden_nodes_keep_a_split_by_graph_inductive(graph_data: Data) -> None:
+    dataset, _ = graph_data
+    nodes = replace(dataset, task="node", labels=np.repeat(dataset.labels, np.diff(dataset.node_offsets)))
+    first, second, third = dataset.node_offsets[[20, 30, 40]]
+    numbers = np.arange(third)
+    split = Split(numbers[:first:2], numbers[first:second], numbers[second:], numbers[1:first:2])
+    assert is_inductive(nodes, split)
+    leaking = replace(split, test=numbers[second + 1 :], unlabelled=np.append(numbers[1:first:2], second))
+    assert not is_inductive(nodes, leaking)
+
+
+def test_an_interrupted_training_with_hidden_labels_goes_on_to_the_same_bits(graph_data: Data, fit: Fit, tmp_path: Path) -> None:
+    dataset, split = graph_data
+    data = (dataset, hide_labels(dataset, split, 0.4, seed=0))
+    options: dict[str, Any] = {"strategy_options": {"targets": "eval"}, "training": {"batch_size": 4}}
+    whole = fit(data, epochs=4, **options)
+    snapshots = Snapshots(tmp_path / "kept.safetensors", 1)
+
+    class Cutting(Callback):
+        def on_epoch_begin(self, state: Any) -> None:
+            if state.epoch == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, epochs=4, snapshots=snapshots, callbacks=[Cutting()], **options)
+    resumed = fit(data, epochs=4, snapshots=snapshots, **options)
+    assert resumed.history == whole.history
+    for ours, theirs in zip(weights_of(resumed), weights_of(whole), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+SHORT: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 8}, "training": {"epochs": 2}}
+
+
+def test_fit_hides_labels_of_a_protocol_or_of_a_split(graph_data: Data) -> None:
+    dataset, split = graph_data
+    by_protocol = public_fit(dataset, label_rate=0.25, folds=2, **SHORT)
+    assert len(by_protocol.split.unlabelled) and by_protocol.config["label_rate"] == 0.25
+    assert by_protocol.config["strategy_options"]["exchange_on"] == "training"
+    given = public_fit(dataset, split=split, label_rate=3, **SHORT)
+    assert np.bincount(dataset.labels[given.split.train]).tolist() == [3, 3]
+    assert (given.dataset.labels[given.split.unlabelled] == -1).all()
+    hidden = public_fit(dataset, split=given.split, **SHORT)
+    assert hidden.config["strategy_options"]["exchange_on"] == "training"
+    assert hidden.history == given.history
+
+
+def test_all_labels_are_the_same_run_as_without_a_rate(graph_data: Data) -> None:
+    dataset, split = graph_data
+    plain, whole = (public_fit(dataset, split=split, **rate, **SHORT) for rate in ({}, {"label_rate": 1.0}))
+    assert plain.config == whole.config and plain.history == whole.history
+
+
+@pytest.mark.parametrize("rate", [0, 1.2, "few"])
+def test_fit_refuses_what_is_no_label_rate(rate: Any, graph_data: Data) -> None:
+    with pytest.raises(UsageError, match=r"label_rate.*give a share of the labels"):
+        public_fit(graph_data[0], label_rate=rate, **SHORT)
+
+
+def test_the_training_metric_is_that_of_labelled_samples(graph_data: Data, fit: Fit) -> None:
+    dataset, split = graph_data
+    few = hide_labels(dataset, split, 0.4, seed=0)
+    result = fit((dataset, few), strategy="independent", training={"batch_size": 4})
+    predicted = result.predict(member="gcn-0").argmax(1)
+    assert result["gcn-0"].train == pytest.approx((predicted == dataset.labels)[few.train].mean())
