@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from dgl_mutual.experiments import doctor
+from dgl_mutual.version import __version__
 
 ROOT = Path(__file__).parents[1]
 RELEASES = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
@@ -70,3 +72,22 @@ def test_each_python_has_its_dgl(setup: configparser.ConfigParser, python: str, 
     assert names.index("dgl") < names.index("torch")
     (dgl,) = (one for one in requirements(setup) if one.name == "dgl" and one.marker and one.marker.evaluate({"python_version": python}))
     assert [version for version in (*allowed, *refused) if version in dgl.specifier] == allowed
+
+
+def test_the_citation_and_the_changelog_are_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    first = re.search(r"^## \[(?!Unreleased)(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert first is not None and first.groups() == (__version__, str(citation["date-released"]))
+    for page in ("README.md", "docs/cite.md"):
+        assert f"version = {{{__version__}}}" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_bibtex_is_the_same_everywhere() -> None:
+    """The paper's authors, too, are those of the strategy's source."""
+    readme, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/cite.md"))
+    entries = re.findall(r"^@.*?^}$", page, re.MULTILINE | re.DOTALL)
+    assert len(entries) == 2 and all(entry in readme for entry in entries)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in citation["references"][0]["authors"])
+    assert f"author  = {{{authors}}}" in readme

@@ -104,7 +104,7 @@ class GraphMutualLearning(ExchangeStrategy):
     options: GMLOptions
     citation = Citation(
         title="Enhancing Graph Neural Networks: A Mutual Learning Approach",
-        authors="Agbaje et al.",
+        authors="Agbaje, Mitra, Anjum, Khose, Nwafor, Olufowobi",
         venue="arXiv 2025",
         url="https://arxiv.org/abs/2510.19223",
         formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i = p(sum_j a_ij z_j / T)",
