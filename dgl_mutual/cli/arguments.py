@@ -12,6 +12,11 @@ data_dir_option = click.option(
     help="Data folder, only read (default: $DGL_MUTUAL_DATA, else ./data). Downloads go to the user's cache.",
 )
 targets_option = click.option("--targets", metavar="NAMES", help="Which targets, for example digit,even (default: all of the dataset).")
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Import the code that the file names as package.module:Class, which executes it (default: only what the command line names).",
+)
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
 track_option = click.option(
     "--track",

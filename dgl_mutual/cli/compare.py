@@ -19,7 +19,7 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
 _FOR_PYG = ("parity_epochs", "parity_only")
 _FOR_FILE = ("columns", "member", "runs", "jobs")
 #: Options that mean here what they mean for `run`.
-_SHARED = {*_KEYS, "assignments", "file", "threads", "data_dir", "offline"}
+_SHARED = {*_KEYS, "assignments", "file", "trust", "threads", "data_dir", "offline"}
 
 
 def _compare(
@@ -34,6 +34,7 @@ def _compare(
     jobs: int | None,
     assignments: tuple[str, ...],
     file: Path | None,
+    trust: bool,
     threads: int,
     data_dir: Path | None,
     offline: bool,
@@ -51,12 +52,13 @@ def _compare(
       dgl-mutual compare --dataset Cora --reference theirs.csv --column test=accuracy
     """
     from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
-    from dgl_mutual.experiments.config import merged, nest, parse_assignment, parse_config, read_config
+    from dgl_mutual.experiments.config import merged, nest, parse_assignment
+    from dgl_mutual.experiments.trust import trusted_config
 
     _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
     flagged = [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
-    config = parse_config(read_config(file) if file else {}, overrides)
+    config = trusted_config(file, overrides, trust=trust)
 
     def tell(line: str) -> None:
         say(line, err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option, track_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ _KEYS = {
 @click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Start from a configuration; flags override it."
 )
+@trust_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
@@ -85,6 +86,7 @@ _KEYS = {
 def command(
     assignments: tuple[str, ...],
     file: Path | None,
+    trust: bool,
     out: Path,
     resume: bool,
     jobs: int | None,
@@ -112,15 +114,16 @@ def command(
       dgl-mutual run --dataset Cora --students gcn,mypkg.nets:MyNet --strategy mypkg.ideas:MyStrategy --track tensorboard
       dgl-mutual run --config results/<run>/config.yaml
     """
-    from dgl_mutual.experiments.config import merged, nest, parse_assignment, parse_config, read_config
+    from dgl_mutual.experiments.config import merged, nest, parse_assignment
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.runner import run
+    from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.store.summary import table
     from dgl_mutual.training.distributed import leads
 
     flagged = [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
-    config = parse_config(read_config(file) if file else {}, overrides)
+    config = trusted_config(file, overrides, trust=trust)
     with display() if leads() else nullcontext() as progress:
         report = run(
             config,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, track_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="Keep each training every N epochs, to go on from there if it is cut off (default: off).",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
+@trust_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
@@ -40,6 +41,7 @@ def command(
     quick: bool,
     checkpoint_every: int | None,
     assignments: tuple[str, ...],
+    trust: bool,
     out: Path,
     resume: bool,
     jobs: int | None,
@@ -63,17 +65,21 @@ def command(
     """
     from dgl_mutual.experiments.config import merge, parse_assignment
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.suite import load_suite, plan_suite, run_suite, suite_names
+    from dgl_mutual.experiments.suite import configurations, load_suite, plan_suite, run_suite, suite_names
+    from dgl_mutual.experiments.trust import check_trust
 
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
     if name is None:
         say("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
         return
-    name, suite = load_suite(name)
+    source = name
+    name, suite = load_suite(source)
     overrides: dict[str, Any] = {} if checkpoint_every is None else {"training": {"checkpoint_every": checkpoint_every}}
     for text in assignments:
         overrides = merge(overrides, parse_assignment(text))
+    if not trust:
+        check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
     plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline)
     if dry_run:
         _list(plan, jobs)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
-from dgl_mutual.options import Options
+from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.configuration import GIVEN, has_both, resolved_part
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
+
+if TYPE_CHECKING:
+    from dgl_mutual.experiments.config import RunConfig
 
 #: What a later layer may leave out and mean all the same.
 _ALWAYS_TOLD = ("dataset", "strategy", "fingerprint")
 
 
-def given_values(config: Options) -> dict[str, Any]:
-    """The plain values that a configuration was made from: a student with no option of its own as its architecture's name."""
-    values = config.model_dump(mode="json", exclude_unset=True)
+def given_values(config: RunConfig) -> dict[str, Any]:
+    """The plain values that a configuration was made from: a student with no option of its own as its architecture's name.
+
+    Not the fingerprint: it follows from the data, and the resolved part has it.
+    """
+    values = config.model_dump(mode="json", exclude_unset=True, exclude={"fingerprint"})
     if "students" in values:
         values["students"] = [student["architecture"] if set(student) == {"architecture"} else student for student in values["students"]]
     return values
@@ -40,6 +46,8 @@ def _without_derived(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The layer that a resolved configuration of an earlier version means: what equals the default was derived, as far as can be told."""
     values = {key: value for key, value in resolved.items() if value is not None}
     try:
+        if any(is_import_path(name) for name in (values["strategy"], *(student["architecture"] for student in values["students"]))):
+            return dict(resolved)  # earlier versions had no import paths, and reading a file imports nothing
         task = values["task"]
         folded = "folds" in values
         training = TrainingOptions().model_dump(mode="json") | {

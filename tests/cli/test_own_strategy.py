@@ -41,7 +41,7 @@ def test_an_own_strategy_runs_by_its_import_path_and_is_resumed(command_line, id
     own = pd.read_csv(folder / "trials.csv")
     assert set(own["strategy"]) == {"plugpack.mine:Mine"}
     (folder / "trials.csv").unlink()  # to train it again from its own config.yaml
-    status, _, err = command_line("run", "--config", folder / "config.yaml", "--out", "out", "--jobs", 1)
+    status, _, err = command_line("run", "--config", folder / "config.yaml", "--trust", "--out", "out", "--jobs", 1)
     assert status == 0, err
     pd.testing.assert_series_equal(pd.read_csv(folder / "trials.csv")["test"], own["test"], check_exact=True)
     assert command_line("run", "--strategy", "dml", "--out", "dml", *QUICK, "--jobs", 1)[0] == 0

@@ -66,12 +66,12 @@ def test_an_own_student_runs_in_processes_and_predicts_when_it_is_trusted(comman
 
 
 def test_its_options_stand_in_a_configuration_and_what_is_not_its_own_does_not(command_line, nets):
-    status, _, err = command_line("run", "--config", "config.yaml", *QUICK, "--out", "out", "--jobs", 1)
+    status, _, err = command_line("run", "--config", "config.yaml", "--trust", *QUICK, "--out", "out", "--jobs", 1)
     assert status == 0, err
     (folder,) = (nets / "out").iterdir()
     config = (folder / "config.yaml").read_text()
     assert config.count("  - architecture: plugpack.nets:MyNet\n    options:\n      hidden: 6\n") == 2  # as given, and resolved
-    assert command_line("run", "--config", folder / "config.yaml", "--out", "out", "--jobs", 1)[0] == 0
+    assert command_line("run", "--config", folder / "config.yaml", "--trust", "--out", "out", "--jobs", 1)[0] == 0
     assert len(list((nets / "out").iterdir())) == 1
 
 
@@ -115,7 +115,7 @@ def test_a_run_and_a_suite_are_tracked_one_tracked_run_a_trial(command_line, net
         "base: {students: 'gcn,sage', seeds: 1, training: {epochs: 2}}\n"
     )
     del recorder.opened[:]
-    status, _, err = command_line("suite", "suite.yaml", "--out", "suite", "--jobs", 1, "--track", "mlflow")
+    status, _, err = command_line("suite", "suite.yaml", "--trust", "--out", "suite", "--jobs", 1, "--track", "mlflow")
     assert status == 0, err
     assert len([run for run in recorder.opened if "name" in run]) == 2
 

@@ -38,6 +38,7 @@ def test_given_is_what_was_given_and_nothing_else() -> None:
         {"grid": {"training.learning_rate": [0.1, 0.2]}, "seeds": 3},
     ):
         assert given_values(parse_config(values)) == values
+        assert given_values(parse_config(values, {"fingerprint": "0123456789ab"})) == values
 
 
 @pytest.mark.parametrize("old", [False, True])

@@ -1,0 +1,58 @@
+"""Import paths in a configuration file: code that a command would import, and so execute, because a file says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.given import given_values
+from dgl_mutual.registry import is_import_path
+
+
+def import_paths(values: Any) -> Iterator[str]:
+    """Every text ``package.module:Name`` among plain values, also in lists such as ``gcn,mypkg.nets:MyNet``.
+
+    It does not matter at which key: strategies, students, weightings, datasets and options of one's own classes may all be imported.
+    """
+    if isinstance(values, str):
+        yield from (name for part in values.split(",") if is_import_path(name := part.strip()))
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from import_paths(value)
+    elif isinstance(values, Iterable):
+        for value in values:
+            yield from import_paths(value)
+
+
+def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any]) -> None:
+    """Refuse configurations from a file that name code to import, unless it was named on the command line too.
+
+    Args:
+        source: the file, for the message.
+        typed: what the command line itself has set.
+
+    Raises:
+        UsageError: the file names code; the message lists it.
+    """
+    known = set(import_paths(typed))
+    found = dict.fromkeys(path for config in configs for path in import_paths(given_values(config)) if path not in known)
+    if found:
+        raise UsageError(
+            f"{str(source)!r} names code of its own: {', '.join(found)}. To use it means to import its module, which executes it. "
+            "If you trust the file and the module, add --trust, or name the same import path on the command line."
+        )
+
+
+def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool) -> RunConfig:
+    """The configuration of a file, if there is one, and of the command line over it.
+
+    Raises:
+        UsageError: see `read_config`, `parse_config` and, without `trust`, `check_trust`.
+    """
+    config = parse_config(read_config(file) if file is not None else {}, typed)
+    if file is not None and not trust:
+        check_trust([config], file, typed)
+    return config
