@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
 from dgl_mutual.cli.output import say
 
@@ -49,7 +50,7 @@ def list_datasets(data_dir: Path | None) -> None:
 
 
 @command.command()
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=completion.one(completion.datasets, path="dir"))
 @task_option
 @targets_option
 @data_dir_option
@@ -70,7 +71,7 @@ def describe(dataset: str, task: TaskName | None, targets: str | None, data_dir:
 
 
 @command.command()
-@click.argument("datasets", nargs=-1, required=True)
+@click.argument("datasets", nargs=-1, required=True, shell_complete=completion.one(completion.datasets))
 @data_dir_option
 def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
     """Download what is missing of the named datasets.
@@ -109,7 +110,7 @@ def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | No
 
 
 @command.command()
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=completion.one(completion.datasets, path="dir"))
 @task_option
 @targets_option
 @data_dir_option

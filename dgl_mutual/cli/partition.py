@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
 from dgl_mutual.cli.output import say
 
 
 @click.command()
-@click.argument("dataset", metavar="NAME|DIR")
+@click.argument("dataset", metavar="NAME|DIR", shell_complete=completion.one(completion.datasets, path="dir"))
 @click.option("--parts", type=click.IntRange(min=1), required=True, metavar="P", help="Number of parts, one for each machine.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
 @targets_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 
@@ -27,13 +28,29 @@ _KEYS = {
 
 
 @click.command()
-@click.option("--task", metavar="node|graph", help="What is classified (default: what the dataset is for).")
-@click.option("--dataset", metavar="NAME|DIR", help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).")
+@click.option(
+    "--task",
+    metavar="node|graph",
+    shell_complete=completion.one(lambda: completion.TASKS),
+    help="What is classified (default: what the dataset is for).",
+)
+@click.option(
+    "--dataset",
+    metavar="NAME|DIR",
+    shell_complete=completion.one(completion.datasets, path="dir"),
+    help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).",
+)
 @targets_option
-@click.option("--students", metavar="NAMES", help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gatv2,mypkg.nets:MyNet.")
+@click.option(
+    "--students",
+    metavar="NAMES",
+    shell_complete=completion.several(completion.students),
+    help="The cohort, for example gcn,gat,gin,sage (the default) or gcn,gatv2,mypkg.nets:MyNet.",
+)
 @click.option(
     "--strategy",
     metavar="NAME",
+    shell_complete=completion.one(completion.strategies),
     help="How the students teach each other (default: gml; see 'dgl-mutual strategies'); also package.module:Class for one of your own.",
 )
 @click.option(
@@ -41,10 +58,20 @@ _KEYS = {
     metavar="SHARE|N",
     help="Hide labels of the training part: keep a share of them (0.1), or N a class (20); the rest trains without labels (default: off).",
 )
-@click.option("--noise", metavar="KIND:AMOUNT", help="Disturb the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.")
+@click.option(
+    "--noise",
+    metavar="KIND:AMOUNT",
+    shell_complete=completion.one(lambda: completion.NOISES),
+    help="Disturb the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.",
+)
 @click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
 @click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")
-@click.option("--protocol", metavar="NAME", help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).")
+@click.option(
+    "--protocol",
+    metavar="NAME",
+    shell_complete=completion.one(lambda: completion.PROTOCOLS),
+    help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).",
+)
 @click.option("--epochs", type=int, metavar="N", help="Most epochs to train (default: 200).")
 @click.option("--sampler", metavar="neighbor", help="Train on a node task by samples of neighbourhoods, for graphs that do not fit a step.")
 @click.option("--fanout", metavar="N,N", help="Neighbours to sample for each convolution, -1 for all of them (default: 10 for each).")

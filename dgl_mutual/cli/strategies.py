@@ -6,11 +6,12 @@ import shutil
 
 import click
 
+from dgl_mutual.cli import completion
 from dgl_mutual.cli.output import say
 
 
 @click.command()
-@click.argument("name", required=False, metavar="[NAME]")
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=completion.one(completion.strategies))
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True, help="How to show the list.")
 def command(name: str | None, style: str) -> None:
     """List the strategies, each with its loss and source; or show one with all its options, their defaults and ranges.

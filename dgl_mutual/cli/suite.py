@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import data_dir_option, offline_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", metavar="NAME|FILE.yaml", required=False)
+@click.argument("name", metavar="NAME|FILE.yaml", required=False, shell_complete=completion.one(completion.suites, path="file"))
 @click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time, and run none.")
 @click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 30 epochs.")
 @click.option(

@@ -1,0 +1,84 @@
+"""Names that the shell completes. They are found without importing torch or DGL, and without importing an installed package."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+#: How a class of a family says its name.
+_NAME = re.compile(r'^    name = "([\w-]+)"$', re.MULTILINE)
+PROTOCOLS = ("public", "random", "nested", "scaffold")
+TASKS = ("node", "graph")
+NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:")
+
+
+def strategies() -> list[str]:
+    """Names of the built-in strategies, and of those of installed packages."""
+    return _of_family("strategies")
+
+
+def students() -> list[str]:
+    """Names of architectures."""
+    from dgl_mutual.nn.options import ARCHITECTURES
+
+    return [*ARCHITECTURES, *_installed("students")]
+
+
+def datasets() -> list[str]:
+    """Names of datasets."""
+    from dgl_mutual.data.catalog import known_datasets
+
+    return [*known_datasets(), *_installed("datasets")]
+
+
+def suites() -> list[str]:
+    """Names of the package's suites."""
+    folder = Path(__file__).parents[1] / "experiments" / "suites"
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
+def one(names: Callable[[], Iterable[str]], *, path: str | None = None) -> Complete:
+    """Complete one name, or a path where one has begun.
+
+    Args:
+        path: ``file`` or ``dir`` where a path is accepted, too.
+    """
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if path is not None and re.match(r"[./~]|.*/", incomplete):
+            return [CompletionItem(incomplete, type=path)]
+        found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return found or ([CompletionItem(incomplete, type=path)] if path is not None else [])
+
+    return complete
+
+
+def several(names: Callable[[], Iterable[str]]) -> Complete:
+    """Complete the last of several names with commas between them."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(f"{before}{comma}{name}") for name in names() if name.startswith(last)]
+
+    return complete
+
+
+def _of_family(family: str) -> list[str]:
+    """The names that the files of a subpackage give their classes; importing them would take seconds."""
+    spec = importlib.util.find_spec(f"dgl_mutual.{family}")
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    texts = (file.read_text(encoding="utf-8") for folder in folders for file in sorted(Path(folder).glob("*.py")))
+    return sorted(name for text in texts for name in _NAME.findall(text)) + _installed(family)
+
+
+def _installed(family: str) -> list[str]:
+    from dgl_mutual.registry import installed_plug_ins
+
+    return sorted({plug_in.name for plug_in in installed_plug_ins(f"dgl_mutual.{family}")})
