@@ -103,7 +103,7 @@ def fit(
         UsageError: an unknown name, key or value, or options that do not fit together.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
-    dataset = as_dataset(dataset).without_edge_features()  # students take none yet
+    dataset = as_dataset(dataset)
     if split is not None and (protocol is not None or folds is not None or fold != 0):
         raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
     given = {

@@ -61,10 +61,11 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     Raises:
         UsageError, DataError: the run cannot be made.
     """
-    dataset = dataset.without_edge_features()  # students take none yet
     given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
     points = resolved_points(given, dataset) if given.grid else (({}, config),)
+    if not any(student.edge_features for _, point in points for student in point.students):
+        dataset = dataset.without_edge_features()
     assert config.seeds is not None
     splits = ((seed, enumerate(splits_of(config, dataset, seed))) for seed in range(config.seeds))
     return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, folds in splits for fold, split in folds))

@@ -48,7 +48,14 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
         UsageError: a name or option that does not exist, or does not fit the task.
         DataError: the dataset is not the one that the configuration was made for.
     """
-    found = fingerprint(dataset)
+    bare = dataset.without_edge_features()
+    # A configuration from before datasets had edge features means that students take none.
+    is_older = bare is not dataset and config.fingerprint is not None and config.fingerprint == fingerprint(bare)
+    students = tuple(
+        resolve_student(_without_edge_features(student) if is_older else student, dataset.task, has_edge_features=bare is not dataset)
+        for student in config.cohort
+    )
+    found = fingerprint(dataset if any(student.edge_features for student in students) else bare)
     if config.fingerprint not in (None, found):
         raise DataError(
             f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
@@ -83,12 +90,18 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
             "label_rate": label_rate,
             "seeds": config.seeds or (1 if folded else DEFAULT_SEEDS),
             "folds": (config.folds or DEFAULT_FOLDS) if folded else None,
-            "students": tuple(resolve_student(student, dataset.task) for student in config.cohort),
+            "students": students,
             "student": StudentOptions(),
             "strategy_options": _dumped(strategy_options.resolved(config.training.epochs, dataset.task)),
             "training": resolve_training(config.training, dataset),
         }
     )
+
+
+def _without_edge_features(student: StudentOptions) -> StudentOptions:
+    if student.is_own or student.edge_features is not None:
+        return student
+    return student.model_copy(update={"edge_features": False})
 
 
 def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[tuple[dict[str, Any], RunConfig], ...]:

@@ -4,7 +4,7 @@ csr             sparse matrices as data
 kernels         sparse products without gradients; chooses MKL, cuSPARSE, DGL or plain torch
 adjacency       the graph of one convolution, and its normalised adjacency matrices
 batch, blocks, split, views     the input of students: graphs with features
-functional      spmm, edge_softmax, propagate, attention: with gradients
+functional, edge_functional     spmm, edge_softmax, propagate, attention; messages of nodes and edges: with gradients
 convolutions, dgl_layers        one layer each
 student, mlp, own               modules to train and to call on a DGLGraph
 """

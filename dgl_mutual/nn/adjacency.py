@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.nn import kernels
-from dgl_mutual.nn.csr import Pattern, Rows, SparseMatrix, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, Pattern, Rows, SparseMatrix, take_rows
 
 #: How neighbours' states are aggregated: their sum; their mean; or the sum over j in N(i) + i with the weights 1 / sqrt(d_i d_j).
 Norm: TypeAlias = Literal["sum", "mean", "symmetric"]
@@ -27,11 +27,13 @@ class Adjacency:
         own: positions of the destinations among the sources; ``slice(None)`` where they are the same nodes.
         dtype: floating-point type of what is computed here.
         is_chunked: it is too large to compute anything for all edges at once, so operations go through `chunks` (evaluation only).
+        edge_features: e_ij (edges, D) in the order of `sources`, if students take any.
         constant_features: features of the sources that stay the same for all students and passes (sources, F), if any.
     """
 
     is_chunked: bool = False
     constant_features: Tensor | None = None
+    edge_features: NodeFeatures | None = None
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Adjacency:
         num_sources: int | None = None,
         own: Rows = slice(None),
         degrees: tuple[Tensor, Tensor] | None = None,
+        edge_features: NodeFeatures | None = None,
     ) -> None:
         """Take the arrays of the CSC form.
 
@@ -49,13 +52,18 @@ class Adjacency:
             num_sources, own: default: as on a whole graph.
             degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this is
                 a sample of; default: those here.
+            edge_features: see the attribute.
         """
         self.in_offsets = in_offsets
         self.sources = sources
         self.dtype = dtype
         self.num_sources = len(in_offsets) - 1 if num_sources is None else num_sources
         self.own = own
+        self.edge_features = edge_features
         self._degrees = degrees
+        self._edge_weights: dict[Norm, Tensor] = {}
+        self._edge_sums: dict[Norm, SparseMatrix] = {}
+        self._attention_orders: dict[int, tuple[Tensor, Tensor]] = {}
         self._normalised: dict[Norm, SparseMatrix] = {}
         self._aggregated: dict[Norm, Tensor] = {}
         self._attention: dict[int, Pattern] = {}
@@ -123,16 +131,76 @@ class Adjacency:
         return self._normalised[norm]
 
     def _normalise(self, norm: Norm) -> SparseMatrix:
+        weights = self.edge_weights(norm)
+        if norm != "symmetric":
+            return SparseMatrix(self.pattern, weights)
+        return SparseMatrix(self.looped_pattern, self._with_loops(weights, self.loop_weights.squeeze(1)))
+
+    def edge_weights(self, norm: Norm) -> Tensor:
+        """A_ij of each edge, in the order of `sources`: (edges,)."""
+        if norm not in self._edge_weights:
+            self._edge_weights[norm] = self._weigh(norm)
+        return self._edge_weights[norm]
+
+    def _weigh(self, norm: Norm) -> Tensor:
         scale = self._sampling_scale
         if norm == "sum":
-            ones = self.in_offsets.new_ones(len(self.sources), dtype=self.dtype)
-            return SparseMatrix(self.pattern, ones if scale is None else self._along_edges(scale))
+            return self.in_offsets.new_ones(len(self.sources), dtype=self.dtype) if scale is None else self._along_edges(scale)
         if norm == "mean":
-            return SparseMatrix(self.pattern, self._along_edges(self._seen_degrees.clamp(min=1).reciprocal()))
+            return self._along_edges(self._seen_degrees.clamp(min=1).reciprocal())
         destination, source = (self.in_degrees + 1).rsqrt(), (self.out_degrees + 1).rsqrt()
-        edges = self._along_edges(destination if scale is None else destination * scale) * source.squeeze(1).index_select(0, self.sources)
-        loops = (destination * self.at_destinations(source)).squeeze(1)
-        return SparseMatrix(self.looped_pattern, self._with_loops(edges, loops))
+        return self._along_edges(destination if scale is None else destination * scale) * source.squeeze(1).index_select(0, self.sources)
+
+    @cached_property
+    def loop_weights(self) -> Tensor:
+        """(destinations, 1): A_ii of the norm ``symmetric``."""
+        return (self.in_degrees + 1).rsqrt() * self.at_destinations((self.out_degrees + 1).rsqrt())
+
+    def edge_sums(self, norm: Norm) -> SparseMatrix:
+        """The matrix (destinations, edges) that makes sum_j A_ij m_ij of what edges carry."""
+        if norm not in self._edge_sums:
+            self._edge_sums[norm] = SparseMatrix(self.pattern.incidence(self.dtype)[0].pattern, self.edge_weights(norm))
+        return self._edge_sums[norm]
+
+    @cached_property
+    def edge_loops(self) -> SparseMatrix:
+        """The matrix (edges + destinations, edges) that puts what edges carry in the order of `looped_pattern`, at a loop their mean.
+
+        As `torch_geometric.nn.GATConv(fill_value="mean")`; the mean over no edges is 0.
+        """
+        looped, count = self.looped_pattern, len(self.sources)
+        loops = looped.indptr[1:].long() - 1
+        sizes = torch.ones(count + self.num_destinations, dtype=torch.int64, device=self.device)
+        sizes[loops] = self.in_offsets.diff()
+        indptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        # A row of the looped pattern is its edges one by one, then all of them once more.
+        numbers = torch.arange(count, device=self.device)
+        rows = self.pattern.rows.long()
+        columns, values = numbers.new_empty(2 * count), self.in_offsets.new_ones(2 * count, dtype=self.dtype)
+        first, again = numbers + self.in_offsets[rows], numbers + self.in_offsets[rows + 1]
+        columns[first], columns[again] = numbers, numbers
+        values[again] = self.edge_weights("mean")
+        return SparseMatrix(Pattern(indptr, columns, count), values)
+
+    def attention_order(self, heads: int) -> tuple[Tensor, Tensor]:
+        """The places in an array (edges + destinations, heads), in the order of `looped_pattern`, of the non-zeros of `attention_pattern`.
+
+        And the inverse of this permutation.
+        """
+        if heads not in self._attention_orders:
+            self._attention_orders[heads] = self._order_attention(heads)
+        return self._attention_orders[heads]
+
+    def _order_attention(self, heads: int) -> tuple[Tensor, Tensor]:
+        pattern = self.looped_pattern
+        starts, rows = pattern.indptr[:-1].long(), pattern.rows.long()
+        numbers = torch.arange(len(rows), device=self.device)
+        place = numbers + (starts * (heads - 1))[rows]
+        inverse = place.unsqueeze(1) + pattern.indptr.diff().long()[rows].unsqueeze(1) * torch.arange(heads, device=self.device)
+        inverse = inverse.flatten()
+        order = torch.empty_like(inverse)
+        order[inverse] = torch.arange(len(inverse), device=self.device)
+        return order, inverse
 
     def aggregated_features(self, norm: Norm) -> Tensor:
         """A X for the constant features X: (destinations, F)."""

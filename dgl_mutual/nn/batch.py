@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dgl_mutual.data.arrays import canonical_edge_rows
 from dgl_mutual.data.dataset import Dataset, IntArray, canonical_edges
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.csr import NodeFeatures, Pattern, SparseMatrix
+from dgl_mutual.nn.csr import NodeFeatures, Pattern, SparseMatrix, take_columns, take_rows
 
 
 class Batch(ABC):
@@ -28,8 +29,12 @@ class Batch(ABC):
         """
 
     @abstractmethod
-    def inputs(self, depth: int) -> NodeFeatures:
-        """Features of the sources of the first of these convolutions; with no convolution, of the samples of a node task."""
+    def inputs(self, depth: int, columns: tuple[int, ...] | None = None) -> NodeFeatures:
+        """Features of the sources of the first of these convolutions; with no convolution, of the samples of a node task.
+
+        Args:
+            columns: those of the feature columns that are wanted, in increasing order; default: all.
+        """
 
 
 class GraphBatch(Adjacency, Batch):
@@ -40,24 +45,36 @@ class GraphBatch(Adjacency, Batch):
         node_offsets: (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
     """
 
-    def __init__(self, in_offsets: Tensor, sources: Tensor, features: NodeFeatures, node_offsets: Tensor) -> None:
+    def __init__(
+        self, in_offsets: Tensor, sources: Tensor, features: NodeFeatures, node_offsets: Tensor, edge_features: NodeFeatures | None = None
+    ) -> None:
         """Take the arrays of the CSC form (see `Adjacency`)."""
-        super().__init__(in_offsets, sources, features.values.dtype if isinstance(features, SparseMatrix) else features.dtype)
+        dtype = features.values.dtype if isinstance(features, SparseMatrix) else features.dtype
+        super().__init__(in_offsets, sources, dtype, edge_features=edge_features)
+        self._columns: dict[tuple[int, ...], NodeFeatures] = {}
         self.features = features
         self.node_offsets = node_offsets
         self.constant_features = features if isinstance(features, Tensor) and not features.requires_grad else None
 
     @classmethod
     def from_dgl(
-        cls, graph: dgl.DGLGraph, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, feat: Tensor | None = None
+        cls,
+        graph: dgl.DGLGraph,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        feat: Tensor | None = None,
+        *,
+        edge_features: int = 0,
     ) -> GraphBatch:
         """A homogeneous DGL graph, batched or not, in the form of every dataset: without self-loops and duplicate edges.
 
         Args:
             feat: node features (|V|, F); default: ``graph.ndata["feat"]``.
+            edge_features: D of the edge features that are taken from ``graph.edata["feat"]`` (edges, D); 0 for none.
 
         Raises:
-            UsageError: the graph is no homogeneous DGLGraph, or has no features, or they are not a matrix with one row per node.
+            UsageError: the graph is no homogeneous DGLGraph, or has no features, or they are not a matrix with one row per node; or it has
+                no edge features of this width.
         """
         _check_homogeneous(graph)
         features = _features_of(graph) if feat is None else feat
@@ -67,19 +84,33 @@ class GraphBatch(Adjacency, Batch):
                 f"Expected is one row per node: ({graph.num_nodes()}, columns)."
             )
         source, destination = (ends.cpu().numpy() for ends in graph.edges(order="eid"))
-        edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
+        of_edges: Tensor | None = None
+        if edge_features:
+            edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False)
+            of_edges = _edge_features_of(graph, edge_features)[torch.as_tensor(rows, device=graph.device)].to(device, dtype)
+        else:
+            edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
         in_degrees = np.bincount(edges[1], minlength=graph.num_nodes())
         in_offsets, node_offsets = (
             torch.as_tensor(np.concatenate([[0], np.cumsum(counts)]), dtype=torch.int64, device=device)
             for counts in (in_degrees, graph.batch_num_nodes().cpu().numpy())
         )
-        return cls(in_offsets, torch.as_tensor(edges[0], device=device), features.to(device, dtype), node_offsets)
+        return cls(in_offsets, torch.as_tensor(edges[0], device=device), features.to(device, dtype), node_offsets, of_edges)
 
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (self,) * depth
 
-    def inputs(self, depth: int) -> NodeFeatures:
-        return self.features
+    def inputs(self, depth: int, columns: tuple[int, ...] | None = None) -> NodeFeatures:
+        return self.features if columns is None else self.with_columns(columns)
+
+    def with_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
+        """These columns of the features, taken once for all students."""
+        if columns not in self._columns:
+            self._columns[columns] = self._take_columns(columns)
+        return self._columns[columns]
+
+    def _take_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
+        return take_columns(self.features, columns)
 
     @property
     def num_nodes(self) -> int:
@@ -127,6 +158,21 @@ def _features_of(graph: dgl.DGLGraph) -> Tensor:
     return features
 
 
+def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
+    if "feat" not in graph.edata:
+        raise UsageError(
+            f"The student was trained with {width} edge features, and the graph's edges have none (edata has: "
+            f"{', '.join(graph.edata) or 'nothing'}). Set graph.edata['feat'], encoded as in the training data."
+        )
+    features: Tensor = graph.edata["feat"]
+    if features.ndim != 2 or features.shape[1] != width:
+        raise UsageError(
+            f"The student was trained with {width} edge features, and graph.edata['feat'] has the shape {tuple(features.shape)}. Expected "
+            f"is ({graph.num_edges()}, {width}), encoded as in the training data."
+        )
+    return features
+
+
 class Collator:
     """Makes batches of a dataset's graphs by index arithmetic on its arrays: no graph is ever built one by one."""
 
@@ -137,12 +183,16 @@ class Collator:
         self._sources = dataset.edges[0]
         is_dense = isinstance(dataset.features, np.ndarray)
         self._dense = torch.as_tensor(dataset.features, dtype=dtype, device=self.device) if is_dense else None
+        edge_features = dataset.edge_features
+        is_dense = isinstance(edge_features, np.ndarray)
+        self._dense_edges = torch.as_tensor(edge_features, dtype=dtype, device=self.device) if is_dense else None
 
     def all(self) -> GraphBatch:
         """The whole dataset as one batch."""
         dataset = self.dataset
         features = self._dense if self._dense is not None else self._sparse(slice(None))
-        return GraphBatch(self._tensor(dataset.in_offsets), self._tensor(self._sources), features, self._tensor(dataset.node_offsets))
+        in_offsets, sources, offsets = map(self._tensor, (dataset.in_offsets, self._sources, dataset.node_offsets))
+        return GraphBatch(in_offsets, sources, features, offsets, self._edge_features(slice(None)))
 
     def __call__(self, graphs: Sequence[int] | IntArray) -> GraphBatch:
         """The batch of the graphs with these numbers, in this order."""
@@ -158,10 +208,18 @@ class Collator:
             features: NodeFeatures = self._dense[self._tensor(nodes)]
         else:
             features = self._sparse(nodes)
-        return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets))
+        of_edges = self._edge_features(edges)
+        return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets), of_edges)
 
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)
+
+    def _edge_features(self, edges: IntArray | slice) -> NodeFeatures | None:
+        if self._dense_edges is not None:
+            return take_rows(self._dense_edges, edges if isinstance(edges, slice) else self._tensor(edges))
+        if self.dataset.edge_features is None:
+            return None
+        return SparseMatrix.from_scipy(self.dataset.edge_features[edges], self.device, self.dtype)
 
     def _sparse(self, nodes: IntArray | slice) -> SparseMatrix:
         return SparseMatrix.from_scipy(self.dataset.features[nodes], self.device, self.dtype)

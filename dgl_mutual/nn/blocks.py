@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.csr import NodeFeatures, Rows, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, Rows, take_columns, take_rows
 
 #: Most nodes and edges (or one node's) in a chunk of a layer-wise pass.
 CHUNK_NODES, CHUNK_EDGES = 1 << 16, 1 << 20
@@ -32,6 +33,9 @@ class NodeData(Protocol):
     @property
     def features(self) -> Any: ...
 
+    @property
+    def edge_features(self) -> Any: ...
+
 
 class BlockBatch(Batch):
     """An adjacency for each convolution, the last of them for the samples: DGL's blocks (message-flow graphs).
@@ -44,6 +48,7 @@ class BlockBatch(Batch):
         """Take the adjacencies of the convolutions, first to last, and the features of the first one's sources."""
         self.features = features
         self._adjacencies = tuple(adjacencies)
+        self._columns: dict[tuple[int, ...], NodeFeatures] = {}
 
     @classmethod
     def of(cls, blocks: Sequence[dgl.DGLGraph], whole: NodeData, device: torch.device) -> BlockBatch:
@@ -57,7 +62,12 @@ class BlockBatch(Batch):
             num_destinations = block.num_dst_nodes()
             degrees = (take_rows(whole.in_degrees, nodes[:num_destinations]), take_rows(whole.out_degrees, nodes))
             own = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
-            adjacencies.append(Adjacency(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees))
+            edge_features = None
+            if whole.edge_features is not None:
+                edge_features = take_rows(whole.edge_features, _drawn_edges(block).to(device))
+            adjacencies.append(
+                Adjacency(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees, edge_features=edge_features)
+            )
         return cls(adjacencies, take_rows(whole.features, blocks[0].srcdata[dgl.NID].to(device)))
 
     def with_features(self, features: NodeFeatures) -> BlockBatch:
@@ -66,9 +76,12 @@ class BlockBatch(Batch):
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return self._adjacencies[len(self._adjacencies) - depth :]
 
-    def inputs(self, depth: int) -> NodeFeatures:
+    def inputs(self, depth: int, columns: tuple[int, ...] | None = None) -> NodeFeatures:
         rows = self.adjacencies(depth)[0].num_sources if depth else self._adjacencies[-1].num_destinations
-        return self.features if rows == self._adjacencies[0].num_sources else take_rows(self.features, slice(0, rows))
+        if columns is not None and columns not in self._columns:
+            self._columns[columns] = take_columns(self.features, columns)
+        features = self.features if columns is None else self._columns[columns]
+        return features if rows == self._adjacencies[0].num_sources else take_rows(features, slice(0, rows))
 
 
 class LayerwiseBatch(Batch):
@@ -86,8 +99,9 @@ class LayerwiseBatch(Batch):
     def adjacencies(self, depth: int) -> Sequence[Adjacency]:
         return (*[self._everywhere] * (depth - 1), self._last)
 
-    def inputs(self, depth: int) -> NodeFeatures:
-        return self.whole.features if depth else take_rows(self.whole.features, self.samples)
+    def inputs(self, depth: int, columns: tuple[int, ...] | None = None) -> NodeFeatures:
+        features = self.whole.inputs(depth, columns)
+        return features if depth else take_rows(features, self.samples)
 
 
 class _ChunkedAdjacency(Adjacency):
@@ -96,7 +110,9 @@ class _ChunkedAdjacency(Adjacency):
     is_chunked = True
 
     def __init__(self, whole: GraphBatch, own: Rows) -> None:
-        super().__init__(whole.in_offsets, whole.sources, whole.dtype, num_sources=whole.num_sources, own=own)
+        super().__init__(
+            whole.in_offsets, whole.sources, whole.dtype, num_sources=whole.num_sources, own=own, edge_features=whole.edge_features
+        )
         self._whole = whole
         self._nodes = torch.arange(whole.num_nodes, device=whole.device)[own]
 
@@ -107,6 +123,10 @@ class _ChunkedAdjacency(Adjacency):
     @property
     def num_destinations(self) -> int:
         return len(self._nodes)
+
+    @cached_property
+    def loop_weights(self) -> Tensor:
+        return self.at_destinations(self._whole.loop_weights)
 
     def chunks(self) -> Iterator[tuple[slice, Adjacency]]:
         first, degrees = self.in_offsets[self._nodes], self.in_offsets[self._nodes + 1] - self.in_offsets[self._nodes]
@@ -123,11 +143,21 @@ class _ChunkedAdjacency(Adjacency):
         nodes = self._nodes[rows]
         in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
         if self.is_whole:  # the nodes of a chunk follow each other, and so do their edges
-            sources = self.sources[int(first[0]) : int(first[-1] + degrees[-1])]
+            edges: Rows = slice(int(first[0]), int(first[-1] + degrees[-1]))
         else:
             shift = torch.repeat_interleave(first - in_offsets[:-1], degrees)
-            sources = self.sources[shift + torch.arange(len(shift), device=self.device)]
+            edges = shift + torch.arange(len(shift), device=self.device)
         # The degrees of the sources cannot be counted in a chunk.
         all_degrees = (take_rows(self.whole.in_degrees, nodes), self.whole.out_degrees)
         own = rows if self.is_whole else nodes
-        return Adjacency(in_offsets, sources, self.dtype, num_sources=self.num_sources, own=own, degrees=all_degrees)
+        of_edges = None if self.edge_features is None else take_rows(self.edge_features, edges)
+        return Adjacency(
+            in_offsets, self.sources[edges], self.dtype, num_sources=self.num_sources, own=own, degrees=all_degrees, edge_features=of_edges
+        )
+
+
+def _drawn_edges(block: dgl.DGLGraph) -> Tensor:
+    """Numbers, in the graph that a block was drawn from, of its edges in CSC order."""
+    order: Tensor = block.adj_tensors("csc")[2]
+    numbers: Tensor = block.edata[dgl.EID]
+    return numbers[order]

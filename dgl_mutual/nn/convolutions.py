@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_mutual.nn.adjacency import Adjacency
+from dgl_mutual.nn.adjacency import Adjacency, Norm
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dropout import keep_multiplier
+from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
 from dgl_mutual.nn.functional import attention, linear, own_linear, propagate, score_heads
 from dgl_mutual.nn.norm import batch_norm
 
@@ -35,6 +37,7 @@ class Layer:
         heads: attention heads (gat); F_out is the width of all heads together.
         dropout: rate on what the layer itself draws (gat: attention weights).
         batch_norm: normalise inside the layer (gin).
+        edge_features: D; 0 for a layer that takes no edge features.
     """
 
     in_features: int
@@ -43,6 +46,7 @@ class Layer:
     heads: int = 1
     dropout: float = 0.0
     batch_norm: bool = False
+    edge_features: int = 0
     place: int = 0
     is_last: bool = True
     gives_logits: bool = True
@@ -54,12 +58,14 @@ class Convolution(nn.Module, ABC):
     Attributes:
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
         default_depth: number of such layers in a student, by task.
+        takes_edge_features: whether it has a form for edges with features.
         hops: how far a layer reaches; only layers that reach one hop have a form for sampled neighbourhoods.
     """
 
     default_dropout: ClassVar[float] = 0.5
     default_depth: ClassVar[Mapping[str, int]] = {"node": 2, "graph": 3}
     hops: ClassVar[int] = 1
+    takes_edge_features: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, layer: Layer) -> None:
@@ -92,10 +98,42 @@ class Convolution(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
 
+    @property
+    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+        """The matrices (D, ...) that edge features are multiplied by."""
+        return ()
+
     @staticmethod
     def activation(x: Tensor) -> Tensor:
         """The activation after a hidden layer of this kind; x is overwritten."""
         return torch.relu_(x)
+
+
+class Messages(nn.Module):
+    """What a layer makes of states and edge features: messages relu(W_0 x_j + W_e e_ij + b_e), aggregated at the destinations.
+
+    A message is not linear, so states are projected before it: W_0 (F_in, hidden) is there in the first layer only, and the states of later
+    layers are taken as they are.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.encoder = nn.Parameter(torch.empty(layer.in_features, layer.hidden)) if layer.place == 0 else None
+        self.weight = nn.Parameter(torch.empty(layer.edge_features, layer.hidden))
+        self.bias = nn.Parameter(torch.empty(layer.hidden))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.encoder is not None:
+            nn.init.xavier_uniform_(self.encoder)
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, graph: Adjacency, norm: Norm, x: NodeFeatures) -> tuple[Tensor, Tensor]:
+        """W_0 x_i and the aggregated messages, both (destinations, hidden)."""
+        states = x if self.encoder is None else linear(x, self.encoder)
+        assert isinstance(states, Tensor)
+        return graph.at_destinations(states), aggregate_messages(graph, norm, states + self.bias, self.weight)
 
 
 class GCNConvolution(Convolution):
@@ -103,27 +141,59 @@ class GCNConvolution(Convolution):
 
     NOTE[PAPER]: of a directed graph d_i counts in-edges and d_j out-edges, as in DGL's GraphConv.
     NOTE: where neighbours are sampled, degrees stay those of the whole graph, so that a node means the same in training and evaluation.
+
+    With edge features, as OGB's GCN for molecules (Hu et al., NeurIPS 2020, arXiv 2005.00687), r learned:
+    h_i = sum_{j in N(i)} relu(W x_j + b + W_e e_ij) / sqrt(d_i d_j) + relu(W x_i + b + r) / d_i. A layer that gives logits then has a
+    linear map after it: a sum of what ReLU gives is never negative.
     """
+
+    takes_edge_features: ClassVar[bool] = True
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
-        self.weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
-        self.bias = nn.Parameter(torch.empty(layer.out_features))
+        has_last = layer.edge_features > 0 and layer.gives_logits
+        width = layer.hidden if has_last else layer.out_features
+        self.weight = nn.Parameter(torch.empty(layer.in_features, width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.edge_weight = nn.Parameter(torch.empty(layer.edge_features, width)) if layer.edge_features else None
+        self.root = nn.Parameter(torch.empty(1, width)) if layer.edge_features else None
+        self.last = nn.Linear(width, layer.out_features) if has_last else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.xavier_uniform_(self.weight)
+        for parameter in (self.weight, self.edge_weight, self.root):
+            if parameter is not None:
+                nn.init.xavier_uniform_(parameter)
         nn.init.zeros_(self.bias)
+        if self.last is not None:
+            self.last.reset_parameters()
+
+    @property
+    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+        return () if self.edge_weight is None else (self.edge_weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        if self.edge_weight is not None:
+            assert self.root is not None
+            values = linear(x, self.weight, self.bias)
+            own = torch.relu_(graph.at_destinations(values) + self.root) * graph.loop_weights
+            states = aggregate_messages(graph, "symmetric", values, self.edge_weight) + own
+            return states if self.last is None else F.linear(states, self.last.weight, self.last.bias)
         return propagate(graph, "symmetric", x, self.weight, plus=self.bias)
 
 
 class SAGEConvolution(Convolution):
-    """h_i = W_self x_i + W_neigh mean_{j in N(i)} x_j + b. Hamilton et al., NeurIPS 2017, arXiv 1706.02216, the mean aggregator."""
+    """h_i = W_self x_i + W_neigh mean_{j in N(i)} x_j + b. Hamilton et al., NeurIPS 2017, arXiv 1706.02216, the mean aggregator.
+
+    With edge features neighbours give relu(x_j + W_e e_ij + b_e) in place of x_j, where in the first layer W_0 x is x.
+    """
+
+    takes_edge_features: ClassVar[bool] = True
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
+        self.messages = Messages(layer) if layer.edge_features else None
+        layer = layer if self.messages is None else replace(layer, in_features=layer.hidden)
         # Two matrices: MKL's product with a sparse x takes four times as long at twice the width.
         self.self_weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
         self.neighbour_weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
@@ -134,12 +204,23 @@ class SAGEConvolution(Convolution):
         nn.init.xavier_uniform_(self.self_weight)
         nn.init.xavier_uniform_(self.neighbour_weight)
         nn.init.zeros_(self.bias)
+        if self.messages is not None:
+            self.messages.reset_parameters()
 
     @property
     def input_weights(self) -> tuple[nn.Parameter, ...]:
+        if self.messages is not None and self.messages.encoder is not None:
+            return (self.messages.encoder,)
         return self.self_weight, self.neighbour_weight
 
+    @property
+    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+        return () if self.messages is None else (self.messages.weight,)
+
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+        if self.messages is not None:
+            own, mean = self.messages(graph, "mean", x)
+            return torch.addmm(torch.addmm(self.bias, own, self.self_weight), mean, self.neighbour_weight)
         return propagate(graph, "mean", x, self.neighbour_weight, plus=own_linear(graph, x, self.self_weight, self.bias))
 
 
@@ -147,10 +228,17 @@ class GINConvolution(Convolution):
     """h_i = MLP((1 + eps) x_i + sum_{j in N(i)} x_j), MLP = linear, [batch norm,] ReLU, linear; eps learned.
 
     Xu et al., ICLR 2019, arXiv 1810.00826, eq. 4.1. The MLP's first linear map is applied before the sum.
+
+    With edge features GINE (Hu et al., ICLR 2020, arXiv 1905.12265): neighbours give relu(x_j + W_e e_ij + b_e) in place of x_j, where in
+    the first layer W_0 x is x.
     """
+
+    takes_edge_features: ClassVar[bool] = True
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
+        self.messages = Messages(layer) if layer.edge_features else None
+        layer = layer if self.messages is None else replace(layer, in_features=layer.hidden)
         self.weight = nn.Parameter(torch.empty(layer.in_features, layer.hidden))
         self.bias = nn.Parameter(torch.empty(layer.hidden))
         self.eps = nn.Parameter(torch.empty(1))
@@ -166,9 +254,24 @@ class GINConvolution(Convolution):
             self.norm.reset_parameters()
         nn.init.xavier_uniform_(self.last.weight)
         nn.init.zeros_(self.last.bias)
+        if self.messages is not None:
+            self.messages.reset_parameters()
+
+    @property
+    def input_weights(self) -> tuple[nn.Parameter, ...]:
+        encoder = None if self.messages is None else self.messages.encoder
+        return (self.weight if encoder is None else encoder,)
+
+    @property
+    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+        return () if self.messages is None else (self.messages.weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        hidden = propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=1 + self.eps)
+        if self.messages is not None:
+            own, total = self.messages(graph, "sum", x)
+            hidden = torch.addmm(self.bias, torch.addcmul(total, own, 1 + self.eps), self.weight)
+        else:
+            hidden = propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=1 + self.eps)
         hidden = torch.relu_(hidden if self.norm is None else self.norm(hidden))
         return F.linear(hidden, self.last.weight, self.last.bias)
 
@@ -179,10 +282,13 @@ class GATConvolution(Convolution):
     Velickovic et al., ICLR 2018, arXiv 1710.10903, eq. 1-4. Heads stand side by side; a layer that gives logits has one head.
     NOTE[PAPER]: the original output layer averages heads on Pubmed only; one head serves everywhere else, as here.
     NOTE: where neighbours are sampled, the softmax runs over those that are there, as in DGL's GATConv.
+
+    With edge features the score has a third term, <a_edge, W_e e_ij>, as in `torch_geometric.nn.GATConv`; e_ii is the mean over N(i).
     """
 
     default_dropout: ClassVar[float] = 0.6
     negative_slope: ClassVar[float] = 0.2
+    takes_edge_features: ClassVar[bool] = True
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
@@ -191,13 +297,20 @@ class GATConvolution(Convolution):
         self.weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
         self.attention_source = nn.Parameter(torch.empty(layer.heads, layer.out_features // layer.heads))
         self.attention_destination = nn.Parameter(torch.empty(layer.heads, layer.out_features // layer.heads))
+        self.edge_weight = nn.Parameter(torch.empty(layer.edge_features, layer.out_features)) if layer.edge_features else None
+        self.attention_edge = nn.Parameter(torch.empty_like(self.attention_source)) if layer.edge_features else None
         self.bias = nn.Parameter(torch.empty(layer.out_features))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        for parameter in (self.weight, self.attention_source, self.attention_destination):
-            nn.init.xavier_uniform_(parameter)
+        for parameter in (self.weight, self.attention_source, self.attention_destination, self.edge_weight, self.attention_edge):
+            if parameter is not None:
+                nn.init.xavier_uniform_(parameter)
         nn.init.zeros_(self.bias)
+
+    @property
+    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+        return () if self.edge_weight is None else (self.edge_weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         values = linear(x, self.weight)
@@ -207,7 +320,12 @@ class GATConvolution(Convolution):
         if generator is not None and self.attention_dropout > 0:
             shape = graph.attention_pattern(self.heads).indices.shape
             multiplier = keep_multiplier(shape, self.attention_dropout, generator, values.dtype)
-        return attention(graph, values, source, graph.at_destinations(destination), multiplier, self.negative_slope) + self.bias
+        of_edges = None
+        if self.edge_weight is not None:
+            assert self.attention_edge is not None
+            weight = (self.edge_weight.view(-1, *self.attention_edge.shape) * self.attention_edge).sum(-1)  # (D, heads)
+            of_edges = partial(edge_scores, weight=weight)
+        return attention(graph, values, source, graph.at_destinations(destination), multiplier, self.negative_slope, of_edges) + self.bias
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias, overload
@@ -172,6 +173,19 @@ def take_rows(x: NodeFeatures, rows: Rows) -> NodeFeatures:
         return _sparse_rows(x, rows)
     # x[rows] takes five times as long: 20 ms against 4 for 80,000 of 600,000 rows of 64 columns.
     return x.index_select(0, rows) if isinstance(x, Tensor) and isinstance(rows, Tensor) else x[rows]
+
+
+def take_columns(x: NodeFeatures, columns: Sequence[int]) -> NodeFeatures:
+    """The chosen columns, in increasing order, of a dense or sparse matrix."""
+    if isinstance(x, Tensor):
+        return x[:, torch.as_tensor(columns, device=x.device)]
+    pattern = x.pattern
+    place = pattern.indices.new_full((pattern.shape[1],), -1)
+    place[torch.as_tensor(columns, device=place.device)] = torch.arange(len(columns), dtype=place.dtype, device=place.device)
+    moved = place[pattern.indices]
+    kept = moved >= 0
+    before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    return SparseMatrix(Pattern(before[pattern.indptr.long()], moved[kept], len(columns)), x.values[kept])
 
 
 def _sparse_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix:

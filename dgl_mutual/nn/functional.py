@@ -94,25 +94,42 @@ def _aggregated_first(graph: Adjacency, norm: Norm, x: NodeFeatures, weight: Ten
 
 
 def attention(
-    graph: Adjacency, values: Tensor, source: Tensor, destination: Tensor, multiplier: Tensor | None, negative_slope: float = 0.2
+    graph: Adjacency,
+    values: Tensor,
+    source: Tensor,
+    destination: Tensor,
+    multiplier: Tensor | None,
+    negative_slope: float = 0.2,
+    of_edges: Callable[[Adjacency], Tensor] | None = None,
 ) -> Tensor:
-    """sum_{j in N(i) + i} m_ij a_ij v_j with a_ij = softmax_j(LeakyReLU(s_j + d_i)), head by head.
+    """sum_{j in N(i) + i} m_ij a_ij v_j with a_ij = softmax_j(LeakyReLU(s_j + d_i + e_ij)), head by head.
 
     Args:
         values: (sources, heads * width), heads side by side.
         source, destination: s (sources, heads) and d (destinations, heads).
         multiplier: m, dropout on the attention weights, in the order of `graph.attention_pattern(heads)`, or None.
+        of_edges: gives e of a graph or chunk in the order of its attention pattern; None for 0.
 
     Returns:
         (destinations, heads * width).
     """
     heads = source.shape[1]
     if not graph.is_chunked:
-        return apply(_Attention, graph.attention_pattern(heads), values, source, destination, multiplier, negative_slope)
+        scores = None if of_edges is None else of_edges(graph)
+        return apply(_Attention, graph.attention_pattern(heads), values, source, destination, multiplier, negative_slope, scores)
     assert multiplier is None, "chunks are for evaluation"
     return torch.cat(
         [
-            apply(_Attention, part.attention_pattern(heads), values, source, destination[rows], None, negative_slope)
+            apply(
+                _Attention,
+                part.attention_pattern(heads),
+                values,
+                source,
+                destination[rows],
+                None,
+                negative_slope,
+                None if of_edges is None else of_edges(part),
+            )
             for rows, part in graph.chunks()
         ]
     )
@@ -219,7 +236,7 @@ class _ScoreHeads(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Attention of one head over a pattern: w = exp(LeakyReLU(s_j + d_i)), y_i = sum_j m_ij w_ij v_j / z_i, z_i = sum_j w_ij.
+    """Attention of one head over a pattern: w = exp(LeakyReLU(s_j + d_i + e_ij)), y_i = sum_j m_ij w_ij v_j / z_i, z_i = sum_j w_ij.
 
     The softmax is divided out at the rows, not along the edges. With g the gradient of y_i / z_i, that of a score is
     w_ij (m_ij <v_j, g_i> - <y_i, g_i>): the inner product at the row is the sum over its edges that a softmax's backward pass takes.
@@ -234,10 +251,13 @@ class _Attention(torch.autograd.Function):
         destination: Tensor,
         multiplier: Tensor | None,
         negative_slope: float,
+        of_edges: Tensor | None,
     ) -> Tensor:
         heads = source.shape[1]
         values = values.reshape(len(values) * heads, -1)
         scores = source.reshape(-1).index_select(0, pattern.indices).add_(destination.reshape(-1).index_select(0, pattern.rows))
+        if of_edges is not None:
+            scores.add_(of_edges)
         scores = F.leaky_relu_(scores, negative_slope)
         weights = SparseMatrix(pattern, scores.exp() if _are_safe(scores) else _exp_below_one(pattern, scores))
         kept = weights if multiplier is None else SparseMatrix(pattern, weights.values * multiplier)
@@ -248,7 +268,7 @@ class _Attention(torch.autograd.Function):
         return result.view(len(destination), -1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None, None, Tensor | None]:
         values, scores, scale, result = ctx.saved_tensors
         heads: int = ctx.heads
         weights: SparseMatrix = ctx.weights
@@ -261,7 +281,9 @@ class _Attention(torch.autograd.Function):
         grad_scores = SparseMatrix(kept.pattern, torch.ops.aten.leaky_relu_backward(of_scores, scores, ctx.negative_slope, True))
         of_source, of_destination = kernels.column_sums(grad_scores), kernels.row_sums(grad_scores)
         of_values = kernels.spmm(kept.transposed, grad)
-        return None, of_values.view(-1, heads * values.shape[1]), of_source.view(-1, heads), of_destination.view(-1, heads), None, None
+        of_values = of_values.view(-1, heads * values.shape[1])
+        of_edges = grad_scores.values if ctx.needs_input_grad[6] else None
+        return None, of_values, of_source.view(-1, heads), of_destination.view(-1, heads), None, None, of_edges
 
 
 def _are_safe(scores: Tensor) -> bool:

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.dataset import FeatureKind, TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch
+
+
+@dataclass(frozen=True)
+class EdgeInput:
+    """What a student that takes edge features is given.
+
+    Attributes:
+        width: D.
+        node_columns: the node feature columns that it takes, in increasing order: all but the sums of edge features (``edge-sum``); None
+            for all.
+    """
+
+    width: int
+    node_columns: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, edge_features: int, kinds: Sequence[FeatureKind]) -> EdgeInput | None:
+        """For a dataset with so many edge features and node feature columns of these kinds; None where edges have no features."""
+        if not edge_features:
+            return None
+        columns = tuple(place for place, kind in enumerate(kinds) if kind != "edge-sum")
+        return cls(edge_features, None if len(columns) in (0, len(kinds)) else columns)
 
 
 @dataclass(frozen=True)
@@ -37,11 +60,13 @@ class StudentModule(nn.Module, ABC):
     Attributes:
         task: node or graph.
         in_features, num_outputs: F and C.
+        edge_features: D of the edge features that it takes; 0 for none.
     """
 
     task: TaskName
     in_features: int
     num_outputs: int
+    edge_features: int = 0
 
     @abstractmethod
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
@@ -54,7 +79,8 @@ class StudentModule(nn.Module, ABC):
     def __repr__(self) -> str:
         """A readable line: what it predicts from what, and its size."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
-        widths = f"{self.in_features:,} features -> {self.num_outputs:,} outputs"
+        of_edges = f" and {self.edge_features:,} edge features" if self.edge_features else ""
+        widths = f"{self.in_features:,} features{of_edges} -> {self.num_outputs:,} outputs"
         return f"{self.title} ({self.task} task): {widths}, {parameters:,} parameters"
 
     @property
@@ -77,11 +103,11 @@ class StudentModule(nn.Module, ABC):
 
         Args:
             graph: a homogeneous graph; on a graph task a batch of graphs made by `dgl.batch`, or one graph. Self-loops and duplicate edges
-                are removed, as from every dataset.
+                are removed, as from every dataset. A student that takes edge features finds them in ``graph.edata["feat"]`` (|E|, D).
             feat: node features (|V|, F).
 
         Raises:
-            UsageError: a heterogeneous graph, or features of another shape.
+            UsageError: a heterogeneous graph, or features of another shape, or no edge features where the student takes them.
         """
         return self._run(graph, feat).logits
 
@@ -91,7 +117,7 @@ class StudentModule(nn.Module, ABC):
 
     def _run(self, graph: dgl.DGLGraph, feat: Tensor) -> StudentOutput:
         parameter = next(self.parameters())
-        batch = GraphBatch.from_dgl(graph, parameter.device, parameter.dtype, feat=feat)
+        batch = GraphBatch.from_dgl(graph, parameter.device, parameter.dtype, feat=feat, edge_features=self.edge_features)
         if feat.shape[1] != self.in_features:
             raise UsageError(
                 f"The student was trained on {self.in_features} features per node and 'feat' has {feat.shape[1]}. "

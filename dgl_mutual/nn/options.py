@@ -43,6 +43,8 @@ class StudentOptions(Options):
     """Normalisation after each hidden convolution (node task: none; graph task: batch)."""
     readout: Literal["last", "jumping"] | None = None
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge)."""
+    edge_features: bool | None = None
+    """Whether messages are made of edge features, too (gcn, gat, gin, sage; default: on where the dataset has edge features)."""
     pooling: Literal["sum", "mean", "max"] = "sum"
     """How node states become a graph state (graph task)."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.csr import Block, Pattern, SparseMatrix, take_rows
+from dgl_mutual.nn.csr import Block, NodeFeatures, Pattern, SparseMatrix, take_rows
 
 
 def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
@@ -39,11 +39,14 @@ class _Part(GraphBatch):
             whole.sources[edges] - nodes.start,
             take_rows(whole.features, nodes),
             whole.node_offsets[graphs.start : graphs.stop + 1] - nodes.start,
+            None if whole.edge_features is None else take_rows(whole.edge_features, edges),
         )
         self._whole = whole
         self._plain = Block(nodes, nodes, edges)
         self._looped = Block(nodes, nodes, slice(edges.start + nodes.start, edges.stop + nodes.stop))
         self._pooled = Block(graphs, nodes, nodes)
+        # A loop has the edges of its node once more.
+        self._doubled = Block(self._looped.entries, edges, slice(2 * edges.start, 2 * edges.stop))
 
     @cached_property
     def pattern(self) -> Pattern:
@@ -62,6 +65,33 @@ class _Part(GraphBatch):
     def _normalise(self, norm: Norm) -> SparseMatrix:
         block, pattern = (self._looped, self.looped_pattern) if norm == "symmetric" else (self._plain, self.pattern)
         return self._whole.normalised(norm).block(block, pattern)
+
+    def _weigh(self, norm: Norm) -> Tensor:
+        return self._whole.edge_weights(norm)[self._plain.entries]
+
+    @cached_property
+    def loop_weights(self) -> Tensor:
+        return self._whole.loop_weights[self._plain.rows]
+
+    def edge_sums(self, norm: Norm) -> SparseMatrix:
+        if norm not in self._edge_sums:
+            whole, edges = self._whole.edge_sums(norm), self._plain.entries
+            block = Block(self._plain.rows, edges, edges)
+            self._edge_sums[norm] = whole.block(block, whole.pattern.block(block))
+        return self._edge_sums[norm]
+
+    @cached_property
+    def edge_loops(self) -> SparseMatrix:
+        whole = self._whole.edge_loops
+        return whole.block(self._doubled, whole.pattern.block(self._doubled))
+
+    def _order_attention(self, heads: int) -> tuple[Tensor, Tensor]:
+        entries = slice(self._looped.entries.start * heads, self._looped.entries.stop * heads)
+        order, inverse = self._whole.attention_order(heads)
+        return order[entries] - entries.start, inverse[entries] - entries.start
+
+    def _take_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
+        return take_rows(self._whole.with_columns(columns), self._plain.rows)
 
     def _aggregate_features(self, norm: Norm) -> Tensor:
         return self._whole.aggregated_features(norm)[self._plain.rows]

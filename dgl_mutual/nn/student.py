@@ -16,19 +16,19 @@ from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dropout import dropout
-from dgl_mutual.nn.module import StudentModule, StudentOutput
+from dgl_mutual.nn.module import EdgeInput, StudentModule, StudentOutput
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.pooling import pool
 
 
-def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
-    """Fill in what depends on the task and the architecture.
+def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_features: bool = False) -> StudentOptions:
+    """Fill in what depends on the task, the architecture, and whether the dataset has edge features.
 
     Raises:
         UsageError: an unknown architecture, an own one that cannot be found or does not take its options, or a hidden width that the
-            attention heads do not divide.
+            attention heads do not divide; or edge features that the dataset does not have or the architecture does not take.
     """
     if options.is_own:
         make_own(options)
@@ -44,12 +44,18 @@ def resolve_student(options: StudentOptions, task: TaskName) -> StudentOptions:
             f"A {options.architecture} student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a "
             "multiple of the heads."
         )
+    if options.edge_features and not kind.takes_edge_features:
+        able = ", ".join(name for name, one in ARCHITECTURES.items() if one.takes_edge_features)
+        raise UsageError(f"A {options.architecture} student takes no edge features. Leave edge_features out, or choose one of: {able}.")
+    if options.edge_features and not has_edge_features:
+        raise UsageError("student.edge_features is on, and the dataset has no edge features. Leave it out.")
     node = task == "node"
     defaults = {
         "depth": kind.default_depth[task],
         "dropout": kind.default_dropout if node else 0.5,
         "norm": "none" if node else "batch",
         "readout": "last" if node else "jumping",
+        "edge_features": has_edge_features and kind.takes_edge_features,
     }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
 
@@ -63,17 +69,22 @@ class Student(StudentModule):
     Args:
         options: resolved options (see `resolve_student`).
         in_features, num_outputs: F and C.
+        edges: the edge features of the dataset, if it has any; without effect unless ``options.edge_features``.
     """
 
-    def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int) -> None:
+    def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, edges: EdgeInput | None = None) -> None:
         super().__init__()
-        options = resolve_student(options, task)
+        options = resolve_student(options, task, has_edge_features=edges is not None)
         assert options.depth is not None and options.dropout is not None
         self.options = options
         self.task = task
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.depth = options.depth
+        self.edge_features, self.node_columns = (
+            (0, None) if edges is None or not options.edge_features else (edges.width, edges.node_columns)
+        )
+        first = in_features if self.node_columns is None else len(self.node_columns)
         self.has_classifier = task == "graph" or options.readout == "jumping"
         # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
         self.rate = options.dropout if task == "node" else 0.0
@@ -84,12 +95,13 @@ class Student(StudentModule):
         self.convolutions = nn.ModuleList(
             make(
                 Layer(
-                    in_features=in_features if place == 0 else options.hidden,
+                    in_features=first if place == 0 else options.hidden,
                     out_features=options.hidden if place < num_hidden else num_outputs,
                     hidden=options.hidden,
                     heads=options.heads if place < num_hidden else 1,
                     dropout=self.rate,
                     batch_norm=normalised,
+                    edge_features=self.edge_features,
                     place=place,
                     is_last=place == self.depth - 1,
                     gives_logits=place >= num_hidden,
@@ -117,7 +129,7 @@ class Student(StudentModule):
         """As `StudentModule.fold_input_scaling`; exact to the bit, since the scales are powers of two."""
         first = self.convolutions[0]
         assert isinstance(first, Convolution)
-        first.fold_input_scaling(scales)
+        first.fold_input_scaling(scales if self.node_columns is None else scales[list(self.node_columns)])
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         """Logits of every sample of the batch.
@@ -125,7 +137,7 @@ class Student(StudentModule):
         Args:
             generator: the student's own stream for dropout; None switches dropout off.
         """
-        x: NodeFeatures = batch.inputs(self.depth)
+        x: NodeFeatures = batch.inputs(self.depth, self.node_columns)
         hidden: list[Tensor] = []
         graphs = batch.adjacencies(self.depth)
         initial: Tensor | None = None
@@ -158,14 +170,17 @@ class Student(StudentModule):
 AnyStudent: TypeAlias = "Student | OwnStudent"
 
 
-def make_student(options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "") -> AnyStudent:
+def make_student(
+    options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "", edges: EdgeInput | None = None
+) -> AnyStudent:
     """A built-in student, or one of your own.
 
     Args:
         options: resolved options (see `resolve_student`).
         in_features, num_outputs: F and C.
         name: what messages call it.
+        edges: see `Student`; a student of your own gets no edge features.
     """
     if options.is_own:
         return OwnStudent(options, task, in_features, num_outputs, name)
-    return Student(options, task, in_features, num_outputs)
+    return Student(options, task, in_features, num_outputs, edges)

@@ -6,7 +6,7 @@ import torch
 
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch
-from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
+from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix, take_rows
 
 
 def perturbed(batch: Batch, *, edge_drop: float, feature_mask: float, edges: torch.Generator, columns: torch.Generator) -> Batch:
@@ -26,10 +26,11 @@ def perturbed(batch: Batch, *, edge_drop: float, feature_mask: float, edges: tor
     assert isinstance(batch, GraphBatch)
     features = _masked(batch.features, feature_mask, columns)
     if edge_drop == 0.0:
-        return GraphBatch(batch.in_offsets, batch.sources, features, batch.node_offsets)
+        return GraphBatch(batch.in_offsets, batch.sources, features, batch.node_offsets, batch.edge_features)
     kept = torch.rand(len(batch.sources), generator=edges, device=batch.device) >= edge_drop
     num_kept_before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
-    return GraphBatch(num_kept_before[batch.in_offsets], batch.sources[kept], features, batch.node_offsets)
+    of_edges = None if batch.edge_features is None else take_rows(batch.edge_features, torch.nonzero(kept).squeeze(1))
+    return GraphBatch(num_kept_before[batch.in_offsets], batch.sources[kept], features, batch.node_offsets, of_edges)
 
 
 def _masked(features: NodeFeatures, rate: float, generator: torch.Generator) -> NodeFeatures:

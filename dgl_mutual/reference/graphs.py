@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Batch, Data
 
-from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.dataset import Dataset, Features, FloatArray
 from dgl_mutual.errors import DataError
 
 
@@ -22,14 +22,14 @@ def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data
         DataError: the dense features would not fit into memory.
     """
     _check_memory(dataset, dtype)
-    dense = dataset.features if isinstance(dataset.features, np.ndarray) else dataset.features.toarray()
-    features = torch.as_tensor(dense, dtype=dtype)
+    features = torch.as_tensor(_dense(dataset.features), dtype=dtype)
     edges = torch.as_tensor(dataset.edges)
+    of_edges = None if dataset.edge_features is None else torch.as_tensor(_dense(dataset.edge_features), dtype=dtype)
     labels = torch.as_tensor(dataset.labels)
     if labels.is_floating_point():
         labels = labels.to(dtype)
     if dataset.task == "node":
-        return [Data(x=features, edge_index=edges, y=labels, sample=torch.arange(dataset.num_nodes))]
+        return [Data(x=features, edge_index=edges, edge_attr=of_edges, y=labels, sample=torch.arange(dataset.num_nodes))]
     graphs = []
     for number in range(dataset.num_graphs):
         first, last = dataset.node_offsets[number : number + 2]
@@ -38,6 +38,7 @@ def to_graphs(dataset: Dataset, dtype: torch.dtype = torch.float32) -> list[Data
             Data(
                 x=features[first:last],
                 edge_index=edges[:, first_edge:last_edge] - first,
+                edge_attr=None if of_edges is None else of_edges[first_edge:last_edge],
                 y=labels[number : number + 1],
                 sample=torch.tensor([number]),
             )
@@ -59,13 +60,18 @@ def from_graphs(graphs: Sequence[Data], dataset: Dataset) -> Dataset:
         features=whole.x.to(torch.float32).numpy(),
         labels=whole.y.numpy(),
         node_offsets=offsets,
+        edge_features=None if whole.edge_attr is None else whole.edge_attr.to(torch.float32).numpy(),
     )
+
+
+def _dense(features: Features) -> FloatArray:
+    return features if isinstance(features, np.ndarray) else features.toarray()
 
 
 def _check_memory(dataset: Dataset, dtype: torch.dtype) -> None:
     if not hasattr(os, "sysconf"):  # Windows does not tell
         return
-    needed = dataset.num_nodes * dataset.num_features * dtype.itemsize
+    needed = (dataset.num_nodes * dataset.num_features + dataset.num_edges * dataset.num_edge_features) * dtype.itemsize
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there / 2:
         raise DataError(

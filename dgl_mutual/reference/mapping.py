@@ -15,6 +15,16 @@ gat   ``weight`` (F_in, heads * width)      ``lin.weight``, transposed
       ``attention_destination``             ``att_dst``, with a leading axis of 1
       ``bias``                              ``bias``
 
+With edge features, beside these:
+
+gcn   ``edge_weight`` (D, hidden)           ``edge.weight``, transposed
+      ``root``, ``last.*``                  ``root``, ``last.*``
+sage  ``messages.encoder`` (F_in, hidden)   ``encoder.weight``, transposed
+gin   ``messages.weight`` (D, hidden)       ``lin.weight``, transposed
+      ``messages.bias``                     ``lin.bias``
+gat   ``edge_weight`` (D, heads * width)    ``lin_edge.weight``, transposed
+      ``attention_edge``                    ``att_edge``, with a leading axis of 1
+
 Batch norms between layers (``norms.<layer>.*``), the classifier (``classifier.*``) and the coordinator have the same names on both sides.
 Every rule is linear, so gradients map like weights.
 """
@@ -54,10 +64,28 @@ def _unsqueezed(ours: str, reference: str) -> Rule:
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
+_MESSAGES = (
+    _transposed("messages.encoder", "encoder.weight"),
+    _transposed("messages.weight", "lin.weight"),
+    _same("messages.bias", "lin.bias"),
+)
+
 #: architecture -> its rules, each about one weight of one layer.
 RULES: dict[str, tuple[Rule, ...]] = {
-    "gcn": (_transposed("weight", "lin.weight"), _same("bias", "bias")),
-    "sage": (_transposed("self_weight", "lin_r.weight"), _transposed("neighbour_weight", "lin_l.weight"), _same("bias", "lin_l.bias")),
+    "gcn": (
+        _transposed("weight", "lin.weight"),
+        _same("bias", "bias"),
+        _transposed("edge_weight", "edge.weight"),
+        _same("root", "root"),
+        _same("last.weight", "last.weight"),
+        _same("last.bias", "last.bias"),
+    ),
+    "sage": (
+        _transposed("self_weight", "lin_r.weight"),
+        _transposed("neighbour_weight", "lin_l.weight"),
+        _same("bias", "lin_l.bias"),
+        *_MESSAGES,
+    ),
     "gin": (
         _transposed("weight", "nn.first.weight"),
         _same("bias", "nn.first.bias"),
@@ -65,11 +93,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *(_same(f"norm.{part}", f"nn.norm.{part}") for part in _NORM),
         _same("last.weight", "nn.last.weight"),
         _same("last.bias", "nn.last.bias"),
+        *_MESSAGES,
     ),
     "gat": (
         _transposed("weight", "lin.weight"),
         _unsqueezed("attention_source", "att_src"),
         _unsqueezed("attention_destination", "att_dst"),
+        _transposed("edge_weight", "lin_edge.weight"),
+        _unsqueezed("attention_edge", "att_edge"),
         _same("bias", "bias"),
     ),
 }

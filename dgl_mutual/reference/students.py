@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_add_pool, global_max_pool, global_mean_pool
 
 from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.reference.edge_layers import GCNLayer, GINELayer, SAGELayer
 
 POOLINGS = {"sum": global_add_pool, "mean": global_mean_pool, "max": global_max_pool}
 
@@ -23,9 +25,10 @@ class ReferenceStudent(torch.nn.Module):
     Args:
         options: options with nothing left open.
         in_features, num_outputs: F and C.
+        edges: the edge features of the dataset, if it has any.
     """
 
-    def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int) -> None:
+    def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, edges: EdgeInput | None = None) -> None:
         super().__init__()
         assert options.depth is not None and options.dropout is not None
         self.options = options
@@ -33,25 +36,45 @@ class ReferenceStudent(torch.nn.Module):
         self.classifier_dropout = options.dropout
         self.dropout = options.dropout if task == "node" else 0.0
         has_classifier = task == "graph" or options.readout == "jumping"
+        seen = options.depth if options.readout == "jumping" else 1
+        self.classifier = torch.nn.Linear(seen * options.hidden, num_outputs) if has_classifier else None
+        self.edges = edges if options.edge_features else None
+        if self.edges is not None and self.edges.node_columns is not None:
+            in_features = len(self.edges.node_columns)
         self.convs = torch.nn.ModuleList()
         self.norms = torch.nn.ModuleList()
         for layer in range(options.depth):
             width = in_features if layer == 0 else options.hidden
             if layer == options.depth - 1 and not has_classifier:
-                self.convs.append(self._convolution(width, num_outputs, heads=1))
+                self.convs.append(self._convolution(layer, width, num_outputs, heads=1))
             else:
-                self.convs.append(self._convolution(width, options.hidden, heads=options.heads))
+                self.convs.append(self._convolution(layer, width, options.hidden, heads=options.heads))
                 if options.norm == "batch":
                     self.norms.append(batch_norm(options.hidden))
-        seen = options.depth if options.readout == "jumping" else 1
-        self.classifier = torch.nn.Linear(seen * options.hidden, num_outputs) if has_classifier else None
 
-    def _convolution(self, width: int, out: int, heads: int) -> torch.nn.Module:
+    def _convolution(self, layer: int, width: int, out: int, heads: int) -> torch.nn.Module:
+        if self.edges is not None:
+            return self._edge_convolution(layer, width, out, heads, self.edges.width)
         makers: dict[str, Callable[[], torch.nn.Module]] = {
             "gcn": lambda: GCNConv(width, out, cached=self.task == "node"),
             "sage": lambda: SAGEConv(width, out),
             "gat": lambda: GATConv(width, out // heads, heads, dropout=self.dropout),
             "gin": lambda: GINConv(self._mlp(width, out), train_eps=True),
+        }
+        return makers[self.options.architecture_name]()
+
+    def _edge_convolution(self, layer: int, width: int, out: int, heads: int, edge_features: int) -> torch.nn.Module:
+        assert self.options.depth is not None
+        hidden, gives_logits = self.options.hidden, self.classifier is None and layer == self.options.depth - 1
+
+        def encoder() -> torch.nn.Linear | None:
+            return torch.nn.Linear(width, hidden, bias=False) if layer == 0 else None
+
+        makers: dict[str, Callable[[], torch.nn.Module]] = {
+            "gcn": lambda: GCNLayer(width, hidden, edge_features, out if gives_logits else None),
+            "sage": lambda: SAGELayer(hidden, out, encoder(), edge_features),
+            "gat": lambda: GATConv(width, out // heads, heads, dropout=self.dropout, edge_dim=edge_features),
+            "gin": lambda: GINELayer(self._mlp(hidden, out), encoder(), edge_features),
         }
         return makers[self.options.architecture_name]()
 
@@ -64,12 +87,22 @@ class ReferenceStudent(torch.nn.Module):
         parts["last"] = torch.nn.Linear(hidden, out)
         return torch.nn.Sequential(parts)
 
-    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None, num_graphs: int | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+        edge_attr: Tensor | None = None,
+    ) -> Tensor:
         """Logits of the nodes, or of the graphs that `batch` assigns the nodes to."""
+        if self.edges is not None and self.edges.node_columns is not None:
+            x = x[:, list(self.edges.node_columns)]
+        of_edges = () if self.edges is None else (edge_attr,)
         states = []
         for layer, conv in enumerate(self.convs):
             x = F.dropout(x, p=self.dropout, training=self.training)
-            x = conv(x, edge_index)
+            x = conv(x, edge_index, *of_edges)
             if layer == len(self.convs) - 1 and self.classifier is None:
                 return x
             if len(self.norms):

@@ -20,6 +20,7 @@ from torch_geometric.loader import DataLoader
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.errors import TrainingError, unknown
+from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
 from dgl_mutual.reference.graphs import to_graphs
@@ -122,8 +123,9 @@ class ReferenceTrainer:
         self.dataset, self.split = dataset, split
         self.loss, self.options, self.training = LOSSES[strategy], strategy_options, training
         num_outputs = dataset.target.num_outputs
+        edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
         self.students = torch.nn.ModuleList(
-            ReferenceStudent(options, dataset.task, dataset.num_features, num_outputs) for options in students
+            ReferenceStudent(options, dataset.task, dataset.num_features, num_outputs, edges) for options in students
         ).to(dtype)
         self.coordinator = make_coordinator(
             strategy_options.get("weighting", "uniform"),
@@ -159,7 +161,7 @@ class ReferenceTrainer:
     def forward(self, data: Data) -> list[Tensor]:
         """Logits of each student, in the mode that it is in."""
         num_graphs = data.num_graphs if self.dataset.task == "graph" else None
-        return [student(data.x, data.edge_index, data.batch, num_graphs) for student in self.students]
+        return [student(data.x, data.edge_index, data.batch, num_graphs, data.edge_attr) for student in self.students]
 
     def loss_terms(self, data: Data, logits: Sequence[Tensor]) -> dict[str, Tensor]:
         """The named loss terms of a training batch: ``<term>/<student>``, or ``<term>`` where the students share it."""

@@ -11,6 +11,8 @@ GIVEN, RESOLVED = "given", "resolved"
 _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
 _LATER_TRAINING = ("sampler", "fanout", "scale_inputs")
+#: The same of students.
+_LATER_STUDENT = ("edge_features",)
 
 
 def num_seeds(resolved: Mapping[str, Any]) -> int:
@@ -52,4 +54,8 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
             for key, value in resolved["training"].items()
             if key != "checkpoint_every" and not (key in _LATER_TRAINING and not value)
         }
+    if "students" in resolved:
+        decisive["students"] = [
+            {key: value for key, value in student.items() if value or key not in _LATER_STUDENT} for student in resolved["students"]
+        ]
     return {key: value for key, value in decisive.items() if value is not None and key not in _INDECISIVE}

@@ -23,7 +23,7 @@ from dgl_mutual.coordinator import CoordinatorRecipe
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
 from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.positions import with_positions
-from dgl_mutual.data.schema import align_features
+from dgl_mutual.data.schema import align_edge_features, align_features
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
@@ -31,7 +31,7 @@ from dgl_mutual.files import check_regular, read_bytes, replacing
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.mlp import MLP
-from dgl_mutual.nn.module import StudentModule
+from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.student import AnyStudent, Student
@@ -78,6 +78,9 @@ class Description(BaseModel):
     """The columns that it expects."""
     feature_kinds: tuple[FeatureKind, ...] | None = None
     """What they hold; files of earlier versions do not say, and write ``=`` into the names of indicators."""
+    edge_feature_names: tuple[str, ...] = ()
+    """The columns of edge features that it expects; none where it takes no edge features."""
+    edge_feature_kinds: tuple[FeatureKind, ...] = ()
     preprocessing: Preprocessing = Preprocessing()
     versions: dict[str, str]
     student: StudentOptions | None = None
@@ -90,6 +93,11 @@ class Description(BaseModel):
     def kinds(self) -> tuple[FeatureKind, ...]:
         """What each column holds."""
         return self.feature_kinds or tuple("indicator" if "=" in name else "number" for name in self.feature_names)
+
+    @property
+    def edges(self) -> EdgeInput | None:
+        """The edge features that its students are given."""
+        return EdgeInput.of(len(self.edge_feature_names), self.kinds)
 
 
 class TrainedModel(nn.Module, ABC):
@@ -138,7 +146,8 @@ class TrainedModel(nn.Module, ABC):
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
         if isinstance(data, Dataset):
-            data = align_features(data.without_edge_features(), self.feature_names, self.description.kinds)
+            data = align_features(data, self.feature_names, self.description.kinds)
+            data = align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
         return self._probabilities(data)
 
     @abstractmethod
@@ -214,6 +223,8 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         target=dataset.target,
         feature_names=dataset.feature_names,
         feature_kinds=dataset.feature_kinds,
+        edge_feature_names=dataset.edge_feature_names,
+        edge_feature_kinds=dataset.edge_feature_kinds,
         versions={
             "dgl_mutual": __version__,
             "torch": torch.__version__,
@@ -222,7 +233,8 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         },
     )
     for name, student in zip(cohort.names, cohort.students, strict=True):
-        _save(folder, name, student, common.model_copy(update={"student": student.options}))
+        unused = {} if student.edge_features else {"edge_feature_names": (), "edge_feature_kinds": ()}
+        _save(folder, name, student, common.model_copy(update={"student": student.options, **unused}))
     members = cohort.names[: cohort.num_students]
     recipe = cohort.coordinator.recipe
     if not isinstance(recipe.weighting, str):
@@ -231,7 +243,8 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     if mlp is not None:
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)
-        _save(folder, MLP_MEMBER, mlp.module, common.model_copy(update={"mlp": shape, "preprocessing": preprocessing}))
+        unused = {"edge_feature_names": (), "edge_feature_kinds": ()}
+        _save(folder, MLP_MEMBER, mlp.module, common.model_copy(update={"mlp": shape, "preprocessing": preprocessing, **unused}))
 
 
 def _check_portable(options: StudentOptions) -> None:
@@ -349,7 +362,8 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
         return _load_own(folder, name, description, description.student, trust)
     _check_size(folder / f"{name}.safetensors", description.student)
     with torch.device("meta"):
-        student = Student(description.student, description.task, len(description.feature_names), description.target.num_outputs)
+        outputs = description.target.num_outputs
+        student = Student(description.student, description.task, len(description.feature_names), outputs, description.edges)
     _load_weights(folder, name, student)
     return student
 

@@ -43,13 +43,14 @@ class Predictor:
     distribution: Distribution
     device: torch.device
     dtype: torch.dtype
+    edge_features: int = 0
 
     @torch.no_grad()
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         """Probabilities (samples, C).
 
         Raises:
-            UsageError: features of another width than was trained on.
+            UsageError: features or edge features of another width than was trained on.
             DataError: features or logits that are not finite.
         """
         return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples)))
@@ -69,16 +70,27 @@ class Predictor:
         if not isinstance(data, Dataset):
             if "feat" in data.ndata and data.ndata["feat"].ndim == 2:
                 check_features(data.ndata["feat"].detach().cpu().numpy(), data.num_nodes(), "node features 'feat'")
-            batch = GraphBatch.from_dgl(data, self.device, self.dtype)
+            batch = GraphBatch.from_dgl(data, self.device, self.dtype, edge_features=self.edge_features)
             samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
             yield self._bounded(batch), samples
             return
-        collate = Collator(data, self.device, self.dtype)
+        collate = Collator(self._with_edges(data), self.device, self.dtype)
         groups = _groups(data)
         for graphs in groups:
             numbers = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
             batch, samples = collate.all() if len(groups) == 1 else collate(graphs), torch.as_tensor(numbers, device=self.device)
             yield self._bounded(batch), samples
+
+    def _with_edges(self, data: Dataset) -> Dataset:
+        """The dataset with the edge features that students take, if they take any."""
+        if not self.edge_features:
+            return data.without_edge_features()
+        if data.num_edge_features != self.edge_features:
+            raise UsageError(
+                f"The students were trained with {self.edge_features} edge features and the edges of {data.name} have "
+                f"{data.num_edge_features or 'none'}. Encode the new data as the training data was encoded, or train anew on it."
+            )
+        return data
 
     def _bounded(self, batch: GraphBatch) -> Batch:
         """The batch; if it is one graph with more nodes than a batch should have, layer by layer."""
@@ -127,7 +139,8 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
 def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
     cohort.eval()
     first, parameter = cohort.students[0], next(cohort.parameters())
-    return Predictor(logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype)
+    edge_features = max(student.edge_features for student in cohort.students)
+    return Predictor(logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype, edge_features)
 
 
 def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:

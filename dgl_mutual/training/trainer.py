@@ -18,6 +18,7 @@ from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks
 from dgl_mutual.nn.convolutions import CONVOLUTIONS
 from dgl_mutual.nn.dgl_graphs import check_device
+from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import make_student, resolve_student
 from dgl_mutual.options import parse_options
@@ -84,13 +85,20 @@ def fit_cohort(
     training, device = resolve_training(training or TrainingOptions(), dataset), torch.device(device)
     own = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
-    scales = column_scales(dataset, split) if training.scale_inputs else None
-    seen = dataset if scales is None else with_scaled_columns(dataset, scales)
     kind = resolve_strategy(strategy)
     chosen = where_labels_are_hidden(kind.Options, strategy_options or {}) if len(split.unlabelled) else strategy_options or {}
     options = parse_options(kind.Options, chosen, "strategy_options").resolved(training.epochs, dataset.task)
     extras = kind.extra_members(options)
-    members = tuple(resolve_student(member, dataset.task) for member in (*students, *(extra for _, extra in extras)))
+    has_edge_features = dataset.edge_features is not None
+    members = tuple(
+        resolve_student(member, dataset.task, has_edge_features=has_edge_features)
+        for member in (*students, *(extra for _, extra in extras))
+    )
+    if not any(member.edge_features for member in members):
+        dataset = dataset.without_edge_features()
+    edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
+    scales = column_scales(dataset, split) if training.scale_inputs else None
+    seen = dataset if scales is None else with_scaled_columns(dataset, scales)
     names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
     for name, member in zip(names, members, strict=True):
         if member.architecture not in CONVOLUTIONS:
@@ -124,7 +132,9 @@ def fit_cohort(
     modules = []
     for place, member in enumerate(members):
         with seeds.initialisation(seed, "initialisation", fold, place):
-            modules.append(make_student(member, dataset.task, dataset.num_features, setting.num_outputs, names[place]).to(device, dtype))
+            modules.append(
+                make_student(member, dataset.task, dataset.num_features, setting.num_outputs, names[place], edges).to(device, dtype)
+            )
             share_batch_norm(modules[-1], ranks)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = kind(options, setting).to(device, dtype)

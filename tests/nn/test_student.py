@@ -200,7 +200,7 @@ def test_resolve_fills_in_what_task_and_architecture_say() -> None:
     assert (node.depth, node.dropout, node.norm, node.readout) == (2, 0.6, "none", "last")
     assert (graph.depth, graph.dropout, graph.norm, graph.readout) == (3, 0.5, "batch", "jumping")
     assert resolve_student(StudentOptions(), "node").dropout == 0.5
-    given = StudentOptions(depth=1, dropout=0.0, norm="batch", readout="jumping")
+    given = StudentOptions(depth=1, dropout=0.0, norm="batch", readout="jumping", edge_features=False)
     assert resolve_student(given, "node") == given
     assert resolve_student(node, "node") == node
 

@@ -19,7 +19,7 @@ _TRAINING = {
     *("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "scale_inputs"),
     *("diversity", "checkpoint_every"),
 }
-_STUDENT = {"architecture", "depth", "hidden", "heads", "dropout", "norm", "readout", "pooling"}
+_STUDENT = {"architecture", "depth", "hidden", "heads", "dropout", "norm", "readout", "pooling", "edge_features"}
 _STRATEGY = {
     *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),
     *("weighting", "mix", "entropy_weight", "weighting_options", "coordinator_inputs", "uniform_kl_weight"),

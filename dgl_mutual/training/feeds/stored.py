@@ -72,6 +72,7 @@ class _StoredNodes:
 
     def __init__(self, graph: Any, device: torch.device, dtype: torch.dtype) -> None:
         self.dtype = dtype
+        self.edge_features = None
         self.in_degrees, self.out_degrees, self.features = (
             _Column(graph.ndata[name], device, dtype) for name in ("in_degree", "out_degree", "feat")
         )

@@ -1,0 +1,159 @@
+"""Edge features through training, prediction and saved students."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dgl
+import numpy as np
+import pytest
+import torch
+
+import dgl_mutual
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.store.configuration import identity
+from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.result import FitResult
+from tests.nn.edges import with_edges
+
+Data = tuple[Dataset, Split]
+Fit = Callable[..., FitResult]
+ALL = ("gcn", "gat", "gin", "sage")
+
+
+@pytest.fixture
+def bonded_data(graph_data: Data) -> Data:
+    """Graphs whose class only the kind of their edges tells: rings of edges of one kind or the other."""
+    dataset, split = graph_data
+    sizes = np.full(dataset.num_graphs, 5)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    nodes = np.arange(offsets[-1])
+    kinds = np.repeat(np.eye(2)[dataset.labels], 5, axis=0)
+    data = Dataset.from_arrays(
+        np.stack([nodes, nodes // 5 * 5 + (nodes + 1) % 5]),
+        np.concatenate([np.ones((len(nodes), 1)), np.repeat(kinds.sum(1)[:, None], 1, axis=1)], axis=1),
+        dataset.labels,
+        edge_features=kinds,
+        edge_feature_names=("bond=single", "bond=double"),
+        edge_feature_kinds="indicator",
+        node_offsets=offsets,
+        symmetric=True,
+    )
+    return data, split
+
+
+def test_students_learn_from_edges_and_not_without(bonded_data: Data, fit: Fit) -> None:
+    on = fit(bonded_data, ALL, strategy="independent", epochs=30)
+    off = fit(bonded_data, tuple(StudentOptions(architecture=kind, edge_features=False) for kind in ALL), strategy="independent", epochs=30)
+    tests = {result: {member.member: member.test for member in result.members} for result in (on, off)}
+    # gat weighs neighbours against each other, and here all edges of a graph are of one kind.
+    assert all(tests[on][name] > 0.95 for name in ("gcn-0", "gin-2", "sage-3"))
+    assert all(value < 0.8 for value in tests[off].values())
+    assert on.dataset.num_edge_features == 2 and off.dataset.edge_features is None
+
+
+def test_a_student_is_the_same_beside_peers_without_edge_features(bonded_data: Data, fit: Fit) -> None:
+    dataset = bonded_data[0].replaced(feature_kinds=("number", "edge-sum"))
+    alone = fit((dataset, bonded_data[1]), ("gin",), strategy="independent", epochs=3)
+    beside = fit((dataset, bonded_data[1]), ("gin", StudentOptions(edge_features=False), "gatv2"), strategy="independent", epochs=3)
+    np.testing.assert_array_equal(alone.predict(member="gin-0"), beside.predict(member="gin-0"))
+    widths = [student.convolutions[0].input_weights[0].shape[0] for student in beside.cohort.students[:2]]
+    assert widths == [1, 2]
+
+
+@pytest.mark.parametrize("training", [{"edge_drop": 0.3}, {"feature_mask": 0.3}, {"scale_inputs": True}])
+def test_perturbed_and_scaled(bonded_data: Data, fit: Fit, training: dict[str, float]) -> None:
+    result = fit(bonded_data, ALL, epochs=2, training=training)
+    assert np.isfinite(result.predict()).all()
+
+
+def test_sampled(node_data: Data, fit: Fit) -> None:
+    """With all neighbours in one step a sampled training is that of the whole graph, without dropout."""
+    data = with_edges(node_data[0]), node_data[1]
+    members = tuple(StudentOptions(architecture=kind, dropout=0.0, hidden=8, heads=2) for kind in ALL)
+    options = {"strategy": "independent", "epochs": 3, "dtype": torch.float64}
+    whole = fit(data, members, **options)
+    sampler = {"sampler": "neighbor", "fanout": (-1, -1), "batch_size": len(data[1].train)}
+    sampled = fit(data, members, training=sampler, **options)
+    for name in whole.cohort.names:
+        np.testing.assert_allclose(sampled.predict(member=name), whole.predict(member=name), atol=1e-8)
+
+
+def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
+    dataset, split = bonded_data
+    result = fit((dataset, split), ("gin", StudentOptions(edge_features=False), "gat"), epochs=2)
+    result.save(tmp_path)
+    for member in (*result.cohort.names, "ensemble"):
+        model = load_student(tmp_path, member)
+        np.testing.assert_array_equal(model.predict(dataset), result.predict(member=member))
+        assert model.description.edge_feature_names == (() if member == "gcn-1" else ("bond=single", "bond=double"))
+    model = load_student(tmp_path, "gin-0")
+    single = dataset.replaced(
+        edge_features=np.ones((dataset.num_edges, 1)), edge_feature_names=("bond=single",), edge_feature_kinds=("indicator",)
+    )
+    both = dataset.replaced(edge_features=np.tile([1.0, 0.0], (dataset.num_edges, 1)))
+    np.testing.assert_array_equal(model.predict(single), model.predict(both))
+    unseen = single.replaced(edge_feature_names=("bond=triple",))
+    with pytest.raises(DataError, match=r"not known to the model: bond=triple.*model's columns: bond=single, bond=double"):
+        model.predict(unseen)
+    with pytest.raises(DataError, match="the edges of graph have none"):
+        model.predict(dataset.without_edge_features())
+    assert np.isfinite(load_student(tmp_path, "gcn-1").predict(dataset.without_edge_features())).all()
+    with pytest.raises(UsageError, match="trained with 2 edge features and the edges of graph have 1"):
+        result.predict(single)
+    assert "2 features and 2 edge features" in repr(result.cohort.students[0])
+
+
+def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
+    dataset, split = bonded_data
+    result = fit((dataset, split), ("gin", "gcn"), epochs=2)
+    graph = dgl.graph(tuple(torch.as_tensor(ends) for ends in dataset.edges), num_nodes=dataset.num_nodes)
+    graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
+    graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
+    graph.ndata["feat"] = torch.as_tensor(dataset.features)
+    with pytest.raises(UsageError, match="edges have none"):
+        result.predict(graph)
+    graph.edata["feat"] = torch.as_tensor(dataset.edge_features)
+    np.testing.assert_allclose(result.predict(graph), result.predict(), atol=1e-6)
+    result.save(tmp_path)
+    np.testing.assert_allclose(load_student(tmp_path).predict(graph), result.predict(), atol=1e-6)
+
+
+def test_fit_takes_a_dgl_graph_with_edge_features() -> None:
+    graph = dgl.rand_graph(12, 40)
+    graph.ndata.update(feat=torch.randn(12, 3), label=torch.arange(12) % 2)
+    graph.edata["feat"] = torch.randn(40, 2)
+    split = Split(np.arange(6), np.arange(6, 9), np.arange(9, 12))
+    result = dgl_mutual.fit(graph, students="gcn,gin", training={"epochs": 1}, split=split)
+    assert [student.edge_features for student in result.cohort.students] == [2, 2]
+    off = dgl_mutual.fit(graph, students="gcn,gin", training={"epochs": 1}, split=split, student={"edge_features": False})
+    assert off.dataset.edge_features is None
+
+
+def test_runs_of_before_stay_what_they_are(bonded_data: Data) -> None:
+    """A configuration with the fingerprint of the dataset without edge features was made without them."""
+    dataset = bonded_data[0]
+    bare = dataset.without_edge_features()
+    new, old = resolve(parse_config({}), dataset), resolve(parse_config({}), bare)
+    assert [student.edge_features for student in new.students] == [True] * 4
+    assert new.fingerprint == fingerprint(dataset) != fingerprint(bare) == old.fingerprint
+    off = resolve(parse_config({"student": {"edge_features": False}}), dataset)
+    kept = resolve(parse_config({"fingerprint": fingerprint(bare)}), dataset)
+    assert identity(plain(kept)) == identity(plain(off)) == identity(plain(old)) != identity(plain(new))
+    assert "edge_features" not in str(identity(plain(old)))
+    with pytest.raises(DataError, match="fingerprint"):
+        resolve(parse_config({"fingerprint": fingerprint(bare), "student": {"edge_features": True}}), dataset)
+    with pytest.raises(DataError, match="fingerprint"):
+        resolve(parse_config({"fingerprint": "0123456789ab"}), dataset)
+
+
+def test_a_run_has_the_data_that_its_students_take(bonded_data: Data) -> None:
+    on, off = (prepare(parse_config({"dataset": "digits", "student": {"edge_features": use}}), bonded_data[0]) for use in (None, False))
+    assert on.dataset is bonded_data[0] and off.dataset.edge_features is None
