@@ -29,7 +29,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     default="test",
     show_default=True,
     metavar="NAME",
-    help="test, val or train; disagreement; or a cost such as peak_mib.",
+    help="test, val or train; nll or ece (calibration on test); disagreement; or a cost such as peak_mib.",
 )
 @click.option(
     "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, rocauc, ap, micro-f1; of several tasks one: 'accuracy(digit)'."

@@ -23,7 +23,7 @@ def _numbered(name: str, number: int) -> str:
     "kinds",
     multiple=True,
     metavar="NAMES",
-    help="Of gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks (default: all).",
+    help="Of gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks, reliability (default: all).",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("plots"), show_default=True, help="Folder for the files.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
@@ -51,5 +51,6 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
         raise UsageError(
             f"These runs have no figures for {what}. Gains need --strategy independent and another strategy on the same data; ranks need "
             "three methods on two datasets; cohort-size and noise need several runs that differ in it; weights need --strategy gml or "
-            "okddip; exchange needs a strategy that teaches; cka needs --set training.diversity=true when they are run."
+            "okddip; exchange needs a strategy that teaches; reliability needs runs of "
+            "this version; cka needs --set training.diversity=true when they are run."
         )

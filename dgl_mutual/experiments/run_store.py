@@ -24,6 +24,7 @@ from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
     KEY,
     MORE_COLUMNS,
+    RELIABILITY_COLUMNS,
     TRIAL_COLUMNS,
     as_text,
     read_environment,
@@ -32,13 +33,17 @@ from dgl_mutual.store.tables import (
     read_trials,
 )
 
+#: Tables with a seed and a fold in each row.
+_TABLES = ("trials.csv", "history.csv", "reliability.csv", "failures.csv", "grid.csv")
+
 
 class RunStore:
     """Reads and writes the folder of one run; see `open_store`.
 
     Attributes:
         folder: config.yaml, environment.json, trials.csv, history.csv, summary.csv, failures.csv (only if a trial failed),
-            grid.csv (only with a grid: what validation said of each point), checkpoints/, snapshots/ (only of trials that are under way).
+            reliability.csv (how often predictions of each confidence are right on the test part), grid.csv (only with a grid: what
+            validation said of each point), checkpoints/, snapshots/ (only of trials that are under way).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -122,6 +127,8 @@ class RunStore:
             return
         history = pd.DataFrame(outcome.history).assign(seed=seed, fold=fold).astype({"epoch": int})
         self._write(f"history/{outcome.trial.name}.csv", history)
+        if outcome.reliability:
+            self._write(f"history/reliability-{outcome.trial.name}.csv", _of_trial(outcome.reliability, seed, fold))
         if outcome.searched:
             self._put("grid.csv", pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
         self._put("trials.csv", pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"}))
@@ -135,16 +142,17 @@ class RunStore:
         self._drop_snapshots(outcome.trial.name)
 
     def finish(self) -> None:
-        """Bring history.csv and summary.csv up to date with trials.csv."""
+        """Bring history.csv, reliability.csv and summary.csv up to date with trials.csv."""
         trials = self.trials
         if trials.empty:
             return
         self._write("summary.csv", summarise_trials(trials))
         files, finished = self.folder / "history", self.finished()
-        parts = [part for file in files.glob("seed-*.csv") if (part := read_text(file)) is not None and len(part)]
-        parts = [part for part in parts if (int(part["seed"].iloc[0]), int(part["fold"].iloc[0])) in finished]
-        if parts:
-            self._put("history.csv", *parts)
+        for table, pattern in (("history.csv", "seed-*.csv"), ("reliability.csv", "reliability-*.csv")):
+            parts = [part for file in files.glob(pattern) if (part := read_text(file)) is not None and len(part)]
+            parts = [part for part in parts if (int(part["seed"].iloc[0]), int(part["fold"].iloc[0])) in finished]
+            if parts:
+                self._put(table, *parts)
         shutil.rmtree(files, ignore_errors=True)
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
@@ -153,7 +161,7 @@ class RunStore:
         if self.finished() <= keys:
             self.clear()
             return
-        for name in ("trials.csv", "history.csv", "failures.csv", "grid.csv"):
+        for name in _TABLES:
             table = read_text(self.folder / name)
             if table is not None:
                 self._write(name, table[~_keys(table).isin([(str(seed), str(fold)) for seed, fold in keys])])
@@ -163,7 +171,7 @@ class RunStore:
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
-        for name in ("trials.csv", "history.csv", "summary.csv", "failures.csv", "grid.csv", "environment.json", "config.yaml"):
+        for name in (*_TABLES, "summary.csv", "environment.json", "config.yaml"):
             (self.folder / name).unlink(missing_ok=True)
         for name in ("history", "checkpoints", "snapshots"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -192,6 +200,10 @@ class RunStore:
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
         write_text(self.folder / name, plain_csv(table), within=self.folder)
+
+
+def _of_trial(rows: list[dict[str, Any]], seed: int, fold: int) -> pd.DataFrame:
+    return pd.DataFrame(rows).assign(seed=seed, fold=fold)[RELIABILITY_COLUMNS]
 
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:

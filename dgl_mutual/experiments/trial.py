@@ -73,7 +73,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial left behind: rows for trials.csv, history.csv and (searched) grid.csv, or why it failed."""
+    """What a trial left behind: rows for trials.csv, history.csv, reliability.csv and (searched) grid.csv, or why it failed."""
 
     trial: Trial
     rows: list[dict[str, Any]]
@@ -81,6 +81,7 @@ class Outcome:
     error: str | None = None
     details: str = ""
     searched: list[dict[str, Any]] = field(default_factory=list)
+    reliability: list[dict[str, Any]] = field(default_factory=list)
 
 
 def run_trial(
@@ -169,7 +170,8 @@ def run_trial(
             )
         with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
             result.save(folder)
-        return Outcome(trial, _rows(trial, config, scene, result, peak(device)), result.history, searched=searched)
+        rows = _rows(trial, config, scene, result, peak(device))
+        return Outcome(trial, rows, result.history, searched=searched, reliability=result.reliability)
     except (UsageError, StoreError):
         raise
     except DglMutualError as error:

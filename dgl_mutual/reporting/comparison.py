@@ -31,6 +31,10 @@ DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")
 FRACTIONS = ("test", "val", "train")
 COSTS = ("seconds_per_epoch", "train_seconds", "peak_mib", "inference_ms", "parameters", "epochs", "best_epoch")
 NEUTRAL = ("disagreement",)
+#: Errors of predicted probabilities, of which less is better; ece is a fraction.
+CALIBRATION = ("nll", "ece")
+LESS_IS_BETTER = (*COSTS, *CALIBRATION)
+_VALUES = (*FRACTIONS, *CALIBRATION, *COSTS, *NEUTRAL)
 #: What belongs to the cohort: any member's is the cohort's.
 SHARED = ("seconds_per_epoch", "train_seconds", "peak_mib", "epochs", *NEUTRAL)
 ALPHA = 0.05
@@ -75,7 +79,7 @@ def compare(
     """Compare the methods in `trials` (see `dgl_mutual.reporting.runs.gather`).
 
     Args:
-        value: a fraction (test, val, train), a cost (seconds_per_epoch, ...), or ``disagreement``.
+        value: a fraction (test, val, train), ``nll`` or ``ece``, a cost (seconds_per_epoch, ...), or ``disagreement``.
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
         members: which members to show; default: mean, best_by_val and ensemble, or mean alone of what the whole cohort shares.
         baseline: a method (see `default_baseline`); None: nothing is tested.
@@ -83,8 +87,8 @@ def compare(
     Raises:
         UsageError: an unknown name, runs that must not stand in one table, or a baseline whose trials do not pair with the others'.
     """
-    if value not in (*FRACTIONS, *COSTS, *NEUTRAL):
-        raise unknown("value", value, (*FRACTIONS, *COSTS, *NEUTRAL))
+    if value not in _VALUES:
+        raise unknown("value", value, _VALUES)
     if trials[value].isna().all():
         raise UsageError(
             f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume."
@@ -213,7 +217,7 @@ def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
     """Of several methods, those with the best mean on a dataset; none if all are alike, or nothing is good or bad."""
     mean = rows["mean"].round(12)
     groups = mean.groupby([rows["data"], rows["member"]], observed=True)
-    best = groups.transform("min" if value in COSTS else "max")
+    best = groups.transform("min" if value in LESS_IS_BETTER else "max")
     return (mean == best) & (groups.transform("nunique") > 1) & (value not in NEUTRAL)
 
 

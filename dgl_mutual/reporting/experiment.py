@@ -131,7 +131,7 @@ class Experiment:
         """Figures by name.
 
         Args:
-            kind: gains, curves, weights, exchange, cka, time, cohort-size, noise or ranks.
+            kind: gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks or reliability.
 
         Raises:
             UsageError: no such kind, no matplotlib, or the trials have no figures for it.

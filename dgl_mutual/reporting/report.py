@@ -33,6 +33,7 @@ _HEADINGS = {
     "weights": "Weights of the peers",
     "cka": "Similarity of hidden layers",
     "exchange": "Exchanged information",
+    "reliability": "Reliability of predicted probabilities",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, overall, read_environment, read_table, read_trials
+from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, overall, read_environment, read_reliability, read_table, read_trials
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,11 @@ class Run:
     def history(self) -> pd.DataFrame:
         """history.csv; empty before the run has ended for the first time."""
         return self._asked_for(read_table(self.folder / "history.csv", [*KEY, "epoch"]))
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """reliability.csv; empty in runs of earlier versions."""
+        return self._asked_for(read_reliability(self.folder))
 
     @cached_property
     def environment(self) -> dict[str, Any]:

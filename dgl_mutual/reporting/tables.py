@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.comparison import ALPHA, COSTS, NEUTRAL, SHARED, Comparison
+from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_BETTER, NEUTRAL, SHARED, Comparison
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
@@ -22,6 +22,8 @@ _NAMES = {
     "peak_mib": "peak memory in MiB",
     "best_epoch": "best epoch",
     "disagreement": "disagreement of students on test samples",
+    "nll": "test negative log-likelihood in nats",
+    "ece": "test expected calibration error (15 bins)",
 }
 _METRICS = {
     "accuracy": "accuracy",
@@ -93,7 +95,7 @@ def scale(comparison: Comparison, percent: bool) -> int:
     Raises:
         UsageError: percent of a cost.
     """
-    if percent and comparison.value in COSTS:
+    if percent and comparison.value in (*COSTS, "nll"):
         raise UsageError(f"{comparison.value!r} is not a fraction, so there is no percentage of it. Leave out --percent.")
     return 100 if percent else 1
 
@@ -114,7 +116,9 @@ def value_name(comparison: Comparison, *, percent: bool = False) -> str:
     name = _NAMES.get(comparison.value, comparison.value)
     if comparison.value in COSTS:
         return name
-    metrics = [] if comparison.value in NEUTRAL else dict.fromkeys(metric_name(metric) for metric in comparison.rows["metric"])
+    metrics = (
+        [] if comparison.value in (*NEUTRAL, *CALIBRATION) else dict.fromkeys(metric_name(metric) for metric in comparison.rows["metric"])
+    )
     return f"{name} {' or '.join(metrics)}".rstrip() + (" (%)" if percent else "")
 
 
@@ -197,7 +201,7 @@ def _cell(row: Mapping[Hashable, Any], factor: int, decimals: int) -> Cell:
     if math.isnan(row["mean"]):
         return Cell("-")
     significant = row["p_holm"] < ALPHA
-    better = (row["difference"] < 0) if row["value"] in COSTS else (row["difference"] > 0)
+    better = (row["difference"] < 0) if row["value"] in LESS_IS_BETTER else (row["difference"] > 0)
     return Cell(
         f"{factor * row['mean']:.{decimals}f}",
         "" if math.isnan(row["std"]) else f"{factor * row['std']:.{decimals}f}",

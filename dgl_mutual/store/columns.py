@@ -28,6 +28,22 @@ TRIALS = {
     "parameters": "Number of parameters of the member alone.",
     "disagreement": "Share of test samples that two students predict differently, averaged over all pairs of students.",
     "peak_mib": "Peak memory of the process in MiB (on a GPU: peak memory of torch on the GPU).",
+    "nll": "Negative log-likelihood in nats on the test part, mean over the known labels; with several targets the mean over them.",
+    "ece": (
+        "Expected calibration error on the test part, a fraction: 15 bins of equal width of the confidence. With several labels each "
+        "known label is a decision of its own, of confidence max(p, 1 - p); with several targets the mean over them."
+    ),
+}
+#: reliability.csv: one row per trial, metric, member and bin of confidence that is not empty.
+RELIABILITY = {
+    "seed": "As in trials.csv.",
+    "fold": "As in trials.csv.",
+    "metric": "Metric of the target, as in trials.csv: with several targets, each has rows of its own.",
+    "member": "Each student, what the strategy adds, `mlp` and `ensemble`.",
+    "bin": "Number of the bin, from 0: bin b holds confidences above b / 15, up to (b + 1) / 15.",
+    "count": "Number of decisions on the test part in the bin.",
+    "accuracy": "Share of them that is right.",
+    "confidence": "Their mean confidence.",
 }
 #: summary.csv: one row per member and part.
 SUMMARY = {

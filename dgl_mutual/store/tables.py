@@ -21,10 +21,14 @@ TRIAL_COLUMNS = [
     *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
 ]
 #: Columns that may follow them; folders of older versions lack these.
-MORE_COLUMNS = ["disagreement", "peak_mib"]
+MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece"]
 #: A trial with several tasks has rows of this metric, the mean over tasks, and for each task rows of its own: ``accuracy(digit)``.
 MEAN_METRIC = "mean"
 KEY = ["seed", "fold"]
+#: The columns of reliability.csv.
+RELIABILITY_COLUMNS = [*KEY, "metric", "member", "bin", "count", "accuracy", "confidence"]
+#: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
+NUM_BINS = 15
 FAILURE_COLUMNS = [*KEY, "error", "details"]
 #: What a suite writes into its folder: which runs are its own, under which names.
 SUITE_FILE = "suite.yaml"
@@ -86,6 +90,25 @@ def read_trials(folder: Path) -> pd.DataFrame:
         what = "a row without names" if nameless else "a row twice"
         raise StoreError(f"{str(file)!r} has {what}: it was changed. Restore it, or start over with --no-resume.")
     return table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
+
+
+def read_reliability(folder: Path) -> pd.DataFrame:
+    """reliability.csv of a run folder; empty where there is none.
+
+    Raises:
+        StoreError: see `read_table`; also if a row is there twice, or is none of a bin.
+    """
+    file = folder / "reliability.csv"
+    table = read_table(file, RELIABILITY_COLUMNS)
+    if table.empty:
+        return table
+    sound = table["bin"].isin(range(NUM_BINS)) & (table["count"] > 0) & (table["count"] % 1 == 0)
+    sound &= table["accuracy"].between(0, 1) & table["confidence"].between(0, 1) & table[["metric", "member"]].notna().all(axis=1)
+    if not sound.all() or table.duplicated([*KEY, "metric", "member", "bin"]).any():
+        raise StoreError(
+            f"{str(file)!r} has a row that is none of a bin of confidence, or one twice: it was changed. Restore it, or remove it."
+        )
+    return table
 
 
 def overall(trials: pd.DataFrame) -> pd.DataFrame:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.targets import parts_of
+from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
+from dgl_mutual.training.calibration import Calibration, calibrations, mean_over_tasks
 from dgl_mutual.training.clock import now
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult, MemberResult
@@ -39,12 +43,15 @@ def assess(
 ) -> FitResult:
     """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose."""
     found = []
+    names = (*cohort.names, "ensemble")
     for part in (split.train, split.val, split.test):
         rows = torch.as_tensor(part, device=logits.device)
         with torch.no_grad():
             predictions = torch.cat([logits[:, rows], cohort.ensemble_logits(logits[:, rows], rows).unsqueeze(0)])
-        found.append(score(scorer, predictions, labels[rows], (*cohort.names, "ensemble")))
+        found.append(score(scorer, predictions, labels[rows], names))
     scores = [one.overall for one in found]
+    measured = calibrations_by_metric(dataset, cohort.distribution, predictions, labels[rows])
+    nlls, eces = zip(*mean_over_tasks(list(measured.values())), strict=True)
     milliseconds = [inference_ms(student, test_batches) for student in cohort.students]
     results = [
         MemberResult(
@@ -56,6 +63,8 @@ def assess(
             best_epoch=best_epochs[k],
             inference_ms=milliseconds[k],
             parameters=_count(student),
+            nll=nlls[k],
+            ece=eces[k],
         )
         for k, (name, student) in enumerate(zip(cohort.names, cohort.students, strict=True))
     ]
@@ -69,6 +78,8 @@ def assess(
         best_epoch=None,
         inference_ms=fmean(student.inference_ms for student in students),
         parameters=round(fmean(student.parameters for student in students)),
+        nll=fmean(student.nll for student in students),
+        ece=fmean(student.ece for student in students),
     )
     best = replace(max(students, key=lambda student: student.val), member="best_by_val")
     ensemble = MemberResult(
@@ -80,6 +91,8 @@ def assess(
         best_epoch=None,
         inference_ms=sum(student.inference_ms for student in students),
         parameters=sum(student.parameters for student in students) + _count(cohort.coordinator),
+        nll=nlls[-1],
+        ece=eces[-1],
     )
     members = (*results, mean, best, ensemble)
     return FitResult(
@@ -92,12 +105,38 @@ def assess(
         cohort=cohort,
         dataset=dataset,
         split=split,
-        tasks={metric: _in_task(members, [one.by_task[metric] for one in found], len(students)) for metric in found[0].by_task},
+        tasks={
+            metric: _in_task(members, [*(one.by_task[metric] for one in found), *_figures(measured[metric])], len(students))
+            for metric in found[0].by_task
+        },
+        reliability=reliability_rows(measured, names),
     )
 
 
+def calibrations_by_metric(dataset: Dataset, distribution: Distribution, logits: Tensor, labels: Tensor) -> dict[str, list[Calibration]]:
+    """The calibration of each member, by the metric's name of each task, which stands for the task in tables."""
+    parts = parts_of(dataset.target) if dataset.target.parts else ()
+    metrics = [part.metric for part in parts] or [dataset.target.metric]
+    return {metric: calibrations(*task) for metric, task in zip(metrics, distribution.tasks(logits, labels), strict=True)}
+
+
+def reliability_rows(measured: Mapping[str, Sequence[Calibration]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of reliability.csv, without the trial."""
+    return [
+        {"metric": metric, "member": name, **row}
+        for metric, members in measured.items()
+        for name, member in zip(names, members, strict=True)
+        for row in member.rows()
+    ]
+
+
+def _figures(members: Sequence[Calibration]) -> list[list[float]]:
+    nlls, eces = zip(*(member.figures for member in members), strict=True)
+    return [list(nlls), list(eces)]
+
+
 def _in_task(members: Sequence[MemberResult], scores: Sequence[Sequence[float]], num_students: int) -> tuple[MemberResult, ...]:
-    """The same members, at the same epochs, scored in one of several tasks: `scores` holds those of train, val and test.
+    """The same members, at the same epochs, scored in one of several tasks: `scores` holds train, val, test, nll and ece.
 
     The student called ``best_by_val`` is the one that is best over all tasks.
     """

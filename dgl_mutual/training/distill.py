@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.training import seeds
-from dgl_mutual.training.assessment import assess, inference_ms
+from dgl_mutual.training.assessment import assess, calibrations_by_metric, inference_ms, reliability_rows
+from dgl_mutual.training.calibration import mean_over_tasks
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
 from dgl_mutual.training.feeds import Feed, make_feed
@@ -80,9 +82,15 @@ def distill(
     if scales is not None:
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if scene.nodes is None else _assess(result, scene)
-    member, in_tasks = _member(mlp, mlp_scene, lesson.scorer, best_epoch, parameter)
+    member, in_tasks, reliability = _member(mlp, mlp_scene, lesson, best_epoch, parameter)
     tasks = {metric: (*members, in_tasks[metric]) for metric, members in assessed.tasks.items()}
-    return replace(assessed, members=(*assessed.members, member), tasks=tasks, mlp=DistilledMLP(mlp, options))
+    return replace(
+        assessed,
+        members=(*assessed.members, member),
+        tasks=tasks,
+        mlp=DistilledMLP(mlp, options),
+        reliability=[*assessed.reliability, *reliability],
+    )
 
 
 @dataclass
@@ -137,14 +145,16 @@ def _logits(mlp: MLP, feed: Feed, samples: IntArray, num_samples: int) -> Tensor
 
 
 def _member(
-    mlp: MLP, scene: InductiveSplit, scorer: Scorer, best_epoch: int, parameter: Tensor
-) -> tuple[MemberResult, dict[str, MemberResult]]:
-    """The MLP's figures, and those in each of several tasks."""
+    mlp: MLP, scene: InductiveSplit, lesson: _Lesson, best_epoch: int, parameter: Tensor
+) -> tuple[MemberResult, dict[str, MemberResult], list[dict[str, Any]]]:
+    """The MLP's figures, those in each of several tasks, and its rows of reliability.csv."""
     dataset, split = scene.dataset, scene.split
     feed = _feed(dataset, split, torch.Generator(), None, parameter)
     logits = _logits(mlp, feed, np.arange(dataset.num_samples), dataset.num_samples)
     labels = torch.as_tensor(dataset.labels, device=parameter.device)
-    scores = [score(scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
+    scores = [score(lesson.scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
+    measured = calibrations_by_metric(dataset, lesson.distribution, logits[None, split.test], labels[split.test])
+    ((nll, ece),) = mean_over_tasks(list(measured.values()))
     member = MemberResult(
         member="mlp",
         architecture="mlp",
@@ -154,8 +164,14 @@ def _member(
         best_epoch=best_epoch,
         inference_ms=inference_ms(mlp, [batch for batch, _ in feed.evaluation_batches(split.test)]),
         parameters=sum(weight.numel() for weight in mlp.parameters()),
+        nll=nll,
+        ece=ece,
     )
-    return member, {metric: member.scoring(*(part.by_task[metric][0] for part in scores)) for metric in scores[0].by_task}
+    in_tasks = {
+        metric: member.scoring(*[*(part.by_task[metric][0] for part in scores), *measured[metric][0].figures])
+        for metric in scores[0].by_task
+    }
+    return member, in_tasks, reliability_rows(measured, ["mlp"])
 
 
 def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:

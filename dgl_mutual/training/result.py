@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ class MemberResult:
         best_epoch: from 0; None where no single epoch is meant. The ensemble has none: its students stand at their own best epochs each,
             as they are saved, and its coordinator at the epoch in which the ensemble was best on validation.
         inference_ms: milliseconds to predict the test samples.
+        nll, ece: negative log-likelihood in nats and expected calibration error on the test part (see
+            `dgl_mutual.training.calibration.calibrations`); of several tasks, the mean over them; of ``mean``, the mean over students.
     """
 
     member: str
@@ -41,10 +44,12 @@ class MemberResult:
     best_epoch: int | None
     inference_ms: float
     parameters: int
+    nll: float = math.nan
+    ece: float = math.nan
 
-    def scoring(self, train: float, val: float, test: float) -> MemberResult:
+    def scoring(self, train: float, val: float, test: float, nll: float, ece: float) -> MemberResult:
         """The same member with these figures."""
-        return replace(self, train=train, val=val, test=test)
+        return replace(self, train=train, val=val, test=test, nll=nll, ece=ece)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,6 +70,8 @@ class FitResult:
         mlp: what was trained from the cohort, if anything was.
         tasks: where there are several tasks, the members' figures in each, by metric, for example ``accuracy(digit)``; those in `members`
             are the means over all tasks.
+        reliability: what a reliability diagram shows, as in reliability.csv: one dict a metric, member and bin of confidence that is not
+            empty, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see `dgl_mutual.training.calibration`).
     """
 
     members: tuple[MemberResult, ...]
@@ -79,6 +86,7 @@ class FitResult:
     config: Mapping[str, Any] = field(default_factory=dict)
     mlp: DistilledMLP | None = None
     tasks: Mapping[str, tuple[MemberResult, ...]] = field(default_factory=dict)
+    reliability: list[dict[str, Any]] = field(default_factory=list)
 
     def __getitem__(self, member: str) -> MemberResult:
         """The figures of one member."""
@@ -105,7 +113,7 @@ class FitResult:
         rows = [{"metric": metric, **vars(result)} for metric, members in tables.items() for result in members]
         # Where a terminal is narrow, pandas leaves out columns in the middle: not the figures.
         columns = ["member", *(["metric"] if self.tasks else []), "best_epoch", "architecture", "parameters", "inference_ms"]
-        return pd.DataFrame(rows)[[*columns, "train", "val", "test"]]
+        return pd.DataFrame(rows)[[*columns, "train", "val", "test", "nll", "ece"]]
 
     def plot(self) -> Figure:
         """A figure of the learning curves: the metric on the validation part by epoch, a line a student.

@@ -78,6 +78,7 @@ def columns_page() -> str:
         ("trials.csv", columns.TRIALS, "One row per seed, fold and member. Every number of tables and figures is computed from it."),
         ("summary.csv", columns.SUMMARY, "One row per member and part of the split, over all trials."),
         ("history.csv", columns.HISTORY, "One row per trial and epoch."),
+        ("reliability.csv", columns.RELIABILITY, "One row per trial, metric, member and bin of confidence that is not empty."),
         ("failures.csv", columns.FAILURES, "One row per trial that failed; the file is only there if one did."),
         ("all.csv of a suite", columns.SUITE, "All trials of a suite: these columns, then those of `trials.csv`."),
     ]

@@ -54,6 +54,7 @@ class FakeResult:
             for place, (name, architecture, best) in enumerate([("gcn-0", "gcn", 1), ("gat-1", "gat", 0), ("mean", "-", None)])
         )
         self.history = [{"epoch": float(epoch), "loss/supervised/gcn-0": 0.1 + seed + fold + epoch} for epoch in range(2)]
+        self.reliability = [{"metric": "accuracy", "member": "gcn-0", "bin": 14, "count": 3, "accuracy": test, "confidence": 0.96}]
         self.tasks: dict[str, tuple[MemberResult, ...]] = {}
         self.epochs, self.train_seconds, self.seconds_per_epoch, self.disagreement = 2, 4.0, 2.0, 0.125
 

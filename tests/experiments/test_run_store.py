@@ -21,7 +21,7 @@ CONFIG = {"dataset": "ring", "strategy": "gml", "seeds": 2}
 # The contract, written out once more on purpose.
 COLUMNS = (
     "task,dataset,fingerprint,strategy,member,architecture,protocol,seed,fold,metric,train,val,test,"
-    "best_epoch,epochs,seconds_per_epoch,train_seconds,inference_ms,parameters,disagreement,peak_mib"
+    "best_epoch,epochs,seconds_per_epoch,train_seconds,inference_ms,parameters,disagreement,peak_mib,nll,ece"
 )
 
 
@@ -36,7 +36,9 @@ def outcome(seed: int, fold: int = 0, *, error: str | None = None) -> Outcome:
         | {"parameters": 7}
         for member, test, best in [("sage-0", (1 + seed) / 7, 1), ("gcn-1", 0.1 + 0.2, 0), ("mean", 2e-17, None)]
     ]
-    return Outcome(trial, rows, [{"epoch": float(epoch), "loss/supervised/gcn-1": 0.1 * seed + epoch} for epoch in (0, 1)])
+    bins = [{"metric": "accuracy", "member": "gcn-1", "bin": 14, "count": 1 + seed, "accuracy": 1.0, "confidence": 0.95}]
+    history = [{"epoch": float(epoch), "loss/supervised/gcn-1": 0.1 * seed + epoch} for epoch in (0, 1)]
+    return Outcome(trial, rows, history, reliability=bins)
 
 
 def fill(folder: Path, *outcomes: Outcome, resume: bool = True) -> RunStore:
@@ -57,7 +59,7 @@ def test_files_do_not_depend_on_the_order_of_trials(tmp_path: Path) -> None:
     contents = set()
     for place, order in enumerate(itertools.permutations(keys)):
         folder = fill(tmp_path / str(place), *(outcome(*key) for key in order)).folder
-        contents.add(tuple((folder / name).read_text() for name in ("trials.csv", "history.csv", "summary.csv")))
+        contents.add(tuple((folder / name).read_text() for name in ("trials.csv", "history.csv", "reliability.csv", "summary.csv")))
     assert len(contents) == 1
     rows = pd.read_csv(folder / "trials.csv")
     assert list(zip(rows["seed"], rows["fold"], strict=True))[::3] == keys
@@ -111,7 +113,7 @@ def test_a_trial_without_its_row_is_not_finished(tmp_path: Path, monkeypatch: py
     assert set(pd.read_csv(store.folder / "history.csv")["seed"]) == {0}
     fill(store.folder, outcome(1))
     whole = fill(tmp_path / "whole", outcome(0), outcome(1))
-    for name in ("trials.csv", "history.csv", "summary.csv"):
+    for name in ("trials.csv", "history.csv", "reliability.csv", "summary.csv"):
         assert (store.folder / name).read_text() == (whole.folder / name).read_text()
 
 
@@ -122,7 +124,21 @@ def test_history_of_a_killed_run_is_merged_by_the_next(tmp_path: Path, monkeypat
     monkeypatch.undo()
     fill(tmp_path / "run")
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
+    assert pd.read_csv(tmp_path / "run" / "reliability.csv")["count"].tolist() == [1]
     assert not (tmp_path / "run" / "history").exists()
+
+
+def test_trials_of_an_earlier_version_stay_in_a_run_that_goes_on(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0)).folder
+    (folder / "reliability.csv").unlink()
+    pd.read_csv(folder / "trials.csv").drop(columns=["nll", "ece"]).to_csv(folder / "trials.csv", index=False)
+    new = outcome(1)
+    store = fill(folder, replace(new, rows=[{**row, "nll": 0.5, "ece": 0.25} for row in new.rows]))
+    assert (folder / "trials.csv").read_text().splitlines()[0] == COLUMNS
+    assert store.trials.groupby("seed")["ece"].max().fillna(-1).tolist() == [-1, 0.25]
+    assert pd.read_csv(folder / "reliability.csv")["seed"].tolist() == [1]
+    fill(folder, resume=False)
+    assert not (folder / "reliability.csv").exists()
 
 
 def test_failures_are_kept_until_the_trial_succeeds(tmp_path: Path) -> None:
@@ -195,7 +211,8 @@ def test_starting_over_removes_what_a_run_left_and_nothing_else(tmp_path: Path) 
     fill(folder, outcome(2), resume=False)
     assert RunStore(folder).finished() == {(2, 0)}
     assert set(pd.read_csv(folder / "history.csv")["seed"]) == {2}
-    assert {file.name for file in folder.iterdir()} - {".lock"} == {"config.yaml", "trials.csv", "history.csv", "summary.csv", "notes.txt"}
+    written = {"config.yaml", "trials.csv", "history.csv", "reliability.csv", "summary.csv"}
+    assert {file.name for file in folder.iterdir()} - {".lock"} == {*written, "notes.txt"}
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from scipy import stats
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
 from dgl_mutual.reporting.runs import gather, load_runs
-from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table
+from dgl_mutual.reporting.tables import BETTER as MARK
+from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table, value_name
 from dgl_mutual.store.tables import MORE_COLUMNS
 from tests.reporting.folders import write_run, write_suite
 
@@ -217,3 +218,19 @@ def test_the_default_baseline_needs_another_method(tmp_path: Path) -> None:
     assert default_baseline(gather(load_runs([tmp_path]))) is None
     write_run(tmp_path, strategy="gml")
     assert default_baseline(gather(load_runs([tmp_path]))) == "independent"
+
+
+@pytest.mark.parametrize(("value", "percent"), [("nll", False), ("ece", True)])
+def test_less_is_better_of_calibration_errors(tmp_path: Path, value: str, percent: bool) -> None:
+    for strategy, level in (("independent", 0.3), ("gml", 0.1)):
+        file = write_run(tmp_path, strategy=strategy) / "trials.csv"
+        trials = pd.read_csv(file)
+        trials.assign(**{value: level + trials["seed"] / 1000}).to_csv(file, index=False)
+    comparison = compared(tmp_path, value=value, baseline="independent")
+    assert set(comparison.rows["member"]) == {"mean", "best_by_val", "ensemble"}
+    assert row(comparison, "gml")["is_best"] and not row(comparison, "independent")["is_best"]
+    text = text_table(comparison, percent=percent)
+    assert text.groups[0][1][2].mark == MARK and value_name(comparison).startswith("test ")
+    if not percent:
+        with pytest.raises(UsageError, match="not a fraction"):
+            text_table(comparison, percent=True)

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.reporting.plots import PLOTS, draw
 from dgl_mutual.reporting.plots.curves import over_trials
 from dgl_mutual.reporting.plots.gains import differences
+from dgl_mutual.reporting.plots.reliability import pooled_bins
 from dgl_mutual.reporting.plots.similarity import cka_matrix
 from dgl_mutual.reporting.plots.style import COLOURS, cohort_order, drawing, file_name, line_style, save
 from dgl_mutual.reporting.runs import load_runs
+from dgl_mutual.store.tables import RELIABILITY_COLUMNS
 from tests.reporting.folders import write_run, write_suite
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -183,7 +185,7 @@ def test_an_unknown_plot_names_the_others(tmp_path: Path) -> None:
     write_run(tmp_path)
     with pytest.raises(UsageError, match=r"Unknown plot 'curve'\. Did you mean 'curves'"):
         drawn(tmp_path, "curve")
-    assert set(PLOTS) == {"gains", "ranks", "cohort-size", "noise", "time", "curves", "weights", "cka", "exchange"}
+    assert set(PLOTS) == {"gains", "ranks", "cohort-size", "noise", "time", "curves", "weights", "cka", "exchange", "reliability"}
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,3 +213,31 @@ def test_gains_are_paired_differences_marked_where_they_are_clear(tmp_path: Path
 def test_without_the_control_there_are_no_gains(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="gml")
     assert drawn(tmp_path, "gains") == {}
+
+
+def write_reliability(run: Path, rows: Sequence[tuple[int, str, int, int, float, float]]) -> Path:
+    """reliability.csv of a run of accuracy: seed, member, bin, count, accuracy, confidence."""
+    table = pd.DataFrame(rows, columns=["seed", "member", "bin", "count", "accuracy", "confidence"])
+    table.assign(fold=0, metric="accuracy")[RELIABILITY_COLUMNS].to_csv(run / "reliability.csv", index=False)
+    return run
+
+
+def test_a_reliability_diagram_pools_students_and_trials_by_their_decisions(tmp_path: Path) -> None:
+    rows = [(0, "gcn-0", 14, 30, 1.0, 0.98), (0, "gat-1", 14, 10, 0.6, 0.94), (1, "gcn-0", 14, 40, 0.5, 0.96)]
+    few = [(0, "gcn-0", 7, 3, 0.0, 0.5), (0, "ensemble", 14, 50, 0.7, 0.95), (5, "gcn-0", 14, 99, 0.0, 0.99)]
+    write_reliability(write_run(tmp_path, strategy="gml", seeds=2), [*rows, *few])
+    write_run(tmp_path, strategy="dml", seeds=2)  # of an earlier version
+    figure = drawn(tmp_path, "reliability")["reliability-Cora"]
+    assert len(figure.axes) == 1
+    shown = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines}
+    assert shown["students"] == pytest.approx([(30 + 6 + 20) / 80])
+    assert shown["ensemble"] == pytest.approx([0.7])
+    (run,) = (run for run in load_runs([tmp_path]) if run.method == "gml")
+    assert pooled_bins(run, "accuracy")["students"]["count"].to_dict() == {7: 3, 14: 80}
+
+
+@pytest.mark.parametrize("row", [(0, "gcn-0", 15, 3, 0.5, 0.5), (0, "gcn-0", 1, 0, 0.5, 0.1), (0, "gcn-0", 1, 3, 1.5, 0.1)])
+def test_rows_that_are_none_of_a_bin_are_refused(tmp_path: Path, row: tuple[int, str, int, int, float, float]) -> None:
+    write_reliability(write_run(tmp_path, seeds=1), [row])
+    with pytest.raises(StoreError, match=r"reliability.csv.*none of a bin"):
+        drawn(tmp_path, "reliability")

@@ -11,6 +11,7 @@ from dgl_mutual.reporting.plots.curves import learning_curves
 from dgl_mutual.reporting.plots.exchange import exchanged_information
 from dgl_mutual.reporting.plots.gains import gains
 from dgl_mutual.reporting.plots.ranks import critical_differences
+from dgl_mutual.reporting.plots.reliability import reliability_diagrams
 from dgl_mutual.reporting.plots.similarity import similarity_matrices
 from dgl_mutual.reporting.plots.time import accuracy_by_time
 from dgl_mutual.reporting.plots.trends import accuracy_by_noise, accuracy_by_size
@@ -38,6 +39,7 @@ PLOTS: dict[str, Draw] = {
     "weights": weight_maps,
     "exchange": exchanged_information,
     "cka": similarity_matrices,
+    "reliability": reliability_diagrams,
 }
 
 

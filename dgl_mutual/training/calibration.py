@@ -1,0 +1,95 @@
+"""Calibration: whether predicted probabilities are as high as the share of decisions that are right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dgl_mutual.distributions import Distribution
+
+#: Bins of equal width, as in Guo et al.
+NUM_BINS = 15
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well one member is calibrated on some samples.
+
+    Attributes:
+        nll: negative log-likelihood in nats, mean over the known labels; NaN where none is known.
+        ece: expected calibration error, a fraction in [0, 1]; NaN where no label is known.
+        counts: decisions in each of the bins; bin b holds those of confidence in (b / 15, (b + 1) / 15].
+        accuracies, confidences: of the decisions in each bin, the share that is right, and the mean confidence; NaN in an empty bin.
+    """
+
+    nll: float
+    ece: float
+    counts: tuple[int, ...]
+    accuracies: tuple[float, ...]
+    confidences: tuple[float, ...]
+
+    @property
+    def figures(self) -> tuple[float, float]:
+        """nll, ece."""
+        return self.nll, self.ece
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each bin that is not empty, as in reliability.csv."""
+        for place, (count, accuracy, confidence) in enumerate(zip(self.counts, self.accuracies, self.confidences, strict=True)):
+            if count:
+                yield {"bin": place, "count": count, "accuracy": accuracy, "confidence": confidence}
+
+
+@torch.no_grad()
+def calibrations(distribution: Distribution, logits: Tensor, labels: Tensor) -> list[Calibration]:
+    """The calibration of each member in one task.
+
+    ECE = sum_b n_b / n |acc_b - conf_b| over 15 bins of equal width of the confidence. Source: Guo et al., On Calibration of Modern Neural
+    Networks, ICML 2017, eq. 5.
+
+    - Single-label: a sample is one decision. Its confidence is the largest probability of a class, and it is right if that is the label.
+    - Multi-label and binary: each known label of each sample is a decision of its own between yes and no, and all of them share the bins.
+      Its confidence is max(p, 1 - p), at least one half, and it is right if that answer is. The negative log-likelihood is the mean
+      over the known labels, too, not the sum over the labels of a sample.
+
+    Unknown labels are left out. Of several tasks, each is measured by itself.
+
+    Args:
+        logits: (M, N, C) of M members.
+        labels: (N,) or (N, C), as `distribution` takes them.
+    """
+    known = distribution.known(labels)
+    return [_calibration(distribution, member, labels, known) for member in logits]
+
+
+def mean_over_tasks(tasks: Sequence[Sequence[Calibration]]) -> list[tuple[float, float]]:
+    """(nll, ece) of each member, the unweighted mean over tasks; of one task, its own."""
+    return [
+        (sum(each.nll for each in member) / len(member), sum(each.ece for each in member) / len(member))
+        for member in zip(*tasks, strict=True)
+    ]
+
+
+def _calibration(distribution: Distribution, logits: Tensor, labels: Tensor, known: Tensor) -> Calibration:
+    total = int(known.sum())
+    if not total:
+        return Calibration(math.nan, math.nan, (0,) * NUM_BINS, (math.nan,) * NUM_BINS, (math.nan,) * NUM_BINS)
+    nll = float(distribution.nll(logits, labels)[known].double().mean())
+    probabilities = distribution.probabilities(logits)
+    confidence = (torch.maximum(probabilities, 1 - probabilities) if distribution.has_columns else probabilities.amax(-1))[known].double()
+    right = (distribution.predictions(logits) == labels)[known].double()
+    edges = torch.linspace(0, 1, NUM_BINS + 1, dtype=torch.float64, device=logits.device)[1:-1]
+    bins = torch.bucketize(confidence, edges)
+    counts, hits, sums = (torch.bincount(bins, weights, minlength=NUM_BINS) for weights in (None, right, confidence))
+    return Calibration(
+        nll,
+        float((hits - sums).abs().sum() / total),
+        tuple(counts.tolist()),
+        tuple((hits / counts).tolist()),
+        tuple((sums / counts).tolist()),
+    )
