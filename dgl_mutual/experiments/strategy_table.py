@@ -19,7 +19,11 @@ from dgl_mutual.weightings import WEIGHTINGS
 
 def as_text() -> str:
     """A paragraph a strategy: built-in ones, then those of installed packages."""
-    return "\n\n".join("\n".join((f"{name:<13}{first}", *(f"{'':<13}{line}" for line in rest))) for name, first, *rest in _paragraphs())
+    paragraphs = list(_paragraphs())
+    width = 2 + max(len(name) for name, *_ in paragraphs)
+    return "\n\n".join(
+        "\n".join((f"{name:<{width}}{first}", *(f"{'':<{width}}{line}" for line in rest))) for name, first, *rest in paragraphs
+    )
 
 
 def as_markdown() -> str:

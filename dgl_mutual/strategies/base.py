@@ -68,7 +68,7 @@ class Strategy(nn.Module, ABC):
         """Named terms to be summed: (A,) where each active member has its own, a scalar where the term is shared."""
 
     @classmethod
-    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+    def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
         """Members that the strategy adds to the students (a teacher, a leader), each with its name."""
         return ()
 

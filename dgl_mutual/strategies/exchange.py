@@ -7,7 +7,7 @@ from typing import Literal
 
 TargetPass = Literal["eval", "train", "ema"]
 #: Where a strategy looks only at members that do not train in the same phase: ``standing``.
-TargetSource = Literal["eval", "train", "ema", "standing"]
+TargetSource = Literal["eval", "train", "ema", "average", "standing"]
 ExchangeOn = Literal["all", "training", "labelled", "transductive"]
 
 
@@ -17,8 +17,9 @@ class Exchange:
 
     Attributes:
         targets: which pass gives `Step.targets`: eval (dropout off, batch norm in evaluation mode), train (the training pass of the step
-            itself), or ema (the moving average of eval). With ``standing``, only members that do not train in the same phase are looked at.
-        decay: of the moving average.
+            itself), ema (the moving average of eval), or average (eval with a moving average of each member's weights). With ``standing``,
+            only members that do not train in the same phase are looked at.
+        decay: of the moving average, of logits or weights.
         on: the rows of `Step.exchange`.
         warmup: (start, length) in epochs of a phase: `Step.ramp` is 0 before the start, then grows linearly to 1. Early stopping counts
             from the start on.
@@ -32,7 +33,7 @@ class Exchange:
     @property
     def uses_clean_logits(self) -> bool:
         """Whether targets are clean logits of members that train."""
-        return self.targets in ("eval", "ema")
+        return self.targets in ("eval", "ema", "average")
 
     def ramp(self, epoch: int) -> float:
         """The factor in [0, 1] on what is learned from others in this epoch of a phase."""

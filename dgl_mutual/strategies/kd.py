@@ -46,7 +46,7 @@ class KnowledgeDistillation(ImitationStrategy):
     )
 
     @classmethod
-    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+    def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
         assert isinstance(options, KDOptions)
         return (("teacher", options.teacher),)
 

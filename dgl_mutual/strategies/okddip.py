@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ class DiversePeers(ExchangeStrategy):
         self.send = nn.ModuleList(nn.Linear(width, options.attention_hidden, bias=False) for width in widths)  # W_E
 
     @classmethod
-    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+    def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
         assert isinstance(options, OKDDipOptions)
         return (("leader", options.leader),)
 

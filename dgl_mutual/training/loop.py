@@ -46,6 +46,8 @@ class Loop:
 
     def _run_phase(self, phase: Phase) -> None:
         state, active = self.state, phase.active
+        if state.averages is not None:
+            state.averages.restart(state.ranks.own(active))
         self.callbacks("on_phase_begin", state)  # where an interrupted phase is resumed
         if phase.epoch == 0 and self._learns_from_clean_logits:
             self.clean_pass(active, self._clean_samples)
@@ -85,6 +87,8 @@ class Loop:
             torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             state.ranks.sum_gradients([state.cohort.students[k] for k in active], state.strategy)
             optimizer.step()
+            if state.averages is not None:
+                state.averages.update(state.ranks.own(active))
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
             for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
                 sums[name] = sums[name] + value if name in sums else value

@@ -17,6 +17,7 @@ from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.clock import now
 from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.history import HistoryRow
@@ -72,6 +73,7 @@ class TrainingState:
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
         validation: the scores after the current epoch; None where it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
+        averages: moving averages of the members' weights, where the strategy asks for them.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -89,6 +91,7 @@ class TrainingState:
     ranks: Ranks
     clean: CleanLogits
     streams: Streams
+    averages: WeightAverages | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
     epoch: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.csr import Rows
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.views import perturbed
@@ -86,11 +87,18 @@ class StepMaker:
         """What is kept of the members, with clean logits of the active ones, made here on the samples of the step: (K, N, C)."""
         state, ranks = self.state, self.state.ranks
         state.cohort.eval()
-        clean = stack([output.logits for output in state.cohort(share.batch, ranks.own(active))])
+        clean = stack(self._clean_logits(share.batch, ranks.own(active)))
         state.cohort.train()
         targets = kept.clone()
         targets[list(active)] = ranks.gather(ranks.gather_members(clean, active), dim=1)
         return targets
+
+    def _clean_logits(self, batch: Batch, members: Sequence[int]) -> list[Tensor]:
+        """Logits of members, which are in evaluation mode, by the weights that the strategy asks for."""
+        averages = self.state.averages
+        if averages is not None:
+            return [averages.logits(k, batch) for k in members]
+        return [output.logits for output in self.state.cohort(batch, members)]
 
     @torch.no_grad()
     def _sampled_targets(self, batch: TrainingBatch, logits: Tensor, active: Sequence[int]) -> Tensor:
@@ -102,7 +110,7 @@ class StepMaker:
         standing = [k for k in range(len(state.cohort)) if k not in active]
         clean = list(state.ranks.own(active)) if state.exchange.uses_clean_logits else []
         state.cohort.eval()
-        outputs = [output.logits for output in state.cohort(batch.batch, [*standing, *clean])]
+        outputs = [*(output.logits for output in state.cohort(batch.batch, standing)), *self._clean_logits(batch.batch, clean)]
         state.cohort.train()
         if clean:
             logits = state.ranks.gather_members(stack(outputs[len(standing) :]), active)

@@ -29,6 +29,7 @@ from dgl_mutual.strategies.options import where_labels_are_hidden
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
+from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
 from dgl_mutual.training.diversity import Diversity
@@ -88,7 +89,7 @@ def fit_cohort(
     kind = resolve_strategy(strategy)
     chosen = where_labels_are_hidden(kind.Options, strategy_options or {}) if len(split.unlabelled) else strategy_options or {}
     options = parse_options(kind.Options, chosen, "strategy_options").resolved(training.epochs, dataset.task)
-    extras = kind.extra_members(options)
+    extras = kind.extra_members(options, students)
     has_edge_features = dataset.edge_features is not None
     members = tuple(
         resolve_student(member, dataset.task, has_edge_features=has_edge_features)
@@ -160,12 +161,13 @@ def fit_cohort(
             decay=exchange.decay if exchange.targets == "ema" else None,
         ),
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
+        averages=WeightAverages(modules, exchange.decay) if exchange.targets == "average" else None,
     )
     steps = StepMaker(
         state,
         labels=torch.as_tensor(seen.labels, device=device),
         sampled=feed.sampled,
-        cleans_own=feed.sampled or (len(split.unlabelled) > 0 and feed.num_transductive_samples is None and exchange.targets == "eval"),
+        cleans_own=_cleans_own(feed, exchange, split),
         training=_training_rows(exchange, dataset, split, device),
     )
     scorer = scorer_of(dataset)
@@ -210,6 +212,13 @@ def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) 
     if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
         return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
     return split.unlabelled
+
+
+def _cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:
+    """Whether targets are clean logits from a pass of each step over its own samples."""
+    if feed.sampled or exchange.targets == "average":
+        return True
+    return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None
 
 
 def _training_rows(exchange: Exchange, dataset: Dataset, split: Split, device: torch.device) -> torch.Tensor | None:

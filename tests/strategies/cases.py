@@ -84,7 +84,7 @@ class Bench:
         strategy = resolve_strategy(name)
         parsed = parse_options(strategy.Options, options or {})
         students = [StudentOptions(architecture=ARCHITECTURES[k % 4], **SMALL) for k in range(num_students)]
-        extras = [options for _, options in strategy.extra_members(parsed)]
+        extras = [options for _, options in strategy.extra_members(parsed, students)]
         members = tuple(resolve_student(member, task) for member in (*students, *extras))
         train = np.flatnonzero(np.arange(dataset.num_samples) % 3 < 2)
         setting = Setting(

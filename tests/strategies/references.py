@@ -110,6 +110,38 @@ def kd(n):
     return {"supervised": n.supervised, "distillation": n.imitation([teacher] * n.num_students)}
 
 
+def mean_teacher(n):
+    return {"supervised": n.supervised, "consistency": n.imitation([n.p(n.targets[k]) for k in n.active])}
+
+
+def pseudo_label(n):
+    terms = []
+    for place, k in enumerate(n.active):
+        p, own, values = n.p(n.targets[k]), n.p(n.z[place]), []
+        for v in sorted(set(range(len(p))) - set(n.labelled)):
+            if n.single:
+                values.append(-np.log(own[v, p[v].argmax()]) if p[v].max() >= n.options.threshold else 0.0)
+            else:
+                for c in range(p.shape[1]):
+                    q, mine = (p[v, c], own[v, c]) if p[v, c] > 0.5 else (1 - p[v, c], 1 - own[v, c])
+                    values.append(-np.log(mine) if q >= n.options.threshold else 0.0)
+        terms.append(np.mean(values))
+    return {"supervised": n.supervised, "pseudo_label": terms}
+
+
+def self_distillation(n):
+    if 0 not in n.active:
+        return independent(n)
+    return {"supervised": n.supervised, "distillation": n.imitation([n.p(z) for z in n.targets[n.num_students :]])}
+
+
+def ensemble_distillation(n):
+    if 0 not in n.active:
+        return independent(n)
+    mean = np.mean([n.p(z, 2.0) for z in n.targets[n.num_students :]], axis=0)
+    return {"supervised": n.supervised, "distillation": n.imitation([mean] * n.num_students)}
+
+
 def kdcl(n):
     target = n.targets.mean(0)
     for v in n.labelled:
@@ -204,10 +236,14 @@ REFERENCES: dict[str, Callable[[Numbers], dict[str, object]]] = {
     "alignahead": alignahead,
     "bgnn": bgnn,
     "dml": dml,
+    "ensemble-distillation": ensemble_distillation,
     "gml": gml,
     "independent": independent,
     "kd": kd,
     "kdcl": kdcl,
     "oad": oad,
+    "mean-teacher": mean_teacher,
     "okddip": okddip,
+    "pseudo-label": pseudo_label,
+    "self-distillation": self_distillation,
 }

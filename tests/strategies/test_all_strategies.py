@@ -12,14 +12,15 @@ from dgl_mutual.strategies.step import Step
 from tests.strategies.cases import SMALL, Bench
 from tests.strategies.references import REFERENCES, Numbers
 
-SMALL_OPTIONS = {"kd": {"teacher": SMALL}, "okddip": {"leader": SMALL}}
+SMALL_OPTIONS = {"kd": {"teacher": SMALL}, "okddip": {"leader": SMALL}, "pseudo-label": {"threshold": 0.6}}
 MULTI_LABEL_OPTIONS = {"kdcl": {"target": "naive"}}
 JOINT_CASES = [(name, task, "joint", 3) for name in STRATEGIES for task in ("node", "graph")]
 
 #: Strategy -> the term by which its members learn from others.
 TAUGHT_BY = {
     **dict.fromkeys(("dml", "gml", "kdcl", "oad", "okddip"), "mutual"),
-    **{"alignahead": "alignment", "bgnn": "distillation", "kd": "distillation", "independent": None},
+    **dict.fromkeys(("bgnn", "ensemble-distillation", "kd", "self-distillation"), "distillation"),
+    **{"alignahead": "alignment", "independent": None, "mean-teacher": "consistency", "pseudo-label": "pseudo_label"},
 }
 
 every_case = pytest.mark.parametrize(

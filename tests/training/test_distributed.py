@@ -70,6 +70,8 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
         (*node_data, options("kdcl", batch_size=9, norm="none", sampled=True, exchange_on="labelled")),
         (*few(graph_data), options(targets="eval", batch_size=4)),
         (*few(node_data), options("dml", targets="eval", batch_size=5, norm="none", sampled=True)),
+        (*few(graph_data), options("mean-teacher", batch_size=4)),
+        (*few(graph_data), options("pseudo-label", batch_size=4, threshold=0.6)),
     ]
     first, second = in_two_processes(cases, tmp_path, "samples")
     for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases, first, second, strict=True):
@@ -99,6 +101,8 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(
         (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), targets="train")),
         (*few(graph_data), options(targets="eval", batch_size=4, dropout=0.5)),
         (*few(node_data), options(norm="none", batch_size=None, dropout=0.5)),
+        (*few(graph_data), options("mean-teacher", batch_size=4, dropout=0.5)),
+        (*few(graph_data), options("self-distillation", batch_size=4, dropout=0.5)),
     ]
     first, second = in_two_processes(cases, tmp_path, "students")
     set_threads(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -184,7 +184,7 @@ class Taught(Watcher):
     name = "taught"
 
     @classmethod
-    def extra_members(cls, options: StrategyOptions) -> tuple[tuple[str, StudentOptions], ...]:
+    def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
         return (("teacher", StudentOptions(architecture="gcn", hidden=12)),)
 
     def phases(self) -> tuple[tuple[int, ...], ...]:

@@ -1,0 +1,55 @@
+"""Mean teacher: every student follows a moving average of its own weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.imitation import ImitationStrategy
+from dgl_mutual.strategies.options import ImitationOptions
+from dgl_mutual.strategies.step import Step
+
+
+class MeanTeacherOptions(ImitationOptions):
+    """Options of `mean-teacher`."""
+
+    exchange_warmup: tuple[int, int] | None = None
+    decay: float = Field(0.99, ge=0, lt=1)
+    """alpha: decay of the moving average of the weights."""
+
+
+class MeanTeacher(ImitationStrategy):
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p(z'_i(v) / T) || p(z_i(v) / T)),
+
+    z'_i the logits of student i with the weights w'_i <- a w'_i + (1 - a) w_i, renewed after every step, a = min(1 - 1 / (t + 1), alpha)
+    in step t. Students do not see each other: a control of what unlabelled samples give without peers.
+
+    NOTE[PAPER]: the paper's consistency cost is the mean squared error of the probabilities; ours is the divergence of all strategies here.
+    NOTE[PAPER]: the paper's teacher sees noise of its own. Ours predicts with dropout off, as targets do everywhere in this package.
+    NOTE[PAPER]: what is assessed is the student, as with all strategies, not the average of its weights.
+    """
+
+    name = "mean-teacher"
+    Options = MeanTeacherOptions
+    options: MeanTeacherOptions
+    min_students: ClassVar[int] = 1
+    citation = Citation(
+        title="Mean teachers are better role models",
+        authors="Tarvainen, Valpola",
+        venue="NeurIPS 2017",
+        url="https://arxiv.org/abs/1703.01780",
+        formula="CE + lambda T^2 KL(p'_i || p_i), p'_i of the moving average of the weights of student i",
+    )
+
+    def exchange(self) -> Exchange:
+        return replace(super().exchange(), targets="average", decay=self.options.decay)
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        own = step.targets[list(step.active)][:, step.exchange]
+        target = self.distribution.probabilities(own, self.options.peers_temperature)
+        return {"supervised": self.supervised(step), "consistency": self.imitation(step, target)}

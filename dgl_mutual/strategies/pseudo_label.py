@@ -1,0 +1,79 @@
+"""Pseudo-labels: every student takes its own confident predictions on unlabelled samples for labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
+from dgl_mutual.strategies.options import TeachingOptions
+from dgl_mutual.strategies.step import Step
+
+
+class PseudoLabelOptions(TeachingOptions):
+    """Options of `pseudo-label`."""
+
+    exchange_warmup: tuple[int, int] | None = None
+    exchange_on: ExchangeOn = "all"
+    """Where pseudo-labels are given: to all unlabelled samples of a step, to training samples (training: the default where labels are
+    hidden), or, transductive, to validation and test samples, too. With labelled there are none."""
+    threshold: float = Field(0.95, ge=0, le=1)
+    """Confidence from which on a prediction counts as a label; 0 takes all of them."""
+    targets: TargetPass = "eval"
+    """Which predictions become labels: eval (dropout off, batch norm in evaluation mode), train (the training pass), or ema (moving average
+    of eval)."""
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    """Decay of the moving average (targets: ema)."""
+
+
+class PseudoLabel(Strategy):
+    """loss_i = CE(z_i[L], y[L]) + lambda mean_{v in U} [max_c p'_i,c(v) >= threshold] CE(z_i(v), argmax_c p'_i,c(v)),
+
+    p'_i the student's own clean prediction, U the exchange samples that are not among the labelled ones L. Students do not see each other:
+    a control of what unlabelled samples give without peers. With several labels each is confident, or not, on its own.
+
+    The threshold is that of FixMatch (Sohn et al., NeurIPS 2020, arXiv 2001.07685), and so is the mean over all of U.
+
+    NOTE[PAPER]: lambda grows from 0 by `exchange_warmup`, linearly, as the paper's alpha(t) does.
+    """
+
+    name = "pseudo-label"
+    Options = PseudoLabelOptions
+    options: PseudoLabelOptions
+    min_students: ClassVar[int] = 1
+    citation = Citation(
+        title="Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks",
+        authors="Lee",
+        venue="ICML Workshop on Challenges in Representation Learning 2013",
+        url="https://www.kaggle.com/blobs/download/forum-message-attachment-files/746/pseudo_label_final.pdf",
+        formula="CE + lambda [max p'_i >= threshold] CE(z_i, argmax p'_i) on unlabelled samples",
+    )
+
+    def exchange(self) -> Exchange:
+        options = self.options
+        return Exchange(options.targets, decay=options.ema_decay, on=options.exchange_on, warmup=options.warmup())
+
+    def loss_terms(self, step: Step) -> dict[str, Tensor]:
+        unlabelled = torch.zeros(step.logits.shape[1], dtype=torch.bool, device=step.logits.device)
+        unlabelled[step.exchange] = True
+        unlabelled[step.labelled] = False
+        rows = torch.nonzero(unlabelled).squeeze(1)
+        found = [self._term(step.targets[k, rows], own) for k, own in zip(step.active, step.logits[:, rows], strict=True)]
+        losses, kept = (torch.stack(values) for values in zip(*found, strict=True))
+        step.log["exchange"] = losses.detach()
+        step.log["confident"] = kept.mean()
+        return {"supervised": self.supervised(step), "pseudo_label": self.options.weight * step.ramp * losses}
+
+    def _term(self, predicted: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of one student, and the share of labels that are confident: both (N, C) logits."""
+        labels = self.distribution.predictions(predicted)
+        if self.distribution.has_columns:
+            labels = labels.to(own.dtype)
+        kept = (-self.distribution.nll(predicted, labels)).exp() >= self.options.threshold
+        count = max(kept.numel(), 1)
+        return torch.where(kept, self.distribution.nll(own, labels), 0.0).sum() / count, kept.sum().to(own.dtype) / count
