@@ -179,7 +179,9 @@ def _read_exact(path: Path) -> IntArray | None:
     """All cells as int64, or None where some are no such number."""
     try:
         with open_content(path) as opened:
-            return pd.read_csv(opened, header=None, dtype=np.int64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
+            cells = pd.read_csv(opened, header=None, dtype=np.int64, skipinitialspace=True, skip_blank_lines=False)
+        # pandas 2, the last for Python 3.10, makes a column of unsigned numbers of what lies beyond int64, whatever it is asked for.
+        return cells.to_numpy() if (cells.dtypes == np.int64).all() else None
     except (ValueError, OverflowError, *UNREADABLE):
         return None
 
