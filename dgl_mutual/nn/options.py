@@ -39,8 +39,16 @@ class StudentOptions(Options):
     """Attention heads of the hidden layers (gat)."""
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout rate on each convolution's input (node task: 0.5, gat 0.6; graph task: 0 on the convolutions, 0.5 before the classifier)."""
-    norm: Literal["none", "batch"] | None = None
-    """Normalisation after each hidden convolution (node task: none; graph task: batch)."""
+    input_dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout rate on the features (default: as on the input of the other convolutions)."""
+    norm: Literal["none", "batch", "layer"] | None = None
+    """Normalisation after each hidden convolution (node task: none; graph task: batch); batch also within gin's MLP."""
+    activation: Literal["relu", "elu", "gelu", "leaky_relu", "silu", "tanh"] | None = None
+    """Activation after each hidden convolution (gat and gatv2: elu; all others: relu)."""
+    residual: bool = False
+    """Add a linear map of its input to the output of each hidden convolution (Luo et al., NeurIPS 2024, arXiv 2406.08993)."""
+    virtual_node: bool = False
+    """A node in each graph that exchanges states with all others between convolutions (graph task; Gilmer et al., ICML 2017)."""
     readout: Literal["last", "jumping"] | None = None
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge)."""
     edge_features: bool | None = None

@@ -20,6 +20,7 @@ from dgl_mutual.nn.module import EdgeInput, StudentModule, StudentOutput
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
+from dgl_mutual.nn.parts import ACTIVATIONS, Residual, VirtualNode
 from dgl_mutual.nn.pooling import pool
 
 
@@ -49,6 +50,8 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
         raise UsageError(f"A {options.architecture} student takes no edge features. Leave edge_features out, or choose one of: {able}.")
     if options.edge_features and not has_edge_features:
         raise UsageError("student.edge_features is on, and the dataset has no edge features. Leave it out.")
+    if options.virtual_node and task == "node":
+        raise UsageError("student.virtual_node joins all nodes of a graph, and is for the graph task. Leave it out.")
     node = task == "node"
     defaults = {
         "depth": kind.default_depth[task],
@@ -88,6 +91,7 @@ class Student(StudentModule):
         self.has_classifier = task == "graph" or options.readout == "jumping"
         # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
         self.rate = options.dropout if task == "node" else 0.0
+        self.input_rate = self.rate if options.input_dropout is None else options.input_dropout
         self.classifier_rate = options.dropout
         normalised = options.norm == "batch"
         num_hidden = self.depth if self.has_classifier else self.depth - 1
@@ -109,8 +113,12 @@ class Student(StudentModule):
             )
             for place in range(self.depth)
         )
-        self.norms = nn.ModuleList(batch_norm(options.hidden) for _ in range(num_hidden if normalised else 0))
-        self.activation = make.activation
+        make_norm = batch_norm if normalised else nn.LayerNorm
+        self.norms = nn.ModuleList(make_norm(options.hidden) for _ in range(0 if options.norm == "none" else num_hidden))
+        widths = [first, *[options.hidden] * (num_hidden - 1)]
+        self.residuals = nn.ModuleList(Residual(width, options.hidden) for width in widths[:num_hidden]) if options.residual else None
+        self.virtual_node = VirtualNode(options.hidden, self.depth - 1) if options.virtual_node else None
+        self.activation = make.activation if options.activation is None else ACTIVATIONS[options.activation]
         width = options.hidden * (self.depth if options.readout == "jumping" else 1)
         self.classifier = nn.Linear(width, num_outputs) if self.has_classifier else None
 
@@ -121,7 +129,8 @@ class Student(StudentModule):
 
     def reset_parameters(self) -> None:
         """Draw every weight anew."""
-        for module in (*self.convolutions, *self.norms, *([self.classifier] if self.classifier is not None else [])):
+        parts = (self.virtual_node, self.classifier)
+        for module in (*self.convolutions, *self.norms, *(self.residuals or ()), *(part for part in parts if part is not None)):
             module.reset_parameters()
 
     @torch.no_grad()
@@ -129,7 +138,11 @@ class Student(StudentModule):
         """As `StudentModule.fold_input_scaling`; exact to the bit, since the scales are powers of two."""
         first = self.convolutions[0]
         assert isinstance(first, Convolution)
-        first.fold_input_scaling(scales if self.node_columns is None else scales[list(self.node_columns)])
+        scales = scales if self.node_columns is None else scales[list(self.node_columns)]
+        first.fold_input_scaling(scales)
+        if self.residuals:
+            (weight, _), *_ = (residual.parameters() for residual in self.residuals)
+            weight.mul_(scales.unsqueeze(1))
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         """Logits of every sample of the batch.
@@ -141,15 +154,20 @@ class Student(StudentModule):
         hidden: list[Tensor] = []
         graphs = batch.adjacencies(self.depth)
         initial: Tensor | None = None
+        virtual = None if self.virtual_node is None else self.virtual_node.start
         for layer, (graph, convolution) in enumerate(zip(graphs, self.convolutions, strict=True)):
-            x = dropout(x, self.rate, generator)
+            entering = x = dropout(x, self.input_rate if layer == 0 else self.rate, generator)
             if layer == 0 and (initial := convolution.initial(x)) is not None:  # type: ignore[operator]  # a ModuleList has no element type
                 x = dropout(initial, self.rate, generator)
             more = () if initial is None else (initial,)
             x = state = convolution(graph, x, generator, *more)
             if layer < self.depth - 1 or self.has_classifier:
+                if self.residuals is not None:
+                    state = self.residuals[layer](graph, entering) + state
                 x = state = self.activation(self.norms[layer](state) if len(self.norms) else state)
                 hidden.append(state)
+                if self.virtual_node is not None and layer < self.depth - 1:
+                    x, virtual = self.virtual_node(batch, layer, state, virtual)
         if self.classifier is None:
             return StudentOutput(state, tuple(hidden), graphs[-1].at_destinations(hidden[-1]) if hidden else state)
         seen = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)

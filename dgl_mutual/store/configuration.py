@@ -12,7 +12,7 @@ _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
 _LATER_TRAINING = ("sampler", "fanout", "scale_inputs")
 #: The same of students.
-_LATER_STUDENT = ("edge_features",)
+_LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node")
 
 
 def num_seeds(resolved: Mapping[str, Any]) -> int:
@@ -56,6 +56,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
         }
     if "students" in resolved:
         decisive["students"] = [
-            {key: value for key, value in student.items() if value or key not in _LATER_STUDENT} for student in resolved["students"]
+            {key: value for key, value in student.items() if not (key in _LATER_STUDENT and (value is None or value is False))}
+            for student in resolved["students"]
         ]
     return {key: value for key, value in decisive.items() if value is not None and key not in _INDECISIVE}

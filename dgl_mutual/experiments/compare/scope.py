@@ -53,6 +53,8 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
     surplus = [*_surplus("training", config.training, _TRAINING), *_surplus("strategy_options", strategy, _STRATEGY)]
     for student in config.students:
         surplus += _surplus("student", student, _STUDENT)
+        if student.norm == "layer":
+            surplus.append("student.norm=layer")
     for name, values in _VALUES.items():
         if (value := getattr(strategy, name, values[0])) not in values:
             surplus.append(f"strategy_options.{name}={value} (it knows {', '.join(values)})")

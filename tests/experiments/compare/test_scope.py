@@ -27,3 +27,13 @@ def test_another_kind_of_target_is_ours_alone() -> None:
     _, config, dataset = make_case("node")
     with pytest.raises(DataError, match="its target is ordinal"):
         check_scope(config, SimpleNamespace(**{**vars(dataset), "target": replace(dataset.target, kind="ordinal")}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("residual", True), ("norm", "layer"), ("input_dropout", 0.1), ("activation", "gelu"), ("virtual_node", True)]
+)
+def test_options_of_students_that_the_reference_lacks(name: str, value: object) -> None:
+    _, config, dataset = make_case("graph")
+    students = tuple(student.model_copy(update={name: value}) for student in config.students)
+    with pytest.raises(UsageError, match=f"does not cover student.{name}={value}"):
+        check_scope(config.model_copy(update={"students": students}), dataset)

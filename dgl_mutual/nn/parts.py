@@ -1,0 +1,81 @@
+"""Parts of the skeleton that are off by default: activations, residual maps, the virtual node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgl_mutual.nn.adjacency import Adjacency
+from dgl_mutual.nn.batch import GraphBatch
+from dgl_mutual.nn.csr import NodeFeatures
+from dgl_mutual.nn.functional import own_linear
+from dgl_mutual.nn.norm import batch_norm
+from dgl_mutual.nn.pooling import pool
+
+#: By name; x may be overwritten.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "elu": F.elu_,
+    "gelu": F.gelu,
+    "leaky_relu": F.leaky_relu_,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+class Residual(nn.Module):
+    """W x_i + b of each destination i, which is added to what a convolution gives: (destinations, width)."""
+
+    def __init__(self, in_features: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_features, width))
+        self.bias = nn.Parameter(torch.empty(width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, graph: Adjacency, x: NodeFeatures) -> Tensor:
+        return own_linear(graph, x, self.weight, self.bias)
+
+
+class VirtualNode(nn.Module):
+    """A node that all nodes of a graph are joined with: v <- MLP_l(v + sum_i x_i), x_i <- x_i + v after each hidden layer l but the last.
+
+    Gilmer et al., ICML 2017, arXiv 1704.01212, section 5.2; MLP and start are those of OGB's example (arXiv 2005.00687).
+    NOTE[PAPER]: the sum is of the states that the layer gives. OGB's example takes those that it was given, so that with three layers only
+    the last one hears of other nodes.
+
+    Args:
+        width: of the states.
+        updates: number of layers after which there is one.
+    """
+
+    def __init__(self, width: int, updates: int) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.empty(1, width))
+        self.updates = nn.ModuleList(
+            nn.Sequential(
+                *(nn.Linear(width, 2 * width), batch_norm(2 * width), nn.ReLU()),
+                *(nn.Linear(2 * width, width), batch_norm(width), nn.ReLU()),
+            )
+            for _ in range(updates)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.start)
+        for update in self.updates:
+            assert isinstance(update, nn.Sequential)
+            for part in update:
+                if not isinstance(part, nn.ReLU):
+                    part.reset_parameters()  # type: ignore[operator]  # a Sequential has no element type
+
+    def forward(self, batch: GraphBatch, layer: int, x: Tensor, virtual: Tensor) -> tuple[Tensor, Tensor]:
+        """The states x (|V|, width) and the virtual nodes (graphs, width) after a layer; `virtual` before the first is `start`."""
+        virtual = self.updates[layer](pool(batch, x, "sum") + virtual)
+        return x + virtual.index_select(0, batch.batch_index), virtual

@@ -1,0 +1,180 @@
+"""Options of the skeleton that are off by default, each against a plain version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.nn import blocks
+from dgl_mutual.nn.batch import Collator, GraphBatch
+from dgl_mutual.nn.blocks import LayerwiseBatch
+from dgl_mutual.nn.convolutions import CONVOLUTIONS
+from dgl_mutual.nn.csr import SparseMatrix
+from dgl_mutual.nn.dgl_layers import DGL_LAYERS
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.store.configuration import identity
+
+MakeDataset = Callable[..., Dataset]
+PLAIN_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda x: x.clamp(min=0),
+    "elu": lambda x: torch.where(x > 0, x, x.exp() - 1),
+    "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)),
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+    "silu": lambda x: x / (1 + (-x).exp()),
+    "tanh": lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
+}
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"residual": True},
+    {"norm": "layer"},
+    {"norm": "batch", "residual": True},
+    *({"activation": name} for name in PLAIN_ACTIVATIONS),
+    {"residual": True, "norm": "layer", "activation": "gelu", "readout": "jumping"},
+]
+
+
+def student_of(kind: str, task: str, dataset: Dataset, **options: Any) -> Student:
+    torch.manual_seed(0)
+    student = Student(StudentOptions(architecture=kind, hidden=8, heads=2, depth=3, **options), task, dataset.num_features, 3).double()
+    with torch.no_grad():
+        for weight in (*student.parameters(), *(buffer for buffer in student.buffers() if buffer.is_floating_point())):
+            weight.uniform_(-0.6, 0.9).abs_()
+    return student.eval()
+
+
+def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
+    """Layer after layer, with plain tensors but for the convolutions."""
+    options = student.options
+    activation = PLAIN_ACTIVATIONS[options.activation or ("elu" if options.architecture == "gat" else "relu")]
+    x: Any = batch.features
+    states: list[Tensor] = []
+    virtual = None if student.virtual_node is None else student.virtual_node.start.repeat(batch.num_graphs, 1)
+    for place, convolution in enumerate(student.convolutions):
+        state = convolution(batch, x, None)
+        if place == len(student.convolutions) - 1 and student.classifier is None:
+            return state
+        if options.residual:
+            dense = x.csr.to_dense() if isinstance(x, SparseMatrix) else x
+            residual = student.residuals[place]  # type: ignore[index]  # there is one
+            state = state + dense @ residual.weight + residual.bias
+        if options.norm == "layer":
+            norm = student.norms[place]
+            spread = ((state - state.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True)
+            state = (state - state.mean(1, keepdim=True)) / (spread + 1e-5).sqrt() * norm.weight + norm.bias
+        elif options.norm == "batch":
+            norm = student.norms[place]
+            state = (state - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
+        x = activation(state)
+        states.append(x)
+        if virtual is not None and place < 2:
+            assert student.virtual_node is not None
+            virtual = student.virtual_node.updates[place](
+                torch.stack([x[batch.batch_index == graph].sum(0) for graph in range(batch.num_graphs)]) + virtual
+            )
+            x = x + virtual[batch.batch_index]
+    seen = states if options.readout == "jumping" else states[-1:]
+    if student.task == "graph":
+        seen = [torch.stack([x[batch.batch_index == graph].sum(0) for graph in range(batch.num_graphs)]) for x in seen]
+    assert student.classifier is not None
+    return F.linear(torch.cat(seen, 1), student.classifier.weight, student.classifier.bias)
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_student_is_its_plain_version(kind: str, task: str, options: dict[str, Any], make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((7, 1, 4), sparse_="residual" in options)
+    student, batch = student_of(kind, task, dataset, **options), Collator(dataset, dtype=torch.float64).all()
+    torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("readout", ["last", "jumping"])
+def test_the_virtual_node_is_its_plain_version(kind: str, readout: str, make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((7, 1, 4))
+    student = student_of(kind, "graph", dataset, virtual_node=True, readout=readout)
+    batch = Collator(dataset, dtype=torch.float64).all()
+    torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
+    alone = Collator(dataset, dtype=torch.float64)([2])
+    torch.testing.assert_close(student.forward_batch(alone).logits, student.forward_batch(batch).logits[2:])
+
+
+def test_a_virtual_node_joins_nodes_that_no_edges_join(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((5, 5)).replaced(edges=np.empty((2, 0), dtype=np.int64))
+    assert isinstance(dataset.features, np.ndarray)
+    features = dataset.features.copy()
+    features[0] += 1
+    batches = [Collator(data, dtype=torch.float64).all() for data in (dataset, dataset.replaced(features=features))]
+    for virtual, reached in ((True, True), (False, False)):
+        student = student_of("gcn", "graph", dataset, virtual_node=virtual)
+        before, after = (student.forward_batch(batch).hidden[-1] for batch in batches)
+        assert (not torch.equal(before[1:5], after[1:5])) == reached
+        assert torch.equal(before[5:], after[5:])
+
+
+@pytest.mark.parametrize("kind", [*CONVOLUTIONS, *DGL_LAYERS])
+@pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
+def test_layer_by_layer(kind: str, sparse_: bool, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "CHUNK_EDGES", 6)
+    dataset = make_dataset((15,), sparse_=sparse_)
+    student = student_of(kind, "node", dataset, residual=True, norm="layer", activation="silu", readout="jumping")
+    whole, samples = Collator(dataset, dtype=torch.float64).all(), torch.tensor([14, 3, 5])
+    with torch.no_grad():
+        expected = student.forward_batch(whole).logits[samples]
+        torch.testing.assert_close(student.forward_batch(LayerwiseBatch(whole, samples)).logits, expected)
+
+
+def test_dropout_on_features_alone(make_dataset: MakeDataset) -> None:
+    """With all hidden dropout off, logits change with the input's; with all features dropped, they are those of zero features."""
+    dataset = make_dataset((9,))
+    batch = Collator(dataset, dtype=torch.float64).all()
+    generator = torch.Generator().manual_seed(0)
+    off = student_of("gcn", "node", dataset, dropout=0.0, input_dropout=0.0)
+    assert torch.equal(off.forward_batch(batch, generator).logits, off.forward_batch(batch).logits)
+    on = student_of("gcn", "node", dataset, dropout=0.0, input_dropout=0.999)
+    nothing = dataset.replaced(features=np.zeros_like(dataset.features))
+    expected = on.forward_batch(Collator(nothing, dtype=torch.float64).all()).logits
+    torch.testing.assert_close(on.forward_batch(batch, generator).logits, expected)
+    assert torch.equal(on.forward_batch(batch).logits, off.forward_batch(batch).logits)
+    as_others = student_of("gcn", "node", dataset, dropout=0.4)
+    assert as_others.input_rate == as_others.rate == 0.4
+    graph = student_of("gcn", "graph", dataset, dropout=0.4, input_dropout=0.2)
+    assert (graph.input_rate, graph.rate) == (0.2, 0.0)
+
+
+def test_scaling_reaches_the_residual(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((9,))
+    student = student_of("sage", "node", dataset, residual=True)
+    scales = torch.tensor([2.0, 4.0, 0.5, 1.0, 8.0], dtype=torch.float64)
+    scaled = dataset.replaced(features=dataset.features * scales.numpy().astype(np.float32))
+    expected = student.forward_batch(Collator(scaled, dtype=torch.float64).all()).logits
+    student.fold_input_scaling(scales)
+    torch.testing.assert_close(student.forward_batch(Collator(dataset, dtype=torch.float64).all()).logits, expected)
+
+
+def test_all_weights_are_drawn_anew(make_dataset: MakeDataset) -> None:
+    student = student_of("gin", "graph", make_dataset((5, 4)), residual=True, norm="layer", virtual_node=True)
+    before = {name: weight.clone() for name, weight in student.named_parameters()}
+    student.reset_parameters()
+    assert all(not torch.equal(before[name], weight) for name, weight in student.named_parameters())
+
+
+def test_what_is_off_counts_as_absent_and_what_has_no_meaning_is_refused(make_dataset: MakeDataset) -> None:
+    with pytest.raises(UsageError, match="for the graph task"):
+        resolve_student(StudentOptions(virtual_node=True), "node")
+    dataset = make_dataset((5, 4, 6, 7, 5, 5))
+    decisive = identity(plain(resolve(parse_config({}), dataset)))
+    for name, value in {"residual": True, "virtual_node": True, "input_dropout": 0.0, "activation": "elu"}.items():
+        assert name not in str(decisive)
+        assert name in str(identity(plain(resolve(parse_config({"student": {name: value}}), dataset))))
