@@ -26,10 +26,18 @@ class Cohort(nn.Module):
 
     Attributes:
         names: one name a student: its architecture and its place, for example ``gat-1``.
+        positions: steps of the random walk whose return probabilities the students take as the last of their features.
     """
 
     def __init__(
-        self, students: Sequence[AnyStudent], coordinator: Coordinator, distribution: Distribution, names: Sequence[str], num_students: int
+        self,
+        students: Sequence[AnyStudent],
+        coordinator: Coordinator,
+        distribution: Distribution,
+        names: Sequence[str],
+        num_students: int,
+        *,
+        positions: int = 0,
     ) -> None:
         super().__init__()
         self._students = nn.ModuleList(students)
@@ -37,6 +45,7 @@ class Cohort(nn.Module):
         self.distribution = distribution
         self.names = tuple(names)
         self.num_students = num_students
+        self.positions = positions
 
     @property
     def students(self) -> Sequence[AnyStudent]:

@@ -10,7 +10,7 @@ GIVEN, RESOLVED = "given", "resolved"
 #: They change nothing in a trial. The number of folds does: the folds are others.
 _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
-_LATER_TRAINING = ("sampler", "fanout", "scale_inputs")
+_LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions")
 #: The same of students.
 _LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node")
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
 from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.positions import with_positions
@@ -35,7 +36,7 @@ from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.student import AnyStudent, Student
-from dgl_mutual.training.inference import check_samples, predict, predict_by_mlp
+from dgl_mutual.training.inference import NEEDS_POSITIONS, check_samples, predict, predict_by_mlp
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
@@ -97,7 +98,12 @@ class Description(BaseModel):
     @property
     def edges(self) -> EdgeInput | None:
         """The edge features that its students are given."""
-        return EdgeInput.of(len(self.edge_feature_names), self.kinds)
+        return EdgeInput.of(len(self.edge_feature_names), (*self.kinds, *as_kinds("number", self.preprocessing.positions)))
+
+    @property
+    def in_features(self) -> int:
+        """F, positional features included."""
+        return len(self.feature_names) + self.preprocessing.positions
 
 
 class TrainedModel(nn.Module, ABC):
@@ -153,15 +159,20 @@ class TrainedModel(nn.Module, ABC):
     @abstractmethod
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...
 
+    def _refuse_positions(self) -> None:
+        if self.description.preprocessing.positions:
+            raise UsageError(NEEDS_POSITIONS)
+
 
 class TrainedStudent(TrainedModel):
-    """One student, or all of them and their coordinator."""
+    """One student, or all of them and their coordinator. With positional features it takes datasets only, through `predict`."""
 
     def __init__(self, member: str, description: Description, cohort: Cohort) -> None:
         super().__init__(member, description)
         self.cohort = cohort
 
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
         if self.member != ENSEMBLE:
             return self._student.forward(graph, feat)
         check_samples(self.cohort, graph)
@@ -169,6 +180,7 @@ class TrainedStudent(TrainedModel):
         return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
 
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
         if self.member == ENSEMBLE:
             raise UsageError(f"The ensemble has no hidden states. Load one student: {', '.join(self.cohort.names)}.")
         return self._student.embed(graph, feat)
@@ -197,10 +209,6 @@ class TrainedMLP(TrainedModel):
         self._refuse_positions()
         return self.mlp.embed(graph, feat)
 
-    def _refuse_positions(self) -> None:
-        if self.description.preprocessing.positions:
-            raise UsageError("This MLP needs positional features, which are computed from a dataset. Call predict with a dataset.")
-
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         if not isinstance(data, Dataset):
             self._refuse_positions()
@@ -225,6 +233,7 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         feature_kinds=dataset.feature_kinds,
         edge_feature_names=dataset.edge_feature_names,
         edge_feature_kinds=dataset.edge_feature_kinds,
+        preprocessing=Preprocessing(positions=cohort.positions),
         versions={
             "dgl_mutual": __version__,
             "torch": torch.__version__,
@@ -302,6 +311,7 @@ def _load(folder: Path, name: str, description: Description, trust: Trust) -> Tr
         make_distribution(description.target),
         (name,),
         1,
+        positions=description.preprocessing.positions,
     )
     return TrainedStudent(name, description, cohort)
 
@@ -343,14 +353,14 @@ def _load_ensemble(folder: Path, name: str, description: Description, recipe: Co
             raise ValueError(f"{member[:80]!r} is no member's name")
         own = _read_description(folder / f"{member}.json")
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
-    cohort = Cohort(students, coordinator, make_distribution(description.target), description.members, len(students))
+    distribution, positions = make_distribution(description.target), description.preprocessing.positions
+    cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
     return TrainedStudent(name, description, cohort)
 
 
 def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> TrainedModel:
-    in_features = len(description.feature_names) + description.preprocessing.positions
     with torch.device("meta"):
-        mlp = MLP(description.task, in_features, description.target.num_outputs, hidden=shape.hidden, depth=shape.depth)
+        mlp = MLP(description.task, description.in_features, description.target.num_outputs, hidden=shape.hidden, depth=shape.depth)
     _load_weights(folder, name, mlp)
     return TrainedMLP(name, description, mlp, make_distribution(description.target))
 
@@ -363,7 +373,7 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
     _check_size(folder / f"{name}.safetensors", description.student)
     with torch.device("meta"):
         outputs = description.target.num_outputs
-        student = Student(description.student, description.task, len(description.feature_names), outputs, description.edges)
+        student = Student(description.student, description.task, description.in_features, outputs, description.edges)
     _load_weights(folder, name, student)
     return student
 
@@ -383,7 +393,7 @@ def _load_own(folder: Path, name: str, description: Description, options: Studen
     _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
     try:
         with torch.random.fork_rng(devices=[]):
-            student = OwnStudent(options, description.task, len(description.feature_names), description.target.num_outputs, name)
+            student = OwnStudent(options, description.task, description.in_features, description.target.num_outputs, name)
     except UsageError as error:
         raise _OwnClassError(str(error)) from error
     _load_weights(folder, name, student)

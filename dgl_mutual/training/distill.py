@@ -56,7 +56,8 @@ def distill(
         UsageError: a coordinator that knows the nodes of training alone, and nodes that were kept from training.
     """
     parameter = next(result.cohort.parameters())
-    mlp_scene = replace(scene, seen=with_positions(scene.seen, options.positions), dataset=with_positions(scene.dataset, options.positions))
+    seen, whole = (with_positions(data.without_edge_features(), options.positions) for data in (scene.seen, scene.dataset))
+    mlp_scene = replace(scene, seen=seen, dataset=whole)
     scales = column_scales(mlp_scene.seen, scene.seen_split) if scale_inputs else None
     dataset = mlp_scene.seen if scales is None else with_scaled_columns(mlp_scene.seen, scales)
     feed = _feed(dataset, scene.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)

@@ -14,6 +14,7 @@ from torch import Tensor
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
 from dgl_mutual.data.features import check_features
+from dgl_mutual.data.positions import with_positions
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
@@ -28,6 +29,8 @@ EVALUATION_NODES = 1 << 16
 
 #: Edges cost less than nodes, but graphs may have very many of them.
 EDGES_PER_NODE = 8
+
+NEEDS_POSITIONS = "The model needs positional features, which are computed from a dataset. Call predict with a dataset."
 
 #: Logits (N, C) of a batch, given the numbers (N,) of its samples.
 Logits: TypeAlias = Callable[[Batch, Tensor], Tensor]
@@ -44,6 +47,7 @@ class Predictor:
     device: torch.device
     dtype: torch.dtype
     edge_features: int = 0
+    positions: int = 0
 
     @torch.no_grad()
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
@@ -68,13 +72,16 @@ class Predictor:
     def _batches(self, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[Batch, Tensor]]:
         by_node = self.task == "node"
         if not isinstance(data, Dataset):
+            if self.positions:
+                raise UsageError(NEEDS_POSITIONS)
             if "feat" in data.ndata and data.ndata["feat"].ndim == 2:
                 check_features(data.ndata["feat"].detach().cpu().numpy(), data.num_nodes(), "node features 'feat'")
             batch = GraphBatch.from_dgl(data, self.device, self.dtype, edge_features=self.edge_features)
             samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
             yield self._bounded(batch), samples
             return
-        collate = Collator(self._with_edges(data), self.device, self.dtype)
+        data = with_positions(self._with_edges(data), self.positions)
+        collate = Collator(data, self.device, self.dtype)
         groups = _groups(data)
         for graphs in groups:
             numbers = np.arange(data.node_offsets[graphs[0]], data.node_offsets[graphs[-1] + 1]) if by_node else graphs
@@ -140,7 +147,9 @@ def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
     cohort.eval()
     first, parameter = cohort.students[0], next(cohort.parameters())
     edge_features = max(student.edge_features for student in cohort.students)
-    return Predictor(logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype, edge_features)
+    return Predictor(
+        logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype, edge_features, cohort.positions
+    )
 
 
 def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:

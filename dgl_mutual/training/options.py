@@ -44,6 +44,8 @@ class TrainingOptions(Options):
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task. The trained students take the features as they are (default: yes, but no on a
     node task whose features are mostly zeros, as words are, or in parts on several machines)."""
+    positions: int = Field(0, ge=0, le=1024)
+    """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
     checkpoint_every: int | None = Field(None, ge=1)
@@ -102,6 +104,8 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
         raise UsageError("A fan-out says how many neighbours are sampled, and no sampler was asked for. Add --sampler neighbor.")
     if sampled and options.edge_drop > 0:
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
+    if options.positions and dataset.store is not None:
+        raise UsageError("training.positions walks on the whole graph, and a graph in parts is on several machines. Leave it out.")
     node_batch = DEFAULT_NODE_BATCH if sampled else None
     defaults = {
         "weight_decay": 5e-4 if node else 0.0,

@@ -11,6 +11,7 @@ import torch
 from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.label_rate import without_labels
+from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
@@ -97,9 +98,10 @@ def fit_cohort(
     )
     if not any(member.edge_features for member in members):
         dataset = dataset.without_edge_features()
-    edges = EdgeInput.of(dataset.num_edge_features, dataset.feature_kinds)
-    scales = column_scales(dataset, split) if training.scale_inputs else None
-    seen = dataset if scales is None else with_scaled_columns(dataset, scales)
+    seen = with_positions(dataset, training.positions)
+    edges = EdgeInput.of(seen.num_edge_features, seen.feature_kinds)
+    scales = column_scales(seen, split) if training.scale_inputs else None
+    seen = seen if scales is None else with_scaled_columns(seen, scales)
     names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
     for name, member in zip(names, members, strict=True):
         if member.architecture not in CONVOLUTIONS:
@@ -134,7 +136,7 @@ def fit_cohort(
     for place, member in enumerate(members):
         with seeds.initialisation(seed, "initialisation", fold, place):
             modules.append(
-                make_student(member, dataset.task, dataset.num_features, setting.num_outputs, names[place], edges).to(device, dtype)
+                make_student(member, dataset.task, seen.num_features, setting.num_outputs, names[place], edges).to(device, dtype)
             )
             share_batch_norm(modules[-1], ranks)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
@@ -144,7 +146,7 @@ def fit_cohort(
     if len(unlabelled):
         feed.add_unlabelled(unlabelled)
     state = TrainingState(
-        cohort=Cohort(modules, teaching.coordinator, setting.distribution, names, len(students)),
+        cohort=Cohort(modules, teaching.coordinator, setting.distribution, names, len(students), positions=training.positions),
         strategy=teaching,
         dataset=dataset,
         split=split,
