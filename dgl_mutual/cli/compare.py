@@ -42,8 +42,8 @@ def _compare(
 ) -> None:
     """Compare with the same method on torch_geometric, number by number, and write a certificate. Exit status 1 if parity breaks.
 
-    With --reference FILE.csv, compare with somebody's own results instead: columns dataset, test, and seed or fold; member and fingerprint
-    where they are known. Both ways of comparing compute on the CPU.
+    With --reference FILE.csv, compare with somebody's own results instead: columns dataset, test, and seed or fold; member, fingerprint
+    and split where they are known. Both ways of comparing compute on the CPU.
 
     \b
     Examples:
@@ -134,7 +134,7 @@ command = click.Command(
             ["--column", "columns"],
             multiple=True,
             metavar="OURS=THEIRS",
-            help="What the file calls dataset, seed, fold, member, fingerprint or test.",
+            help="What the file calls dataset, seed, fold, member, fingerprint, split or test.",
         ),
         click.Option(
             ["--member"], default="best_by_val", show_default=True, help="Our member that a file without members is compared with."

@@ -47,7 +47,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
     if dataset.task == "node" and dataset.target.kind == "single-label":
         facts["edge_homophily"] = edge_homophily(dataset)
     facts["official_split"] = None if split is None else {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
-    facts["fingerprint"] = fingerprint(dataset, split)
+    facts["fingerprint"] = fingerprint(dataset)
     return facts
 
 

@@ -17,6 +17,8 @@ _ROWS = 1 << 17
 def fingerprint(dataset: Dataset, split: Split | None = None) -> str:
     """First 12 hexadecimal digits of a sha256 over graphs, features, labels and, if given, the split.
 
+    Without a split it is what tables and configurations call `fingerprint`; with one, what trials.csv calls `split`.
+
     Edge features count where there are any. The same on every platform, for sparse and dense storage of the same features, and for any
     order within a part of the split.
     """

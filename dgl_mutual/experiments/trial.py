@@ -222,13 +222,13 @@ def fit_resolved(
 
 def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
     dataset = scene.dataset
-    data = fingerprint(dataset, scene.split)
+    split = fingerprint(dataset, scene.split)
     metrics = {dataset.target.metric: result.members, **result.tasks}
     return [
         {
             "task": config.task,
             "dataset": dataset.name,
-            "fingerprint": data,
+            "fingerprint": config.fingerprint,
             "strategy": config.strategy,
             "protocol": _protocol(config, scene),
             "seed": trial.seed,
@@ -239,6 +239,7 @@ def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitRes
             "train_seconds": result.train_seconds,
             "disagreement": result.disagreement,
             "peak_mib": peak,
+            "split": split,
             **vars(member),
         }
         for metric, members in metrics.items()

@@ -1,4 +1,4 @@
-"""Means over the trials of each method, and what tells them from a baseline: pairs by dataset, fingerprint, seed and fold."""
+"""Means over the trials of each method, and what tells them from a baseline: pairs by dataset, split, seed and fold."""
 
 from __future__ import annotations
 
@@ -145,15 +145,15 @@ def _protocols_apart(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_mixtures(trials: pd.DataFrame) -> None:
-    mixed = trials.groupby(_PAIR, sort=False)["fingerprint"].nunique()
+    mixed = trials.groupby(_PAIR, sort=False)["split"].nunique()
     if (mixed > 1).any():
         place = mixed[mixed > 1].index[0]
         here = trials[(trials[_PAIR] == list(place)).all(axis=1)]
-        shown = "; ".join(f"{name}: {', '.join(sorted(set(group['run'])))}" for name, group in here.groupby("fingerprint"))
+        shown = "; ".join(f"{name}: {', '.join(sorted(set(group['run'])))}" for name, group in here.groupby("split"))
         where = f"{place[0]}, seed {place[1]}, fold {place[2]}"
         raise UsageError(
-            f"Runs of different fingerprints on {where} cannot stand in one table. {shown}. The data or the splits differ, so their "
-            "numbers cannot be compared. Give those of one fingerprint."
+            f"Runs of different data or splits on {where} cannot stand in one table. By the column 'split' of trials.csv: {shown}. "
+            "Give those of one split."
         )
     double = trials[trials.duplicated([*_PAIR, "method", "member"])]
     if len(double):

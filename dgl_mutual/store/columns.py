@@ -6,7 +6,7 @@ from __future__ import annotations
 TRIALS = {
     "task": "`node` or `graph`.",
     "dataset": "Name of the dataset.",
-    "fingerprint": "Hash of the graphs, features, labels and official split. Compare only rows with equal fingerprints.",
+    "fingerprint": "Hash of the graphs, features and labels, as in config.yaml. Folders of earlier versions hash the split with them.",
     "strategy": "Name of the strategy.",
     "member": (
         "Each student (`gcn-0`, ...), what the strategy adds (`teacher`, `leader`), `mlp` after distillation, `mean` of the students, "
@@ -33,6 +33,7 @@ TRIALS = {
         "Expected calibration error on the test part, a fraction: 15 bins of equal width of the confidence. With several labels each "
         "known label is a decision of its own, of confidence max(p, 1 - p); with several targets the mean over them."
     ),
+    "split": "Hash of the data that were trained on, noise included, and of the split. Compare only rows with equal hashes.",
 }
 #: reliability.csv: one row per trial, metric, member and bin of confidence that is not empty.
 RELIABILITY = {

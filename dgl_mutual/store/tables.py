@@ -21,7 +21,7 @@ TRIAL_COLUMNS = [
     *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
 ]
 #: Columns that may follow them; folders of older versions lack these.
-MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece"]
+MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split"]
 #: A trial with several tasks has rows of this metric, the mean over tasks, and for each task rows of its own: ``accuracy(digit)``.
 MEAN_METRIC = "mean"
 KEY = ["seed", "fold"]
@@ -41,7 +41,7 @@ _MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
 #: No figure of a trial is larger, be it bytes or nanoseconds.
 _LARGEST = 1e15
 #: What pandas would otherwise guess: a fingerprint may look like a number.
-_TEXT = ("task", "dataset", "fingerprint", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
+_TEXT = ("task", "dataset", "fingerprint", "split", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
 
 
 def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
@@ -80,6 +80,8 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
 def read_trials(folder: Path) -> pd.DataFrame:
     """trials.csv of a run folder; columns that its version did not know are empty.
 
+    Earlier versions had no `split`, and hashed data and split together under the name `fingerprint`.
+
     Raises:
         StoreError: see `read_table`; also if a row is there twice.
     """
@@ -89,7 +91,8 @@ def read_trials(folder: Path) -> pd.DataFrame:
     if nameless or table.duplicated([*KEY, "member", "metric"]).any():
         what = "a row without names" if nameless else "a row twice"
         raise StoreError(f"{str(file)!r} has {what}: it was changed. Restore it, or start over with --no-resume.")
-    return table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
+    table = table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
+    return table.assign(split=table["split"].astype("str").where(table["split"].notna(), table["fingerprint"]))
 
 
 def read_reliability(folder: Path) -> pd.DataFrame:

@@ -48,17 +48,19 @@ def test_a_share_that_is_none_is_refused(command_line: Callable[..., object]) ->
     assert "distill.unseen" in err
 
 
-def test_noise_is_part_of_the_run_and_of_the_fingerprint(command_line: Callable[..., object], elsewhere: Path) -> None:
-    prints = []
+def test_noise_is_part_of_the_run_and_of_the_split(command_line: Callable[..., object], elsewhere: Path) -> None:
+    splits, prints = [], []
     for noise in ([], ["--noise", "feature:0.20"], ["--noise", "label:0.2"]):
         before = {*(elsewhere / "results").glob("*")}
         assert command_line("run", *SMALL, *noise)[0] == 0
         (folder,) = {*(elsewhere / "results").glob("*")} - before
-        prints.append(pd.read_csv(folder / "trials.csv", dtype=str)["fingerprint"].iloc[0])
+        row = pd.read_csv(folder / "trials.csv", dtype=str).iloc[0]
+        splits.append(row["split"])
+        prints += [row["fingerprint"], yaml.safe_load((folder / "config.yaml").read_text())["resolved"]["fingerprint"]]
         assert yaml.safe_load((folder / "config.yaml").read_text())["resolved"]["noise"] == (
             noise[1].replace("0.20", "0.2") if noise else None
         )
-    assert len(set(prints)) == 3
+    assert (len(set(splits)), len(set(prints))) == (3, 1)
 
 
 def test_a_wrong_noise_is_one_message(command_line: Callable[..., object]) -> None:

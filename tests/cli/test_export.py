@@ -87,7 +87,7 @@ def test_an_unfinished_run_is_told_beside_any_format(command_line: CommandLine, 
         (("results", "--format", "pdf"), 2, "'pdf' is not one of"),
         (("results", "--value", "parameters", "--percent"), 2, "'parameters' is not a fraction"),
         (("results", "--precision", "99"), 2, "99 is not in the range"),
-        (("results", "other"), 2, "different fingerprints on Cora"),
+        (("results", "other"), 2, "different data or splits on Cora"),
         ((), 2, "Missing argument 'RUN...'"),
     ],
 )

@@ -64,7 +64,7 @@ def test_one_target_is_an_ordinary_run(command_line: Callable[..., object], else
     assert command_line("run", "--dataset", "digits-multi", "--targets", "digit", *SMALL)[0] == 0
     assert command_line("run", *SMALL)[0] == 0
     runs = [pd.read_csv(run / "trials.csv") for run in sorted((elsewhere / "results").iterdir())]
-    same = ["fingerprint", "member", "metric", "seed", "train", "val", "test", "best_epoch", "parameters"]
+    same = ["fingerprint", "split", "member", "metric", "seed", "train", "val", "test", "best_epoch", "parameters"]
     pd.testing.assert_frame_equal(runs[0][same], runs[1][same])
 
 
@@ -154,4 +154,5 @@ def test_a_folder_with_label_columns(command_line: Callable[..., object], elsewh
     checkpoint = only_run(elsewhere) / "checkpoints" / "seed-0-fold-0"
     assert command_line("predict", checkpoint, "mine", "--out", "mine.csv")[0] == 0
     assert set(pd.read_csv("mine.csv")["prediction(side)"]) <= {"left", "right"}
-    assert command_line("data", "describe", "mine", "--targets", "x")[0] == 0
+    status, _, err = command_line("data", "describe", "mine", "--targets", "x")
+    assert status == 1 and "regression" in err  # measurements are no classes

@@ -21,7 +21,7 @@ CONFIG = {"dataset": "ring", "strategy": "gml", "seeds": 2}
 # The contract, written out once more on purpose.
 COLUMNS = (
     "task,dataset,fingerprint,strategy,member,architecture,protocol,seed,fold,metric,train,val,test,"
-    "best_epoch,epochs,seconds_per_epoch,train_seconds,inference_ms,parameters,disagreement,peak_mib,nll,ece"
+    "best_epoch,epochs,seconds_per_epoch,train_seconds,inference_ms,parameters,disagreement,peak_mib,nll,ece,split"
 )
 
 

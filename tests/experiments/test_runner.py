@@ -24,7 +24,7 @@ def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_trai
     assert ran == [(seed, fold) for seed in (0, 1) for fold in (0, 1, 2)]
     rows = pd.read_csv(report.folder / "trials.csv")
     assert rows["test"][rows["member"] == "gcn-0"].tolist() == [1 / (3 + seed + 10 * fold) for seed, fold in ran]
-    assert rows["fingerprint"].nunique() == 6
+    assert (rows["fingerprint"].nunique(), rows["split"].nunique()) == (1, 6)
     assert set(rows["dataset"]) == {"pairs"}
     assert sorted(path.name for path in (report.folder / "checkpoints").iterdir()) == [f"seed-{seed}-fold-{fold}" for seed, fold in ran]
     before = (report.folder / "environment.json").read_text()

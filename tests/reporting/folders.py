@@ -63,7 +63,15 @@ def write_run(
     drawn = level + 0.01 * random.standard_normal(len(keys)) if scores is None else scores
     members = [f"{name}-{place}" for place, name in enumerate(students)]
     rows = [
-        {**names, "seed": seed, "fold": fold, "fingerprint": f"{fingerprint}{seed}.{fold}", "epochs": epochs, **figures}
+        {
+            **names,
+            "seed": seed,
+            "fold": fold,
+            "fingerprint": fingerprint,
+            "split": f"{fingerprint}{seed}.{fold}",
+            "epochs": epochs,
+            **figures,
+        }
         for (seed, fold), score in zip(keys, drawn, strict=True)
         for figures in _members(members, students, float(score), epochs)
     ]

@@ -14,7 +14,7 @@ from dgl_mutual.reporting.comparison import Comparison, compare, default_baselin
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.reporting.tables import BETTER as MARK
 from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table, value_name
-from dgl_mutual.store.tables import MORE_COLUMNS
+from dgl_mutual.store.tables import TRIAL_COLUMNS, read_trials
 from tests.reporting.folders import write_run, write_suite
 
 ALONE = [0.80, 0.81, 0.79, 0.82, 0.80]
@@ -23,6 +23,12 @@ BETTER = [0.83, 0.82, 0.82, 0.86, 0.84]
 
 def compared(folder: Path, **options: Any) -> Comparison:
     return compare(gather(load_runs([folder])), **options)
+
+
+def as_by_an_earlier_version(file: Path) -> None:
+    """Without the later columns; what is the split now was called the fingerprint."""
+    table = pd.read_csv(file).drop(columns="fingerprint").rename(columns={"split": "fingerprint"})
+    table[TRIAL_COLUMNS].to_csv(file, index=False)
 
 
 def row(comparison: Comparison, method: str, data: str = "Cora", member: str = "mean") -> dict[str, Any]:
@@ -121,7 +127,7 @@ def test_disagreement_is_neither_good_nor_bad(tmp_path: Path) -> None:
 
 def test_what_an_older_version_did_not_measure_is_refused_or_left_blank(tmp_path: Path) -> None:
     old = write_run(tmp_path, strategy="independent") / "trials.csv"
-    pd.read_csv(old).drop(columns=MORE_COLUMNS).to_csv(old, index=False)
+    as_by_an_earlier_version(old)
     assert row(compared(tmp_path), "independent")["n"] == 10
     with pytest.raises(UsageError, match=r"None of these runs has a 'peak_mib'.*--no-resume"):
         compared(tmp_path, value="peak_mib")
@@ -175,9 +181,20 @@ def test_protocols_under_one_name_of_a_suite_stand_apart_too(tmp_path: Path) -> 
     assert set(compare(trials).rows["data"]) == {"here (public)", "here (random)"}
 
 
+def test_folders_of_earlier_versions_which_have_no_split_stand_beside_new_ones(tmp_path: Path) -> None:
+    old, new = (write_run(tmp_path, strategy=strategy) for strategy in ("independent", "gml"))
+    as_by_an_earlier_version(old / "trials.csv")
+    assert math.isfinite(row(compared(tmp_path, baseline="independent"), "gml")["difference"])
+    table = pd.read_csv(new / "trials.csv")
+    table.loc[table["seed"] == 0, ["split", "fingerprint"]] = ["", "f0.0"]  # it was begun by an earlier version
+    table.to_csv(new / "trials.csv", index=False)
+    assert read_trials(new)["split"].str.startswith("f").all()
+    assert math.isfinite(row(compared(tmp_path, baseline="independent"), "gml")["difference"])
+
+
 def test_different_fingerprints_are_refused(tmp_path: Path) -> None:
     first, second = write_run(tmp_path, strategy="independent", fingerprint="aa"), write_run(tmp_path, strategy="gml", fingerprint="bb")
-    with pytest.raises(UsageError, match="different fingerprints on Cora, seed 0, fold 0") as caught:
+    with pytest.raises(UsageError, match="different data or splits on Cora, seed 0, fold 0") as caught:
         compared(tmp_path)
     assert f"aa0.0: {first.name}; bb0.0: {second.name}" in str(caught.value)
 

@@ -156,7 +156,7 @@ def test_ranks_are_left_out_of_all_plots_where_runs_cannot_stand_in_one_table(tm
     write_run(tmp_path, strategy="independent", fingerprint="a")
     write_run(tmp_path, strategy="gml", fingerprint="b")
     assert len(drawn(tmp_path)) == 4
-    with pytest.raises(UsageError, match="fingerprint"):
+    with pytest.raises(UsageError, match="data or splits"):
         drawn(tmp_path, "ranks")
 
 

@@ -81,7 +81,7 @@ def test_runs_that_do_not_pair_are_shown_without_tests_and_with_the_reason(tmp_p
     assert page.tags.count("table") == 2
     write_run(tmp_path, strategy="dml", fingerprint="other")
     page = Page(report([tmp_path]))
-    assert "different fingerprints" in page.text
+    assert "different data or splits" in page.text
     assert page.tags.count("table") == 0
     assert "Learning curves" in page.text
 

@@ -282,7 +282,7 @@ def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: P
         ("accuracy,1.0,", "accuracy,inf,", "in train"),
         ("accuracy,1.0,", "accuracy,1e300,", "in train"),
         (",gml,mean,", ",gml,,", "without names"),
-        ("peak_mib\n", "disagreement\n", "'disagreement' twice"),
+        ("peak_mib,split\n", "peak_mib,disagreement\n", "'disagreement' twice"),
     ],
 )
 def test_figures_that_no_trial_has_are_named(tmp_path: Path, good: str, bad: str, told: str) -> None:

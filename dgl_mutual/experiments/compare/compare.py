@@ -210,9 +210,9 @@ def _owned(folder: Path, title: str, plan: Plan) -> Iterator[None]:
 def _planned(plan: Plan) -> pd.DataFrame:
     """The rows that trials.csv will have, without their figures."""
     members = [*student_names(plan.config.students), "mean", "best_by_val", "ensemble"]
-    columns = ("dataset", "fingerprint", "seed", "fold", "member", "test")
+    columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
     rows = [
-        (plan.dataset.name, fingerprint(plan.dataset, trial.split), trial.seed, trial.fold, member, math.nan)
+        (plan.dataset.name, plan.config.fingerprint, fingerprint(plan.dataset, trial.split), trial.seed, trial.fold, member, math.nan)
         for trial in plan.trials
         for member in members
     ]
@@ -223,12 +223,12 @@ def _facts(plan: Plan, threads: int) -> dict[str, object]:
     """Names and values for the certificate; the reference's fingerprint is taken from the graphs that its students see."""
     from dgl_mutual.reference.graphs import from_graphs, to_graphs
 
-    dataset, split = plan.dataset, plan.trials[0].split
+    dataset = plan.dataset
     seen = from_graphs(to_graphs(dataset), dataset)
     return {
         **_common_facts(plan, threads),
-        "fingerprint, ours": fingerprint(dataset, split),
-        "fingerprint, reference": fingerprint(seen, split),
+        "fingerprint, ours": fingerprint(dataset),
+        "fingerprint, reference": fingerprint(seen),
     }
 
 

@@ -15,7 +15,7 @@ from dgl_mutual.files import read_bytes
 from dgl_mutual.safe_text import csv_cell
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
-COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "test")
+COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "split", "test")
 #: Bytes of such a file.
 _MOST_BYTES = 1 << 28
 #: How many rows a message names before it only counts.
@@ -107,13 +107,18 @@ def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing
     on = ["dataset", *keys, "member"]
     merged = ours.merge(foreign, on=on, how="outer", suffixes=("", "_reference"), indicator=True)
     matched = merged[merged["_merge"] == "both"]
-    with_fingerprints = "fingerprint" in foreign.columns
-    other_data = matched[matched["fingerprint"] != matched["fingerprint_reference"]] if with_fingerprints else matched.iloc[:0]
+    is_other = pd.Series(False, index=matched.index)
+    if "fingerprint" in foreign.columns:  # in files of earlier versions it stands for data and split
+        theirs = matched["fingerprint_reference"]
+        is_other |= (theirs != matched["fingerprint"]) & (theirs != matched["split"])
+    if "split" in foreign.columns:
+        is_other |= matched["split_reference"] != matched["split"]
+    other_data = matched[is_other]
     matched = matched.drop(other_data.index)
     unmatched = [
         _describe(merged[merged["_merge"] == "right_only"], on, "of the file have no partner among our trials"),
         _describe(merged[merged["_merge"] == "left_only"], on, "of ours have no partner in the file"),
-        _describe(other_data, on, "were made from other data: their fingerprints differ"),
+        _describe(other_data, on, "were made from other data or another split: their fingerprint or split differs"),
     ]
     lines = tuple(line for line in unmatched if line)
     if matched.empty:

@@ -17,12 +17,12 @@ def written(tmp_path: Path) -> Path:
 def trials(seeds: int = 3, folds: int = 1) -> pd.DataFrame:
     """Our side: two members, `test` = seed / 10 + fold / 100, one more for the second member."""
     rows = [
-        ("Cora", f"print-{seed}", seed, fold, member, seed / 10 + fold / 100 + place)
+        ("Cora", "print", f"split-{seed}", seed, fold, member, seed / 10 + fold / 100 + place)
         for seed in range(seeds)
         for fold in range(folds)
         for place, member in enumerate(["gcn-0", "best_by_val"])
     ]
-    return pd.DataFrame(rows, columns=["dataset", "fingerprint", "seed", "fold", "member", "test"])
+    return pd.DataFrame(rows, columns=["dataset", "fingerprint", "split", "seed", "fold", "member", "test"])
 
 
 def test_fractions_stay_and_percent_becomes_fractions(written: Path) -> None:
@@ -131,10 +131,18 @@ def test_folds_of_several_seeds_need_both() -> None:
 
 
 def test_a_row_of_other_data_is_no_partner() -> None:
-    theirs = foreign([("cora", 0, "print-0", 0.1), ("cora", 1, "another", 0.2)], "seed", "fingerprint")
-    pairing = pair(trials(2), theirs, member="gcn-0")
-    assert pairing.table["seed"].tolist() == [0]
-    assert pairing.unmatched == ("1 rows were made from other data: their fingerprints differ (dataset cora, seed 1, member gcn-0)",)
+    told = "1 rows were made from other data or another split: their fingerprint or split differs (dataset cora, seed 1, member gcn-0)"
+    for columns, here, there in (
+        (["fingerprint"], ["print"], ["another"]),
+        (["fingerprint"], ["split-0"], ["split-0"]),  # of earlier versions, where it is the hash of data and split
+        (["split"], ["split-0"], ["split-0"]),
+        (["fingerprint", "split"], ["print", "split-0"], ["print", "split-0"]),
+        (["fingerprint", "split"], ["print", "split-0"], ["another", "split-1"]),
+    ):
+        theirs = foreign([("cora", 0, *here, 0.1), ("cora", 1, *there, 0.2)], "seed", *columns)
+        pairing = pair(trials(2), theirs, member="gcn-0")
+        assert pairing.table["seed"].tolist() == [0]
+        assert pairing.unmatched == (told,)
 
 
 def test_many_rows_without_a_partner_are_counted_and_some_are_named() -> None:
