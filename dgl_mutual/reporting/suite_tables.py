@@ -12,6 +12,7 @@ from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import text_table
 from dgl_mutual.safe_text import csv_text
+from dgl_mutual.store.tables import MORE_COLUMNS
 
 #: All trials of a suite in one table.
 LONG_FILE = "all.csv"
@@ -21,7 +22,7 @@ _NAMES = ["data", "method", "run"]
 def suite_tables(folder: Path) -> dict[Path, str]:
     """What a suite's runs that have finished trials give, as it belongs into its folder: table.csv, table.md and table.tex, and all.csv.
 
-    The last has all rows of the trials.csv of all runs, with what tables call their data and method.
+    The last has all rows of the trials.csv of all runs, with what tables call their data and method, and without columns that are empty.
 
     Raises:
         UsageError, StoreError: the runs cannot stand in one table, or there are none.
@@ -31,8 +32,9 @@ def suite_tables(folder: Path) -> dict[Path, str]:
     comparison = compare(trials, baseline=preferred_baseline([folder]) or default_baseline(trials))
     table = text_table(comparison, percent=True)
     rows = pd.concat([run.figures.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
-    if (rows["split"] == rows["fingerprint"]).all():  # all of an earlier version, which had the latter alone
-        rows = rows.drop(columns="split")
+    # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.
+    unknown = [name for name in MORE_COLUMNS if rows[name].isna().all() or (name == "split" and rows[name].equals(rows["fingerprint"]))]
+    rows = rows.drop(columns=unknown)
     return {
         folder / LONG_FILE: csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]]),
         folder / "table.csv": to_csv(comparison),

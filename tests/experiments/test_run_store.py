@@ -131,7 +131,7 @@ def test_history_of_a_killed_run_is_merged_by_the_next(tmp_path: Path, monkeypat
 def test_trials_of_an_earlier_version_stay_in_a_run_that_goes_on(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     (folder / "reliability.csv").unlink()
-    pd.read_csv(folder / "trials.csv").drop(columns=["nll", "ece"]).to_csv(folder / "trials.csv", index=False)
+    pd.read_csv(folder / "trials.csv").drop(columns=["nll", "ece", "split"]).to_csv(folder / "trials.csv", index=False)
     new = outcome(1)
     store = fill(folder, replace(new, rows=[{**row, "nll": 0.5, "ece": 0.25} for row in new.rows]))
     assert (folder / "trials.csv").read_text().splitlines()[0] == COLUMNS
