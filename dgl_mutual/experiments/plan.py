@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.config import RunConfig
@@ -65,7 +66,19 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     config = resolve(given, dataset)
     points = resolved_points(given, dataset) if given.grid else (({}, config),)
     if not any(student.edge_features for _, point in points for student in point.students):
-        dataset = dataset.without_edge_features()
+        dataset = _without_edge_features(dataset)
     assert config.seeds is not None
     splits = ((seed, enumerate(splits_of(config, dataset, seed))) for seed in range(config.seeds))
     return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, folds in splits for fold, split in folds))
+
+
+_BARE: WeakKeyDictionary[Dataset, Dataset] = WeakKeyDictionary()
+
+
+def _without_edge_features(dataset: Dataset) -> Dataset:
+    """The same object for all runs on a dataset, so that processes get it once."""
+    if dataset.edge_features is None:
+        return dataset
+    if dataset not in _BARE:
+        _BARE[dataset] = dataset.without_edge_features()
+    return _BARE[dataset]

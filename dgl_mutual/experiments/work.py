@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.processes import end_with
@@ -27,6 +28,20 @@ class Work:
     plan: Plan
     checkpoints: Path
     snapshots: Path
+
+    @property
+    def to_send(self) -> Work:
+        """The same without the dataset and the other trials: small enough to be sent for every trial (see `with_dataset`)."""
+        return replace(self, plan=replace(self.plan, dataset=None, trials=()))  # type: ignore[arg-type]  # whoever gets it puts it back
+
+    def with_dataset(self, dataset: Dataset) -> Work:
+        """What `to_send` has left out, put back."""
+        return replace(self, plan=replace(self.plan, dataset=dataset))
+
+
+def datasets_of(works: Sequence[Work]) -> list[Dataset]:
+    """Their datasets, each once: runs of a suite share them."""
+    return list({id(work.plan.dataset): work.plan.dataset for work in works}.values())
 
 
 def do_work(

@@ -10,7 +10,6 @@ import importlib
 import logging
 import re
 import threading
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,13 +19,14 @@ from typing import Any
 
 import joblib
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
-from dgl_mutual.experiments.work import Work
+from dgl_mutual.experiments.work import Work, datasets_of
 from dgl_mutual.files import replacing
 
 #: Seconds in which a scheduler must answer, and then have a worker.
@@ -60,11 +60,11 @@ class Cluster:
         """
         distributed = _dask()
         try:
-            with joblib.parallel_config(backend="dask", client=self.client), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Sending large graph")
+            # Each worker gets each dataset once. joblib finds what it has scattered among the arguments of a call.
+            with joblib.parallel_config(backend="dask", client=self.client, scatter=datasets_of(works)):
                 # Batches of one, so that each trial comes back on its own.
                 parallel = joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
-                calls = (joblib.delayed(_elsewhere)(task, _sent(work), place) for place, work in enumerate(works))
+                calls = (joblib.delayed(_elsewhere)(task, _sent(work), work.plan.dataset, place) for place, work in enumerate(works))
                 for place, (result, files) in parallel(calls):
                     _put(files, works[place].checkpoints / works[place].trial.name)
                     yield result
@@ -144,10 +144,10 @@ def _relevant(found: dict[str, str]) -> dict[str, str]:
 
 def _sent(work: Work) -> Work:
     """The folder in which trainings are kept while they last must be that of this process, wherever a worker stands."""
-    return replace(work, snapshots=work.snapshots.absolute())
+    return replace(work.to_send, snapshots=work.snapshots.absolute())
 
 
-def _elsewhere(task: Task, work: Work, place: int) -> tuple[int, tuple[tuple[int, Outcome], dict[str, bytes]]]:
+def _elsewhere(task: Task, work: Work, dataset: Dataset, place: int) -> tuple[int, tuple[tuple[int, Outcome], dict[str, bytes]]]:
     """Run a trial in a worker, and return its files with it."""
     with _TURN, TemporaryDirectory() as folder:
         if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
@@ -155,7 +155,7 @@ def _elsewhere(task: Task, work: Work, place: int) -> tuple[int, tuple[tuple[int
                 f"A worker does not see the folder {str(work.snapshots.parent)!r}, in which --checkpoint-every keeps trainings. "
                 "Put it on a disk that all machines share, or leave the option out."
             )
-        result = task(replace(work, checkpoints=Path(folder)))
+        result = task(replace(work.with_dataset(dataset), checkpoints=Path(folder)))
         made = Path(folder, work.trial.name)
         return place, (result, {str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*") if file.is_file()})
 

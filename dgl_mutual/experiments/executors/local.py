@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from dgl_mutual.errors import TrainingError
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import StoreError, TrainingError
 from dgl_mutual.experiments.device import is_cuda
 from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
-from dgl_mutual.experiments.work import Work
+from dgl_mutual.experiments.work import Work, datasets_of
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
@@ -48,15 +53,49 @@ class Local:
             yield from (task(work, on_epoch=progress.epoch) for work in works)
             return
         task = partial(task, on_epoch=progress.remote_epoch, parent=os.getpid())
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=self.threads):
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=self.threads), _kept(works) as files:
             # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
             parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
             try:
                 with spared_from_interrupts():
-                    outcomes = parallel(joblib.delayed(task)(work) for work in works)
+                    outcomes = parallel(joblib.delayed(_elsewhere)(task, work.to_send, files[id(work.plan.dataset)]) for work in works)
                 yield from outcomes
             except TerminatedWorkerError:
                 raise TrainingError(
                     "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
                     f"go on with fewer --jobs than {jobs}."
                 ) from None
+
+
+@contextmanager
+def _kept(works: Sequence[Work]) -> Iterator[dict[int, Path]]:
+    """Each dataset in a temporary file, by its id, for the length of a block: processes read it once, instead of with every trial.
+
+    Raises:
+        StoreError: the disk does not take it.
+    """
+    with TemporaryDirectory(prefix="dgl-mutual-", ignore_cleanup_errors=True) as folder:
+        files = {}
+        for place, dataset in enumerate(datasets_of(works)):
+            files[id(dataset)] = file = Path(folder, str(place))
+            try:
+                with file.open("wb") as stream:
+                    pickle.dump(dataset, stream, protocol=pickle.HIGHEST_PROTOCOL)
+            except OSError as error:
+                raise StoreError(
+                    f"{dataset.name} cannot be kept in {folder!r} for the processes that train ({error.strerror or error}). Make room, "
+                    "name another folder with the environment's TMPDIR, or run with --jobs 1."
+                ) from None
+        yield files
+
+
+def _elsewhere(task: Task, work: Work, file: Path) -> tuple[int, Outcome]:
+    return task(work.with_dataset(_read(file)))
+
+
+@lru_cache(maxsize=1)  # trials come run by run, so those of one dataset follow each other
+def _read(file: Path) -> Dataset:
+    """Written by the process that has started this one."""
+    with file.open("rb") as stream:
+        dataset: Dataset = pickle.load(stream)
+    return dataset

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import errno
+import pickle
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.executors import local
+from dgl_mutual.experiments.executors.local import Local
+from dgl_mutual.experiments.plan import Plan, prepare
+from dgl_mutual.experiments.progress import Silence
+from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.work import Work, datasets_of
+
+
+@pytest.fixture
+def large() -> Dataset:
+    random = np.random.default_rng(0)
+    edges = random.integers(2000, size=(2, 20_000))
+    return Dataset.from_arrays(edges, random.random((2000, 50)), random.integers(3, size=2000))
+
+
+def works_of(*plans: Plan) -> list[Work]:
+    return [Work(place, trial, plan, Path("c"), Path("s")) for place, plan in enumerate(plans) for trial in plan.trials]
+
+
+def plan_of(dataset: Dataset, **values: Any) -> Plan:
+    config = {"students": "gcn,sage", "seeds": 5, "protocol": "random", "training": {"epochs": 1}}
+    return prepare(parse_config({**config, **values}), dataset, in_memory=True)
+
+
+def looks(work: Work, parent: int, **options: Any) -> tuple[int, Outcome]:
+    """In place of a training: a sum over the dataset."""
+    details = f"{float(work.plan.dataset.features.sum())}"
+    return work.place, Outcome(work.trial, [], [], details=details)
+
+
+def test_what_is_sent_for_a_trial_does_not_grow_with_the_dataset(large: Dataset) -> None:
+    (work, *_) = works = works_of(plan_of(large))
+    assert len(works) == 5
+    split = len(pickle.dumps(work.trial))
+    assert len(pickle.dumps(work.to_send)) < split + 20_000 < len(pickle.dumps(large)) / 10
+    back = work.to_send.with_dataset(large)
+    assert back.plan.dataset is large and back.trial is work.trial and back.plan.config == work.plan.config
+
+
+def test_processes_get_the_datasets_of_their_trials(large: Dataset) -> None:
+    other = Dataset.from_arrays(large.edges, large.features + 1, large.labels)
+    works = works_of(plan_of(large), plan_of(other))
+    found = list(Local(2).outcomes(looks, works, Silence()))
+    assert len(found) == 10
+    for place, outcome in found:
+        assert float(outcome.details) == float(works[5 * place].plan.dataset.features.sum())
+
+
+def test_runs_share_one_dataset_also_without_its_edge_features(large: Dataset) -> None:
+    edged = Dataset.from_arrays(large.edges, large.features, large.labels, edge_features=np.ones((large.edges.shape[1], 2)))
+    works = works_of(plan_of(edged, students="sgc,tag"), plan_of(edged, students="sgc,tag", strategy="dml"))
+    (dataset,) = datasets_of(works)
+    assert dataset.edge_features is None
+
+
+def test_a_process_reads_a_dataset_once(large: Dataset, tmp_path: Path) -> None:
+    with local._kept(works_of(plan_of(large))) as files:
+        (file,) = files.values()
+        assert local._read(file) is local._read(file)
+    assert not file.parent.exists()
+
+
+def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(local.pickle, "dump", full)
+    with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
+        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), Silence()))
