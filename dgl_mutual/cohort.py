@@ -22,7 +22,7 @@ _SAMPLES = 1 << 17
 class Cohort(nn.Module):
     """Students that train together, and the coordinator that makes one prediction of theirs.
 
-    A strategy may add members (a teacher, a leader): they stand after the students and have no say in the ensemble.
+    A strategy may add members (a teacher, a leader): they follow the students and are not part of the ensemble.
 
     Attributes:
         names: one name a student: its architecture and its place, for example ``gat-1``.

@@ -1,8 +1,8 @@
-"""DGL, imported so that it works with the Python and torch at hand: ``from dgl_mutual.dgl_compat import dgl``.
+"""DGL, imported so that it works with the installed Python and torch: ``from dgl_mutual.dgl_compat import dgl``.
 
 DGL 2.0 to 2.3 load `dgl.graphbolt` with everything else, and later releases with `dgl.distributed`. It is DGL's own loader of mini-batches,
 which this package does not use, and its library exists for the torch of each release's time only. DGL 2.1, the one release with a wheel
-for Python 3.12 on the package index, has it for torch 2.0.0 to 2.2.1, and wants an old `torchdata` as well. Where it cannot be loaded, and
+for Python 3.12 on the package index, has it for torch 2.0.0 to 2.2.1, and needs an old `torchdata` as well. Where it cannot be loaded, and
 there alone, an empty module stands under its name, which says so when something in it is used. DGL 1.1 has no such part.
 
 Everything else in the package takes DGL from here. Scripts that import `dgl` themselves import this module first.

@@ -167,15 +167,15 @@ class Registry(Generic[T]):
 
 
 def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
-    """The fault of whatever is no concrete subclass of `base`, which users import as `name`."""
+    """The fault of whatever is not a concrete subclass of `base`, which users import as `name`."""
 
     def fault(value: Any) -> str | None:
         if isinstance(value, base):
             return f"is an instance. Give the class itself, {type(value).__name__}, and its options beside it."
         if not is_class(value):
-            return f"is no class but {_a(value)}. Give a subclass of {name}."
+            return f"is not a class but {_a(value)}. Give a subclass of {name}."
         if not issubclass(value, base):
-            return f"is no subclass of {name}. Derive the class from it."
+            return f"is not a subclass of {name}. Derive the class from it."
         missing = sorted(getattr(value, "__abstractmethods__", ()))
         return f"is abstract. Define its {', '.join(missing)}." if missing else None
 

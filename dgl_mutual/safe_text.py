@@ -1,4 +1,4 @@
-"""Text that may come from a file of somebody else, made safe for where it goes: a path, a CSV cell, Markdown, LaTeX, a terminal."""
+"""Text that may come from an untrusted file, made safe for where it goes: a path, a CSV cell, Markdown, LaTeX, a terminal."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def test_an_own_weighting_is_a_class_or_an_import_path(given: str | type[Weighti
     ("given", "options", "told"),
     [
         ("atention", {}, "Did you mean 'attention'"),
-        (Coordinator, {}, "is no subclass of dgl_mutual.Weighting"),
+        (Coordinator, {}, "is not a subclass of dgl_mutual.Weighting"),
         (f"{__name__}:Last", {}, "has no 'Last'"),
         (First, {"bonuss": 1}, "Unknown option 'strategy_options.weighting_options.bonuss'. Did you mean 'bonus'"),
         ("uniform", {"hidden": 3}, "Unknown option 'strategy_options.weighting_options.hidden'"),

@@ -115,9 +115,9 @@ def test_a_name_that_is_missing_elsewhere_leaves_the_path_alone(tmp_path, monkey
         ("plugpack.leaving:X", r"raised SystemExit: 3"),
         ("plugpack.lacking:X", r"raised ModuleNotFoundError: No module named 'a_package_that_nobody_has'"),
         ("plugpack.unreadable:X", r"raised SyntaxError: .*unreadable.py, line 1"),
-        ("plugpack.ideas:function", r"plugpack.ideas:function is no class but a function. Give a subclass of dgl_mutual.Strategy"),
-        ("plugpack.ideas:value", r"is no class but a value of type int"),
-        ("plugpack.ideas:Alone.Inner", r"is no subclass of dgl_mutual.Strategy"),
+        ("plugpack.ideas:function", r"plugpack.ideas:function is not a class but a function. Give a subclass of dgl_mutual.Strategy"),
+        ("plugpack.ideas:value", r"is not a class but a value of type int"),
+        ("plugpack.ideas:Alone.Inner", r"is not a subclass of dgl_mutual.Strategy"),
         ("plugpack.ideas:Unfinished", r"is abstract. Define its loss_terms"),
     ],
 )
@@ -129,7 +129,7 @@ def test_what_cannot_be_used_says_why(installed, path, message):
 
 @pytest.mark.parametrize("given", [3, None, [], object(), dict, lambda: None, sys])
 def test_another_object_is_no_strategy(given):
-    with pytest.raises(UsageError, match=r"is no (class|subclass)"):
+    with pytest.raises(UsageError, match=r"is not a (class|subclass)"):
         resolve_strategy(given)
 
 

@@ -1,4 +1,4 @@
-"""The command line's front door. Each command lives in a module of its own, imported when it is asked for."""
+"""The entry point of the command line. Each command has its own module, which is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
 COMMANDS = {
-    "run": ("dgl_mutual.cli.run", "Train a cohort on a dataset and write what came of it."),
+    "run": ("dgl_mutual.cli.run", "Train a cohort on a dataset and write the results."),
     "distill": ("dgl_mutual.cli.distill", "Train a cohort, then an MLP from it that needs no graph."),
     "suite": ("dgl_mutual.cli.suite", "Run methods x datasets, and write the tables of it."),
     "status": ("dgl_mutual.cli.status", "List done, failed and missing trials of runs or a suite."),
@@ -40,7 +40,7 @@ COMMANDS = {
     "data": ("dgl_mutual.cli.data", "List, describe, fetch, generate and verify datasets."),
     "partition": ("dgl_mutual.cli.partition", "Cut a large graph into parts for several machines."),
     "serve": ("dgl_mutual.cli.serve", "Serve one part of such a graph to those that train on it."),
-    "doctor": ("dgl_mutual.cli.doctor", "Say whether training can work here, and what mends it."),
+    "doctor": ("dgl_mutual.cli.doctor", "Check the environment, and show how to repair it."),
 }
 
 
@@ -132,7 +132,7 @@ def _run(arguments: list[str] | None) -> Any:
             raise
         broken = _broken_dependency()
         if broken is not None:
-            return _complain(f"{broken} Run 'dgl-mutual doctor': it says what is wrong, and what mends it.", 1)
+            return _complain(f"{broken} Run 'dgl-mutual doctor': it shows what is wrong and how to repair it.", 1)
         if isinstance(error, OSError) and error.filename is not None:
             return _complain(f"{str(error.filename)!r}: {error.strerror or error}. Check that it is there, and that you may use it.", 1)
         return _complain(_bug(error), 1)
@@ -150,7 +150,7 @@ def _bug(error: Exception) -> str:
     except OSError:  # no room in the temporary folder
         traceback.print_exc()
     return (
-        f"This is a bug in dgl-mutual, and no mistake of yours: {type(error).__name__}: {str(error)[:500]}. "
+        f"This is a bug in dgl-mutual, not a mistake of yours: {type(error).__name__}: {str(error)[:500]}. "
         f"Please report it to the authors{kept}, with the command and, if you can, the files that led to it."
     )
 

@@ -1,4 +1,4 @@
-"""What commands show and write. Everything they say goes through here, since names in it may come from files of somebody else."""
+"""What commands show and write. All output goes through here, since names in it may come from untrusted files."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ _KEYS = {
     default=1,
     show_default=True,
     metavar="N",
-    help="Threads of each trial; others round otherwise.",
+    help="Threads of each trial. Other numbers change the last digits of results.",
 )
 @click.option("--servers", type=click.Path(path_type=Path), metavar="FILE", help="Where the parts of a partitioned graph are served.")
 @click.option(

@@ -192,7 +192,7 @@ def _decode(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"it is no text in UTF-8: {error.reason} {content[error.start]:#x} at byte {error.start}; save it as CSV in UTF-8"
+            f"it is not text in UTF-8: {error.reason} {content[error.start]:#x} at byte {error.start}; save it as CSV in UTF-8"
         ) from None
 
 

@@ -72,7 +72,7 @@ class Encoding:
         labels: single-label: int64, shape (samples,), -1 where unknown. Multi-label: float32, shape (samples, L), NaN where unknown.
         names: the classes in order, or one name a label.
         refusals: the rules that the labels break; then `labels` are not to be used.
-        notes: what was read in a way that somebody should know of.
+        notes: what was read in a way that users should know of.
     """
 
     kind: Literal["single-label", "multi-label"]

@@ -252,7 +252,7 @@ def tu_name(folder: Path) -> str | None:
 
 
 def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = False, progress: bool = False) -> Path | None:
-    """Make sure that a known dataset is at hand, downloading it if need be, and return the folder of its files (None for ``digits``
+    """Make sure that a known dataset is available, downloading it if needed, and return the folder of its files (None for ``digits``
     and what a package brings).
 
     Raises:

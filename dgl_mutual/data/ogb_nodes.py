@@ -1,4 +1,4 @@
-"""Node datasets in OGB's raw form (Hu et al., NeurIPS 2020): ``ogbn-*`` as OGB unpacks them, and folders of one's own in that form.
+"""Node datasets in OGB's raw form (Hu et al., NeurIPS 2020): ``ogbn-*`` as OGB unpacks them, and your own folders in that form.
 
 As in `dgl_mutual.data.ogb_graphs`, the `ogb` package tells what the files mean and scores predictions, and the files are read here.
 """
@@ -54,7 +54,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     NOTE: every edge runs both ways, also those of ogbn-arxiv, which OGB lists one way: its examples add the other.
 
     Args:
-        name: an ``ogbn-*`` name, whose metric is then OGB's own; any other name for a folder of one's own.
+        name: an ``ogbn-*`` name, whose metric is then OGB's own; any other name for your own folder.
 
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
@@ -225,7 +225,7 @@ def _mean_of_edges(raw: _Raw) -> FloatArray:
 
 
 def _read_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
-    """The split that OGB evaluates on; of a folder of one's own the only one there is, if there is one."""
+    """The split that OGB evaluates on; of your own folder the only one there is, if there is one."""
     if wanted is None:
         there = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
         if not there:

@@ -17,7 +17,7 @@ def _fault(value: Any) -> str | None:
     if isinstance(value, Dataset):
         return None
     if not callable(value):
-        return f"is no dataset but a value of type {type(value).__name__}. Give a dgl_mutual.Dataset, or a function () that returns one."
+        return f"is not a dataset but a value of type {type(value).__name__}. Give a dgl_mutual.Dataset, or a function () that returns one."
     try:
         inspect.signature(value).bind()
     except TypeError as error:

@@ -355,4 +355,4 @@ def _manifest(folder: Path) -> _Manifest:
 
 
 def _damaged(folder: Path, reason: object) -> DataError:
-    return DataError(f"{str(folder)!r} is no sound partition ({reason}). Make it anew with 'dgl-mutual partition'.")
+    return DataError(f"{str(folder)!r} is not a valid partition ({reason}). Make it anew with 'dgl-mutual partition'.")

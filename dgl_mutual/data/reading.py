@@ -1,4 +1,4 @@
-"""Opening files that somebody else wrote: regular files only, and no more memory than their real size justifies."""
+"""Opening untrusted files: regular files only, and no more memory than their real size justifies."""
 
 from __future__ import annotations
 

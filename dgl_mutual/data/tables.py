@@ -176,7 +176,7 @@ def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, a
 
 
 def _read_exact(path: Path) -> IntArray | None:
-    """All cells as int64, or None where some are no such number."""
+    """All cells as int64, or None where some are not such numbers."""
     try:
         with open_content(path) as opened:
             cells = pd.read_csv(opened, header=None, dtype=np.int64, skipinitialspace=True, skip_blank_lines=False)

@@ -88,7 +88,7 @@ def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
 
 
 def check_target_names(names: Sequence[str], choices: Sequence[str]) -> None:
-    """Raise `UsageError` for a name that is no choice, or that is given twice."""
+    """Raise `UsageError` for a name that is not a choice, or that is given twice."""
     for name in names:
         if name not in choices:
             raise unknown("target", name, choices)

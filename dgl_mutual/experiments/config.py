@@ -224,7 +224,7 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """All layers as one, each overriding those before it.
 
-    A layer that changes the strategy does away with the options of the former one, with a warning, and one that changes the data with their
+    A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the data removes their
     fingerprint.
     """
     values: dict[str, Any] = {}

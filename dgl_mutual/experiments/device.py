@@ -15,7 +15,7 @@ def resolve_device(name: str) -> str:
     """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` means cuda where torch has a GPU. A CUDA build of DGL is not needed.
 
     Raises:
-        UsageError: an unknown device, or cuda where it cannot be used; says what is missing and what mends it.
+        UsageError: an unknown device, or cuda where it cannot be used; the message says what is missing and how to repair it.
     """
     if name not in ("auto", "cpu") and not re.fullmatch(r"cuda(:\d+)?", name):
         raise unknown("device", name, DEVICES)

@@ -1,4 +1,4 @@
-"""Whether training can work in this environment, and what mends it where it cannot. Nothing here needs torch or DGL to be sound."""
+"""Whether training can work in this environment, and how to repair it where it cannot. Nothing here needs torch or DGL to be sound."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class GraphStoreError(DglMutualError):
 
 
 class MessageError(Exception):
-    """Received bytes are no message of a training."""
+    """Received bytes are not a message of a training."""
 
 
 #: A message's data: places and values.

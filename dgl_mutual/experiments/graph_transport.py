@@ -147,7 +147,7 @@ class Transport(ABC):
 
     @abstractmethod
     def _check(self, message: Message) -> None:
-        """Raises MessageError if it is no message that this process can expect."""
+        """Raises MessageError if it is not a message that this process can expect."""
 
     def _start_reading(self, connection: Connection) -> None:
         threading.Thread(target=self._read, args=(connection,), daemon=True).start()
@@ -215,7 +215,7 @@ class ServerTransport(Transport):
             arrived.put(Connection(sock, name))
         except (MessageError, OSError, EOFError):
             sock.close()
-            logging.getLogger(__name__).warning("A connection from %s was closed: it is no trainer on this partition.", peer)
+            logging.getLogger(__name__).warning("A connection from %s was closed: it is not a trainer on this partition.", peer)
         finally:
             limit.cancel()
             handshakes.release()

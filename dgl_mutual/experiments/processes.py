@@ -56,7 +56,7 @@ _owned = False
 
 
 def own_process() -> None:
-    """Say that this process belongs to the command line: nobody else's code runs in it, so it may be set up as training likes."""
+    """Mark this process as the command line's own: no other code runs in it, so it may be tuned for training."""
     global _owned
     _owned = True
 

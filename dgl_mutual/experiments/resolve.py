@@ -179,11 +179,11 @@ def plain(config: RunConfig) -> dict[str, Any]:
     try:
         return config.model_dump(mode="json", exclude={"student"})
     except PydanticSerializationError as error:
-        raise UsageError(f"An option is no plain value that a file can hold ({error}). Give numbers, text, lists or mappings.") from None
+        raise UsageError(f"An option is not a plain value that a file can hold ({error}). Give numbers, text, lists or mappings.") from None
 
 
 def readable(config: RunConfig) -> dict[str, Any]:
-    """As `plain`, also of a configuration with classes that no other process finds; options that are no plain values stay as they are."""
+    """As `plain`, also of a configuration with classes that no other process finds; options that are not plain values stay as they are."""
     return _dumped(config, exclude={"student"})
 
 

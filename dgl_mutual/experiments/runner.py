@@ -137,8 +137,8 @@ def execute(
         plans: different runs.
         device: cpu, cuda, cuda:N, or auto.
         jobs: trials at a time, of whatever run, each in a process of its own if there are several (default: one a core; on cuda one).
-        threads: threads a trial computes with. Sums over other numbers of threads round otherwise, so the default does not depend on the
-            machine, nor on `jobs`.
+        threads: threads a trial computes with. Sums over another number of threads are rounded differently, so the default depends
+            neither on the machine nor on `jobs`.
         resume: keep the trials that are finished.
         executor: where to run trials instead of in processes of this machine; it says how many at a time.
         track: see `run`.

@@ -24,9 +24,9 @@ def _fault(value: Any) -> str | None:
     if isinstance(value, nn.Module):
         return f"is an instance, and each seed needs new weights. {_FORM}"
     if not callable(value):
-        return f"is no class or function but a value of type {type(value).__name__}. {_FORM}"
+        return f"is not a class or function but a value of type {type(value).__name__}. {_FORM}"
     if is_class(value) and not issubclass(value, nn.Module):
-        return f"is no subclass of torch.nn.Module. {_FORM}"
+        return f"is not a subclass of torch.nn.Module. {_FORM}"
     return None
 
 

@@ -65,7 +65,7 @@ class OwnStudent(StudentModule):
         except Exception as error:
             raise UsageError(self._raised("cannot be made", error)) from error
         if not isinstance(module, nn.Module):
-            raise UsageError(f"The student {self.name!r} is no torch.nn.Module but a value of type {type(module).__name__}.")
+            raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")
         parameters = list(module.parameters())
         if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
             raise UsageError(f"The student {self.name!r} has lazy layers, whose size is not known yet. Give them in_features.")
@@ -76,7 +76,7 @@ class OwnStudent(StudentModule):
             )
         foreign = [key for key, value in module.state_dict().items() if not isinstance(value, Tensor)]
         if foreign:
-            raise UsageError(f"The student {self.name!r} keeps state that is no tensor ({foreign[0]}). Keep it in buffers.")
+            raise UsageError(f"The student {self.name!r} keeps state that is not a tensor ({foreign[0]}). Keep it in buffers.")
         return module
 
     @property

@@ -1,4 +1,4 @@
-"""The coordinator once more, pair by pair: how much a listener i listens to a speaker j on each sample."""
+"""The coordinator once more, pair by pair: the weight of peer j in the target of student i on each sample."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ReferenceCoordinator(torch.nn.Module, ABC):
         return dict(zip(peers, scores.softmax(dim=0), strict=True))
 
     def ensemble_weights(self, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> dict[int, Tensor]:
-        """Weights of all students for the ensemble: the listeners' mean score counts."""
+        """Weights of all students for the ensemble, from the mean of their scores."""
         everyone = range(len(logits))
         scores = [torch.stack([self.score(i, j, logits, confidences, samples) for i in everyone]).mean(dim=0) for j in everyone]
         return dict(zip(everyone, torch.stack(scores).softmax(dim=0), strict=True))

@@ -46,7 +46,7 @@ def gather(runs: Sequence[Run], metric: str | None = None) -> pd.DataFrame:
     Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for) and `run`.
 
     Args:
-        metric: also the rows of single tasks, for somebody who looks at one metric only; default: of several tasks the mean over them.
+        metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
 
     Raises:
         UsageError: no runs.
@@ -81,8 +81,8 @@ def _runs_in(path: Path) -> list[Run]:
     runs = [_read_run(file.parent) for file in sorted(path.glob("*/config.yaml"))] if path.is_dir() else []
     if not runs:
         raise StoreError(
-            f"{str(path)!r} is no run folder (it has no config.yaml), no suite folder (no {SUITE_FILE}), and holds no run folders. "
-            "Give a folder that 'dgl-mutual run' or 'dgl-mutual suite' has written."
+            f"{str(path)!r} is neither a run folder (it has no config.yaml) nor a suite folder (no {SUITE_FILE}), and contains no run "
+            "folders. Give a folder that 'dgl-mutual run' or 'dgl-mutual suite' has written."
         )
     return runs
 

@@ -55,9 +55,9 @@ class GMLOptions(ExchangeOptions):
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
     uniform_kl_weight: float = Field(1.0, ge=0)
     """Weight of KL(uniform || coordinator weights), a pull towards the plain mean: the labelled samples alone, which all students soon fit,
-    say little about whom to trust elsewhere."""
+    say little about the quality of the peers elsewhere."""
     direction: Literal["all", "best"] = "all"
-    """Who teaches whom: all teach all, or the student that is best on held-out training samples teaches the rest."""
+    """Which students are imitated: all by all others, or the one that is best on held-out training samples by the rest."""
     held_out: float = Field(0.2, gt=0, lt=1)
     """Share of the training samples that is held out to tell who is best (direction: best)."""
     running_decay: float = Field(0.9, ge=0, lt=1)

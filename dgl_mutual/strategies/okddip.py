@@ -24,7 +24,7 @@ class OKDDipOptions(ExchangeOptions):
     #: The paper's.
     temperature: float = Field(3.0, gt=0)
     leader: StudentOptions = StudentOptions()
-    """The leader, a member beside the students that has no say in what they learn."""
+    """The leader, an additional member; the students do not learn from it."""
     attention_hidden: int = Field(16, ge=1)
     """Width of the space in which members are compared."""
 

@@ -30,7 +30,7 @@ class Step:
         samples: (N,): the samples' numbers in the dataset.
         ramp: factor in [0, 1] on what is learned from peers.
         epoch: from 0.
-        log: what a strategy wants in the history beside its terms, by name: ``weights`` (K, K), the weight of peer j in the target of i;
+        log: values for the history, beside the loss terms, by name: ``weights`` (K, K), the weight of peer j in the target of i;
             ``exchange`` (A,), what is still to be learned from others: the mean KL from the target to the own prediction on the exchange
             samples, in nats, as it stands in the loss but for its weight. A strategy whose members could make it vanish without learning
             from each other does not exchange anything.

@@ -264,8 +264,8 @@ def _check_portable(options: StudentOptions) -> None:
         options.model_dump_json()
     except PydanticSerializationError as error:
         raise UsageError(
-            f"The student {options.label!r} cannot be saved: one of its options is no plain value ({error}). Give numbers, text, lists or "
-            "mappings, and have the class make of them what it needs."
+            f"The student {options.label!r} cannot be saved: one of its options is not a plain value ({error}). Give numbers, text, lists "
+            "or mappings, and have the class make of them what it needs."
         ) from None
 
 
@@ -328,7 +328,7 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
         if trials:
             raise UsageError(f"{path} holds the students of {len(trials)} trials. Choose one, for example {trials[0]}.")
     if member is not None and not _MEMBER.fullmatch(member):
-        raise UsageError(f"{member!r} is no member's name: those are like gcn-0, mlp and ensemble, and --member takes no path.")
+        raise UsageError(f"{member!r} is not the name of a member, such as gcn-0, mlp or ensemble. --member does not take a path.")
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
         raise unknown("member", member, sorted(file.stem for file in path.glob("*.json")))
     return path, member or ENSEMBLE
@@ -350,7 +350,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, recipe: Co
     students = []
     for member in description.members:
         if not _MEMBER.fullmatch(member):
-            raise ValueError(f"{member[:80]!r} is no member's name")
+            raise ValueError(f"{member[:80]!r} is not the name of a member")
         own = _read_description(folder / f"{member}.json")
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
@@ -367,7 +367,7 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
 
 def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> AnyStudent:
     if description.student is None:
-        raise ValueError(f"{name} is no student")
+        raise ValueError(f"{name} is not a student")
     if description.student.is_own:
         return _load_own(folder, name, description, description.student, trust)
     _check_size(folder / f"{name}.safetensors", description.student)

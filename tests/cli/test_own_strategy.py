@@ -68,7 +68,7 @@ def test_fit_takes_a_class_also_one_that_only_it_can_find():
     columns = ["member", "val", "test"]
     pd.testing.assert_frame_equal(local.table()[columns], named.table()[columns], check_exact=True)
     pd.testing.assert_frame_equal(given.table()[columns], named.table()[columns], check_exact=True)
-    with pytest.raises(UsageError, match=r"is no subclass of dgl_mutual\.Strategy"):
+    with pytest.raises(UsageError, match=r"is not a subclass of dgl_mutual\.Strategy"):
         dgl_mutual.fit(digits, strategy=dict, **small)
 
 

@@ -81,7 +81,7 @@ def test_its_options_stand_in_a_configuration_and_what_is_not_its_own_does_not(c
         ("gcn,plugpack.nets:MyNat", "'plugpack.nets' has no 'MyNat'. Did you mean 'MyNet'?"),
         ("gcn,plugpack.netz:MyNet", "there is no module 'plugpack.netz'"),
         ("gcn,math:sqrt", "math:sqrt"),
-        ("gcn,math:pi", "math:pi is no class or function but a value of type float"),
+        ("gcn,math:pi", "math:pi is not a class or function but a value of type float"),
         ("gcn,mynet", "Unknown student 'mynet'"),
     ],
 )

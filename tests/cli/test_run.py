@@ -125,7 +125,7 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
     ("arguments", "said"),
     [
         (("--folds", "5"), "no meaning under the protocol 'random'"),
-        (("--servers", "nowhere.txt"), "'digits' is no partition"),
+        (("--servers", "nowhere.txt"), "'digits' is not a partition"),
         (("--divide", "students"), "torchrun --nproc-per-node 2"),
         (("--sampler", "neighbor", "--fanout", "0,0"), "sees no graph"),
         (("--students", "gcn,gat,"), "Did you mean 'gcn,gat'?"),

@@ -30,7 +30,7 @@ def test_failed_and_missing_trials_are_listed_and_the_exit_status_is_1(command_l
     ]
 
 
-@pytest.mark.parametrize(("folder", "status", "message"), [("nowhere", 2, "There is no folder"), ("empty", 1, "is no run folder")])
+@pytest.mark.parametrize(("folder", "status", "message"), [("nowhere", 2, "There is no folder"), ("empty", 1, "is neither a run folder")])
 def test_a_mistake_is_one_message(command_line: CommandLine, tmp_path: Path, folder: str, status: int, message: str) -> None:
     (tmp_path / "empty").mkdir()
     ended, out, err = command_line("status", tmp_path / folder)

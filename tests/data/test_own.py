@@ -64,7 +64,7 @@ def test_a_dataset_is_found_by_its_import_path_and_bears_its_name(name, nodes):
         ("plugpack.sets:number", r"function of the dataset 'plugpack.sets:number' returns a int"),
         ("plugpack.sets:failing", r"'plugpack.sets:failing' \(import path\) raised OSError: no disk"),
         ("plugpack.sets:wrong", r"'plugpack.sets:wrong' \(import path\) cannot be used. .*9"),
-        ("plugpack.sets:text", "plugpack.sets:text is no dataset but a value of type str"),
+        ("plugpack.sets:text", "plugpack.sets:text is not a dataset but a value of type str"),
         ("plugpack.sets:rin", "has no 'rin'. Did you mean 'ring'"),
         ("plugpack.set:ring", "there is no module 'plugpack.set'"),
         ("plugpak", r"Unknown dataset 'plugpak'. Choose from: .*an import path"),

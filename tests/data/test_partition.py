@@ -209,15 +209,15 @@ def test_a_damaged_file_of_nodes_is_named(copy: Path) -> None:
     with pytest.raises(DataError, match=r"nodes\.npz is not the file that was written"):
         read_partition(copy)
     (copy / "nodes.npz").write_bytes(b"PK\3\4")
-    with pytest.raises(DataError, match=r"is no sound partition .*damaged"):
+    with pytest.raises(DataError, match=r"is not a valid partition .*damaged"):
         read_partition(copy)
     (copy / "nodes.npz").unlink()
-    with pytest.raises(DataError, match="is no sound partition"):
+    with pytest.raises(DataError, match="is not a valid partition"):
         read_partition(copy)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null"])
 def test_a_damaged_partition_is_one_message(content: str, tmp_path: Path) -> None:
     (tmp_path / "partition.json").write_text(content)
-    with pytest.raises(DataError, match=r"is no sound partition .*Make it anew"):
+    with pytest.raises(DataError, match=r"is not a valid partition .*Make it anew"):
         read_partition(tmp_path)

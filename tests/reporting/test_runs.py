@@ -144,11 +144,11 @@ def test_wrong_folders_are_refused(tmp_path: Path) -> None:
         load_runs([tmp_path / "nowhere"])
     with pytest.raises(UsageError, match="No run folder was given"):
         load_runs([])
-    with pytest.raises(StoreError, match="is no run folder"):
+    with pytest.raises(StoreError, match="is neither a run folder"):
         load_runs([tmp_path])
     (tmp_path / "holiday.jpg").write_bytes(b"\xff\xd8")
     for path in (tmp_path, tmp_path / "holiday.jpg"):
-        with pytest.raises(StoreError, match="is no run folder"):
+        with pytest.raises(StoreError, match="is neither a run folder"):
             load_runs([path])
 
 

@@ -313,11 +313,11 @@ class Extra(Linear):
         (Bare, UsageError, "'Bare-1' has no parameters to train"),
         (Frozen, UsageError, "'Frozen-1' has no parameters to train"),
         (Lazy, UsageError, "'Lazy-1' has lazy layers"),
-        (Extra, UsageError, r"'Extra-1' keeps state that is no tensor \(_extra_state\)"),
-        (lambda in_features, num_outputs: 3, UsageError, "is no torch.nn.Module but a value of type int"),
+        (Extra, UsageError, r"'Extra-1' keeps state that is not a tensor \(_extra_state\)"),
+        (lambda in_features, num_outputs: 3, UsageError, "is not a torch.nn.Module but a value of type int"),
         (lambda in_features, num_outputs: 1 / 0, UsageError, "cannot be made: ZeroDivisionError"),
         (lambda in_features: None, UsageError, r"cannot be called with \(in_features, num_outputs\)"),
-        (dict, UsageError, r"is no subclass of torch.nn.Module. Give a class or function"),
+        (dict, UsageError, r"is not a subclass of torch.nn.Module. Give a class or function"),
     ],
 )
 def test_a_wrong_student_is_named(student, error, message, node_data, fit):

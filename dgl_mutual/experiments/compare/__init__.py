@@ -1,1 +1,1 @@
-"""Comparing with torch_geometric: the package's own reference, or somebody's results in a CSV file."""
+"""Comparing with torch_geometric: with the package's own reference, or with results in a CSV file."""

@@ -164,7 +164,7 @@ def facts(found: Mapping[str, object]) -> Section:
 
 
 def unmatched(lines: Sequence[str]) -> Section:
-    """Rows of somebody's results, or of ours, without a partner."""
+    """Rows of either side without a partner."""
     return Section("Rows without a partner", "\n".join(f"- {markdown_text(line)}" for line in lines) or "None: every row has its partner.")
 
 

@@ -135,7 +135,7 @@ def compare_with_file(
     margin: float = 0.01,
     say: Say = lambda _: None,
 ) -> CertificateReport:
-    """Compare with somebody's results in a CSV file; ours are run first, below `runs`, or taken from there.
+    """Compare with results in a CSV file; ours are run first, below `runs`, or taken from there.
 
     Args:
         columns: our name of a column -> the file's (see `dgl_mutual.experiments.compare.foreign.COLUMNS`).

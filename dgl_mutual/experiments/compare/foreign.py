@@ -1,4 +1,4 @@
-"""Somebody's own results in a CSV file, checked and paired with ours by dataset, seed and fold."""
+"""Results of other code in a CSV file, checked and paired with ours by dataset, seed and fold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Our trials beside somebody's.
+    """Our trials beside those of a file.
 
     Attributes:
         table: ``seed``, ``fold``, ``member``, ``ours``, ``reference``, a row a pair.
@@ -82,7 +82,7 @@ def _read(file: Path) -> pd.DataFrame:
 
 
 def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing:
-    """Match rows of our trials.csv with somebody's.
+    """Match rows of our trials.csv with those of a file.
 
     Args:
         member: which member of ours a file without a column `member` is compared with.

@@ -36,7 +36,7 @@ def measure_memory(side: Side, config: RunConfig, split: Split, *, data_dir: Pat
     """What a side takes to train.
 
     Args:
-        config: resolved, with a dataset that is at hand.
+        config: resolved, with a dataset that is available.
     """
     short = config.model_copy(update={"training": config.training.model_copy(update={"epochs": _EPOCHS})})
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

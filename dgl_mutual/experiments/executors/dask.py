@@ -92,7 +92,9 @@ def connected(cluster: str) -> Iterator[Cluster]:
     """
     local = re.fullmatch(r"local:([1-9]\d*)", cluster)
     if local is None and not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", cluster):
-        raise UsageError(f"{cluster!r} is no cluster. Give a scheduler's address, tcp://HOST:PORT, or local:N for N processes here.")
+        raise UsageError(
+            f"{cluster!r} is not the address of a Dask cluster. Give a scheduler's address, tcp://HOST:PORT, or local:N for N processes."
+        )
     distributed = _dask()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say what its tracebacks do
     with ExitStack() as stack:

@@ -56,7 +56,7 @@ def refuse_idle_processes(config: RunConfig, servers: Path | None, divide: Divid
     """
     if servers is not None and not is_partition(config.dataset):
         raise UsageError(
-            f"--servers {servers} says where the parts of a partitioned graph are served, and {config.dataset!r} is no partition. "
+            f"--servers {servers} says where the parts of a partitioned graph are served, and {config.dataset!r} is not a partition. "
             "Leave it out, or name a folder that 'dgl-mutual partition' has written with --dataset."
         )
     if divide == "students" and not launched() and not is_partition(config.dataset):

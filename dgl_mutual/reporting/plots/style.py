@@ -77,7 +77,7 @@ def marker(place: int) -> str:
 
 
 def cohort_order(name: str) -> float:
-    """Sorts ``gcn-0``, ``val/gat-1``, ... as they stand in the cohort; what is no student comes last."""
+    """Sorts ``gcn-0``, ``val/gat-1``, ... as they stand in the cohort; all else comes last."""
     number = name.rpartition("-")[2]
     return int(number) if number.isdigit() else math.inf
 

@@ -76,7 +76,8 @@ def test_a_scheduler_without_workers_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("cluster", ["local", "local:0", "local:x", "10.0.0.7:8786", "tcp://host", "http://host:80"])
 def test_what_is_no_cluster_is_refused(cluster: str) -> None:
-    with pytest.raises(UsageError, match=r"is no cluster\. Give a scheduler's address, tcp://HOST:PORT, or local:N"), connected(cluster):
+    message = r"is not the address of a Dask cluster\. Give a scheduler's address, tcp://HOST:PORT, or local:N"
+    with pytest.raises(UsageError, match=message), connected(cluster):
         pass
 
 
