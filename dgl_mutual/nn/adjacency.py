@@ -82,6 +82,11 @@ class Adjacency:
         return self.own == slice(None)
 
     @property
+    def is_sample(self) -> bool:
+        """Its edges are a sample, or may be, of those of another graph, whose degrees it has."""
+        return self._degrees is not None
+
+    @property
     def narrows(self) -> bool:
         """There are at least twice as many sources as destinations, as where neighbours are sampled."""
         return self.num_sources >= 2 * self.num_destinations
@@ -241,7 +246,7 @@ class Adjacency:
 
         NOTE: without it a sum (gin, gcn) would be of another size in training than over all neighbours in evaluation.
         """
-        return None if self._degrees is None else self.in_degrees / self._seen_degrees.clamp(min=1)
+        return None if not self.is_sample else self.in_degrees / self._seen_degrees.clamp(min=1)
 
     def _with_loops(self, of_edges: Tensor, of_loops: Tensor) -> Tensor:
         """A value for each edge and one for each destination, in the order of `looped_pattern`."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dgl_mutual.data.arrays import canonical_edge_rows
-from dgl_mutual.data.dataset import Dataset, IntArray, canonical_edges
+from dgl_mutual.data.dataset import Dataset, Features, IntArray, canonical_edges
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
@@ -46,12 +46,19 @@ class GraphBatch(Adjacency, Batch):
     """
 
     def __init__(
-        self, in_offsets: Tensor, sources: Tensor, features: NodeFeatures, node_offsets: Tensor, edge_features: NodeFeatures | None = None
+        self,
+        in_offsets: Tensor,
+        sources: Tensor,
+        features: NodeFeatures,
+        node_offsets: Tensor,
+        edge_features: NodeFeatures | None = None,
+        columns_of: Callable[[tuple[int, ...]], NodeFeatures] | None = None,
     ) -> None:
-        """Take the arrays of the CSC form (see `Adjacency`)."""
+        """Take the arrays of the CSC form (see `Adjacency`), and what gives chosen columns of the features, if that is at hand."""
         dtype = features.values.dtype if isinstance(features, SparseMatrix) else features.dtype
         super().__init__(in_offsets, sources, dtype, edge_features=edge_features)
         self._columns: dict[tuple[int, ...], NodeFeatures] = {}
+        self._columns_of = columns_of
         self.features = features
         self.node_offsets = node_offsets
         self.constant_features = features if isinstance(features, Tensor) and not features.requires_grad else None
@@ -110,7 +117,7 @@ class GraphBatch(Adjacency, Batch):
         return self._columns[columns]
 
     def _take_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
-        return take_columns(self.features, columns)
+        return take_columns(self.features, columns) if self._columns_of is None else self._columns_of(columns)
 
     @property
     def num_nodes(self) -> int:
@@ -181,6 +188,7 @@ class Collator:
         self.device = torch.device(device)
         self.dtype = dtype
         self._sources = dataset.edges[0]
+        self._narrow: dict[tuple[int, ...], Features] = {}
         is_dense = isinstance(dataset.features, np.ndarray)
         self._dense = torch.as_tensor(dataset.features, dtype=dtype, device=self.device) if is_dense else None
         edge_features = dataset.edge_features
@@ -209,10 +217,20 @@ class Collator:
         else:
             features = self._sparse(nodes)
         of_edges = self._edge_features(edges)
-        return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets), of_edges)
+        columns_of = partial(self._columns, nodes)
+        return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets), of_edges, columns_of)
 
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)
+
+    def _columns(self, nodes: IntArray, columns: tuple[int, ...]) -> NodeFeatures:
+        """These columns of the features of some nodes; they are taken out of the dataset once."""
+        if columns not in self._narrow:
+            self._narrow[columns] = self.dataset.features[:, list(columns)]
+        narrow = self._narrow[columns]
+        if isinstance(narrow, np.ndarray):
+            return torch.as_tensor(narrow[nodes], dtype=self.dtype, device=self.device)
+        return SparseMatrix.from_scipy(narrow[nodes], self.device, self.dtype)
 
     def _edge_features(self, edges: IntArray | slice) -> NodeFeatures | None:
         if self._dense_edges is not None:

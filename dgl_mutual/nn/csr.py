@@ -182,13 +182,20 @@ def take_columns(x: NodeFeatures, columns: Sequence[int]) -> NodeFeatures:
     pattern = x.pattern
     place = pattern.indices.new_full((pattern.shape[1],), -1)
     place[torch.as_tensor(columns, device=place.device)] = torch.arange(len(columns), dtype=place.dtype, device=place.device)
-    moved = place[pattern.indices]
+    moved = place.index_select(0, pattern.indices)
     kept = moved >= 0
     before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
-    return SparseMatrix(Pattern(before[pattern.indptr.long()], moved[kept], len(columns)), x.values[kept])
+    entries = torch.nonzero(kept).squeeze(1)
+    taken = Pattern(before.index_select(0, pattern.indptr), moved.index_select(0, entries), len(columns))
+    return SparseMatrix(taken, x.values.index_select(0, entries))
 
 
 def _sparse_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix:
+    if isinstance(rows, slice) and rows.step in (None, 1):  # they follow each other, and so do their entries
+        start, stop, _ = rows.indices(x.shape[0])
+        indptr = x.pattern.indptr[start : max(start, stop) + 1]
+        part = slice(int(indptr[0]), int(indptr[-1]))
+        return SparseMatrix(Pattern(indptr - indptr[0], x.pattern.indices[part], x.shape[1]), x.values[part])
     if x.values.device.type == "cpu":
         parts = (x.values, x.pattern.indices, x.pattern.indptr)
         matrix = sparse.csr_matrix(tuple(part.numpy() for part in parts), shape=x.shape)
