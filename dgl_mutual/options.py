@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.python_compat import is_class
+from dgl_mutual.search_space import SearchSpace
 
 OptionsType = TypeVar("OptionsType", bound="Options")
 
 
 class Options(BaseModel):
-    """A frozen group of options. Field docstrings are the help texts."""
+    """A frozen group of options. Field docstrings are the help texts.
+
+    Class attributes:
+        search_space: what of it `dgl-mutual tune` varies.
+    """
+
+    search_space: ClassVar[SearchSpace] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -25,7 +25,7 @@ ROOMS = (
     ("nn",),
     ("data",),
     ("statistics", "distributions", "options", "plain_yaml", "registry"),
-    ("files", "safe_text"),
+    ("files", "safe_text", "search_space"),
     ("dgl_compat", "errors", "python_compat", "version"),
 )
 #: These only pass on what others offer.

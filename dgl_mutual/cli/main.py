@@ -29,6 +29,7 @@ COMMANDS = {
     "run": ("dgl_mutual.cli.run", "Train a cohort on a dataset and write the results."),
     "distill": ("dgl_mutual.cli.distill", "Train a cohort, then an MLP from it that needs no graph."),
     "suite": ("dgl_mutual.cli.suite", "Run methods x datasets, and write the tables of it."),
+    "tune": ("dgl_mutual.cli.tune", "Search the options of a method on validation, and write the best configuration."),
     "status": ("dgl_mutual.cli.status", "List done, failed and missing trials of runs or a suite."),
     "export": ("dgl_mutual.cli.export", "Make a table of runs: CSV, LaTeX or Markdown."),
     "tables": ("dgl_mutual.cli.tables", "Make the tables of Markdown pages and suites anew from their runs."),

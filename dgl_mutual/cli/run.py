@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dgl_mutual.strategies.setting import Divided
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
-_KEYS = {
+KEYS = {
     name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "label_rate", "noise", "seeds", "folds")
 } | {
     "epochs": "training.epochs",
@@ -148,7 +148,7 @@ def command(
     from dgl_mutual.store.summary import table
     from dgl_mutual.training.distributed import leads
 
-    flagged = [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
+    flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
     config = trusted_config(file, overrides, trust=trust)
     with display() if leads() else nullcontext() as progress:

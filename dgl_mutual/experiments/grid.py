@@ -31,10 +31,10 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
         group, _, name = key.partition(".")
         if group not in _GROUPS or not name:
             raise UsageError(f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _GROUPS)}.")
-        if (value := _value_at(given, key)) is not None:
+        if (value := value_at(given, key)) is not None:
             raise UsageError(f"{key} is {value!r} and varied by the grid, over {list(choices)}. Leave out one of them.")
     del given["grid"]
-    return [(values, _point(given, values)) for values in ParameterGrid({key: list(choices) for key, choices in config.grid.items()})]
+    return [(values, point_of(given, values)) for values in ParameterGrid({key: list(choices) for key, choices in config.grid.items()})]
 
 
 def search(
@@ -66,14 +66,16 @@ def _score(result: FitResult) -> float:
     return -math.inf if math.isnan(val) else val
 
 
-def _point(given: dict[str, Any], values: dict[str, Any]) -> RunConfig:
+def point_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
+    """The configuration that values by dotted key make of a given one."""
     layer: dict[str, Any] = {}
     for key, value in values.items():
         layer = merge(layer, nest(key, value))
     return parse_config(given, layer)
 
 
-def _value_at(given: Mapping[str, Any], key: str) -> Any:
+def value_at(given: Mapping[str, Any], key: str) -> Any:
+    """What stands at a dotted key; None where nothing does."""
     value: Any = given
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from dgl_mutual.errors import unknown
 from dgl_mutual.options import Options
 from dgl_mutual.registry import IMPORT_PATH, import_path_of, installed_plug_ins, not_importable
+from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
 
 #: The built-in architectures; those after ``sage`` are DGL's own layers.
 ARCHITECTURES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet")
@@ -26,6 +27,11 @@ class StudentOptions(Options):
     A student of your own has a class or function as its architecture, and takes no other options than those in `options`.
     """
 
+    search_space: ClassVar[SearchSpace] = {
+        "hidden": Choice((32, 64, 128)),
+        "depth": Whole(2, 4),
+        "dropout": Real(0.0, 0.8),
+    }
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet), the name of one that an installed package
     brings, an import path ``package.module:Class``, or a class or function (in_features, num_outputs, **options) that gives a module."""

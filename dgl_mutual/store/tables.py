@@ -29,6 +29,8 @@ KEY = ["seed", "fold"]
 RELIABILITY_COLUMNS = [*KEY, "metric", "member", "bin", "count", "accuracy", "confidence"]
 #: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
 NUM_BINS = 15
+#: The first columns of tuning.csv of a search; a column an option follows.
+TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
 FAILURE_COLUMNS = [*KEY, "error", "details"]
 #: What a suite writes into its folder: which runs are its own, under which names.
 SUITE_FILE = "suite.yaml"
@@ -112,6 +114,24 @@ def read_reliability(folder: Path) -> pd.DataFrame:
             f"{str(file)!r} has a row that is none of a bin of confidence, or one twice: it was changed. Restore it, or remove it."
         )
     return table
+
+
+def read_tuning(folder: Path) -> pd.DataFrame:
+    """tuning.csv of a search's folder.
+
+    Raises:
+        StoreError: it is not there, or is not what a search writes.
+    """
+    file = folder / "tuning.csv"
+    text = _content(file, _MOST_BYTES)
+    try:
+        table = pd.read_csv(BytesIO(text or b""))
+        if list(table.columns)[: len(TUNING_COLUMNS)] != TUNING_COLUMNS:
+            raise ValueError("other columns")
+        numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
+    except (ValueError, OverflowError) as error:
+        raise StoreError(f"{str(file)!r} is not what a search writes ({error}): it was changed. Run 'dgl-mutual tune' again.") from None
+    return table.assign(**numbers)
 
 
 def overall(trials: pd.DataFrame) -> pd.DataFrame:

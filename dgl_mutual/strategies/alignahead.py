@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.functional import edge_distance, edge_softmax
+from dgl_mutual.search_space import Real, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
@@ -18,6 +21,7 @@ from dgl_mutual.strategies.step import Step
 class AlignaheadOptions(TeachingOptions):
     """Options of `alignahead`."""
 
+    search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "bandwidth": Real(1.0, 1000.0, log=True)}
     bandwidth: float = Field(100.0, gt=0)
     """Distance at which the similarity of two neighbours has fallen to 1/e."""
 

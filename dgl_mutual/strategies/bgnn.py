@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
@@ -21,6 +23,7 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1.0, 4.0
 class BGNNOptions(TeachingOptions):
     """Options of `bgnn`. There is no temperature among them: it is learned."""
 
+    search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "boost": Choice((True, False))}
     exchange_on: ExchangeOn = "all"
     """Imitate the teacher on all samples of a step, on training samples, labelled or not (training: the default where labels are hidden),
     on the labelled ones only, or also on samples outside the training part (transductive)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, FieldSerializationInfo, SkipValidation, field_serializer, model_validator
@@ -14,6 +14,7 @@ from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOption
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import parse_options
 from dgl_mutual.registry import not_importable
+from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.held_out import held_out_samples
@@ -37,6 +38,13 @@ class GMLOptions(ExchangeOptions):
     On a graph task these are others unless they are given: weight 0.3, target_temperature 1, mix logits, targets train.
     """
 
+    search_space: ClassVar[SearchSpace] = {
+        **ExchangeOptions.search_space,
+        "target_temperature": Real(0.25, 2.0, log=True),
+        "weighting": Choice(("attention", "confidence", "uniform")),
+        "mix": Choice(("logits", "probabilities")),
+        "uniform_kl_weight": Real(0.1, 10.0, log=True),
+    }
     target_temperature: float | None = Field(0.5, gt=0)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
     targets: TargetPass = "eval"

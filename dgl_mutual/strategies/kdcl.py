@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.distributions import Categorical, Distribution
 from dgl_mutual.errors import UsageError
+from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions
@@ -20,6 +21,7 @@ from dgl_mutual.strategies.step import Step
 class KDCLOptions(ExchangeOptions):
     """Options of `kdcl`."""
 
+    search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "target": Choice(("minlogit", "naive", "mean"))}
     temperature: float = Field(2.0, gt=0)
     target: Literal["minlogit", "naive", "mean"] = "minlogit"
     """The target on labelled samples: per class the least logit relative to the true class's (minlogit), the logits of the member with the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.convolutions import GCNConvolution, Layer
+from dgl_mutual.search_space import Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions
@@ -20,6 +23,7 @@ from dgl_mutual.strategies.step import Step
 class OADOptions(ExchangeOptions):
     """Options of `oad`."""
 
+    search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "adversarial_weight": Real(0.01, 10.0, log=True)}
     #: The paper's.
     temperature: float = Field(3.0, gt=0)
     #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; here as for gml, lambda is whole after half of them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import mix, without_own
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions
@@ -21,6 +22,7 @@ from dgl_mutual.strategies.step import Step
 class OKDDipOptions(ExchangeOptions):
     """Options of `okddip`."""
 
+    search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "attention_hidden": Choice((8, 16, 32))}
     #: The paper's.
     temperature: float = Field(3.0, gt=0)
     leader: StudentOptions = StudentOptions()

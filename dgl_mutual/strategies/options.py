@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import Options
+from dgl_mutual.search_space import Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def where_labels_are_hidden(kind: type[StrategyOptions], values: Mapping[str, An
 class TeachingOptions(StrategyOptions):
     """How much, and from when on, members learn from others."""
 
+    search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True)}
     weight: float = Field(1.0, ge=0)
     """lambda: weight of what is learned from others."""
     exchange_warmup: tuple[int, int] | None = (0, 0)
@@ -56,6 +58,7 @@ class TeachingOptions(StrategyOptions):
 class ImitationOptions(TeachingOptions):
     """How members imitate what others predict."""
 
+    search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "temperature": Real(0.5, 5.0, log=True)}
     temperature: float = Field(1.0, gt=0)
     """T: temperature of the student's own distribution in the exchange."""
     target_temperature: float | None = Field(None, gt=0)

@@ -127,7 +127,9 @@ def _each_member(function: Callable[[Array, Array], float], logits: Tensor, labe
 
 
 def _mean_over_labels(function: Callable[[Array, Array], float], truth: Array, scores: Array) -> float:
-    """The mean over labels that have both classes among their known samples, as OGB does it."""
+    """The mean over labels that have both classes among their known samples, as OGB does it; NaN of samples without any known label."""
+    if len(truth) and np.isnan(truth).all():
+        return math.nan
     values = []
     for column in range(truth.shape[1]):
         known = ~np.isnan(truth[:, column])
@@ -167,7 +169,9 @@ def _ogb_metric(evaluator: str) -> Callable[[Array, Array], float]:
     judge = make_evaluator(evaluator)
 
     def score(truth: Array, scores: Array) -> float:
-        _mean_over_labels(lambda *_: 0.0, truth, scores)  # raises our own message where OGB's is a bare RuntimeError
+        # Raises our own message where OGB's is a bare RuntimeError.
+        if math.isnan(_mean_over_labels(lambda *_: 0.0, truth, scores)):
+            return math.nan
         return float(judge.eval({"y_true": truth, "y_pred": scores})[judge.eval_metric])
 
     return score

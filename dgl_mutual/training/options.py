@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
+from dgl_mutual.search_space import Real, SearchSpace
 
 #: Training nodes in a step where neighbours are sampled.
 DEFAULT_NODE_BATCH = 1024
@@ -18,6 +19,7 @@ DEFAULT_NODE_BATCH = 1024
 class TrainingOptions(Options):
     """Optimisation and stopping. `None` means the default of the task."""
 
+    search_space: ClassVar[SearchSpace] = {"learning_rate": Real(1e-3, 3e-2, log=True), "weight_decay": Real(1e-6, 1e-2, log=True)}
     epochs: int = Field(200, ge=1)
     """Most epochs to train."""
     learning_rate: float = Field(0.01, gt=0)

@@ -107,9 +107,7 @@ def test_a_metric_that_is_not_defined_says_so(evaluator: str | None) -> None:
             scorer(torch.zeros(1, len(labels), 1), labels)
 
 
-@pytest.mark.parametrize(
-    ("part", "metric"), [("train", "accuracy"), ("val", "accuracy"), ("train", "rocauc"), ("val", "rocauc"), ("test", "rocauc")]
-)
+@pytest.mark.parametrize(("part", "metric"), [("train", "accuracy"), ("val", "accuracy"), ("train", "rocauc"), ("val", "rocauc")])
 def test_undefined_metrics_are_refused_before_training(
     part: str, metric, node_data: tuple[Dataset, Split], multi_label_data: tuple[Dataset, Split]
 ) -> None:
@@ -127,6 +125,23 @@ def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Sp
     labels = torch.as_tensor(dataset.labels).clone()
     labels[torch.as_tensor(split.test)] = -1
     refuse_undefined(accuracies, labels, split, 3)
+
+
+@pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
+@pytest.mark.parametrize("one_class", [False, True])
+def test_unknown_test_labels_of_several_do_not_stop_a_training_and_labels_of_one_class_do(
+    multi_label_data: tuple[Dataset, Split], evaluator: str | None, one_class: bool
+) -> None:
+    dataset, split = multi_label_data
+    width = 1 if evaluator else dataset.target.num_outputs
+    labels, scorer = torch.as_tensor(dataset.labels).clone()[:, :width], make_scorer("rocauc", evaluator)
+    labels[torch.as_tensor(split.test)] = 1.0 if one_class else torch.nan
+    if one_class:
+        with pytest.raises(TrainingError, match="not defined on"):
+            refuse_undefined(scorer, labels, split, width)
+    else:
+        refuse_undefined(scorer, labels, split, width)
+        assert math.isnan(scorer(torch.zeros(1, len(split.test), width), labels[torch.as_tensor(split.test)])[0])
 
 
 def test_micro_f1_of_nothing() -> None:

@@ -1,0 +1,119 @@
+"""``dgl-mutual tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dgl_mutual.cli.output import say
+from dgl_mutual.cli.run import KEYS
+from dgl_mutual.cli.run import command as run_command
+
+#: Options of `run` that have no meaning for a search.
+_NOT_HERE = ("seeds", "jobs", "resume", "servers", "divide", "track", "checkpoint_every")
+
+
+def _tune(
+    assignments: tuple[str, ...],
+    file: Path | None,
+    trust: bool,
+    out: Path,
+    threads: int,
+    device: str,
+    data_dir: Path | None,
+    offline: bool,
+    trials: int,
+    splits: int,
+    timeout: float | None,
+    **flags: Any,
+) -> None:
+    """Search the options of a method on validation, and write the best configuration as a file. Needs optuna.
+
+    What is given is not searched. The first trial has all defaults. No label of a test part is known to the search. Give every method of a
+    comparison the same number of trials, 'independent' too. The same command goes on with a search that was cut off; several processes that
+    run it at a time, also on several machines with a shared folder, share the trials.
+
+    \b
+    Examples:
+      dgl-mutual tune --dataset Cora --strategy gml --trials 50
+      dgl-mutual tune --dataset Cora --strategy independent --trials 50
+      dgl-mutual tune --dataset MUTAG --splits 3 --set student.hidden=32 --timeout 3600
+      dgl-mutual run --config results/<tune-...>/best.yaml --seeds 10
+    """
+    from dgl_mutual.data.load import load_dataset
+    from dgl_mutual.data.partition import is_partition
+    from dgl_mutual.errors import UsageError
+    from dgl_mutual.experiments.config import merged, nest, parse_assignment
+    from dgl_mutual.experiments.progress import display
+    from dgl_mutual.experiments.trust import trusted_config
+    from dgl_mutual.experiments.tuning import tune
+    from dgl_mutual.files import check_writable
+
+    flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
+    overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
+    config = trusted_config(file, overrides, trust=trust)
+    check_writable(out)
+    if is_partition(config.dataset):
+        raise UsageError(f"{config.dataset!r} is a graph in parts, which is not tuned on. Tune on the whole graph, or on a part of it.")
+    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
+    with display() as progress:
+        tuning = tune(
+            config,
+            dataset,
+            trials=trials,
+            splits=splits,
+            timeout=timeout,
+            out=out,
+            device=device,
+            threads=threads,
+            progress=progress,
+        )
+    counts = tuning.history["state"].value_counts()
+    say(", ".join(f"{counts[state]} trials {state}" for state in counts.index))
+    if tuning.best is not None:
+        best = tuning.history[tuning.history["state"] == "complete"].sort_values("value", ascending=False, kind="stable").iloc[0]
+        first = tuning.history["value"].iloc[0]
+        say(f"Best on validation: {best['value']:.4f} (trial {best['trial']}); with all defaults {first:.4f}")
+        say(f"Written to {tuning.folder / 'best.yaml'} and {tuning.folder / 'tuning.csv'}")
+        _draw(tuning.folder)
+    if tuning.failed:
+        say("\n".join((f"{len(tuning.failed)} trials failed:", *tuning.failed)), err=True)
+    if tuning.best is None:
+        raise click.exceptions.Exit(1)
+
+
+def _draw(folder: Path) -> None:
+    """The search as a figure, where matplotlib is there: a search is no worse without it."""
+    from dgl_mutual.errors import UsageError
+    from dgl_mutual.reporting.plots.style import drawing, save
+    from dgl_mutual.reporting.plots.tuning import tuning_history
+
+    try:
+        with drawing():
+            say("\n".join(map(str, save(tuning_history(folder), folder, "tuning"))))
+    except UsageError as error:
+        say(f"No figure: {error}", err=True)
+
+
+command = click.Command(
+    "tune",
+    callback=_tune,
+    help=_tune.__doc__,
+    params=[
+        *(parameter for parameter in run_command.params if parameter.name not in _NOT_HERE),
+        click.Option(
+            ["--trials"], type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Configurations to try, all in all."
+        ),
+        click.Option(
+            ["--splits"],
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="Trainings of each configuration: folds, or seeds where there are none.",
+        ),
+        click.Option(["--timeout"], type=float, metavar="SECONDS", help="Start no trial after this time (default: no limit)."),
+    ],
+)

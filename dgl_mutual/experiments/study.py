@@ -1,0 +1,294 @@
+"""A search's study: Optuna's journal in a folder, which processes share, with what is written from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import pandas as pd
+import yaml
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.label_rate import without_labels
+from dgl_mutual.data.noise import NoiseSpec, add_noise
+from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
+from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merge, nest
+from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.grid import point_of
+from dgl_mutual.experiments.processes import freed_memory
+from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.trial import Trial, fit_resolved
+from dgl_mutual.files import check_regular, refuse_links, unwritable, write_text
+from dgl_mutual.safe_text import csv_cell, plain_csv
+from dgl_mutual.search_space import Choice, Real, SearchSpace, described
+from dgl_mutual.store.tables import TUNING_COLUMNS
+from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.history import EpochReport
+from dgl_mutual.training.seeds import derive
+from dgl_mutual.training.state import TrainingState
+
+if TYPE_CHECKING:
+    import optuna
+
+#: Seeds of tuning begin where those of runs end, so that no run repeats what its configuration was chosen on.
+FIRST_SEED = MAX_SEEDS
+#: Epochs between two reports to the pruner.
+REPORT_EVERY = 10
+#: Files of a search's folder.
+BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv", "tuning.yaml", "journal.log"
+
+
+class _Pruner(Callback):
+    """Reports the best validation metric so far, averaged with those of the trainings before, and ends a trial that is behind."""
+
+    def __init__(self, trial: optuna.Trial, before: Sequence[float], first_step: int) -> None:
+        self.trial, self.before, self.epoch, self.first_step = trial, before, 0, first_step
+        self.best = -math.inf
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        import optuna
+
+        self.epoch += 1
+        if state.validation is not None:
+            self.best = max(self.best, sum(state.validation.metrics) / len(state.validation.metrics))
+        if self.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
+            values = [*self.before, self.best]
+            self.trial.report(sum(values) / len(values), self.first_step + self.epoch)
+            if self.trial.should_prune():
+                raise optuna.TrialPruned
+
+
+class Search:
+    """A study in its folder."""
+
+    def __init__(self, folder: Path, given: RunConfig, resolved: RunConfig, space: SearchSpace, optuna: Any) -> None:
+        self.folder, self.space, self.optuna = folder, space, optuna
+        # The strategy is named also where it is the default one: a later version may have another.
+        values = {"dataset": given.dataset, "strategy": plain(resolved)["strategy"], **given_values(given)}
+        self.given = {key: value for key, value in values.items() if key != "seeds"}
+        self.epochs = resolved.training.epochs
+        self.resolved = resolved
+        self.study: optuna.Study
+
+    @contextmanager
+    def opened(self, splits: int) -> Iterator[None]:
+        optuna, journal = self.optuna, self.folder / JOURNAL_FILE
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error) from None
+        for name in (JOURNAL_FILE, BEST_FILE, HISTORY_FILE, SETTINGS_FILE):
+            refuse_links(self.folder / name, self.folder.parent)
+        try:
+            if journal.exists():
+                check_regular(journal)
+            self.claims = filelock.FileLock(self.folder / ".claims.lock")
+            with self.claims:
+                storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+                # How often the pruner may look is a matter of the exchange, too, which often begins after a quarter of the epochs.
+                pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=self.epochs // 2)
+                self.study = optuna.create_study(
+                    storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
+                )
+                if not self.study.get_trials(deepcopy=False):
+                    self.study.enqueue_trial({}, user_attrs={"defaults": True})
+                settings = {"given": self.given, "splits": splits, "first_seed": FIRST_SEED, "space": described(self.space)}
+                write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError) as error:
+            raise StoreError(
+                f"{str(journal)!r} is not what a search writes ({type(error).__name__}: {str(error)[:100]}): it was damaged or edited. "
+                "Restore it, or remove the folder to start over."
+            ) from None
+        except OSError as error:
+            raise unwritable(journal, error) from None
+        try:
+            yield
+        finally:
+            with self.claims:
+                for file in self.folder.glob(".trial-*.lock"):
+                    if not self._is_held(file):
+                        file.unlink(missing_ok=True)
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        found: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)
+        return [trial for trial in found if trial.state.name != "WAITING"]
+
+    def num_counted(self) -> int:
+        """Trials that are finished, or that a living process runs."""
+        with self.claims:
+            self._release_abandoned()
+            return sum("interrupted" not in trial.user_attrs for trial in self.trials())
+
+    def claim(self, most: int) -> AbstractContextManager[optuna.Trial] | None:
+        """A new trial as a context that holds it against other processes, its options drawn; None where there are `most` of them."""
+        with self.claims:
+            self._release_abandoned()
+            if sum("interrupted" not in trial.user_attrs for trial in self.trials()) >= most:
+                return None
+            # What is drawn depends on the trials before, and not on whether they were run at one go.
+            seed = derive(FIRST_SEED, "tune", len(self.trials())) % 2**32
+            self.study.sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+            trial = self.study.ask()
+            if "defaults" not in trial.user_attrs:
+                for key, domain in self.space.items():
+                    _suggest(trial, key, domain)
+            held = filelock.FileLock(self._lock_of(trial.number))
+            held.acquire(timeout=0)
+        return _holding(trial, held)
+
+    def run(
+        self,
+        trial: optuna.Trial,
+        parts: Sequence[tuple[int, int, Split]],
+        dataset: Dataset,
+        device: str,
+        shown: Trial,
+        progress: Progress,
+    ) -> str | None:
+        """Train what a trial asks for, and record how it ended: the message, if it failed."""
+        optuna = self.optuna
+        state, value, error = optuna.trial.TrialState.FAIL, None, None
+        try:
+            value = self._value(trial, parts, dataset, device, shown, progress)
+            state = optuna.trial.TrialState.COMPLETE
+        except optuna.TrialPruned:
+            state = optuna.trial.TrialState.PRUNED
+        except UsageError as fault:
+            if "defaults" in trial.user_attrs:
+                trial.set_user_attr("interrupted", True)
+                self.study.enqueue_trial({}, user_attrs={"defaults": True})
+                self.study.tell(trial, state=state)
+                raise
+            error = str(fault)
+        except DglMutualError as fault:
+            error = str(fault)
+        except Exception as fault:  # a fault of ours in one trial must not cost the others
+            error = f"{type(fault).__name__}: {fault}"
+        if error is not None:
+            trial.set_user_attr("error", error[:2000])
+        self.study.tell(trial, value, state=state)
+        self.write()
+        return error
+
+    def _value(
+        self,
+        trial: optuna.Trial,
+        parts: Sequence[tuple[int, int, Split]],
+        dataset: Dataset,
+        device: str,
+        shown: Trial,
+        progress: Progress,
+    ) -> float:
+        config = resolve(point_of(self.given, trial.params), dataset)
+        values: list[float] = []
+        for place, (seed, fold, split) in enumerate(parts):
+            data = hide_test_labels(dataset, split)
+            if not any(student.edge_features for student in config.students):
+                data = data.without_edge_features()
+            if config.noise is not None:
+                data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
+
+            def report(one: EpochReport, place: int = place) -> None:
+                progress.epoch(shown, EpochReport(place * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
+
+            with freed_memory() as kept:
+                callbacks = [*kept, EpochReports(report), _Pruner(trial, values, place * self.epochs)]
+                result = fit_resolved(config, data, split, seed=seed, fold=fold, callbacks=callbacks, device=device)
+            values.append(result["mean"].val)
+        value = sum(values) / len(values)
+        if math.isnan(value):
+            raise TrainingError("The metric is not defined on the validation part, so there is nothing to choose by. Choose another split.")
+        return value
+
+    def best(self) -> dict[str, Any] | None:
+        """The layer of configuration of the best complete trial; of equals, the first."""
+        complete = [trial for trial in self.trials() if trial.state.name == "COMPLETE"]
+        if not complete:
+            return None
+        layer = self.given
+        params = max(complete, key=lambda trial: (trial.value, -trial.number)).params
+        for key in self.space:
+            if key in params:
+                layer = merge(layer, nest(key, params[key]))
+        return layer
+
+    def write(self) -> pd.DataFrame:
+        """Bring best.yaml and tuning.csv up to date with the study."""
+        with self.claims:
+            history = _history(self.trials(), list(self.space))
+            write_text(self.folder / HISTORY_FILE, plain_csv(history.map(csv_cell)))
+            best = self.best()
+            if best is not None:
+                write_text(self.folder / BEST_FILE, yaml.safe_dump(best, sort_keys=False))
+        return history
+
+    def _release_abandoned(self) -> None:
+        """Trials of processes that have ended are to be run again."""
+        for frozen in self.trials():
+            if frozen.state.name == "RUNNING" and not self._is_held(self._lock_of(frozen.number)):
+                self.study._storage.set_trial_user_attr(frozen._trial_id, "interrupted", True)
+                again = {key: value for key, value in frozen.user_attrs.items() if key == "defaults"}
+                self.study.enqueue_trial(frozen.params, user_attrs=again)
+                self.study.tell(frozen.number, state=self.optuna.trial.TrialState.FAIL)
+
+    def _lock_of(self, number: int) -> Path:
+        return self.folder / f".trial-{number}.lock"
+
+    @staticmethod
+    def _is_held(file: Path) -> bool:
+        if not file.exists():
+            return False
+        try:
+            with filelock.FileLock(file, timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+
+
+def hide_test_labels(dataset: Dataset, split: Split) -> Dataset:
+    """The dataset as a search sees it: no label of the test part is known."""
+    return without_labels(dataset, split.test)
+
+
+@contextmanager
+def _holding(trial: optuna.Trial, held: filelock.BaseFileLock) -> Iterator[optuna.Trial]:
+    try:
+        yield trial
+    finally:
+        held.release()
+
+
+def _suggest(trial: optuna.Trial, key: str, domain: Any) -> None:
+    if isinstance(domain, Real):
+        trial.suggest_float(key, domain.low, domain.high, log=domain.log)
+    elif isinstance(domain, Choice):
+        trial.suggest_categorical(key, list(domain.values))
+    else:
+        trial.suggest_int(key, domain.low, domain.high)
+
+
+def _history(trials: Sequence[optuna.trial.FrozenTrial], keys: Sequence[str]) -> pd.DataFrame:
+    rows, best = [], math.nan
+    for trial in trials:
+        state = {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
+        reported = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+        value = trial.value if state == "complete" else reported[-1] if reported and state == "pruned" else math.nan
+        if state == "complete":
+            assert value is not None
+            best = value if math.isnan(best) else max(best, value)
+        row = {
+            "trial": trial.number,
+            "state": "interrupted" if "interrupted" in trial.user_attrs else state,
+            "value": value,
+            "best": best,
+            "seconds": trial.duration.total_seconds() if trial.duration is not None else math.nan,
+            "error": trial.user_attrs.get("error", ""),
+        }
+        rows.append({**row, **{key: trial.params.get(key) for key in keys}})
+    history = pd.DataFrame(rows, columns=[*TUNING_COLUMNS, *keys], dtype=object)  # a whole number beside an empty cell stays one
+    return history.astype({"trial": int, **dict.fromkeys(("value", "best", "seconds"), float)})

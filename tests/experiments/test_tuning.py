@@ -1,0 +1,275 @@
+"""Tuning: validation alone decides, trials add up, and nothing is skipped in silence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dgl_mutual.data.dataset import Dataset, Target
+from dgl_mutual.errors import StoreError, TrainingError, UsageError
+from dgl_mutual.experiments import study
+from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
+from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.grid import point_of
+from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.runner import Interrupted
+from dgl_mutual.experiments.study import BEST_FILE, FIRST_SEED, JOURNAL_FILE, Search, hide_test_labels
+from dgl_mutual.experiments.tuning import Tuning, search_space, tune
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.search_space import Choice
+from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.training.options import TrainingOptions
+
+pytest.importorskip("optuna")
+
+STRATEGIES = ("gml", "dml", "kd", "kdcl", "okddip", "oad", "alignahead", "bgnn", "independent")
+QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, "dataset": "ring"}
+
+
+@pytest.fixture
+def several_labels(ring: Dataset) -> Dataset:
+    """The ring with two labels a node, scored by a metric that is not defined where a label has one value alone."""
+    labels = np.stack([np.arange(24) % 2, np.arange(24) // 2 % 2], 1).astype(np.float32)
+    return ring.replaced(labels=labels, target=Target("multi-label", ("p", "q"), "rocauc"))
+
+
+def quick(dataset: Dataset, out: Path, trials: int = 3, **options: Any) -> Tuning:
+    values = {**QUICK, **options.pop("config", {})}
+    return tune(parse_config(values), dataset, trials=trials, out=out, in_memory=True, **options)
+
+
+def plain(history: pd.DataFrame) -> list[list[str]]:
+    """All but the clock, as text: an empty cell equals another."""
+    return history.drop(columns="seconds").astype(str).values.tolist()
+
+
+def faking(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., float]) -> None:
+    """Replace training; the function is given what `fit_resolved` is, and returns the metric on validation."""
+    monkeypatch.setattr(study, "fit_resolved", lambda *given, **more: {"mean": SimpleNamespace(val=fit(*given, **more))})
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_other_test_labels_change_nothing(ring: Dataset, several_labels: Dataset, tmp_path: Path, several: bool) -> None:
+    dataset = several_labels if several else ring
+    assert dataset.official_split is not None
+    labels, test = dataset.labels.copy(), dataset.official_split.test
+    labels[test] = 1 - labels[test] if several else (labels[test] + 1) % 3
+    first, other = (quick(data, tmp_path / name, trials=3) for data, name in ((dataset, "a"), (dataset.replaced(labels=labels), "b")))
+    assert first.folder.name != other.folder.name  # the fingerprint sees all labels
+    assert (first.history["state"] == "complete").all()
+    assert plain(first.history) == plain(other.history)
+    assert first.best == other.best
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_no_training_of_a_search_is_given_a_test_label(
+    ring: Dataset, several_labels: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    seen: list[bool] = []
+
+    def fit(config: Any, dataset: Dataset, split: Any, *, seed: int, **_: Any) -> float:
+        known = ~np.isnan(dataset.labels).all(1) if several else dataset.labels >= 0
+        seen.append(bool(known[split.test].any()) or not known[split.train].all() or seed < MAX_SEEDS)
+        return 0.5
+
+    faking(monkeypatch, fit)
+    quick(several_labels if several else ring, tmp_path, splits=2)
+    assert seen == [False] * 6
+    assert FIRST_SEED >= MAX_SEEDS
+
+
+def test_a_search_that_goes_on_equals_one_at_one_go(ring: Dataset, tmp_path: Path) -> None:
+    whole = quick(ring, tmp_path / "whole", trials=5)
+    for trials in (2, 3, 5):
+        parts = quick(ring, tmp_path / "parts", trials=trials)
+        assert len(parts.history) == trials
+    assert plain(parts.history) == plain(whole.history)
+    assert parts.folder.name == whole.folder.name and parts.best == whole.best
+    assert len(parts.history["training.learning_rate"].dropna().unique()) == 4
+    assert quick(ring, tmp_path / "parts", trials=1).history.equals(parts.history)
+
+
+def test_the_first_trial_has_all_defaults_and_the_best_is_a_configuration_to_start_from(ring: Dataset, tmp_path: Path) -> None:
+    config = {"student": {"hidden": 8}, "strategy_options": {"temperature": 2.0}, "seeds": 7}
+    tuning = quick(ring, tmp_path, trials=4, config=config)
+    assert tuning.history.iloc[0, 6:].isna().all() and tuning.history.iloc[1, 6:].notna().all()
+    assert not {"student.hidden", "strategy_options.temperature"} & set(tuning.history.columns)
+    best = read_config(tuning.folder / BEST_FILE)
+    assert best == tuning.best and best["student"]["hidden"] == 8 and "seeds" not in best
+    complete = tuning.history.set_index("trial")
+    place = complete["value"].idxmax()
+    chosen = parse_config(best)
+    if place:
+        assert chosen.training.learning_rate == complete.loc[place, "training.learning_rate"]
+    assert tuning.history["best"].tolist() == tuning.history["value"].cummax().tolist()
+    assert resolve(chosen, ring).strategy == "gml"
+
+
+def test_an_interrupted_trial_is_repeated_and_does_not_count(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def fit(config: Any, *_: Any, **__: Any) -> float:
+        asked.append(config)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return 0.1 * len(asked)
+
+    faking(monkeypatch, fit)
+    with pytest.raises(Interrupted, match=r"1 of 4 trials are finished.*goes on"):
+        quick(ring, tmp_path, trials=4)
+    tuning = quick(ring, tmp_path, trials=4)
+    assert tuning.history["state"].tolist() == ["complete", "interrupted", "complete", "complete", "complete"]
+    assert asked[1] == asked[2] and len({str(config) for config in asked}) == 4
+    assert not list(tuning.folder.glob(".trial-*.lock"))
+
+
+def test_a_failed_trial_is_recorded_counts_and_costs_no_other(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def fit(*_: Any, **__: Any) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            raise TrainingError("the loss, it is not finite")
+        if len(calls) == 3:
+            raise ZeroDivisionError("a bug")
+        return float("nan") if len(calls) == 4 else 0.5
+
+    faking(monkeypatch, fit)
+    tuning = quick(ring, tmp_path, trials=5)
+    assert tuning.history["state"].tolist() == ["complete", "failed", "failed", "failed", "complete"]
+    assert tuning.failed[0] == "trial 1: the loss, it is not finite"
+    assert "ZeroDivisionError: a bug" in tuning.failed[1] and "not defined" in tuning.failed[2]
+    assert pd.read_csv(tuning.folder / "tuning.csv")["error"].dropna().tolist()[0] == "the loss, it is not finite"
+    assert quick(ring, tmp_path, trials=5).history.equals(tuning.history)
+
+
+def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials: list[int] = []
+
+    def fit(config: Any, dataset: Any, split: Any, *, callbacks: Any, **_: Any) -> float:
+        value = 0.2 if len(trials) in (6, 8) else 0.8
+        trials.append(0)
+        (pruner,) = (callback for callback in callbacks if isinstance(callback, study._Pruner))
+        for _ in range(40):
+            trials[-1] += 1
+            pruner.on_epoch_end(SimpleNamespace(validation=SimpleNamespace(metrics=[value, value])))  # type: ignore[arg-type]
+        return value
+
+    faking(monkeypatch, fit)
+    history = quick(ring, tmp_path, trials=9, config={"training": {"epochs": 40}}).history
+    assert history["state"].tolist() == ["complete"] * 6 + ["pruned", "complete", "pruned"]
+    assert history["value"][6] == pytest.approx(0.2)
+    # Not before half of the epochs are over: some methods teach only then.
+    assert (trials[5], trials[6]) == (40, 20)
+
+
+def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset, tmp_path: Path) -> None:
+    import optuna
+
+    config = parse_config(QUICK)
+    resolved = resolve(config, ring)
+    one, two = (Search(tmp_path / "s", config, resolved, search_space(config), optuna) for _ in range(2))
+    with one.opened(1), two.opened(1):
+        held = [search.claim(3) for search in (one, two, one)]
+        assert two.claim(3) is None and one.claim(3) is None
+        for claimed in held:
+            assert claimed is not None
+        assert two.num_counted() == 3
+        assert two.write()["state"].tolist() == ["running"] * 3
+        with held[1]:
+            pass  # its process ends without a word
+        again = one.claim(3)
+        assert again is not None
+        with again as trial:
+            before = {t.number: t.params for t in one.trials()}
+            assert trial.number == 3 and before[3] == before[1] != {}
+
+
+def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_range_are_options(ring: Dataset) -> None:
+    shared = {f"training.{key}" for key in TrainingOptions.search_space} | {f"student.{key}" for key in StudentOptions.search_space}
+    for name in STRATEGIES:
+        assert STRATEGY_REGISTRY.find(name).value.Options.search_space or name == "independent"
+        config = parse_config({**QUICK, "strategy": name})
+        space = search_space(config)
+        assert shared <= set(space) and {key for key in space if key.startswith("strategy_options.")} == set(space) - shared
+        for key, domain in space.items():
+            for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
+                resolve(point_of(given_values(config), {key: value}), ring)
+
+
+def test_what_each_student_has_for_itself_and_students_of_ones_own_are_not_searched() -> None:
+    students = [{"architecture": "gcn", "hidden": 8}, {"architecture": "gat", "hidden": 16}]
+    assert "student.hidden" not in search_space(parse_config({**QUICK, "students": students}))
+    assert "student.dropout" in search_space(parse_config({**QUICK, "students": students}))
+    own = search_space(parse_config({**QUICK, "students": [lambda width, outputs: None]}))
+    assert not [key for key in own if key.startswith("student.")]
+    sampled = {"sampler": "neighbor", "fanout": [5, 5]}
+    assert "student.depth" not in search_space(parse_config({**QUICK, "training": sampled}))
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        ({"protocol": "random"}, {}, r"'random'.*validation samples of another.*public"),
+        ({"grid": {"training.epochs": [1, 2]}}, {}, "a search of its own"),
+        ({"distill": {}}, {}, "Leave out 'distill'"),
+        ({"students": "gcn", "strategy": "dml"}, {}, "two students|2 students|at least"),
+        ({}, {"trials": 0}, "trials = 0"),
+        ({}, {"splits": True}, "splits = True"),
+        ({}, {"timeout": 0.0}, "leaves no time"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(ring: Dataset, tmp_path: Path, config: Any, options: Any, message: str) -> None:
+    config = {key: value for key, value in {**QUICK, **config}.items() if not (key == "training" and "grid" in config)}
+    for _ in range(2):
+        with pytest.raises(UsageError, match=message):
+            tune(parse_config(config), ring, out=tmp_path, in_memory=True, **{"trials": 2, **options})
+
+
+def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def fit(*_: Any, seed: int, fold: int, **__: Any) -> float:
+        seen.append((seed, fold))
+        return float(fold)
+
+    faking(monkeypatch, fit)
+    config = {"dataset": "pairs", "folds": 4}
+    tuning = quick(pairs, tmp_path, trials=1, splits=3, config=config)
+    assert seen == [(FIRST_SEED, 0), (FIRST_SEED, 1), (FIRST_SEED, 2)]
+    assert tuning.history["value"].tolist() == [1.0]
+    with pytest.raises(UsageError, match="4 folds"):
+        quick(pairs, tmp_path, splits=5, config=config)
+
+
+def test_time_ends_a_search_between_trials_and_another_goes_on(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    assert len(quick(ring, tmp_path, trials=50, timeout=1e-9).history) == 0
+    assert len(quick(ring, tmp_path, trials=2).history) == 2
+
+
+def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    folder = quick(ring, tmp_path, trials=1).folder
+    (folder / JOURNAL_FILE).write_text('{"op_code": 99}\nnonsense\n')
+    with pytest.raises(StoreError, match=r"journal.log.*damaged or edited"):
+        quick(ring, tmp_path, trials=2)
+
+
+def test_without_optuna_the_error_says_how_to_get_it(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"pip install 'dgl-mutual\[tune\]'"):
+        quick(ring, tmp_path)
+
+
+def test_hidden_labels_are_unknown_and_others_stay(ring: Dataset) -> None:
+    assert ring.official_split is not None
+    hidden = hide_test_labels(ring, ring.official_split).labels
+    assert (hidden[18:] == -1).all() and (hidden[:18] == ring.labels[:18]).all()
