@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", metavar="NAME|FILE.yaml", required=False, shell_complete=completion.one(completion.suites, path="file"))
-@click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time, and run none.")
+@click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time. Runs and downloads nothing.")
 @click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 30 epochs.")
 @click.option(
     "--checkpoint-every",
@@ -81,9 +81,13 @@ def command(
         overrides = merge(overrides, parse_assignment(text))
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
-    plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline)
+    plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run)
     if dry_run:
         _list(plan, jobs)
+        if not offline:  # what is missing may be downloaded by then
+            for data, why in plan.missing.items():
+                say(f"not counted: {data}, which is not here yet. {why}", err=True)
+            return
     else:
         with display() as progress:
             reports = run_suite(

@@ -29,6 +29,7 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
     assert [line.split()[0] for line in out.splitlines()] == [
         "ablation",
         "cohort-size",
+        "few-labels",
         "graph",
         "node",
         "noise",
@@ -65,6 +66,19 @@ def test_data_that_cannot_be_had_is_reported_and_the_rest_goes_on(command_line: 
     assert "Cora was left out: The dataset Cora is not complete" in err
     assert "| digits |" in out.splitlines()[0]
     assert command_line("status", "results/suite-mine")[0] == 1
+
+
+def test_a_dry_run_downloads_nothing(command_line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object, **options: object) -> None:
+        raise AssertionError("a download")
+
+    monkeypatch.setattr("dgl_mutual.data.download.fetch", refused)
+    Path("mine.yaml").write_text(MINE.replace("[digits]", "[Cora, digits]"))
+    status, out, err = command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1")
+    assert (status, out.count("\n")) == (0, 3)
+    assert "not counted: Cora, which is not here yet. The dataset Cora is not complete" in err
+    assert command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1", "--offline")[0] == 1  # then it will not be there later, either
+    assert not Path("data").exists()
 
 
 def test_a_suite_without_any_of_its_data_says_so(command_line: CommandLine) -> None:
