@@ -26,7 +26,7 @@ ROOMS = (
     ("data",),
     ("statistics", "distributions", "options", "plain_yaml", "registry"),
     ("files", "safe_text", "search_space"),
-    ("dgl_compat", "errors", "python_compat", "version"),
+    ("dgl_compat", "display", "errors", "python_compat", "version"),
 )
 #: These only pass on what others offer.
 FRONT = {"dgl_mutual", "dgl_mutual.__main__"}

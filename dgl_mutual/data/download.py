@@ -14,6 +14,7 @@ from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.data.unpack import unpack
+from dgl_mutual.display import shows_bars
 from dgl_mutual.errors import DataError
 
 _TIMEOUT_SECONDS = 30
@@ -26,7 +27,7 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
     Files are checked against their known sha256 (of archives: each unpacked file that is known). A failure leaves nothing behind.
 
     Args:
-        progress: show a bar on standard error.
+        progress: show a bar on standard error, if that is a terminal, or in a notebook.
 
     Raises:
         DataError: no connection, a wrong hash, an unsafe or damaged archive, or a folder that cannot be written.
@@ -69,7 +70,7 @@ def download_file(address: str, target: Path, sha256: str | None, *, most: int, 
     logging.getLogger("pooch").setLevel(logging.ERROR)
     keeper = pooch.create(target.parent, base_url="", registry={target.name: sha256}, urls={target.name: address}, retry_if_failed=_RETRIES)
     try:
-        keeper.fetch(target.name, downloader=_Downloader(most, progress))
+        keeper.fetch(target.name, downloader=_Downloader(target.name, most, progress))
     except (requests.RequestException, ValueError) as error:
         raise DataError(f"{address} could not be downloaded: {error}") from None
 
@@ -81,12 +82,13 @@ class _Downloader:
     Its refusals are DataErrors, which pooch does not try again.
     """
 
+    name: str
     most: int
     progress: bool
 
     def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
         import requests
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         with requests.Session() as session:
             session.adapters.pop("http://")
@@ -101,7 +103,8 @@ class _Downloader:
                 said = response.headers.get("Content-Length", "")
                 size = int(said) if said.isdecimal() and len(said) < 20 else None
                 self._check(url, size or 0)
-                with open(output_file, "wb") as file, tqdm(total=size, unit="B", unit_scale=True, disable=not self.progress) as bar:
+                hidden = not (self.progress and shows_bars())
+                with open(output_file, "wb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=self.name, disable=hidden) as bar:
                     for chunk in response.iter_content(1 << 16):
                         self._check(url, file.tell() + len(chunk))
                         file.write(chunk)

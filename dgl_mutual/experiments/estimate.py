@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,24 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
     share = min(1.0, _GRAPHS / len(split.seen)) if plan.config.task == "graph" else 1.0
     part = Split(*(_first(samples, share) for samples in split.parts.values())) if share < 1 else split
     return sum(_seconds_per_epoch(point, plan.dataset, part) * point.training.epochs for _, point in plan.points) / share
+
+
+def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], jobs: int) -> float | None:
+    """Seconds that missing trials should take, from finished ones alone: of the same run, or else of the others. None where there are none.
+
+    Args:
+        missing: place of a plan -> how many of its trials.
+        jobs: trials at a time.
+    """
+    known: dict[int, float] = {}
+    for place, plan in enumerate(plans):
+        trials = RunStore(plan.folder(out)).trials
+        if len(trials):
+            known[place] = len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean())
+    if not known:
+        return None
+    usual = float(np.mean(list(known.values())))
+    return sum(count * known.get(place, usual) for place, count in missing.items()) / jobs
 
 
 def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> float:

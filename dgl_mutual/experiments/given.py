@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
+from dgl_mutual.options import Options
 from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.configuration import GIVEN, has_both, resolved_part
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
 
-if TYPE_CHECKING:
-    from dgl_mutual.experiments.config import RunConfig
-
 #: What a later layer may leave out and mean all the same.
 _ALWAYS_TOLD = ("dataset", "strategy", "fingerprint")
 
 
-def given_values(config: RunConfig) -> dict[str, Any]:
+def given_values(config: Options) -> dict[str, Any]:
     """The plain values that a configuration was made from: a student with no option of its own as its architecture's name.
 
     Not the fingerprint: it follows from the data, and the resolved part has it.

@@ -16,6 +16,7 @@ from typing import NoReturn, Protocol
 
 from tqdm import tqdm
 
+from dgl_mutual.display import shows_bars
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.safe_text import terminal_text
 from dgl_mutual.training.history import EpochReport
@@ -30,8 +31,8 @@ _FORMAT = "{desc} {bar} {elapsed}<{remaining}{postfix}"
 class Progress(Protocol):
     """What a run tells of itself."""
 
-    def start(self, trials: Sequence[Trial], finished: int) -> None:
-        """`trials` are about to run; `finished` others stand already."""
+    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
+        """`trials` are about to run, and should take so many seconds, if that is known; `finished` others stand already."""
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
         """An epoch is over."""
@@ -47,7 +48,7 @@ class Progress(Protocol):
 class Silence:
     """Tells nothing."""
 
-    def start(self, trials: Sequence[Trial], finished: int) -> None: ...
+    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None: ...
 
     def epoch(self, trial: Trial, report: EpochReport) -> None: ...
 
@@ -66,12 +67,13 @@ class Lines:
         self.finished = 0
         self.started = 0.0
 
-    def start(self, trials: Sequence[Trial], finished: int) -> None:
+    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
         self.finished = self.done = finished
         self.total = finished + len(trials)
         self.started = time.monotonic()
         if finished:
-            _say(f"{finished} of {self.total} trials are finished already")
+            left = "" if seconds is None or not trials else f", about {tqdm.format_interval(seconds)} left"
+            _say(f"{finished} of {self.total} trials are finished already{left}")
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
         if (report.epoch + 1) % self.every == 0:
@@ -127,11 +129,14 @@ class Bar:
         self.ended: set[bytes] = set()
         self.running: dict[bytes, tuple[int, int]] = {}
         self.figures = ""
+        self.expected: float | None = None
+        self.started = 0.0
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._clock = threading.Thread(target=self._tick, daemon=True)
 
-    def start(self, trials: Sequence[Trial], finished: int) -> None:
+    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
+        self.expected, self.started = seconds, time.monotonic()
         self.bar.reset(total=finished + len(trials))
         self.done = self.bar.n = self.bar.initial = finished
         self.show()
@@ -169,6 +174,10 @@ class Bar:
             part = sum(min(1.0, epoch / epochs) for epoch, epochs in running)
             # What a trial has reached is not lost when it ends early, or when another takes its place.
             self.bar.n = max(self.bar.n, min(self.done + part, self.bar.total or 0)) if self.bar.total else 0
+            left = "{remaining}"
+            if self.expected is not None and self.bar.n <= self.bar.initial:  # nothing has moved that the rest could be told from
+                left = f"~{tqdm.format_interval(max(0.0, self.expected - (time.monotonic() - self.started)))}"
+            self.bar.bar_format = _FORMAT.replace("{remaining}", left)
             width, count = self._width(), f"{self.done}/{self.bar.total}"
             self.bar.set_description_str(f"{count} trials" if width >= _WIDE else count, refresh=False)
             self.bar.set_postfix_str(_fitting(running, self.figures, width - _TAKEN - len(self.bar.desc)), refresh=False)
@@ -185,7 +194,7 @@ class Bar:
 @contextmanager
 def display() -> Iterator[Progress]:
     """The progress that fits standard error, or a notebook, for the length of a block."""
-    if not sys.stderr.isatty() and not _in_notebook():
+    if not shows_bars():
         yield Lines()
         return
     from tqdm.auto import tqdm as fitting_tqdm
@@ -199,11 +208,6 @@ def display() -> Iterator[Progress]:
             yield shown
         finally:
             shown.close()
-
-
-def _in_notebook() -> bool:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return "IPKernelApp" in getattr(shell, "config", {})
 
 
 def _digest(trial: Trial) -> bytes:

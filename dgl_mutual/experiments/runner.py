@@ -17,6 +17,7 @@ from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
+from dgl_mutual.experiments.estimate import seconds_left
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local, default_jobs
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
@@ -165,7 +166,7 @@ def execute(
         for place in left:
             made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes)
             stores[place].record_environment(made_in)
-        progress.start([work.trial for work in works], sum(map(len, finished)))
+        progress.start([work.trial for work in works], sum(map(len, finished)), seconds_left(plans, out, left, jobs))
         task = partial(do_work, threads=threads, device=device, forgiving=len(plans) > 1, track=tuple(track))
         try:
             with closing(executor.outcomes(task, works, progress)) as outcomes:

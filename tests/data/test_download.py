@@ -222,6 +222,19 @@ def test_redirects_stay_within_https(answers: Answers, tmp_path: Path) -> None:
     assert "http://b.org/4" not in answers.asked and [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
+@pytest.mark.parametrize(("terminal", "progress", "shown"), [(True, True, True), (False, True, False), (True, False, False)])
+def test_a_bar_is_shown_on_a_terminal_if_asked_for(
+    answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, progress: bool, shown: bool
+) -> None:
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal  # type: ignore[method-assign]  # all that sets a terminal apart here
+    monkeypatch.setattr("sys.stderr", stream)
+    answers.answers = {"https://a.org/big.zip": (200, {"Content-Length": "200000"}, bytes(200_000))}
+    download.download_file("https://a.org/big.zip", tmp_path / "big.zip", None, most=10**6, progress=progress)
+    assert ("big.zip: 100%" in stream.getvalue()) == shown
+    assert bool(stream.getvalue()) == shown
+
+
 @pytest.mark.parametrize("headers", [{"Content-Length": "1001"}, {}, {"Content-Length": "5"}, {"Content-Length": "9" * 5000}])
 def test_downloads_have_a_largest_size(answers: Answers, tmp_path: Path, headers: dict[str, str]) -> None:
     answers.answers = {"https://a.org/1": (200, headers, bytes(200_000))}

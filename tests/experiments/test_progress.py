@@ -68,6 +68,21 @@ def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(bo
     assert bar.bar.n == pytest.approx(4) and str(bar.bar).startswith("4/6")
 
 
+def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(board: Board, closing: list[Bar]) -> None:
+    bar = shown(board, 80)
+    closing.append(bar)
+    bar.start(TRIALS, finished=2, seconds=125.9)
+    assert "00:00<~02:05" in str(bar.bar)
+    bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {}))
+    bar.show()
+    assert "~" not in str(bar.bar)
+
+
+def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    Lines().start(TRIALS, finished=2, seconds=125.9)
+    assert capsys.readouterr().err == "2 of 6 trials are finished already, about 02:05 left\n"
+
+
 def test_the_clock_moves_though_nothing_happens(board: Board, closing: list[Bar]) -> None:
     bar = shown(board, 60)
     closing.append(bar)
