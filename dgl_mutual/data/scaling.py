@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.dataset import Dataset, FeatureKind, Features, IntArray, Split
 from dgl_mutual.errors import UsageError
 
 ScaleArray = npt.NDArray[np.float32]
@@ -29,14 +31,30 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
     if dataset.store is not None:
         raise UsageError("training.scale_inputs looks at all training features, and a graph in parts has them on several machines.")
     rows = dataset.features[_training_nodes(dataset, split)]
+    return _scales(rows, dataset.feature_kinds, by_column=dataset.task == "graph")
+
+
+def edge_column_scales(dataset: Dataset, split: Split) -> ScaleArray | None:
+    """As `column_scales`, of the edge features of edges that end in training nodes or graphs: (D,); None where there are none."""
+    if dataset.edge_features is None:
+        return None
+    is_training = np.zeros(dataset.num_nodes, dtype=np.bool_)
+    is_training[_training_nodes(dataset, split)] = True
+    rows = dataset.edge_features[np.flatnonzero(is_training[dataset.edges[1]])]
+    if not rows.shape[0]:
+        return np.ones(rows.shape[1], dtype=np.float32)
+    return _scales(rows, dataset.edge_feature_kinds, by_column=dataset.task == "graph")
+
+
+def _scales(rows: Features, kinds: Sequence[FeatureKind], *, by_column: bool) -> ScaleArray:
     if isinstance(rows, np.ndarray):
         with np.errstate(all="ignore"):
             means, variances = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
     else:
         means, variances = mean_variance_axis(rows, axis=0)
-    measured = np.array([kind not in ("indicator", "edge-sum") for kind in dataset.feature_kinds], dtype=np.bool_)
+    measured = np.array([kind not in ("indicator", "edge-sum") for kind in kinds], dtype=np.bool_)
     scalable = measured & np.isfinite(variances) & (variances > 0)
-    if dataset.task == "node" and scalable.any():
+    if not by_column and scalable.any():
         variances = np.full_like(variances, variances[scalable].mean() + means[scalable].var())
     powers = -np.round(0.5 * np.log2(variances, where=scalable, out=np.zeros(len(variances))))
     scales: ScaleArray = np.exp2(powers.clip(-100, 100)).astype(np.float32)
@@ -45,11 +63,18 @@ def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
 
 def with_scaled_columns(dataset: Dataset, scales: ScaleArray) -> Dataset:
     """The dataset with its feature columns times `scales` (F,); itself where all of them are one."""
-    if (scales == 1).all():
+    return dataset if (scales == 1).all() else dataset.replaced(features=_scaled(dataset.features, scales))
+
+
+def with_scaled_edge_columns(dataset: Dataset, scales: ScaleArray | None) -> Dataset:
+    """The dataset with its columns of edge features times `scales` (D,); itself where all of them are one, or there are none."""
+    if scales is None or (scales == 1).all() or dataset.edge_features is None:
         return dataset
-    if isinstance(dataset.features, np.ndarray):
-        return dataset.replaced(features=dataset.features * scales)
-    return dataset.replaced(features=sparse.csr_matrix(dataset.features @ sparse.diags(scales)))
+    return dataset.replaced(edge_features=_scaled(dataset.edge_features, scales))
+
+
+def _scaled(features: Features, scales: ScaleArray) -> Features:
+    return features * scales if isinstance(features, np.ndarray) else sparse.csr_matrix(features @ sparse.diags(scales))
 
 
 def _training_nodes(dataset: Dataset, split: Split) -> IntArray:

@@ -96,6 +96,9 @@ class StudentModule(nn.Module, ABC):
     def fold_input_scaling(self, scales: Tensor) -> None:
         """Change the input weights so that the student takes unscaled features after training on features times `scales` (F,)."""
 
+    def fold_edge_scaling(self, scales: Tensor) -> None:  # a student that takes no edge features has nothing to change
+        """As `fold_input_scaling`, of edge features: `scales` (D,)."""
+
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """Logits: (|V|, C) on a node task, (graphs, C) on a graph task.
 

@@ -144,6 +144,14 @@ class Student(StudentModule):
             (weight, _), *_ = (residual.parameters() for residual in self.residuals)
             weight.mul_(scales.unsqueeze(1))
 
+    @torch.no_grad()
+    def fold_edge_scaling(self, scales: Tensor) -> None:
+        """As `fold_input_scaling`, of edge features: `scales` (D,)."""
+        for convolution in self.convolutions:
+            assert isinstance(convolution, Convolution)
+            for weight in convolution.edge_weights:
+                weight.mul_(scales.unsqueeze(1))
+
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         """Logits of every sample of the batch.
 

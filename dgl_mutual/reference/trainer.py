@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.errors import TrainingError, unknown
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
@@ -118,7 +118,8 @@ class ReferenceTrainer:
         if strategy not in LOSSES:
             raise unknown("strategy of the reference", strategy, LOSSES)
         if training.scale_inputs:
-            dataset = with_scaled_columns(dataset, column_scales(dataset, split))
+            edge_scales = edge_column_scales(dataset, split)
+            dataset = with_scaled_edge_columns(with_scaled_columns(dataset, column_scales(dataset, split)), edge_scales)
         self.names = [f"{options.architecture}-{place}" for place, options in enumerate(students)]
         self.dataset, self.split = dataset, split
         self.loss, self.options, self.training = LOSSES[strategy], strategy_options, training

@@ -44,8 +44,8 @@ class TrainingOptions(Options):
     """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
     scale_inputs: bool | None = None
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
-    itself on a graph task, all by one factor on a node task. The trained students take the features as they are (default: yes, but no on a
-    node task whose features are mostly zeros, as words are, or in parts on several machines)."""
+    itself on a graph task, all by one factor on a node task; edge features likewise. The trained students take the features as they are
+    (default: yes, but no on a node task whose features are mostly zeros, as words are, or in parts on several machines)."""
     positions: int = Field(0, ge=0, le=1024)
     """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
     diversity: bool = False

@@ -12,7 +12,7 @@ from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.positions import with_positions
-from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
@@ -101,7 +101,8 @@ def fit_cohort(
     seen = with_positions(dataset, training.positions)
     edges = EdgeInput.of(seen.num_edge_features, seen.feature_kinds)
     scales = column_scales(seen, split) if training.scale_inputs else None
-    seen = seen if scales is None else with_scaled_columns(seen, scales)
+    edge_scales = edge_column_scales(seen, split) if training.scale_inputs else None
+    seen = with_scaled_edge_columns(seen if scales is None else with_scaled_columns(seen, scales), edge_scales)
     names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
     for name, member in zip(names, members, strict=True):
         if member.architecture not in CONVOLUTIONS:
@@ -197,6 +198,8 @@ def fit_cohort(
     if scales is not None:
         for student in state.cohort.students:
             student.fold_input_scaling(torch.as_tensor(scales, device=device))
+            if edge_scales is not None:
+                student.fold_edge_scaling(torch.as_tensor(edge_scales, device=device))
     loop.callbacks("on_fit_end", state)
     return state.result
 

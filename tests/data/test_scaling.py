@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
-from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 
 SIZES = (4, 7, 3, 6, 5, 8)
 SPLIT = Split(np.array([0, 1, 3]), np.array([2]), np.array([4, 5]))
@@ -75,3 +75,27 @@ def test_sparse_columns_are_scaled_as_dense_ones(dataset: Dataset) -> None:
     scaled = with_scaled_columns(thin, scales).features
     assert scaled.dtype == np.float32
     np.testing.assert_array_equal(scaled.toarray(), with_scaled_columns(dense, scales).features)
+
+
+def test_edge_features_likewise(dataset: Dataset) -> None:
+    random = np.random.default_rng(1)
+    first = np.repeat(dataset.node_offsets[:-1], 3)
+    ends = np.stack([first, first + np.tile([0, 1, 2], len(SIZES))])
+    values = random.normal(size=(ends.shape[1], 3)) * [1e-3, 50.0, 100.0]
+    kinds = ("number", "number", "indicator")
+    edges = Dataset.from_arrays(
+        ends, dataset.features, dataset.labels, node_offsets=dataset.node_offsets, edge_features=values, edge_feature_kinds=kinds
+    )
+    scales = edge_column_scales(edges, SPLIT)
+    assert scales is not None and scales[2] == 1 and (np.frexp(scales)[0] == 0.5).all()
+    scaled = with_scaled_edge_columns(edges, scales).edge_features
+    graph_of = np.searchsorted(edges.node_offsets, edges.edges[1], side="right") - 1
+    deviations = scaled[np.isin(graph_of, SPLIT.train), :2].std(axis=0)
+    assert ((deviations > 0.7) & (deviations < 1.5)).all()
+    elsewhere = np.where(np.isin(graph_of, SPLIT.train)[:, None], edges.edge_features, 1e6)
+    np.testing.assert_array_equal(edge_column_scales(edges.replaced(edge_features=elsewhere), SPLIT), scales)
+    thin = edges.replaced(edge_features=sparse.csr_matrix(edges.edge_features))
+    np.testing.assert_array_equal(with_scaled_edge_columns(thin, scales).edge_features.toarray(), scaled)
+    assert edge_column_scales(dataset, SPLIT) is None and with_scaled_edge_columns(dataset, None) is dataset
+    none = edges.replaced(edges=np.empty((2, 0)), edge_features=np.empty((0, 3)))
+    assert edge_column_scales(none, SPLIT).tolist() == [1, 1, 1]

@@ -74,6 +74,18 @@ def test_perturbed_and_scaled(bonded_data: Data, fit: Fit, training: dict[str, f
     assert np.isfinite(result.predict()).all()
 
 
+def test_edge_features_in_other_units_teach_the_same(graph_data: Data, fit: Fit) -> None:
+    """Students learn from edge features of one size, and take them as they are: to the bit, since the sizes are powers of two."""
+    dataset, split = with_edges(graph_data[0]), graph_data[1]
+    assert isinstance(dataset.edge_features, np.ndarray)
+    other = dataset.replaced(edge_features=dataset.edge_features * np.float32(2.0**12))
+    students = tuple(StudentOptions(architecture=kind, hidden=8, heads=2) for kind in ALL)
+    results = [fit((data, split), students, epochs=3, dtype=torch.float64) for data in (dataset, other)]
+    for name in results[0].cohort.names:
+        np.testing.assert_allclose(results[0].predict(dataset, name), results[1].predict(other, name), rtol=1e-10)
+    assert not np.allclose(results[0].predict(dataset, "gin-2"), results[0].predict(other, "gin-2"))
+
+
 def test_sampled(node_data: Data, fit: Fit) -> None:
     """With all neighbours in one step a sampled training is that of the whole graph, without dropout."""
     data = with_edges(node_data[0]), node_data[1]
