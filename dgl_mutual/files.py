@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from dgl_mutual.errors import StoreError
 
@@ -156,6 +157,36 @@ def refuse_links(path: Path, within: Path) -> None:
             )
 
 
+class RefusedFile(OSError):
+    """A file that is not read at all; the message is the rule that it breaks."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, or what a link to one leads to, for reading.
+
+    Raises:
+        RefusedFile: it is a folder, device, pipe or socket.
+        OSError: it is not there, or cannot be opened.
+    """
+    check_regular(path)  # before it is opened: opening a device may already do something
+    # It may have been replaced since. Opening a pipe waits for a writer unless this is asked for.
+    opened = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
+    try:
+        _refuse_other(os.fstat(opened.fileno()))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+def _refuse_other(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedFile(f"it is not a file but a {'folder' if stat.S_ISDIR(status.st_mode) else 'device, a pipe or a socket'}")
+
+
 def read_bytes(path: Path, most: int) -> bytes:
     """The content of a regular file, or of what a link to one leads to.
 
@@ -165,14 +196,8 @@ def read_bytes(path: Path, most: int) -> bytes:
     Raises:
         OSError: it is a folder, device or pipe, is larger, or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe that nobody writes to would wait for ever
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a file but a folder, device or pipe")
-        with open(descriptor, "rb", closefd=False) as stream:
-            content = stream.read(most + 1)
-    finally:
-        os.close(descriptor)
+    with open_regular(path) as stream:
+        content = stream.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
     return content
@@ -184,8 +209,7 @@ def check_regular(path: Path) -> None:
     Raises:
         OSError: it is not there, or is a folder, device or pipe.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is not a file but a folder, device or pipe")
+    _refuse_other(path.stat())
 
 
 def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:

@@ -19,9 +19,10 @@ from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.labels import encode_cells, encode_label_rows, is_number
-from dgl_mutual.data.reading import UNREADABLE, RefusedFile, read_text
+from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.targets import check_target_names, join_targets
 from dgl_mutual.errors import UsageError
+from dgl_mutual.files import RefusedFile
 from dgl_mutual.plain_yaml import read_yaml
 
 _MASKS = ("train_mask", "val_mask", "test_mask")

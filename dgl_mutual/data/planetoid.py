@@ -16,8 +16,9 @@ from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
-from dgl_mutual.data.reading import RefusedFile, is_file, open_file
+from dgl_mutual.data.reading import is_file, open_file
 from dgl_mutual.data.tables import read_table
+from dgl_mutual.files import RefusedFile
 
 _Made = TypeVar("_Made")
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")

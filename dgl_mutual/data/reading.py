@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from dgl_mutual.files import RefusedFile, open_regular
 
 if TYPE_CHECKING:
     from dgl_mutual.data.faults import Faults
@@ -25,13 +26,6 @@ _LARGE = 1 << 26
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 
 
-class RefusedFile(OSError):
-    """A file that is not read at all; the message is the rule that it breaks."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading.
 
@@ -40,29 +34,19 @@ def open_file(path: Path) -> BinaryIO:
         OSError: the operating system refuses it.
     """
     try:
-        _check_regular(path.stat())  # before it is opened: opening a device may already do something
-        # The file may have been replaced since. Opening a pipe waits for a writer unless this is asked for.
-        opened = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+        opened = open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise RefusedFile("the file is missing") from None
     except ValueError as error:  # a zero character in the name
         raise RefusedFile(f"no file can have this name ({error})") from None
     try:
         status = os.fstat(opened.fileno())
-        _check_regular(status)
         if status.st_size > _LARGE and 2 * _written(opened.fileno(), status.st_size) < status.st_size:
             raise RefusedFile(f"most of its {status.st_size} bytes are holes, which were never written")
     except BaseException:
         opened.close()
         raise
     return opened
-
-
-def _check_regular(status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise RefusedFile("expected a file, found a folder")
-    if not stat.S_ISREG(status.st_mode):
-        raise RefusedFile("expected a regular file, found a device, a pipe or a socket")
 
 
 def _written(descriptor: int, size: int) -> int:

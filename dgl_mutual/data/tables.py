@@ -17,7 +17,8 @@ from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
-from dgl_mutual.data.reading import UNREADABLE, RefusedFile, is_file, open_content
+from dgl_mutual.data.reading import UNREADABLE, is_file, open_content
+from dgl_mutual.files import RefusedFile
 
 #: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte. Where most cells
 #: are empty, as in the labels of ogbg-molchembl, there are 50 and more.

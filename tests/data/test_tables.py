@@ -85,7 +85,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "nowhere.csv").symlink_to(tmp_path / "missing")
     for name, rule in (
         ("pipe.csv", "a pipe"),
-        ("folder.csv", "found a folder"),
+        ("folder.csv", "it is not a file but a folder"),
         ("device.csv", "a device"),
         ("nowhere.csv", "is missing"),
         ("pipe.csv/a", "is missing"),

@@ -1,0 +1,7 @@
+"""Trained students as files: weights as safetensors, everything else as JSON beside them. Nothing in them is ever executed."""
+
+from dgl_mutual.training.checkpoints.loading import Trust, load_student
+from dgl_mutual.training.checkpoints.models import TrainedMLP, TrainedModel, TrainedStudent
+from dgl_mutual.training.checkpoints.saving import save_cohort, write_tensors
+
+__all__ = ["TrainedMLP", "TrainedModel", "TrainedStudent", "Trust", "load_student", "save_cohort", "write_tensors"]

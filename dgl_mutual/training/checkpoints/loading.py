@@ -1,0 +1,210 @@
+"""Reading trained students back from files. Nothing in them is executed, unless a class of somebody's own is trusted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TypeAlias
+
+import safetensors
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch import nn
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.data.folders import user_path
+from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.files import check_regular, read_bytes
+from dgl_mutual.joint import make_distribution
+from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.own import OwnStudent
+from dgl_mutual.nn.student import AnyStudent, Student
+from dgl_mutual.training.checkpoints.models import ENSEMBLE, FORMAT, Description, MLPShape, TrainedMLP, TrainedModel, TrainedStudent
+from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
+
+#: More than a description of a million feature columns takes.
+_MAX_BYTES = 1 << 26
+#: A file of the same folder.
+_MEMBER = re.compile(r"\w[\w.-]*")
+_DTYPES = (torch.float32, torch.float64)
+#: Whose code may be imported: nobody's, anybody's, or these packages', modules' and classes'.
+Trust: TypeAlias = "bool | str | Collection[str]"
+
+
+class _OwnClassError(UsageError):
+    """What is wrong with the class of a student, rather than with its file."""
+
+
+def load_student(path: str | Path, member: str | None = None, *, trust: Trust = False) -> TrainedModel:
+    """Read back a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
+
+    Args:
+        member: which one of a folder (default: the ensemble).
+        trust: whether a student's own class may be imported from the import path that the file names. Importing a module executes it, so
+            by default such a student is refused. A text, or several, trusts only these packages, modules or import paths.
+
+    Raises:
+        UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
+        DataError: a file is missing, or is not what this package writes.
+    """
+    folder, name = _locate(user_path(path), member)
+    description = _read_description(folder / f"{name}.json")
+    try:
+        return _load(folder, name, description, trust).eval()
+    except _OwnClassError:
+        raise
+    # A width of 10^30 and other nonsense that passes for a number.
+    except (UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise _foreign(folder / f"{name}.json", f"{type(error).__name__}: {error}") from error
+
+
+def _load(folder: Path, name: str, description: Description, trust: Trust) -> TrainedModel:
+    if description.coordinator is not None:
+        return _load_ensemble(folder, name, description, description.coordinator, trust)
+    if description.mlp is not None:
+        return _load_mlp(folder, name, description, description.mlp)
+    cohort = Cohort(
+        [_load_one(folder, name, description, trust)],
+        make_coordinator(CoordinatorRecipe("uniform", 1, description.target.num_outputs)),
+        make_distribution(description.target),
+        (name,),
+        1,
+        positions=description.preprocessing.positions,
+    )
+    return TrainedStudent(name, description, cohort)
+
+
+def _locate(path: Path, member: str | None) -> tuple[Path, str]:
+    """The folder of a checkpoint, and the name of what is meant in it."""
+    if not path.is_dir():
+        stem = path.name.removesuffix(".safetensors").removesuffix(".json")
+        if member not in (None, stem):
+            raise UsageError(f"{path} is {stem!r} and not {member!r}. Give its folder, or leave the member out.")
+        return path.parent, stem
+    if not (path / f"{ENSEMBLE}.json").exists():
+        trials = sorted(found.parent for found in path.glob(f"**/{ENSEMBLE}.json"))
+        if trials:
+            raise UsageError(f"{path} holds the students of {len(trials)} trials. Choose one, for example {trials[0]}.")
+    if member is not None and not _MEMBER.fullmatch(member):
+        raise UsageError(f"{member!r} is not the name of a member, such as gcn-0, mlp or ensemble. --member does not take a path.")
+    if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
+        raise unknown("member", member, sorted(file.stem for file in path.glob("*.json")))
+    return path, member or ENSEMBLE
+
+
+def _load_ensemble(folder: Path, name: str, description: Description, recipe: CoordinatorRecipe, trust: Trust) -> TrainedModel:
+    if (recipe.num_students, recipe.num_outputs) != (len(description.members), description.target.num_outputs):
+        raise ValueError(f"a coordinator of {recipe.num_students} students and {recipe.num_outputs} outputs")
+    weighting = str(recipe.weighting)
+    is_own = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
+    if is_own:
+        _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
+    try:
+        with torch.device("meta"):
+            coordinator = make_coordinator(recipe)
+    except UsageError as error:
+        raise (_OwnClassError if is_own else ValueError)(str(error)) from None
+    _load_weights(folder, name, coordinator)
+    students = []
+    for member in description.members:
+        if not _MEMBER.fullmatch(member):
+            raise ValueError(f"{member[:80]!r} is not the name of a member")
+        own = _read_description(folder / f"{member}.json")
+        students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
+    distribution, positions = make_distribution(description.target), description.preprocessing.positions
+    cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
+    return TrainedStudent(name, description, cohort)
+
+
+def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> TrainedModel:
+    with torch.device("meta"):
+        mlp = MLP(description.task, description.in_features, description.target.num_outputs, hidden=shape.hidden, depth=shape.depth)
+    _load_weights(folder, name, mlp)
+    return TrainedMLP(name, description, mlp, make_distribution(description.target))
+
+
+def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> AnyStudent:
+    if description.student is None:
+        raise ValueError(f"{name} is not a student")
+    if description.student.is_own:
+        return _load_own(folder, name, description, description.student, trust)
+    _check_size(folder / f"{name}.safetensors", description.student)
+    with torch.device("meta"):
+        outputs = description.target.num_outputs
+        student = Student(description.student, description.task, description.in_features, outputs, description.edges)
+    _load_weights(folder, name, student)
+    return student
+
+
+def _check_trust(what: str, path: str, trust: Trust) -> None:
+    if not isinstance(trust, bool | str | Collection) or isinstance(trust, type):
+        raise _OwnClassError(f"trust = {trust!r} is neither True or False nor the names of packages, modules or classes. Give names.")
+    known = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else [str(name) for name in trust]
+    if trust is not True and not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
+        raise _OwnClassError(
+            f"{what} of the class {path!r}. Loading it imports that module, which executes it. If you trust "
+            "the file and the module, call load_student(..., trust=True), or 'dgl-mutual predict --trust'."
+        )
+
+
+def _load_own(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> OwnStudent:
+    _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            student = OwnStudent(options, description.task, description.in_features, description.target.num_outputs, name)
+    except UsageError as error:
+        raise _OwnClassError(str(error)) from error
+    _load_weights(folder, name, student)
+    return student
+
+
+def _check_size(weights: Path, options: StudentOptions) -> None:
+    """Refuse a width that the file cannot hold: some of DGL's layers take memory when they are made, before any weight is read."""
+    least = options.hidden**2 if options.architecture == "gcn2" else options.hidden if options.architecture == "gatv2" else 0
+    if weights.is_file() and least > max(weights.stat().st_size, 1 << 20):
+        raise ValueError(f"hidden = {options.hidden}, and {weights.stat().st_size} bytes of weights")
+
+
+def _read_description(path: Path) -> Description:
+    try:
+        values = json.loads(read_bytes(path, _MAX_BYTES))
+    except FileNotFoundError:
+        raise DataError(f"There is no checkpoint description {path}. Point to a .safetensors file or a folder that `save` wrote.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}). The file is damaged; save the student again.") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise DataError(f"{path} has no 'format: {FORMAT}': it was not written by this version of dgl_mutual. Save the student again.")
+    try:
+        return Description.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise _foreign(path, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {str(fault['input'])[:80]!r}") from None
+
+
+def _foreign(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} is not a description that dgl_mutual wrote ({reason}). Save the student again, or point to another checkpoint."
+    )
+
+
+def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
+    """Give a module that has only shapes its weights: a description that asks for terabytes never gets them."""
+    path = folder / f"{name}.safetensors"
+    try:
+        check_regular(path)
+        weights = load_file(path)
+        kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
+        if len(kinds) > 1 or not kinds <= set(_DTYPES):
+            raise ValueError(f"numbers of the types {', '.join(sorted(map(str, kinds)))}")
+        if not all(value.isfinite().all() for value in weights.values()):
+            raise ValueError("not all of them are finite")
+        module.load_state_dict(weights, assign=True)
+    except FileNotFoundError:
+        raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None
+    except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"The weights {path} cannot be used ({error}). They are damaged or belong to another student.") from error

@@ -1,0 +1,192 @@
+"""What a saved model is: its description, and the model that is made of it again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.data.arrays import as_kinds
+from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
+from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.schema import align_edge_features, align_features
+from dgl_mutual.dgl_compat import dgl
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.nn.module import EdgeInput, StudentModule
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.inference import NEEDS_POSITIONS, check_samples, predict, predict_by_mlp
+
+ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
+FORMAT = 1
+
+
+class MLPShape(BaseModel):
+    """What an MLP is made of."""
+
+    depth: int = Field(ge=2, le=32)
+    hidden: int = Field(ge=1)
+
+
+class Preprocessing(BaseModel):
+    """What is done to a dataset's features before the model sees them."""
+
+    positions: int = Field(0, ge=0, le=1024)
+    """Steps of the random walk whose return probabilities are added as columns."""
+
+
+class Description(BaseModel):
+    """What stands in the JSON beside the weights. One of `student`, `mlp` and `coordinator` says what the weights are."""
+
+    format: int = FORMAT
+    task: TaskName
+    dataset: str
+    """What it was trained on."""
+    target: Target
+    """What it predicts: class or label names."""
+    feature_names: tuple[str, ...]
+    """The columns that it expects."""
+    feature_kinds: tuple[FeatureKind, ...] | None = None
+    """What they hold; files of earlier versions do not say, and write ``=`` into the names of indicators."""
+    edge_feature_names: tuple[str, ...] = ()
+    """The columns of edge features that it expects; none where it takes no edge features."""
+    edge_feature_kinds: tuple[FeatureKind, ...] = ()
+    preprocessing: Preprocessing = Preprocessing()
+    versions: dict[str, str]
+    student: StudentOptions | None = None
+    mlp: MLPShape | None = None
+    members: tuple[str, ...] = ()
+    """Students of the ensemble."""
+    coordinator: CoordinatorRecipe | None = None
+
+    @property
+    def kinds(self) -> tuple[FeatureKind, ...]:
+        """What each column holds."""
+        return self.feature_kinds or tuple("indicator" if "=" in name else "number" for name in self.feature_names)
+
+    @property
+    def edges(self) -> EdgeInput | None:
+        """The edge features that its students are given."""
+        return EdgeInput.of(len(self.edge_feature_names), (*self.kinds, *as_kinds("number", self.preprocessing.positions)))
+
+    @property
+    def in_features(self) -> int:
+        """F, positional features included."""
+        return len(self.feature_names) + self.preprocessing.positions
+
+
+class TrainedModel(nn.Module, ABC):
+    """One student, an ensemble of students, or an MLP, read back from files.
+
+    It is a module: ``model(graph, feat)`` gives logits, with gradients. `predict` gives probabilities without gradients, in bounded memory.
+
+    Attributes:
+        member: the student's name, ``ensemble`` or ``mlp``.
+        description: what the files say about it.
+    """
+
+    def __init__(self, member: str, description: Description) -> None:
+        super().__init__()
+        self.member = member
+        self.description = description
+
+    @property
+    def task(self) -> TaskName:
+        return self.description.task
+
+    @property
+    def target(self) -> Target:
+        """What it predicts: class or label names."""
+        return self.description.target
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The feature columns that it was trained on."""
+        return self.description.feature_names
+
+    @abstractmethod
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        """Logits of each node, or of each graph of a batch: see `StudentModule.forward`."""
+
+    @abstractmethod
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        """The last hidden state of each node or graph: see `StudentModule.embed`."""
+
+    def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
+        """Probabilities (samples, C) for a dataset or a DGLGraph with node features ``feat``.
+
+        The columns of a dataset are matched by name; missing indicator columns are filled with zeros.
+
+        Raises:
+            DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
+        """
+        if isinstance(data, Dataset):
+            data = align_features(data, self.feature_names, self.description.kinds)
+            data = align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
+        return self._probabilities(data)
+
+    @abstractmethod
+    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...
+
+    def _refuse_positions(self) -> None:
+        if self.description.preprocessing.positions:
+            raise UsageError(NEEDS_POSITIONS)
+
+
+class TrainedStudent(TrainedModel):
+    """One student, or all of them and their coordinator. With positional features it takes datasets only, through `predict`."""
+
+    def __init__(self, member: str, description: Description, cohort: Cohort) -> None:
+        super().__init__(member, description)
+        self.cohort = cohort
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
+        if self.member != ENSEMBLE:
+            return self._student.forward(graph, feat)
+        check_samples(self.cohort, graph)
+        logits = torch.stack([student(graph, feat) for student in self.cohort.students])
+        return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
+
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
+        if self.member == ENSEMBLE:
+            raise UsageError(f"The ensemble has no hidden states. Load one student: {', '.join(self.cohort.names)}.")
+        return self._student.embed(graph, feat)
+
+    @property
+    def _student(self) -> StudentModule:
+        return self.cohort.students[self.cohort.names.index(self.member)]
+
+    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
+        return predict(self.cohort, data, self.member)
+
+
+class TrainedMLP(TrainedModel):
+    """An MLP that was trained from a cohort. With positional features it takes datasets only, through `predict`."""
+
+    def __init__(self, member: str, description: Description, mlp: MLP, distribution: Distribution) -> None:
+        super().__init__(member, description)
+        self.mlp = mlp
+        self.distribution = distribution
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
+        return self.mlp.forward(graph, feat)
+
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self._refuse_positions()
+        return self.mlp.embed(graph, feat)
+
+    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
+        if not isinstance(data, Dataset):
+            self._refuse_positions()
+            return predict_by_mlp(self.mlp, self.distribution, data)
+        return predict_by_mlp(self.mlp, self.distribution, with_positions(data, self.description.preprocessing.positions))

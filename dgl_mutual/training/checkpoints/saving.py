@@ -1,0 +1,119 @@
+"""Writing trained students to files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors
+import torch
+from pydantic_core import PydanticSerializationError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dgl_mutual.cohort import Cohort
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.dgl_compat import dgl
+from dgl_mutual.errors import UsageError
+from dgl_mutual.files import replacing
+from dgl_mutual.nn.architectures import STUDENT_REGISTRY
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.checkpoints.models import ENSEMBLE, MLP_MEMBER, Description, MLPShape, Preprocessing
+from dgl_mutual.version import __version__
+from dgl_mutual.weightings import WEIGHTING_REGISTRY
+
+if TYPE_CHECKING:
+    from dgl_mutual.training.distilled import DistilledMLP
+
+
+def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None) -> None:
+    """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one.
+
+    A cohort that is there already is replaced as a whole; other files in the folder stay.
+    """
+    for student in cohort.students:
+        _check_portable(student.options)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_cohort(folder)
+    common = Description(
+        task=dataset.task,
+        dataset=dataset.name,
+        target=dataset.target,
+        feature_names=dataset.feature_names,
+        feature_kinds=dataset.feature_kinds,
+        edge_feature_names=dataset.edge_feature_names,
+        edge_feature_kinds=dataset.edge_feature_kinds,
+        preprocessing=Preprocessing(positions=cohort.positions),
+        versions={
+            "dgl_mutual": __version__,
+            "torch": torch.__version__,
+            "dgl": dgl.__version__,
+            "safetensors": safetensors.__version__,
+        },
+    )
+    for name, student in zip(cohort.names, cohort.students, strict=True):
+        unused = {} if student.edge_features else {"edge_feature_names": (), "edge_feature_kinds": ()}
+        _save(folder, name, student, common.model_copy(update={"student": student.options, **unused}))
+    members = cohort.names[: cohort.num_students]
+    recipe = cohort.coordinator.recipe
+    if not isinstance(recipe.weighting, str):
+        recipe = replace(recipe, weighting=WEIGHTING_REGISTRY.name_of(recipe.weighting))
+    _save(folder, ENSEMBLE, cohort.coordinator, common.model_copy(update={"members": members, "coordinator": recipe}))
+    if mlp is not None:
+        shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
+        preprocessing = Preprocessing(positions=mlp.options.positions)
+        unused = {"edge_feature_names": (), "edge_feature_kinds": ()}
+        _save(folder, MLP_MEMBER, mlp.module, common.model_copy(update={"mlp": shape, "preprocessing": preprocessing, **unused}))
+
+
+def _check_portable(options: StudentOptions) -> None:
+    """Refuse a student of your own that could not be read back."""
+    if not isinstance(options.architecture, str):
+        STUDENT_REGISTRY.name_of(options.architecture)
+    try:
+        options.model_dump_json()
+    except PydanticSerializationError as error:
+        raise UsageError(
+            f"The student {options.label!r} cannot be saved: one of its options is not a plain value ({error}). Give numbers, text, lists "
+            "or mappings, and have the class make of them what it needs."
+        ) from None
+
+
+def _remove_cohort(folder: Path) -> None:
+    """Remove what `save_cohort` has written into a folder: descriptions, and the weights beside them."""
+    for file in folder.glob("*.json"):
+        weights = file.with_suffix(".safetensors")
+        if weights.is_file() and _is_description(file):
+            file.unlink()
+            weights.unlink()
+
+
+def _is_description(file: Path) -> bool:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and "format" in values and "dgl_mutual" in (values.get("versions") or {})
+
+
+def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:
+    # A copy of each, since tied weights share memory, which safetensors refuses.
+    weights = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in module.state_dict().items()}
+    write_tensors(weights, folder / f"{name}.safetensors")
+    with replacing(folder / f"{name}.json", durable=False) as temporary:
+        temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+
+
+def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        StoreError: the disk does not take it.
+    """
+    with replacing(file, durable=False) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
