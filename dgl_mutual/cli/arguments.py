@@ -23,7 +23,7 @@ track_option = click.option(
     multiple=True,
     metavar="NAME",
     callback=lambda context, option, names: tuple(name.strip() for given in names for name in given.split(",")),
-    help="Also send figures to a tracker: tensorboard, mlflow or wandb; one tracked run a trial (default: none).",
+    help="Also log to a tracker: tensorboard, mlflow or wandb; one tracked run per trial (default: none).",
 )
 
 

@@ -137,10 +137,13 @@ command = click.Command(
             help="What the file calls dataset, seed, fold, member, fingerprint, split or test.",
         ),
         click.Option(
-            ["--member"], default="best_by_val", show_default=True, help="Our member that a file without members is compared with."
+            ["--member"], default="best_by_val", show_default=True, help="Our member to compare with, if the file has no members."
         ),
         click.Option(
-            ["--jobs"], type=click.IntRange(min=1), metavar="N", help="Trials of ours at a time, with FILE.csv (default: one a core)."
+            ["--jobs"],
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Number of our trials at a time, with FILE.csv (default: one per core).",
         ),
         click.Option(["--runs"], type=_path, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv."),
         click.Option(

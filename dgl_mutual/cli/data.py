@@ -30,7 +30,7 @@ def command() -> None:
 @command.command("list")
 @data_dir_option
 def list_datasets(data_dir: Path | None) -> None:
-    """List the datasets known by name, and whether their files are here.
+    """List the datasets that are known by name, and whether their files are present.
 
     \b
     Example:
@@ -115,7 +115,7 @@ def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | No
 @targets_option
 @data_dir_option
 def verify(dataset: str, task: TaskName | None, targets: str | None, data_dir: Path | None) -> None:
-    """Check a dataset's files by every rule of their format, and by their published hashes. DATASET is a name or a folder.
+    """Check the files of a dataset against the rules of their format and their published hashes. DATASET is a name or a folder.
 
     \b
     Example:

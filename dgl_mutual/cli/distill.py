@@ -13,7 +13,7 @@ _KEYS = {"positions": "positions", "unseen": "unseen", "mlp_hidden": "hidden", "
 
 
 def _distill(assignments: tuple[str, ...], **values: Any) -> None:
-    """Train a cohort as 'run' does, then an MLP from its ensemble, which needs no graph; trials.csv has it as member 'mlp'.
+    """Train a cohort as 'run' does, then an MLP from its ensemble, which needs no graph; in trials.csv it is the member 'mlp'.
 
     With --unseen, a share of the test nodes and their edges is kept from training, and the test column is theirs (inductive).
 

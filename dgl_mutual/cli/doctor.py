@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--determinism", is_flag=True, help="Also train a small trial several times, and say what is bit-equal (minutes).")
+@click.option(
+    "--determinism", is_flag=True, help="Also train a small trial several times, and report which results are bit-equal (takes minutes)."
+)
 def command(determinism: bool) -> None:
-    """Say whether training can work here; for each obstacle, the one line that mends it. Exit status 1 if it cannot.
+    """Check whether training works in this environment, and show how to repair what is wrong. The exit status is 1 if it does not work.
 
     \b
     Examples:

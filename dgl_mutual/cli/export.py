@@ -22,7 +22,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.command()
 @runs_argument
 @click.option("--format", "kind", type=click.Choice(["csv", "latex", "markdown"]), default="csv", show_default=True, help="What to write.")
-@click.option("--wide", is_flag=True, help="csv: a row a method with columns a dataset, instead of a row for each figure with its tests.")
+@click.option("--wide", is_flag=True, help="csv: one row per method and columns per dataset, instead of one row per value with its tests.")
 @click.option("--baseline", metavar="METHOD", help="Test the others against this method (default: independent, if there); none: no tests.")
 @click.option(
     "--value",
@@ -39,7 +39,9 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--percent", is_flag=True, help="Fractions times 100.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here instead of to standard output.")
 def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options: Any) -> None:
-    """Make a table of runs: means, deviations, and tests against a baseline. RUN is a run's or a suite's folder, or one that holds runs.
+    """Make a table of runs: means, standard deviations, and tests against a baseline.
+
+    RUN is the folder of a run or a suite, or a folder that contains runs.
 
     \b
     Examples:

@@ -19,10 +19,10 @@ from dgl_mutual.cli.output import say
 @data_dir_option
 @offline_option
 def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: Path | None, offline: bool) -> None:
-    """Cut a large graph into parts for DGL's distributed graph store.
+    """Divide a large graph into parts for DGL's distributed graph store.
 
-    The folder is made anew, or replaces an earlier partition of the same graph. A folder that holds anything else is left as it is. Its
-    partition.json holds a secret by which servers and trainers know each other: copy it to machines that train, and to no other.
+    The folder must be new, or hold an earlier partition of the same graph, which is replaced. Any other folder is left unchanged. Its
+    partition.json holds a secret that proves membership: copy it only to machines that train.
 
     \b
     Example:

@@ -27,7 +27,7 @@ def _numbered(name: str, number: int) -> str:
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("plots"), show_default=True, help="Folder for the files.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
-    """Draw what runs have the figures for, as PDF and PNG. RUN is a run's or a suite's folder, or one that holds runs.
+    """Draw figures of runs, as PDF and PNG. RUN is the folder of a run or a suite, or a folder that contains runs.
 
     \b
     Example:

@@ -33,10 +33,10 @@ def command(
     data_dir: Path | None,
     offline: bool,
 ) -> None:
-    """Predict the nodes or graphs of DATA, labelled or not: a CSV row each, with the predicted label and all probabilities.
+    """Predict the nodes or graphs of DATA, labelled or not: one CSV row each, with the predicted label and all probabilities.
 
     CHECKPOINT is a student's file, or the folder of a trial with its students. DATA is a dataset's name, or a folder in TU's or in DGL's
-    CSVDataset form. Feature columns are found by their names; what the student does not know is refused.
+    CSVDataset form. Feature columns are matched by name; unknown columns are refused.
 
     \b
     Examples:

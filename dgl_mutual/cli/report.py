@@ -14,9 +14,9 @@ from dgl_mutual.cli.output import deliver
 @runs_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page.")
 def command(runs: tuple[Path, ...], output: Path) -> None:
-    """Make one HTML page of runs: tables, plots, configuration, environment. It needs no other file and no network.
+    """Make one HTML page of runs: tables, plots, configuration, environment. It does not load other files.
 
-    RUN is a run's or a suite's folder, or one that holds runs.
+    RUN is the folder of a run or a suite, or a folder that contains runs.
 
     \b
     Example:

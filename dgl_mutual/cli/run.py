@@ -51,7 +51,7 @@ KEYS = {
     "--strategy",
     metavar="NAME",
     shell_complete=completion.one(completion.strategies),
-    help="How the students teach each other (default: gml; see 'dgl-mutual strategies'); also package.module:Class for one of your own.",
+    help="How the students learn from each other (default: gml; see 'dgl-mutual strategies'), or package.module:Class.",
 )
 @click.option(
     "--label-rate",
@@ -62,7 +62,7 @@ KEYS = {
     "--noise",
     metavar="KIND:AMOUNT",
     shell_complete=completion.one(lambda: completion.NOISES),
-    help="Disturb the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.",
+    help="Add noise to the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.",
 )
 @click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
 @click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")
@@ -73,14 +73,16 @@ KEYS = {
     help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).",
 )
 @click.option("--epochs", type=int, metavar="N", help="Most epochs to train (default: 200).")
-@click.option("--sampler", metavar="neighbor", help="Train on a node task by samples of neighbourhoods, for graphs that do not fit a step.")
+@click.option(
+    "--sampler", metavar="neighbor", help="Train on sampled neighbourhoods (node tasks), for graphs that do not fit into one step."
+)
 @click.option("--fanout", metavar="N,N", help="Neighbours to sample for each convolution, -1 for all of them (default: 10 for each).")
 @click.option("--batch-size", type=int, metavar="N", help="Graphs, or with a sampler training nodes, in a step (default: 32, or 1024).")
 @click.option(
     "--checkpoint-every",
     type=int,
     metavar="N",
-    help="Keep each training every N epochs, to go on from there if it is cut off (default: off).",
+    help="Save the state of each training every N epochs, to resume from there (default: off).",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the configuration, e.g. student.hidden=32.")
 @click.option(
@@ -88,8 +90,10 @@ KEYS = {
 )
 @trust_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of trials at a time, each in its own process (default: one per core)."
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),

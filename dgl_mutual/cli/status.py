@@ -12,7 +12,7 @@ from dgl_mutual.cli.output import say
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def command(folder: Path) -> None:
-    """List done, failed and missing trials. DIR is a run's or a suite's folder, or one that holds runs.
+    """List done, failed and missing trials. DIR is the folder of a run or a suite, or a folder that contains runs.
 
     Exit status 1 if any trial failed or is missing.
 

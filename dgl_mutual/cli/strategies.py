@@ -14,7 +14,7 @@ from dgl_mutual.cli.output import say
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=completion.one(completion.strategies))
 @click.option("--format", "style", type=click.Choice(["text", "markdown"]), default="text", show_default=True, help="How to show the list.")
 def command(name: str | None, style: str) -> None:
-    """List the strategies, each with its loss and source; or show one with all its options, their defaults and ranges.
+    """List the strategies, each with its loss and source, or show one with the defaults and ranges of its options.
 
     NAME is a strategy, or the import path package.module:Class of your own.
 

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     "--checkpoint-every",
     type=int,
     metavar="N",
-    help="Keep each training every N epochs, to go on from there if it is cut off (default: off).",
+    help="Save the state of each training every N epochs, to resume from there (default: off).",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
 @trust_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with what is missing, or start over.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Trials at a time, each in its own process (default: one a core).")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of trials at a time, each in its own process (default: one per core)."
+)
 @click.option("--cluster", metavar="tcp://HOST:PORT|local:N", help="Run trials on a Dask cluster: a scheduler's, or N processes.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Threads of each trial.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
@@ -53,9 +55,9 @@ def command(
     data_dir: Path | None,
     offline: bool,
 ) -> None:
-    """Run methods x datasets, and write the tables of it. Without a NAME: list the suites.
+    """Run methods on datasets, and write tables of the results. Without a NAME: list the suites.
 
-    A dataset that cannot be had is reported, the rest goes on, and the exit status is 1; so it is if a trial fails.
+    If a dataset is not available, this is reported, and the others are run. The exit status is then 1, as it is if a trial fails.
 
     \b
     Examples:

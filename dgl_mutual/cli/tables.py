@@ -19,10 +19,10 @@ _MOST_BYTES = 1 << 26
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PAGE.md|DIR...")
 @click.option("--check", is_flag=True, help="Change nothing; exit status 1 if a file is not what its runs give.")
 def command(paths: tuple[Path, ...], check: bool) -> None:
-    """Make tables anew: in Markdown pages, and of every suite below a folder.
+    """Update tables: in Markdown pages, and of every suite below a folder.
 
-    In a page, whatever stands between these two lines is replaced by what 'dgl-mutual export' makes of the arguments.
-    Folders are named from where the page lies.
+    In a page, the text between these two lines is replaced by the output of 'dgl-mutual export' with these arguments.
+    Folders are relative to the page.
 
     \b
       <!-- table: results/suite-node --percent --members mean,ensemble -->

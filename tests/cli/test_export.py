@@ -80,7 +80,7 @@ def test_an_unfinished_run_is_told_beside_any_format(command_line: CommandLine, 
     ("arguments", "status", "message"),
     [
         (("nowhere",), 2, "There is no folder 'nowhere'"),
-        (("empty",), 1, "'empty' is no run folder"),
+        (("empty",), 1, "'empty' is neither a run folder"),
         (("results", "--baseline", "dml"), 2, "baseline 'dml' is not among the methods"),
         (("results", "--members", "gcn-7"), 2, "Unknown member 'gcn-7'. Did you mean 'gcn-0'"),
         (("results", "--wide", "--format", "latex"), 2, "--wide belongs to --format csv"),

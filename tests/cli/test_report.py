@@ -24,7 +24,7 @@ def test_the_page_is_written(command_line: CommandLine, tmp_path: Path, monkeypa
     ("arguments", "status", "message"),
     [
         (("nowhere",), 2, "There is no folder 'nowhere'"),
-        (("empty",), 1, "'empty' is no run folder"),
+        (("empty",), 1, "'empty' is neither a run folder"),
         (("unfinished",), 1, "no trial has finished"),
         ((), 2, "Missing argument 'RUN...'"),
     ],
