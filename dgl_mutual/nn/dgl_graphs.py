@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,7 +99,7 @@ def torch_stream(generator: torch.Generator | None, device: torch.device) -> Ite
     """Within the block torch's global random stream is the one of `generator`; afterwards it goes on as if nothing had been drawn.
 
     So layers that draw from the global stream draw from their own student's, whatever other students draw. Without a generator, as in
-    evaluation, the stream is the same each time. Streams of other libraries (NumPy, Python, DGL's samplers) are left alone.
+    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `python_streams`).
     """
     default = global_generator(device)
     if generator is default:  # a user calls the student directly
@@ -120,3 +122,17 @@ def torch_stream(generator: torch.Generator | None, device: torch.device) -> Ite
             generator.set_state(default.get_state())
         for stream, state in streams.items():
             stream.set_state(state)
+
+
+@contextmanager
+def python_streams() -> Iterator[None]:
+    """Within the block the global streams of Python and NumPy follow from torch's; afterwards they go on as if nothing had been drawn."""
+    seed = int(torch.randint(2**31, ()))
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)

@@ -76,6 +76,10 @@ class StudentModule(nn.Module, ABC):
             generator: the random stream for dropout; None switches dropout off.
         """
 
+    def embed_batch(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+        """The last hidden state of every sample of a batch: (samples, width). Arguments as in `forward_batch`."""
+        return self.forward_batch(batch, generator).embedding
+
     def __repr__(self) -> str:
         """A readable line: what it predicts from what, and its size."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
@@ -112,13 +116,13 @@ class StudentModule(nn.Module, ABC):
         Raises:
             UsageError: a heterogeneous graph, or features of another shape, or no edge features where the student takes them.
         """
-        return self._run(graph, feat).logits
+        return self.forward_batch(*self._batch(graph, feat)).logits
 
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
         """The last hidden state of each sample: (|V|, width) or (graphs, width). Arguments and errors as in `forward`."""
-        return self._run(graph, feat).embedding
+        return self.embed_batch(*self._batch(graph, feat))
 
-    def _run(self, graph: dgl.DGLGraph, feat: Tensor) -> StudentOutput:
+    def _batch(self, graph: dgl.DGLGraph, feat: Tensor) -> tuple[GraphBatch, torch.Generator | None]:
         parameter = next(self.parameters())
         batch = GraphBatch.from_dgl(graph, parameter.device, parameter.dtype, feat=feat, edge_features=self.edge_features)
         if feat.shape[1] != self.in_features:
@@ -126,7 +130,7 @@ class StudentModule(nn.Module, ABC):
                 f"The student was trained on {self.in_features} features per node and 'feat' has {feat.shape[1]}. "
                 "Encode the new data as the training data was encoded."
             )
-        return self.forward_batch(batch, global_generator(parameter.device) if self.training else None)
+        return batch, global_generator(parameter.device) if self.training else None
 
 
 def global_generator(device: torch.device) -> torch.Generator:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,8 +17,8 @@ from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.nn.architectures import make_own, num_blocks, takes_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
-from dgl_mutual.nn.dgl_graphs import dense, graph_of, torch_stream
-from dgl_mutual.nn.module import StudentModule, StudentOutput
+from dgl_mutual.nn.dgl_graphs import dense, graph_of, python_streams, torch_stream
+from dgl_mutual.nn.module import StudentModule, StudentOutput, global_generator
 from dgl_mutual.nn.options import StudentOptions
 
 
@@ -30,8 +32,11 @@ class OwnStudent(StudentModule):
     - a class with an attribute ``num_blocks = n`` gets a list of n graphs in place of the graph: DGL's blocks where neighbours are
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
-    Random numbers that it draws from torch, as dropout does, come from the student's own stream: results do not depend on its peers. Its
-    hidden states are not known, so `embed` gives the logits.
+    Random numbers that it draws from torch, NumPy or Python in `forward`, as dropout does, come from the student's own stream: results do
+    not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
+
+    An optional method ``embed(graph, feat)`` gives its last hidden states, (|V|, width) or (graphs, width). Without it `embed` gives the
+    logits. Strategies that learn from hidden states do not take students of your own either way.
 
     Args:
         options: the class or function, and its own options.
@@ -97,21 +102,23 @@ class OwnStudent(StudentModule):
 
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         graphs, feat, num_samples, rows = self._inputs(batch)
-        if bool((self.input_scale != 1).any()):
-            feat = feat * self.input_scale
-        version = feat._version
-        with torch_stream(generator, feat.device):
-            logits = self._called(graphs, feat)
-        if feat._version != version:  # its peers are given the same tensor
-            raise UsageError(
-                f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
-                "torch.relu(feat) in place of torch.relu_(feat) or feat += 1."
-            )
+        logits = self._called(self.module, graphs, feat, generator)
         self._check(logits, num_samples, feat)
         logits = logits.to(feat.dtype)
         if rows is not None:
             logits = logits[rows]
         return StudentOutput(logits, (), logits)
+
+    def embed_batch(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+        embed = getattr(self.module, "embed", None)
+        if not callable(embed):
+            return super().embed_batch(batch, generator)
+        graphs, feat, num_samples, rows = self._inputs(batch)
+        states = self._called(embed, graphs, feat, generator)
+        if not isinstance(states, Tensor) or states.dim() != 2 or len(states) != num_samples:
+            found = f"the shape {tuple(states.shape)}" if isinstance(states, Tensor) else f"the type {type(states).__name__}"
+            raise UsageError(f"The method embed of the student {self.name!r} gives {found}. Expected is a tensor ({num_samples}, width).")
+        return states if rows is None else states[rows]
 
     def _inputs(self, batch: Batch) -> tuple[Any, Tensor, int, Tensor | None]:
         """What the module is called with, the number of samples that it must answer for, and which of them are asked for."""
@@ -128,13 +135,27 @@ class OwnStudent(StudentModule):
             graph = [graph] * self._num_blocks
         return graph, dense(batch.features), batch.num_nodes if self.task == "node" else batch.num_graphs, None
 
-    def _called(self, graph: dgl.DGLGraph | list[dgl.DGLGraph], feat: Tensor) -> Any:
+    def _called(
+        self, function: Callable[..., Any], graph: dgl.DGLGraph | list[dgl.DGLGraph], feat: Tensor, generator: torch.Generator | None
+    ) -> Any:
+        """What the module, or a method of it, gives."""
+        if bool((self.input_scale != 1).any()):
+            feat = feat * self.input_scale
+        version = feat._version
+        own = generator is not global_generator(feat.device)  # else a user calls the student directly
         try:
-            return self.module(graph, feat)
+            with torch_stream(generator, feat.device), python_streams() if own else nullcontext():
+                result = function(graph, feat)
         except (DglMutualError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             raise UsageError(self._raised("raised an error", error)) from error
+        if feat._version != version:  # its peers are given the same tensor
+            raise UsageError(
+                f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
+                "torch.relu(feat) in place of torch.relu_(feat) or feat += 1."
+            )
+        return result
 
     def _raised(self, what: str, error: Exception) -> str:
         # The first frame is the call in this file; where it is the only one, the call itself does not fit.

@@ -140,7 +140,9 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
     if member not in cohort.names:
         raise unknown("student", member, cohort.names)
     place = cohort.names.index(member)
-    return _predictor(cohort, _student_logits(cohort, place)).rows_of(data, lambda batch, samples: cohort(batch, [place])[0].embedding)
+    return _predictor(cohort, _student_logits(cohort, place)).rows_of(
+        data, lambda batch, samples: cohort.students[place].embed_batch(batch)
+    )
 
 
 def _predictor(cohort: Cohort, logits: Logits) -> Predictor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import dgl
@@ -84,6 +85,18 @@ class Drawing(Linear):
         return super().forward(graph, feat + torch.rand(()))
 
 
+class AnyDice(Linear):
+    """Draws from NumPy and Python, as augmentations of graphs often do."""
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return super().forward(graph, feat * float(np.random.rand() + random.random()))
+
+
+class Embedding(Net):
+    def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return torch.relu(self.first(graph, feat))
+
+
 def own(architecture: Any, **options: Any) -> StudentOptions:
     return StudentOptions(architecture=architecture, options=options)
 
@@ -139,6 +152,41 @@ def test_dropout_draws_from_the_students_stream_and_evaluation_repeats(node_data
     assert torch.equal(first, one) and not torch.equal(first, second)
     drawing = OwnStudent(own(Drawing), "node", 6, 3).eval()
     assert torch.equal(drawing.forward_batch(batch).logits, drawing.forward_batch(batch).logits)
+
+
+def test_numpy_and_python_numbers_come_from_the_students_stream_too(node_data, fit):
+    def run(peer: Any, seed: int) -> Any:
+        np.random.seed(seed)
+        random.seed(seed)
+        before = np.random.get_state()[1].tolist(), random.getstate()
+        result = fit(node_data, (peer, own(AnyDice)), strategy="independent", epochs=5)
+        assert (np.random.get_state()[1].tolist(), random.getstate()) == before
+        return result
+
+    one, two = run("gcn", 1), run(own(AnyDice), 2)
+    assert [row["loss/supervised/AnyDice-1"] for row in one.history] == [row["loss/supervised/AnyDice-1"] for row in two.history]
+    losses = [row["loss/supervised/AnyDice-1"] for row in two.history]
+    assert losses != [row["loss/supervised/AnyDice-0"] for row in two.history]
+    np.testing.assert_array_equal(one.predict(member="AnyDice-1"), one.predict(member="AnyDice-1"))
+
+
+def test_embed_is_the_students_own_where_it_has_one(node_data, fit):
+    result = fit(node_data, ("gcn", own(Embedding), own(Net)), strategy="independent", epochs=2)
+    found, data = result.embeddings("Embedding-1"), node_data[0]
+    assert found.shape == (data.num_nodes, 8) and (found >= 0).all()
+    student = result.cohort.students[1].eval()
+    graph = dgl.graph(tuple(torch.as_tensor(data.edges)), num_nodes=data.num_nodes)
+    feat = torch.as_tensor(np.asarray(data.features))
+    np.testing.assert_allclose(student.embed(graph, feat).detach(), found, atol=1e-6)
+    np.testing.assert_allclose(student.embed(graph, feat).detach(), student.module.embed(graph, feat).detach(), atol=1e-6)
+    assert result.embeddings("Net-2").shape == (data.num_nodes, data.target.num_outputs)  # it has none: logits
+
+
+def test_a_wrong_embed_is_named(node_data, fit, monkeypatch):
+    result = fit(node_data, ("gcn", own(Embedding)), strategy="independent", epochs=1)
+    monkeypatch.setattr(Embedding, "embed", lambda self, graph, feat: feat.sum())
+    with pytest.raises(UsageError, match=r"embed of the student 'Embedding-1' gives the shape \(\)\. Expected is a tensor \(\d+, width\)"):
+        result.embeddings("Embedding-1")
 
 
 def test_a_function_makes_a_student_and_so_does_a_local_class(node_data, fit, tmp_path):
