@@ -1,4 +1,4 @@
-"""Errors a user can meet. Each message says what happened, the offending value, the likely cause and the mend."""
+"""Errors that users may see. Each message states what happened, the offending value, the likely cause, and how to correct it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class DglMutualError(Exception):
-    """Something the user can mend. The command line prints the message alone and exits with `exit_code`."""
+    """An error that the user can correct. The command line prints the message alone and exits with `exit_code`."""
 
     exit_code = 1
 

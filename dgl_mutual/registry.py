@@ -1,4 +1,4 @@
-"""Finds what a user names: a built-in item, one that an installed package brings, an import path, or the class itself.
+"""Finds what a user names: a built-in item, one that an installed package provides, an import path, or the class itself.
 
 One `Registry` serves each family (strategies, students, weightings, datasets). A name is looked up in this order:
 
@@ -45,7 +45,7 @@ class Found(Generic[T]):
     Attributes:
         name: what a configuration calls it.
         value: the class, function or object itself.
-        origin: ``built in``, the package and version that brings it, or ``import path``.
+        origin: ``built in``, the package and version that provides it, or ``import path``.
     """
 
     name: str
@@ -103,11 +103,11 @@ class Registry(Generic[T]):
             raise unknown(self.kind, given, [*self.names(), IMPORT_PATH])
         if len(plug_ins) > 1:
             ways = "; ".join(f"{plug_in.import_path} ({plug_in.package})" for plug_in in plug_ins)
-            raise UsageError(f"Several installed packages bring a {self.kind} {given!r}. Name one by its import path: {ways}.")
+            raise UsageError(f"Several installed packages provide a {self.kind} {given!r}. Name one by its import path: {ways}.")
         return Found(given, self.load(plug_ins[0]), plug_ins[0].package)
 
     def load(self, plug_in: PlugIn) -> T:
-        """Import what an installed package brings.
+        """Import an item of an installed package.
 
         Raises:
             UsageError: it cannot be imported, or is something else; the message names the package.
@@ -136,7 +136,7 @@ class Registry(Generic[T]):
         return list(dict.fromkeys([*self.built_in, *sorted(plug_in.name for plug_in in self.plug_ins())]))
 
     def plug_ins(self) -> list[PlugIn]:
-        """What installed packages bring and no built-in name hides. Nothing is imported."""
+        """Items of installed packages whose names are not built-in ones. Nothing is imported."""
         return [plug_in for plug_in in installed_plug_ins(self.group) if plug_in.name not in self.built_in]
 
     def name_of(self, value: T) -> str:
@@ -282,7 +282,7 @@ def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({error.filename}, line {error.lineno})"
-    return f"Cannot import the {kind} {path!r}: importing {module!r} raised {type(error).__name__}: {error}{where}. Mend that module."
+    return f"Cannot import the {kind} {path!r}: importing {module!r} raised {type(error).__name__}: {error}{where}. Correct that module."
 
 
 def _shown(value: Any) -> str:

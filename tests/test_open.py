@@ -1,4 +1,4 @@
-"""What users bring themselves: data, a split, students, a strategy, and what they get back."""
+"""Users' own data, split, students and strategy, and the results."""
 
 from __future__ import annotations
 

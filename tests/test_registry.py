@@ -111,7 +111,7 @@ def test_a_name_that_is_missing_elsewhere_leaves_the_path_alone(tmp_path, monkey
         (":Alone", r"the form is package.module:Name"),
         ("a:b:c", r"the form is package.module:Name"),
         ("../evil:X", r"the form is package.module:Name"),
-        ("plugpack.raising:X", r"raised ValueError: no luck \(.*raising.py, line 2\). Mend that module"),
+        ("plugpack.raising:X", r"raised ValueError: no luck \(.*raising.py, line 2\). Correct that module"),
         ("plugpack.leaving:X", r"raised SystemExit: 3"),
         ("plugpack.lacking:X", r"raised ModuleNotFoundError: No module named 'a_package_that_nobody_has'"),
         ("plugpack.unreadable:X", r"raised SyntaxError: .*unreadable.py, line 1"),

@@ -140,7 +140,7 @@ def _run(arguments: list[str] | None) -> Any:
 
 
 def _bug(error: Exception) -> str:
-    """Name a fault of this package as one, and keep what its authors need to mend it."""
+    """Name a fault of this package as one, and keep what its authors need to correct it."""
     kept = ""
     try:
         with tempfile.NamedTemporaryFile(

@@ -72,7 +72,7 @@ KEYS = {
     shell_complete=completion.one(lambda: completion.PROTOCOLS),
     help="How samples are split: public, random, nested, scaffold, ... (default: the dataset's).",
 )
-@click.option("--epochs", type=int, metavar="N", help="Most epochs to train (default: 200).")
+@click.option("--epochs", type=int, metavar="N", help="Maximum number of epochs (default: 200).")
 @click.option(
     "--sampler", metavar="neighbor", help="Train on sampled neighbourhoods (node tasks), for graphs that do not fit into one step."
 )

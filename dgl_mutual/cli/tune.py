@@ -104,7 +104,12 @@ command = click.Command(
     params=[
         *(parameter for parameter in run_command.params if parameter.name not in _NOT_HERE),
         click.Option(
-            ["--trials"], type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Configurations to try, all in all."
+            ["--trials"],
+            type=click.IntRange(min=1),
+            default=20,
+            show_default=True,
+            metavar="N",
+            help="Number of configurations to try in total.",
         ),
         click.Option(
             ["--splits"],

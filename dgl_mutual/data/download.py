@@ -99,7 +99,7 @@ class _Downloader:
             with response:
                 response.raise_for_status()
                 if response.headers.get("Content-Encoding", "identity") != "identity":
-                    raise DataError(f"{url} is refused: the server compresses it anew, so that its size cannot be told.")
+                    raise DataError(f"{url} is refused: the server compresses it again, so that its size is not known.")
                 said = response.headers.get("Content-Length", "")
                 size = int(said) if said.isdecimal() and len(said) < 20 else None
                 self._check(url, size or 0)

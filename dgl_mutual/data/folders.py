@@ -74,7 +74,7 @@ def missing_files(folder: Path, entry: Entry) -> list[str]:
 
 
 def missing_error(entry: Entry, folders: DataFolders) -> DataError:
-    """The error for a dataset that no folder holds: the files, where they were looked for, and what mends it."""
+    """The error for a dataset that no folder holds: the files, where they were looked for, and how to get them."""
     lines = [f"The dataset {entry.name} is not complete in any data folder."]
     for root in folders.search:
         missing = missing_files(root / entry.folder, entry)

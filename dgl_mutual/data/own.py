@@ -1,4 +1,4 @@
-"""Datasets that users or installed packages bring as code (entry points of the group ``dgl_mutual.datasets``)."""
+"""Datasets that users or installed packages provide as code (entry points of the group ``dgl_mutual.datasets``)."""
 
 from __future__ import annotations
 

@@ -109,9 +109,7 @@ class Partition:
             if not file.is_file():
                 raise DataError(f"{str(self.folder)!r} has no {name}. Copy part{part} here from where the partition was made.")
             if _sha256(file) != self.sha256[name]:
-                raise DataError(
-                    f"{str(file)!r} is not the file that was written. Copy part{part} here anew from where the partition was made."
-                )
+                raise DataError(f"{str(file)!r} is not the file that was written. Copy part{part} again from where the partition was made.")
 
 
 def is_partition(folder: str | Path) -> bool:
@@ -285,7 +283,7 @@ def read_partition(folder: Path) -> Partition:
     if manifest.dgl != dgl.__version__:
         raise DataError(
             f"The parts in {str(folder)!r} were made by DGL {manifest.dgl}, whose files DGL {dgl.__version__} may read wrongly. "
-            "Make them anew with 'dgl-mutual partition', or install that version."
+            "Create them again with 'dgl-mutual partition', or install that version."
         )
     faults = Faults()
     arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
@@ -355,4 +353,4 @@ def _manifest(folder: Path) -> _Manifest:
 
 
 def _damaged(folder: Path, reason: object) -> DataError:
-    return DataError(f"{str(folder)!r} is not a valid partition ({reason}). Make it anew with 'dgl-mutual partition'.")
+    return DataError(f"{str(folder)!r} is not a valid partition ({reason}). Create it again with 'dgl-mutual partition'.")

@@ -1,4 +1,4 @@
-"""Where a node stands in its graph, as features."""
+"""Positional features of nodes."""
 
 from __future__ import annotations
 

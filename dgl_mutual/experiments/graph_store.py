@@ -217,5 +217,5 @@ def _nodes_of(partition: Partition, part: int) -> range:
         return range(int(first), int(end))
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DataError(
-            f"{str(partition.store_config)!r} is damaged ({error}). Make the partition anew with 'dgl-mutual partition'."
+            f"{str(partition.store_config)!r} is damaged ({error}). Create the partition again with 'dgl-mutual partition'."
         ) from None

@@ -34,7 +34,7 @@ class StudentOptions(Options):
     }
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet), the name of one that an installed package
-    brings, an import path ``package.module:Class``, or a class or function (in_features, num_outputs, **options) that gives a module."""
+    provides, an import path ``package.module:Class``, or a class or function (in_features, num_outputs, **options) that gives a module."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options that the class or function of your own student takes."""
     depth: int | None = Field(None, ge=1, le=32)

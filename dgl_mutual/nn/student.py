@@ -1,4 +1,4 @@
-"""One skeleton for every student: an architecture brings its convolution, the rest is the same for all, on node and graph tasks."""
+"""One skeleton for every student: an architecture defines its convolution, the rest is the same for all, on node and graph tasks."""
 
 from __future__ import annotations
 

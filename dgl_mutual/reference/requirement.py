@@ -28,7 +28,7 @@ def require_torch_geometric() -> str:
         raise MissingReference(f"The reference needs torch_geometric ({SUPPORTED}), which {what}. Install it: {INSTALL}") from None
     except Exception as error:  # built for another torch, it may end in anything
         raise MissingReference(
-            f"torch_geometric cannot be imported ({type(error).__name__}: {error}). Install it anew: {INSTALL}"
+            f"torch_geometric cannot be imported ({type(error).__name__}: {error}). Install it again: {INSTALL}"
         ) from None
     version = str(torch_geometric.__version__)
     if not SpecifierSet(SUPPORTED).contains(version, prereleases=True):

@@ -152,7 +152,7 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
         shown = "; ".join(f"{name}: {', '.join(sorted(set(group['run'])))}" for name, group in here.groupby("split"))
         where = f"{place[0]}, seed {place[1]}, fold {place[2]}"
         raise UsageError(
-            f"Runs of different data or splits on {where} cannot stand in one table. By the column 'split' of trials.csv: {shown}. "
+            f"Runs of different data or splits on {where} cannot be compared in one table. By the column 'split' of trials.csv: {shown}. "
             "Give those of one split."
         )
     double = trials[trials.duplicated([*_PAIR, "method", "member"])]

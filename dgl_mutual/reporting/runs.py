@@ -70,7 +70,7 @@ def gather(runs: Sequence[Run], metric: str | None = None) -> pd.DataFrame:
 
 def _runs_in(path: Path) -> list[Run]:
     if not path.exists():
-        raise UsageError(f"There is no folder {str(path)!r}. Correct the path; runs lie in results/ unless --out said otherwise.")
+        raise UsageError(f"There is no folder {str(path)!r}. Correct the path; by default, runs are in results/.")
     if (path / "config.yaml").is_file():
         return [_read_run(path)]
     if (path / SUITE_FILE).is_file():

@@ -60,7 +60,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     if text is None:
         return pd.DataFrame(columns=columns)
     if text and not text.endswith(b"\n"):
-        raise StoreError(f"{str(file)!r} ends in the middle of a line: it was cut off when it was copied. Copy it again.")
+        raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. Copy it again.")
     try:
         table = pd.read_csv(BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""])
         _refuse_repeated_columns(file, text)

@@ -51,8 +51,8 @@ class GMLOptions(ExchangeOptions):
     #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
     exchange_warmup: tuple[int, int] | None = None
     weighting: str | Annotated[type[Weighting], SkipValidation] = "attention"
-    """How the coordinator weighs peers: attention, classwise, transductive, confidence or uniform, a name that an installed package brings,
-    or an import path ``package.module:Class``."""
+    """How the coordinator weighs peers: attention, classwise, transductive, confidence or uniform, a name from an installed package, or an
+    import path ``package.module:Class``."""
     weighting_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the weighting (attention, classwise, transductive: hidden, its width; confidence: temperature)."""
     mix: Literal["logits", "probabilities"] = "probabilities"
@@ -62,8 +62,8 @@ class GMLOptions(ExchangeOptions):
     coordinator_inputs: Literal["train", "eval"] = "train"
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
     uniform_kl_weight: float = Field(1.0, ge=0)
-    """Weight of KL(uniform || coordinator weights), a pull towards the plain mean: the labelled samples alone, which all students soon fit,
-    say little about the quality of the peers elsewhere."""
+    """Weight of KL(uniform || coordinator weights), which regularises towards the plain mean: the labelled samples alone, which all
+    students soon fit, say little about the quality of the peers elsewhere."""
     direction: Literal["all", "best"] = "all"
     """Which students are imitated: all by all others, or the one that is best on held-out training samples by the rest."""
     held_out: float = Field(0.2, gt=0, lt=1)

@@ -95,7 +95,7 @@ class Predictor:
         if data.num_edge_features != self.edge_features:
             raise UsageError(
                 f"The students were trained with {self.edge_features} edge features and the edges of {data.name} have "
-                f"{data.num_edge_features or 'none'}. Encode the new data as the training data was encoded, or train anew on it."
+                f"{data.num_edge_features or 'none'}. Encode the new data as the training data was encoded, or train on it again."
             )
         return data
 
@@ -110,7 +110,7 @@ class Predictor:
         if width != self.in_features:
             raise UsageError(
                 f"The students were trained on {self.in_features} features a node and the data has {width}. "
-                "Encode the new data as the training data was encoded, or train anew on it."
+                "Encode the new data as the training data was encoded, or train on it again."
             )
 
 

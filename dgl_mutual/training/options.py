@@ -21,7 +21,7 @@ class TrainingOptions(Options):
 
     search_space: ClassVar[SearchSpace] = {"learning_rate": Real(1e-3, 3e-2, log=True), "weight_decay": Real(1e-6, 1e-2, log=True)}
     epochs: int = Field(200, ge=1)
-    """Most epochs to train."""
+    """Maximum number of epochs."""
     learning_rate: float = Field(0.01, gt=0)
     """Adam's step size."""
     weight_decay: float | None = Field(None, ge=0)
@@ -83,7 +83,7 @@ class DistillOptions(Options):
     unseen: float = Field(0.0, ge=0, lt=1)
     """Share of the test nodes that training does not see, nor their edges; the test metric of all members is then theirs (inductive)."""
     epochs: int = Field(500, ge=1)
-    """Most epochs to train."""
+    """Maximum number of epochs."""
     learning_rate: float = Field(0.01, gt=0)
     """Adam's step size."""
     weight_decay: float = Field(5e-4, ge=0)

@@ -246,7 +246,7 @@ def test_downloads_have_a_largest_size(answers: Answers, tmp_path: Path, headers
 
 def test_a_content_that_is_compressed_anew_is_refused(answers: Answers, tmp_path: Path) -> None:
     answers.answers = {"https://a.org/1": (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(100)))}
-    with pytest.raises(DataError, match="compresses it anew"):
+    with pytest.raises(DataError, match="compresses it again"):
         download.download_file("https://a.org/1", tmp_path / "1", None, most=1000, progress=False)
 
 

@@ -198,7 +198,7 @@ def test_a_partition_that_is_being_written_is_left_alone(copy: Path, digits: Dat
 def test_parts_of_another_version_of_dgl_are_refused(copy: Path) -> None:
     manifest = json.loads((copy / "partition.json").read_text())
     (copy / "partition.json").write_text(json.dumps({**manifest, "dgl": "0.9.1"}))
-    with pytest.raises(DataError, match=r"made by DGL 0\.9\.1, whose files DGL .* Make them anew"):
+    with pytest.raises(DataError, match=r"made by DGL 0\.9\.1, whose files DGL .* Create them again"):
         read_partition(copy)
 
 
@@ -219,5 +219,5 @@ def test_a_damaged_file_of_nodes_is_named(copy: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null"])
 def test_a_damaged_partition_is_one_message(content: str, tmp_path: Path) -> None:
     (tmp_path / "partition.json").write_text(content)
-    with pytest.raises(DataError, match=r"is not a valid partition .*Make it anew"):
+    with pytest.raises(DataError, match=r"is not a valid partition .*Create it again"):
         read_partition(tmp_path)

@@ -69,7 +69,7 @@ def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tm
     file = partition.folder / "part1" / "graph.dgl"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
-    with pytest.raises(DataError, match=r"is not the file that was written\. Copy part1 here anew"):
+    with pytest.raises(DataError, match=r"is not the file that was written\. Copy part1 again"):
         serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=1, trainers=1)
     file.unlink()
     with pytest.raises(DataError, match=r"has no part1/graph\.dgl\. Copy part1 here"):

@@ -72,7 +72,7 @@ def test_markdown_cells_stay_apart() -> None:
 def test_text_keeps_to_its_width() -> None:
     text = as_text(describe(TrainingOptions), width=60)
     assert max(map(len, text.splitlines())) <= 60
-    assert "epochs: whole number >= 1 (default: 200)\n    Most epochs to train." in text
+    assert "epochs: whole number >= 1 (default: 200)\n    Maximum number of epochs." in text
 
 
 def test_defaults_of_graph_tasks_are_shown_beside_those_of_node_tasks() -> None:

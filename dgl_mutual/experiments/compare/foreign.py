@@ -49,7 +49,7 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
         if name not in COLUMNS:
             raise unknown("column", name, COLUMNS)
     if len(set(columns.values())) < len(columns):
-        raise UsageError(f"A column of the file can stand for one of ours only: {', '.join('='.join(pair) for pair in columns.items())}.")
+        raise UsageError(f"A column of the file can be used for only one of ours: {', '.join('='.join(pair) for pair in columns.items())}.")
     table = _read(file)
     # A column that is mapped to one name does not count under its own.
     wanted = {name: columns.get(name, name) for name in COLUMNS if name in columns or name not in columns.values()}

@@ -109,7 +109,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
             client = stack.enter_context(distributed.Client(address, timeout=PATIENCE, set_as_default=False))
         except (OSError, ValueError) as error:
             raise ClusterError(
-                f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or mend the address."
+                f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or correct the address."
             ) from None
         yield Cluster(client, _fit_workers(client, cluster))
 

@@ -1,6 +1,6 @@
 """Trackers: callbacks that send the figures of a training to TensorBoard, MLflow or Weights & Biases, one tracked run a training.
 
-Installed packages may bring others (entry points of the group ``dgl_mutual.trackers``).
+Installed packages may provide others (entry points of the group ``dgl_mutual.trackers``).
 """
 
 from __future__ import annotations
