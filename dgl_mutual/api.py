@@ -12,10 +12,12 @@ from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.splits import refuse_one_class
 from dgl_mutual.data.targets import select_targets
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of, with_label_rate
 from dgl_mutual.experiments.trial import fit_resolved
+from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
@@ -62,9 +64,11 @@ StudentLike: TypeAlias = "str | Mapping[str, Any] | Callable[..., Any]"
 
 def fit(
     dataset: Dataset | Any,
-    students: str | Sequence[StudentLike] = "gcn,gat,gin,sage",
-    strategy: str | type[Strategy] = "gml",
+    students: str | StudentLike | Sequence[StudentLike] | None = None,
+    strategy: str | type[Strategy] | None = None,
     *,
+    config: str | Path | Mapping[str, Any] | None = None,
+    trust: bool = False,
     split: Split | None = None,
     seed: int = 0,
     protocol: str | None = None,
@@ -83,13 +87,16 @@ def fit(
 
     Args:
         dataset: a dataset, or a DGL or PyG graph, as `load` takes it.
-        students: the cohort. Each is the name of an architecture, a mapping of `StudentOptions`, an import path
+        students: the cohort (default: gcn,gat,gin,sage). Each is the name of an architecture, a mapping of `StudentOptions`, an import path
             ``package.module:Class``, or a class or function (in_features, num_outputs) that makes a module with ``forward(graph, feat)``
             (see `dgl_mutual.nn.own.OwnStudent`).
+        config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
+            config.yaml of a run, or a mapping. On which data and with how many seeds it was made has no meaning here.
+        trust: whether a file may name code of its own, which is then imported.
         split: the samples to train, to choose and to test on; default: one that the protocol makes.
         student: options of all students.
-        strategy, strategy_options: how they teach each other: a name, an import path ``package.module:Class``, or a subclass of
-            `Strategy`, and its options.
+        strategy, strategy_options: how they teach each other (default: gml): a name, an import path ``package.module:Class``, or a
+            subclass of `Strategy`, and its options.
         training: see `TrainingOptions`.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         protocol, fold, folds: how the samples are split, and which of the splits to take.
@@ -106,34 +113,34 @@ def fit(
     dataset = as_dataset(dataset)
     if split is not None and (protocol is not None or folds is not None or fold != 0):
         raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
-    given = {
-        "dataset": dataset.name,
+    options = {
         "students": students,
         "strategy": strategy,
         "protocol": protocol if split is None else GIVEN,
         "folds": folds,
         "label_rate": label_rate,
-        "student": student or {},
-        "strategy_options": strategy_options or {},
-        "training": training or {},
+        "student": student,
+        "strategy_options": strategy_options,
+        "training": training,
         "task_weights": task_weights,
     }
-    asked = parse_config(given)
-    config = resolve(asked, dataset, hides_labels=isinstance(split, Split) and len(split.unlabelled) > 0)
-    refuse_idle(asked, config)
+    given = {key: value for key, value in options.items() if value is not None}
+    asked = parse_config(_start(config, split, trust=trust), {"dataset": dataset.name, **given})
+    resolved = resolve(asked, dataset, hides_labels=isinstance(split, Split) and len(split.unlabelled) > 0)
+    refuse_idle(asked, resolved)
     check_whole("fold", fold)
     if split is None:
-        splits = splits_of(config, dataset, seed)
+        splits = splits_of(resolved, dataset, seed)
         if not 0 <= fold < len(splits):
-            raise UsageError(f"There is no fold {fold}: protocol {config.protocol!r} has the folds 0 to {len(splits) - 1} here.")
+            raise UsageError(f"There is no fold {fold}: protocol {resolved.protocol!r} has the folds 0 to {len(splits) - 1} here.")
         split = splits[fold]
     elif not isinstance(split, Split):
         raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     else:
-        split = with_label_rate(config, dataset, split.check(dataset.num_samples), seed=seed, fold=fold)
+        split = with_label_rate(resolved, dataset, split.check(dataset.num_samples), seed=seed, fold=fold)
     refuse_one_class(dataset)
     result = fit_resolved(
-        config,
+        resolved,
         dataset,
         split.check(dataset.num_samples),
         seed=seed,
@@ -141,4 +148,27 @@ def fit(
         callbacks=[*([callbacks] if isinstance(callbacks, Callback) else callbacks), *([ProgressBar()] if progress else [])],
         device=resolve_device(device),
     )
-    return replace(result, config=readable(config))
+    return replace(result, config=readable(resolved))
+
+
+#: What a configuration says of the data that it was made on, and of how often.
+_OF_ANOTHER_RUN = ("dataset", "task", "targets", "fingerprint", "seeds")
+_NOT_BY_FIT = ("grid", "noise", "distill")
+
+
+def _start(config: str | Path | Mapping[str, Any] | None, split: Split | None, *, trust: bool) -> dict[str, Any]:
+    """The layer of configuration that `fit` starts from.
+
+    Raises:
+        UsageError: it cannot be read, or holds what `fit` does not do, or a file names code and is not trusted.
+    """
+    if config is None:
+        return {}
+    layer = layer_of_file(config) if isinstance(config, Mapping) else read_config(Path(config))
+    if not trust and not isinstance(config, Mapping):
+        check_trust([parse_config(layer)], config, {})
+    idle = [key for key in _NOT_BY_FIT if layer.get(key) is not None]
+    if idle:
+        raise UsageError(f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use 'dgl-mutual run'.")
+    dropped = (*_OF_ANOTHER_RUN, *(("protocol", "folds") if split is not None else ()))
+    return {key: value for key, value in layer.items() if key not in dropped}

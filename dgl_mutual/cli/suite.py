@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     help="Save the state of each training every N epochs, to resume from there (default: off).",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set a key in every run, e.g. seeds=3.")
+@click.option(
+    "--tuned",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="First tune every method on every dataset with N trials each (see 'dgl-mutual tune'); the runs have other seeds.",
+)
 @trust_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
@@ -44,6 +50,7 @@ def command(
     quick: bool,
     checkpoint_every: int | None,
     assignments: tuple[str, ...],
+    tuned: int | None,
     trust: bool,
     out: Path,
     resume: bool,
@@ -64,6 +71,7 @@ def command(
       dgl-mutual suite smoke
       dgl-mutual suite node --dry-run
       dgl-mutual suite my-suite.yaml --jobs 4
+      dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
     from dgl_mutual.experiments.config import merge, parse_assignment
@@ -83,9 +91,29 @@ def command(
         overrides = merge(overrides, parse_assignment(text))
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
-    plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run)
+    layers = None
+    if tuned is not None and not dry_run:
+        from dgl_mutual.experiments.tuning import tune_suite
+        from dgl_mutual.files import check_writable
+
+        check_writable(out)
+        layers = tune_suite(
+            suite,
+            trials=tuned,
+            quick=quick,
+            overrides=overrides,
+            out=out,
+            data_dir=data_dir,
+            offline=offline,
+            device=device,
+            threads=threads,
+            progress=display,
+        )
+    plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run, tuned=layers)
     if dry_run:
         _list(plan, jobs)
+        if tuned is not None:
+            say(f"Before that, {tuned} trials of tuning for each of {len(plan.entries)} runs; their configurations follow from it.")
         if not offline:  # what is missing may be downloaded by then
             for data, why in plan.missing.items():
                 say(f"not counted: {data}, which is not here yet. {why}", err=True)

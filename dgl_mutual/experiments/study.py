@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
-from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merge, nest
+from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.processes import freed_memory
@@ -205,17 +205,23 @@ class Search:
             raise TrainingError("The metric is not defined on the validation part, so there is nothing to choose by. Choose another split.")
         return value
 
-    def best(self) -> dict[str, Any] | None:
-        """The layer of configuration of the best complete trial; of equals, the first."""
-        complete = [trial for trial in self.trials() if trial.state.name == "COMPLETE"]
+    def best(self, first: int | None = None) -> dict[str, Any] | None:
+        """The layer of configuration of the best complete trial; None if there is none. See `chosen`."""
+        chosen = self.chosen(first)
+        return None if chosen is None else merged(self.given, *(nest(key, value) for key, value in chosen.items()))
+
+    def chosen(self, first: int | None = None) -> dict[str, Any] | None:
+        """Of what is searched, the values of the best complete trial, by dotted key; of equals, the first.
+
+        Args:
+            first: look at so many trials: a search that is asked for fewer trials than there are gives what it would have given.
+        """
+        counted = [trial for trial in self.trials() if "interrupted" not in trial.user_attrs][:first]
+        complete = [trial for trial in counted if trial.state.name == "COMPLETE"]
         if not complete:
             return None
-        layer = self.given
         params = max(complete, key=lambda trial: (trial.value, -trial.number)).params
-        for key in self.space:
-            if key in params:
-                layer = merge(layer, nest(key, params[key]))
-        return layer
+        return {key: params[key] for key in self.space if key in params}
 
     def write(self) -> pd.DataFrame:
         """Bring best.yaml and tuning.csv up to date with the study."""

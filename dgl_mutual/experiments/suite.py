@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -34,6 +34,10 @@ from dgl_mutual.training.trackers import check_trackers
 QUICK = {"seeds": 2, "folds": 2}
 QUICK_EPOCHS = 30
 _EPOCHS = "training.epochs"
+#: Keys of a configuration that a suite's datasets decide.
+_OF_THE_DATA = ("task", "dataset", "targets", "fingerprint", "protocol", "seeds", "folds")
+#: Layers over single runs, by the names of data and method.
+Layers: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 class SuiteDataset(Options):
@@ -59,7 +63,7 @@ class Suite(Options):
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
     """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and ``name`` and ``methods`` of a `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1)
-    """Name -> configuration."""
+    """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -85,7 +89,7 @@ class Suite(Options):
             methods = dict.fromkeys(methods)
         if not isinstance(methods, Mapping):
             raise ValueError("names of strategies are needed, or a mapping from names of your own to configuration")
-        return {name: {"strategy": name} if layer is None else layer for name, layer in methods.items()}
+        return {name: {"strategy": name} if layer is None else _method(layer) for name, layer in methods.items()}
 
     @model_validator(mode="after")
     def _known_baseline(self) -> Suite:
@@ -151,12 +155,15 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
     return name_or_file, parse_options(Suite, read_yaml(text))
 
 
-def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str, Any] | None = None) -> list[SuiteRun]:
+def configurations(
+    suite: Suite, *, quick: bool = False, overrides: Mapping[str, Any] | None = None, tuned: Layers | None = None
+) -> list[SuiteRun]:
     """The configuration of every run.
 
     Args:
         quick: scaled down (see `QUICK`).
         overrides: a last layer over all.
+        tuned: what tuning has chosen for single runs.
 
     Raises:
         UsageError: an unknown method, key or value; says in which run.
@@ -167,7 +174,9 @@ def configurations(suite: Suite, *, quick: bool = False, overrides: Mapping[str,
             if method not in suite.methods:
                 raise unknown("method", method, suite.methods)
             try:
-                config = parse_config(suite.base, setting.config, suite.methods[method], overrides or {})
+                config = parse_config(
+                    suite.base, setting.config, suite.methods[method], overrides or {}, (tuned or {}).get((setting.name, method), {})
+                )
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
             entries.append(SuiteRun(setting.name, method, _scaled_down(config) if quick else config))
@@ -193,11 +202,13 @@ def plan_suite(
     data_dir: Path | None = None,
     offline: bool = False,
     in_memory: Mapping[str, Dataset] | None = None,
+    tuned: Layers | None = None,
 ) -> SuitePlan:
     """Load every dataset once and resolve every run. A dataset that cannot be had is noted, and the rest goes on.
 
     Args:
         in_memory: datasets that need not be loaded, by the names that the suite's tables use.
+        tuned: see `configurations`; the suite's folder then has a name of its own.
 
     Raises:
         UsageError: a run that cannot work; says which.
@@ -208,7 +219,7 @@ def plan_suite(
         return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
 
     entries, missing = [], {}
-    for entry in configurations(suite, quick=quick, overrides=overrides):
+    for entry in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
         if entry.data in missing:
             continue
         try:
@@ -221,7 +232,9 @@ def plan_suite(
             raise UsageError(f"{entry.method} on {entry.data}: {error}") from None
         else:
             entries.append((entry, plan))
-    return SuitePlan(out / path_name(f"suite-{name}{'-quick' if quick else ''}"), suite, tuple(entries), missing)
+    return SuitePlan(
+        out / path_name(f"suite-{name}{'-quick' if quick else ''}{'-tuned' if tuned is not None else ''}"), suite, tuple(entries), missing
+    )
 
 
 def run_suite(
@@ -250,6 +263,13 @@ def run_suite(
         return execute(
             plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=there, track=track
         )
+
+
+def _method(layer: Any) -> Any:
+    """A file's configuration without what belongs to the data; anything else as it is."""
+    if not isinstance(layer, str) or not layer.endswith((".yaml", ".yml")):
+        return layer
+    return {key: value for key, value in read_config(Path(layer)).items() if key not in _OF_THE_DATA}
 
 
 def _dataset(entry: Any) -> Any:

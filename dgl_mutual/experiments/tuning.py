@@ -11,23 +11,28 @@ import json
 import re
 import time
 import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.data.dataset import Dataset, Split, TaskName
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.experiments.config import RunConfig, merged, nest
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import value_at
 from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, splits_of
 from dgl_mutual.experiments.runner import Interrupted
-from dgl_mutual.experiments.study import FIRST_SEED, Search
+from dgl_mutual.experiments.study import FIRST_SEED, HISTORY_FILE, Search
+from dgl_mutual.experiments.suite import Suite, configurations
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.search_space import SearchSpace, described
@@ -48,12 +53,15 @@ class Tuning:
         history: tuning.csv: ``trial, state, value, best, seconds, error`` and a column an option. ``state`` is complete, pruned, failed,
             running or interrupted; an interrupted trial is repeated under another number, and does not count. ``value`` is the mean
             student's metric on validation, of a pruned trial the last that was reported; ``best`` is the best of complete trials so far.
-        best: the layer of configuration in best.yaml; None if no trial is complete.
+        best: the layer of configuration of the best of the trials that were asked for, as in best.yaml unless the folder has more trials;
+            None if none is complete.
+        chosen: of what was searched, the best values by dotted key; empty where all defaults are best, or none is complete.
     """
 
     folder: Path
     history: pd.DataFrame
     best: dict[str, Any] | None
+    chosen: dict[str, Any]
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -162,7 +170,74 @@ def tune(
                 f"Interrupted. {kept} of {trials} trials are finished and kept in {folder}. The same command goes on from there."
             ) from None
         history = search.write()
-        return Tuning(folder, history, search.best())
+        return Tuning(folder, history, search.best(trials), search.chosen(trials) or {})
+
+
+def tune_suite(
+    suite: Suite,
+    *,
+    trials: int,
+    splits: int = 1,
+    quick: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    out: Path = Path("results"),
+    data_dir: Path | None = None,
+    offline: bool = False,
+    device: str = "auto",
+    threads: int = 1,
+    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(Silence()),
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Tune every method of a suite on each of its datasets, all with the same number of trials.
+
+    A dataset that cannot be had is left out, as the suite leaves it out.
+
+    Args:
+        quick, overrides: see `dgl_mutual.experiments.suite.configurations`.
+        progress: makes a display for each search.
+
+    Returns:
+        By the names of data and method, the layer of what tuning has chosen.
+
+    Raises:
+        UsageError, StoreError, Interrupted: see `tune`; a usage error says of which run.
+        TrainingError: every trial of a search has failed: an untuned method among tuned ones would be a comparison that is not fair.
+    """
+
+    @cache
+    def load(dataset: str, task: TaskName | None, targets: tuple[str, ...] | None) -> Dataset | None:
+        try:
+            return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
+        except DataError:
+            return None
+
+    layers: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in configurations(suite, quick=quick, overrides=overrides):
+        dataset = load(run.config.dataset, run.config.task, run.config.targets)
+        if dataset is None:
+            continue
+        label = f"tune {run.data} {run.method}"
+        try:
+            with progress() as shown:
+                tuning = tune(
+                    run.config,
+                    dataset,
+                    trials=trials,
+                    splits=splits,
+                    out=out,
+                    device=device,
+                    threads=threads,
+                    progress=shown,
+                    label=label,
+                )
+        except UsageError as error:
+            raise UsageError(f"{run.method} on {run.data}: {error}") from None
+        if tuning.best is None:
+            first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
+            raise TrainingError(
+                f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / HISTORY_FILE}).{first}"
+            )
+        layers[run.data, run.method] = merged(*(nest(key, value) for key, value in tuning.chosen.items()))
+    return layers
 
 
 def _parts(resolved: RunConfig, dataset: Dataset, splits: int) -> list[tuple[int, int, Split]]:

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
+import dgl_mutual
+from dgl_mutual.errors import UsageError
 from tests.cli.conftest import Ended
 
 pytest.importorskip("optuna")
@@ -70,3 +72,65 @@ def test_a_dataset_without_a_split_of_its_own_is_refused_with_the_reason(command
     status, _, err = command_line("tune", *SMALL)
     assert status == 2 and "'random'" in err and "public, scaffold, nested" in err
     assert not (elsewhere / "results").exists()
+
+
+SUITE = """
+base: {students: "gcn,sage", seeds: 2, student: {hidden: 8}, training: {epochs: 6}}
+datasets: [mine]
+methods: [independent, dml]
+"""
+
+
+def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+    Path("mine.yaml").write_text(SUITE)
+    status, out, _ = command_line("suite", "mine.yaml", "--tuned", 3, "--dry-run", "--jobs", 1)
+    assert status == 0 and "3 trials of tuning for each of 2 runs" in out and not Path("results").exists()
+    status, out, err = command_line("suite", "mine.yaml", "--tuned", 3, "--jobs", 1)
+    assert status == 0 and "| mean student | independent |" in out
+    assert err.count("[3/3]") == 2
+    searches = {folder.name.split("-")[3]: pd.read_csv(folder / "tuning.csv") for folder in Path("results").glob("tune-*")}
+    assert {name: len(search) for name, search in searches.items()} == {"independent": 3, "dml": 3}
+    suite = yaml.safe_load(Path("results/suite-mine-tuned/suite.yaml").read_text())
+    for entry in suite["runs"]:
+        values = yaml.safe_load(Path("results", entry["folder"], "config.yaml").read_text())["resolved"]
+        search = searches[entry["method"]]
+        best = search.loc[search["value"].idxmax()]
+        for key in ("learning_rate", "weight_decay"):
+            chosen = best[f"training.{key}"]
+            assert pd.isna(chosen) or values["training"][key] == chosen
+        trials = pd.read_csv(Path("results", entry["folder"], "trials.csv"))
+        assert set(trials["seed"]) == {0, 1} and values["seeds"] == 2
+    # Again: nothing is left to do.
+    status, again, err = command_line("suite", "mine.yaml", "--tuned", 3, "--jobs", 1)
+    assert (status, again) == (0, out) and "4 of 4 trials are finished already" in err
+
+
+def test_a_file_is_a_method_of_a_suite_and_a_start_for_fit(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+    Path("best.yaml").write_text(
+        "{dataset: Cora, strategy: dml, protocol: nested, seeds: 9, student: {hidden: 4}, training: {epochs: 2, learning_rate: 0.005}}"
+    )
+    Path("files.yaml").write_text(SUITE.replace("[independent, dml]", "{independent: , tuned: best.yaml}"))
+    assert command_line("suite", "files.yaml", "--jobs", 1)[0] == 0
+    (folder,) = Path("results").glob("node-mine-dml-*")
+    values = yaml.safe_load((folder / "config.yaml").read_text())["resolved"]
+    assert (values["training"]["learning_rate"], values["training"]["epochs"], values["protocol"]) == (0.005, 2, "public")
+    assert command_line("suite", "files.yaml", "--jobs", 1, "--set", "methods=1")[0] == 2
+    Path("files.yaml").write_text(SUITE.replace("[independent, dml]", "{tuned: lost.yaml}"))
+    status, _, err = command_line("suite", "files.yaml")
+    assert status == 2 and "lost.yaml" in err
+
+    mine = dgl_mutual.load("mine")
+    Path("best.yaml").write_text("{dataset: Cora, strategy: dml, student: {hidden: 8}, training: {epochs: 2, learning_rate: 0.005}}")
+    result = dgl_mutual.fit(mine, config="best.yaml", training={"epochs": 3})
+    assert result.epochs == 3 and result.config["strategy"] == "dml" and len(result.config["students"]) == 4
+    assert {student["hidden"] for student in result.config["students"]} == {8}
+    same = dgl_mutual.fit(mine, strategy="dml", student={"hidden": 8}, training={"epochs": 3, "learning_rate": 0.005})
+    assert same["mean"].test == result["mean"].test and same.config == result.config
+    again = dgl_mutual.fit(mine, config=folder / "config.yaml", students="gcn,sage")
+    rows = pd.read_csv(folder / "trials.csv").set_index(["seed", "member"])
+    assert again["mean"].test == pytest.approx(rows.loc[(0, "mean"), "test"])
+    with pytest.raises(UsageError, match="noise"):
+        dgl_mutual.fit(mine, config={"noise": "feature:0.2"})
+    Path("code.yaml").write_text("strategy: lost.package:Strategy")
+    with pytest.raises(UsageError, match="names code of its own"):
+        dgl_mutual.fit(mine, config="code.yaml")
