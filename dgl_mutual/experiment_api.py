@@ -62,7 +62,7 @@ def experiment(
 
     Raises:
         UsageError: an unknown name, key or value, or options that do not fit together; says in which run.
-        DataError: a dataset that cannot be had.
+        DataError: a dataset that is not available.
         TrainingError: no trial has finished.
     """
     named = _named_datasets(dataset)

@@ -18,7 +18,7 @@ from dgl_mutual.errors import StoreError
 
 #: No room: the disk's, the user's, or what a process may write into one file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: The end of the name of what is being written, after a random part; nobody else gives a file such a name.
+#: The end of the name of what is being written, after a random part; no other program gives a file such a name.
 _TEMPORARY = ".dgl-mutual.tmp"
 #: Seconds after which something temporary is what a killed process left behind.
 _ABANDONED = 24 * 3600
@@ -28,7 +28,7 @@ _SPECIAL = ("/dev", "/proc")
 
 @contextmanager
 def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -> Iterator[Path]:
-    """A name beside `path`, of nobody else, to write a file or folder to; it takes the place of `path` once the block has ended well.
+    """A unique name beside `path` to write a file or folder to; it takes the place of `path` once the block has ended well.
 
     Args:
         within: a folder that nothing may be written outside of: no link below it is followed.
@@ -114,7 +114,7 @@ def write_output(path: Path, text: str) -> None:
         write_text(target, text)
         return
     try:
-        # Neither truncated, since others may be writing there, too, nor waited for: a pipe that nobody reads would keep us for ever.
+        # Neither truncated, since others may be writing there, too, nor waited for: a pipe without a reader would block for ever.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         os.set_blocking(descriptor, True)
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as stream:

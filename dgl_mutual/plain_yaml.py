@@ -25,7 +25,7 @@ def read_yaml(text: str) -> Any:
     """The values of a document.
 
     Raises:
-        yaml.YAMLError: it is no YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month), is too large
+        yaml.YAMLError: it is not YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month), is too large
             or nested too deeply, or refers to itself until it has more than `MAX_VALUES` values.
     """
     if len(text) > MAX_SIZE:
@@ -53,7 +53,7 @@ def read_yaml_file(file: Path) -> Any:
 
     Raises:
         yaml.YAMLError: see `read_yaml`.
-        OSError: it is no regular file, or cannot be read.
+        OSError: it is not a regular file, or cannot be read.
         UnicodeDecodeError: it is not UTF-8.
     """
     return read_yaml(read_bytes(file, MAX_SIZE).decode("utf-8"))

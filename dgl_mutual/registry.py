@@ -123,7 +123,7 @@ class Registry(Generic[T]):
         return value  # type: ignore[no-any-return]  # `_check` has seen that it is one
 
     def check_name(self, given: str) -> None:
-        """Refuse a name that `find` will not know; nothing is imported.
+        """Refuse a name that `find` does not know; nothing is imported.
 
         Raises:
             UsageError: no item has that name; the message lists them.

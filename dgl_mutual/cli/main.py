@@ -206,5 +206,5 @@ def _complain(message: str, status: int) -> int:
 
 
 def _show(message: str) -> None:
-    with suppress(OSError):  # nobody reads standard error either
+    with suppress(OSError):  # standard error is closed, too
         say(message, err=True)

@@ -85,7 +85,7 @@ def _tune(
 
 
 def _draw(folder: Path) -> None:
-    """The search as a figure, where matplotlib is there: a search is no worse without it."""
+    """The search as a figure, if matplotlib is installed."""
     from dgl_mutual.errors import UsageError
     from dgl_mutual.reporting.plots.style import drawing, save
     from dgl_mutual.reporting.plots.tuning import tuning_history

@@ -28,7 +28,7 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
         what: what the values are, for the message.
 
     Raises:
-        DataError: rows of different lengths, or something that is no array.
+        DataError: rows of different lengths, or something that is not an array.
     """
     if hasattr(values, "detach"):  # a torch tensor; torch itself is not needed here
         values = values.detach().cpu()

@@ -245,7 +245,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
             rule = f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column)"
             faults.add(samples.path, rule, 1)
         return np.full(len(samples.frame), -1, dtype=np.int64), Target("single-label", (), "accuracy")
-    recorded = faults if required else Faults()  # labels that nobody needs cannot be wrong
+    recorded = faults if required else Faults()  # labels that are not needed cannot be wrong
     cells = without_brackets(samples.frame[name])
     if are_lists(cells):
         encoding = encode_label_rows(samples.numbers(name, recorded, allow_missing=True))

@@ -1,4 +1,4 @@
-"""Generated graphs of any size: twins of large public sets, for speed and memory where those cannot be had.
+"""Generated graphs of any size: stand-ins for large public sets, to measure speed and memory where these are not available.
 
 A degree-corrected block model (Karrer and Newman, Phys. Rev. E 83, 2011, arXiv 1008.3926): nodes of a class prefer each other, degrees
 follow a power law, and features are a class's centre and noise. What is found on them says nothing about the sets that they are sized like.

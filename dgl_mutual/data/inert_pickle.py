@@ -122,7 +122,7 @@ class _Machine:
 
     def name(self, module: object, name: object) -> None:
         if not (type(module) is str and type(name) is str and (module, name) in _NAMES):
-            shown = f"{module}.{name}"[:80] if type(module) is str and type(name) is str else "something that is no name"
+            shown = f"{module}.{name}"[:80] if type(module) is str and type(name) is str else "something that is not a name"
             raise RefusedPickle(f"it refers to {shown}, which no Planetoid file needs: do not trust this file")
         self.stack.append(Name(name))
 
@@ -241,7 +241,7 @@ def _make_dtype(value: Any) -> np.dtype[Any]:
     if not (isinstance(value, Record) and value.name == DTYPE and value.arguments and type(value.state) is tuple and len(value.state) == 8):
         raise RefusedPickle("an array of whole numbers or floats was expected, found one without a type")
     code, (version, order, *others) = value.arguments[0], value.state
-    # Others: nothing of subarrays, fields, sizes of one's own, and flags.
+    # Others: nothing of subarrays, fields, custom sizes, and flags.
     if type(code) is not str or not _NUMBERS.fullmatch(code) or version != 3 or tuple(others) != (None, None, None, -1, -1, 0):
         raise RefusedPickle("an array of whole numbers or floats was expected, found another type")
     if order not in ("<", ">", "|"):

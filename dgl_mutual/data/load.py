@@ -209,7 +209,7 @@ def find_source(name_or_dir: str | Path) -> Source:
     return Source(folder=folder)
 
 
-#: The forms of a folder of one's own.
+#: The forms that a folder may have.
 _FORMS = (
     "TU's (NAME_A.txt, NAME_graph_indicator.txt, NAME_graph_labels.txt), DGL's CSVDataset form (meta.yaml with the node and edge files "
     "that it names), or OGB's raw form of a node dataset (raw/edge.csv.gz with raw/node-label.csv.gz, or raw/data.npz)"

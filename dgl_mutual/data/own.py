@@ -35,7 +35,7 @@ def find_own(name: str) -> Found[Any] | None:
     """What an import path or the name of an installed package's dataset means; None for other names.
 
     Raises:
-        UsageError: it cannot be imported, or is no dataset.
+        UsageError: it cannot be imported, or is not a dataset.
     """
     if is_import_path(name) or any(plug_in.name == name for plug_in in DATASET_REGISTRY.plug_ins()):
         return DATASET_REGISTRY.find(name)
@@ -46,7 +46,7 @@ def read_own(found: Found[Any], task: TaskName | None) -> Dataset:
     """The dataset itself, under the name by which it was found.
 
     Raises:
-        DataError: its function raises an error, or returns something that is no dataset.
+        DataError: its function raises an error, or returns something that is not a dataset.
         UsageError: it is for another task.
     """
     try:

@@ -150,7 +150,7 @@ def _make_labels(loaded: Any) -> IntArray:
     """Class numbers of one-hot rows; -1 for rows of zeros.
 
     Raises:
-        ValueError: it is no array of one-hot rows.
+        ValueError: it is not an array of one-hot rows.
     """
     try:
         rows = make_array(loaded, 2)

@@ -21,7 +21,7 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
     An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree.
 
     Raises:
-        DataError: the dataset has a column that is not among `columns`, or lacks one that is no indicator; both sides are shown.
+        DataError: the dataset has a column that is not among `columns`, or lacks one that is not an indicator; both sides are shown.
     """
     found = dataset.feature_names
     if found == tuple(columns):

@@ -34,7 +34,7 @@ def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else can take it for one left behind
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held, so that no other process takes it for one left behind
             lock.release()
     finally:
         with suppress(OSError):  # not empty
@@ -47,7 +47,7 @@ def _lock_of(scratch: Path) -> filelock.FileLock:
 
 
 def _sweep(parent: Path, purpose: str) -> None:
-    """Remove folders whose lock can be had. A folder without a lock is nobody's that is known here, and stays."""
+    """Remove folders whose lock is free. A folder without a lock is not known to be ours, and stays."""
     for file in parent.glob(f".{purpose}-*.lock"):
         if file.is_symlink() or not file.is_file() or file.stat().st_size:  # a lock of ours is an empty file
             continue

@@ -118,7 +118,7 @@ def _measure(path: Path, cells_a_byte: int) -> _Size:
     """Count before anything is allocated.
 
     Raises:
-        RefusedFile: it is no text, or holds more than its size justifies.
+        RefusedFile: it is not text, or holds more than its size justifies.
         Any of `UNREADABLE`: it is damaged.
     """
     most = _MAX_CELLS + cells_a_byte * path.stat().st_size

@@ -127,7 +127,7 @@ class Connection:
         """The next message; None if the other end has said that there are no more.
 
         Raises:
-            MessageError: it is no message.
+            MessageError: it is not a message.
             OSError, EOFError: the other end is gone.
         """
         (size,) = struct.unpack("!I", read_exactly(self._socket, 4))
@@ -168,7 +168,7 @@ def introduce(sock: socket.socket, key: bytes, name: str) -> None:
     """Prove to a server that this process has its key, and the other way round.
 
     Raises:
-        MessageError: it is no server with this key.
+        MessageError: it is not a server with this key.
         OSError, EOFError: it is gone, or too slow.
     """
     greeting = read_exactly(sock, len(_GREETING) + _NONCE)

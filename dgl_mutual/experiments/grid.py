@@ -43,7 +43,7 @@ def search(
     """The result of the point whose students have the best mean metric on validation.
 
     Args:
-        points: the values of each point, and its resolved configuration; a single point without values is no search.
+        points: the values of each point, and its resolved configuration; a single point without values means no search.
 
     Returns:
         The result, and for each point its values, ``val`` and ``chosen``: the test figures of the others are never looked at.

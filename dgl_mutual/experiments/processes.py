@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dgl_mutual.training.callbacks import Callback
 
-#: Seconds in which an orphan notices: far less than whoever resumes needs to start.
+#: Seconds in which an orphan notices: far less than a resumed run needs to start.
 INTERVAL = 0.2
 
 
@@ -22,7 +22,7 @@ INTERVAL = 0.2
 def end_with(parent: int) -> None:
     """Have this process end as soon as `parent` is no longer its parent.
 
-    Without it, the processes of a killed run would train on, and write into a folder that somebody else may hold by then. Such a process
+    Without it, the processes of a killed run would train on, and write into a folder that another process may hold by then. Such a process
     does nothing else, so it counts as the command line's own.
     """
     own_process()
@@ -37,9 +37,9 @@ def end_with(parent: int) -> None:
 
 @contextmanager
 def spared_from_interrupts() -> Iterator[None]:
-    """Processes that are started within do not hear Ctrl-C, which a terminal sends to all: only who started them does, and ends them.
+    """Processes that are started within are spared from Ctrl-C, which a terminal sends to all: who started them ends them.
 
-    What arrives meanwhile is heard afterwards.
+    What arrives meanwhile is delivered afterwards.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

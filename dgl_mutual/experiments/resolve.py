@@ -163,7 +163,7 @@ def plain(config: RunConfig) -> dict[str, Any]:
     """A resolved configuration as plain values.
 
     Raises:
-        UsageError: its strategy or a student is a class that cannot be found again by its name, or an option is no plain value.
+        UsageError: its strategy or a student is a class that cannot be found again by its name, or an option is not a plain value.
     """
     if not isinstance(config.strategy, str):
         STRATEGY_REGISTRY.name_of(config.strategy)

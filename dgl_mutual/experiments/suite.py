@@ -116,7 +116,7 @@ class SuitePlan:
     Attributes:
         folder: the suite's own folder, beside those of its runs.
         entries: each run with what it needs; two may be the same run by two names.
-        missing: data that cannot be had -> why.
+        missing: data that are not available -> why.
     """
 
     folder: Path
@@ -204,7 +204,7 @@ def plan_suite(
     in_memory: Mapping[str, Dataset] | None = None,
     tuned: Layers | None = None,
 ) -> SuitePlan:
-    """Load every dataset once and resolve every run. A dataset that cannot be had is noted, and the rest goes on.
+    """Load every dataset once and resolve every run. A dataset that is not available is noted, and the rest goes on.
 
     Args:
         in_memory: datasets that need not be loaded, by the names that the suite's tables use.

@@ -15,7 +15,7 @@ from dgl_mutual.registry import is_import_path
 def import_paths(values: Any) -> Iterator[str]:
     """Every text ``package.module:Name`` among plain values, also in lists such as ``gcn,mypkg.nets:MyNet``.
 
-    It does not matter at which key: strategies, students, weightings, datasets and options of one's own classes may all be imported.
+    It does not matter at which key: strategies, students, weightings, datasets and options of these may all be imported.
     """
     if isinstance(values, str):
         yield from (name for part in values.split(",") if is_import_path(name := part.strip()))

@@ -135,7 +135,7 @@ def tune(
         in_memory: the dataset has no files that its name stands for.
 
     Raises:
-        UsageError: optuna is not installed, nothing is left to be searched, the protocol is none to tune on, or the configuration cannot
+        UsageError: optuna is not installed, nothing is left to be searched, the protocol cannot be tuned on, or the configuration cannot
             work.
         StoreError: the folder cannot be written, or holds what no search writes.
         Interrupted: by Ctrl-C; finished trials are kept.
@@ -271,7 +271,7 @@ def _refuse(given: RunConfig, resolved: RunConfig) -> None:
 def _check(*, trials: int, splits: int, timeout: float | None) -> None:
     for name, number in (("trials", trials), ("splits", splits)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise UsageError(f"{name} = {number!r} is no number to tune with. Give a whole number from 1 on.")
+            raise UsageError(f"{name} = {number!r} is not a whole number from 1 on. Correct it.")
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
 

@@ -80,8 +80,8 @@ class GraphBatch(Adjacency, Batch):
             edge_features: D of the edge features that are taken from ``graph.edata["feat"]`` (edges, D); 0 for none.
 
         Raises:
-            UsageError: the graph is no homogeneous DGLGraph, or has no features, or they are not a matrix with one row per node; or it has
-                no edge features of this width.
+            UsageError: the graph is not a homogeneous DGLGraph, or has no features; they are not a matrix with one row per node; or it
+                has no edge features of this width.
         """
         _check_homogeneous(graph)
         features = _features_of(graph) if feat is None else feat

@@ -34,7 +34,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """The runs in a folder, and of a suite also what has not begun or cannot be had (name -> why)."""
+    """The runs in a folder, and of a suite also what has not begun or is not available (name -> why)."""
 
     runs: tuple[RunStatus, ...]
     not_begun: dict[str, str]

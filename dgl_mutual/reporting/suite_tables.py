@@ -20,7 +20,7 @@ _NAMES = ["data", "method", "run"]
 
 
 def suite_tables(folder: Path) -> dict[Path, str]:
-    """What a suite's runs that have finished trials give, as it belongs into its folder: table.csv, table.md and table.tex, and all.csv.
+    """What a suite's runs that have finished trials give, as files of its folder: table.csv, table.md and table.tex, and all.csv.
 
     The last has all rows of the trials.csv of all runs, with what tables call their data and method, and without columns that are empty.
 

@@ -101,7 +101,7 @@ def read_reliability(folder: Path) -> pd.DataFrame:
     """reliability.csv of a run folder; empty where there is none.
 
     Raises:
-        StoreError: see `read_table`; also if a row is there twice, or is none of a bin.
+        StoreError: see `read_table`; also if a row is there twice, or belongs to no bin.
     """
     file = folder / "reliability.csv"
     table = read_table(file, RELIABILITY_COLUMNS)
@@ -111,7 +111,7 @@ def read_reliability(folder: Path) -> pd.DataFrame:
     sound &= table["accuracy"].between(0, 1) & table["confidence"].between(0, 1) & table[["metric", "member"]].notna().all(axis=1)
     if not sound.all() or table.duplicated([*KEY, "metric", "member", "bin"]).any():
         raise StoreError(
-            f"{str(file)!r} has a row that is none of a bin of confidence, or one twice: it was changed. Restore it, or remove it."
+            f"{str(file)!r} has a row that belongs to no bin of confidence, or a row twice: it was changed. Restore it, or remove it."
         )
     return table
 

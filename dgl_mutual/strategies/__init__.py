@@ -52,6 +52,6 @@ def resolve_strategy(name: str | type[Strategy]) -> type[Strategy]:
     """The strategy of a name (built in, or of an installed package), of an import path ``package.module:Class``, or the class itself.
 
     Raises:
-        UsageError: no strategy has that name (the message lists them), or what was named cannot be imported or is no strategy.
+        UsageError: no strategy has that name (the message lists them), or what was named cannot be imported or is not a strategy.
     """
     return STRATEGY_REGISTRY.find(name).value

@@ -50,7 +50,7 @@ class Strategy(nn.Module, ABC):
             cls.name = cls.__name__
 
     def __init__(self, options: StrategyOptions, setting: Setting) -> None:
-        """Raise `UsageError` when the cohort is too small, or the setting is none that the strategy has a form for."""
+        """Raise `UsageError` when the cohort is too small, or the strategy has no form for the setting."""
         super().__init__()
         self._check(setting)
         self.options = options

@@ -63,7 +63,7 @@ class CallbackList:
         """Take callbacks.
 
         Raises:
-            UsageError: something that is no instance of `Callback`.
+            UsageError: something that is not an instance of `Callback`.
         """
         for callback in callbacks:
             if not isinstance(callback, Callback):

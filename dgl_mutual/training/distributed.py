@@ -6,7 +6,7 @@ and sends it back through what it has run itself.
 
 Samples: each process runs all students on its share of the batch. The sum of the gradients over the processes is the gradient of one
 process that had the whole batch. `DistributedDataParallel` would average gradients of a loss of each share alone: another loss where shares
-differ in size, or where a term is no plain mean over samples (a running loss, normalised weights, batch norm).
+differ in size, or where a term is not a plain mean over samples (a running loss, normalised weights, batch norm).
 
 Students: each process runs some of them, on the whole batch, and has their gradients; it is the arithmetic of one process, bit for bit.
 """

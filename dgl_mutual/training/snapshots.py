@@ -122,7 +122,7 @@ def _load(file: Path, identity: Identity) -> dict[str, Any]:
     try:
         check_regular(file)
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
             plain = json.loads((opened.metadata() or {})["state"])
         state: dict[str, Any] = _join(plain, tensors)
         found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])

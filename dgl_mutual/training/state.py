@@ -122,7 +122,7 @@ class TrainingState:
         """Add a column to the current epoch's row of the history, in `on_epoch_end`.
 
         Raises:
-            UsageError: a column that is there already, a value that is no finite number, or no epoch to add it to.
+            UsageError: a column that is there already, a value that is not a finite number, or no epoch to add it to.
         """
         number = float(value)
         if not self.history:

@@ -239,5 +239,5 @@ def test_a_reliability_diagram_pools_students_and_trials_by_their_decisions(tmp_
 @pytest.mark.parametrize("row", [(0, "gcn-0", 15, 3, 0.5, 0.5), (0, "gcn-0", 1, 0, 0.5, 0.1), (0, "gcn-0", 1, 3, 1.5, 0.1)])
 def test_rows_that_are_none_of_a_bin_are_refused(tmp_path: Path, row: tuple[int, str, int, int, float, float]) -> None:
     write_reliability(write_run(tmp_path, seeds=1), [row])
-    with pytest.raises(StoreError, match=r"reliability.csv.*none of a bin"):
+    with pytest.raises(StoreError, match=r"reliability.csv.*belongs to no bin"):
         drawn(tmp_path, "reliability")

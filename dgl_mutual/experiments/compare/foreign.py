@@ -42,7 +42,7 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
         columns: our name -> the file's, where it differs.
 
     Raises:
-        UsageError: a name that is none of `COLUMNS`, or a column of the file for two of them.
+        UsageError: a name that is not one of `COLUMNS`, or a column of the file for two of them.
         DataError: the file cannot be read, lacks a column, or holds values that cannot be meant.
     """
     for name in columns:

@@ -1,4 +1,4 @@
-"""Reading trained students back from files. Nothing in them is executed, unless a class of somebody's own is trusted."""
+"""Reading trained students back from files. Nothing in them is executed, unless the caller trusts a class that they name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_BYTES = 1 << 26
 #: A file of the same folder.
 _MEMBER = re.compile(r"\w[\w.-]*")
 _DTYPES = (torch.float32, torch.float64)
-#: Whose code may be imported: nobody's, anybody's, or these packages', modules' and classes'.
+#: Which code may be imported: none (False), all (True), or that of these packages, modules and classes.
 Trust: TypeAlias = "bool | str | Collection[str]"
 
 

@@ -32,7 +32,7 @@ class TrainingBatch:
     labelled: Rows
 
     def gathered(self, ranks: Ranks) -> TrainingBatch:
-        """The samples of all processes' shares, of which `batch` is this one's own."""
+        """The samples of all processes' shares, of which `batch` is the share of this process."""
         if ranks.divides != "samples":
             return self
         has_label = torch.zeros_like(self.samples)
