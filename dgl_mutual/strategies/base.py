@@ -82,7 +82,7 @@ class Strategy(nn.Module, ABC):
         return CoordinatorRecipe("uniform", self.setting.num_students, self.setting.num_outputs)
 
     def phases(self) -> tuple[tuple[int, ...], ...]:
-        """Which members train together, phase after phase; the default is all of them at once. Members of other phases stand still."""
+        """Which members train together, phase after phase; the default is all of them at once. Members of other phases do not change."""
         return (tuple(range(len(self.setting.members))),)
 
     def exchange(self) -> Exchange:

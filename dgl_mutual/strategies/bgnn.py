@@ -52,7 +52,7 @@ class AdaptiveTemperature(nn.Module):
 
 
 class BoostedGNN(Strategy):
-    """Student 0 trains by CE alone. Student k learns from student k - 1, its teacher, which stands still:
+    """Student 0 trains by CE alone. Student k learns from student k - 1, its teacher, which no longer changes:
 
     loss_k = sum_{v in L} w(v) CE(z_k(v), y(v)) / sum_{v in L} w(v) + lambda mean_v KL(p(z_{k-1}(v) / T(v)) || p(z_k(v) / T(v))),
     w(v) = prod_{j < k} p_j(y(v))^{-(m - 1) / m}, m classes; T(v) in [1, 4] from an MLP that learns by the same loss.

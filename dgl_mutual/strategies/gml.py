@@ -104,7 +104,7 @@ class GraphMutualLearning(ExchangeStrategy):
 
     With several tasks there is a coordinator for each of them; the best student is the best over all tasks.
 
-    NOTE[PAPER]: the coordinator's loss is ours: its mixes for each student and for the ensemble are all asked to be right.
+    NOTE[PAPER]: the coordinator's loss is ours: it is the cross-entropy of its mixes for each student and for the ensemble.
     """
 
     name = "gml"

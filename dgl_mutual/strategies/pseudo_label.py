@@ -34,8 +34,8 @@ class PseudoLabelOptions(TeachingOptions):
 class PseudoLabel(Strategy):
     """loss_i = CE(z_i[L], y[L]) + lambda mean_{v in U} [max_c p'_i,c(v) >= threshold] CE(z_i(v), argmax_c p'_i,c(v)),
 
-    p'_i the student's own clean prediction, U the exchange samples that are not among the labelled ones L. Students do not see each other:
-    a control of what unlabelled samples give without peers. With several labels each is confident, or not, on its own.
+    p'_i the student's own clean prediction, U the exchange samples that are not among the labelled ones L. Students do not exchange
+    anything: a control of what unlabelled samples give without peers. With several labels each is confident, or not, on its own.
 
     The threshold is that of FixMatch (Sohn et al., NeurIPS 2020, arXiv 2001.07685), and so is the mean over all of U.
 

@@ -32,8 +32,8 @@ class Step:
         epoch: from 0.
         log: values for the history, beside the loss terms, by name: ``weights`` (K, K), the weight of peer j in the target of i;
             ``exchange`` (A,), what is still to be learned from others: the mean KL from the target to the own prediction on the exchange
-            samples, in nats, as it stands in the loss but for its weight. A strategy whose members could make it vanish without learning
-            from each other does not exchange anything.
+            samples, in nats, as it stands in the loss but for its weight. It must not be possible to make it vanish without
+            learning from each other.
     """
 
     logits: Tensor

@@ -101,11 +101,12 @@ def licences_page() -> str:
         lines.setdefault(requirement.name.lower(), set()).update(extras or {"always"})
     rows = []
     for name, extras in sorted(lines.items()):
+        needed = "always" if "always" in extras else ", ".join(sorted(extras))
         try:
             metadata = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError:
+            rows.append(f"| {name} | - | not installed where this page was built | {needed} |")
             continue
-        needed = "always" if "always" in extras else ", ".join(sorted(extras))
         rows.append(f"| {metadata['Name']} | {metadata['Version']} | {licence_of(metadata)} | {needed} |")
     text = (
         "dgl_mutual has the MIT licence. None of the packages below is part of it: pip installs them. The licences are those that the "
