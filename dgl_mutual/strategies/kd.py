@@ -31,8 +31,8 @@ class KDOptions(ImitationOptions):
 class KnowledgeDistillation(ImitationStrategy):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p_teacher(v) || p_i(v)).
 
-    The teacher trains first, by CE alone, to its best epoch on validation. Then it no longer changes, and its clean logits are kept, so that
-    all students share the cost of one teacher. Students do not exchange anything.
+    The teacher trains first, by CE alone, to its best epoch on validation. Then it no longer changes, and its clean logits are kept, so
+    that all students share the cost of one teacher. Students do not exchange anything.
     """
 
     name = "kd"
