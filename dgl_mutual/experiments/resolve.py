@@ -56,7 +56,8 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
         for student in config.cohort
     )
     found = fingerprint(dataset if any(student.edge_features for student in students) else bare)
-    if config.fingerprint not in (None, found):
+    # The files are the same whether or not students take edge features.
+    if config.fingerprint not in (None, found) and config.fingerprint not in (fingerprint(dataset), fingerprint(bare)):
         raise DataError(
             f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
             "its files differ. Use the files of that time, or remove 'fingerprint' from the configuration."

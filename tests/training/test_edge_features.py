@@ -160,8 +160,9 @@ def test_runs_of_before_stay_what_they_are(bonded_data: Data) -> None:
     kept = resolve(parse_config({"fingerprint": fingerprint(bare)}), dataset)
     assert identity(plain(kept)) == identity(plain(off)) == identity(plain(old)) != identity(plain(new))
     assert "edge_features" not in str(identity(plain(old)))
-    with pytest.raises(DataError, match="fingerprint"):
-        resolve(parse_config({"fingerprint": fingerprint(bare), "student": {"edge_features": True}}), dataset)
+    for made_with, wanted in ((bare, True), (dataset, False)):  # an override of a kept configuration
+        changed = resolve(parse_config({"fingerprint": fingerprint(made_with), "student": {"edge_features": wanted}}), dataset)
+        assert identity(plain(changed)) == identity(plain(new if wanted else off))
     with pytest.raises(DataError, match="fingerprint"):
         resolve(parse_config({"fingerprint": "0123456789ab"}), dataset)
 
