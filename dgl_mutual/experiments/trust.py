@@ -42,7 +42,7 @@ def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str
     if found:
         raise UsageError(
             f"{str(source)!r} names code of its own: {', '.join(found)}. To use it means to import its module, which executes it. "
-            "If you trust the file and the module, add --trust, or name the same import path on the command line."
+            "If you trust the file and the module, add --trust (in Python trust=True), or name the same import path on the command line."
         )
 
 

@@ -82,6 +82,14 @@ def test_no_command_imports_what_a_file_names(command_line, arguments, evil: Pat
     assert (evil / "executed").exists()
 
 
+def test_a_suite_whose_method_is_a_file_that_names_code_is_refused(command_line, evil: Path) -> None:  # noqa: F811  # the fixture
+    (evil / "theirs.yaml").write_text("strategy: evil_code:Run\n")
+    (evil / "suite.yaml").write_text("datasets: [digits]\nmethods: {dml: null, theirs: theirs.yaml}\n")
+    status, _, err = command_line("suite", "suite.yaml", "--dry-run")
+    assert (status, "evil_code:Run" in err) == (2, True)
+    assert not (evil / "executed").exists()
+
+
 @pytest.mark.parametrize("command", ["status", "export", "report", "plot"])
 def test_reading_commands_import_nothing(command_line, command: str, evil: Path) -> None:  # noqa: F811  # the fixture
     folder = evil / "run"
