@@ -17,7 +17,8 @@ def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> 
     off = {"targets", "task_weights", "label_rate", "noise", "distill", "grid", "checkpoint_every", "sampler", "fanout"}
     assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", *off}
     assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == off
-    assert all(None not in student.values() for student in node["students"] + graph["students"])
+    students = node["students"] + graph["students"]
+    assert all({key for key, value in student.items() if value is None} == {"input_dropout", "activation"} for student in students)
 
 
 def test_seeds_and_folds_follow_the_protocol(ring: Dataset, pairs: Dataset) -> None:
