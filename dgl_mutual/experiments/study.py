@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -82,15 +83,17 @@ class Search:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(self.folder, error) from None
-        for name in (JOURNAL_FILE, BEST_FILE, HISTORY_FILE, SETTINGS_FILE):
+        locks = (file.name for file in self.folder.glob(".*.lock"))
+        for name in (JOURNAL_FILE, BEST_FILE, HISTORY_FILE, SETTINGS_FILE, *locks):
             refuse_links(self.folder / name, self.folder.parent)
         try:
             if journal.exists():
                 check_regular(journal)
             self.claims = filelock.FileLock(self.folder / ".claims.lock")
             with self.claims:
+                _end_last_line(journal, optuna.storages.journal.JournalFileSymlinkLock(str(journal)))
                 storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
-                # How often the pruner may look is a matter of the exchange, too, which often begins after a quarter of the epochs.
+                # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
                 pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=self.epochs // 2)
                 self.study = optuna.create_study(
                     storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
@@ -100,14 +103,13 @@ class Search:
                 settings = {"given": self.given, "splits": splits, "first_seed": FIRST_SEED, "space": described(self.space)}
                 write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError) as error:
-            raise StoreError(
-                f"{str(journal)!r} is not what a search writes ({type(error).__name__}: {str(error)[:100]}): it was damaged or edited. "
-                "Restore it, or remove the folder to start over."
-            ) from None
+            raise _damaged(journal, error) from None
         except OSError as error:
             raise unwritable(journal, error) from None
         try:
             yield
+        except json.JSONDecodeError as error:
+            raise _damaged(journal, error) from None
         finally:
             with self.claims:
                 for file in self.folder.glob(".trial-*.lock"):
@@ -254,6 +256,30 @@ class Search:
                 return False
         except filelock.Timeout:
             return True
+
+
+def _end_last_line(journal: Path, lock: Any) -> None:
+    """Remove an entry that a killed process has not written to its end: the next one would be written behind it.
+
+    Args:
+        lock: Optuna's own for the journal.
+    """
+    if not journal.exists():
+        return
+    lock.acquire()
+    try:
+        with journal.open("rb+") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _damaged(journal: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{str(journal)!r} is not what a search writes ({type(error).__name__}: {str(error)[:100]}): it was damaged or edited. "
+        "Restore it, or remove the folder to start over."
+    )
 
 
 def hide_test_labels(dataset: Dataset, split: Split) -> Dataset:

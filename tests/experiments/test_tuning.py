@@ -267,6 +267,26 @@ def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: 
         quick(ring, tmp_path, trials=2)
 
 
+def test_a_journal_that_a_killed_process_cut_off_goes_on(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
+    with journal.open("a") as file:
+        file.write('{"op_code": 4, "worker_id": "x", "tri')
+    assert quick(ring, tmp_path, trials=3).history["state"].tolist() == ["complete"] * 3
+
+
+@pytest.mark.parametrize("name", [".claims.lock", ".trial-2.lock", BEST_FILE, JOURNAL_FILE])
+def test_nothing_is_written_through_a_link(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    folder = quick(ring, tmp_path / "out", trials=1).folder
+    (tmp_path / "precious").write_text("mine")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(StoreError, match="link"):
+        quick(ring, tmp_path / "out", trials=3)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 def test_without_optuna_the_error_says_how_to_get_it(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"pip install 'dgl-mutual\[tune\]'"):
