@@ -31,7 +31,7 @@ test-short:
 	.ci/short "$(PYTHON)"
 
 docs: .venv/.installed-docs
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --jobs auto -b html docs docs/_build/html
 	@echo "Built: docs/_build/html/index.html"
 
 figures: install
