@@ -15,7 +15,8 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of, with_label_rate
+from dgl_mutual.experiments.loading import joined_with_pool
+from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights
@@ -75,6 +76,7 @@ def fit(
     fold: int = 0,
     folds: int | None = None,
     label_rate: int | float | None = None,
+    unlabelled: Dataset | Any = None,
     student: Mapping[str, Any] | None = None,
     strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -102,6 +104,7 @@ def fit(
         protocol, fold, folds: how the samples are split, and which of the splits to take.
         label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
             (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
+        unlabelled: a pool of further graphs with the same feature columns, as a dataset or graphs; their labels are not looked at.
         device: cpu, cuda, cuda:N (the N-th GPU), or auto.
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
@@ -111,6 +114,9 @@ def fit(
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
     dataset = as_dataset(dataset)
+    pool = None if unlabelled is None else as_dataset(unlabelled)
+    if pool is not None:
+        dataset = joined_with_pool(dataset, pool)
     if split is not None and (protocol is not None or folds is not None or fold != 0):
         raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
     options = {
@@ -119,6 +125,7 @@ def fit(
         "protocol": protocol if split is None else GIVEN,
         "folds": folds,
         "label_rate": label_rate,
+        "unlabelled": None if pool is None else pool.name,
         "student": student,
         "strategy_options": strategy_options,
         "training": training,
@@ -137,7 +144,7 @@ def fit(
     elif not isinstance(split, Split):
         raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     else:
-        split = with_label_rate(resolved, dataset, split.check(dataset.num_samples), seed=seed, fold=fold)
+        split = with_unlabelled(resolved, dataset, split.check(dataset.num_samples - dataset.num_pool), seed=seed, fold=fold)
     refuse_one_class(dataset)
     result = fit_resolved(
         resolved,

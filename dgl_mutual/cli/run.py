@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
 KEYS = {
-    name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "label_rate", "noise", "seeds", "folds")
+    name: name
+    for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "label_rate", "unlabelled", "noise", "seeds", "folds")
 } | {
     "epochs": "training.epochs",
     "checkpoint_every": "training.checkpoint_every",
     "sampler": "training.sampler",
     "fanout": "training.fanout",
     "batch_size": "training.batch_size",
+    "unlabelled_ratio": "training.unlabelled_ratio",
 }
 
 
@@ -57,6 +59,10 @@ KEYS = {
     "--label-rate",
     metavar="SHARE|N",
     help="Hide labels of the training part: keep a share of them (0.1), or N a class (20); the rest trains without labels (default: off).",
+)
+@click.option("--unlabelled", metavar="NAME|DIR", help="A dataset whose graphs are further training samples, without their labels.")
+@click.option(
+    "--unlabelled-ratio", type=float, metavar="R", help="Unlabelled samples an epoch for each labelled one (default: all of them)."
 )
 @click.option(
     "--noise",
@@ -138,6 +144,7 @@ def command(
       dgl-mutual run --task graph --dataset MUTAG --students gcn,gin --jobs 2
       dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
       dgl-mutual run --dataset PROTEINS --label-rate 0.1
+      dgl-mutual run --dataset ogbg-molbace --unlabelled ogbg-molhiv --unlabelled-ratio 2
       dgl-mutual run --dataset digits-multi --targets digit,even --set task_weights=uncertainty
       dgl-mutual run --dataset ogbn-products --sampler neighbor --fanout 10,10 --batch-size 1024 --seeds 1
       torchrun --nproc-per-node 2 -m dgl_mutual run --task graph --dataset PROTEINS

@@ -42,10 +42,10 @@ def _tune(
       dgl-mutual tune --dataset MUTAG --splits 3 --set student.hidden=32 --timeout 3600
       dgl-mutual run --config results/<tune-...>/best.yaml --seeds 10
     """
-    from dgl_mutual.data.load import load_dataset
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.config import merged, nest, parse_assignment
+    from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.experiments.tuning import tune
@@ -57,7 +57,7 @@ def _tune(
     check_writable(out)
     if is_partition(config.dataset):
         raise UsageError(f"{config.dataset!r} is a graph in parts, which is not tuned on. Tune on the whole graph, or on a part of it.")
-    dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
+    dataset = load_data(config, data_dir=data_dir, offline=offline)
     with display() as progress:
         tuning = tune(
             config,

@@ -177,6 +177,7 @@ class Dataset:
         official_split: the split that comes with the dataset, if any, and the protocol it belongs to (``public`` or ``scaffold``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
         sample_ids: what its files call the samples, if anything.
+        num_pool: how many of the last graphs are a pool without labels (see `dgl_mutual.data.pool`); none of them is assessed.
         store: what serves edges and features of a graph that no machine holds; then there are no `edges`, and `features` are zeros.
 
     Raises:
@@ -197,6 +198,7 @@ class Dataset:
     store: GraphStore | None = None
     feature_kinds: tuple[FeatureKind, ...] = ()
     edge_features: Features | None = None
+    num_pool: int = 0
     edge_feature_names: tuple[str, ...] = ()
     edge_feature_kinds: tuple[FeatureKind, ...] = ()
 

@@ -62,6 +62,9 @@ class RunConfig(Options):
     label_rate: int | float | None = None
     """Hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20. Samples whose
     labels are hidden stay as unlabelled training samples (default: all labels stay)."""
+    unlabelled: str | None = None
+    """Name of a dataset, or a folder that holds one, whose graphs are further training samples without labels (a pool). It has the same
+    feature columns; graphs that it shares with the dataset are left out."""
     noise: str | None = None
     """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove and label."""
     distill: DistillOptions | None = None

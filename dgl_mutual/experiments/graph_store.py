@@ -142,9 +142,9 @@ def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> Abstra
     """
     if servers is None:
         raise UsageError(f"{config.dataset!r} is a graph in parts, which servers hold. Say where they are with --servers FILE.")
-    if config.training.sampler is None or config.noise is not None or config.distill is not None:
+    if config.training.sampler is None or config.noise is not None or config.unlabelled is not None or config.distill is not None:
         raise UsageError(
-            "A graph in parts is trained on by samples of neighbourhoods, without noise and without an MLP after it. Add "
+            "A graph in parts is trained on by samples of neighbourhoods, without noise, a pool, or an MLP after it. Add "
             "--sampler neighbor, and leave out the others."
         )
     if divide == "students":

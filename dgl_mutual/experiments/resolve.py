@@ -6,9 +6,11 @@ import hashlib
 import inspect
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
@@ -71,13 +73,18 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
             f"A step on the nodes of one graph sees all of it, so a batch size of {config.training.batch_size} has no meaning. Leave it "
             "out, or sample neighbourhoods with --sampler neighbor."
         )
+    if config.unlabelled is not None and not dataset.num_pool:
+        raise UsageError(
+            f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. Give the graphs themselves in Python, as "
+            "fit(unlabelled=dgl_mutual.load(...)), or leave the pool out."
+        )
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
     kind = resolve_strategy(config.strategy)
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
     chosen = (
         where_labels_are_hidden(kind.Options, config.strategy_options)
-        if label_rate is not None or hides_labels
+        if label_rate is not None or hides_labels or dataset.num_pool
         else config.strategy_options
     )
     strategy_options = parse_options(kind.Options, chosen, "strategy_options")
@@ -129,35 +136,42 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
 
 def anchored(config: RunConfig) -> RunConfig:
     """The same run, its dataset named as it is known, or by a path that is the same from any working folder."""
-    if "dataset" not in config.model_fields_set:
-        return config
-    if is_partition(config.dataset):
-        return config.model_copy(update={"dataset": str(Path(config.dataset).expanduser().resolve())})
-    source = find_source(config.dataset)
+    if config.unlabelled is not None:
+        config = config.model_copy(update={"unlabelled": _anchor(config.unlabelled)})
+    return config if "dataset" not in config.model_fields_set else config.model_copy(update={"dataset": _anchor(config.dataset)})
+
+
+def _anchor(dataset: str) -> str:
+    if is_partition(dataset):
+        return str(Path(dataset).expanduser().resolve())
+    source = find_source(dataset)
     if source.own is not None:
-        name = source.own.name
-    elif source.entry is None:
+        return source.own.name
+    if source.entry is None:
         assert source.folder is not None
-        name = str(source.folder.resolve())
-    else:
-        name = source.entry.name if source.entry.name in known_datasets() else f"tu/{source.entry.name}"
-    return config.model_copy(update={"dataset": name})
+        return str(source.folder.resolve())
+    return source.entry.name if source.entry.name in known_datasets() else f"tu/{source.entry.name}"
 
 
 def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
     """The splits of one seed, a fold each, under a resolved configuration."""
     assert config.protocol is not None
     splits = make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds or DEFAULT_FOLDS)
-    return [with_label_rate(config, dataset, split, seed=seed, fold=fold) for fold, split in enumerate(splits)]
+    return [with_unlabelled(config, dataset, split, seed=seed, fold=fold) for fold, split in enumerate(splits)]
 
 
-def with_label_rate(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
-    """The split with labels hidden, where a resolved configuration asks for it.
+def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
+    """The split with labels hidden, where a resolved configuration asks for it, and the dataset's pool among its unlabelled samples.
 
     Raises:
         UsageError: see `hide_labels`.
     """
-    return split if config.label_rate is None else hide_labels(dataset, split, config.label_rate, seed=derive(seed, "labels", fold))
+    if config.label_rate is not None:
+        split = hide_labels(dataset, split, config.label_rate, seed=derive(seed, "labels", fold))
+    if not dataset.num_pool:
+        return split
+    pool = np.arange(dataset.num_samples - dataset.num_pool, dataset.num_samples)
+    return replace(split, unlabelled=np.union1d(split.unlabelled, pool))
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.config import RunConfig
@@ -21,6 +20,7 @@ from dgl_mutual.experiments.estimate import seconds_left
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local, default_jobs
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
+from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import refuse_idle
@@ -98,7 +98,7 @@ def run(
 
             dataset, jobs = stack.enter_context(open_for(config, servers, divide)), 1
         else:
-            dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=offline, progress=True, targets=config.targets)
+            dataset = load_data(config, data_dir=data_dir, offline=offline)
         plans = [prepare(config, dataset)]
         refuse_idle(config, plans[0].config)
         ranks = stack.enter_context(joined(device, divide))

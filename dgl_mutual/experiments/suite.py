@@ -19,6 +19,7 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
+from dgl_mutual.experiments.loading import load_pool
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.run_store import lock
@@ -218,6 +219,10 @@ def plan_suite(
     def load(dataset: str, task: TaskName | None, targets: tuple[str, ...] | None) -> Dataset:
         return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
 
+    @cache
+    def pooled(dataset: Dataset, unlabelled: str | None) -> Dataset:
+        return load_pool(dataset, unlabelled, data_dir=data_dir, offline=offline)
+
     entries, missing = [], {}
     for entry in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
         if entry.data in missing:
@@ -225,7 +230,9 @@ def plan_suite(
         try:
             known = (in_memory or {}).get(entry.data)
             dataset = load(entry.config.dataset, entry.config.task, entry.config.targets) if known is None else known
-            plan = prepare(entry.config, dataset, f"{entry.data} {entry.method}", in_memory=known is not None)
+            plan = prepare(
+                entry.config, pooled(dataset, entry.config.unlabelled), f"{entry.data} {entry.method}", in_memory=known is not None
+            )
         except DataError as error:
             missing[entry.data] = str(error)
         except UsageError as error:

@@ -14,7 +14,7 @@ from dgl_mutual.reporting.run import Run
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
-_OF_THE_DATA = ("label_rate", "noise", "students", "targets")
+_OF_THE_DATA = ("label_rate", "unlabelled", "noise", "students", "targets")
 #: Parts of a run that are there or not: of one that is not there, no option is told.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
@@ -73,6 +73,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
     extra = [_label_rate(values["label_rate"])] if values.get("label_rate") else []
+    extra += [f"and {Path(str(values['unlabelled'])).name}"] if values.get("unlabelled") else []
     extra += [str(values["noise"])] if values.get("noise") else []
     told = [key for key in ("task", "targets", "students", "protocol", "folds") if len({str(other.get(key)) for other in of_dataset}) > 1]
     if "task" in told:  # node and graph tasks have protocols of their own

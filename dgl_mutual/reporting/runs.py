@@ -161,6 +161,7 @@ class _Stored(BaseModel):
     strategy: str = Field(max_length=200)
     protocol: str | None = Field(None, max_length=200)
     label_rate: PositiveInt | PositiveFloat | None = None
+    unlabelled: str | None = Field(None, max_length=4096)
     noise: str | None = Field(None, max_length=200)
     targets: list[str] | None = None
     seeds: int = Field(ge=1)

@@ -10,7 +10,7 @@ GIVEN, RESOLVED = "given", "resolved"
 #: They change nothing in a trial. The number of folds does: the folds are others.
 _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
-_LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions")
+_LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions", "unlabelled_ratio")
 #: The same of students.
 _LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node")
 
@@ -48,6 +48,8 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     a later version may know more that can be on.
     """
     decisive = {**resolved, "dataset": Path(resolved["dataset"]).name}
+    if resolved.get("unlabelled") is not None:
+        decisive["unlabelled"] = Path(resolved["unlabelled"]).name
     if "training" in resolved:
         decisive["training"] = {
             key: value

@@ -33,6 +33,9 @@ class TrainingOptions(Options):
     """How a step on a node task gets its part of the graph: neighbor draws neighbours around some training nodes; None: it is all of it."""
     fanout: tuple[Annotated[int, Field(ge=-1)], ...] | None = Field(None, min_length=1)
     """Neighbours that are sampled for a node in each convolution, first to last; -1: all of them (sampler: neighbor; 10 in each)."""
+    unlabelled_ratio: float | None = Field(None, gt=0)
+    """Unlabelled samples that an epoch draws for each labelled one, where members exchange on them (default: all of them; where neighbours
+    are sampled, one)."""
     patience: int = Field(100, ge=1)
     """Epochs without a better validation metric after which a student is not selected again; training ends when this holds for all.
     Epochs before the exchange begins (strategy_options.exchange_warmup) do not count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed, make_feed
+from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.loop import Loop
 from dgl_mutual.training.metrics import refuse_undefined
@@ -143,9 +145,14 @@ def fit_cohort(
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = kind(options, setting).to(device, dtype)
     exchange = teaching.exchange()
+    if dataset.num_pool and exchange.targets == "ema":
+        raise UsageError(
+            "A moving average of clean logits (targets: ema) must be renewed on all graphs of the pool after every epoch. Choose --set "
+            "strategy_options.targets=eval or train."
+        )
     unlabelled = _unlabelled(feed, exchange, seen, split)
     if len(unlabelled):
-        feed.add_unlabelled(unlabelled)
+        feed.add_unlabelled(unlabelled, _per_epoch(training.unlabelled_ratio, len(unlabelled), feed, split))
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, setting.distribution, names, len(students), positions=training.positions),
         strategy=teaching,
@@ -181,7 +188,7 @@ def fit_cohort(
     loop = Loop(state, feed, steps, scorer, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
     loop.run()
     seconds, seconds_per_epoch = state.seconds, clock.seconds_per_epoch(state)
-    loop.clean_pass(range(len(members)), np.arange(dataset.num_samples))
+    loop.clean_pass(range(len(members)), np.arange(dataset.num_samples - dataset.num_pool))
     state.result = assess(
         cohort=state.cohort,
         dataset=dataset,
@@ -217,6 +224,24 @@ def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) 
     if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
         return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
     return split.unlabelled
+
+
+def _per_epoch(ratio: float | None, available: int, feed: Feed, split: Split) -> int | None:
+    """How many unlabelled samples an epoch draws; None for all."""
+    if ratio is None:
+        return None
+    if not (feed.sampled or isinstance(feed, GraphsFeed)):
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
+            "neighbourhoods with --sampler neighbor."
+        )
+    count = max(1, round(ratio * len(split.train)))
+    if count > available:
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} asks for {count} unlabelled samples an epoch ({len(split.train)} are labelled), and "
+            f"there are {available}. Give {math.floor(1000 * available / len(split.train)) / 1000:g} or less, or leave it out to take all."
+        )
+    return count
 
 
 def _cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:

@@ -187,3 +187,52 @@ def test_a_label_rate_that_cannot_be_ends_a_run_before_it_starts(
     status, _, err = command_line("run", *SMALL, "--label-rate", rate)
     assert status == 2 and message in " ".join(err.split())
     assert not (elsewhere / "results").exists()
+
+
+def test_a_pool_of_unlabelled_graphs_is_joined_and_what_it_shares_is_counted(
+    command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "molecules_of_mine.py").write_text(
+        """
+import numpy as np
+from dgl_mutual import Dataset
+
+
+def make(seed, graphs, names=("x", "y")):
+    features = np.random.default_rng(seed).normal(size=(3 * graphs, 2)).astype(np.float32)
+    first = np.repeat(3 * np.arange(graphs), 2)
+    edges = np.stack([first, first + np.tile([1, 2], graphs)])
+    offsets = 3 * np.arange(graphs + 1)
+    return features, dict(edges=edges, labels=np.arange(graphs) % 2, node_offsets=offsets, symmetric=True, feature_names=names)
+
+
+def data():
+    features, rest = make(0, 12)
+    return Dataset.from_arrays(features=features, **rest)
+
+
+def pool():
+    features, rest = make(1, 30)
+    features[:6] = make(0, 12)[0][:6]
+    return Dataset.from_arrays(features=features, **rest)
+
+
+def other():
+    features, rest = make(1, 30, ("x", "z"))
+    return Dataset.from_arrays(features=features, **rest)
+"""
+    )
+    monkeypatch.syspath_prepend(str(elsewhere))
+    short = ("--dataset", "molecules_of_mine:data", *SMALL, "--students", "gcn,gin", "--epochs", "1", "--seeds", "1", "--folds", "2")
+    status, _, err = command_line("run", *short, "--unlabelled", "molecules_of_mine:pool", "--unlabelled-ratio", "2")
+    assert status == 0
+    assert "2 of the 30 graphs of the pool" in " ".join(err.split()) and "28 are left" in err
+    (folder,) = (elsewhere / "results").iterdir()
+    values = yaml.safe_load((folder / "config.yaml").read_text())["resolved"]
+    assert values["unlabelled"] == "molecules_of_mine:pool" and values["training"]["unlabelled_ratio"] == 2
+    status, _, err = command_line("run", *short, "--unlabelled", "molecules_of_mine:other")
+    assert status == 1 and "has another schema than" in " ".join(err.split()) and "x, y" in err and "x, z" in err
+    status, _, err = command_line("run", *short, "--unlabelled", "molecules_of_mine:pool", "--unlabelled-ratio", "50")
+    assert status == 2 and "there are 28" in " ".join(err.split())
+    status, _, err = command_line("run", *SMALL, "--unlabelled", "molecules_of_mine:pool")
+    assert status == 2 and "is for graph tasks" in " ".join(err.split())

@@ -81,5 +81,5 @@ def fake_training(
         monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: 512.0)
         return ran
 
-    monkeypatch.setattr("dgl_mutual.experiments.runner.load_dataset", lambda _, task, **__: pairs if task == "graph" else ring)
+    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda _, task, **__: pairs if task == "graph" else ring)
     return install

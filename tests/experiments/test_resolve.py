@@ -14,7 +14,19 @@ from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, s
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
     node, graph = plain(resolve(parse_config({}), ring)), plain(resolve(parse_config({}), pairs))
-    off = {"targets", "task_weights", "label_rate", "noise", "distill", "grid", "checkpoint_every", "sampler", "fanout"}
+    off = {
+        "targets",
+        "task_weights",
+        "label_rate",
+        "unlabelled",
+        "unlabelled_ratio",
+        "noise",
+        "distill",
+        "grid",
+        "checkpoint_every",
+        "sampler",
+        "fanout",
+    }
     assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", *off}
     assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == off
     students = node["students"] + graph["students"]

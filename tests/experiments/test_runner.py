@@ -93,7 +93,7 @@ def test_an_unwritable_folder_is_found_before_any_work(tmp_path: Path, monkeypat
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the dataset was loaded first")
 
-    monkeypatch.setattr("dgl_mutual.experiments.runner.load_dataset", load)
+    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", load)
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="--out"):
         run(parse_config({}), out=tmp_path / "file")

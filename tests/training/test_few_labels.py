@@ -217,3 +217,94 @@ def test_the_training_metric_is_that_of_labelled_samples(graph_data: Data, fit: 
     result = fit((dataset, few), strategy="independent", training={"batch_size": 4})
     predicted = result.predict(member="gcn-0").argmax(1)
     assert result["gcn-0"].train == pytest.approx((predicted == dataset.labels)[few.train].mean())
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(None, 12), (0.5, 4), (1.5, 12), (1.0, 8)])
+def test_an_epoch_draws_so_many_unlabelled_graphs_for_each_labelled_one(
+    ratio: float | None, expected: int, graph_data: Data, fit: Fit
+) -> None:
+    dataset, split = graph_data
+    few = hide_labels(dataset, split, 0.4, seed=0)
+    steps = watched((dataset, few), fit, {}, {"batch_size": 4, "unlabelled_ratio": ratio})
+    drawn = [np.setdiff1d(np.concatenate([step.samples for step in epoch]), few.train) for epoch in (steps[:2], steps[2:])]
+    assert [len(one) for one in drawn] == [expected] * 2, "none twice in an epoch"
+    assert all(set(one) <= set(few.unlabelled) for one in drawn)
+    assert expected == 12 or set(drawn[0]) != set(drawn[1])
+
+
+def test_sampled_steps_draw_so_many_unlabelled_nodes(node_data: Data, fit: Fit) -> None:
+    dataset, split = node_data
+    few = hide_labels(dataset, split, 0.25, seed=0)
+    steps = watched((dataset, few), fit, {}, {**SAMPLED, "unlabelled_ratio": 2})
+    assert sum(len(step.samples) for step in steps) == 2 * 3 * len(few.train)
+
+
+def test_more_than_there_is_cannot_be_drawn(graph_data: Data, node_data: Data, fit: Fit) -> None:
+    dataset, split = graph_data
+    few = hide_labels(dataset, split, 0.4, seed=0)
+    with pytest.raises(UsageError, match=r"unlabelled_ratio = 2 asks for 16 .*\(8 are labelled\), and there are 12. Give 1.5 or less"):
+        fit((dataset, few), training={"unlabelled_ratio": 2})
+    fit((dataset, few), training={"unlabelled_ratio": 1.5}, epochs=1)
+    with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task whose steps see whole graphs"):
+        fit((node_data[0], hide_labels(*node_data, 0.5, seed=0)), training={"unlabelled_ratio": 1})
+
+
+@pytest.fixture
+def pool(graph_data: Data) -> Dataset:
+    """30 graphs of the dataset with other features, and two of its own."""
+    dataset, _ = graph_data
+    nodes = np.arange(dataset.node_offsets[32])
+    random = np.random.default_rng(9)
+    features = dataset.features[nodes] + (nodes >= dataset.node_offsets[2])[:, None] * random.normal(size=(len(nodes), 4))
+    edges = dataset.edges[:, dataset.edges[1] < len(nodes)]
+    return Dataset.from_arrays(
+        edges,
+        features.astype(np.float32),
+        np.zeros(32),
+        node_offsets=dataset.node_offsets[:33],
+        feature_names=("w", "x", "y", "z"),
+        name="pool",
+    )
+
+
+@pytest.mark.parametrize("strategy", ["gml", "mean-teacher", "pseudo-label", "kd"])
+def test_fit_takes_a_pool(strategy: str, graph_data: Data, pool: Dataset) -> None:
+    dataset, split = graph_data
+    seen: list[np.ndarray] = []
+
+    class Watching(Callback):
+        def on_step_end(self, state: Any) -> None:
+            seen.append(state.step.samples.numpy())
+
+    options = NEEDS.get(strategy, {})
+    with pytest.warns(UserWarning, match="2 of the 32 graphs of the pool pool are graphs of graphs and are left out.* 30 are left"):
+        result = public_fit(
+            dataset, split=split, unlabelled=pool, strategy=strategy, strategy_options=options, callbacks=[Watching()], **SHORT
+        )
+    assert result.config["unlabelled"] == "pool" and result.config["strategy_options"]["exchange_on"] == "training"
+    everything = np.concatenate(seen)
+    assert set(everything) == {*split.train, *range(40, 70)}, "and no validation or test graph"
+    assert np.isfinite(result["mean"].test)
+
+
+def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: Dataset) -> None:
+    dataset, _ = graph_data
+    with pytest.warns(UserWarning, match="are left out"):
+        result = public_fit(
+            dataset, unlabelled=pool, label_rate=0.5, folds=2, **{**SHORT, "training": {"epochs": 1, "unlabelled_ratio": 2}}
+        )
+    assert len(result.split.unlabelled) > 30 and set(range(40, 70)) < set(result.split.unlabelled)
+
+
+def test_a_moving_average_over_a_pool_is_refused(graph_data: Data, pool: Dataset) -> None:
+    with pytest.raises(UsageError, match=r"renewed on all graphs of the pool"), pytest.warns(UserWarning, match="are left out"):
+        public_fit(graph_data[0], split=graph_data[1], unlabelled=pool, strategy_options={"targets": "ema"}, **SHORT)
+
+
+def test_students_of_independent_training_take_no_notice_of_a_pool(graph_data: Data, pool: Dataset) -> None:
+    dataset, split = graph_data
+    short = {**SHORT, "training": {"epochs": 2, "scale_inputs": False}}
+    plain = public_fit(dataset, split=split, strategy="independent", **short)
+    with pytest.warns(UserWarning, match="are left out"):
+        pooled = public_fit(dataset, split=split, unlabelled=pool, strategy="independent", **short)
+    assert plain.history == pooled.history

@@ -58,7 +58,7 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
     for name, values in _VALUES.items():
         if (value := getattr(strategy, name, values[0])) not in values:
             surplus.append(f"strategy_options.{name}={value} (it knows {', '.join(values)})")
-    surplus += [name for name in ("label_rate", "noise", "distill", "grid") if getattr(config, name) is not None]
+    surplus += [name for name in ("label_rate", "unlabelled", "noise", "distill", "grid") if getattr(config, name) is not None]
     if surplus:
         raise UsageError(f"The reference does not cover {'; '.join(dict.fromkeys(surplus))}. Leave that at its default to compare.")
 

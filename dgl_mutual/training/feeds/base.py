@@ -54,8 +54,12 @@ class Feed(ABC):
         """The steps of one epoch."""
 
     @abstractmethod
-    def add_unlabelled(self, samples: IntArray) -> None:
-        """Let every epoch also see these samples, or some of them, without their labels, where it would not anyway."""
+    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
+        """Let every epoch also see these samples, or some of them, without their labels, where it would not anyway.
+
+        Args:
+            per_epoch: how many are drawn in each epoch, without repetition (default: the feed's choice).
+        """
 
     @abstractmethod
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:

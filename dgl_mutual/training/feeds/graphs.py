@@ -51,6 +51,7 @@ class GraphsFeed(Feed):
         self._batch_size = batch_size
         self._order = order
         self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
+        self._per_epoch: int | None = None
         self._sizes = np.diff(dataset.node_offsets)
         self._seen: set[bytes] = set()
         self._kept: dict[bytes, list[tuple[GraphBatch, Tensor]]] = {}
@@ -58,7 +59,8 @@ class GraphsFeed(Feed):
     def training_batches(self) -> Iterator[TrainingBatch]:
         num_steps = math.ceil(len(self._train) / self._batch_size)
         # Batches of nearly equal size: batch norm would be noisy in a last one of few graphs.
-        labelled, others = (np.array_split(self._shuffled(graphs), num_steps) for graphs in (self._train, self._unlabelled))
+        drawn = (self._shuffled(self._train), self._shuffled(self._unlabelled)[: self._per_epoch])
+        labelled, others = (np.array_split(graphs, num_steps) for graphs in drawn)
         known = [self._ranks.share(graphs) for graphs in labelled]
         steps = [np.concatenate([mine, self._ranks.share(unknown)]) for mine, unknown in zip(known, others, strict=True)]
         batches = itertools.chain.from_iterable(self._collated(group) for group in self._groups(steps))
@@ -75,8 +77,9 @@ class GraphsFeed(Feed):
     def _collated(self, group: Sequence[IntArray]) -> Sequence[GraphBatch]:
         return split_batch(self._collate(np.concatenate(group)), [len(graphs) for graphs in group])
 
-    def add_unlabelled(self, samples: IntArray) -> None:
-        self._unlabelled = samples
+    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
+        """By default an epoch sees all of them."""
+        self._unlabelled, self._per_epoch = samples, per_epoch
 
     def _shuffled(self, graphs: IntArray) -> IntArray:
         order: IntArray = torch.randperm(len(graphs), generator=self._order).numpy()

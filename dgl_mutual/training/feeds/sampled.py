@@ -48,13 +48,15 @@ class SeedsFeed(Feed):
         self._batch_size = batch_size
         self._order = order
         self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
+        self._per_epoch: int | None = None
 
-    def add_unlabelled(self, samples: IntArray) -> None:
-        self._unlabelled = samples
+    def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
+        """By default an epoch sees as many of them as there are training nodes."""
+        self._unlabelled, self._per_epoch = samples, per_epoch
 
     def _epoch(self) -> list[tuple[IntArray, IntArray]]:
         """This process's training nodes and other nodes of each step; sizes of steps differ by one at most, as in `GraphsFeed`."""
-        unlabelled = self._some(self._unlabelled, len(self._train))
+        unlabelled = self._some(self._unlabelled, len(self._train) if self._per_epoch is None else self._per_epoch)
         num_steps = math.ceil(len(self._train) / self._batch_size)
         parts = (np.array_split(nodes, num_steps) for nodes in (self._shuffled(self._train), unlabelled))
         return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]

@@ -1,0 +1,141 @@
+"""Pools of unlabelled graphs: which graphs they bring, and which are left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.features import compact
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.pool import graph_hashes, with_pool
+from dgl_mutual.data.splits import make_splits
+from dgl_mutual.errors import DataError, UsageError
+
+Graph = tuple[np.ndarray, np.ndarray]  # edges (2, |E|), features (|V|, 2)
+
+
+def graphs(seed: int, count: int = 8) -> list[Graph]:
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        size = int(random.integers(4, 9))
+        ends = random.integers(size, size=(2, 3 * size))
+        ends = ends[:, ends[0] != ends[1]]
+        found.append((np.concatenate([ends, ends[::-1]], axis=1), random.integers(3, size=(size, 2)).astype(np.float32)))
+    return found
+
+
+def dataset_of(many: list[Graph], name: str = "some", **more: object) -> Dataset:
+    offsets = np.cumsum([0, *(len(features) for _, features in many)])
+    edges = np.concatenate([ends + first for (ends, _), first in zip(many, offsets[:-1], strict=True)], axis=1)
+    features = np.concatenate([features for _, features in many])
+    labels = np.arange(len(many)) % 2
+    return Dataset.from_arrays(edges, features, labels, node_offsets=offsets, name=name, **{"feature_names": ("x", "y"), **more})
+
+
+def renumbered(graph: Graph, seed: int) -> Graph:
+    ends, features = graph
+    order = np.random.default_rng(seed).permutation(len(features))
+    return np.argsort(order)[ends], features[order]
+
+
+def test_the_hash_does_not_depend_on_the_numbering_of_nodes_nor_on_sparse_storage() -> None:
+    many = graphs(0)
+    dataset = dataset_of(many)
+    hashes = graph_hashes(dataset)
+    assert len(set(hashes)) == len(many)
+    np.testing.assert_array_equal(hashes, graph_hashes(dataset_of([renumbered(graph, 5) for graph in many])))
+    np.testing.assert_array_equal(hashes, graph_hashes(dataset.replaced(features=sparse.csr_matrix(dataset.features))))
+
+
+@pytest.mark.parametrize("what", ["edge", "feature", "swapped columns", "node"])
+def test_the_hash_depends_on_edges_features_and_nodes(what: str) -> None:
+    edges = np.array([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+    features = np.array([[1, 0], [0, 2], [1, 0], [2, 1]], dtype=np.float32)
+    other = {
+        "edge": (np.concatenate([edges, [[0, 3], [3, 0]]], axis=1), features),
+        "feature": (edges, features + np.array([[0], [0], [0], [1]], dtype=np.float32)),
+        "swapped columns": (edges, features[:, ::-1]),
+        "node": (edges, np.concatenate([features, np.zeros((1, 2), dtype=np.float32)])),
+    }[what]
+    hashes = graph_hashes(dataset_of([(edges, features), other]))
+    assert hashes[0] != hashes[1]
+
+
+def test_a_pool_comes_behind_the_dataset_without_labels() -> None:
+    dataset, pool = dataset_of(graphs(0)), dataset_of(graphs(1, 5), "pool")
+    joined, dropped = with_pool(dataset, pool)
+    assert (dropped, joined.num_pool, joined.num_samples) == (0, 5, 13)
+    np.testing.assert_array_equal(joined.labels, [*dataset.labels, *[-1] * 5])
+    np.testing.assert_array_equal(graph_hashes(joined), [*graph_hashes(dataset), *graph_hashes(pool)])
+    assert fingerprint(joined) != fingerprint(dataset)
+
+
+def test_graphs_of_the_dataset_are_dropped_and_counted() -> None:
+    many, others = graphs(0), graphs(1, 4)
+    dataset = dataset_of(many)
+    pool = dataset_of([others[0], renumbered(many[3], 2), others[1], many[7], others[2], others[3]], "pool")
+    joined, dropped = with_pool(dataset, pool)
+    assert (dropped, joined.num_pool) == (2, 4)
+    np.testing.assert_array_equal(graph_hashes(joined)[8:], graph_hashes(dataset_of(others)))
+
+
+def test_a_pool_of_nothing_new_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"All 8 graphs of the pool same are graphs of some. Choose another pool"):
+        with_pool(dataset_of(graphs(0)), dataset_of(graphs(0), "same"))
+
+
+def test_another_schema_is_refused_and_both_sides_are_shown() -> None:
+    pool = dataset_of(graphs(1), "pool", feature_names=("x", "z"))
+    with pytest.raises(
+        DataError, match=r"The pool pool has another schema than some\. some expects 2 .*Missing: y;.*columns: x, y\..*x, z"
+    ):
+        with_pool(dataset_of(graphs(0)), pool)
+
+
+def test_labels_and_targets_of_a_pool_do_not_matter() -> None:
+    dataset = dataset_of(graphs(0))
+    pool = dataset_of(graphs(1), "pool")
+    odd = Dataset.from_arrays(
+        pool.edges, pool.features, np.zeros((8, 3)), node_offsets=pool.node_offsets, feature_names=("x", "y"), name="pool"
+    )
+    first, second = (with_pool(dataset, one)[0] for one in (pool, odd))
+    assert fingerprint(first) == fingerprint(second)
+
+
+def test_edge_features_come_along_or_are_asked_for() -> None:
+    plain = dataset_of(graphs(0)), dataset_of(graphs(1), "pool")
+    with_edges = [
+        one.replaced(
+            edge_features=np.arange(2 * one.num_edges, dtype=np.float32).reshape(-1, 2),
+            edge_feature_names=("b", "c"),
+            edge_feature_kinds=(),
+        )
+        for one in plain
+    ]
+    joined, _ = with_pool(*with_edges)
+    np.testing.assert_array_equal(compact(joined.edge_features), np.concatenate([one.edge_features for one in with_edges]))
+    assert with_pool(plain[0], with_edges[1])[0].edge_features is None
+    with pytest.raises(DataError, match=r"another schema than some.*edges of pool have none"):
+        with_pool(with_edges[0], plain[1])
+
+
+def test_node_tasks_have_no_pool() -> None:
+    dataset = dataset_of(graphs(0))
+    nodes = replace(dataset, task="node", labels=np.zeros(dataset.num_nodes, dtype=np.int64))
+    with pytest.raises(UsageError, match=r"for graph tasks, and some is a dataset for the node task"):
+        with_pool(nodes, dataset_of(graphs(1)))
+
+
+@pytest.mark.parametrize("protocol", ["nested", "public"])
+def test_no_part_of_a_split_holds_a_graph_of_the_pool(protocol: str) -> None:
+    mask = np.arange(8)
+    split = Split(mask < 4, (mask >= 4) & (mask < 6), mask >= 6)
+    dataset = dataset_of(graphs(0), split=split)
+    joined, _ = with_pool(dataset, dataset_of(graphs(1), "pool"))
+    for ours, theirs in zip(*(make_splits(one, protocol, seed=0, folds=2) for one in (joined, dataset)), strict=True):
+        assert all(np.array_equal(ours.parts[part], theirs.parts[part]) for part in ("train", "val", "test"))
