@@ -70,10 +70,15 @@ class PseudoLabel(Strategy):
         return {"supervised": self.supervised(step), "pseudo_label": self.options.weight * step.ramp * losses}
 
     def _term(self, predicted: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of one student, and the share of labels that are confident: both (N, C) logits."""
+        """The loss of one student, summed over tasks, and the share of labels that are confident: both (N, C) logits."""
         labels = self.distribution.predictions(predicted)
         if self.distribution.has_columns:
             labels = labels.to(own.dtype)
-        kept = (-self.distribution.nll(predicted, labels)).exp() >= self.options.threshold
-        count = max(kept.numel(), 1)
-        return torch.where(kept, self.distribution.nll(own, labels), 0.0).sum() / count, kept.sum().to(own.dtype) / count
+        losses, confident = [], []
+        predicted_tasks, own_tasks = (self.distribution.tasks(logits, labels) for logits in (predicted, own))
+        for (task, theirs, pseudo), (_, logits, _) in zip(predicted_tasks, own_tasks, strict=True):
+            kept = (-task.nll(theirs, pseudo)).exp() >= self.options.threshold
+            losses.append(torch.where(kept, task.nll(logits, pseudo), 0.0).sum() / max(kept.numel(), 1))
+            confident.append(kept.flatten())
+        share = torch.cat(confident)
+        return torch.stack(losses).sum(), share.sum().to(own.dtype) / max(len(share), 1)

@@ -112,8 +112,8 @@ class FitResult:
         tables = {self.dataset.target.metric: self.members, **self.tasks}
         rows = [{"metric": metric, **vars(result)} for metric, members in tables.items() for result in members]
         # Where a terminal is narrow, pandas leaves out columns in the middle: not the figures.
-        columns = ["member", *(["metric"] if self.tasks else []), "best_epoch", "architecture", "parameters", "inference_ms"]
-        return pd.DataFrame(rows)[[*columns, "train", "val", "test", "nll", "ece"]]
+        columns = ["member", *(["metric"] if self.tasks else []), "best_epoch", "architecture", "parameters", "inference_ms", "nll", "ece"]
+        return pd.DataFrame(rows)[[*columns, "train", "val", "test"]]
 
     def plot(self) -> Figure:
         """A figure of the learning curves: the metric on the validation part by epoch, a line a student.

@@ -165,7 +165,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "UTF-16": (plain(LIST).encode("utf-16"), "it is text in UTF-16; save it as CSV in UTF-8"),
     "Windows-1252": (
         plain(nodes(label=["é", "b", "b", "b"])).encode("cp1252"),
-        r"no text in UTF-8: .*0xe9 at byte 21; save it as CSV",
+        r"not text in UTF-8: .*0xe9 at byte 21; save it as CSV",
     ),
     "another separator": (plain(LIST, sep=";"), "expected a column node_id.*separated by ';': set separator in meta.yaml"),
     "a shortened array": (plain(nodes(feat=["[0. 1. ... 9. 9.]"] * 4)), "numpy shortens long arrays"),

@@ -16,14 +16,14 @@ from tests.strategies.cases import Bench
 from tests.strategies.references import REFERENCES, Numbers
 from tests.strategies.test_all_strategies import JOINT_CASES, make_bench
 
-PER_TASK = {"supervised", "mutual", "distillation", "coordinator"}
+PER_TASK = {"supervised", "mutual", "distillation", "coordinator", "consistency", "pseudo_label"}
 
 
-def alone(step, strategy, number, head):
+def alone(step, strategy, number, head, known=True):
     """One task of a step as the reference takes a step: its logits, and labels and coordinator of its own."""
     labels = head.labels(step.labels)
     labelled = step.labelled
-    if labels.ndim == 1:  # the reference takes every labelled sample to have a label
+    if labels.ndim == 1 and known:  # the reference takes every labelled sample to have a label
         labelled = labelled[labels[labelled] >= 0]
     own = replace(step, logits=head.logits(step.logits), targets=head.logits(step.targets), labels=labels, labelled=labelled)
     coordinators = getattr(strategy.coordinator, "coordinators", [strategy.coordinator] * 2)
@@ -47,6 +47,9 @@ def test_terms_are_the_sums_over_tasks(name, task, kind, num_students):
         whole = tasks[0]
         if name == "alignahead":  # the last layer's states are all logits on a node task
             whole = reference(Numbers(replace(step, labels=torch.zeros_like(step.samples)), bench.strategy))
+        if name == "pseudo-label":  # what has a label of any task is labelled in all of them
+            for found, (number, head) in zip(tasks, enumerate(bench.strategy.distribution.heads), strict=True):
+                found["pseudo_label"] = reference(alone(step, bench.strategy, number, head, known=False))["pseudo_label"]
         for term, value in terms.items():
             expected = np.sum([found[term] for found in tasks], axis=0) if term in PER_TASK else whole[term]
             np.testing.assert_allclose(value.detach().numpy(), expected, rtol=1e-6, atol=1e-12, err_msg=term)
