@@ -101,3 +101,8 @@ def test_dataset_is_named_so_that_it_is_the_same_from_anywhere(tmp_path: Path, m
 def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset) -> None:
     with pytest.raises(UsageError, match=r"batch size of 64 has no meaning.*--sampler neighbor"):
         resolve(parse_config({"training": {"batch_size": 64}}), ring)
+
+
+def test_a_pool_that_is_not_there_is_not_passed_over(pairs: Dataset) -> None:
+    with pytest.raises(UsageError, match=r"pool of unlabelled graphs 'ogbg-molhiv' is not loaded here.*leave the pool out"):
+        resolve(parse_config({"unlabelled": "ogbg-molhiv"}), pairs)
