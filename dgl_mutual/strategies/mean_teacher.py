@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
+from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ImitationStrategy
@@ -18,6 +19,7 @@ from dgl_mutual.strategies.step import Step
 class MeanTeacherOptions(ImitationOptions):
     """Options of `mean-teacher`."""
 
+    search_space: ClassVar[SearchSpace] = {**ImitationOptions.search_space, "decay": Choice((0.9, 0.99, 0.999))}
     exchange_warmup: tuple[int, int] | None = None
     decay: float = Field(0.99, ge=0, lt=1)
     """alpha: decay of the moving average of the weights."""

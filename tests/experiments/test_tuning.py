@@ -29,7 +29,10 @@ from dgl_mutual.training.options import TrainingOptions
 
 pytest.importorskip("optuna")
 
-STRATEGIES = ("gml", "dml", "kd", "kdcl", "okddip", "oad", "alignahead", "bgnn", "independent")
+STRATEGIES = (
+    *("gml", "dml", "kd", "kdcl", "okddip", "oad", "alignahead", "bgnn", "independent"),
+    *("mean-teacher", "pseudo-label", "self-distillation", "ensemble-distillation"),
+)
 QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, "dataset": "ring"}
 
 
