@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import MetricName, Split
+from dgl_mutual.data.dataset import MetricName
 from dgl_mutual.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -71,25 +71,6 @@ def make_scorer(metric: MetricName, evaluator: str | None = None) -> Scorer:
     functions = {"rocauc": _mean_rocauc, "ap": _mean_average_precision}
     function = functions[metric] if evaluator is None else _ogb_metric(evaluator)
     return _of_finite_logits(lambda logits, labels: _each_member(function, logits, labels))
-
-
-def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: int) -> None:
-    """Say before training what scoring would say after it.
-
-    Unknown test labels alone are allowed where the metric is then NaN.
-
-    Raises:
-        TrainingError: the metric is not defined on a part of the split.
-    """
-    for part, samples in (("training", split.train), ("validation", split.val), ("test", split.test)):
-        known = labels[torch.as_tensor(samples, device=labels.device)]
-        (value,) = scorer(torch.zeros(1, len(known), num_outputs, device=labels.device), known)
-        if math.isnan(value) and part != "test":
-            raise TrainingError(
-                f"The metric is not defined on the {part} part of the split: none of its {len(known)} samples has a known label "
-                "(or, of several targets, none has a label of one of them). "
-                "Choose another split or protocol."
-            )
 
 
 @_of_finite_logits

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.targets import parts_of
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import Head
@@ -65,6 +67,26 @@ def score(scorer: Scorer, logits: Tensor, labels: Tensor, names: Sequence[str]) 
     """
     refuse_non_finite_logits(logits, names)
     return scorer.scores(logits, labels) if isinstance(scorer, JointScorer) else Scores(scorer(logits, labels), {})
+
+
+def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: int) -> None:
+    """Say before training what scoring would say after it.
+
+    Unknown test labels alone are allowed where the metric is then NaN.
+
+    Raises:
+        TrainingError: the metric, or that of one of several targets, is not defined on a part of the split.
+    """
+    for part, samples in (("training", split.train), ("validation", split.val), ("test", split.test)):
+        known = labels[torch.as_tensor(samples, device=labels.device)]
+        scores = score(scorer, torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
+        undefined = [metric for metric, (value,) in (scores.by_task or {"": scores.overall}).items() if math.isnan(value)]
+        if undefined and part != "test":
+            metric = undefined[0] or "The metric"
+            raise TrainingError(
+                f"{metric} is not defined on the {part} part of the split: none of its {len(known)} samples has a known label. Choose "
+                "another split or protocol."
+            )
 
 
 def history_columns(scores: Scores, part: str, names: Sequence[str]) -> dict[str, float]:

@@ -39,7 +39,6 @@ from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.loop import Loop
-from dgl_mutual.training.metrics import refuse_undefined
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.selection import Selection
@@ -47,7 +46,7 @@ from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.targets import CleanLogits
-from dgl_mutual.training.task_metrics import scorer_of
+from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 
 
 def fit_cohort(

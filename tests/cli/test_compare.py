@@ -115,9 +115,10 @@ def reversed_rows(rule: mapping.Rule) -> mapping.Rule:
     return replace(rule, forth=lambda weight: rule.forth(weight).flip(0), back=lambda weight: rule.back(weight.flip(0)))
 
 
-def exchanged(architecture: str, first: int, second: int) -> Sequence[mapping.Rule]:
-    """The rules, two of them pointing at each other's weight."""
+def exchanged(architecture: str, *ours: str) -> Sequence[mapping.Rule]:
+    """The rules, those of two of our weights pointing at each other's weight."""
     rules = list(mapping.RULES[architecture])
+    first, second = (next(place for place, rule in enumerate(rules) if rule.ours == name) for name in ours)
     a, b = rules[first], rules[second]
     rules[first], rules[second] = replace(a, reference=b.reference), replace(b, reference=a.reference)
     return rules
@@ -125,9 +126,9 @@ def exchanged(architecture: str, first: int, second: int) -> Sequence[mapping.Ru
 
 BROKEN = {
     "gcn": [reversed_rows(mapping.RULES["gcn"][0]), *mapping.RULES["gcn"][1:]],
-    "gat": exchanged("gat", 1, 2),  # attention of source and destination
-    "gin": exchanged("gin", 1, -1),  # the two biases of the MLP
-    "sage": exchanged("sage", 0, 1),
+    "gat": exchanged("gat", "attention_source", "attention_destination"),  # attention of source and destination
+    "gin": exchanged("gin", "bias", "last.bias"),  # the two biases of the MLP
+    "sage": exchanged("sage", "self_weight", "neighbour_weight"),
 }
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.errors import TrainingError
-from dgl_mutual.training.metrics import accuracies, make_scorer, refuse_undefined
-from dgl_mutual.training.task_metrics import score
+from dgl_mutual.training.metrics import accuracies, make_scorer
+from dgl_mutual.training.task_metrics import refuse_undefined, score
 
 MEMBERS, N, C = 3, 60, 4
 
