@@ -42,11 +42,12 @@ from dgl_mutual.data.graph_objects import (
     task_of,
 )
 from dgl_mutual.data.labels import encode_labels
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels
 from dgl_mutual.errors import DataError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 __all__ = [
     "Dataset",
@@ -62,81 +63,6 @@ __all__ = [
     "TaskName",
     "canonical_edges",
 ]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Split:
-    """Sample numbers of one fold. The parts are disjoint; they need not cover the dataset.
-
-    Each part is given as numbers, counted from 0, or as a boolean mask over all samples, in any array-like form; it is kept as int64
-    numbers.
-
-    Attributes:
-        train: training samples with labels.
-        val: validation samples, which choose.
-        test: test samples.
-        unlabelled: training samples whose labels are hidden, if any: nothing that learns or chooses sees them.
-
-    Raises:
-        DataError: a part that holds neither whole numbers nor a mask.
-    """
-
-    train: IntArray
-    val: IntArray
-    test: IntArray
-    unlabelled: IntArray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    _mask_sizes: dict[str, int] = dataclasses.field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        for name in ("train", "val", "test", "unlabelled"):
-            part = getattr(self, name)
-            array = as_array(part, f"{name} samples")
-            is_mask = array.dtype == np.bool_ and array.ndim == 1
-            if is_mask:
-                self._mask_sizes[name] = len(array)
-            object.__setattr__(self, name, np.flatnonzero(array) if is_mask else as_integers(array, f"{name} samples"))
-
-    @property
-    def parts(self) -> dict[str, IntArray]:
-        """The parts by name; unlabelled training samples are one where there are some."""
-        parts = {"train": self.train, "val": self.val, "test": self.test}
-        return parts if not np.size(self.unlabelled) else {**parts, "unlabelled": self.unlabelled}
-
-    @property
-    def seen(self) -> IntArray:
-        """All training samples, labelled or not."""
-        return np.concatenate([self.train, self.unlabelled])
-
-    def check(self, num_samples: int) -> Self:
-        """The split itself, if it is one of so many samples.
-
-        Raises:
-            DataError: an empty part, a sample that does not exist or stands twice, two parts that share samples, or a mask over another
-                number of samples.
-        """
-        seen = np.zeros(num_samples, dtype=np.int8)
-        for name, part in self.parts.items():
-            if (size := self._mask_sizes.get(name, num_samples)) != num_samples:
-                raise DataError(f"The mask of the part {name!r} of the split covers {size} samples; there are {num_samples}.")
-            if len(part) == num_samples > 2 and set(np.unique(part)) <= {0, 1}:
-                raise DataError(f"The part {name!r} of the split is a mask of the numbers 0 and 1. Make it one of booleans (mask.bool()).")
-            if not len(part):
-                raise DataError(f"The part {name!r} of the split is empty. Give each of train, val and test at least one sample.")
-            if part.min() < 0 or part.max() >= num_samples:
-                wrong = part.min() if part.min() < 0 else part.max()
-                raise DataError(f"The part {name!r} of the split names sample {wrong}; there are {num_samples}, counted from 0.")
-            if (repeated := np.flatnonzero(np.bincount(part) > 1)).size:
-                raise DataError(f"The part {name!r} of the split names sample {repeated[0]} twice. Name each once.")
-            if (shared := part[seen[part] > 0]).size:
-                raise DataError(
-                    f"The part {name!r} of the split shares samples with an earlier part ({len(shared)}, for example {shared[0]}). The "
-                    "parts must be disjoint: what was trained on cannot be used to choose or to test."
-                )
-            seen[part] = 1
-        return self
-
-    def __repr__(self) -> str:
-        return f"Split({', '.join(f'{name}: {len(part):,}' for name, part in self.parts.items())})"
 
 
 @dataclass(frozen=True, eq=False)
