@@ -22,7 +22,7 @@ def digits() -> Dataset:
 
 def test_fit_does_what_run_does(digits: Dataset, tmp_path: Path) -> None:
     folder = run(parse_config({**SMALL, "seeds": 2}), out=tmp_path, jobs=1).folder
-    rows = pd.read_csv(folder / "trials.csv")
+    rows = pd.read_csv(folder / "trials.csv", float_precision="round_trip")
     result = dgl_mutual.fit(digits, seed=1, **SMALL)
     columns = ["member", "architecture", "train", "val", "test", "best_epoch", "parameters"]
     expected = rows[rows["seed"] == 1][columns].reset_index(drop=True)

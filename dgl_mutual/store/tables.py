@@ -62,7 +62,9 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     if text and not text.endswith(b"\n"):
         raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. Copy it again.")
     try:
-        table = pd.read_csv(BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""])
+        table = pd.read_csv(
+            BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], float_precision="round_trip"
+        )
         _refuse_repeated_columns(file, text)
     except (ValueError, OverflowError):
         table = pd.DataFrame()
@@ -125,7 +127,7 @@ def read_tuning(folder: Path) -> pd.DataFrame:
     file = folder / "tuning.csv"
     text = _content(file, _MOST_BYTES)
     try:
-        table = pd.read_csv(BytesIO(text or b""))
+        table = pd.read_csv(BytesIO(text or b""), float_precision="round_trip")
         if list(table.columns)[: len(TUNING_COLUMNS)] != TUNING_COLUMNS:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}

@@ -6,6 +6,7 @@ worker dies, the scheduler gives what it was at to another one; what has come ba
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import re
@@ -125,7 +126,7 @@ def _fit_workers(client: Any, cluster: str) -> int:
     """How many workers there are, all of the versions that are here: others would not give the same rows."""
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
-    except TimeoutError:
+    except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
         raise ClusterError(f"The cluster {cluster} has no worker. Start some with 'dask worker {cluster} --nthreads 1'.") from None
     try:
         found = client.run(versions)
