@@ -90,8 +90,8 @@ if "dgl" not in sys.modules:
 
 import dgl  # noqa: E402  # after the stand-in
 import dgl.dataloading  # noqa: E402  # DGL 2.4 no longer imports all of these by itself
-import dgl.distributed  # noqa: E402
-import dgl.nn.pytorch  # noqa: E402
-import dgl.ops  # noqa: E402
+import dgl.distributed  # noqa: E402  # as above
+import dgl.nn.pytorch  # noqa: E402  # as above
+import dgl.ops  # noqa: E402  # as above
 
 __all__ = ["GRAPHBOLT", "MissingGraphBolt", "dgl", "graphbolt_loads"]
