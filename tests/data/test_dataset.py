@@ -276,3 +276,7 @@ def test_graphs_in_memory_are_loaded_and_learned_from() -> None:
     assert result.predict(dgl_graph()).shape == (4, 2)
     with pytest.raises(UsageError, match="Expected a Dataset, a DGL graph or a PyG graph, found int"):
         dgl_mutual.fit(3)
+
+
+def test_a_loop_among_sorted_edges_is_removed_too() -> None:
+    assert toy(edges=[[0, 0], [0, 1]]).edges.T.tolist() == [[0, 1]]
