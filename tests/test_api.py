@@ -11,6 +11,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.store.tables import EXACT_NUMBERS
 
 SMALL = {"students": "gcn,sage", "student": {"hidden": 8}, "training": {"epochs": 4}}
 
@@ -22,7 +23,7 @@ def digits() -> Dataset:
 
 def test_fit_does_what_run_does(digits: Dataset, tmp_path: Path) -> None:
     folder = run(parse_config({**SMALL, "seeds": 2}), out=tmp_path, jobs=1).folder
-    rows = pd.read_csv(folder / "trials.csv", float_precision="round_trip")
+    rows = pd.read_csv(folder / "trials.csv", **EXACT_NUMBERS)
     result = dgl_mutual.fit(digits, seed=1, **SMALL)
     columns = ["member", "architecture", "train", "val", "test", "best_epoch", "parameters"]
     expected = rows[rows["seed"] == 1][columns].reset_index(drop=True)

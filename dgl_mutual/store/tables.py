@@ -42,6 +42,8 @@ MAX_TITLE = 200
 _MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
 #: No figure of a trial is larger, be it bytes or nanoseconds.
 _LARGEST = 1e15
+#: Options of `pandas.read_csv` for numbers equal to the last bit: the default from pandas 3.1 on, where the option is deprecated.
+EXACT_NUMBERS: dict[str, Any] = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 #: What pandas would otherwise guess: a fingerprint may look like a number.
 _TEXT = ("task", "dataset", "fingerprint", "split", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
 
@@ -62,8 +64,8 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     if text and not text.endswith(b"\n"):
         raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. Copy it again.")
     try:
-        table = pd.read_csv(
-            BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], float_precision="round_trip"
+        table: pd.DataFrame = pd.read_csv(
+            BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], **EXACT_NUMBERS
         )
         _refuse_repeated_columns(file, text)
     except (ValueError, OverflowError):
@@ -127,7 +129,7 @@ def read_tuning(folder: Path) -> pd.DataFrame:
     file = folder / "tuning.csv"
     text = _content(file, _MOST_BYTES)
     try:
-        table = pd.read_csv(BytesIO(text or b""), float_precision="round_trip")
+        table: pd.DataFrame = pd.read_csv(BytesIO(text or b""), **EXACT_NUMBERS)
         if list(table.columns)[: len(TUNING_COLUMNS)] != TUNING_COLUMNS:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
@@ -151,7 +153,7 @@ def read_text(file: Path) -> pd.DataFrame | None:
     if text is None:
         return None
     try:
-        table = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False)
+        table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False)
         _refuse_repeated_columns(file, text)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:

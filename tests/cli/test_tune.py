@@ -12,6 +12,7 @@ import yaml
 
 import dgl_mutual
 from dgl_mutual.errors import UsageError
+from dgl_mutual.store.tables import EXACT_NUMBERS
 from tests.cli.conftest import Ended
 
 pytest.importorskip("optuna")
@@ -43,7 +44,7 @@ def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: P
         assert status == 0 and "3 trials complete" in out and "with all defaults" in out
         assert "[3/3]" in err
         (folder,) = (elsewhere / "results").glob(f"tune-node-mine-{strategy}-*")
-        history = pd.read_csv(folder / "tuning.csv", float_precision="round_trip")
+        history = pd.read_csv(folder / "tuning.csv", **EXACT_NUMBERS)
         assert len(history) == 3 and ("strategy_options.weight" in history) == (strategy == "gml")
         assert (folder / "tuning.pdf").read_bytes().startswith(b"%PDF")
         best = yaml.safe_load((folder / "best.yaml").read_text())
@@ -88,10 +89,7 @@ def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(co
     status, out, err = command_line("suite", "mine.yaml", "--tuned", 3, "--jobs", 1)
     assert status == 0 and "| mean student | independent |" in out
     assert err.count("[3/3]") == 2
-    searches = {
-        folder.name.split("-")[3]: pd.read_csv(folder / "tuning.csv", float_precision="round_trip")
-        for folder in Path("results").glob("tune-*")
-    }
+    searches = {folder.name.split("-")[3]: pd.read_csv(folder / "tuning.csv", **EXACT_NUMBERS) for folder in Path("results").glob("tune-*")}
     assert {name: len(search) for name, search in searches.items()} == {"independent": 3, "dml": 3}
     suite = yaml.safe_load(Path("results/suite-mine-tuned/suite.yaml").read_text())
     for entry in suite["runs"]:
@@ -101,7 +99,7 @@ def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(co
         for key in ("learning_rate", "weight_decay"):
             chosen = best[f"training.{key}"]
             assert pd.isna(chosen) or values["training"][key] == chosen
-        trials = pd.read_csv(Path("results", entry["folder"], "trials.csv"), float_precision="round_trip")
+        trials = pd.read_csv(Path("results", entry["folder"], "trials.csv"), **EXACT_NUMBERS)
         assert set(trials["seed"]) == {0, 1} and values["seeds"] == 2
     # Again: nothing is left to do.
     status, again, err = command_line("suite", "mine.yaml", "--tuned", 3, "--jobs", 1)
@@ -130,7 +128,7 @@ def test_a_file_is_a_method_of_a_suite_and_a_start_for_fit(command_line: Callabl
     same = dgl_mutual.fit(mine, strategy="dml", student={"hidden": 8}, training={"epochs": 3, "learning_rate": 0.005})
     assert same["mean"].test == result["mean"].test and same.config == result.config
     again = dgl_mutual.fit(mine, config=folder / "config.yaml", students="gcn,sage")
-    rows = pd.read_csv(folder / "trials.csv", float_precision="round_trip").set_index(["seed", "member"])
+    rows = pd.read_csv(folder / "trials.csv", **EXACT_NUMBERS).set_index(["seed", "member"])
     assert again["mean"].test == pytest.approx(rows.loc[(0, "mean"), "test"])
     with pytest.raises(UsageError, match="noise"):
         dgl_mutual.fit(mine, config={"noise": "feature:0.2"})

@@ -12,6 +12,7 @@ from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import Interrupted, run
 from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.store.tables import EXACT_NUMBERS
 from dgl_mutual.training.history import EpochReport
 
 Install = Callable[..., list[tuple[int, int]]]
@@ -22,7 +23,7 @@ def test_every_seed_and_fold_runs_once_and_never_again(tmp_path: Path, fake_trai
     config = parse_config({"task": "graph", "seeds": 2, "folds": 3})
     report = run(config, out=tmp_path, jobs=1)
     assert ran == [(seed, fold) for seed in (0, 1) for fold in (0, 1, 2)]
-    rows = pd.read_csv(report.folder / "trials.csv", float_precision="round_trip")
+    rows = pd.read_csv(report.folder / "trials.csv", **EXACT_NUMBERS)
     assert rows["test"][rows["member"] == "gcn-0"].tolist() == [1 / (3 + seed + 10 * fold) for seed, fold in ran]
     assert (rows["fingerprint"].nunique(), rows["split"].nunique()) == (1, 6)
     assert set(rows["dataset"]) == {"pairs"}
@@ -111,7 +112,7 @@ def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest
     folders = [run(config, out=tmp_path / str(jobs), jobs=jobs, progress=Lines(every=2)).folder for jobs in (1, 2)]
     folders.append(run(config, out=tmp_path / "again", jobs=1).folder)
     clock = ["seconds_per_epoch", "train_seconds", "inference_ms", "peak_mib"]
-    first, *others = [pd.read_csv(folder / "trials.csv", float_precision="round_trip").drop(columns=clock) for folder in folders]
+    first, *others = [pd.read_csv(folder / "trials.csv", **EXACT_NUMBERS).drop(columns=clock) for folder in folders]
     assert all(first.equals(other) for other in others)
     assert len({(folder / "history.csv").read_bytes() for folder in folders}) == 1
     assert first["test"].nunique() > 3
