@@ -33,6 +33,11 @@ def _p_log_p(p: Tensor) -> Tensor:
     return p * p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
 
+def _mean_over_samples(p: Tensor) -> Tensor:
+    """(..., N, C) to (..., C); zeros where there are no samples."""
+    return p.sum(-2) / max(p.shape[-2], 1)
+
+
 class Distribution(ABC):
     """The predictive distribution of one sample. Leading dimensions (students) pass through every method.
 
@@ -82,6 +87,10 @@ class Distribution(ABC):
     @abstractmethod
     def entropy(self, logits: Tensor) -> Tensor:
         """H(p(z)) in nats per sample: shape (..., N)."""
+
+    @abstractmethod
+    def mean_entropy(self, logits: Tensor) -> Tensor:
+        """H(mean_v p(z_v)), the entropy in nats of the mean prediction: shape (...); 0 of no samples."""
 
     def confidence(self, logits: Tensor) -> Tensor:
         """c = -H(p(z)), the confidence that the coordinator sees: shape (..., N). Source: arXiv 2510.19223, its logit weighting unit."""
@@ -135,6 +144,9 @@ class Categorical(Distribution):
         log_p = log_softmax(logits)
         return -(log_p.exp() * log_p).sum(-1)
 
+    def mean_entropy(self, logits: Tensor) -> Tensor:
+        return -_p_log_p(_mean_over_samples(softmax(logits))).sum(-1)
+
 
 class Bernoulli(Distribution):
     """Multi-label and binary classification: p = sigmoid(z) per label, averaged over the labels.
@@ -169,6 +181,11 @@ class Bernoulli(Distribution):
     def entropy(self, logits: Tensor) -> Tensor:
         p = torch.sigmoid(logits)
         return -(p * F.logsigmoid(logits) + (1 - p) * F.logsigmoid(-logits)).mean(-1)
+
+    def mean_entropy(self, logits: Tensor) -> Tensor:
+        # Both means are of sums over samples: 1 - p would lose what is left of labels that are all but certain.
+        sides = (_mean_over_samples(torch.sigmoid(sign * logits)) for sign in (1, -1))
+        return -torch.stack([_p_log_p(p).mean(-1) for p in sides]).sum(0)
 
 
 def distribution_of(kind: str) -> Distribution:

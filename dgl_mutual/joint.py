@@ -122,6 +122,9 @@ class Joint(nn.Module, Distribution):
     def entropy(self, logits: Tensor) -> Tensor:
         return self._weighted([head.distribution.entropy(head.logits(logits)) for head in self.heads])
 
+    def mean_entropy(self, logits: Tensor) -> Tensor:
+        return self._weighted([head.distribution.mean_entropy(head.logits(logits)) for head in self.heads])
+
     def confidence(self, logits: Tensor) -> Tensor:
         """One a task, for the coordinator of each: shape (..., N, T)."""
         return torch.stack([head.distribution.confidence(head.logits(logits)) for head in self.heads], dim=-1)

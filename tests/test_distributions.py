@@ -165,6 +165,7 @@ def test_extreme_logits_keep_values_and_gradients_finite(distribution: Distribut
     for value in (
         distribution.supervised(extreme, labels),
         distribution.entropy(extreme),
+        distribution.mean_entropy(extreme),
         distribution.confidence(extreme),
         distribution.probabilities(extreme, temperature),
         distribution.divergence(target, extreme, temperature),
@@ -184,6 +185,18 @@ def test_bounds(distribution: Distribution, logits: Tensor) -> None:
     itself = distribution.divergence(distribution.probabilities(logits, 2.0), logits, 2.0)
     torch.testing.assert_close(itself, torch.zeros_like(itself), rtol=0, atol=1e-12)
     assert (distribution.divergence(distribution.probabilities(logits.flip(1)), logits) >= 0).all()
+
+
+@DISTRIBUTIONS
+def test_the_entropy_of_the_mean_prediction(distribution: Distribution, logits: Tensor) -> None:
+    """As SciPy says; at least the mean entropy, which it exceeds by the mutual information; 0 where there are no samples."""
+    if isinstance(distribution, Categorical):
+        expected = scipy.stats.entropy(class_probabilities(logits).mean(1), axis=-1)
+    else:
+        expected = scipy.stats.entropy(label_probabilities(logits).mean(1), axis=-1).mean(-1)
+    np.testing.assert_allclose(distribution.mean_entropy(logits).numpy(), expected, rtol=1e-9)
+    assert (distribution.mean_entropy(logits) > distribution.entropy(logits).mean(-1)).all()
+    assert torch.equal(distribution.mean_entropy(logits[:, :0]), torch.zeros(K, dtype=torch.float64))
 
 
 @DISTRIBUTIONS

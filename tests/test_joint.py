@@ -77,6 +77,9 @@ def test_quantities_are_sums_over_tasks_in_numpy() -> None:
 
     entropy = -(p * np.log(p)).sum(-1) - (q * np.log(q) + (1 - q) * np.log(1 - q)).mean(-1)
     np.testing.assert_allclose(joint.entropy(logits), entropy)
+    p_mean, q_mean = p.mean(-2), q.mean(-2)
+    of_mean = -(p_mean * np.log(p_mean)).sum(-1) - (q_mean * np.log(q_mean) + (1 - q_mean) * np.log(1 - q_mean)).mean(-1)
+    np.testing.assert_allclose(joint.mean_entropy(logits), of_mean)
 
     a, b = softmax(t[..., :3], axis=-1), expit(t[..., 3:])
     kl = (a * np.log(a / p)).sum(-1) + (b * np.log(b / q) + (1 - b) * np.log((1 - b) / (1 - q))).mean(-1)

@@ -67,6 +67,16 @@ def entropy(z: Tensor, multi_label: bool) -> Tensor:
     return per_sample
 
 
+def entropy_of_mean(z: Tensor, multi_label: bool) -> Tensor:
+    """H of the mean prediction, averaged over labels: a scalar."""
+    mean = probabilities(z, 1.0, multi_label).mean(dim=0)
+    if multi_label:
+        per_label: Tensor = torch.distributions.Bernoulli(probs=mean).entropy()  # type: ignore[no-untyped-call]  # torch's own gap
+        return per_label.mean()
+    whole: Tensor = torch.distributions.Categorical(probs=mean).entropy()  # type: ignore[no-untyped-call]  # torch's own gap
+    return whole
+
+
 def independent(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
     """loss_i = CE(z_i, y)."""
     return {"supervised": [supervised(z[step.labelled], step.labels[step.labelled]) for z in step.logits]}
@@ -87,7 +97,10 @@ def dml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
 
 
 def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
-    """loss_i = CE(z_i, y) + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i the coordinator's mix; and the coordinator's own loss."""
+    """loss_i = CE(z_i, y) + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i the coordinator's mix; and the coordinator's own loss.
+
+    Where gamma < 0, also - rho H(mean p_i).
+    """
     multi_label = step.labels.is_floating_point()
     terms = independent(step, options, coordinator)
     exchanged = [z[step.exchange] for z in step.logits]
@@ -99,8 +112,14 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
             _scale(options) * step.ramp * divergence(target, z, options["temperature"], multi_label)
             for target, z in zip(targets, exchanged, strict=True)
         ]
-    if options["entropy_weight"] > 0:
-        terms["entropy"] = [-options["entropy_weight"] * entropy(z, multi_label).mean() for z in exchanged]
+    if options["entropy_weight"] != 0 and not (options["entropy_schedule"] == "warmup" and step.ramp > 0):
+        everywhere = torch.arange(len(step.labels), device=step.labels.device)
+        rows = {"exchange": step.exchange, "labelled": step.labelled, "all": everywhere}[options["entropy_on"]]
+        terms["entropy"] = [-options["entropy_weight"] * entropy(z[rows], multi_label).mean() for z in step.logits]
+        given = options["class_prior_weight"]
+        prior = max(0.0, -options["entropy_weight"]) if given is None else given
+        if prior > 0:
+            terms["class_prior"] = [-prior * entropy_of_mean(z[rows], multi_label) for z in step.logits]
     if list(coordinator.parameters()):
         seen = [z.detach() for z in step.logits] if options["coordinator_inputs"] == "train" else step.targets
         rows = step.labelled

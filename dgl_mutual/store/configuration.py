@@ -14,6 +14,9 @@ _LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions", "unlabelled
 #: The same of students.
 _LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node")
 
+#: Options of strategies that runs of earlier versions do not have, and the value that means the same as their absence.
+_LATER_STRATEGY = {"entropy_schedule": "constant", "entropy_on": "exchange", "class_prior_weight": None}
+
 
 def num_seeds(resolved: Mapping[str, Any]) -> int:
     """How many seeds a configuration asks for; 0 where it does not say."""
@@ -55,6 +58,12 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
             key: value
             for key, value in resolved["training"].items()
             if key != "checkpoint_every" and not (key in _LATER_TRAINING and not value)
+        }
+    if "strategy_options" in resolved:
+        decisive["strategy_options"] = {
+            key: value
+            for key, value in resolved["strategy_options"].items()
+            if not (key in _LATER_STRATEGY and value == _LATER_STRATEGY[key])
         }
     if "students" in resolved:
         decisive["students"] = [

@@ -16,10 +16,10 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.registry import not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.entropy import EntropyOptions, entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.held_out import held_out_samples
 from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ExchangeOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train"}
 
 
-class GMLOptions(ExchangeOptions):
+class GMLOptions(EntropyOptions):
     """Options of `gml`. The defaults are those that were chosen on validation (see results/README.md).
 
     On a graph task these are others unless they are given: weight 0.3, target_temperature 1, mix logits, targets train.
     """
 
     search_space: ClassVar[SearchSpace] = {
-        **ExchangeOptions.search_space,
+        **EntropyOptions.search_space,
         "target_temperature": Real(0.25, 2.0, log=True),
         "weighting": Choice(("attention", "confidence", "uniform")),
         "mix": Choice(("logits", "probabilities")),
@@ -57,8 +57,6 @@ class GMLOptions(ExchangeOptions):
     """Options of the weighting (attention, classwise, transductive: hidden, its width; confidence: temperature)."""
     mix: Literal["logits", "probabilities"] = "probabilities"
     """Mix the peers' logits and then take probabilities (the paper's form), or mix their probabilities."""
-    entropy_weight: float = Field(0.0, ge=0)
-    """gamma: bonus for predictive entropy."""
     coordinator_inputs: Literal["train", "eval"] = "train"
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
     uniform_kl_weight: float = Field(1.0, ge=0)
@@ -98,6 +96,7 @@ class GraphMutualLearning(ExchangeStrategy):
 
     t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by
     cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
+    The last term is on as `entropy_schedule` says, over the samples that `entropy_on` says; with gamma < 0 see `entropy_terms`.
 
     With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
     training samples that were held out from all students' supervised terms. Validation labels are never looked at.
@@ -158,8 +157,7 @@ class GraphMutualLearning(ExchangeStrategy):
             divergence = self.distribution.divergence(target, own, options.temperature).mean(-1) * self._learners(step)
             step.log["exchange"] = divergence.detach()
             terms["mutual"] = options.scale * step.ramp * divergence
-        if options.entropy_weight > 0:
-            terms["entropy"] = -options.entropy_weight * self.distribution.entropy(step.logits[:, step.exchange]).mean(-1)
+        terms.update(entropy_terms(options, self.distribution, step))
         if any(True for _ in self.coordinator.parameters()):
             terms["coordinator"] = self._coordinator_loss(step)
         return terms

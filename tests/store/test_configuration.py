@@ -12,6 +12,10 @@ def test_an_option_that_is_off_does_not_change_what_a_run_is() -> None:
     off = {"sampler": None, "fanout": None, "scale_inputs": False, "checkpoint_every": 5}
     assert identity({"dataset": "ring", "training": {"epochs": 3, **off}}) == older
     assert identity({"dataset": "ring", "training": {"epochs": 3, "scale_inputs": True}}) != older
+    older = identity({"dataset": "ring", "strategy_options": {"entropy_weight": 0.1}})
+    off = {"entropy_schedule": "constant", "entropy_on": "exchange", "class_prior_weight": None}
+    assert identity({"dataset": "ring", "strategy_options": {"entropy_weight": 0.1, **off}}) == older
+    assert identity({"dataset": "ring", "strategy_options": {"entropy_weight": 0.1, **off, "entropy_on": "all"}}) != older
 
 
 def test_how_many_seeds_there_are_does_not_change_what_a_run_is_but_folds_do() -> None:

@@ -22,7 +22,8 @@ _TRAINING = {
 _STUDENT = {"architecture", "depth", "hidden", "heads", "dropout", "norm", "readout", "pooling", "edge_features"}
 _STRATEGY = {
     *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),
-    *("weighting", "mix", "entropy_weight", "weighting_options", "coordinator_inputs", "uniform_kl_weight"),
+    *("weighting", "mix", "weighting_options", "coordinator_inputs", "uniform_kl_weight"),
+    *("entropy_weight", "entropy_schedule", "entropy_on", "class_prior_weight"),
 }
 _TARGETS = ("single-label", "multi-label")
 _VALUES = {"exchange_on": ("all", "labelled"), "coordinator_inputs": ("train", "eval")}

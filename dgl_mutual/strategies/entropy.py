@@ -1,0 +1,93 @@
+"""The entropy of the students' own predictions in their loss: a bonus for it, or, with the other sign, information maximisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.csr import Rows
+from dgl_mutual.strategies.options import ExchangeOptions
+from dgl_mutual.strategies.step import Step
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class EntropyOptions(ExchangeOptions):
+    """How the entropy of predictions enters the loss of students that exchange what they predict."""
+
+    entropy_weight: float = Field(0.0, allow_inf_nan=False)
+    """gamma: weight of the predictive entropy. Above 0 it is a bonus, which flattens predictions. Below 0 predictions are sharpened, and
+    the entropy of their mean is kept up (class_prior_weight)."""
+    entropy_schedule: Literal["constant", "warmup"] = "constant"
+    """When the entropy term is on: in all epochs, or only in those before the exchange begins (warmup; see exchange_warmup)."""
+    entropy_on: Literal["exchange", "labelled", "all"] = "exchange"
+    """Samples of the entropy term: those of the exchange (exchange_on), the labelled training samples, or all samples of a step (on a node
+    task all nodes, on a graph task the graphs of the batch)."""
+    class_prior_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """Weight of the entropy of the mean prediction, which stops sharpened predictions (entropy_weight below 0) from falling into one class.
+    It expects classes of about the same size (default: as much as entropy_weight)."""
+
+    @model_validator(mode="after")
+    def _check_class_prior(self) -> EntropyOptions:
+        if self.class_prior_weight is not None and self.entropy_weight >= 0:
+            raise ValueError(
+                f"class_prior_weight = {self.class_prior_weight:g} balances sharpening, and entropy_weight = {self.entropy_weight:g} does "
+                "not sharpen. Leave class_prior_weight out, or give a negative entropy_weight, for example -0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> EntropyOptions:
+        if fault := self._schedule_fault():
+            raise ValueError(fault.removesuffix("."))
+        return self
+
+    def _schedule_fault(self) -> str | None:
+        """What is wrong with a schedule that leaves the term no epoch."""
+        if self.entropy_weight == 0 or self.entropy_schedule == "constant" or self.exchange_warmup is None or self.exchange_warmup[0] > 0:
+            return None
+        return (
+            f"entropy_schedule = warmup leaves the entropy term no epoch, since exchange_warmup = {list(self.exchange_warmup)} lets the "
+            "exchange begin in the first one. Let it begin later, for example exchange_warmup=[10, 10], or choose "
+            "entropy_schedule=constant."
+        )
+
+    def resolved(self, epochs: int, task: TaskName) -> Self:
+        resolved = super().resolved(epochs, task)
+        if fault := resolved._schedule_fault():  # a quarter of few epochs is none
+            raise UsageError(fault)
+        return resolved
+
+    @property
+    def prior_weight(self) -> float:
+        """Weight of the entropy of the mean prediction; 0 where nothing is sharpened."""
+        return max(0.0, -self.entropy_weight) if self.class_prior_weight is None else self.class_prior_weight
+
+
+def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Step) -> dict[str, Tensor]:
+    """-gamma mean_v H(p_i(v)), and where gamma < 0 also -rho H(mean_v p_i(v)), for each active i: (A,) each; nothing while they are off.
+
+    With gamma = -rho < 0 their sum is -rho I(v; y), the mutual information of samples and predictions. Sources: Pereyra et al., ICLR 2017
+    workshop, arXiv 1701.06548 (bonus); Grandvalet and Bengio, NeurIPS 2004 (entropy minimisation); Krause, Perona and Gomes, NeurIPS 2010
+    (regularised information maximisation).
+
+    NOTE: the mean is over the samples of a step. In small batches its entropy is lower than over all samples.
+    """
+    if options.entropy_weight == 0 or (options.entropy_schedule == "warmup" and step.ramp > 0):
+        return {}
+    own = step.logits[:, _rows(options, step)]
+    count = max(own.shape[1], 1)  # a mini-batch may hold no labelled sample
+    terms = {"entropy": -options.entropy_weight * distribution.entropy(own).sum(-1) / count}
+    if options.prior_weight > 0:
+        terms["class_prior"] = -options.prior_weight * distribution.mean_entropy(own)
+    return terms
+
+
+def _rows(options: EntropyOptions, step: Step) -> Rows:
+    return {"exchange": step.exchange, "labelled": step.labelled, "all": slice(None)}[options.entropy_on]
