@@ -27,6 +27,7 @@ class CoordinatorRecipe:
         num_samples: N of a full-batch node task; None where samples come and go.
         tasks: how many of the outputs each of several tasks has; None where there is one task.
         options: the weighting's options as plain values.
+        multi_label: for each task, whether its outputs are labels, each a yes or no of its own, and not classes (empty: none of them).
     """
 
     weighting: str | type[Weighting]
@@ -35,6 +36,7 @@ class CoordinatorRecipe:
     num_samples: int | None = None
     tasks: tuple[int, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    multi_label: tuple[bool, ...] = ()
 
 
 class Coordinator(nn.Module, ABC):
@@ -55,6 +57,10 @@ class Coordinator(nn.Module, ABC):
     @abstractmethod
     def reset_parameters(self) -> None:
         """Start again as the uniform mean."""
+
+    def observe(self, logits: Tensor, samples: Tensor) -> None:
+        """Take note of what the students predict on the samples of a training step, whose labels are not given. Most weightings do not."""
+        return
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of peer j for receiver i on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
@@ -133,6 +139,10 @@ class PerTask(Coordinator):
     def reset_parameters(self) -> None:
         for coordinator in self._each():
             coordinator.reset_parameters()
+
+    def observe(self, logits: Tensor, samples: Tensor) -> None:
+        for coordinator, block in zip(self._each(), torch.split(logits, self.widths, dim=-1), strict=True):
+            coordinator.observe(block, samples)
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         scores = [

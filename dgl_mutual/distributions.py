@@ -101,6 +101,11 @@ class Distribution(ABC):
         """How many logits each of several tasks has; None where there is one task."""
         return None
 
+    @property
+    def multi_label(self) -> tuple[bool, ...]:
+        """For each task, whether its outputs are labels, each a yes or no of its own, and not classes."""
+        return (self.has_columns,)
+
     def tasks(self, logits: Tensor, labels: Tensor) -> Iterator[tuple[Distribution, Tensor, Tensor]]:
         """Each task's own distribution, logits (a view) and labels."""
         yield self, logits, labels

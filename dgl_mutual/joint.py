@@ -78,6 +78,10 @@ class Joint(nn.Module, Distribution):
     def widths(self) -> tuple[int, ...]:
         return tuple(int(head.outputs.stop - head.outputs.start) for head in self.heads)
 
+    @property
+    def multi_label(self) -> tuple[bool, ...]:
+        return tuple(head.distribution.has_columns for head in self.heads)
+
     def figures(self) -> dict[str, Tensor]:
         if self.log_variances is None:
             return {}

@@ -34,6 +34,8 @@ def disturbed(weighting: str, num_students: int = K) -> Coordinator:
     coordinator = make(weighting, num_students)
     for parameter in coordinator.parameters():
         torch.nn.init.normal_(parameter)
+    random = torch.Generator().manual_seed(2)
+    coordinator.observe(torch.randn(num_students, N, C, dtype=torch.float64, generator=random), torch.arange(N))
     return coordinator
 
 
@@ -64,6 +66,7 @@ def test_starts_as_the_uniform_mean(weighting: str, evidence: tuple[Tensor, Tens
     torch.testing.assert_close(mix(coordinator.ensemble_weights(*evidence), logits)[0], logits.mean(0))
     for parameter in coordinator.parameters():
         torch.nn.init.normal_(parameter)
+    coordinator.observe(logits, evidence[2])
     coordinator.reset_parameters()
     torch.testing.assert_close(mix(coordinator.ensemble_weights(*evidence), logits)[0], logits.mean(0))
 
@@ -213,7 +216,7 @@ def test_a_coordinator_knows_its_recipe(weighting: str) -> None:
 def test_each_weighting_has_options_of_its_own() -> None:
     assert {name: set(kind.Options.model_fields) for name, kind in WEIGHTINGS.items()} == {
         **{name: {"hidden"} for name in ("attention", "classwise", "transductive")},
-        **{"confidence": {"temperature"}, "uniform": set()},
+        **{"confidence": {"temperature"}, "consensus": {"power", "rounds", "prior", "memory"}, "uniform": set()},
     }
     assert all(kind.name == name for name, kind in WEIGHTINGS.items())
     with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.weighting_options.hidden'"):

@@ -41,7 +41,7 @@ class GMLOptions(EntropyOptions):
     search_space: ClassVar[SearchSpace] = {
         **EntropyOptions.search_space,
         "target_temperature": Real(0.25, 2.0, log=True),
-        "weighting": Choice(("attention", "confidence", "uniform")),
+        "weighting": Choice(("attention", "confidence", "consensus", "uniform")),
         "mix": Choice(("logits", "probabilities")),
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
     }
@@ -51,10 +51,11 @@ class GMLOptions(EntropyOptions):
     #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
     exchange_warmup: tuple[int, int] | None = None
     weighting: str | Annotated[type[Weighting], SkipValidation] = "attention"
-    """How the coordinator weighs peers: attention, classwise, transductive, confidence or uniform, a name from an installed package, or an
-    import path ``package.module:Class``."""
+    """How the coordinator weighs peers: attention, classwise or transductive (learned from labels), consensus (from the peers' agreement on
+    unlabelled samples), confidence or uniform, a name from an installed package, or an import path ``package.module:Class``."""
     weighting_options: dict[str, Any] = Field(default_factory=dict)
-    """Options of the weighting (attention, classwise, transductive: hidden, its width; confidence: temperature)."""
+    """Options of the weighting (attention, classwise, transductive: hidden, its width; confidence: temperature; consensus: power, rounds,
+    prior, memory)."""
     mix: Literal["logits", "probabilities"] = "probabilities"
     """Mix the peers' logits and then take probabilities (the paper's form), or mix their probabilities."""
     coordinator_inputs: Literal["train", "eval"] = "train"
@@ -143,6 +144,7 @@ class GraphMutualLearning(ExchangeStrategy):
             setting.num_samples,
             setting.distribution.widths,
             options.weighting_options,
+            setting.distribution.multi_label,
         )
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
@@ -169,6 +171,7 @@ class GraphMutualLearning(ExchangeStrategy):
         if self.options.direction == "best":
             weights = self._weights_of_the_best(step)
         else:
+            self.coordinator.observe(logits, samples)
             weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
         step.log["weights"] = weights.mean((2, 3))
         if len(step.active) < len(weights):

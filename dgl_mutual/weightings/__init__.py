@@ -43,7 +43,10 @@ def make_coordinator(recipe: CoordinatorRecipe) -> Coordinator:
         UsageError: a weighting that does not exist, options that it does not have, or a setting that it has no form for.
     """
     if recipe.tasks is not None:
-        each = [make_coordinator(replace(recipe, num_outputs=width, tasks=None)) for width in recipe.tasks]
+        each = [
+            make_coordinator(replace(recipe, num_outputs=width, tasks=None, multi_label=(multi_label,)))
+            for width, multi_label in zip(recipe.tasks, recipe.multi_label or (False,) * len(recipe.tasks), strict=True)
+        ]
         return PerTask(each, recipe.tasks, recipe)
     kind = WEIGHTING_REGISTRY.find(recipe.weighting).value
     return kind(parse_options(kind.Options, recipe.options, "strategy_options.weighting_options"), recipe)

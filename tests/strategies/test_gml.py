@@ -64,12 +64,12 @@ def test_the_entropy_bonus_flattens_predictions():
     assert (gradient.gather(-1, top) >= 0).all()  # a step against the gradient lowers the highest logit
 
 
-@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "uniform"])
+@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "consensus", "uniform"])
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
 def test_every_weighting_gives_finite_terms_and_weights_that_sum_to_one_over_peers(weighting, kind):
     terms, step = terms_of({"weighting": weighting}, kind=kind)
     assert all(term.isfinite().all() for term in terms.values())
-    assert ("coordinator" in terms) == (weighting not in ("confidence", "uniform"))
+    assert ("coordinator" in terms) == (weighting not in ("confidence", "consensus", "uniform"))
     torch.testing.assert_close(step.log["weights"].sum(1), torch.ones(3, dtype=torch.float64))
     assert not step.log["weights"].diagonal().any()
 

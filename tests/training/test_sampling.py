@@ -162,6 +162,17 @@ def test_every_strategy_with_a_sampled_form_trains_and_repeats(name, kind, fit):
     assert all(np.isfinite(value) for row in first for value in row.values())
 
 
+def test_the_consensus_of_sampled_steps_is_that_of_the_full_graph(node_data, fit):
+    students = [StudentOptions(architecture=architecture, dropout=0.0, **SMALL) for architecture in ("gin", "gat", "gcn")]
+    settings = {"strategy_options": {"weighting": "consensus", "targets": "train"}, "dtype": torch.float64}
+    full = fit(node_data, students, **settings)
+    sampled = fit(node_data, students, training={**ALL, "batch_size": 24}, **settings)
+    assert full.cohort.coordinator.predicted.any()
+    torch.testing.assert_close(sampled.cohort.coordinator.agreed, full.cohort.coordinator.agreed)
+    in_steps = fit(node_data, students, training={**ALL, "batch_size": 8}, **settings)
+    assert in_steps.cohort.coordinator.predicted.sum(-1).allclose(in_steps.cohort.coordinator.predicted.sum(-1)[0])
+
+
 def test_strategies_without_a_sampled_form_refuse(node_data, fit):
     sampled = {"training": {"sampler": "neighbor", "fanout": (2, 2), "batch_size": 8}}
     with pytest.raises(UsageError, match="no form for sampled"):

@@ -79,6 +79,19 @@ def test_every_strategy_goes_on_to_the_bit(strategy: str, task: str, fit: Fit, n
         snapshots.file.unlink()
 
 
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_counts_of_the_consensus_go_on_to_the_bit(task: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path) -> None:
+    data = node_data if task == "node" else graph_data
+    training = {"batch_size": 8} if task == "graph" else {}
+    options = {"strategy_options": {"weighting": "consensus", "weighting_options": {"memory": 100}}, "training": training}
+    whole = fit(data, ("gcn", "gin", "sage"), **options)
+    assert whole.cohort.coordinator.agreed.any()
+    snapshots = Snapshots(tmp_path / "0.safetensors", 2)
+    with pytest.raises(Cut):
+        fit(data, ("gcn", "gin", "sage"), **options, snapshots=snapshots, callbacks=[CutAfter(3)])
+    same(fit(data, ("gcn", "gin", "sage"), **options, snapshots=snapshots), whole)
+
+
 def test_it_goes_on_rather_than_over(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 2)
     with pytest.raises(Cut):
