@@ -16,7 +16,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _NAME = re.compile(r'^    name = "([\w-]+)"$', re.MULTILINE)
 PROTOCOLS = ("public", "random", "nested", "scaffold")
 TASKS = ("node", "graph")
-NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:")
+NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asymmetric:")
 
 
 def strategies() -> list[str]:

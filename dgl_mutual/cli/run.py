@@ -68,7 +68,7 @@ KEYS = {
     "--noise",
     metavar="KIND:AMOUNT",
     shell_complete=completion.one(lambda: completion.NOISES),
-    help="Add noise to the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2 or label:0.2.",
+    help="Add noise to the data: feature:0.2, edge:0.2, edge-add:0.2, edge-remove:0.2, label:0.2 or label-asymmetric:0.2.",
 )
 @click.option("--seeds", type=int, metavar="N", help="Number of seeds (default: 10 on a single split, 1 where there are folds).")
 @click.option("--folds", type=int, metavar="N", help="Number of folds (default: 10), where the protocol has folds.")

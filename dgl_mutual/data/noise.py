@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.random import Generator
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
@@ -55,11 +58,18 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
     - ``edge-remove``: a share a of the edges is removed.
     - ``edge-add``: as many edges as a share a of those there are, between random nodes of one graph that had none.
     - ``edge``: both, so that the number of edges stays. A new edge has the edge features of another edge, drawn at random.
-    - ``label``: a share a of the training samples' labels becomes another class at random; of a multi-label target, a share a of the known
-      training labels is inverted. Of several targets, each is disturbed. Validation and test labels stay.
+    - ``label``: a share a of the training samples' labels becomes another class at random (symmetric noise); of a multi-label target, a
+      share a of the known training labels is inverted. Of several targets, each is disturbed. Validation and test labels stay, and so do
+      labels of the training part that are hidden, which nothing learns from.
+    - ``label-asymmetric``: the same, but class c becomes class c + 1, and the last the first (the pair flipping of Han et al., NeurIPS
+      2018, arXiv 1804.06872). Of two classes, and of a multi-label target, a share a of the ones becomes zeros, and zeros stay: if both
+      changed, the noise would be symmetric.
 
     A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph so dense that no pairs are
     left gets fewer edges than asked for.
+
+    Raises:
+        UsageError: so little label noise that it changes no label.
     """
     return NOISES[noise.kind](dataset, split, noise.amount, np.random.default_rng(seed))
 
@@ -70,23 +80,35 @@ def _feature_noise(dataset: Dataset, split: Split, amount: float, random: Genera
     return dataset.replaced(features=compact(noisy))
 
 
-def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generator) -> Dataset:
+def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generator, *, asymmetric: bool) -> Dataset:
+    noisy = _wrong_labels(dataset, split, amount, random, asymmetric)
+    if amount > 0 and np.array_equal(noisy, dataset.labels, equal_nan=True):
+        raise UsageError(
+            f"Label noise of {amount:g} changes no label of {dataset.name}, whose training part has {len(split.train)} labelled samples: "
+            "that share of those that can get another label is less than a half. Give more noise, or more labels."
+        )
+    return dataset.replaced(labels=noisy)
+
+
+def _wrong_labels(dataset: Dataset, split: Split, amount: float, random: Generator, asymmetric: bool) -> npt.NDArray[Any]:
     if dataset.target.parts is not None:
-        noisy = [_label_noise(one, split, amount, random).labels for one in one_by_one(dataset)]
-        return dataset.replaced(labels=join_targets(dataset.target.parts, noisy)[1])
-    labels = dataset.labels.copy()
+        return join_targets(dataset.target.parts, [_wrong_labels(one, split, amount, random, asymmetric) for one in one_by_one(dataset)])[1]
+    labels, num_classes = dataset.labels.copy(), dataset.target.num_outputs
     if dataset.target.kind == "single-label":
         known = split.train[labels[split.train] >= 0]
+        if asymmetric and num_classes == 2:
+            known = known[labels[known] == 1]
         chosen = random.permutation(known)[: round(amount * len(known))]
         # A step of 1 ... C - 1 round the classes: never back to the same one.
-        steps = random.integers(1, max(dataset.target.num_outputs, 2), size=len(chosen))
-        labels[chosen] = (labels[chosen] + steps) % dataset.target.num_outputs
+        steps = 1 if asymmetric else random.integers(1, max(num_classes, 2), size=len(chosen))
+        labels[chosen] = (labels[chosen] + steps) % num_classes
     else:
-        rows, columns = np.nonzero(~np.isnan(labels[split.train]))
+        given = labels[split.train]
+        rows, columns = np.nonzero(given == 1 if asymmetric else ~np.isnan(given))
         chosen = random.permutation(len(rows))[: round(amount * len(rows))]
         places = split.train[rows[chosen]], columns[chosen]
         labels[places] = 1 - labels[places]
-    return dataset.replaced(labels=labels)
+    return labels
 
 
 def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: bool, add: bool) -> Dataset:
@@ -146,5 +168,6 @@ NOISES: dict[str, Callable[[Dataset, Split, float, Generator], Dataset]] = {
     "edge": lambda dataset, split, amount, random: _edge_noise(dataset, amount, random, remove=True, add=True),
     "edge-add": lambda dataset, split, amount, random: _edge_noise(dataset, amount, random, remove=False, add=True),
     "edge-remove": lambda dataset, split, amount, random: _edge_noise(dataset, amount, random, remove=True, add=False),
-    "label": _label_noise,
+    "label": partial(_label_noise, asymmetric=False),
+    "label-asymmetric": partial(_label_noise, asymmetric=True),
 }

@@ -66,7 +66,7 @@ class RunConfig(Options):
     """Name of a dataset, or a folder that holds one, whose graphs are further training samples without labels (a pool). It has the same
     feature columns; graphs that it shares with the dataset are left out."""
     noise: str | None = None
-    """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove and label."""
+    """KIND:AMOUNT, for example feature:0.2; the kinds are feature, edge, edge-add, edge-remove, label and label-asymmetric."""
     distill: DistillOptions | None = None
     """An MLP that learns from the trained cohort and needs no graph."""
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] | None = None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.noise import NOISES, NoiseSpec, add_noise
 from dgl_mutual.errors import UsageError
 
@@ -114,6 +115,49 @@ def test_label_noise_flips_training_labels_alone():
     assert len(changed) == round(0.3 * len(split.train))
     assert set(changed) <= set(split.train)
     assert set(noisy(dataset, "label:1").labels) <= {0, 1, 2}
+
+
+def test_asymmetric_label_noise_makes_the_next_class_of_a_training_label():
+    dataset = make_dataset(task="node")
+    split, labels = split_of(dataset), noisy(dataset, "label-asymmetric:0.3").labels
+    changed = np.flatnonzero(labels != dataset.labels)
+    assert len(changed) == round(0.3 * len(split.train)) and set(changed) <= set(split.train)
+    assert np.array_equal(labels[changed], (dataset.labels[changed] + 1) % 3)
+    assert set(dataset.labels[changed]) == {0, 1, 2}
+
+
+def test_asymmetric_noise_of_two_classes_takes_ones_away_alone():
+    three = make_dataset(task="node")
+    dataset = replace(three, target=Target("single-label", ("a", "b"), "accuracy"), labels=np.minimum(three.labels, 1))
+    ones = (dataset.labels[split_of(dataset).train] == 1).sum()
+    labels = noisy(dataset, "label-asymmetric:0.4").labels
+    changed = labels != dataset.labels
+    assert changed.sum() == round(0.4 * ones)
+    assert (dataset.labels[changed] == 1).all() and (labels[changed] == 0).all()
+
+
+def test_asymmetric_multi_label_noise_takes_known_marks_away_alone():
+    dataset = make_dataset(task="node", multi_label=True)
+    train, labels = split_of(dataset).train, noisy(dataset, "label-asymmetric:0.4").labels
+    changed = ~np.isnan(dataset.labels) & (labels != dataset.labels)
+    assert changed.sum() == changed[train].sum() == round(0.4 * (dataset.labels[train] == 1).sum())
+    assert (dataset.labels[changed] == 1).all() and (labels[changed] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["label", "label-asymmetric"])
+def test_hidden_labels_get_no_noise(kind):
+    dataset = make_dataset(task="node")
+    whole = split_of(dataset)
+    split = hide_labels(dataset, whole, 0.2, seed=0)
+    changed = np.flatnonzero(add_noise(dataset, split, NoiseSpec(kind, 0.5), seed=0).labels != dataset.labels)
+    assert len(changed) == round(0.5 * len(split.train)) and set(changed) <= set(split.train)
+
+
+@pytest.mark.parametrize("kind", ["label", "label-asymmetric"])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_label_noise_that_changes_no_label_is_refused(kind, multi_label):
+    with pytest.raises(UsageError, match=r"Label noise of 0\.001 changes no label of random, whose training part has 60"):
+        noisy(make_dataset(task="node", multi_label=multi_label), f"{kind}:0.001")
 
 
 def test_multi_label_noise_inverts_known_training_labels_alone():
