@@ -28,7 +28,19 @@ class Whole:
 class Choice:
     """One of some values."""
 
-    values: tuple[str | int | float | bool, ...]
+    values: tuple[str | int | float | bool | tuple[int, ...] | None, ...]
+
+    def category(self, place: int) -> str | int | float | bool:
+        """A value as a study keeps it, which holds no lists and shows nothing of None: those as text, as in YAML."""
+        value = self.values[place]
+        return "null" if value is None else str(list(value)) if isinstance(value, tuple) else value
+
+    def value(self, category: Any) -> Any:
+        """What `category` has made text of, as a configuration has it."""
+        for place, value in enumerate(self.values):
+            if (value is None or isinstance(value, tuple)) and self.category(place) == category:
+                return None if value is None else list(value)
+        return category
 
 
 #: Dotted key within a group of options -> from what its values come.
@@ -38,6 +50,10 @@ SearchSpace: TypeAlias = Mapping[str, "Real | Whole | Choice"]
 def described(space: SearchSpace) -> dict[str, dict[str, Any]]:
     """A space as plain values."""
     return {
-        key: {"kind": type(domain).__name__.lower(), **{name: list(v) if isinstance(v, tuple) else v for name, v in vars(domain).items()}}
+        key: {"kind": type(domain).__name__.lower(), **{name: _plain(value) for name, value in vars(domain).items()}}
         for key, domain in space.items()
     }
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from dgl_mutual.cli.arguments import data_dir_option, offline_option, track_opti
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
-    from dgl_mutual.experiments.suite import SuitePlan
+    from dgl_mutual.experiments.suite import Suite, SuitePlan
 
 
 @click.command()
@@ -91,13 +92,13 @@ def command(
         overrides = merge(overrides, parse_assignment(text))
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
-    layers = None
+    layers = tuning = None
     if tuned is not None and not dry_run:
-        from dgl_mutual.experiments.tuning import tune_suite
+        from dgl_mutual.experiments.suite_tuning import tune_suite
         from dgl_mutual.files import check_writable
 
         check_writable(out)
-        layers = tune_suite(
+        tuning = tune_suite(
             suite,
             trials=tuned,
             quick=quick,
@@ -107,13 +108,14 @@ def command(
             offline=offline,
             device=device,
             threads=threads,
+            jobs=jobs,
             progress=display,
         )
+        layers = tuning.layers
     plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run, tuned=layers)
     if dry_run:
-        _list(plan, jobs)
-        if tuned is not None:
-            say(f"Before that, {tuned} trials of tuning for each of {len(plan.entries)} runs; their configurations follow from it.")
+        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, jobs)
+        _list(plan, jobs, searches)
         if not offline:  # what is missing may be downloaded by then
             for data, why in plan.missing.items():
                 say(f"not counted: {data}, which is not here yet. {why}", err=True)
@@ -123,6 +125,8 @@ def command(
             reports = run_suite(
                 plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=cluster, track=track
             )
+        if tuning is not None:
+            say(f"The searches: {tuning.write(plan.folder)}")
         _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:
@@ -134,7 +138,26 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _list(plan: SuitePlan, jobs: int | None) -> None:
+def _list_searches(
+    suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data_dir: Path | None, jobs: int | None
+) -> float:
+    """Say what the searches take: seconds, one trial after another."""
+    import joblib
+
+    from dgl_mutual.experiments.suite_tuning import estimate_searches
+
+    total, jobs = 0.0, jobs or joblib.cpu_count()
+    for search in estimate_searches(suite, trials=trials, quick=quick, overrides=overrides, out=out, data_dir=data_dir):
+        say(
+            f"{search.trials:>4} trials, {search.missing:>3} to run, about   {search.seconds:>8.1f} s each   "
+            f"tuning {search.method} on {search.data}{f' ({search.splits} trainings each)' if search.splits > 1 else ''}"
+        )
+        total += search.missing * search.seconds
+    say(f"The searches: about {_duration(total / jobs)} with {jobs} at a time. The runs after them, here with all defaults:")
+    return total
+
+
+def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> None:
     import joblib
 
     from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
@@ -149,7 +172,9 @@ def _list(plan: SuitePlan, jobs: int | None) -> None:
         say(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
         total += missing * seconds
         trials += missing
-    say(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time")
+    say(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time (training may stop early)")
+    if before:
+        say(f"Together with the searches: about {_duration((before + total) / jobs)}")
 
 
 def _write_tables(plan: SuitePlan) -> None:

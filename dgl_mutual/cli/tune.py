@@ -12,7 +12,7 @@ from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
 
 #: Options of `run` that have no meaning for a search.
-_NOT_HERE = ("seeds", "jobs", "resume", "servers", "divide", "track", "checkpoint_every")
+_NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every")
 
 
 def _tune(
@@ -20,6 +20,7 @@ def _tune(
     file: Path | None,
     trust: bool,
     out: Path,
+    jobs: int | None,
     threads: int,
     device: str,
     data_dir: Path | None,
@@ -33,7 +34,7 @@ def _tune(
 
     What is given is not searched. The first trial has all defaults. No label of a test part is known to the search. Give every method of a
     comparison the same number of trials, 'independent' too. The same command goes on with a search that was cut off; several processes that
-    run it at a time, also on several machines with a shared folder, share the trials.
+    run it at a time, also on several machines with a shared folder, share the trials. With --jobs 1 a search gives the same each time.
 
     \b
     Examples:
@@ -45,6 +46,8 @@ def _tune(
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.config import merged, nest, parse_assignment
+    from dgl_mutual.experiments.device import resolve_device
+    from dgl_mutual.experiments.executors.local import default_jobs
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
@@ -68,6 +71,7 @@ def _tune(
             out=out,
             device=device,
             threads=threads,
+            jobs=jobs or default_jobs(resolve_device(device)),
             progress=progress,
         )
     counts = tuning.history["state"].value_counts()
@@ -78,6 +82,8 @@ def _tune(
         say(f"Best on validation: {best['value']:.4f} (trial {best['trial']}); with all defaults {first:.4f}")
         say(f"Written to {tuning.folder / 'best.yaml'} and {tuning.folder / 'tuning.csv'}")
         _draw(tuning.folder)
+        if tuning.shared:
+            say(tuning.shared)
     if tuning.failed:
         say("\n".join((f"{len(tuning.failed)} trials failed:", *tuning.failed)), err=True)
     if tuning.best is None:

@@ -21,9 +21,8 @@ from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.processes import freed_memory
-from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.resolve import plain, resolve
-from dgl_mutual.experiments.trial import Trial, fit_resolved
+from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
 from dgl_mutual.files import check_regular, refuse_links, unwritable, write_text
 from dgl_mutual.safe_text import csv_cell, plain_csv
 from dgl_mutual.search_space import Choice, Real, SearchSpace, described
@@ -150,13 +149,13 @@ class Search:
         dataset: Dataset,
         device: str,
         shown: Trial,
-        progress: Progress,
+        on_epoch: OnEpoch | None,
     ) -> str | None:
         """Train what a trial asks for, and record how it ended: the message, if it failed."""
         optuna = self.optuna
         state, value, error = optuna.trial.TrialState.FAIL, None, None
         try:
-            value = self._value(trial, parts, dataset, device, shown, progress)
+            value = self._value(trial, parts, dataset, device, shown, on_epoch)
             state = optuna.trial.TrialState.COMPLETE
         except optuna.TrialPruned:
             state = optuna.trial.TrialState.PRUNED
@@ -184,9 +183,9 @@ class Search:
         dataset: Dataset,
         device: str,
         shown: Trial,
-        progress: Progress,
+        on_epoch: OnEpoch | None,
     ) -> float:
-        config = resolve(point_of(self.given, trial.params), dataset)
+        config = resolve(point_of(self.given, self._values(trial.params)), dataset)
         values: list[float] = []
         for place, (seed, fold, split) in enumerate(parts):
             data = hide_test_labels(dataset, split)
@@ -196,7 +195,8 @@ class Search:
                 data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
 
             def report(one: EpochReport, place: int = place) -> None:
-                progress.epoch(shown, EpochReport(place * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
+                if on_epoch is not None:
+                    on_epoch(shown, EpochReport(place * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
 
             with freed_memory() as kept:
                 callbacks = [*kept, EpochReports(report), _Pruner(trial, values, place * self.epochs)]
@@ -223,7 +223,17 @@ class Search:
         if not complete:
             return None
         params = max(complete, key=lambda trial: (trial.value, -trial.number)).params
-        return {key: params[key] for key in self.space if key in params}
+        return self._values(params)
+
+    def _values(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What a trial has drawn, as a configuration has it."""
+        drawn = {key: (domain, params[key]) for key, domain in self.space.items() if key in params}
+        return {key: domain.value(value) if isinstance(domain, Choice) else value for key, (domain, value) in drawn.items()}
+
+    def seconds_left(self, missing: int, jobs: int) -> float | None:
+        """Seconds that missing trials should take, from those that have ended; None where there are none."""
+        ended = [trial.duration.total_seconds() for trial in self.trials() if trial.state.is_finished() and trial.duration is not None]
+        return missing * sum(ended) / len(ended) / min(jobs, max(1, missing)) if ended else None
 
     def write(self) -> pd.DataFrame:
         """Bring best.yaml and tuning.csv up to date with the study."""
@@ -299,7 +309,7 @@ def _suggest(trial: optuna.Trial, key: str, domain: Any) -> None:
     if isinstance(domain, Real):
         trial.suggest_float(key, domain.low, domain.high, log=domain.log)
     elif isinstance(domain, Choice):
-        trial.suggest_categorical(key, list(domain.values))
+        trial.suggest_categorical(key, [domain.category(place) for place in range(len(domain.values))])
     else:
         trial.suggest_int(key, domain.low, domain.high)
 

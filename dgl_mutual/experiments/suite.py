@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -41,6 +41,15 @@ _OF_THE_DATA = ("task", "dataset", "targets", "fingerprint", "protocol", "seeds"
 Layers: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
+class TuningOptions(Options):
+    """How methods are tuned on a dataset, all of them alike (``suite --tuned N``)."""
+
+    trials: int | None = Field(None, ge=1)
+    """The most trials of a search, where that is less than N."""
+    splits: int = Field(1, ge=1)
+    """Trainings of each configuration, whose metric on validation is averaged: folds, or seeds where there are none."""
+
+
 class SuiteDataset(Options):
     """On what all methods are run: a dataset, and options that belong to it."""
 
@@ -50,6 +59,8 @@ class SuiteDataset(Options):
     """The layer of configuration; `dataset` is among it."""
     methods: tuple[str, ...] | None = None
     """The methods to run on it, by name (default: all)."""
+    tuning: TuningOptions = TuningOptions()
+    """How methods are tuned on it."""
 
 
 class Suite(Options):
@@ -62,7 +73,7 @@ class Suite(Options):
     base: dict[str, Any] = Field(default_factory=dict)
     """Configuration of all runs."""
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
-    """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and ``name`` and ``methods`` of a `SuiteDataset`."""
+    """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and those of a `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1)
     """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out."""
 
@@ -108,6 +119,7 @@ class SuiteRun:
     data: str
     method: str
     config: RunConfig
+    tuning: TuningOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +192,7 @@ def configurations(
                 )
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
-            entries.append(SuiteRun(setting.name, method, _scaled_down(config) if quick else config))
+            entries.append(SuiteRun(setting.name, method, _scaled_down(config) if quick else config, setting.tuning))
     return entries
 
 
@@ -191,6 +203,31 @@ def _scaled_down(config: RunConfig) -> RunConfig:
         return config.model_copy(update={"grid": {**config.grid, _EPOCHS: capped}, **fewer})
     training = config.training.model_copy(update={"epochs": min(config.training.epochs, QUICK_EPOCHS)})
     return config.model_copy(update={"training": training, **fewer})
+
+
+def suite_loader(
+    *, data_dir: Path | None = None, offline: bool = False, in_memory: Mapping[str, Dataset] | None = None
+) -> Callable[[SuiteRun], Dataset]:
+    """What loads the dataset of a run, with its pool of unlabelled graphs: each once, also where several runs have it.
+
+    Args:
+        in_memory: see `plan_suite`.
+    """
+
+    @cache
+    def load(dataset: str, task: TaskName | None, targets: tuple[str, ...] | None) -> Dataset:
+        return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
+
+    @cache
+    def pooled(dataset: Dataset, unlabelled: str | None) -> Dataset:
+        return load_pool(dataset, unlabelled, data_dir=data_dir, offline=offline)
+
+    def of_run(run: SuiteRun) -> Dataset:
+        known = (in_memory or {}).get(run.data)
+        dataset = load(run.config.dataset, run.config.task, run.config.targets) if known is None else known
+        return pooled(dataset, run.config.unlabelled)
+
+    return of_run
 
 
 def plan_suite(
@@ -215,24 +252,13 @@ def plan_suite(
         UsageError: a run that cannot work; says which.
     """
 
-    @cache
-    def load(dataset: str, task: TaskName | None, targets: tuple[str, ...] | None) -> Dataset:
-        return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
-
-    @cache
-    def pooled(dataset: Dataset, unlabelled: str | None) -> Dataset:
-        return load_pool(dataset, unlabelled, data_dir=data_dir, offline=offline)
-
+    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory)
     entries, missing = [], {}
     for entry in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
         if entry.data in missing:
             continue
         try:
-            known = (in_memory or {}).get(entry.data)
-            dataset = load(entry.config.dataset, entry.config.task, entry.config.targets) if known is None else known
-            plan = prepare(
-                entry.config, pooled(dataset, entry.config.unlabelled), f"{entry.data} {entry.method}", in_memory=known is not None
-            )
+            plan = prepare(entry.config, load(entry), f"{entry.data} {entry.method}", in_memory=entry.data in (in_memory or {}))
         except DataError as error:
             missing[entry.data] = str(error)
         except UsageError as error:
@@ -284,5 +310,6 @@ def _dataset(entry: Any) -> Any:
         return {"name": entry, "config": {"dataset": entry}}
     if not isinstance(entry, Mapping) or "dataset" not in entry:
         raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset', not {entry!r}")
-    layer = {key: value for key, value in entry.items() if key not in ("name", "methods")}
-    return {"name": entry.get("name", entry["dataset"]), "config": layer, "methods": entry.get("methods")}
+    layer = {key: value for key, value in entry.items() if key not in ("name", "methods", "tuning")}
+    tuning = {"tuning": entry["tuning"]} if "tuning" in entry else {}
+    return {"name": entry.get("name", entry["dataset"]), "config": layer, "methods": entry.get("methods"), **tuning}

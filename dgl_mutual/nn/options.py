@@ -31,6 +31,8 @@ class StudentOptions(Options):
         "hidden": Choice((32, 64, 128)),
         "depth": Whole(2, 4),
         "dropout": Real(0.0, 0.8),
+        "norm": Choice(("none", "batch", "layer")),
+        "residual": Choice((False, True)),
     }
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet), the name of one that an installed package

@@ -44,6 +44,7 @@ class GMLOptions(EntropyOptions):
         "weighting": Choice(("attention", "confidence", "consensus", "uniform")),
         "mix": Choice(("logits", "probabilities")),
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
+        "entropy_weight": Choice((0.0, 0.03, 0.1)),
     }
     target_temperature: float | None = Field(0.5, gt=0)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.

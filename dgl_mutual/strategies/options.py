@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import Options
-from dgl_mutual.search_space import Real, SearchSpace
+from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def where_labels_are_hidden(kind: type[StrategyOptions], values: Mapping[str, An
 class TeachingOptions(StrategyOptions):
     """How much, and from when on, members learn from others."""
 
-    search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True)}
+    search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True), "exchange_warmup": Choice((None, (0, 0)))}
     weight: float = Field(1.0, ge=0)
     """lambda: weight of what is learned from others."""
     exchange_warmup: tuple[int, int] | None = (0, 0)

@@ -40,7 +40,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: Path) -> None:
     for strategy in ("independent", "gml"):
-        status, out, err = command_line("tune", "--dataset", "mine", "--strategy", strategy, *SMALL, "--trials", 3)
+        status, out, err = command_line("tune", "--dataset", "mine", "--strategy", strategy, *SMALL, "--trials", 3, "--jobs", 1)
         assert status == 0 and "3 trials complete" in out and "with all defaults" in out
         assert "[3/3]" in err
         (folder,) = (elsewhere / "results").glob(f"tune-node-mine-{strategy}-*")
@@ -53,7 +53,7 @@ def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: P
         assert status == 0 and "n = 2 seeds" in out
     # Searches lie beside runs, and no table takes them for runs.
     assert command_line("export", "results")[0] == 0
-    status, out, _ = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 4)
+    status, out, _ = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 4, "--jobs", 1)
     assert status == 0 and "4 trials complete" in out
 
 
@@ -64,15 +64,14 @@ def test_a_search_of_which_every_trial_fails_says_so(
         raise MemoryError("too large")
 
     monkeypatch.setattr("dgl_mutual.experiments.study.fit_resolved", fit)
-    status, out, err = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 2)
+    status, out, err = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 2, "--jobs", 1)
     assert status == 1 and "2 trials failed" in err and "too large" in err and "Written" not in out
     assert not list((elsewhere / "results").glob("*/best.yaml"))
 
 
-def test_a_dataset_without_a_split_of_its_own_is_refused_with_the_reason(command_line: Callable[..., Ended], elsewhere: Path) -> None:
-    status, _, err = command_line("tune", *SMALL)
-    assert status == 2 and "'random'" in err and "public, scaffold, nested" in err
-    assert not (elsewhere / "results").exists()
+def test_a_split_by_seed_is_tuned_on_with_a_note_of_what_is_shared(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+    status, out, _ = command_line("tune", "--students", "gcn", "--strategy", "independent", "--epochs", 2, "--trials", 1)
+    assert status == 0 and "Under the protocol random other seeds have other test samples" in out
 
 
 SUITE = """
@@ -85,7 +84,8 @@ methods: [independent, dml]
 def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(command_line: Callable[..., Ended], elsewhere: Path) -> None:
     Path("mine.yaml").write_text(SUITE)
     status, out, _ = command_line("suite", "mine.yaml", "--tuned", 3, "--dry-run", "--jobs", 1)
-    assert status == 0 and "3 trials of tuning for each of 2 runs" in out and not Path("results").exists()
+    assert status == 0 and "3 trials,   3 to run" in out and "tuning dml on mine" in out and not Path("results").exists()
+    assert "Together with the searches: about" in out
     status, out, err = command_line("suite", "mine.yaml", "--tuned", 3, "--jobs", 1)
     assert status == 0 and "| mean student | independent |" in out
     assert err.count("[3/3]") == 2
@@ -101,9 +101,26 @@ def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(co
             assert pd.isna(chosen) or values["training"][key] == chosen
         trials = pd.read_csv(Path("results", entry["folder"], "trials.csv"), **EXACT_NUMBERS)
         assert set(trials["seed"]) == {0, 1} and values["seeds"] == 2
+    history = pd.read_csv("results/suite-mine-tuned/tuning.csv", **EXACT_NUMBERS)
+    assert history.groupby(["data", "method"]).size().to_dict() == {("mine", "independent"): 3, ("mine", "dml"): 3}
+    assert history.loc[history["method"] == "dml", "value"].tolist() == searches["dml"]["value"].tolist()
     # Again: nothing is left to do.
     status, again, err = command_line("suite", "mine.yaml", "--tuned", 3, "--jobs", 1)
-    assert (status, again) == (0, out) and "4 of 4 trials are finished already" in err
+    assert (status, again) == (0, out) and "[3/3" not in err and "4 of 4 trials are finished already" in err
+
+
+def test_a_dataset_of_a_suite_says_how_it_is_tuned(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+    Path("mine.yaml").write_text(SUITE.replace("[mine]", "[{dataset: mine, tuning: {trials: 2, splits: 3}}]"))
+    status, out, _ = command_line("suite", "mine.yaml", "--tuned", 5, "--dry-run")
+    assert status == 0 and "   2 trials,   2 to run" in out and "tuning independent on mine (3 trainings each)" in out
+    assert command_line("suite", "mine.yaml", "--tuned", 5, "--jobs", 1)[0] == 0
+    history = pd.read_csv("results/suite-mine-tuned/tuning.csv")
+    assert history.groupby("method").size().to_dict() == {"dml": 2, "independent": 2}
+    status, out, _ = command_line("suite", "mine.yaml", "--tuned", 5, "--dry-run")
+    assert status == 0 and "   2 trials,   0 to run" in out
+    Path("mine.yaml").write_text(SUITE.replace("[mine]", "[{dataset: mine, tuning: {split: 3}}]"))
+    status, _, err = command_line("suite", "mine.yaml", "--tuned", 5, "--dry-run")
+    assert status == 2 and "split" in err
 
 
 def test_a_file_is_a_method_of_a_suite_and_a_start_for_fit(command_line: Callable[..., Ended], elsewhere: Path) -> None:

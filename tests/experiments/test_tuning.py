@@ -199,6 +199,28 @@ def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset,
             assert trial.number == 3 and before[3] == before[1] != {}
 
 
+def test_several_processes_do_the_trials_of_one_search(ring: Dataset, tmp_path: Path) -> None:
+    tuning = quick(ring, tmp_path, trials=5, jobs=2)
+    assert tuning.history["trial"].tolist() == [0, 1, 2, 3, 4] and set(tuning.history["state"]) <= {"complete", "pruned"}
+    assert tuning.history["value"][0] == quick(ring, tmp_path / "alone", trials=1).history["value"][0]
+    assert len(quick(ring, tmp_path, trials=5, jobs=2).history) == 5
+
+
+def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fit(config: Any, *_: Any, **__: Any) -> float:
+        asked.append(tuple(config.strategy_options["exchange_warmup"]))
+        return float(len(asked) == 1 or asked[-1] != asked[0])
+
+    faking(monkeypatch, fit)
+    tuning = quick(ring, tmp_path, trials=12, config={"strategy": "dml"})
+    drawn = tuning.history["strategy_options.exchange_warmup"][1:]
+    assert set(drawn) == {"null", "[0, 0]"}
+    assert asked[1:] == [{"null": (3, 3), "[0, 0]": (0, 0)}[value] for value in drawn]
+    assert read_config(tuning.folder / BEST_FILE)["strategy"] == "dml"
+
+
 def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_range_are_options(ring: Dataset) -> None:
     shared = {f"training.{key}" for key in TrainingOptions.search_space} | {f"student.{key}" for key in StudentOptions.search_space}
     for name in STRATEGIES:
@@ -224,7 +246,6 @@ def test_what_each_student_has_for_itself_and_students_of_ones_own_are_not_searc
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        ({"protocol": "random"}, {}, r"'random'.*validation samples of another.*public"),
         ({"grid": {"training.epochs": [1, 2]}}, {}, "a search of its own"),
         ({"distill": {}}, {}, "Leave out 'distill'"),
         ({"students": "gcn", "strategy": "dml"}, {}, "two students|2 students|at least"),

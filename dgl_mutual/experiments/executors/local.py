@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -53,22 +54,34 @@ class Local:
             yield from (task(work, on_epoch=progress.epoch) for work in works)
             return
         task = partial(task, on_epoch=progress.remote_epoch, parent=os.getpid())
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=self.threads), _kept(works) as files:
-            # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
-            parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
-            try:
-                with spared_from_interrupts():
-                    outcomes = parallel(joblib.delayed(_elsewhere)(task, work.to_send, files[id(work.plan.dataset)]) for work in works)
-                yield from outcomes
-            except TerminatedWorkerError:
-                raise TrainingError(
-                    "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
-                    f"go on with fewer --jobs than {jobs}."
-                ) from None
+        with kept_datasets(datasets_of(works)) as files:
+            yield from in_processes(
+                (joblib.delayed(_elsewhere)(task, work.to_send, files[id(work.plan.dataset)]) for work in works), jobs, self.threads
+            )
+
+
+def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any, None, None]:
+    """What the calls (of `joblib.delayed`) return, as they end, each in one of `jobs` processes of this machine.
+
+    Raises:
+        TrainingError: a process was killed.
+    """
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
+        # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
+        try:
+            with spared_from_interrupts():
+                results = parallel(calls)
+            yield from results
+        except TerminatedWorkerError:
+            raise TrainingError(
+                "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
+                f"go on with fewer --jobs than {jobs}."
+            ) from None
 
 
 @contextmanager
-def _kept(works: Sequence[Work]) -> Iterator[dict[int, Path]]:
+def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
     """Each dataset in a temporary file, by its id, for the length of a block: processes read it once, instead of with every trial.
 
     Raises:
@@ -76,7 +89,7 @@ def _kept(works: Sequence[Work]) -> Iterator[dict[int, Path]]:
     """
     with TemporaryDirectory(prefix="dgl-mutual-", ignore_cleanup_errors=True) as folder:
         files = {}
-        for place, dataset in enumerate(datasets_of(works)):
+        for place, dataset in enumerate(datasets):
             files[id(dataset)] = file = Path(folder, str(place))
             try:
                 with file.open("wb") as stream:
@@ -90,12 +103,12 @@ def _kept(works: Sequence[Work]) -> Iterator[dict[int, Path]]:
 
 
 def _elsewhere(task: Task, work: Work, file: Path) -> tuple[int, Outcome]:
-    return task(work.with_dataset(_read(file)))
+    return task(work.with_dataset(read_kept(file)))
 
 
 @lru_cache(maxsize=1)  # trials come run by run, so those of one dataset follow each other
-def _read(file: Path) -> Dataset:
-    """Written by the process that has started this one."""
+def read_kept(file: Path) -> Dataset:
+    """A dataset of `kept_datasets`, written by the process that has started this one."""
     with file.open("rb") as stream:
         dataset: Dataset = pickle.load(stream)
     return dataset

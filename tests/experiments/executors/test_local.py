@@ -68,9 +68,9 @@ def test_runs_share_one_dataset_also_without_its_edge_features(large: Dataset) -
 
 
 def test_a_process_reads_a_dataset_once(large: Dataset, tmp_path: Path) -> None:
-    with local._kept(works_of(plan_of(large))) as files:
+    with local.kept_datasets([large]) as files:
         (file,) = files.values()
-        assert local._read(file) is local._read(file)
+        assert local.read_kept(file) is local.read_kept(file)
     assert not file.parent.exists()
 
 

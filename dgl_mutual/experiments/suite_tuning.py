@@ -1,0 +1,174 @@
+"""Tuning of a suite: every method on each of its datasets, all with the same number of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.experiments.config import merged, nest
+from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.estimate import seconds_per_trial
+from dgl_mutual.experiments.executors.local import default_jobs
+from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.progress import Progress, Silence
+from dgl_mutual.experiments.study import HISTORY_FILE
+from dgl_mutual.experiments.suite import Layers, Suite, SuiteRun, configurations, suite_loader
+from dgl_mutual.experiments.tuning import Tuning, search_job, tune
+from dgl_mutual.experiments.tuning_trials import import_optuna
+from dgl_mutual.files import write_text
+from dgl_mutual.safe_text import csv_cell, plain_csv
+
+
+@dataclass(frozen=True, eq=False)
+class SuiteTuning:
+    """What the searches of a suite have found.
+
+    Attributes:
+        layers: by the names of data and method, what is chosen.
+        searches: the searches themselves.
+    """
+
+    layers: Layers
+    searches: Mapping[tuple[str, str], Tuning]
+
+    def write(self, folder: Path) -> Path:
+        """All searches as tuning.csv of the suite's folder: ``data, method, search`` (its folder) and the columns of each tuning.csv."""
+        names = ("data", "method", "search")
+        tables = [
+            search.history.assign(**dict(zip(names, (*key, search.folder.name), strict=True))) for key, search in self.searches.items()
+        ]
+        table = pd.concat([table.astype(object) for table in tables], ignore_index=True)
+        table = table[[*names, *(name for name in table if name not in names)]]
+        file = folder / HISTORY_FILE
+        write_text(file, plain_csv(table.map(csv_cell)))
+        return file
+
+
+def tune_suite(
+    suite: Suite,
+    *,
+    trials: int,
+    quick: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    out: Path = Path("results"),
+    data_dir: Path | None = None,
+    offline: bool = False,
+    in_memory: Mapping[str, Dataset] | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    jobs: int | None = None,
+    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(Silence()),
+) -> SuiteTuning:
+    """Tune every method of a suite on each of its datasets.
+
+    A dataset may have fewer trials, and more trainings of each configuration (`SuiteDataset.tuning`); all methods have the same. A dataset
+    that is not available is left out, as the suite leaves it out.
+
+    Args:
+        trials: of each search.
+        quick, overrides: see `dgl_mutual.experiments.suite.configurations`.
+        in_memory: see `dgl_mutual.experiments.suite.plan_suite`.
+        jobs: trials at a time (default: one a core; on cuda one); see `tune`.
+        progress: makes a display for each search.
+
+    Raises:
+        UsageError, StoreError, Interrupted: see `tune`; a usage error says of which run.
+        TrainingError: every trial of a search has failed: an untuned method among tuned ones would be a comparison that is not fair.
+    """
+    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory)
+    searches: dict[tuple[str, str], Tuning] = {}
+    runs = configurations(suite, quick=quick, overrides=overrides)
+    for place, run in enumerate(runs, start=1):
+        try:
+            dataset = load(run)
+        except DataError:
+            continue
+        try:
+            with progress() as shown:
+                tuning = tune(
+                    run.config,
+                    dataset,
+                    trials=_trials(run, trials),
+                    splits=run.tuning.splits,
+                    out=out,
+                    device=device,
+                    threads=threads,
+                    jobs=jobs or default_jobs(resolve_device(device)),
+                    progress=shown,
+                    label=f"tune {place}/{len(runs)} {run.data} {run.method}",
+                    in_memory=run.data in (in_memory or {}),
+                )
+        except UsageError as error:
+            raise UsageError(f"{run.method} on {run.data}: {error}") from None
+        if tuning.best is None:
+            first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
+            raise TrainingError(
+                f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / HISTORY_FILE}).{first}"
+            )
+        searches[run.data, run.method] = tuning
+    layers = {key: merged(*(nest(name, value) for name, value in tuning.chosen.items())) for key, tuning in searches.items()}
+    return SuiteTuning(layers, searches)
+
+
+@dataclass(frozen=True)
+class SearchEstimate:
+    """What a search of a suite would still take.
+
+    Attributes:
+        missing: trials that are to be run.
+        seconds: of one of them, at most, with all defaults.
+    """
+
+    data: str
+    method: str
+    trials: int
+    splits: int
+    missing: int
+    seconds: float
+
+
+def estimate_searches(
+    suite: Suite,
+    *,
+    trials: int,
+    quick: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    out: Path = Path("results"),
+    data_dir: Path | None = None,
+) -> list[SearchEstimate]:
+    """The searches that `tune_suite` would make, with their time. Nothing is downloaded or written.
+
+    Raises:
+        UsageError: see `tune_suite`.
+    """
+    import_optuna()
+    load = suite_loader(data_dir=data_dir, offline=True)
+    found = []
+    for run in configurations(suite, quick=quick, overrides=overrides):
+        try:
+            dataset = load(run)
+        except DataError:
+            continue
+        asked, splits = _trials(run, trials), run.tuning.splits
+        try:
+            job = search_job(run.config, dataset, trials=asked, splits=splits, out=out)
+            job.parts(dataset)
+            missing, ended = job.progress()
+            seconds = 0.0
+            if missing:
+                seconds = ended if ended is not None else splits * seconds_per_trial(prepare(run.config, dataset), out)
+        except UsageError as error:
+            raise UsageError(f"{run.method} on {run.data}: {error}") from None
+        found.append(SearchEstimate(run.data, run.method, asked, splits, missing, seconds))
+    return found
+
+
+def _trials(run: SuiteRun, trials: int) -> int:
+    return min(trials, run.tuning.trials or trials)

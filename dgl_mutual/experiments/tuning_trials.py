@@ -1,0 +1,153 @@
+"""The trials of a search, one after another in this process, or several at a time in processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept
+from dgl_mutual.experiments.processes import end_with
+from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.resolve import splits_of
+from dgl_mutual.experiments.study import FIRST_SEED, HISTORY_FILE, Search
+from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial
+from dgl_mutual.search_space import SearchSpace
+from dgl_mutual.store.tables import read_tuning
+
+
+@dataclass(frozen=True)
+class TuningTrial(Trial):
+    """A trial of a search, as a display names it; its seed is its number."""
+
+    @property
+    def name(self) -> str:
+        return f"trial-{self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class SearchJob:
+    """A search as any process can take part in it.
+
+    Attributes:
+        given, resolved: the configuration, as it was given, and with nothing left open.
+        splits: trainings of each configuration.
+        trials: of the whole search.
+        label: how displays name it.
+        deadline: Unix time from which on no trial is started.
+    """
+
+    folder: Path
+    given: RunConfig
+    resolved: RunConfig
+    space: SearchSpace
+    splits: int
+    trials: int
+    device: str
+    threads: int
+    label: str
+    deadline: float | None = None
+
+    def search(self) -> Search:
+        """The study, to be opened."""
+        return Search(self.folder, self.given, self.resolved, self.space, import_optuna())
+
+    def parts(self, dataset: Dataset) -> list[tuple[int, int, Split]]:
+        """Seed, fold and split of each training of a configuration.
+
+        Raises:
+            UsageError: there are fewer folds, or a split has no validation part.
+        """
+        folds = self.resolved.folds
+        if folds is None:
+            seeds = range(FIRST_SEED, FIRST_SEED + self.splits)
+            return [(seed, 0, splits_of(self.resolved, dataset, seed)[0]) for seed in seeds]
+        if self.splits > folds:
+            raise UsageError(f"There are {folds} folds, so each configuration can be trained on no more than that, not on {self.splits}.")
+        return [(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED)[: self.splits])]
+
+    def progress(self) -> tuple[int, float | None]:
+        """How many trials are missing, and the mean seconds of those that have ended, if there are any. Writes nothing."""
+        history = read_tuning(self.folder) if (self.folder / HISTORY_FILE).exists() else None
+        if history is None:
+            return self.trials, None
+        ended = history[history["state"].isin(["complete", "pruned", "failed"])]
+        return max(0, self.trials - len(ended)), float(ended["seconds"].mean()) if len(ended) else None
+
+    def shown(self, number: int, split: Split) -> TuningTrial:
+        """A trial as displays name it."""
+        return TuningTrial(number, 0, split, self.label)
+
+    def outcomes(
+        self, search: Search, dataset: Dataset, split: Split, *, jobs: int, missing: int, progress: Progress
+    ) -> Generator[Outcome, None, None]:
+        """Run trials until there are as many as were asked for.
+
+        Args:
+            search: opened.
+            split: that displays show.
+            jobs: processes; one is this very process, which draws what follows from the trials before alone.
+            missing: how many trials are to be run.
+
+        Raises:
+            TrainingError: a process was killed; trials that have ended are kept.
+        """
+        if min(jobs, missing) <= 1:
+            torch.set_num_threads(self.threads)
+            while (ended := self.one(search, dataset, progress.epoch)) is not None:
+                yield self._outcome(ended, split)
+            return
+        with kept_datasets([dataset]) as files:
+            calls = (joblib.delayed(_elsewhere)(self, files[id(dataset)], progress.remote_epoch, os.getpid()) for _ in range(missing))
+            with closing(in_processes(calls, min(jobs, missing), self.threads)) as all_ended:
+                yield from (self._outcome(ended, split) for ended in all_ended if ended is not None)
+
+    def _outcome(self, ended: tuple[int, str | None], split: Split) -> Outcome:
+        return Outcome(self.shown(ended[0], split), [], [], ended[1])
+
+    def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> tuple[int, str | None] | None:
+        """Run the next trial: its number, and why it failed, if it did. None where there is none to be run."""
+        if self.deadline is not None and time.time() >= self.deadline:
+            return None
+        claimed = search.claim(self.trials)
+        if claimed is None:
+            return None
+        parts = self.parts(dataset)
+        with claimed as trial:
+            shown = self.shown(trial.number, parts[0][2])
+            return trial.number, search.run(trial, parts, dataset, self.device, shown, on_epoch)
+
+
+def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> tuple[int, str | None] | None:
+    """A trial in a process that works for another; None where none is left."""
+    end_with(parent)
+    torch.set_num_threads(job.threads)
+    search = job.search()
+    with search.opened(job.splits):
+        return job.one(search, read_kept(file), on_epoch)
+
+
+def import_optuna() -> Any:
+    """Optuna, without its messages.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise UsageError("Tuning needs optuna, which is not installed. Install it: pip install 'dgl-mutual[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
