@@ -49,6 +49,11 @@ class StudentOptions(Options):
     """Dropout rate on each convolution's input (node task: 0.5, gat 0.6; graph task: 0 on the convolutions, 0.5 before the classifier)."""
     input_dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout rate on the features (default: as on the input of the other convolutions)."""
+    feature_noise: float | None = Field(None, gt=0, le=1)
+    """a in x ((1 - a) + a N(0, 1)), what the student sees of each feature x, in training and evaluation (default: no noise). It makes a
+    student weak on purpose, to study how its peers bear it."""
+    starts_after: float | None = Field(None, gt=0, lt=1)
+    """Share of the epochs after which the student begins to learn; until then it keeps its first weights (default: none)."""
     norm: Literal["none", "batch", "layer"] | None = None
     """Normalisation after each hidden convolution (node task: none; graph task: batch); batch also within gin's MLP."""
     activation: Literal["relu", "elu", "gelu", "leaky_relu", "silu", "tanh"] | None = None
@@ -104,3 +109,7 @@ class StudentOptions(Options):
         values = self.model_copy(update={"architecture": self.architecture_name}) if callable(self.architecture) else self
         plain: dict[str, Any] = handler(values)
         return {key: value for key, value in plain.items() if (key in ("architecture", "options") if own else key != "options")}
+
+    def first_epoch(self, epochs: int) -> int:
+        """The epoch of a phase of so many in which the student begins to learn."""
+        return 0 if self.is_own or self.starts_after is None else round(self.starts_after * epochs)

@@ -17,6 +17,7 @@ from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.module import EdgeInput, StudentModule, StudentOutput
+from dgl_mutual.nn.noise import with_noise
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
@@ -159,6 +160,8 @@ class Student(StudentModule):
             generator: the student's own stream for dropout; None switches dropout off.
         """
         x: NodeFeatures = batch.inputs(self.depth, self.node_columns)
+        if self.options.feature_noise is not None:
+            x = with_noise(x, self.options.feature_noise, generator)
         hidden: list[Tensor] = []
         graphs = batch.adjacencies(self.depth)
         initial: Tensor | None = None

@@ -12,7 +12,7 @@ _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
 _LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions", "unlabelled_ratio")
 #: The same of students.
-_LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node")
+_LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node", "feature_noise", "starts_after")
 
 #: Options of strategies that runs of earlier versions do not have, and the value that means the same as their absence.
 _LATER_STRATEGY = {"entropy_schedule": "constant", "entropy_on": "exchange", "class_prior_weight": None}

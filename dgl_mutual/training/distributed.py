@@ -143,6 +143,8 @@ class DividedSamples(Ranks):
         for gradient in own:
             gradient.div_(self.size)
         gradients = [*shared, *own]
+        if not gradients:  # no member learns yet
+            return
         together = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(together)
         for gradient, total in zip(gradients, torch.split(together, [gradient.numel() for gradient in gradients]), strict=True):

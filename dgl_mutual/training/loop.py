@@ -85,6 +85,7 @@ class Loop:
             terms = checked_terms(state.strategy.loss_terms(step), state.strategy.name, len(active))
             optimizer.zero_grad(set_to_none=True)
             torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+            self._leave_waiting(phase)
             state.ranks.sum_gradients([state.cohort.students[k] for k in active], state.strategy)
             optimizer.step()
             if state.averages is not None:
@@ -104,6 +105,12 @@ class Loop:
         names = [state.cohort.names[k] for k in active]
         scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
+
+    def _leave_waiting(self, phase: Phase) -> None:
+        """Without a gradient, members that do not learn yet keep their weights, which weight decay would change otherwise."""
+        for student in (self.state.cohort.students[k] for k in phase.active):
+            if phase.epoch < student.options.first_epoch(self.state.options.epochs):
+                student.zero_grad(set_to_none=True)
 
     @property
     def _learns_from_clean_logits(self) -> bool:

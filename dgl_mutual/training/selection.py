@@ -29,9 +29,10 @@ class Selection(Callback):
     def on_phase_begin(self, state: TrainingState) -> None:
         phase = state.current
         start = phase.first + (state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0)
+        starts = {k: phase.first + state.cohort.students[k].options.first_epoch(state.options.epochs) for k in phase.active}
         for k in phase.active:  # a member that trains again is selected again
-            self.stoppers[k] = EarlyStopping(self._patience, start)
-        self._ensemble = EarlyStopping(self._patience, start)
+            self.stoppers[k] = EarlyStopping(self._patience, max(start, starts[k]))
+        self._ensemble = EarlyStopping(self._patience, max(start, *starts.values()))
         self._best = {}
 
     @torch.no_grad()

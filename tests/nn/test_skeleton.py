@@ -21,6 +21,7 @@ from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.convolutions import CONVOLUTIONS
 from dgl_mutual.nn.csr import SparseMatrix
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
+from dgl_mutual.nn.noise import with_noise
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.store.configuration import identity
@@ -153,6 +154,25 @@ def test_dropout_on_features_alone(make_dataset: MakeDataset) -> None:
     assert (graph.input_rate, graph.rate) == (0.2, 0.0)
 
 
+@pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
+def test_noise_is_on_the_features_in_training_and_evaluation(sparse_: bool, make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((400,), sparse_=sparse_)
+    batch = Collator(dataset, dtype=torch.float64).all()
+    noisy, plain = (student_of("gcn", "node", dataset, feature_noise=noise, dropout=0.0) for noise in (0.25, None))
+    assert torch.equal(noisy.forward_batch(batch).logits, noisy.forward_batch(batch).logits)
+    assert not torch.equal(noisy.forward_batch(batch).logits, plain.forward_batch(batch).logits)
+    generator = torch.Generator().manual_seed(1)
+    first, second = (noisy.forward_batch(batch, generator).logits for _ in range(2))
+    assert not torch.equal(first, second)
+    seen = with_noise(batch.features, 0.25, torch.Generator().manual_seed(1))
+    x, seen = (one.csr.to_dense() if isinstance(one, SparseMatrix) else one for one in (batch.features, seen))
+    factors = (seen / x)[x != 0]
+    assert factors.mean() == pytest.approx(0.75, abs=0.04) and factors.std() == pytest.approx(0.25, abs=0.04)
+    assert not seen[x == 0].any()
+    given = Collator(dataset.replaced(features=seen.numpy().astype(np.float32)), dtype=torch.float64).all()
+    torch.testing.assert_close(plain.forward_batch(given).logits, first, rtol=1e-4, atol=1e-4)
+
+
 def test_scaling_reaches_the_residual(make_dataset: MakeDataset) -> None:
     dataset = make_dataset((9,))
     student = student_of("sage", "node", dataset, residual=True)
@@ -175,6 +195,13 @@ def test_what_is_off_counts_as_absent_and_what_has_no_meaning_is_refused(make_da
         resolve_student(StudentOptions(virtual_node=True), "node")
     dataset = make_dataset((5, 4, 6, 7, 5, 5))
     decisive = identity(plain(resolve(parse_config({}), dataset)))
-    for name, value in {"residual": True, "virtual_node": True, "input_dropout": 0.0, "activation": "elu"}.items():
+    for name, value in {
+        "residual": True,
+        "virtual_node": True,
+        "input_dropout": 0.0,
+        "activation": "elu",
+        "feature_noise": 0.1,
+        "starts_after": 0.5,
+    }.items():
         assert name not in str(decisive)
         assert name in str(identity(plain(resolve(parse_config({"student": {name: value}}), dataset))))

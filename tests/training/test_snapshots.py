@@ -79,6 +79,17 @@ def test_every_strategy_goes_on_to_the_bit(strategy: str, task: str, fit: Fit, n
         snapshots.file.unlink()
 
 
+def test_a_student_that_starts_late_goes_on_to_the_bit(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    students = [StudentOptions(hidden=8), StudentOptions(architecture="gin", hidden=8, starts_after=0.5, feature_noise=0.2)]
+    whole = fit(node_data, students, EPOCHS)
+    snapshots = Snapshots(tmp_path / "0.safetensors", 1)
+    for epochs in (2, EPOCHS - 1):  # before the second student has begun, and after that
+        with pytest.raises(Cut):
+            fit(node_data, students, EPOCHS, snapshots=snapshots, callbacks=[CutAfter(epochs)])
+        same(fit(node_data, students, EPOCHS, snapshots=snapshots), whole)
+        snapshots.file.unlink()
+
+
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_counts_of_the_consensus_go_on_to_the_bit(task: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path) -> None:
     data = node_data if task == "node" else graph_data

@@ -18,8 +18,10 @@ from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.trainer import fit_cohort
 
 Data = tuple[Dataset, Split]
@@ -251,3 +253,22 @@ def test_the_test_part_of_a_graph_task_is_never_a_target(watch: Callable[..., ty
     for honest, blinded in (results[:2], results[2:]):
         assert torch.equal(weights(honest, 0), weights(blinded, 0))
         assert honest.history == blinded.history
+
+
+def test_a_late_student_keeps_its_first_weights_until_it_starts_and_is_not_stopped_before(
+    fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data
+) -> None:
+    found = []
+
+    class Keeping(Callback):
+        def on_epoch_end(self, state: TrainingState) -> None:
+            found.append([torch.cat([p.detach().flatten().clone() for p in one.parameters()]) for one in state.cohort.students])
+
+    students = [StudentOptions(hidden=8), StudentOptions(hidden=8, starts_after=0.5)]
+    training = {"patience": 2, "learning_rate": 0.0001}
+    result = fit(node_data, students, 10, strategy=watch(), training=training, callbacks=[Keeping()])
+    assert all(torch.equal(now[1], found[0][1]) for now in found[:5])
+    assert all(not torch.equal(now[0], found[0][0]) for now in found[1:5])
+    assert result.epochs > 6
+    assert not torch.equal(found[5][1], found[0][1])
+    assert weights(result, 1).isfinite().all()
