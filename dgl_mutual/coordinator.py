@@ -49,6 +49,8 @@ class Coordinator(nn.Module, ABC):
     recipe: CoordinatorRecipe
     #: Works on samples that it was not trained with.
     inductive: bool = True
+    #: Its scores are log-odds that a peer is right, fitted on training labels that the peer has not seen: each student leaves some out.
+    cross_fitted: ClassVar[bool] = False
 
     @abstractmethod
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ def test_a_coordinator_knows_its_recipe(weighting: str) -> None:
 def test_each_weighting_has_options_of_its_own() -> None:
     assert {name: set(kind.Options.model_fields) for name, kind in WEIGHTINGS.items()} == {
         **{name: {"hidden"} for name in ("attention", "classwise", "transductive")},
-        **{"confidence": {"temperature"}, "consensus": {"power", "rounds", "prior", "memory"}, "uniform": set()},
+        **{"confidence": {"temperature"}, "consensus": {"power", "rounds", "prior", "memory"}, "cross-fitted": set(), "uniform": set()},
     }
     assert all(kind.name == name for name, kind in WEIGHTINGS.items())
     with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.weighting_options.hidden'"):

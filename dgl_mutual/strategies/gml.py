@@ -16,6 +16,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.registry import not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.cross_fitting import CrossFitting
 from dgl_mutual.strategies.entropy import EntropyOptions, entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.held_out import held_out_samples
@@ -41,7 +42,7 @@ class GMLOptions(EntropyOptions):
     search_space: ClassVar[SearchSpace] = {
         **EntropyOptions.search_space,
         "target_temperature": Real(0.25, 2.0, log=True),
-        "weighting": Choice(("attention", "confidence", "consensus", "uniform")),
+        "weighting": Choice(("attention", "confidence", "consensus", "cross-fitted", "uniform")),
         "mix": Choice(("logits", "probabilities")),
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
         "entropy_weight": Choice((0.0, 0.03, 0.1)),
@@ -52,8 +53,9 @@ class GMLOptions(EntropyOptions):
     #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
     exchange_warmup: tuple[int, int] | None = None
     weighting: str | Annotated[type[Weighting], SkipValidation] = "attention"
-    """How the coordinator weighs peers: attention, classwise or transductive (learned from labels), consensus (from the peers' agreement on
-    unlabelled samples), confidence or uniform, a name from an installed package, or an import path ``package.module:Class``."""
+    """How the coordinator weighs peers: attention, classwise or transductive (learned from labels), cross-fitted (from labels that each
+    student leaves out), consensus (from the peers' agreement on unlabelled samples), confidence or uniform, the name of one that an
+    installed package provides, or an import path ``package.module:Class``."""
     weighting_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the weighting (attention, classwise, transductive: hidden, its width; confidence: temperature; consensus: power, rounds,
     prior, memory)."""
@@ -67,13 +69,16 @@ class GMLOptions(EntropyOptions):
     direction: Literal["all", "best"] = "all"
     """Which students are imitated: all by all others, or the one that is best on held-out training samples by the rest."""
     held_out: float = Field(0.2, gt=0, lt=1)
-    """Share of the training samples that is held out to tell who is best (direction: best)."""
+    """Share of the training samples that is held out from all students to tell who is best (direction: best), or that each student leaves
+    out to fit the weights, as one of round(1 / share) parts (weighting: cross-fitted)."""
     running_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the running loss on held-out samples (direction: best)."""
 
     @model_validator(mode="after")
     def _check_weighting(self) -> GMLOptions:
         self._weighting_options()
+        if self.direction == "best" and WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted:
+            raise ValueError(f"direction best gives all weight to one student, so the weighting {self.weighting!r} would have no effect")
         return self
 
     @field_serializer("weighting")
@@ -131,6 +136,8 @@ class GraphMutualLearning(ExchangeStrategy):
             assert setting.training is not None
             mask = held_out_samples(setting.training, options.held_out, seed=setting.seed)
             self.register_buffer("held_out", mask, persistent=False)
+        cross_fitted = WEIGHTING_REGISTRY.find(options.weighting).value.cross_fitted
+        self.parts = CrossFitting(setting, options.held_out) if cross_fitted else None
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -153,11 +160,13 @@ class GraphMutualLearning(ExchangeStrategy):
         if options.direction == "best":
             step, held_out = self._set_aside(step)
             self._follow_losses(step, held_out)
-        terms = {"supervised": self.supervised(step)}
+        terms = {"supervised": self.supervised(step) if self.parts is None else self.parts.supervised(step, self.supervised)}
         if step.ramp > 0:
             target = self._peer_target(step)
             own = step.logits[:, step.exchange]
-            divergence = self.distribution.divergence(target, own, options.temperature).mean(-1) * self._learners(step)
+            divergences = self.distribution.divergence(target, own, options.temperature)
+            mean = divergences.mean(-1) if self.parts is None else self.parts.mean_of_learned(divergences, step)
+            divergence = mean * self._learners(step)
             step.log["exchange"] = divergence.detach()
             terms["mutual"] = options.scale * step.ramp * divergence
         terms.update(entropy_terms(options, self.distribution, step))
@@ -213,10 +222,15 @@ class GraphMutualLearning(ExchangeStrategy):
         return torch.arange(len(self.running_loss), device=self.running_loss.device) == self.running_loss.argmin()
 
     def _coordinator_loss(self, step: Step) -> Tensor:
-        seen = step.logits.detach() if self.options.coordinator_inputs == "train" else step.targets
+        as_trained = self.options.coordinator_inputs == "train" and self.parts is None
+        seen = step.logits.detach() if as_trained else step.targets
         logits, samples, labels = seen[:, step.labelled], step.samples[step.labelled], step.labels[step.labelled]
-        weights = self.coordinator.all_weights(logits, self.distribution.confidence(logits), samples)
-        loss = self.distribution.supervised(mix(weights, logits), labels).mean()
+        evidence = logits, self.distribution.confidence(logits), samples
+        weights = self.coordinator.all_weights(*evidence)
+        if self.parts is None:
+            loss = self.distribution.supervised(mix(weights, logits), labels).mean()
+        else:
+            loss = self.parts.loss(self.coordinator.scores(*evidence)[0], logits, labels, samples, self.distribution)
         if self.options.uniform_kl_weight > 0:
             loss = loss + self.options.uniform_kl_weight * self._distance_from_uniform(weights[:-1], labels)
         return loss

@@ -64,7 +64,7 @@ def test_the_entropy_bonus_flattens_predictions():
     assert (gradient.gather(-1, top) >= 0).all()  # a step against the gradient lowers the highest logit
 
 
-@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "consensus", "uniform"])
+@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "consensus", "cross-fitted", "uniform"])
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
 def test_every_weighting_gives_finite_terms_and_weights_that_sum_to_one_over_peers(weighting, kind):
     terms, step = terms_of({"weighting": weighting}, kind=kind)

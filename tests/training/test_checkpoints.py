@@ -31,7 +31,7 @@ def saved(fit: Fit, node_data: Data, tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "consensus", "uniform"])
+@pytest.mark.parametrize("weighting", ["attention", "classwise", "transductive", "confidence", "consensus", "cross-fitted", "uniform"])
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_a_round_trip_predicts_to_the_bit(task: str, weighting: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path) -> None:
     if (task, weighting) == ("graph", "transductive"):

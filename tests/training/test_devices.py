@@ -76,8 +76,10 @@ def test_every_strategy_trains(strategy: str, task: str, fit: Fit, device: Prete
         ("node", {"edge_drop": 0.2, "feature_mask": 0.2, "diversity": True}, {"weighting": "classwise", "targets": "ema"}),
         ("node", {}, {"weighting": "transductive", "direction": "best"}),
         ("graph", {"edge_drop": 0.2, "feature_mask": 0.2}, {"exchange_on": "transductive"}),
+        ("node", {}, {"weighting": "consensus"}),
+        ("graph", {"batch_size": 10}, {"weighting": "cross-fitted"}),
     ],
-    ids=["sampled", "views", "best", "transductive"],
+    ids=["sampled", "views", "best", "transductive", "consensus", "cross-fitted"],
 )
 def test_other_ways_to_train(
     task: str, training: dict[str, Any], options: dict[str, Any], fit: Fit, device: PretendedDevice, node_data: Data, graph_data: Data
