@@ -31,6 +31,7 @@ class StudentOptions(Options):
         "hidden": Choice((32, 64, 128)),
         "depth": Whole(2, 4),
         "dropout": Real(0.0, 0.8),
+        "input_dropout": Real(0.0, 0.8),
         "norm": Choice(("none", "batch", "layer")),
         "residual": Choice((False, True)),
     }

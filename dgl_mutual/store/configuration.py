@@ -10,7 +10,8 @@ GIVEN, RESOLVED = "given", "resolved"
 #: They change nothing in a trial. The number of folds does: the folds are others.
 _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
-_LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions", "unlabelled_ratio")
+_LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions", "unlabelled_ratio", "average", "average_decay", "average_start")
+_OFF = (None, False, 0, "none")
 #: The same of students.
 _LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node", "feature_noise", "starts_after")
 
@@ -57,7 +58,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
         decisive["training"] = {
             key: value
             for key, value in resolved["training"].items()
-            if key != "checkpoint_every" and not (key in _LATER_TRAINING and not value)
+            if key != "checkpoint_every" and not (key in _LATER_TRAINING and value in _OFF)
         }
     if "strategy_options" in resolved:
         decisive["strategy_options"] = {

@@ -1,44 +1,84 @@
-"""Moving averages of members' weights, whose predictions are the targets of `mean-teacher`."""
+"""Averages of members' weights over training: what is served in their place, or what `mean-teacher` learns from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.student import AnyStudent
+from dgl_mutual.training.distributed import plain_batch_norm
+
+#: How weights are averaged.
+AverageKind = Literal["ema", "swa"]
 
 
 class WeightAverages:
-    """w' <- a w' + (1 - a) w for each member, a = min(1 - 1 / (t + 1), decay) in step t, so that first weights do not stay in it for long.
+    """An average w' of the weights w of each member, kept by torch's `AveragedModel`.
 
-    Buffers, running statistics of batch norm among them, are averaged as weights are. Source: Tarvainen and Valpola, NeurIPS 2017, and
-    their code.
+    ema: w' <- a w' + (1 - a) w after each step, a = min(1 - 1 / (t + 1), decay) in step t, so that first weights do not stay in it for
+    long. Buffers, running statistics of batch norm among them, are averaged as weights are. Source: Tarvainen and Valpola, NeurIPS 2017,
+    and their code.
+
+    swa: the mean of w after each epoch. Running statistics of batch norm are computed anew, by a pass over the training samples. Source:
+    Izmailov et al., UAI 2018, arXiv 1803.05407, algorithm 1.
+    NOTE[PAPER]: the learning rate stays as it is; the paper's is cyclical or constant and high.
+
+    Args:
+        members: all members of a cohort.
+        kind: ema or swa.
+        decay: of ema.
+        start: epoch of a phase from which on weights are averaged. Before it, the average of a member is the member itself.
     """
 
-    def __init__(self, members: Sequence[AnyStudent], decay: float) -> None:
+    def __init__(self, members: Sequence[AnyStudent], kind: AverageKind, *, decay: float = 0.0, start: int = 0) -> None:
         self._members = members
-        self._decay = decay
+        self.kind = kind
+        self.decay = decay
+        self.start = start
         self._averaged: dict[int, AveragedModel] = {}
 
     def restart(self, members: Iterable[int]) -> None:
-        """Begin anew, from the present weights of these members."""
-        for k in members:
-            self._averaged[k] = AveragedModel(self._members[k], multi_avg_fn=self._average, use_buffers=True).eval()
+        """Begin anew with these members, and forget all others."""
+        self._averaged = {k: self._fresh(self._members[k]) for k in members}
 
-    def update(self, members: Iterable[int]) -> None:
-        """Take in the weights of these members after a step."""
-        for k in members:
-            self._averaged[k].update_parameters(self._members[k])
+    def after_step(self, epoch: int) -> None:
+        """Take in the weights after a step of an epoch."""
+        if self.kind == "ema" and epoch >= self.start:
+            self._update()
+
+    def after_epoch(self, epoch: int) -> None:
+        """Take in the weights after the last step of an epoch."""
+        if self.kind == "swa" and epoch >= self.start:
+            self._update()
 
     @torch.no_grad()
+    def renew_statistics(self, batches: Iterable[Batch]) -> None:
+        """Compute the running statistics of batch norm anew where they are not averaged: of these batches, dropout off."""
+        if self.kind != "swa":
+            return
+        begun = [average.module for average in self._averaged.values() if self._has_begun(average)]
+        normed = [module for module in begun if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())]
+        if normed:
+            update_bn(batches, _SideBySide(normed))
+            for module in normed:
+                module.eval()
+
+    def of(self, member: int) -> AnyStudent:
+        """A member with its averaged weights, or the member itself where it has no average (yet)."""
+        average = self._averaged.get(member)
+        if average is None or not self._has_begun(average):
+            return self._members[member]
+        return cast("AnyStudent", average.module)
+
     def logits(self, member: int, batch: Batch) -> Tensor:
-        """What the averaged weights of a member predict on a batch, in evaluation mode: (N, C)."""
-        return cast("AnyStudent", self._averaged[member].module).forward_batch(batch).logits
+        """What the averaged weights of a member, in evaluation mode, predict on a batch: (N, C)."""
+        return self.of(member).forward_batch(batch).logits
 
     def state(self) -> dict[str, Any]:
         """What must be kept to resume."""
@@ -50,6 +90,37 @@ class WeightAverages:
         for k, kept in found.items():
             self._averaged[int(k)].load_state_dict(kept)
 
-    def _average(self, averaged: Any, current: Any, steps: Any) -> None:
-        decay = min(1 - 1 / (int(steps) + 1), self._decay)
+    def _has_begun(self, average: AveragedModel) -> bool:
+        # A moving average from the first step on begins with the weights that are averaged, and statistics from before any step.
+        return (self.kind == "ema" and self.start == 0) or int(average.n_averaged) > 0
+
+    def _fresh(self, member: AnyStudent) -> AveragedModel:
+        try:
+            averaged = AveragedModel(member, multi_avg_fn=self._ema, use_buffers=True) if self.kind == "ema" else AveragedModel(member)
+        except (TypeError, RuntimeError, AttributeError) as error:  # of copy.deepcopy
+            raise UsageError(
+                f"An average of the weights of the {member.title} needs a copy of the module, and it cannot be copied ({error}). Keep what "
+                "cannot be copied outside of the module, or train without training.average."
+            ) from error
+        plain_batch_norm(averaged)
+        return averaged.eval()
+
+    def _update(self) -> None:
+        for k, averaged in self._averaged.items():
+            averaged.update_parameters(self._members[k])
+
+    def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
+        decay = min(1 - 1 / (int(steps) + 1), self.decay)
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
+
+
+class _SideBySide(nn.Module):
+    """Students that see the same batches, as `update_bn` takes a model."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.students = nn.ModuleList(modules)
+
+    def forward(self, batch: Batch) -> None:
+        for student in self.students:
+            cast("AnyStudent", student).forward_batch(batch)

@@ -27,6 +27,7 @@ from torch import Tensor, distributed, nn
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
+from dgl_mutual.nn.norm import BatchNorm
 from dgl_mutual.strategies.setting import Divided
 
 #: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
@@ -234,6 +235,18 @@ def share_batch_norm(module: nn.Module, ranks: Ranks) -> None:
             setattr(module, name, SharedBatchNorm.like(child, ranks))
         else:
             share_batch_norm(child, ranks)
+
+
+def plain_batch_norm(module: nn.Module) -> None:
+    """Have every batch norm in a module take its statistics in this process alone: the inverse of `share_batch_norm`."""
+    for name, child in module.named_children():
+        if isinstance(child, SharedBatchNorm):
+            assert child.momentum is not None
+            plain = BatchNorm(child.num_features, child.eps, child.momentum, device=child.weight.device, dtype=child.weight.dtype)
+            plain.load_state_dict(child.state_dict())
+            setattr(module, name, plain)
+        else:
+            plain_batch_norm(child)
 
 
 class SharedBatchNorm(nn.BatchNorm1d):

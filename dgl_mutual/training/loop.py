@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.nn.batch import Batch
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
@@ -46,8 +47,8 @@ class Loop:
 
     def _run_phase(self, phase: Phase) -> None:
         state, active = self.state, phase.active
-        if state.averages is not None:
-            state.averages.restart(state.ranks.own(active))
+        for averages in state.all_averages:
+            averages.restart(state.ranks.own(active))
         self.callbacks("on_phase_begin", state)  # where an interrupted phase is resumed
         if phase.epoch == 0 and self._learns_from_clean_logits:
             self.clean_pass(active, self._clean_samples)
@@ -57,6 +58,10 @@ class Loop:
             self.callbacks("on_epoch_begin", state)
             row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
             validates = (phase.epoch + 1) % state.options.eval_every == 0 or phase.epoch + 1 == state.options.epochs
+            if state.served is not None:
+                state.served.after_epoch(phase.epoch)
+                if validates or state.exchange.uses_clean_logits:
+                    state.served.renew_statistics(self._statistics_batches())
             if self._learns_from_clean_logits:
                 self.clean_pass(active, self._clean_samples)
                 state.clean.smooth()
@@ -69,6 +74,8 @@ class Loop:
             phase.epoch += 1
             self.callbacks("on_epoch_end", state)
         self.callbacks("on_phase_end", state)
+        for averages in state.all_averages:  # members stand at their best weights now
+            averages.restart(())
         if not phase.is_last:  # later phases see these members by their best weights
             self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
             state.clean.smooth(anew=True)
@@ -88,8 +95,8 @@ class Loop:
             self._leave_waiting(phase)
             state.ranks.sum_gradients([state.cohort.students[k] for k in active], state.strategy)
             optimizer.step()
-            if state.averages is not None:
-                state.averages.update(state.ranks.own(active))
+            for averages in state.all_averages:
+                averages.after_step(phase.epoch)
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
             for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
                 sums[name] = sums[name] + value if name in sums else value
@@ -124,17 +131,24 @@ class Loop:
             return np.arange(len(self.steps.labels))
         return np.concatenate([self.state.split.seen, self.state.split.val])
 
+    def _statistics_batches(self) -> Iterator[Batch]:
+        """Batches of the training samples; among several, not those of one sample, of which there are no statistics."""
+        batches = list(self.feed.evaluation_batches(self.state.split.seen))
+        several = [batch for batch, samples in batches if len(samples) > 1]
+        return iter(several or [batch for batch, _ in batches])
+
     @torch.no_grad()
     def clean_pass(self, members: Sequence[int], samples: IntArray) -> None:
         """Renew the clean logits of these members on at least these samples."""
         state = self.state
         state.cohort.eval()
         own = state.ranks.own(members)
+        students = {k: state.student(k) for k in own}
         watched = self.callbacks.wants("on_evaluation_batch")
         latest = state.clean.latest
         for batch, numbers in self.feed.evaluation_batches(samples):
             for k in own:  # one after another: what one keeps of its hidden layers is gone before the next begins
-                (output,) = state.cohort(batch, [k])
+                output = students[k].forward_batch(batch)
                 latest[k, numbers] = output.logits
                 if watched:
                     self.callbacks("on_evaluation_batch", state, k, numbers, output)

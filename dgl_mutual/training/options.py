@@ -10,8 +10,10 @@ from pydantic import Field, field_validator
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
-from dgl_mutual.search_space import Real, SearchSpace
+from dgl_mutual.search_space import Choice, Real, SearchSpace
 
+#: Decay of a moving average of weights: that of `mean-teacher`.
+DEFAULT_AVERAGE_DECAY = 0.99
 #: Training nodes in a step where neighbours are sampled.
 DEFAULT_NODE_BATCH = 1024
 
@@ -19,7 +21,11 @@ DEFAULT_NODE_BATCH = 1024
 class TrainingOptions(Options):
     """Optimisation and stopping. `None` means the default of the task."""
 
-    search_space: ClassVar[SearchSpace] = {"learning_rate": Real(1e-3, 3e-2, log=True), "weight_decay": Real(1e-6, 1e-2, log=True)}
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Real(1e-3, 3e-2, log=True),
+        "weight_decay": Real(1e-6, 1e-2, log=True),
+        "average": Choice(("none", "ema", "swa")),
+    }
     epochs: int = Field(200, ge=1)
     """Maximum number of epochs."""
     learning_rate: float = Field(0.01, gt=0)
@@ -51,6 +57,15 @@ class TrainingOptions(Options):
     (default: yes, but no on a node task whose features are mostly zeros, as words are, or in parts on several machines)."""
     positions: int = Field(0, ge=0, le=1024)
     """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
+    average: Literal["none", "ema", "swa"] = "none"
+    """Average the weights of each student over training, and validate, select, test, save and predict with the averaged student: ema, an
+    exponential moving average over steps (Tarvainen and Valpola, NeurIPS 2017), or swa, the mean over epochs (Izmailov et al., UAI 2018).
+    Clean targets are predictions of the averaged students, too."""
+    average_decay: float | None = Field(None, ge=0, lt=1)
+    """Decay of the moving average of the weights (average: ema; default: 0.99)."""
+    average_start: int | None = Field(None, ge=0)
+    """Epoch from which on weights are averaged (default: 0 with ema, half of the epochs with swa). Before it the student itself is
+    validated, and early stopping does not count."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
     checkpoint_every: int | None = Field(None, ge=1)
@@ -99,7 +114,7 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
     """Fill in what depends on the data.
 
     Raises:
-        UsageError: options of sampling that do not fit the task or each other.
+        UsageError: options of sampling that do not fit the task or each other; options of an average that there is none of.
     """
     sampled = options.sampler is not None
     node = dataset.task == "node"
@@ -111,10 +126,32 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
     if options.positions and dataset.store is not None:
         raise UsageError("training.positions walks on the whole graph, and a graph in parts is on several machines. Leave it out.")
+    _check_average(options)
     node_batch = DEFAULT_NODE_BATCH if sampled else None
     defaults = {
+        "average_decay": DEFAULT_AVERAGE_DECAY if options.average == "ema" else None,
+        "average_start": None if options.average == "none" else 0 if options.average == "ema" else options.epochs // 2,
         "weight_decay": 5e-4 if node else 0.0,
         "batch_size": node_batch if node else 32,
         "scale_inputs": not node or (isinstance(dataset.features, np.ndarray) and dataset.store is None),
     }
     return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
+
+
+def _check_average(options: TrainingOptions) -> None:
+    if options.average != "ema" and options.average_decay is not None:
+        raise UsageError(
+            f"training.average_decay = {options.average_decay:g} is the decay of a moving average of the weights, and training.average is "
+            f"{options.average}. Add --set training.average=ema, or leave it out."
+        )
+    if options.average_start is None:
+        return
+    if options.average == "none":
+        raise UsageError(
+            f"training.average_start = {options.average_start} has no effect without an average of the weights. Add --set "
+            "training.average=ema or swa, or leave it out."
+        )
+    if options.average_start >= options.epochs:
+        raise UsageError(
+            f"training.average_start = {options.average_start} is not reached in {options.epochs} epochs. Give a number below that."
+        )

@@ -16,6 +16,8 @@ from dgl_mutual.training.state import TrainingState
 class Selection(Callback):
     """Keeps each member's weights at its best epoch by validation, and the coordinator's at the ensemble's; ends a phase by early stopping.
 
+    Where an average of a member's weights is validated (training.average), that average is what is kept.
+
     Attributes:
         stoppers: the rule of each member, as of the last phase in which it trained.
     """
@@ -28,7 +30,8 @@ class Selection(Callback):
 
     def on_phase_begin(self, state: TrainingState) -> None:
         phase = state.current
-        start = phase.first + (state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0)
+        exchange = state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0
+        start = phase.first + max(exchange, state.served.start if state.served is not None else 0)
         starts = {k: phase.first + state.cohort.students[k].options.first_epoch(state.options.epochs) for k in phase.active}
         for k in phase.active:  # a member that trains again is selected again
             self.stoppers[k] = EarlyStopping(self._patience, max(start, starts[k]))
@@ -43,7 +46,7 @@ class Selection(Callback):
         own = state.ranks.own(phase.active)
         for k, metric, loss in zip(phase.active, validation.metrics, validation.losses, strict=False):
             if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss) and k in own:
-                self._best[str(k)] = weights_of(state.cohort.students[k])
+                self._best[str(k)] = weights_of(state.student(k))
         if phase.is_last and self._ensemble.update(epoch, val_metric=validation.metrics[-1], val_loss=validation.losses[-1]):
             self._best["coordinator"] = weights_of(state.cohort.coordinator)
         if all(self.stoppers[k].stopped for k in phase.active):
@@ -52,8 +55,8 @@ class Selection(Callback):
     def on_phase_end(self, state: TrainingState) -> None:
         active = state.current.active
         for k in state.ranks.own(active):
-            if str(k) in self._best:
-                state.cohort.students[k].load_state_dict(self._best[str(k)])
+            best = self._best.get(str(k))
+            state.cohort.students[k].load_state_dict(weights_of(state.student(k)) if best is None else best)
         state.ranks.spread_weights(state.cohort.students, active)
         if "coordinator" in self._best:
             state.cohort.coordinator.load_state_dict(self._best["coordinator"])

@@ -163,7 +163,7 @@ def _state(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any
         "strategy": state.strategy.state_dict(),
         "streams": [stream.get_state() for stream in state.streams],
         "clean": state.clean.state(),
-        "averages": {} if state.averages is None else state.averages.state(),
+        "averages": [averages.state() for averages in state.all_averages],
         "history": state.history,
         "callbacks": {name: kept for name, callback in _named(callbacks).items() if (kept := callback.state_dict())},
     }
@@ -189,8 +189,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     for stream, kept in zip(state.streams, found["streams"], strict=True):
         stream.set_state(kept)
     state.clean.restore(found["clean"])
-    if state.averages is not None:
-        state.averages.restore(found["averages"])
+    for averages, kept in zip(state.all_averages, found["averages"], strict=True):
+        averages.restore(kept)
     named = _named(callbacks)
     for name, kept in found["callbacks"].items():
         if name not in named:

@@ -14,6 +14,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
+from dgl_mutual.nn.student import AnyStudent
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
@@ -73,7 +74,9 @@ class TrainingState:
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
         validation: the scores after the current epoch; None where it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
-        averages: moving averages of the members' weights, where the strategy asks for them.
+        served: averages of the members' weights that are predicted with in their place (training.average).
+        averages: moving averages of the members' weights that targets come from, where the strategy asks for them; the same object where
+            both are the same average.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -91,6 +94,7 @@ class TrainingState:
     ranks: Ranks
     clean: CleanLogits
     streams: Streams
+    served: WeightAverages | None = None
     averages: WeightAverages | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
@@ -107,6 +111,15 @@ class TrainingState:
         """The current phase, within one."""
         assert self.phase is not None
         return self.phase
+
+    @property
+    def all_averages(self) -> list[WeightAverages]:
+        """`served` and `averages`, as far as there are any, each once."""
+        return list({id(one): one for one in (self.served, self.averages) if one is not None}.values())
+
+    def student(self, member: int) -> AnyStudent:
+        """A member as it is validated, selected and saved: with averaged weights where these are asked for and have begun."""
+        return self.cohort.students[member] if self.served is None else self.served.of(member)
 
     @property
     def seconds(self) -> float:

@@ -22,7 +22,7 @@ from dgl_mutual.nn.convolutions import CONVOLUTIONS
 from dgl_mutual.nn.dgl_graphs import check_device
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import make_student, resolve_student
+from dgl_mutual.nn.student import AnyStudent, make_student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
@@ -152,6 +152,7 @@ def fit_cohort(
     unlabelled = _unlabelled(feed, exchange, seen, split)
     if len(unlabelled):
         feed.add_unlabelled(unlabelled, _per_epoch(training.unlabelled_ratio, len(unlabelled), feed, split))
+    served, averages = _averages(modules, training, exchange)
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, setting.distribution, names, len(students), positions=training.positions),
         strategy=teaching,
@@ -170,7 +171,8 @@ def fit_cohort(
             decay=exchange.decay if exchange.targets == "ema" else None,
         ),
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
-        averages=WeightAverages(modules, exchange.decay) if exchange.targets == "average" else None,
+        served=served,
+        averages=averages,
     )
     steps = StepMaker(
         state,
@@ -248,6 +250,20 @@ def _cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:
     if feed.sampled or exchange.targets == "average":
         return True
     return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None
+
+
+def _averages(
+    members: Sequence[AnyStudent], training: TrainingOptions, exchange: Exchange
+) -> tuple[WeightAverages | None, WeightAverages | None]:
+    """The averages of the weights that are served, and those that targets come from: one object where they are the same."""
+    served = None
+    if training.average != "none":
+        served = WeightAverages(members, training.average, decay=training.average_decay or 0.0, start=training.average_start or 0)
+    if exchange.targets != "average":
+        return served, None
+    if served is not None and (served.kind, served.decay, served.start) == ("ema", exchange.decay, 0):
+        return served, served
+    return served, WeightAverages(members, "ema", decay=exchange.decay)
 
 
 def _training_rows(exchange: Exchange, dataset: Dataset, split: Split, device: torch.device) -> torch.Tensor | None:

@@ -26,6 +26,8 @@ def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> 
         "checkpoint_every",
         "sampler",
         "fanout",
+        "average_decay",
+        "average_start",
     }
     assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", *off}
     assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == off

@@ -100,11 +100,11 @@ def test_an_average_is_not_the_student_itself() -> None:
 
 def test_an_average_that_is_restarted_forgets() -> None:
     module = torch.nn.Linear(2, 1)
-    averages = WeightAverages([module], 0.5)  # type: ignore[list-item]  # any module will do
+    averages = WeightAverages([module], "ema", decay=0.5)  # type: ignore[list-item]  # any module will do
     averages.restart([0])
-    averages.update([0])
+    averages.after_step(0)
     torch.nn.init.constant_(module.weight, 3.0)
-    averages.update([0])
+    averages.after_step(0)
     kept = averages.state()
     averages.restart([0])
     assert torch.equal(averages.state()["0"]["module.weight"], module.weight)

@@ -32,12 +32,12 @@ def options(
 ) -> dict[str, Any]:
     """Four students, by default without dropout; batches of 7 are uneven shares for two processes."""
     sampled = {"sampler": "neighbor", "fanout": more.pop("fanout", (-1, -1))} if more.pop("sampled", False) else {}
-    masked = more.pop("feature_mask", 0.0)
+    masked, average = more.pop("feature_mask", 0.0), more.pop("average", "none")
     architectures = more.pop("students", ("gcn", "gat", "gin", "sage"))
     return {
         "students": [StudentOptions(architecture=name, hidden=8, dropout=dropout, norm=norm) for name in architectures],
         "strategy": strategy,
-        "training": TrainingOptions(epochs=epochs, batch_size=batch_size, feature_mask=masked, **sampled),
+        "training": TrainingOptions(epochs=epochs, batch_size=batch_size, feature_mask=masked, average=average, **sampled),
         "strategy_options": {} if strategy == "independent" else {"exchange_warmup": (1, 1), **more},
     }
 
@@ -72,6 +72,8 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
         (*few(node_data), options("dml", targets="eval", batch_size=5, norm="none", sampled=True)),
         (*few(graph_data), options("mean-teacher", batch_size=4)),
         (*few(graph_data), options("pseudo-label", batch_size=4, threshold=0.6)),
+        (*graph_data, options(targets="eval", average="swa")),
+        (*graph_data, options("independent", average="ema")),
     ]
     first, second = in_two_processes(cases, tmp_path, "samples")
     for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases, first, second, strict=True):
@@ -103,6 +105,8 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(
         (*few(node_data), options(norm="none", batch_size=None, dropout=0.5)),
         (*few(graph_data), options("mean-teacher", batch_size=4, dropout=0.5)),
         (*few(graph_data), options("self-distillation", batch_size=4, dropout=0.5)),
+        (*graph_data, options(dropout=0.5, average="swa")),
+        (*few(graph_data), options("mean-teacher", batch_size=4, dropout=0.5, average="ema")),
     ]
     first, second = in_two_processes(cases, tmp_path, "students")
     set_threads(1)

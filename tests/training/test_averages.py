@@ -1,0 +1,269 @@
+"""Averaged weights are those of a plain loop with torch's `AveragedModel`, and what is served in the place of the students."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+import dgl_mutual
+from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import Collator
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.store.configuration import identity
+from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.options import TrainingOptions, resolve_training
+from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.training.state import TrainingState
+from tests.training.test_snapshots import Cut, CutAfter, same
+
+Fit = Callable[..., FitResult]
+Data = tuple[Dataset, Split]
+GIN = StudentOptions(architecture="gin", hidden=8, norm="batch")
+GCN = StudentOptions(architecture="gcn", hidden=8)
+
+
+class Plain(Callback):
+    """Averages the student 1 in a plain loop, and keeps what is served, epoch by epoch."""
+
+    def __init__(self, kind: str, start: int, decay: float, batches: list[Any]) -> None:
+        self.kind, self.start, self.decay, self.batches = kind, start, decay, batches
+        self.average: Any = None
+        self.expected: list[dict[str, Tensor]] = []
+        self.served: dict[int, dict[str, Tensor]] = {}
+
+    def on_fit_begin(self, state: TrainingState) -> None:
+        student = state.cohort.students[1]
+        if self.kind == "swa":
+            self.average = AveragedModel(student)
+        else:
+            self.average = AveragedModel(student, multi_avg_fn=self._ema, use_buffers=True)
+
+    def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
+        get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), self.decay))(averaged, current, steps)  # type: ignore[no-untyped-call]
+
+    def on_step_end(self, state: TrainingState) -> None:
+        if self.kind == "ema" and state.epoch >= self.start:
+            self.average.update_parameters(state.cohort.students[1])
+
+    def on_evaluation_batch(self, state: TrainingState, member: int, samples: Tensor, output: Any) -> None:
+        if member == 1 and state.phase is not None and not state.is_phase_over:
+            self.served[state.epoch] = {key: value.clone() for key, value in state.student(1).state_dict().items()}
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        student: nn.Module = state.cohort.students[1]
+        if self.kind == "swa" and state.epoch >= self.start:
+            self.average.update_parameters(student)
+        if state.epoch >= self.start:
+            student = deepcopy(self.average.module)
+            if self.kind == "swa":
+                update_bn(self.batches, _Runs(student))
+                student.eval()
+        self.expected.append({key: value.clone() for key, value in student.state_dict().items()})
+
+
+class _Runs(nn.Module):
+    def __init__(self, student: Any) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, batch: Any) -> Tensor:
+        logits: Tensor = self.student.forward_batch(batch).logits
+        return logits
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize(("kind", "start"), [("ema", 0), ("ema", 2), ("swa", 0), ("swa", 3)])
+def test_what_is_served_is_the_average_of_a_plain_loop(
+    kind: str, start: int, task: str, fit: Fit, node_data: Data, graph_data: Data
+) -> None:
+    dataset, split = data = node_data if task == "node" else graph_data
+    collate = Collator(dataset, torch.device("cpu"), torch.float64)
+    batches = [collate.all() if task == "node" else collate(split.train)]
+    decay = {"average_decay": 0.8} if kind == "ema" else {}
+    plain = Plain(kind, start, 0.8, batches)
+    training = {"average": kind, "average_start": start, "scale_inputs": False, **decay, **({"batch_size": 8} if task == "graph" else {})}
+    options: dict[str, Any] = {"strategy": "independent", "training": training, "callbacks": [plain], "dtype": torch.float64}
+    result = fit(data, [GCN, GIN], 6, **options)
+    assert len(plain.expected) == len(plain.served) == 6
+    for epoch, expected in enumerate(plain.expected):
+        torch.testing.assert_close(plain.served[epoch], expected, rtol=1e-9, atol=1e-9)
+    best = result.members[1].best_epoch
+    assert best is not None
+    torch.testing.assert_close(dict(result.cohort.students[1].state_dict()), plain.expected[best], rtol=1e-9, atol=1e-9)
+
+
+class _Own(nn.Module):
+    """A student of one's own with dropout and a batch norm."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(in_features, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, num_outputs))
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        logits: Tensor = self.layers(feat)
+        return logits
+
+
+@pytest.mark.parametrize(("strategy", "more"), [("independent", {}), ("gml", {"targets": "eval"}), ("kd", {"teacher": {"hidden": 4}})])
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_figures_checkpoints_and_predictions_are_of_the_averaged_student(
+    average: str, strategy: str, more: dict[str, Any], fit: Fit, node_data: Data, tmp_path: Path
+) -> None:
+    dataset, split = node_data
+    students = [GCN, GIN, StudentOptions(architecture=_Own)]
+    training = {"average": average, "average_start": 2}
+    result = fit(node_data, students, 8, strategy=strategy, strategy_options=more, training=training)
+    plain = fit(node_data, students, 8, strategy=strategy, strategy_options=more)
+    assert any(not torch.equal(one, other) for one, other in zip(result.cohort.parameters(), plain.cohort.parameters(), strict=True))
+    result.save(tmp_path / "saved")
+    for k, name in enumerate(result.cohort.names):
+        figures = result[name]
+        right = result.predict(member=name).argmax(1) == dataset.labels
+        assert (figures.train, figures.val, figures.test) == tuple(
+            pytest.approx(right[part].mean()) for part in (split.train, split.val, split.test)
+        )
+        if k < result.cohort.num_students:
+            assert figures.best_epoch is not None
+            assert figures.val == pytest.approx(result.history[figures.best_epoch][f"val/{name}"])
+            if k < 2:
+                loaded = dgl_mutual.load_student(tmp_path / "saved" / f"{name}.safetensors")
+                assert np.array_equal(loaded.predict(dataset), result.predict(member=name))
+
+
+@pytest.mark.parametrize("targets", ["eval", "ema"])
+def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fit: Fit, node_data: Data) -> None:
+    class Keeps(Callback):
+        last: dict[int, Tensor] = {}  # noqa: RUF012  # of this test alone
+        checked = 0
+
+        def on_step_end(self, state: TrainingState) -> None:
+            assert state.step is not None
+            if self.last:
+                torch.testing.assert_close(state.step.targets[0], self.last[0])
+                self.checked += 1
+
+        def on_epoch_end(self, state: TrainingState) -> None:
+            assert state.served is not None
+            state.student(0).eval()
+            self.last = {0: state.clean.average[0].clone()}
+            if targets == "eval":
+                collate = Collator(state.dataset)
+                with torch.no_grad():
+                    torch.testing.assert_close(self.last[0], state.student(0).forward_batch(collate.all()).logits)
+
+    keeps = Keeps()
+    training = {"average": "ema", "average_decay": 0.9, "scale_inputs": False}
+    fit(node_data, [GCN, GCN], 5, strategy_options={"targets": targets}, training=training, callbacks=[keeps])
+    assert keeps.checked == 4
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.5])
+def test_a_mean_teacher_that_is_served_is_one_average(decay: float, fit: Fit, node_data: Data) -> None:
+    found: list[TrainingState] = []
+
+    class Looks(Callback):
+        def on_fit_begin(self, state: TrainingState) -> None:
+            found.append(state)
+
+    training = {"average": "ema", "average_decay": decay}
+    options = {"decay": 0.9, "exchange_warmup": (0, 0)}
+    fit(node_data, [GCN], 3, strategy="mean-teacher", strategy_options=options, training=training, callbacks=[Looks()])
+    assert (found[0].served is found[0].averages) == (decay == 0.9)
+    assert len(found[0].all_averages) == (1 if decay == 0.9 else 2)
+
+
+@pytest.mark.parametrize("average", ["ema", "swa"])
+@pytest.mark.parametrize("strategy", ["independent", "gml", "kd", "mean-teacher", "bgnn"])
+def test_an_interrupted_average_goes_on_to_the_bit(average: str, strategy: str, fit: Fit, graph_data: Data, tmp_path: Path) -> None:
+    training = {"average": average, "average_start": 1, "batch_size": 8}
+    more = {"teacher": {"hidden": 4}} if strategy == "kd" else {}
+    options: dict[str, Any] = {"strategy": strategy, "strategy_options": more, "training": training}
+    whole = fit(graph_data, [GCN, GIN], 4, **options)
+    snapshots = Snapshots(tmp_path / "trial" / "0.safetensors", 2)
+    for epochs in {3, len(whole.history) - 1}:
+        with pytest.raises(Cut):
+            fit(graph_data, [GCN, GIN], 4, **options, snapshots=snapshots, callbacks=[CutAfter(epochs)])
+        same(fit(graph_data, [GCN, GIN], 4, **options, snapshots=snapshots), whole)
+        snapshots.file.unlink()
+
+
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_sampled_neighbourhoods_are_averaged_alike(average: str, fit: Fit, node_data: Data) -> None:
+    """With all neighbours and one step an epoch, a sampled training is the plain one."""
+    gin = StudentOptions(architecture="gin", hidden=8, norm="batch", dropout=0.0)
+    batch = {"sampler": "neighbor", "fanout": (-1, -1), "batch_size": 24}
+    training = {"average": average, "average_start": 1}
+    options = {"strategy": "independent", "dtype": torch.float64}
+    sampled = fit(node_data, [gin], 4, training={**training, **batch}, **options)
+    assert sampled.members[0].val == pytest.approx(sampled.history[sampled.members[0].best_epoch or 0]["val/gin-0"])
+    dataset, split = node_data
+    right = sampled.predict(member="gin-0").argmax(1) == dataset.labels
+    assert sampled.members[0].test == pytest.approx(right[split.test].mean())
+
+
+def test_training_does_not_stop_before_its_average_has_begun(fit: Fit, node_data: Data) -> None:
+    training = {"patience": 2, "learning_rate": 0.2}
+    plain = fit(node_data, [GCN], 60, strategy="independent", training=training)
+    late = fit(node_data, [GCN], 60, strategy="independent", training={**training, "average": "swa", "average_start": 50})
+    assert plain.epochs < 40 and late.epochs >= 52
+
+
+def test_the_weights_that_train_are_not_touched_by_their_average(fit: Fit, graph_data: Data) -> None:
+    training = {"batch_size": 8}
+    plain = fit(graph_data, [GIN], 5, strategy="independent", training=training)
+    for average in ("ema", "swa"):
+        averaged = fit(graph_data, [GIN], 5, strategy="independent", training={**training, "average": average})
+        of_training = [[row["loss/supervised/gin-0"] for row in result.history] for result in (plain, averaged)]
+        assert of_training[0] == of_training[1]
+
+
+def test_a_constant_student_is_its_own_average(fit: Fit, node_data: Data) -> None:
+    training = {"learning_rate": 1e-30}
+    plain = fit(node_data, [GCN], 4, strategy="independent", training=training)
+    for average in ("ema", "swa"):
+        averaged = fit(node_data, [GCN], 4, strategy="independent", training={**training, "average": average})
+        torch.testing.assert_close(dict(averaged.cohort.state_dict()), dict(plain.cohort.state_dict()), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"average_decay": 0.9}, "average_decay = 0.9"),
+        ({"average": "swa", "average_decay": 0.9}, "training.average is swa"),
+        ({"average_start": 3}, "average_start = 3 has no effect"),
+        ({"average": "ema", "average_start": 10}, "not reached in 10 epochs"),
+    ],
+)
+def test_options_without_an_average_are_refused(options: dict[str, Any], said: str, node_data: Data) -> None:
+    with pytest.raises(UsageError, match=said):
+        resolve_training(TrainingOptions(epochs=10, **options), node_data[0])
+
+
+def test_no_average_is_the_run_of_before(node_data: Data) -> None:
+    resolved = resolve_training(TrainingOptions(average="none"), node_data[0])
+    assert resolved == resolve_training(TrainingOptions(), node_data[0])
+    kept = identity({"dataset": "x", "training": resolved.model_dump(mode="json")})["training"]
+    assert not any(key.startswith("average") for key in kept)
+    chosen = resolve_training(TrainingOptions(average="swa", epochs=9), node_data[0])
+    assert (chosen.average_start, chosen.average_decay) == (4, None)
+    assert identity({"dataset": "x", "training": chosen.model_dump(mode="json")})["training"]["average"] == "swa"
+
+
+def test_a_student_that_cannot_be_copied_is_refused(fit: Fit, node_data: Data) -> None:
+    class Uncopied(_Own):
+        def __init__(self, in_features: int, num_outputs: int) -> None:
+            super().__init__(in_features, num_outputs)
+            self.stream = (number for number in range(3))
+
+    with pytest.raises(UsageError, match="cannot be copied"):
+        fit(node_data, [StudentOptions(architecture=Uncopied)], 2, strategy="independent", training={"average": "ema"})
