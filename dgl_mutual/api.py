@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
+
 from dgl_mutual.data.dataset import Dataset, Split, TaskName
+from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.splits import refuse_one_class
 from dgl_mutual.data.targets import select_targets
@@ -81,8 +84,8 @@ def fit(
     strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     task_weights: TaskWeights | None = None,
-    device: str = "cpu",
-    callbacks: Sequence[Callback] = (),
+    device: str | torch.device = "cpu",
+    callbacks: Callback | Sequence[Callback] | None = (),
     progress: bool = False,
 ) -> FitResult:
     """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, with the same result.
@@ -105,7 +108,7 @@ def fit(
         label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
             (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
         unlabelled: a pool of further graphs with the same feature columns, as a dataset or graphs; their labels are not looked at.
-        device: cpu, cuda, cuda:N (the N-th GPU), or auto.
+        device: cpu, cuda, cuda:N (the N-th GPU), auto, or a `torch.device`.
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
 
@@ -113,7 +116,7 @@ def fit(
         UsageError: an unknown name, key or value, or options that do not fit together.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
-    dataset = as_dataset(dataset)
+    dataset = as_dataset(dataset, split=split if isinstance(split, Split) else None)
     pool = None if unlabelled is None else as_dataset(unlabelled)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool)
@@ -152,8 +155,8 @@ def fit(
         split.check(dataset.num_samples),
         seed=seed,
         fold=fold,
-        callbacks=[*([callbacks] if isinstance(callbacks, Callback) else callbacks), *([ProgressBar()] if progress else [])],
-        device=resolve_device(device),
+        callbacks=[*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), *([ProgressBar()] if progress else [])],
+        device=resolve_device(str(device)),
     )
     return replace(result, config=readable(resolved))
 
@@ -171,7 +174,7 @@ def _start(config: str | Path | Mapping[str, Any] | None, split: Split | None, *
     """
     if config is None:
         return {}
-    layer = layer_of_file(config) if isinstance(config, Mapping) else read_config(Path(config))
+    layer = layer_of_file(config) if isinstance(config, Mapping) else read_config(user_path(config))
     if not trust and not isinstance(config, Mapping):
         check_trust([parse_config(layer)], config, {})
     idle = [key for key in _NOT_BY_FIT if layer.get(key) is not None]

@@ -15,7 +15,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.options import Options
+from dgl_mutual.user_code import blamed, is_ours
 
 
 @dataclass(frozen=True)
@@ -66,19 +68,43 @@ class Coordinator(nn.Module, ABC):
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of peer j for receiver i on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
-        return torch.softmax(without_own(self.scores(logits, confidence, samples)), dim=1)
+        return torch.softmax(without_own(self._scores(logits, confidence, samples)), dim=1)
 
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of student j in the ensemble on each sample: (1, K, N, 1 or C); sums to 1 over j.
 
         NOTE[PAPER]: the ensemble has no query of its own; it asks with the mean of the students' scores.
         """
-        return torch.softmax(self.scores(logits, confidence, samples).mean(0, keepdim=True), dim=1)
+        return torch.softmax(self._scores(logits, confidence, samples).mean(0, keepdim=True), dim=1)
 
     def all_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """`peer_weights` and, as the last receiver, `ensemble_weights`, from one evaluation: (K + 1, K, N, 1 or C)."""
-        scores = self.scores(logits, confidence, samples)
+        scores = self._scores(logits, confidence, samples)
         return torch.softmax(torch.cat([without_own(scores), scores.mean(0, keepdim=True)]), dim=1)
+
+    def _scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        """`scores` themselves; those of a weighting of a user's own are checked, and each receiver and peer has its own."""
+        if is_ours(self):
+            return self.scores(logits, confidence, samples)
+        title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
+        with blamed(title):
+            scores = self.scores(logits, confidence, samples)
+        if not isinstance(scores, Tensor):
+            raise UsageError(
+                f"scores of {title[0].lower()}{title[1:]} returns a {type(scores).__name__}. It must return a tensor of log-weights."
+            )
+        fits = scores.dim() == 4 and all(found in (1, asked) for found, asked in zip(scores.shape, (k, k, n, c), strict=True))
+        if not fits or not scores.is_floating_point():
+            raise UsageError(
+                f"{title} gives scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected are floating-point "
+                f"numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), where any of them may be 1."
+            )
+        if bool((scores.isnan() | (scores == math.inf)).any()) or bool(scores.isneginf().all(1).any()):
+            raise TrainingError(
+                f"{title} gives scores that are NaN or infinite, or minus infinity for all peers of a student. Check its scores for "
+                "divisions by zero and logarithms of zero."
+            )
+        return scores.expand(k, k, *scores.shape[2:])
 
 
 class WeightingOptions(Options):
@@ -148,7 +174,7 @@ class PerTask(Coordinator):
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         scores = [
-            coordinator.scores(block, confidence[..., task], samples).expand(len(block), *block.shape)
+            coordinator._scores(block, confidence[..., task], samples).expand(len(block), *block.shape)
             for task, (coordinator, block) in enumerate(zip(self._each(), torch.split(logits, self.widths, dim=-1), strict=True))
         ]
         return torch.cat(scores, dim=-1)

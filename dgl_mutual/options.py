@@ -42,6 +42,18 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
         raise UsageError("\n".join(lines)) from None
 
 
+def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
+    """The fault of a class whose `Options` are none, as the end of a sentence that starts with its name.
+
+    Args:
+        base: what they must be derived from, which users import as `name`.
+    """
+    options = kind.Options
+    if is_class(options) and issubclass(options, base):
+        return None
+    return f"has Options = {_shown(options)}. Derive the class of its options from {name}."
+
+
 def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
     location = [str(part) for part in fault["loc"]]
     key = ".".join([where, *location] if where else location)
@@ -51,7 +63,8 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
         above = [where, *location[:-1]] if where else location[:-1]
         below = [".".join([*above, *path]) for path in _paths_to(location[-1], _group_of(kind, location[:-1]))]
         hint = f" Did you mean {' or '.join(map(repr, below or nearest))}?" if below or nearest else ""
-        return f"Unknown option {key!r}.{hint} Choose from: {', '.join(fields)}."
+        choices = f"Choose from: {', '.join(fields)}." if fields else "There are no options here; leave it out."
+        return f"Unknown option {key!r}.{hint} {choices}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"Option {key!r} = {_shown(fault['input'])}: {message}." if key else f"{message}."
 

@@ -182,6 +182,19 @@ def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
     return fault
 
 
+def made_by(kind: type, family: str, arguments: tuple[str, ...]) -> str | None:
+    """The fault of a class that cannot be made with these positional arguments."""
+    try:
+        inspect.signature(kind).bind(*arguments)
+    except TypeError:
+        given = ", ".join(arguments)
+        return (
+            f"is made by __init__{inspect.signature(kind.__init__)}, and {family} are made with ({given}). Take these {len(arguments)}, "  # type: ignore[misc]  # the class is not made by it here
+            "and pass them on to super().__init__."
+        )
+    return None
+
+
 def is_import_path(text: str) -> bool:
     """Whether a text has the form ``package.module:Name``."""
     return _PATH.fullmatch(text) is not None

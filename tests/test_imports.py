@@ -25,7 +25,7 @@ ROOMS = (
     ("nn",),
     ("data",),
     ("statistics", "distributions", "options", "plain_yaml", "registry"),
-    ("files", "safe_text", "search_space"),
+    ("files", "safe_text", "search_space", "user_code"),
     ("dgl_compat", "display", "errors", "python_compat", "version"),
 )
 #: These only pass on what others offer.

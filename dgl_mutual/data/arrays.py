@@ -28,8 +28,11 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
         what: what the values are, for the message.
 
     Raises:
-        DataError: rows of different lengths, or something that is not an array.
+        DataError: rows of different lengths, something that is not an array, or a masked array in which values are missing.
     """
+    if np.ma.is_masked(values):
+        number = int(np.count_nonzero(np.ma.getmaskarray(values)))
+        raise DataError(f"The {what} are a masked array in which {number} values are masked. Fill them in: array.filled(...).")
     if hasattr(values, "detach"):  # a torch tensor; torch itself is not needed here
         values = values.detach().cpu()
         values = (values.to_dense() if str(values.layout) != "torch.strided" else values).resolve_conj().resolve_neg()
@@ -54,14 +57,16 @@ def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
     array = as_array(values, what)
     if array.size == 0 and array.ndim == dimensions:
         return np.zeros(array.shape, dtype=np.int64)
+    if array.ndim == 0:  # NumPy makes such an array of whatever it does not know
+        raise DataError(f"The {what} must be an array of whole numbers, found {values!r:.60} (a {type(values).__name__}).")
     if array.ndim != dimensions:
         raise DataError(f"The {what} have the shape {array.shape}. Give an array of {dimensions} dimension{'s' * (dimensions > 1)}.")
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2**53)
         if not whole.all():
-            raise DataError(f"The {what} must be whole numbers, found {array[~whole][0]!r}.")
+            raise DataError(f"The {what} must be whole numbers, found {array[~whole][0].item()!r}.")
     elif array.dtype.kind not in "iu":
-        raise DataError(f"The {what} must be whole numbers, found {array.dtype} values such as {array.ravel()[0]!r}.")
+        raise DataError(f"The {what} must be whole numbers, found {array.dtype} values such as {array.ravel()[:1].tolist()[0]!r}.")
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
         raise DataError(f"The {what} must fit 64-bit integers, found {array.max()}.")
     return array.astype(np.int64, copy=False)
@@ -127,6 +132,8 @@ def check_ends(edges: Any, num_nodes: int) -> IntArray:
     array = as_integers(edges, "edges", dimensions=2)
     if array.shape[0] != 2:
         hint = " Transpose the array." if array.shape[1] == 2 else ""
+        if array.shape == (num_nodes, num_nodes):
+            hint = " This looks like an adjacency matrix; of one, the edges are np.stack(matrix.nonzero())."
         raise DataError(f"The edges have the shape {array.shape}; expected (2, number of edges): sources, then destinations.{hint}")
     if array.size and (array.min() < 0 or array.max() >= num_nodes):
         wrong = array.min() if array.min() < 0 else array.max()

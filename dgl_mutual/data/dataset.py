@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,24 +30,20 @@ from dgl_mutual.data.arrays import (
 )
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_objects import (
-    MASKS,
     GraphRecord,
     joined,
     joined_edge_features,
     labels_of,
-    masked_nodes,
     name_of,
     records_of_dgl,
     records_of_pyg,
+    split_of_masks,
     task_of,
 )
 from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels
 from dgl_mutual.errors import DataError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "Dataset",
@@ -328,8 +324,8 @@ class Dataset:
             task = task_of(records, labels, int(offsets[-1]))
         own = labels_of(records, task) if labels is None else labels
         masks = [record.masks for record in records]
-        if split is None and task == "node" and all(set(MASKS) <= set(mask) for mask in masks):
-            split = Split(*(masked_nodes([mask[part] for mask in masks], part) for part in MASKS))
+        if split is None and task == "node":
+            split = split_of_masks(masks)
         features = None if records[0].features is None else joined([record.features for record in records], "node features")
         of_edges = joined_edge_features(records)
         return cls.from_arrays(edges, features, own, edge_features=of_edges, node_offsets=offsets, task=task, split=split, name=name)

@@ -54,8 +54,10 @@ def user_path(text: str | Path) -> Path:
     """A path that the user gives, ``~`` expanded. It need not exist.
 
     Raises:
-        UsageError: no such user, no file system takes the name, or the folder above it is closed.
+        UsageError: not a path; no such user, no file system takes the name, or the folder above it is closed.
     """
+    if not isinstance(text, str | os.PathLike):
+        raise UsageError(f"Expected a path, found {text!r:.60} (a {type(text).__name__}).")
     shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
     try:
         path = Path(text).expanduser()

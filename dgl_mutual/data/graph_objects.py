@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.arrays import IntArray, as_array, as_integers
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
 
@@ -188,12 +189,33 @@ def masked_nodes(masks: Sequence[npt.NDArray[Any]], name: str) -> IntArray:
     """The nodes of a part of the split, by a mask of each graph.
 
     Raises:
-        DataError: several splits in one mask.
+        DataError: several splits in one mask, or values other than true and false, or 1 and 0.
     """
     mask = joined(masks, name)
     if mask.ndim != 1:
         raise DataError(f"{name} has the shape {mask.shape}, a column for each of several splits. Choose one with split=Split(...).")
+    if mask.dtype != np.bool_ and (wrong := mask[~np.isin(mask, (0, 1))]).size:
+        raise DataError(f"{name} holds {wrong[0].item()!r}. A mask is true or false, or 1 or 0, for each node.")
     return np.flatnonzero(mask)
+
+
+def split_of_masks(masks: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Split | None:
+    """The split that the masks of the graphs make; None where no graph has any.
+
+    Raises:
+        DataError: only some of the masks are there, or a mask is none.
+    """
+    found = [name for name in MASKS if any(name in mask for mask in masks)]
+    missing = [name for name in MASKS if not all(name in mask for mask in masks)]
+    if not found:
+        return None
+    if missing:
+        raise DataError(
+            f"The split has {', '.join(found)}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            f"{' in some graphs' if set(missing) <= set(found) else ''}. Give all three, or a split of your own: "
+            "split=dgl_mutual.Split(train, val, test)."
+        )
+    return Split(*(masked_nodes([mask[name] for mask in masks], name) for name in MASKS))
 
 
 def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
@@ -233,11 +255,16 @@ def _unbatched(graph: Any) -> Sequence[Any]:
 
 
 def _items(data: Any, what: str) -> list[Any]:
-    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
-        raise DataError(f"Expected {what}, found {type(data).__name__}.")
+    of_pyg = what.startswith("DGL") and is_pyg(data)
+    if of_pyg or isinstance(data, Mapping) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        hint = " Use Dataset.from_pyg." if of_pyg else ""
+        raise DataError(f"Expected {what}, found {'PyG data' if of_pyg else f'a value of type {type(data).__name__}'}.{hint}")
     if not len(data):
         raise DataError(f"There are no {what}: the sequence is empty.")
-    return [data[number] for number in range(len(data))]
+    try:
+        return [data[number] for number in range(len(data))]
+    except KeyError:  # a table of pandas, say, whose keys are names
+        raise DataError(f"Expected {what}, found a value of type {type(data).__name__}.") from None
 
 
 def _comes_from(data: Any, library: str) -> bool:

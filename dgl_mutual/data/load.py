@@ -10,7 +10,7 @@ from typing import Any
 
 from dgl_mutual.data.catalog import Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
-from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
@@ -63,8 +63,11 @@ def load_dataset(
     return dataset
 
 
-def as_dataset(data: Any, task: TaskName | None = None) -> Dataset:
+def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = None) -> Dataset:
     """A dataset itself, or the one that a DGL or PyG graph, several of them, or a dataset object of theirs makes.
+
+    Args:
+        split: in place of what the masks of such an object say.
 
     Raises:
         UsageError: something else, or a task that the dataset is not for.
@@ -75,9 +78,9 @@ def as_dataset(data: Any, task: TaskName | None = None) -> Dataset:
             raise UsageError(f"{data.name} is a dataset for the {data.task} task, not for {task!r}.")
         return data
     if is_dgl(data):
-        return Dataset.from_dgl(data, task=task)
+        return Dataset.from_dgl(data, task=task, split=split)
     if is_pyg(data):
-        return Dataset.from_pyg(data, task=task)
+        return Dataset.from_pyg(data, task=task, split=split)
     raise UsageError(
         f"Expected a Dataset, a DGL graph or a PyG graph, found {type(data).__name__}. Load one by its name with dgl_mutual.load, or make "
         "one of arrays with Dataset.from_arrays."

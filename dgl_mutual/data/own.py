@@ -11,6 +11,7 @@ from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.graph_objects import is_dgl, is_pyg
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.registry import Found, Registry, is_import_path
+from dgl_mutual.user_code import described, is_out_of_memory
 
 
 def _fault(value: Any) -> str | None:
@@ -57,8 +58,10 @@ def read_own(found: Found[Any], task: TaskName | None) -> Dataset:
             made = Dataset.from_pyg(made, task=task)
     except DglMutualError as error:
         raise DataError(f"The dataset {found.name!r} ({found.origin}) cannot be used. {error}") from error
-    except Exception as error:
-        raise DataError(f"The dataset {found.name!r} ({found.origin}) raised {type(error).__name__}: {error}.") from error
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
+        raise DataError(f"The dataset {found.name!r} ({found.origin}) raised an error: {described(error)}") from error
     if not isinstance(made, Dataset):
         raise DataError(
             f"The function of the dataset {found.name!r} returns a {type(made).__name__}. It must return a dgl_mutual.Dataset, or a DGL or "

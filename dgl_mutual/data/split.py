@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,11 +41,18 @@ class Split:
     def __post_init__(self) -> None:
         for name in ("train", "val", "test", "unlabelled"):
             part = getattr(self, name)
+            if not hasattr(part, "__len__") or isinstance(part, str | bytes | set | frozenset | Mapping):
+                raise DataError(
+                    f"The part {name!r} of the split is {part!r:.60} (a {type(part).__name__}). Give an array of sample numbers, counted "
+                    "from 0, or a boolean mask over all samples."
+                )
             array = as_array(part, f"{name} samples")
             is_mask = array.dtype == np.bool_ and array.ndim == 1
             if is_mask:
                 self._mask_sizes[name] = len(array)
-            object.__setattr__(self, name, np.flatnonzero(array) if is_mask else as_integers(array, f"{name} samples"))
+            numbers = np.flatnonzero(array) if is_mask else as_integers(array, f"{name} samples")
+            # pandas hands out arrays that must not be written to, which torch does not take.
+            object.__setattr__(self, name, numbers if numbers.flags.writeable else numbers.copy())
 
     @property
     def parts(self) -> dict[str, IntArray]:

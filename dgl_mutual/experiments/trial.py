@@ -28,12 +28,13 @@ from dgl_mutual.training.distill import distill
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.inductive_split import InductiveSplit, make_inductive_split
-from dgl_mutual.training.memory import forget_peak, is_out_of_memory, peak
+from dgl_mutual.training.memory import forget_peak, peak
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
+from dgl_mutual.user_code import described, is_out_of_memory
 
 OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
 
@@ -179,7 +180,7 @@ def run_trial(
     except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
         if is_out_of_memory(error):
             return Outcome(trial, [], [], _too_large(config, error), traceback.format_exc())
-        return Outcome(trial, [], [], f"{type(error).__name__}: {error}", traceback.format_exc())
+        return Outcome(trial, [], [], described(error), traceback.format_exc())
     finally:
         for tracker in trackers:
             tracker.end(failed=True)  # of a training that ended well this has been done

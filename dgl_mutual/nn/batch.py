@@ -85,6 +85,8 @@ class GraphBatch(Adjacency, Batch):
         """
         _check_homogeneous(graph)
         features = _features_of(graph) if feat is None else feat
+        if not isinstance(features, Tensor):
+            raise UsageError(f"Node features 'feat' are a {type(features).__name__}. Give a tensor, for example torch.as_tensor(feat).")
         if features.ndim != 2 or len(features) != graph.num_nodes():
             raise UsageError(
                 f"Node features 'feat' have the shape {tuple(features.shape)} and the graph has {graph.num_nodes()} nodes. "

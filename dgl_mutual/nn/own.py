@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
+import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -13,13 +13,14 @@ from torch.nn.parameter import UninitializedParameter
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
+from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.architectures import make_own, num_blocks, takes_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.dgl_graphs import dense, graph_of, python_streams, torch_stream
 from dgl_mutual.nn.module import StudentModule, StudentOutput, global_generator
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.user_code import blamed
 
 
 class OwnStudent(StudentModule):
@@ -63,22 +64,23 @@ class OwnStudent(StudentModule):
         self.register_buffer("input_scale", torch.ones(in_features))
 
     def _made(self) -> nn.Module:
-        try:
+        with blamed(f"The student {self.name!r}", failure="cannot be made"):
             module = self._make(self.in_features, self.num_outputs, **self.options.options)
-        except DglMutualError:
-            raise
-        except Exception as error:
-            raise UsageError(self._raised("cannot be made", error)) from error
         if not isinstance(module, nn.Module):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")
         parameters = list(module.parameters())
         if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
             raise UsageError(f"The student {self.name!r} has lazy layers, whose size is not known yet. Give them in_features.")
+        if any(tensor.is_meta for tensor in (*parameters, *module.buffers())):
+            raise UsageError(f"The student {self.name!r} has weights on the device 'meta', which hold no numbers. Make them on the CPU.")
         if not any(parameter.requires_grad for parameter in parameters):
             raise UsageError(
                 f"The student {self.name!r} has no parameters to train. Assign its layers to attributes of the module "
                 "(a list of layers must be a torch.nn.ModuleList)."
             )
+        for method in (module.forward, getattr(module, "embed", None)):
+            if callable(method):
+                self._check_call(method)
         foreign = [key for key, value in module.state_dict().items() if not isinstance(value, Tensor)]
         if foreign:
             raise UsageError(f"The student {self.name!r} keeps state that is not a tensor ({foreign[0]}). Keep it in buffers.")
@@ -143,13 +145,12 @@ class OwnStudent(StudentModule):
             feat = feat * self.input_scale
         version = feat._version
         own = generator is not global_generator(feat.device)  # else a user calls the student directly
-        try:
-            with torch_stream(generator, feat.device), python_streams() if own else nullcontext():
-                result = function(graph, feat)
-        except (DglMutualError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise UsageError(self._raised("raised an error", error)) from error
+        with (
+            blamed(f"The student {self.name!r}"),
+            torch_stream(generator, feat.device),
+            python_streams() if own else nullcontext(),
+        ):
+            result = function(graph, feat)
         if feat._version != version:  # its peers are given the same tensor
             raise UsageError(
                 f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
@@ -157,13 +158,19 @@ class OwnStudent(StudentModule):
             )
         return result
 
-    def _raised(self, what: str, error: Exception) -> str:
-        # The first frame is the call in this file; where it is the only one, the call itself does not fit.
-        *_, frame = traceback.extract_tb(error.__traceback__)
-        own = [found for found in traceback.extract_tb(error.__traceback__)[1:] if "site-packages" not in found.filename]
-        frame = own[-1] if own else frame
-        message = " ".join(str(error).split())
-        return f"The student {self.name!r} {what}: {type(error).__name__}: {message} ({frame.filename}, line {frame.lineno})."
+    def _check_call(self, function: Callable[..., Any]) -> None:
+        """Refuse a method that does not take (graph, feat)."""
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # some methods written in C have none
+            return
+        try:
+            signature.bind(None, None)
+        except TypeError as error:
+            raise UsageError(
+                f"The method {function.__name__} of the student {self.name!r} cannot be called with (graph, feat): {error}. It takes "
+                f"{signature}."
+            ) from None
 
     def _check(self, logits: Any, num_samples: int, feat: Tensor) -> None:
         if not isinstance(logits, Tensor):

@@ -11,9 +11,11 @@ import inspect
 import pkgutil
 from typing import Any
 
+from dgl_mutual.options import fault_of_options
 from dgl_mutual.python_compat import is_class
-from dgl_mutual.registry import Registry, subclass_of
+from dgl_mutual.registry import Registry, made_by, subclass_of
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.options import StrategyOptions
 
 
 def _find() -> dict[str, type[Strategy]]:
@@ -31,16 +33,14 @@ STRATEGIES = _find()
 
 
 def _fault(value: Any) -> str | None:
-    fault = subclass_of(Strategy, "dgl_mutual.Strategy")(value)
+    fault = subclass_of(Strategy, "dgl_mutual.Strategy")(value) or made_by(value, "strategies", ("options", "setting"))
+    fault = fault or fault_of_options(value, StrategyOptions, "dgl_mutual.strategies.options.StrategyOptions")
     if fault is not None:
         return fault
-    try:
-        inspect.signature(value).bind(None, None)
-    except TypeError:
-        return (
-            f"is made by __init__{inspect.signature(value.__init__)}, and strategies are made with (options, setting). Take these two, and "
-            "pass them on to super().__init__."
-        )
+    if not isinstance(value.name, str):
+        return f"has name = {value.name!r}. Give it a name of text, or none."
+    if not isinstance(value.min_students, int) or value.min_students < 1:
+        return f"has min_students = {value.min_students!r}. Set the class attribute to a whole number from 1 on."
     return None
 
 

@@ -56,7 +56,10 @@ class Strategy(nn.Module, ABC):
         self.options = options
         self.setting = setting
         self.distribution = setting.distribution
-        self.coordinator = make_coordinator(self.coordinator_recipe())
+        recipe = self.coordinator_recipe()
+        if not isinstance(recipe, CoordinatorRecipe):
+            raise UsageError(f"coordinator_recipe of the strategy {self.name!r} returns {recipe!r}. It must return a CoordinatorRecipe.")
+        self.coordinator = make_coordinator(recipe)
         if setting.sampled and self.exchange().targets == "ema":
             raise UsageError(
                 "A moving average of clean logits (targets: ema) must be renewed on all nodes after every epoch, and sampled steps see few "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,11 +65,12 @@ class CallbackList:
         """Take callbacks.
 
         Raises:
-            UsageError: something that is not an instance of `Callback`.
+            UsageError: something that is not an instance of `Callback`, or a method ``on_...`` that is never called.
         """
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise UsageError(_fault(callback))
+            _check_hooks(callback)
         self.callbacks = tuple(callbacks)
         self._hooks: dict[str, list[Callable[..., None]]] = {
             name: [getattr(callback, name) for callback in callbacks if _overrides(callback, name)] for name in HOOKS
@@ -138,6 +141,29 @@ class ProgressBar(Callback):
 
 def _overrides(callback: Callback, name: str) -> bool:
     return name in vars(callback) or getattr(type(callback), name) is not getattr(Callback, name)
+
+
+def _check_hooks(callback: Callback) -> None:
+    """Refuse a hook of another library, or a misspelt one: it would never be called. And one that does not take what it is given."""
+    names = {*dir(type(callback)), *vars(callback)}
+    idle = sorted(name for name in names if name.startswith("on_") and name not in HOOKS and callable(getattr(callback, name)))
+    if idle:
+        nearest = difflib.get_close_matches(idle[0], HOOKS, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise UsageError(
+            f"The callback {type(callback).__name__} has a method {idle[0]!r}, which is never called.{hint} The hooks are: "
+            f"{', '.join(HOOKS)}. A method of your own needs another name."
+        )
+    for name in HOOKS:
+        hook = getattr(callback, name)
+        arguments = list(inspect.signature(getattr(Callback, name)).parameters)[1:]
+        try:
+            inspect.signature(hook).bind(*arguments)
+        except TypeError:
+            raise UsageError(
+                f"The method {name} of the callback {type(callback).__name__} takes {inspect.signature(hook)}. It is called with "
+                f"({', '.join(arguments)})."
+            ) from None
 
 
 def _fault(given: object) -> str:

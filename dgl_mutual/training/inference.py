@@ -14,6 +14,7 @@ from torch import Tensor
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
 from dgl_mutual.data.features import check_features
+from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
@@ -124,6 +125,7 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
     """
     if member not in (*cohort.names, "ensemble"):
         raise unknown("member", member, (*cohort.names, "ensemble"))
+    data = graph_or_dataset(data)
     if member == "ensemble":
         check_samples(cohort, data)
     logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))
@@ -141,8 +143,17 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
         raise unknown("student", member, cohort.names)
     place = cohort.names.index(member)
     return _predictor(cohort, _student_logits(cohort, place)).rows_of(
-        data, lambda batch, samples: cohort.students[place].embed_batch(batch)
+        graph_or_dataset(data), lambda batch, samples: cohort.students[place].embed_batch(batch)
     )
+
+
+def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
+    """A dataset or DGL graph itself, and graphs of PyG as a dataset.
+
+    Raises:
+        UsageError: something else.
+    """
+    return data if hasattr(data, "adj_tensors") else as_dataset(data)
 
 
 def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
@@ -161,7 +172,7 @@ def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGL
     def logits(batch: Batch, samples: Tensor) -> Tensor:
         return _finite(mlp.forward_batch(batch).logits, samples, "mlp", mlp.task)
 
-    return Predictor(logits, mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)(data)
+    return Predictor(logits, mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)(graph_or_dataset(data))
 
 
 def _student_logits(cohort: Cohort, place: int) -> Logits:

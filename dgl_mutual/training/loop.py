@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.feeds import Feed
@@ -20,7 +22,8 @@ from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.targets import stack
 from dgl_mutual.training.task_metrics import history_columns, score
-from dgl_mutual.training.terms import checked_terms
+from dgl_mutual.training.teaching import logged, loss_terms_of, phases_of
+from dgl_mutual.user_code import described, is_ours, is_out_of_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +39,8 @@ class Loop:
     def run(self) -> None:
         """Train phase after phase; each member ends at its best epoch by validation."""
         state = self.state
+        phases = phases_of(state.strategy)
         self.callbacks("on_fit_begin", state)
-        phases = state.strategy.phases()
         for number in range(state.phases_over, len(phases)):
             active = phases[number]
             own = [state.cohort.students[k] for k in state.ranks.own(active)]
@@ -89,16 +92,21 @@ class Loop:
         for share in self.feed.training_batches():
             batch = share.gathered(state.ranks)
             step = self.steps.step(active, share, batch, phase.epoch)
-            terms = checked_terms(state.strategy.loss_terms(step), state.strategy.name, len(active))
+            terms = loss_terms_of(state.strategy, step)
             optimizer.zero_grad(set_to_none=True)
-            torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+            with self._own_code_named(active):
+                torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             self._leave_waiting(phase)
             state.ranks.sum_gradients([state.cohort.students[k] for k in active], state.strategy)
-            optimizer.step()
+            with self._own_code_named(active):
+                optimizer.step()
             for averages in state.all_averages:
                 averages.after_step(phase.epoch)
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
-            for name, value in (*((f"loss/{term}", value.detach()) for term, value in terms.items()), *step.log.items()):
+            for name, value in (
+                *((f"loss/{term}", value.detach()) for term, value in terms.items()),
+                *logged(step, state.strategy).items(),
+            ):
                 sums[name] = sums[name] + value if name in sums else value
             steps += 1
             if self.callbacks.wants("on_step_end"):
@@ -118,6 +126,21 @@ class Loop:
         for student in (self.state.cohort.students[k] for k in phase.active):
             if phase.epoch < student.options.first_epoch(self.state.options.epochs):
                 student.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def _own_code_named(self, active: Sequence[int]) -> Iterator[None]:
+        """Where a strategy or a student is a user's own, an error of torch's within the block is likely to come from there."""
+        try:
+            yield
+        except RuntimeError as error:
+            students = [self.state.cohort.names[k] for k in active if self.state.strategy.setting.members[k].is_own]
+            own = [*(() if is_ours(self.state.strategy) else (f"the strategy {self.state.strategy.name!r}",)), *map(repr, students)]
+            if not own or is_out_of_memory(error):
+                raise
+            raise UsageError(
+                f"The gradients of a step cannot be computed or used: {described(error)} Look in your own code ({', '.join(own)}) for "
+                "tensors that are kept from an earlier step without detach(), that are changed in place, or that have sparse gradients."
+            ) from error
 
     @property
     def _learns_from_clean_logits(self) -> bool:

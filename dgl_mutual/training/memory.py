@@ -30,17 +30,6 @@ def peak(device: torch.device | str = "cpu") -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory, or that something is larger than any. Torch has no class for the CPU's."""
-    told = (
-        *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
-        *("Overflow when unpacking long", "int too large to convert"),
-    )
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError | ValueError | OverflowError) and any(text in str(error) for text in told)
-    )
-
-
 def forget_peak(device: torch.device | str = "cpu") -> None:
     """Start the high-water mark anew: on CUDA, and on Linux; elsewhere, and where that is not allowed, it stays that of the process."""
     if _is_cuda(device):

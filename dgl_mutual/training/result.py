@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.folders import user_path
 from dgl_mutual.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -168,7 +169,12 @@ class FitResult:
         return max(self.members[: self.cohort.num_students], key=lambda result: result.val).member
 
     def save(self, path: str | Path) -> None:
-        """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`."""
+        """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`.
+
+        Raises:
+            UsageError: not a path, or a student whose class another process cannot import.
+            StoreError: a file of that name is there, or the folder cannot be written.
+        """
         from dgl_mutual.training.checkpoints import save_cohort
 
-        save_cohort(self.cohort, self.dataset, Path(path), self.mlp)
+        save_cohort(self.cohort, self.dataset, user_path(path), self.mlp)

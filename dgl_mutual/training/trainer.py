@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
@@ -47,6 +48,7 @@ from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.targets import CleanLogits
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
+from dgl_mutual.training.teaching import exchange_of, extra_members, make_strategy
 
 
 def fit_cohort(
@@ -91,7 +93,7 @@ def fit_cohort(
     kind = resolve_strategy(strategy)
     chosen = where_labels_are_hidden(kind.Options, strategy_options or {}) if len(split.unlabelled) else strategy_options or {}
     options = parse_options(kind.Options, chosen, "strategy_options").resolved(training.epochs, dataset.task)
-    extras = kind.extra_members(options, students)
+    extras = extra_members(kind, options, students)
     has_edge_features = dataset.edge_features is not None
     members = tuple(
         resolve_student(member, dataset.task, has_edge_features=has_edge_features)
@@ -141,9 +143,10 @@ def fit_cohort(
                 make_student(member, dataset.task, seen.num_features, setting.num_outputs, names[place], edges).to(device, dtype)
             )
             share_batch_norm(modules[-1], ranks)
+    _refuse_shared_weights(modules, names)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
-        teaching = kind(options, setting).to(device, dtype)
-    exchange = teaching.exchange()
+        teaching = make_strategy(kind, options, setting).to(device, dtype)
+    exchange = exchange_of(teaching)
     if dataset.num_pool and exchange.targets == "ema":
         raise UsageError(
             "A moving average of clean logits (targets: ema) must be renewed on all graphs of the pool after every epoch. Choose --set "
@@ -210,6 +213,19 @@ def fit_cohort(
                 student.fold_edge_scaling(torch.as_tensor(edge_scales, device=device))
     loop.callbacks("on_fit_end", state)
     return state.result
+
+
+def _refuse_shared_weights(modules: Sequence[nn.Module], names: Sequence[str]) -> None:
+    """Students of a user's own may be made with a layer that each of them is given: then they are one student, and not several."""
+    owner: dict[int, str] = {}
+    for module, name in zip(modules, names, strict=True):
+        for parameter in module.parameters():
+            other = owner.setdefault(id(parameter), name)
+            if other != name:
+                raise UsageError(
+                    f"The students {other!r} and {name!r} share weights, so they cannot learn from each other. Make new layers in the "
+                    "__init__ of the student."
+                )
 
 
 def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> None:

@@ -10,11 +10,14 @@ import importlib
 import inspect
 import pkgutil
 from dataclasses import replace
+from typing import Any
 
-from dgl_mutual.coordinator import Coordinator, CoordinatorRecipe, PerTask, Weighting
-from dgl_mutual.options import parse_options
+from dgl_mutual.coordinator import Coordinator, CoordinatorRecipe, PerTask, Weighting, WeightingOptions
+from dgl_mutual.errors import UsageError
+from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.python_compat import is_class
-from dgl_mutual.registry import Registry, subclass_of
+from dgl_mutual.registry import Registry, made_by, subclass_of
+from dgl_mutual.user_code import blamed
 
 
 def _find() -> dict[str, type[Weighting]]:
@@ -30,10 +33,17 @@ def _find() -> dict[str, type[Weighting]]:
 #: name -> class, in alphabetical order.
 WEIGHTINGS = _find()
 
+
+def _fault(value: Any) -> str | None:
+    return (
+        subclass_of(Weighting, "dgl_mutual.Weighting")(value)
+        or made_by(value, "weightings", ("options", "recipe"))
+        or fault_of_options(value, WeightingOptions, "dgl_mutual.coordinator.WeightingOptions")
+    )
+
+
 #: Finds a weighting by name, import path or class.
-WEIGHTING_REGISTRY: Registry[type[Weighting]] = Registry(
-    "weighting", WEIGHTINGS, subclass_of(Weighting, "dgl_mutual.Weighting"), group="dgl_mutual.weightings"
-)
+WEIGHTING_REGISTRY: Registry[type[Weighting]] = Registry("weighting", WEIGHTINGS, _fault, group="dgl_mutual.weightings")
 
 
 def make_coordinator(recipe: CoordinatorRecipe) -> Coordinator:
@@ -49,4 +59,10 @@ def make_coordinator(recipe: CoordinatorRecipe) -> Coordinator:
         ]
         return PerTask(each, recipe.tasks, recipe)
     kind = WEIGHTING_REGISTRY.find(recipe.weighting).value
-    return kind(parse_options(kind.Options, recipe.options, "strategy_options.weighting_options"), recipe)
+    options = parse_options(kind.Options, recipe.options, "strategy_options.weighting_options")
+    title = f"The weighting {kind.__name__!r}"
+    with blamed(title, kind, "cannot be made"):
+        made = kind(options, recipe)
+    if not isinstance(getattr(made, "recipe", None), CoordinatorRecipe):
+        raise UsageError(f"{title} does not call super().__init__(options, recipe) in its __init__. Do so first.")
+    return made

@@ -22,7 +22,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.inference import NEEDS_POSITIONS, check_samples, predict, predict_by_mlp
+from dgl_mutual.training.inference import NEEDS_POSITIONS, check_samples, graph_or_dataset, predict, predict_by_mlp
 
 ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
 FORMAT = 1
@@ -120,13 +120,15 @@ class TrainedModel(nn.Module, ABC):
         """The last hidden state of each node or graph: see `StudentModule.embed`."""
 
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        """Probabilities (samples, C) for a dataset or a DGLGraph with node features ``feat``.
+        """Probabilities (samples, C) for a dataset, a DGLGraph with node features ``feat``, or data of PyG.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros.
 
         Raises:
+            UsageError: something else, or features of another width.
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
+        data = graph_or_dataset(data)
         if isinstance(data, Dataset):
             data = align_features(data, self.feature_names, self.description.kinds)
             data = align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import UsageError
-from dgl_mutual.files import replacing
+from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.files import check_writable, replacing
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints.models import ENSEMBLE, MLP_MEMBER, Description, MLPShape, Preprocessing
@@ -35,6 +35,9 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     """
     for student in cohort.students:
         _check_portable(student.options)
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{str(folder)!r} is a file. Name a folder to save the students in.")
+    check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_cohort(folder)
     common = Description(

@@ -1,0 +1,137 @@
+"""Calls a strategy, which may be a user's own, and checks what it gives, so that a mistake in it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
+from dgl_mutual.user_code import blamed
+
+
+def extra_members(
+    kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions]
+) -> tuple[tuple[str, StudentOptions], ...]:
+    """The members that a strategy adds to the students.
+
+    Raises:
+        UsageError: something else than pairs of a name and options.
+    """
+    with blamed(f"extra_members of the strategy {kind.name!r}", kind):
+        extras = tuple(kind.extra_members(options, students))
+    for extra in extras:
+        if not (isinstance(extra, tuple) and len(extra) == 2 and isinstance(extra[0], str) and isinstance(extra[1], StudentOptions)):
+            raise UsageError(
+                f"extra_members of the strategy {kind.name!r} returns {extra!r}. It must return pairs of a name and StudentOptions."
+            )
+    return extras
+
+
+def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setting) -> Strategy:
+    """A strategy for a cohort.
+
+    Raises:
+        UsageError: it cannot be made, or has no form for the cohort.
+    """
+    with blamed(f"The strategy {kind.name!r}", kind, "cannot be made"):
+        strategy = kind(options, setting)
+    if not isinstance(vars(strategy).get("_modules", {}).get("coordinator"), nn.Module):
+        raise UsageError(f"The strategy {kind.name!r} does not call super().__init__(options, setting) in its __init__. Do so first.")
+    return strategy
+
+
+def exchange_of(strategy: Strategy) -> Exchange:
+    """What the loop hands over for the exchange.
+
+    Raises:
+        UsageError: it is no `Exchange`.
+    """
+    with blamed(f"exchange of the strategy {strategy.name!r}", strategy):
+        exchange = strategy.exchange()
+    if not isinstance(exchange, Exchange):
+        raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
+    return exchange
+
+
+def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
+    """Which members train together, phase after phase.
+
+    Raises:
+        UsageError: there is no phase, an empty one, or one of members that do not exist or stand twice.
+    """
+    with blamed(f"phases of the strategy {strategy.name!r}", strategy):
+        phases = tuple(tuple(phase) for phase in strategy.phases())
+    members = range(len(strategy.setting.members))
+    for phase in phases or ((),):
+        if not phase or len({*phase}) < len(phase) or not {*phase} <= {*members}:
+            raise UsageError(
+                f"phases of the strategy {strategy.name!r} returns {phases!r}. Each phase must name some of the {len(members)} members, "
+                f"counted from 0, once each, for example {(tuple(members),)!r}."
+            )
+    return phases
+
+
+def loss_terms_of(strategy: Strategy, step: Step) -> Mapping[str, Tensor]:
+    """The loss terms of a step.
+
+    Raises:
+        UsageError: no mapping of names to tensors that are scalars or have a value for each of the active members.
+    """
+    with blamed(f"loss_terms of the strategy {strategy.name!r}", strategy):
+        terms = strategy.loss_terms(step)
+    return checked_terms(terms, strategy.name, len(step.active))
+
+
+def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Tensor]:
+    """The loss terms themselves, if they are some; see `loss_terms_of`."""
+    if not isinstance(terms, Mapping) or not terms:
+        found = "an empty dict" if isinstance(terms, Mapping) else f"a {type(terms).__name__}"
+        raise UsageError(f"loss_terms of the strategy {strategy!r} returns {found}. It must return a dict of named loss terms.")
+    learns = False
+    for name, term in terms.items():
+        if not isinstance(name, str):
+            raise UsageError(f"loss_terms of the strategy {strategy!r} names a term {name!r}. Name each by a text.")
+        if not isinstance(term, Tensor):
+            raise UsageError(f"The loss term {name!r} of the strategy {strategy!r} is a {type(term).__name__}. It must be a tensor.")
+        if term.shape not in ((), (num_active,)) or not term.is_floating_point():
+            raise UsageError(
+                f"The loss term {name!r} of the strategy {strategy!r} has the shape {tuple(term.shape)} and the type {term.dtype}. "
+                f"Expected are floating-point numbers, one for each of the {num_active} members that train, or one for all of them."
+            )
+        learns = learns or term.requires_grad
+    if not learns:
+        raise UsageError(
+            f"No loss term of the strategy {strategy!r} depends on the students' logits, so nothing is learned. Do not detach them."
+        )
+    return terms
+
+
+def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
+    """The values that a strategy has left for the history, as tensors without gradient.
+
+    Raises:
+        UsageError: a value that is neither a number nor one for each active member, or each pair of members.
+    """
+    values = {}
+    for name, value in step.log.items():
+        tensor = torch.as_tensor(value) if isinstance(value, int | float) else value
+        num_members = len(strategy.setting.members)
+        shapes = ((), (len(step.active),))
+        fits = isinstance(tensor, Tensor) and (tensor.shape in shapes or (tensor.dim() == 2 and max(tensor.shape) <= num_members))
+        if not isinstance(name, str) or not fits:
+            found = f"the shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"the type {type(value).__name__}"
+            raise UsageError(
+                f"The value {name!r} that the strategy {strategy.name!r} logs has {found}. Expected is a number, a tensor of one for "
+                f"each of the {len(step.active)} members that train, or a matrix over the {num_members} members."
+            )
+        values[name] = tensor.detach()
+    return values

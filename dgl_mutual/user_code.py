@@ -1,0 +1,74 @@
+"""Errors that code of a user's or of another package raises: they are named, with the line that raised them."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dgl_mutual.errors import DglMutualError, UsageError
+
+_LIBRARY = sysconfig.get_paths()["stdlib"]
+_PACKAGE = str(Path(__file__).parent)
+#: Folders of installed libraries in which an error of the user's own is often noticed.
+_LIBRARIES = ("dgl", "numpy", "pandas", "pydantic", "scipy", "sklearn", "torch", "torch_geometric")
+
+
+def is_ours(value: Any) -> bool:
+    """Whether an object's class, or a class itself, is one of this package."""
+    module = getattr(value, "__module__", None) or type(value).__module__
+    return str(module).partition(".")[0] == "dgl_mutual"
+
+
+@contextmanager
+def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Iterator[None]:
+    """Within the block an exception is one of `what`: it becomes a `UsageError` that names it.
+
+    Args:
+        what: the beginning of the message, for example ``The strategy 'mine'``.
+        on: the object whose code runs; where it is of this package, nothing is changed.
+        failure: how the message goes on.
+
+    Raises:
+        UsageError: for any exception other than the package's own, lack of memory and a keyboard interrupt.
+    """
+    try:
+        yield
+    except DglMutualError:
+        raise
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error) or (on is not None and is_ours(on)):
+            raise
+        raise UsageError(f"{what} {failure}: {described(error)}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, or that something is larger than any. Torch has no class for the CPU's."""
+    told = (
+        *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
+        *("Overflow when unpacking long", "int too large to convert"),
+    )
+    torch = sys.modules.get("torch")  # where it is not loaded, the error is none of its own
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError | ValueError | OverflowError) and any(text in str(error) for text in told)
+
+
+def described(error: BaseException) -> str:
+    """``TypeError: message (file, line n).``, the last line that is the user's own; none where only libraries and this package ran."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}{f': {message}' if message else ''}{where}."
+
+
+def _is_foreign(file: str) -> bool:
+    """Whether a file is neither this package's nor Python's nor of a library that user code calls."""
+    if file.startswith(("<", _PACKAGE)):
+        return False
+    installed = file.rpartition("site-packages")[2]
+    return not file.startswith(_LIBRARY) if installed == file else Path(installed).parts[1] not in _LIBRARIES

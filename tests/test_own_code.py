@@ -1,0 +1,383 @@
+"""Mistakes in what a user brings: each is an error that names the class, and where it can be told the line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+import dgl_mutual as dm
+from dgl_mutual.dgl_compat import dgl
+from dgl_mutual.errors import DataError, DglMutualError, StoreError, TrainingError, UsageError
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.user_code import blamed, described, is_ours
+
+N = 30
+LABELS = np.arange(N) % 3
+FEATURES = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
+EDGES = np.random.default_rng(1).integers(0, N, (2, 90))
+SPLIT = dm.Split(range(12), range(12, 20), range(20, N))
+
+
+def graph(**columns: Any) -> Any:
+    made = dgl.graph((torch.as_tensor(EDGES[0]), torch.as_tensor(EDGES[1])), num_nodes=N)
+    made.ndata["feat"], made.ndata["label"] = torch.as_tensor(FEATURES), torch.as_tensor(LABELS)
+    for key, value in columns.items():
+        made.ndata[key] = torch.as_tensor(value)
+    return made
+
+
+def masks(**changes: Any) -> dict[str, Any]:
+    places = np.arange(N)
+    return {
+        "train_mask": places < 10,
+        "val_mask": (places >= 10) & (places < 20),
+        "test_mask": places >= 20,
+        **changes,
+    }
+
+
+def fit(students: Any = "gcn,sage", strategy: Any = "gml", data: Any = None, **options: Any) -> Any:
+    data = dm.Dataset.from_arrays(EDGES, FEATURES, LABELS) if data is None else data
+    return dm.fit(data, students, strategy, **{"split": SPLIT, "training": {"epochs": 2}, **options})
+
+
+def strategy(terms: Callable[..., Any] | None = None, **attributes: Any) -> type[dm.Strategy]:
+    class Mine(dm.Strategy):
+        def loss_terms(self, step: Any) -> Any:
+            return {"a": self.supervised(step)} if terms is None else terms(self, step)
+
+    for name, value in attributes.items():
+        setattr(Mine, name, value)
+    return Mine
+
+
+class Remembers(dm.Strategy):
+    """Keeps logits of the step before with their gradient."""
+
+    before: Tensor | None = None
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        drift = step.logits.sum() * 0 if self.before is None else (step.logits - self.before).square().mean()
+        self.before = step.logits
+        return {"a": self.supervised(step), "drift": drift}
+
+
+def logs(value: Any) -> Callable[..., Any]:
+    def terms(self: dm.Strategy, step: Any) -> Any:
+        step.log["x"] = value
+        return {"a": self.supervised(step)}
+
+    return terms
+
+
+class Silent(dm.Strategy):
+    def __init__(self, options: Any, setting: Any) -> None: ...
+
+    def loss_terms(self, step: Any) -> Any: ...
+
+
+class Broken(dm.Strategy):
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        raise KeyError("gone")
+
+    def loss_terms(self, step: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("mine", "message"),
+    [
+        (
+            strategy(lambda self, step: {}["x"]),
+            r"loss_terms of the strategy 'Mine' raised an error: KeyError: 'x' \(.*test_own_code.py, line",
+        ),
+        (strategy(lambda self, step: sys.exit(3)), "loss_terms of the strategy 'Mine' raised an error: SystemExit: 3"),
+        (strategy(lambda self, step: {3: self.supervised(step)}), "'Mine' names a term 3"),
+        (strategy(phases=lambda self: ()), r"phases of the strategy 'Mine' returns \(\)"),
+        (strategy(phases=lambda self: ((0, 7),)), r"phases .* \(\(0, 7\),\)\. Each phase must name some of the 2 members"),
+        (strategy(phases=lambda self: ((0, 0),)), "once each"),
+        (strategy(exchange=lambda self: None), "exchange of the strategy 'Mine' returns None. It must return an Exchange"),
+        (strategy(coordinator_recipe=lambda self: None), "coordinator_recipe of the strategy 'Mine' returns None"),
+        (strategy(extra_members=classmethod(lambda cls, options, students: (("teacher", "gcn"),))), "returns .*'teacher', 'gcn'"),
+        (strategy(Options=dict), r"has Options = <class 'dict'>. Derive the class of its options from .*StrategyOptions"),
+        (strategy(min_students="2"), "has min_students = '2'"),
+        (strategy(name=3), "has name = 3"),
+        (strategy(logs("abc")), "The value 'x' that the strategy 'Mine' logs has the type str"),
+        (strategy(logs(torch.ones(3))), r"logs has the shape \(3,\)"),
+        (Silent, r"'Silent' does not call super\(\).__init__\(options, setting\)"),
+        (Broken, r"The strategy 'Broken' cannot be made: KeyError: 'gone' \(.*test_own_code.py"),
+        (Remembers, r"gradients of a step cannot be computed .*\(the strategy 'Remembers'\).* detach\(\)"),
+    ],
+)
+def test_a_wrong_strategy_is_named(mine: type[dm.Strategy], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(strategy=mine)
+
+
+def test_what_a_strategy_logs_may_be_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = fit(strategy=strategy(logs(1.5))).history[-1]
+    assert row["x"] == 1.5
+    row = fit(strategy=strategy(logs(torch.tensor([[0.0, 1.0], [2.0, 3.0]], requires_grad=True)))).history[-1]
+    assert row["x/sage-1/gcn-0"] == 2.0
+
+
+class Net(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        return self.layer(feat)
+
+
+class OneArgument(Net):
+    def forward(self, feat: Tensor) -> Any: ...  # type: ignore[override]  # the mistake
+
+
+class WrongEmbed(Net):
+    def embed(self, feat: Tensor) -> Any: ...
+
+
+class Exits(Net):
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        sys.exit("enough")
+
+
+class Meta(Net):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.to("meta")
+
+
+class Rows(Net):
+    """Has sparse gradients."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.rows = nn.Embedding(N, num_outputs, sparse=True)
+
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        return self.layer(feat) + self.rows(torch.arange(len(feat)))
+
+
+_SHARED = nn.Linear(4, 3)
+
+
+class Shares(Net):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.layer = _SHARED
+
+
+@pytest.mark.parametrize(
+    ("students", "message"),
+    [
+        ([OneArgument, "gcn"], r"The method forward of the student 'OneArgument-0' cannot be called with \(graph, feat\): .* It takes"),
+        ([WrongEmbed, "gcn"], r"The method embed of the student 'WrongEmbed-0' cannot be called"),
+        ([Exits, "gcn"], "'Exits-0' raised an error: SystemExit: enough"),
+        ([Meta, "gcn"], "'Meta-0' has weights on the device 'meta'"),
+        ([Rows, "gcn"], r"cannot be computed or used: .*sparse.*\('Rows-0'\)"),
+        ([Shares, "gcn", Shares], "students 'Shares-0' and 'Shares-2' share weights"),
+    ],
+)
+def test_a_wrong_student_is_named(students: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(students)
+
+
+def weighting(scores: Callable[[Tensor], Any], **attributes: Any) -> type[dm.Weighting]:
+    class Mine(dm.Weighting):
+        def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Any:
+            return scores(logits)
+
+    for name, value in attributes.items():
+        setattr(Mine, name, value)
+    return Mine
+
+
+def _silent(self: Any, options: Any, recipe: Any) -> None: ...
+
+
+def _alone(self: Any) -> None: ...
+
+
+def _failing(self: Any, options: Any, recipe: Any) -> None:
+    raise OSError("no disk")
+
+
+@pytest.mark.parametrize(
+    ("mine", "message"),
+    [
+        (weighting(lambda z: None), "scores of the weighting 'Mine' returns a NoneType"),
+        (weighting(lambda z: z), r"'Mine' gives scores of the shape \(3, 30, 3\) .* of the shape \(3, 3, 30, 3\)"),
+        (weighting(lambda z: z[None].long()), "the type torch.int64"),
+        (weighting(lambda z: z[None] / 0), "gives scores that are NaN or infinite"),
+        (weighting(lambda z: z[None] * 0 - torch.inf), "minus infinity for all peers"),
+        (weighting(lambda z: z.nothing), r"The weighting 'Mine' raised an error: AttributeError: .*\(.*test_own_code.py"),
+        (weighting(lambda z: z, Options=dict), "has Options = <class 'dict'>"),
+        (weighting(lambda z: z, __init__=_silent), r"'Mine' does not call super\(\).__init__\(options, recipe\)"),
+        (weighting(lambda z: z, __init__=_alone), r"weightings are made with \(options, recipe\)"),
+        (weighting(lambda z: z, __init__=_failing), "'Mine' cannot be made: OSError: no disk"),
+    ],
+)
+def test_a_wrong_weighting_is_named(mine: type[dm.Weighting], message: str) -> None:
+    with pytest.raises((UsageError, TrainingError), match=message):
+        fit("gcn,gcn,sage", strategy_options={"weighting": mine})
+
+
+def test_scores_that_all_receivers_share_are_those_of_each() -> None:
+    """One row of scores for all receivers stands for as many as there are students, and no student attends to itself."""
+    options = {"exchange_warmup": [0, 0]}
+    one, each = (
+        fit("gcn,gcn,sage", strategy_options={"weighting": weighting(scores), **options})
+        for scores in (lambda z: z[None] * 2, lambda z: (z[None] * 2).expand(len(z), *z.shape).clone())
+    )
+    assert one.history == each.history
+    assert one.history[-1]["weights/gcn-0/gcn-0"] == 0.0 < one.history[-1]["weights/gcn-0/gcn-1"]
+
+
+def callback(**hooks: Any) -> dm.Callback:
+    made: dm.Callback = type("Mine", (dm.Callback,), hooks)()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("hooks", "message"),
+    [
+        ({"on_train_end": lambda self, state: None}, "'on_train_end', which is never called"),
+        ({"on_epoch_ends": lambda self, state: None}, "Did you mean 'on_epoch_end'?"),
+        ({"on_epoch_end": lambda self: None}, r"on_epoch_end of the callback Mine takes .* It is called with \(state\)"),
+    ],
+)
+def test_a_callback_that_would_never_be_called_is_refused(hooks: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(callbacks=[callback(**hooks)])
+
+
+def test_an_error_of_a_callback_is_raised_as_it_is() -> None:
+    class Enough(Exception): ...
+
+    def stop(self: dm.Callback, state: Any) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        fit(callbacks=callback(on_epoch_end=stop))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_mask": np.full(N, 0.5, dtype=np.float32)}, "train_mask holds 0.5. A mask is true or false"),
+        ({"val_mask": np.full(N, np.nan, dtype=np.float32)}, "val_mask holds nan"),
+        ({"test_mask": np.full(N, 2)}, "test_mask holds 2"),
+    ],
+)
+def test_a_mask_of_other_numbers_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        dm.Dataset.from_dgl(graph(**masks(**changes)))
+
+
+def test_masks_of_numbers_and_of_booleans_are_the_same() -> None:
+    plain = dm.Dataset.from_dgl(graph(**masks()))
+    numbers = dm.Dataset.from_dgl(graph(**{name: mask.astype(np.float32) for name, mask in masks().items()}))
+    assert plain.official_split is not None and numbers.official_split is not None
+    for name, part in plain.official_split.parts.items():
+        assert (part == numbers.official_split.parts[name]).all()
+
+
+def test_a_split_of_two_masks_is_refused_unless_one_is_given() -> None:
+    two = graph(**{name: mask for name, mask in masks().items() if name != "val_mask"})
+    with pytest.raises(DataError, match="The split has train_mask, test_mask, but val_mask is missing"):
+        dm.Dataset.from_dgl(two)
+    assert len(fit(data=two).split.val) == len(SPLIT.val)
+    several = graph(train_mask=np.ones((N, 10), dtype=np.bool_), val_mask=np.ones((N, 10)), test_mask=np.ones((N, 10)))
+    assert len(fit(data=several).split.val) == len(SPLIT.val)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: dm.Dataset.from_arrays(EDGES, np.ma.masked_greater(FEATURES, 0), LABELS), "features are a masked array in which"),
+        (lambda: dm.Dataset.from_arrays(EDGES, FEATURES, np.ma.masked_equal(LABELS, 2)), "labels are a masked array in which 10 values"),
+        (lambda: dm.Dataset.from_arrays(np.eye(N), FEATURES, LABELS), r"looks like an adjacency matrix; of one, the edges are"),
+        (lambda: dm.Dataset.from_arrays(sparse.eye_array(N), FEATURES, LABELS), "looks like an adjacency matrix"),
+        (lambda: dm.Dataset.from_arrays(EDGES.astype(str), FEATURES, LABELS), r"found <U\d+ values such as '\d+'"),
+        (lambda: dm.Dataset.from_arrays(None, FEATURES, LABELS), r"must be an array of whole numbers, found None \(a NoneType\)"),
+        (lambda: dm.Dataset.from_dgl({"graph": graph()}), "Expected DGL graphs, found a value of type dict"),
+        (lambda: dm.Dataset.from_pyg({"graph": graph()}), "Expected PyG graphs, found a value of type dict"),
+        (lambda: dm.Dataset.from_dgl(pd.DataFrame({"a": [1]})), "DGL graphs"),
+        (lambda: dm.Split("train", "val", "test"), r"part 'train' of the split is 'train' \(a str\)"),
+        (lambda: dm.Split({1, 2}, [3], [4]), r"part 'train' of the split is \{1, 2\} \(a set\)"),
+        (lambda: dm.Split(None, [3], [4]), "part 'train' of the split is None"),
+        (lambda: dm.Split([0], slice(1, 2), [4]), "part 'val' of the split is slice"),
+    ],
+)
+def test_data_of_another_kind_is_refused(made: Callable[[], Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        made()
+
+
+def test_data_of_pyg_under_the_other_name_is_refused() -> None:
+    pyg = pytest.importorskip("torch_geometric.data", reason="torch_geometric is an extra")
+    data = pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(LABELS))
+    with pytest.raises(DataError, match=r"found PyG data. Use Dataset.from_pyg"):
+        dm.Dataset.from_dgl(data)
+    result = fit()
+    assert (result.predict(data) == result.predict(dm.Dataset.from_pyg(data))).all()
+
+
+def test_a_split_of_pandas_can_be_written_to() -> None:
+    split = dm.Split(pd.Index(range(5)), pd.Series(range(5, 8)), [8])
+    assert all(part.flags.writeable for part in split.parts.values())
+
+
+def test_arguments_of_another_type(tmp_path: Path) -> None:
+    result = fit(callbacks=None, device=torch.device("cpu"))
+    (tmp_path / "file").write_text("")
+    calls: list[tuple[Callable[[], Any], type[DglMutualError], str]] = [
+        (lambda: fit(device=0), UsageError, "Unknown device '0'"),
+        (lambda: fit(config=3), UsageError, r"Expected a path, found 3 \(a int\)"),
+        (lambda: dm.load_student(3), UsageError, "Expected a path"),
+        (lambda: result.save(3), UsageError, "Expected a path"),
+        (lambda: result.save(tmp_path / "file"), StoreError, "is a file. Name a folder"),
+        (lambda: result.predict(3), UsageError, "Expected a Dataset, a DGL graph or a PyG graph, found int"),
+        (lambda: result.embeddings(data=3), UsageError, "found int"),
+        (lambda: result.cohort.students[0](graph(), FEATURES), UsageError, "are a ndarray. Give a tensor"),
+    ]
+    for call, kind, message in calls:
+        with pytest.raises(kind, match=message):
+            call()
+
+
+def test_an_option_of_a_group_without_any_says_so() -> None:
+    with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.zz'. There are no options here"):
+        fit(strategy=strategy(), strategy_options={"zz": 1})
+
+
+def test_errors_of_the_package_and_of_memory_pass() -> None:
+    for error in (UsageError("mine"), MemoryError(), KeyboardInterrupt(), RuntimeError("can't allocate memory: 9 bytes")):
+        with pytest.raises(type(error)) as caught, blamed("It"):
+            raise error
+        assert caught.value is error
+    ours = ValueError("a fault of ours")
+    with pytest.raises(ValueError, match="of ours"), blamed("It", Exchange()):
+        raise ours
+    assert is_ours(Exchange) and is_ours(Exchange()) and not is_ours(Net) and not is_ours(SimpleNamespace())
+
+
+def test_the_line_that_is_told_is_not_a_librarys() -> None:
+    try:
+        nn.Linear(2, 2)(torch.zeros(3))
+    except RuntimeError as error:
+        assert "test_own_code.py, line" in described(error)
+    assert described(KeyError()) == "KeyError."
