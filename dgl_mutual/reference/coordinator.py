@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ class ReferenceCoordinator(torch.nn.Module, ABC):
     @abstractmethod
     def score(self, i: int, j: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> Tensor:
         """Logarithm of j's weight for i, before normalisation."""
+
+    def observe(self, logits: Sequence[Tensor]) -> None:
+        """Take note of predictions on samples of the exchange. Most coordinators do not."""
+        return
 
     def peer_weights(self, i: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> dict[int, Tensor]:
         """Weights of the peers of i; over the peers they sum to one."""
@@ -95,15 +99,78 @@ class Transductive(ReferenceCoordinator):
         return confidences[j].unsqueeze(-1) * self.chi[j, samples] @ self.phi[j]
 
 
+class Consensus(ReferenceCoordinator):
+    """power * log(r / (1 - r)), r the precision of j for what it predicts, against the vote of the others. Each label is a problem."""
+
+    predicted: Tensor
+    agreed: Tensor
+
+    def __init__(self, num_students: int, num_outputs: int, multi_label: bool, options: Mapping[str, float]) -> None:
+        super().__init__()
+        self.multi_label = multi_label
+        self.options = {"power": 1.0, "rounds": 3, "prior": 10.0, "memory": 5000, **options}
+        shape = (num_students, num_outputs, 2) if multi_label else (num_students, 1, num_outputs)
+        self.register_buffer("predicted", torch.zeros(shape))
+        self.register_buffer("agreed", torch.zeros(shape))
+
+    @torch.no_grad()
+    def observe(self, logits: Sequence[Tensor]) -> None:
+        kept = max(0.0, 1 - len(logits[0]) / self.options["memory"])
+        tables = [self._table(z) for z in logits]  # each (problems, N, classes)
+        said = [table.argmax(dim=-1) for table in tables]
+        num_classes = tables[0].shape[-1]
+        predicted, agreed = kept * self.predicted, kept * self.agreed
+        log_odds = torch.zeros_like(self.predicted)
+        for _ in range(int(self.options["rounds"])):
+            predicted, agreed = kept * self.predicted, kept * self.agreed
+            for j in range(len(logits)):
+                # Divided by the largest, so that no power of the odds is too large for a number.
+                weights = [log_odds[k].gather(1, said[k]) for k in range(len(logits))]
+                largest = torch.stack(weights).amax(dim=0)
+                votes = sum((weights[k] - largest).exp().unsqueeze(-1) * tables[k] for k in range(len(logits)) if k != j)
+                assert isinstance(votes, Tensor)
+                same = votes.argmax(dim=-1) == said[j]
+                for label in range(num_classes):
+                    predicted[j, :, label] += (said[j] == label).sum(dim=1)
+                    agreed[j, :, label] += ((said[j] == label) & same).sum(dim=1)
+            log_odds = self._log_odds(predicted, agreed)
+        self.predicted, self.agreed = predicted, agreed
+
+    def score(self, i: int, j: int, logits: Sequence[Tensor], confidences: Sequence[Tensor], samples: Tensor) -> Tensor:
+        said = self._table(logits[j]).argmax(dim=-1)
+        return self._log_odds(self.predicted, self.agreed)[j].gather(1, said).t()
+
+    def _table(self, z: Tensor) -> Tensor:
+        """Probabilities (problems, N, classes)."""
+        if not self.multi_label:
+            return z.softmax(dim=-1).unsqueeze(0)
+        p = z.sigmoid().t()
+        return torch.stack([1 - p, p], dim=-1)
+
+    def _log_odds(self, predicted: Tensor, agreed: Tensor) -> Tensor:
+        overall = (agreed.sum(dim=2, keepdim=True) + 1) / (predicted.sum(dim=2, keepdim=True) + 2)
+        precision = (agreed + self.options["prior"] * overall) / (predicted + self.options["prior"])
+        return self.options["power"] * torch.logit(precision)
+
+
 def make_coordinator(
-    weighting: str, *, num_students: int, num_samples: int, num_outputs: int, hidden: int = 16, temperature: float = 0.05
+    weighting: str,
+    *,
+    num_students: int,
+    num_samples: int,
+    num_outputs: int,
+    multi_label: bool = False,
+    hidden: int = 16,
+    temperature: float = 0.05,
+    **options: float,
 ) -> ReferenceCoordinator:
-    """The coordinator of a name, with that weighting's option."""
+    """The coordinator of a name, with that weighting's options."""
     choices: dict[str, Callable[[], ReferenceCoordinator]] = {
         "attention": lambda: Attention(num_outputs, hidden),
         "classwise": lambda: Classwise(num_outputs, hidden),
         "transductive": lambda: Transductive(num_students, num_samples, num_outputs, hidden),
         "confidence": lambda: Confidence(temperature),
+        "consensus": lambda: Consensus(num_students, num_outputs, multi_label, options),
         "uniform": Uniform,
     }
     if weighting not in choices:

@@ -107,6 +107,7 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
     if step.ramp > 0:
         with torch.no_grad():
             spoken = [z[step.exchange] for z in step.targets]
+            coordinator.observe(spoken)
             targets = _mixed_targets(spoken, step.samples[step.exchange], options, coordinator, multi_label)
         terms["mutual"] = [
             _scale(options) * step.ramp * divergence(target, z, options["temperature"], multi_label)

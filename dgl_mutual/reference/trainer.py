@@ -133,6 +133,7 @@ class ReferenceTrainer:
             num_students=len(students),
             num_samples=dataset.num_samples,
             num_outputs=num_outputs,
+            multi_label=dataset.target.kind == "multi-label",
             **strategy_options.get("weighting_options", {}),
         ).to(dtype)
         groups: list[dict[str, Any]] = [{"params": list(self.students.parameters()), "weight_decay": training.weight_decay}]
@@ -152,7 +153,7 @@ class ReferenceTrainer:
         """Take over weights, by this side's names; what is not given (running statistics) stays."""
         for student, state in zip(self.students, students, strict=True):
             student.load_state_dict(state, strict=False)
-        self.coordinator.load_state_dict(coordinator)
+        self.coordinator.load_state_dict({**dict(self.coordinator.named_buffers()), **coordinator})
 
     @property
     def stopped(self) -> bool:

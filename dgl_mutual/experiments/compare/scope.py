@@ -26,7 +26,11 @@ _STRATEGY = {
     *("entropy_weight", "entropy_schedule", "entropy_on", "class_prior_weight"),
 }
 _TARGETS = ("single-label", "multi-label")
-_VALUES = {"exchange_on": ("all", "labelled"), "coordinator_inputs": ("train", "eval")}
+_VALUES = {
+    "exchange_on": ("all", "labelled"),
+    "coordinator_inputs": ("train", "eval"),
+    "weighting": ("attention", "classwise", "confidence", "consensus", "transductive", "uniform"),
+}
 
 
 def check_scope(config: RunConfig, dataset: Dataset) -> None:

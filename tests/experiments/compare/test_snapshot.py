@@ -32,6 +32,7 @@ def broken(checks: list[Check]) -> set[tuple[str, str]]:
         ("gml", {"entropy_weight": -0.3, "entropy_on": "labelled", "class_prior_weight": 0.2}),
         ("gml", {"weighting": "confidence", "targets": "train", "temperature": 2.0, "target_temperature": None}),
         ("gml", {"weighting": "uniform", "targets": "ema", "exchange_on": "labelled"}),
+        ("gml", {"weighting": "consensus", "weighting_options": {"power": 2, "memory": 40}}),
         ("gml", {"uniform_kl_weight": 0.5, "coordinator_inputs": "eval", "exchange_warmup": [2, 3]}),
     ],
 )
