@@ -62,24 +62,24 @@ class Consensus(Weighting):
         if num_students == 1 or num_samples == 0:
             return
         kept = max(0.0, 1 - num_samples / self.options.memory)
-        probabilities = self._probabilities(logits)
-        votes = self._votes(logits)
+        probabilities, choices = self._probabilities(logits), self._choices(logits)
         others = 1 - torch.eye(num_students, dtype=logits.dtype, device=logits.device)
-        predicted = kept * self.predicted + votes.sum(-1)
+        predicted = (kept * self.predicted).scatter_add_(2, choices, torch.ones_like(choices, dtype=logits.dtype))
         agreed = self.agreed
         log_weights = torch.zeros_like(self.predicted)
         for _ in range(self.options.rounds):
-            weighed = probabilities * _at(log_weights, votes).softmax(0)
+            weighed = probabilities * log_weights.gather(2, choices).softmax(0).unsqueeze(2)
             # Without j by a product, not as the sum less j's share: where j weighs nearly everything, that would be rounding errors.
             without = (others @ weighed.flatten(1)).view_as(weighed)
-            same = votes * (votes.argmax(2, keepdim=True) == without.argmax(2, keepdim=True))
-            agreed = kept * self.agreed + same.sum(-1)
+            # Whether the choice has the largest sum takes a tenth of the time of which class has.
+            same = without.gather(2, choices.unsqueeze(2)).squeeze(2) >= without.amax(2)
+            agreed = (kept * self.agreed).scatter_add_(2, choices, same.to(logits.dtype))
             log_weights = self._log_weights(predicted, agreed)
         self.predicted.copy_(predicted)
         self.agreed.copy_(agreed)
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        scores = _at(self._log_weights(self.predicted, self.agreed), self._votes(logits)).squeeze(2).transpose(1, 2)
+        scores = self._log_weights(self.predicted, self.agreed).gather(2, self._choices(logits)).transpose(1, 2)
         return scores.expand(len(logits), *scores.shape)
 
     def precision(self) -> Tensor:
@@ -101,15 +101,7 @@ class Consensus(Weighting):
         p = torch.sigmoid(by_class)
         return torch.stack([1 - p, p], dim=2)
 
-    def _votes(self, logits: Tensor) -> Tensor:
-        """1 for the class that a student predicts, else 0, in the shape of `_probabilities`."""
+    def _choices(self, logits: Tensor) -> Tensor:
+        """The class that each student predicts: (K, problems, N)."""
         by_class = logits.transpose(1, 2)
-        if self.multi_label:
-            yes = by_class > 0
-            return torch.stack([~yes, yes], dim=2).to(logits.dtype)
-        return torch.zeros_like(by_class).scatter_(1, by_class.argmax(1, keepdim=True), 1.0).unsqueeze(1)
-
-
-def _at(values: Tensor, votes: Tensor) -> Tensor:
-    """The value of the class that each student predicts: values (K, problems, classes), result (K, problems, 1, N)."""
-    return values.unsqueeze(2) @ votes
+        return (by_class > 0).long() if self.multi_label else by_class.max(1).indices.unsqueeze(1)

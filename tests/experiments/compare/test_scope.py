@@ -23,6 +23,12 @@ def test_everything_that_is_not_covered_is_named_at_once() -> None:
         check_scope(config, dataset)
 
 
+def test_a_weighting_that_the_reference_lacks() -> None:
+    _, config, dataset = make_case("node", options={"weighting": "cross-fitted"})
+    with pytest.raises(UsageError, match=r"strategy_options.weighting=cross-fitted \(it knows attention, .*consensus"):
+        check_scope(config, dataset)
+
+
 def test_another_kind_of_target_is_ours_alone() -> None:
     _, config, dataset = make_case("node")
     with pytest.raises(DataError, match="its target is ordinal"):
