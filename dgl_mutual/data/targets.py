@@ -73,18 +73,33 @@ def one_by_one(dataset: Dataset) -> list[Dataset]:
 def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
     """The dataset with these of its targets, in this order.
 
+    A dataset with one target of several labels has each label as a target of its own, once they are chosen by name.
+
     Raises:
         UsageError: a name that none of its targets has, or the same twice.
     """
-    if dataset.target.parts is None:
+    if dataset.target.parts is not None:
+        apart = one_by_one(dataset)
+    elif dataset.target.kind == "multi-label" and dataset.target.num_outputs > 1:
+        apart = _label_by_label(dataset)
+    else:
         raise UsageError(f"{dataset.name} has one target only, so there is none to choose ({', '.join(names)}). Leave targets out.")
-    found = {one.target.name: one for one in one_by_one(dataset)}
+    found = {one.target.name: one for one in apart}
     check_target_names(names, [name for name in found if name is not None])
     chosen = [found[name] for name in names]
     if len(chosen) == 1:
         return chosen[0]
     target, labels = join_targets([one.target for one in chosen], [one.labels for one in chosen])
     return dataset.replaced(target=target, labels=labels)
+
+
+def _label_by_label(dataset: Dataset) -> list[Dataset]:
+    return [
+        dataset.replaced(
+            target=Target("multi-label", (name,), dataset.target.metric, name=name), labels=dataset.labels[:, column : column + 1]
+        )
+        for column, name in enumerate(dataset.target.names)
+    ]
 
 
 def check_target_names(names: Sequence[str], choices: Sequence[str]) -> None:

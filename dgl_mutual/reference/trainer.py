@@ -27,8 +27,9 @@ from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
 from dgl_mutual.training.history import refuse_non_finite
-from dgl_mutual.training.metrics import make_scorer, refuse_non_finite_logits
+from dgl_mutual.training.metrics import refuse_non_finite_logits
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.task_metrics import scorer_of
 
 #: Graphs in a batch that is only evaluated.
 EVALUATION_BATCH = 256
@@ -142,7 +143,7 @@ class ReferenceTrainer:
         self.optimizer = torch.optim.Adam(groups, lr=training.learning_rate)
         self.graphs = to_graphs(dataset, dtype)
         self.labels = torch.as_tensor(dataset.labels)
-        self.scorer = make_scorer(dataset.target.metric, dataset.evaluator)
+        self.scorer = scorer_of(dataset)
         self.train_loader = self._train_loader(order)
         self.clean = torch.zeros(len(students), dataset.num_samples, num_outputs, dtype=dtype)
         self.average = self.clean.clone()

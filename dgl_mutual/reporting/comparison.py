@@ -107,9 +107,10 @@ def compare(
 
 
 def default_baseline(trials: pd.DataFrame) -> str | None:
-    """``independent``, if it and others are among the methods."""
+    """``independent``, or by target ``independent (1 target)``, if it and others are among the methods."""
     methods = set(trials["method"])
-    return DEFAULT_BASELINE if DEFAULT_BASELINE in methods and len(methods) > 1 else None
+    there = [name for name in (DEFAULT_BASELINE, f"{DEFAULT_BASELINE} (1 target)") if name in methods]
+    return there[0] if there and len(methods) > 1 else None
 
 
 def _unfinished(trials: pd.DataFrame) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.by_target import gather_by_target
 from dgl_mutual.reporting.comparison import compare, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
@@ -29,6 +30,7 @@ def export(
     members: Sequence[str] | None = None,
     precision: int | None = None,
     percent: bool = False,
+    by_target: bool = False,
 ) -> str:
     """The table.
 
@@ -39,14 +41,16 @@ def export(
             not pair with the others', nothing is tested, with a warning).
         value, metric, members: see `compare`.
         precision, percent: see `to_csv` and `text_table`.
+        by_target: see `gather_by_target`; the default baseline is then independent on one target.
 
     Raises:
-        UsageError, StoreError: see `load_runs`, `gather`, `compare` and `text_table`.
+        UsageError, StoreError: see `load_runs`, `gather`, `gather_by_target`, `compare` and `text_table`.
     """
     if wide and kind != "csv":
         raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
-    trials = gather(load_runs(runs), metric)
-    chosen = baseline or preferred_baseline(runs) or default_baseline(trials)
+    found = load_runs(runs)
+    trials = gather_by_target(found) if by_target else gather(found, metric)
+    chosen = baseline or (None if by_target else preferred_baseline(runs)) or default_baseline(trials)
     try:
         comparison = compare(trials, value=value, metric=metric, members=members, baseline=None if chosen == NO_BASELINE else chosen)
     except UsageError as error:

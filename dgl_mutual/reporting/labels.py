@@ -46,6 +46,11 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
+def data_name(run: Run) -> str:
+    """The dataset of a run with its label rate, pool and noise, whatever its targets: ``digits-multi (10% labels)``."""
+    return _data_label(_flat(run), [])
+
+
 def _flat(run: Run) -> dict[str, Any]:
     values = flatten(run.config)
     if values.get("distill.unseen"):

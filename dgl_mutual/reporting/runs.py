@@ -40,13 +40,14 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     return label_runs([run for (folder, _, method), run in found.items() if method or folder not in named])
 
 
-def gather(runs: Sequence[Run], metric: str | None = None) -> pd.DataFrame:
+def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool = False) -> pd.DataFrame:
     """trials.csv of all runs as one table.
 
     Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for) and `run`.
 
     Args:
         metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
+        each_target: also the rows of all single tasks.
 
     Raises:
         UsageError: no runs.
@@ -64,7 +65,7 @@ def gather(runs: Sequence[Run], metric: str | None = None) -> pd.DataFrame:
             )
         names = {"method": run.method, "data": run.data, "run": run.folder.name}
         added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned)}
-        tables.append((run.trials if metric is None else run.figures).assign(**added))
+        tables.append((run.figures if each_target or metric is not None else run.trials).assign(**added))
     return pd.concat(tables, ignore_index=True)
 
 

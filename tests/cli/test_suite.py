@@ -29,12 +29,14 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
     assert [line.split()[0] for line in out.splitlines()] == [
         "ablation",
         "cohort-size",
+        "entropy",
         "few-labels",
         "graph",
         "node",
         "noise",
         "peers",
         "smoke",
+        "tasks",
         "unequal",
         "unseen",
     ]

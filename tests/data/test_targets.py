@@ -76,6 +76,29 @@ def test_the_digits_targets_are_what_they_say(digits: Dataset) -> None:
     assert fingerprint(load_dataset("digits-multi", digits.task, targets=["digit"])) == fingerprint(load_dataset("digits", digits.task))
 
 
+def test_labels_of_a_multi_label_set_are_targets_once_they_are_chosen() -> None:
+    labels = np.array([[1, 0, np.nan], [0, np.nan, 1], [1, 1, 0]], dtype=np.float32)
+    many = replace(
+        Dataset.from_arrays([[], []], np.ones((3, 1)), node_offsets=[0, 1, 2, 3]),
+        labels=labels,
+        target=Target("multi-label", ("p", "q", "r"), "ap"),
+        evaluator="ogbg-molpcba",
+    )
+    one = select_targets(many, ["q"])
+    assert one.target == Target("multi-label", ("q",), "ap", "q")
+    np.testing.assert_array_equal(one.labels, labels[:, 1:2], strict=True)
+    two = select_targets(many, ["r", "p"])
+    assert (two.target.kind, target_names(two.target), two.target.names) == ("joint", ("r", "p"), ("r", "p"))
+    np.testing.assert_array_equal(two.labels, labels[:, [2, 0]], strict=True)
+    assert select_targets(two, ["r"]).target.name == "r"
+    with pytest.raises(UsageError, match=r"Unknown target 's'.*Choose from: p, q, r"):
+        select_targets(many, ["s"])
+    with pytest.raises(UsageError, match="named twice"):
+        select_targets(many, ["p", "p"])
+    with pytest.raises(UsageError, match="one target only"):
+        select_targets(one, ["q"])
+
+
 def test_targets_are_chosen_by_name_and_in_order(digits: Dataset) -> None:
     chosen = select_targets(digits, ["ink", "digit"])
     assert target_names(chosen.target) == ("ink", "digit")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from dgl_mutual.data.dataset import Target
+from dgl_mutual.data.dataset import Dataset, Target
 from dgl_mutual.data.targets import join_targets, one_by_one, select_targets
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.strategies import STRATEGIES
@@ -155,3 +155,14 @@ def test_diversity_counts_decisions_of_all_tasks(several: Data, fit: Fit) -> Non
 def test_minlogit_needs_classes_everywhere(several: Data, fit: Fit) -> None:
     with pytest.raises(UsageError, match="target=naive or mean"):
         fit(several, strategy="kdcl")
+
+
+def test_a_label_of_an_ogb_set_is_scored_by_itself() -> None:
+    """The set's own evaluator asks for all of its labels."""
+    target = Target("multi-label", ("task 0", "task 1"), "rocauc")
+    labels = np.array([[1, 0], [0, np.nan], [1, 1], [0, 0]], dtype=np.float32)
+    both = replace(Dataset.from_arrays([[], []], np.ones((4, 1))), labels=labels, target=target, evaluator="ogbg-molclintox")
+    one = select_targets(both, ["task 1"])
+    logits = torch.tensor([[[0.3], [0.9], [0.1], [0.2]]])
+    assert scorer_of(one)(logits, torch.as_tensor(one.labels)) == [0.0]
+    assert scorer_of(both)(torch.cat([-logits, -logits], -1), torch.as_tensor(labels)) == [(0.75 + 1.0) / 2]

@@ -1,0 +1,50 @@
+"""Each of several targets by itself: how a method does on it when it is learned alone, and when others are learned at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.labels import data_name
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.runs import gather
+
+
+def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
+    """As `dgl_mutual.reporting.runs.gather`, with a row for each target: ``data`` is ``digits-multi: even``, and ``method`` says how many
+    targets were learned at once, ``gml (1 target)`` or ``gml (3 targets)``.
+
+    Where some targets were learned alone, the others are left out: there is nothing to compare them with. Runs are paired by seed and fold.
+    Their column `split` is emptied, since it also covers labels, which differ here; a split that is stratified by labels may be another
+    for each target.
+
+    Raises:
+        UsageError: no run has a target with a name.
+        StoreError: see `gather`.
+    """
+    named = [run for run in runs if run.config.get("targets")]
+    if not named:
+        raise UsageError(
+            "None of these runs has several targets, or one chosen by name, so there is no table by target. Give runs of several targets, "
+            "for example of digits-multi, or runs that --targets was given to."
+        )
+    tables = [_of_run(run) for run in named]
+    alone = {data for run, table in zip(named, tables, strict=True) if len(run.config["targets"]) == 1 for data in table["data"]}
+    trials = pd.concat(tables, ignore_index=True)
+    return trials[trials["data"].isin(alone)].reset_index(drop=True) if alone else trials
+
+
+def _of_run(run: Run) -> pd.DataFrame:
+    targets, data = [str(name) for name in run.config["targets"]], data_name(run)
+    figures = gather([run], each_target=True).assign(
+        method=f"{run.method} ({len(targets)} target{'s' if len(targets) > 1 else ''})", split=""
+    )
+    if len(targets) == 1:
+        return figures.assign(data=f"{data}: {targets[0]}")
+    parts = [(name, figures[figures["metric"].astype(str).str.endswith(f"({name})")]) for name in targets]
+    return pd.concat(
+        [rows.assign(data=f"{data}: {name}", metric=rows["metric"].astype(str).str.removesuffix(f"({name})")) for name, rows in parts],
+        ignore_index=True,
+    )
