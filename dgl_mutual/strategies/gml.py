@@ -42,7 +42,7 @@ class GMLOptions(EntropyOptions):
     search_space: ClassVar[SearchSpace] = {
         **EntropyOptions.search_space,
         "target_temperature": Real(0.25, 2.0, log=True),
-        "weighting": Choice(("attention", "confidence", "consensus", "cross-fitted", "uniform")),
+        "weighting": Choice(("attention", "confidence", "consensus", "uniform")),
         "mix": Choice(("logits", "probabilities")),
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
         "entropy_weight": Choice((0.0, 0.03, 0.1)),

@@ -47,6 +47,13 @@ def test_a_round_trip_predicts_to_the_bit(task: str, weighting: str, fit: Fit, n
     np.testing.assert_array_equal(load_student(str(tmp_path / "gcn-0")).predict(data[0]), result.predict(member="gcn-0"))
 
 
+def test_a_consensus_over_labels_comes_back(fit: Fit, multi_label_data: Data, tmp_path: Path) -> None:
+    result = fit(multi_label_data, ("gcn", "gin", "sage"), strategy_options={"weighting": "consensus"})
+    assert result.cohort.coordinator.agreed.shape == (3, 3, 2)
+    result.save(tmp_path)
+    np.testing.assert_array_equal(load_student(tmp_path).predict(multi_label_data[0]), result.predict())
+
+
 def test_options_and_precision_come_back(fit: Fit, multi_label_data: Data, tmp_path: Path) -> None:
     student = StudentOptions(architecture="gat", hidden=6, heads=3, depth=1, norm="none", readout="last", pooling="max")
     result = fit(multi_label_data, (student, student), epochs=2, dtype=torch.float64)
