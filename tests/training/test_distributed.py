@@ -74,6 +74,8 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
         (*few(graph_data), options("pseudo-label", batch_size=4, threshold=0.6)),
         (*graph_data, options(targets="eval", average="swa")),
         (*graph_data, options("independent", average="ema")),
+        (*graph_data, options(weighting="consensus", weighting_options={"memory": 30})),
+        (*graph_data, options(weighting="cross-fitted", targets="eval")),
     ]
     first, second = in_two_processes(cases, tmp_path, "samples")
     for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases, first, second, strict=True):
@@ -107,6 +109,7 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(
         (*few(graph_data), options("self-distillation", batch_size=4, dropout=0.5)),
         (*graph_data, options(dropout=0.5, average="swa")),
         (*few(graph_data), options("mean-teacher", batch_size=4, dropout=0.5, average="ema")),
+        (*node_data, options(norm="none", batch_size=None, dropout=0.5, weighting="consensus")),
     ]
     first, second = in_two_processes(cases, tmp_path, "students")
     set_threads(1)
