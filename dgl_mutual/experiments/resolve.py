@@ -33,6 +33,7 @@ from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.options import where_labels_are_hidden
+from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
 
@@ -81,6 +82,13 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS
     kind = resolve_strategy(config.strategy)
+    if kind.transduces:
+        check_transductive(kind.name, dataset)
+        if config.distill is not None:
+            raise UsageError(
+                f"An MLP learns from what students predict, and predictions of {kind.name!r} are made of them afterwards. Leave out "
+                "'distill', or choose another strategy, for example independent."
+            )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
     chosen = (
         where_labels_are_hidden(kind.Options, config.strategy_options)

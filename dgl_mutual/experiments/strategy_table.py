@@ -10,7 +10,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import option_table
 from dgl_mutual.experiments.option_table import Option
 from dgl_mutual.registry import Found
-from dgl_mutual.strategies import STRATEGIES, STRATEGY_REGISTRY
+from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.training.options import TrainingOptions
@@ -81,7 +81,7 @@ def options_of(kind: type[Strategy]) -> list[Option]:
 
 
 def _all() -> Iterator[tuple[str, Found[type[Strategy]] | UsageError]]:
-    for name, kind in STRATEGIES.items():
+    for name, kind in {**STRATEGIES, **BASELINES}.items():
         yield name, Found(name, kind, "built in")
     for plug_in in STRATEGY_REGISTRY.plug_ins():
         try:

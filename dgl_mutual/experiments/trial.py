@@ -169,8 +169,9 @@ def run_trial(
                 batch_size=config.training.batch_size,
                 scale_inputs=bool(config.training.scale_inputs),
             )
-        with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
-            result.save(folder)
+        if result.cohort.num_students:
+            with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
+                result.save(folder)
         rows = _rows(trial, config, scene, result, peak(device))
         return Outcome(trial, rows, result.history, searched=searched, reliability=result.reliability)
     except (UsageError, StoreError):

@@ -210,6 +210,9 @@ def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:
 def _refuse(given: RunConfig) -> None:
     if given.grid:
         raise UsageError("The configuration has a grid, which is a search of its own. Leave out the grid, or do without tuning.")
+    kind = resolve_strategy(given.strategy)
+    if not kind.trains:
+        raise UsageError(f"Strategy {kind.name!r} has nothing to tune: it chooses its options on validation in every run. Use 'run'.")
     if given.distill is not None:
         raise UsageError("What is tuned is the cohort, and the configuration also distills an MLP from it. Leave out 'distill'.")
 

@@ -12,10 +12,11 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.structure_free import STRUCTURE_FREE
 from dgl_mutual.python_compat import is_class
 from dgl_mutual.registry import Registry
 
-ARCHITECTURES: dict[str, type[Convolution]] = {**CONVOLUTIONS, **DGL_LAYERS}
+ARCHITECTURES: dict[str, type[Convolution]] = {**CONVOLUTIONS, **DGL_LAYERS, **STRUCTURE_FREE}
 
 _FORM = "Give a class or function (in_features, num_outputs) that returns a torch.nn.Module."
 

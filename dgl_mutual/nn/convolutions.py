@@ -59,13 +59,15 @@ class Convolution(nn.Module, ABC):
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
         default_depth: number of such layers in a student, by task.
         takes_edge_features: whether it has a form for edges with features.
-        hops: how far a layer reaches; only layers that reach one hop have a form for sampled neighbourhoods.
+        hops: how far a layer reaches; only layers that reach one hop at most have a form for sampled neighbourhoods.
+        uses_edges: whether the structure of a graph makes a difference to it.
     """
 
     default_dropout: ClassVar[float] = 0.5
     default_depth: ClassVar[Mapping[str, int]] = {"node": 2, "graph": 3}
     hops: ClassVar[int] = 1
     takes_edge_features: ClassVar[bool] = False
+    uses_edges: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, layer: Layer) -> None:

@@ -17,10 +17,10 @@ from dgl_mutual.nn.batch import Batch, GraphBatch
 
 @dataclass(frozen=True)
 class EdgeInput:
-    """What a student that takes edge features is given.
+    """What a student that takes edge features, or no edges at all, is given.
 
     Attributes:
-        width: D.
+        width: D; 0 where edges have no features.
         node_columns: the node feature columns that it takes, in increasing order: all but the sums of edge features (``edge-sum``); None
             for all.
     """
@@ -30,11 +30,10 @@ class EdgeInput:
 
     @classmethod
     def of(cls, edge_features: int, kinds: Sequence[FeatureKind]) -> EdgeInput | None:
-        """For a dataset with so many edge features and node feature columns of these kinds; None where edges have no features."""
-        if not edge_features:
-            return None
+        """For a dataset with so many edge features and node feature columns of these kinds; None where nothing comes from edges."""
         columns = tuple(place for place, kind in enumerate(kinds) if kind != "edge-sum")
-        return cls(edge_features, None if len(columns) in (0, len(kinds)) else columns)
+        node_columns = None if len(columns) in (0, len(kinds)) else columns
+        return cls(edge_features, node_columns) if edge_features or node_columns is not None else None
 
 
 @dataclass(frozen=True)

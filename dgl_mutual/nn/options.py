@@ -13,8 +13,8 @@ from dgl_mutual.options import Options
 from dgl_mutual.registry import IMPORT_PATH, import_path_of, installed_plug_ins, not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
 
-#: The built-in architectures; those after ``sage`` are DGL's own layers.
-ARCHITECTURES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet")
+#: The built-in architectures; those after ``sage`` are DGL's own layers, but for the last two, which use no edges.
+ARCHITECTURES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet", "mlp", "bag")
 
 #: How fast a batch norm's running statistics follow. At torch's 0.1 they lag behind small students that learn fast: on MUTAG, with 5 steps
 #: an epoch, the students' mean validation accuracy over the last third of the epochs is 81.7 % at 0.1 and 83.7 % at 0.3.
@@ -36,8 +36,9 @@ class StudentOptions(Options):
         "residual": Choice((False, True)),
     }
     architecture: str | Callable[..., Any] = "gcn"
-    """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet), the name of one that an installed package
-    provides, an import path ``package.module:Class``, or a class or function (in_features, num_outputs, **options) that gives a module."""
+    """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet; without edges: mlp, and on graphs bag, an MLP on
+    summed node features), the name of one that an installed package provides, an import path ``package.module:Class``, or a class or
+    function (in_features, num_outputs, **options) that gives a module."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options that the class or function of your own student takes."""
     depth: int | None = Field(None, ge=1, le=32)
@@ -91,6 +92,11 @@ class StudentOptions(Options):
     def is_own(self) -> bool:
         """Whether the student is not a built-in one."""
         return self.architecture not in ARCHITECTURES
+
+    @property
+    def pools_first(self) -> bool:
+        """Whether, on a graph task, it has states of graphs alone."""
+        return self.architecture == "bag"
 
     @property
     def architecture_name(self) -> str:

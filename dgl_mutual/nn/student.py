@@ -23,6 +23,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.parts import ACTIVATIONS, Residual, VirtualNode
 from dgl_mutual.nn.pooling import pool
+from dgl_mutual.nn.structure_free import bags
 
 
 def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_features: bool = False) -> StudentOptions:
@@ -73,21 +74,23 @@ class Student(StudentModule):
     Args:
         options: resolved options (see `resolve_student`).
         in_features, num_outputs: F and C.
-        edges: the edge features of the dataset, if it has any; without effect unless ``options.edge_features``.
+        edges: what of the dataset's features comes from edges, if anything does; without effect on a student that uses edges unless
+            ``options.edge_features``.
     """
 
     def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, edges: EdgeInput | None = None) -> None:
         super().__init__()
-        options = resolve_student(options, task, has_edge_features=edges is not None)
+        options = resolve_student(options, task, has_edge_features=edges is not None and edges.width > 0)
         assert options.depth is not None and options.dropout is not None
         self.options = options
         self.task = task
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.depth = options.depth
-        self.edge_features, self.node_columns = (
-            (0, None) if edges is None or not options.edge_features else (edges.width, edges.node_columns)
-        )
+        make = ARCHITECTURES[options.architecture_name]
+        self.edge_features = edges.width if edges is not None and options.edge_features else 0
+        self.node_columns = edges.node_columns if edges is not None and (options.edge_features or not make.uses_edges) else None
+        self.pools_first = options.pools_first and task == "graph"
         first = in_features if self.node_columns is None else len(self.node_columns)
         self.has_classifier = task == "graph" or options.readout == "jumping"
         # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
@@ -96,7 +99,6 @@ class Student(StudentModule):
         self.classifier_rate = options.dropout
         normalised = options.norm == "batch"
         num_hidden = self.depth if self.has_classifier else self.depth - 1
-        make = ARCHITECTURES[options.architecture_name]
         self.convolutions = nn.ModuleList(
             make(
                 Layer(
@@ -159,6 +161,9 @@ class Student(StudentModule):
         Args:
             generator: the student's own stream for dropout; None switches dropout off.
         """
+        if self.pools_first:
+            assert isinstance(batch, GraphBatch)
+            batch = bags(batch)
         x: NodeFeatures = batch.inputs(self.depth, self.node_columns)
         if self.options.feature_noise is not None:
             x = with_noise(x, self.options.feature_noise, generator)

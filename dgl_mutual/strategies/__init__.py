@@ -28,8 +28,11 @@ def _find() -> dict[str, type[Strategy]]:
     return dict(sorted(found.items()))
 
 
-#: name -> class, in alphabetical order.
-STRATEGIES = _find()
+_FOUND = _find()
+#: name -> class, in alphabetical order: the strategies that train students and leave their predictions as they are.
+STRATEGIES = {name: kind for name, kind in _FOUND.items() if not kind.transduces}
+#: Baselines that spread training labels over the edges of one graph.
+BASELINES = {name: kind for name, kind in _FOUND.items() if kind.transduces}
 
 
 def _fault(value: Any) -> str | None:
@@ -45,7 +48,7 @@ def _fault(value: Any) -> str | None:
 
 
 #: Finds a strategy by name, import path or class.
-STRATEGY_REGISTRY: Registry[type[Strategy]] = Registry("strategy", STRATEGIES, _fault, group="dgl_mutual.strategies")
+STRATEGY_REGISTRY: Registry[type[Strategy]] = Registry("strategy", _FOUND, _fault, group="dgl_mutual.strategies")
 
 
 def resolve_strategy(name: str | type[Strategy]) -> type[Strategy]:

@@ -20,6 +20,7 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.transduction import Matrix, Transduction
 from dgl_mutual.weightings import make_coordinator
 
 
@@ -33,6 +34,8 @@ class Strategy(nn.Module, ABC):
         min_students: the fewest students it makes sense with.
         needs_all_edges: it has no form for steps that see samples of neighbourhoods.
         needs_all_states: it looks at the states of all nodes of a step, or at its edges, which several processes do not have in one place.
+        trains: whether its members are trained.
+        transduces: after training it changes predictions by `transduce`; a node task on one graph is needed.
         needs_embeddings: it looks at embeddings, which processes that divide students do not have of all.
     """
 
@@ -43,6 +46,8 @@ class Strategy(nn.Module, ABC):
     needs_all_edges: ClassVar[bool] = False
     needs_all_states: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+    transduces: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -74,6 +79,11 @@ class Strategy(nn.Module, ABC):
     def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
         """Members that the strategy adds to the students (a teacher, a leader), each with its name."""
         return ()
+
+    @classmethod
+    def transduce(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: Transduction) -> list[Matrix]:
+        """The probabilities (N, C) that stand in the place of those of each student, by the edges and training labels of the graph."""
+        return list(predictions)
 
     def reset_parameters(self) -> None:
         """Draw the strategy's own weights anew."""
@@ -129,6 +139,12 @@ class Strategy(nn.Module, ABC):
             raise UsageError(
                 f"Strategy {self.name!r} looks at what all students have before their logits, and processes have that of some each. "
                 "Leave out --divide students, or choose another strategy."
+            )
+        bags = [member.label for member in setting.members if setting.task == "graph" and member.pools_first]
+        if bags and self.needs_all_states:
+            raise UsageError(
+                f"Strategy {self.name!r} looks at the states of nodes, and a {bags[0]!r} student has one state a graph. Choose mlp in its "
+                "place, or another strategy."
             )
         own = [member.label for member in setting.members if member.is_own]
         if own and (self.needs_all_states or self.needs_embeddings):

@@ -73,6 +73,8 @@ class FitResult:
             are the means over all tasks.
         reliability: what a reliability diagram shows, as in reliability.csv: one dict a metric, member and bin of confidence that is not
             empty, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see `dgl_mutual.training.calibration`).
+        kept: probabilities (samples, C) by member, where the strategy made them of training labels and the edges of this dataset; no
+            student could predict them.
     """
 
     members: tuple[MemberResult, ...]
@@ -88,6 +90,7 @@ class FitResult:
     mlp: DistilledMLP | None = None
     tasks: Mapping[str, tuple[MemberResult, ...]] = field(default_factory=dict)
     reliability: list[dict[str, Any]] = field(default_factory=list)
+    kept: Mapping[str, npt.NDArray[Any]] | None = None
 
     def __getitem__(self, member: str) -> MemberResult:
         """The figures of one member."""
@@ -146,12 +149,28 @@ class FitResult:
         Args:
             data: a dataset, or a DGLGraph with node features ``feat``; by default what the cohort was trained on.
             member: a student's name, ``best_by_val`` or ``ensemble``.
+
+        Raises:
+            UsageError: an unknown member, other data where predictions belong to this dataset (see `kept`), or data that do not fit.
         """
         from dgl_mutual.training.inference import predict
 
         if member == "best_by_val":
             member = self.best_student
+        if self.kept is not None:
+            return self._kept(data, member)
         return predict(self.cohort, self.dataset if data is None else data, member)
+
+    def _kept(self, data: Dataset | dgl.DGLGraph | None, member: str) -> npt.NDArray[Any]:
+        assert self.kept is not None
+        if member not in self.kept:
+            raise unknown("member", member, self.kept)
+        if data is not None and data is not self.dataset:
+            raise UsageError(
+                f"Predictions of {member!r} are made of training labels and the edges of {self.dataset.name}, so there are none for other "
+                "data. Leave out the data. To predict others, save the students, if there are any, and load one of them."
+            )
+        return self.kept[member].copy()
 
     def embeddings(self, member: str = "best_by_val", data: Dataset | dgl.DGLGraph | None = None) -> npt.NDArray[Any]:
         """Last hidden states (samples, width) of one student.
@@ -165,16 +184,18 @@ class FitResult:
 
     @property
     def best_student(self) -> str:
-        """Name of the student that is best on validation."""
-        return max(self.members[: self.cohort.num_students], key=lambda result: result.val).member
+        """Name of the student that is best on validation; without students, of the only member."""
+        return max(self.members[: max(self.cohort.num_students, 1)], key=lambda result: result.val).member
 
     def save(self, path: str | Path) -> None:
         """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`.
 
         Raises:
-            UsageError: not a path, or a student whose class another process cannot import.
+            UsageError: there are no students, not a path, or a student whose class another process cannot import.
             StoreError: a file of that name is there, or the folder cannot be written.
         """
         from dgl_mutual.training.checkpoints import save_cohort
 
+        if not self.cohort.num_students:
+            raise UsageError(f"{self.members[0].member} has no students to save. Use result.predict().")
         save_cohort(self.cohort, self.dataset, user_path(path), self.mlp)

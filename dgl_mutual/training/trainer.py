@@ -19,8 +19,8 @@ from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks
-from dgl_mutual.nn.convolutions import CONVOLUTIONS
 from dgl_mutual.nn.dgl_graphs import check_device
+from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import AnyStudent, make_student, resolve_student
@@ -30,6 +30,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import where_labels_are_hidden
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
+from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
@@ -49,6 +50,7 @@ from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.targets import CleanLogits
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.teaching import exchange_of, extra_members, make_strategy
+from dgl_mutual.training.transduced import fit_untrained, transduced_logits, with_kept
 
 
 def fit_cohort(
@@ -93,6 +95,12 @@ def fit_cohort(
     kind = resolve_strategy(strategy)
     chosen = where_labels_are_hidden(kind.Options, strategy_options or {}) if len(split.unlabelled) else strategy_options or {}
     options = parse_options(kind.Options, chosen, "strategy_options").resolved(training.epochs, dataset.task)
+    if kind.transduces:
+        check_transductive(kind.name, dataset)
+    if not kind.trains:
+        distribution = make_distribution(dataset.target)
+        refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
+        return fit_untrained(kind, options, dataset, split, distribution, dtype)
     extras = extra_members(kind, options, students)
     has_edge_features = dataset.edge_features is not None
     members = tuple(
@@ -108,7 +116,7 @@ def fit_cohort(
     seen = with_scaled_edge_columns(seen if scales is None else with_scaled_columns(seen, scales), edge_scales)
     names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
     for name, member in zip(names, members, strict=True):
-        if member.architecture not in CONVOLUTIONS:
+        if member.is_own or member.architecture in DGL_LAYERS:
             check_device(device, name)
     _check_ranks(ranks, len(students), training)
     order = seeds.generator(seed, "order", fold)
@@ -193,11 +201,14 @@ def fit_cohort(
     loop.run()
     seconds, seconds_per_epoch = state.seconds, clock.seconds_per_epoch(state)
     loop.clean_pass(range(len(members)), np.arange(dataset.num_samples - dataset.num_pool))
+    logits = state.clean.latest
+    if kind.transduces:
+        logits = transduced_logits(kind, options, dataset, split, setting.distribution, scorer, logits)
     state.result = assess(
         cohort=state.cohort,
         dataset=dataset,
         split=split,
-        logits=state.clean.latest,
+        logits=logits,
         labels=steps.labels,
         scorer=scorer,
         test_batches=[batch for batch, _ in feed.evaluation_batches(split.test)],
@@ -206,6 +217,8 @@ def fit_cohort(
         train_seconds=seconds,
         seconds_per_epoch=seconds_per_epoch,
     )
+    if kind.transduces:
+        state.result = with_kept(state.result, setting.distribution, logits, torch.arange(dataset.num_samples, device=device))
     if scales is not None:
         for student in state.cohort.students:
             student.fold_input_scaling(torch.as_tensor(scales, device=device))

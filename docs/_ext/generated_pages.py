@@ -51,10 +51,10 @@ def strategies_page(maths: Path) -> str:
     """Every strategy: its loss, source, notes and options."""
     from dgl_mutual.experiments import option_table
     from dgl_mutual.experiments.strategy_table import options_of
-    from dgl_mutual.strategies import STRATEGIES
+    from dgl_mutual.strategies import BASELINES, STRATEGIES
 
     parts = ["# Strategies", (maths / "introduction.md").read_text(encoding="utf-8")]
-    for name, kind in STRATEGIES.items():
+    for name, kind in {**STRATEGIES, **BASELINES}.items():
         citation = kind.citation
         source = (
             citation.title

@@ -4,14 +4,16 @@ from collections.abc import Callable
 
 import pytest
 
-from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.strategies import BASELINES, STRATEGIES
+
+ALL = {**STRATEGIES, **BASELINES}
 
 
 def test_every_strategy_is_listed_with_formula_and_source(command_line: Callable[..., object]) -> None:
     status, out, _ = command_line("strategies")
     assert status == 0
-    paragraphs = dict(zip(STRATEGIES, out.split("\n\n"), strict=True))
-    for name, kind in STRATEGIES.items():
+    paragraphs = dict(zip(ALL, out.split("\n\n"), strict=True))
+    for name, kind in ALL.items():
         assert paragraphs[name].split()[0] == name
         assert kind.citation.formula in paragraphs[name]
         assert kind.citation.title in paragraphs[name]
@@ -22,19 +24,19 @@ def test_the_markdown_table_has_a_row_a_strategy_and_three_cells_a_row(command_l
     assert status == 0
     _, rule, *rows = [line.replace("\\|", "/") for line in out.splitlines()]
     assert rule == "|---|---|---|"
-    assert [row.split("|")[1].strip() for row in rows] == [f"`{name}`" for name in STRATEGIES]
+    assert [row.split("|")[1].strip() for row in rows] == [f"`{name}`" for name in ALL]
     assert {row.count("|") for row in rows} == {4}
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_strategy_is_shown_with_all_its_options(command_line: Callable[..., object], name: str) -> None:
     status, out, _ = command_line("strategies", name)
     assert status == 0
     assert out.startswith(f"{name}\n")
-    for option in STRATEGIES[name].Options.model_fields:
+    for option in ALL[name].Options.model_fields:
         assert f"\n{option}: " in out
     status, out, _ = command_line("strategies", name, "--format", "markdown")
-    assert [line.split("`")[1] for line in out.splitlines()[2:]] == list(STRATEGIES[name].Options.model_fields)
+    assert [line.split("`")[1] for line in out.splitlines()[2:]] == list(ALL[name].Options.model_fields)
 
 
 def test_an_unknown_strategy_is_refused_with_a_suggestion(command_line: Callable[..., object]) -> None:

@@ -31,8 +31,8 @@ def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> 
     }
     assert {key for key, value in {**node, **node["training"]}.items() if value is None} == {"folds", "batch_size", *off}
     assert {key for key, value in {**graph, **graph["training"]}.items() if value is None} == off
-    students = node["students"] + graph["students"]
-    assert all({key for key, value in student.items() if value is None} == {"input_dropout", "activation"} for student in students)
+    students, off = node["students"] + graph["students"], {"input_dropout", "activation", "feature_noise", "starts_after"}
+    assert all({key for key, value in student.items() if value is None} == off for student in students)
 
 
 def test_seeds_and_folds_follow_the_protocol(ring: Dataset, pairs: Dataset) -> None:
