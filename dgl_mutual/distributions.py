@@ -92,6 +92,10 @@ class Distribution(ABC):
     def mean_entropy(self, logits: Tensor) -> Tensor:
         """H(mean_v p(z_v)), the entropy in nats of the mean prediction: shape (...); 0 of no samples."""
 
+    @abstractmethod
+    def certainty(self, probabilities: Tensor) -> Tensor:
+        """The probability of the likeliest value of each label, averaged over labels: shape (..., N)."""
+
     def confidence(self, logits: Tensor) -> Tensor:
         """c = -H(p(z)), the confidence that the coordinator sees: shape (..., N). Source: arXiv 2510.19223, its logit weighting unit."""
         return -self.entropy(logits)
@@ -152,6 +156,9 @@ class Categorical(Distribution):
     def mean_entropy(self, logits: Tensor) -> Tensor:
         return -_p_log_p(_mean_over_samples(softmax(logits))).sum(-1)
 
+    def certainty(self, probabilities: Tensor) -> Tensor:
+        return probabilities.amax(-1)
+
 
 class Bernoulli(Distribution):
     """Multi-label and binary classification: p = sigmoid(z) per label, averaged over the labels.
@@ -191,6 +198,9 @@ class Bernoulli(Distribution):
         # Both means are of sums over samples: 1 - p would lose what is left of labels that are all but certain.
         sides = (_mean_over_samples(torch.sigmoid(sign * logits)) for sign in (1, -1))
         return -torch.stack([_p_log_p(p).mean(-1) for p in sides]).sum(0)
+
+    def certainty(self, probabilities: Tensor) -> Tensor:
+        return torch.maximum(probabilities, 1 - probabilities).mean(-1)
 
 
 def distribution_of(kind: str) -> Distribution:

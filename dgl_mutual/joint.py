@@ -129,6 +129,10 @@ class Joint(nn.Module, Distribution):
     def mean_entropy(self, logits: Tensor) -> Tensor:
         return self._weighted([head.distribution.mean_entropy(head.logits(logits)) for head in self.heads])
 
+    def certainty(self, probabilities: Tensor) -> Tensor:
+        """The mean over tasks."""
+        return torch.stack([head.distribution.certainty(head.logits(probabilities)) for head in self.heads]).mean(0)
+
     def confidence(self, logits: Tensor) -> Tensor:
         """One a task, for the coordinator of each: shape (..., N, T)."""
         return torch.stack([head.distribution.confidence(head.logits(logits)) for head in self.heads], dim=-1)

@@ -10,13 +10,30 @@ GIVEN, RESOLVED = "given", "resolved"
 #: They change nothing in a trial. The number of folds does: the folds are others.
 _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
-_LATER_TRAINING = ("sampler", "fanout", "scale_inputs", "positions", "unlabelled_ratio", "average", "average_decay", "average_start")
+_LATER_TRAINING = (
+    "sampler",
+    "fanout",
+    "scale_inputs",
+    "positions",
+    "unlabelled_ratio",
+    "average",
+    "average_decay",
+    "average_start",
+    "node_drop",
+    "own_views",
+)
 _OFF = (None, False, 0, "none")
 #: The same of students.
 _LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node", "feature_noise", "starts_after")
 
 #: Options of strategies that runs of earlier versions do not have, and the value that means the same as their absence.
-_LATER_STRATEGY = {"entropy_schedule": "constant", "entropy_on": "exchange", "class_prior_weight": None}
+_LATER_STRATEGY = {
+    "entropy_schedule": "constant",
+    "entropy_on": "exchange",
+    "class_prior_weight": None,
+    "gate": "none",
+    "gate_threshold": None,
+}
 
 
 def num_seeds(resolved: Mapping[str, Any]) -> int:

@@ -17,8 +17,9 @@ from dgl_mutual.registry import not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.cross_fitting import CrossFitting
-from dgl_mutual.strategies.entropy import EntropyOptions, entropy_terms
+from dgl_mutual.strategies.entropy import entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
+from dgl_mutual.strategies.gate import GateOptions, gate_of
 from dgl_mutual.strategies.held_out import held_out_samples
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.setting import Setting
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
 GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train"}
 
 
-class GMLOptions(EntropyOptions):
+class GMLOptions(GateOptions):
     """Options of `gml`. The defaults are those that were chosen on validation (see results/README.md).
 
     On a graph task these are others unless they are given: weight 0.3, target_temperature 1, mix logits, targets train.
     """
 
     search_space: ClassVar[SearchSpace] = {
-        **EntropyOptions.search_space,
+        **GateOptions.search_space,
         "target_temperature": Real(0.25, 2.0, log=True),
         "weighting": Choice(("attention", "confidence", "consensus", "uniform")),
         "mix": Choice(("logits", "probabilities")),
@@ -165,6 +166,8 @@ class GraphMutualLearning(ExchangeStrategy):
             target = self._peer_target(step)
             own = step.logits[:, step.exchange]
             divergences = self.distribution.divergence(target, own, options.temperature)
+            if options.gate != "none":
+                divergences = divergences * gate_of(options, self.distribution, step, target)
             mean = divergences.mean(-1) if self.parts is None else self.parts.mean_of_learned(divergences, step)
             divergence = mean * self._learners(step)
             step.log["exchange"] = divergence.detach()

@@ -1,0 +1,57 @@
+"""A gate on the exchange: on which samples what the peers say is good enough to be learned from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.strategies.entropy import EntropyOptions
+from dgl_mutual.strategies.step import Step
+
+#: Thresholds: of confidence that of FixMatch, of agreement all peers.
+_THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
+#: So sharp that a prediction is a vote for its likeliest class.
+_VOTE_TEMPERATURE = 1e-6
+
+
+class GateOptions(EntropyOptions):
+    """On which samples students that exchange what they predict learn from it."""
+
+    gate: Literal["none", "confidence", "agreement"] = "none"
+    """Learn from others on all samples of the exchange (none), on those whose target is confident, or on those on which the peers agree."""
+    gate_threshold: float | None = Field(None, gt=0, le=1)
+    """From where on a sample counts: the probability of the target's likeliest class (confidence; default 0.95), or the share of peers that
+    predict the same class (agreement; default 1). With several labels or tasks it is the mean over them."""
+
+    @model_validator(mode="after")
+    def _check_gate(self) -> GateOptions:
+        if self.gate == "none" and self.gate_threshold is not None:
+            raise ValueError(
+                f"gate_threshold = {self.gate_threshold:g} has no effect without a gate. Add gate=confidence or agreement, or leave it out"
+            )
+        return self
+
+
+@torch.no_grad()
+def gate_of(options: GateOptions, distribution: Distribution, step: Step, target: Tensor) -> Tensor:
+    """1 where active student i learns from its target, else 0: (A, exchange samples).
+
+    confidence: [max_c t_i,c(v) >= threshold] (Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685). agreement: [max_c of the share of
+    peers j != i with argmax z_j(v) = c, >= threshold].
+
+    NOTE: as in FixMatch, samples that do not count stay in the mean over the exchange samples.
+
+    Args:
+        target: t, probabilities, (A, exchange samples, C).
+    """
+    if options.gate == "agreement":
+        votes = distribution.probabilities(step.targets[:, step.exchange], _VOTE_TEMPERATURE)
+        target = (votes.sum(0) - votes[list(step.active)]) / (len(votes) - 1)
+    threshold = _THRESHOLDS[options.gate] if options.gate_threshold is None else options.gate_threshold
+    passes = distribution.certainty(target) >= threshold - 1e-6  # shares of votes are rounded
+    step.log["gate"] = passes.to(target.dtype).mean()
+    return passes.to(target.dtype)
