@@ -138,7 +138,8 @@ class Ranking:
     Attributes:
         ranks: average rank of each method, 1 is best; equal scores share a rank.
         num_datasets: N.
-        p: of Friedman's test that all methods rank alike; nan for fewer than three methods or two datasets.
+        p: of Friedman's test that all methods rank alike; nan for fewer than three methods, or where datasets are too few (see
+            `datasets_to_reject`).
         critical_difference: average ranks further apart differ by Nemenyi's test at 5 %; nan where p is.
     """
 
@@ -155,6 +156,26 @@ class Ranking:
         return [group for place, group in enumerate(reach) if len(group) > 1 and not (place and set(group) <= set(reach[place - 1]))]
 
 
+@cache
+def datasets_to_reject(num_methods: int, alpha: float = 0.05) -> int:
+    """Datasets from which on both tests of `rank_methods` can reject anything: where all datasets rank k methods in one and the same order,
+
+    Friedman's statistic is at its largest, N (k - 1), and its p, of chi^2 with k - 1 degrees of freedom, must be below `alpha`;
+    the average ranks of first and last differ by k - 1, and this must be more than Nemenyi's critical difference.
+    """
+    k = num_methods
+    for number in itertools.count(2):
+        if stats.chi2.sf(number * (k - 1), k - 1) < alpha and _critical_difference(k, number, alpha) < k - 1:
+            return number
+    raise AssertionError  # both shrink to zero as datasets become more
+
+
+@cache
+def _critical_difference(num_methods: int, num_datasets: int, alpha: float = 0.05) -> float:
+    quantile = float(stats.studentized_range.ppf(1 - alpha, num_methods, np.inf)) / math.sqrt(2)
+    return quantile * math.sqrt(num_methods * (num_methods + 1) / (6 * num_datasets))
+
+
 def rank_methods(scores: Array, methods: Sequence[str]) -> Ranking:
     """Friedman's test and Nemenyi's critical difference.
 
@@ -164,13 +185,12 @@ def rank_methods(scores: Array, methods: Sequence[str]) -> Ranking:
     num_datasets, num_methods = scores.shape
     ranks = stats.rankdata(-scores.round(_DECIMALS), axis=1).mean(axis=0)
     p = difference = math.nan
-    if num_methods >= 3 and num_datasets >= 2:
+    if num_methods >= 3 and num_datasets >= datasets_to_reject(num_methods):
         with np.errstate(invalid="ignore", divide="ignore"):
             p = float(stats.friedmanchisquare(*scores.round(_DECIMALS).T).pvalue)
         if math.isnan(p):  # every method scores the same on every dataset
             p = 1.0
-        quantile = float(stats.studentized_range.ppf(0.95, num_methods, np.inf)) / math.sqrt(2)
-        difference = quantile * math.sqrt(num_methods * (num_methods + 1) / (6 * num_datasets))
+        difference = _critical_difference(num_methods, num_datasets)
     return Ranking(dict(zip(methods, ranks.tolist(), strict=True)), num_datasets, p, difference)
 
 

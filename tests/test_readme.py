@@ -44,7 +44,7 @@ def test_the_table_of_strategies_is_that_of_their_citations() -> None:
 
 
 def test_every_command_is_named() -> None:
-    named = set(re.findall(r"`([a-z]+)`", README.split("## All commands")[1]))
+    named = set(re.findall(r"`([a-z-]+)`", README.split("## All commands")[1]))
     assert set(ALL_COMMANDS) <= named
 
 

@@ -18,6 +18,7 @@ from dgl_mutual.statistics import (
     Ranking,
     bootstrap_interval,
     corrected_resampled_t,
+    datasets_to_reject,
     effect_size,
     holm,
     rank_methods,
@@ -180,6 +181,24 @@ def test_two_methods_or_one_dataset_are_ranked_and_not_tested() -> None:
         assert ranking.ranks["a"] == scores.shape[1]
         assert math.isnan(ranking.p)
         assert math.isnan(ranking.critical_difference)
+
+
+@pytest.mark.parametrize("methods", range(3, 17))
+def test_from_three_datasets_on_ranks_can_be_told_apart(methods: int) -> None:
+    """By making the most agreeing scores there are: every dataset ranks the methods alike."""
+    needed = datasets_to_reject(methods)
+    names = [str(place) for place in range(methods)]
+    for number in (needed - 1, needed):
+        scores = np.tile(np.arange(methods, dtype=float), (number, 1))
+        p = stats.friedmanchisquare(*scores.T).pvalue
+        width = stats.studentized_range.ppf(0.95, methods, np.inf) * math.sqrt(methods * (methods + 1) / (12 * number))
+        ranking = rank_methods(scores, names)
+        if number < needed:
+            assert p >= 0.05 or width >= methods - 1
+            assert math.isnan(ranking.p) and math.isnan(ranking.critical_difference)
+        else:
+            assert ranking.p == pytest.approx(p) and p < 0.05
+            assert ranking.critical_difference == pytest.approx(width) and width < methods - 1
 
 
 def test_methods_that_never_differ_share_their_rank() -> None:

@@ -31,6 +31,7 @@ COMMANDS = {
     "suite": ("dgl_mutual.cli.suite", "Run methods on datasets, and write tables of the results."),
     "tune": ("dgl_mutual.cli.tune", "Search the options of a method on validation, and write the best configuration."),
     "status": ("dgl_mutual.cli.status", "List done, failed and missing trials of runs or a suite."),
+    "time-inference": ("dgl_mutual.cli.time_inference", "Time the predictions of trained students, one at a time."),
     "export": ("dgl_mutual.cli.export", "Make a table of runs: CSV, LaTeX or Markdown."),
     "tables": ("dgl_mutual.cli.tables", "Update the tables of Markdown pages and suites from their runs."),
     "plot": ("dgl_mutual.cli.plot", "Draw figures of runs: gains, learning curves, weights, ranks, and more."),

@@ -9,7 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from dgl_mutual.store.tables import FAILURE_COLUMNS, KEY, overall, read_environment, read_reliability, read_table, read_trials
+from dgl_mutual.store.tables import (
+    FAILURE_COLUMNS,
+    KEY,
+    overall,
+    read_environment,
+    read_inference,
+    read_reliability,
+    read_table,
+    read_trials,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +62,11 @@ class Run:
     def reliability(self) -> pd.DataFrame:
         """reliability.csv; empty in runs of earlier versions."""
         return self._asked_for(read_reliability(self.folder))
+
+    @cached_property
+    def inference(self) -> pd.DataFrame:
+        """inference.csv; empty where inference was not timed."""
+        return read_inference(self.folder)
 
     @cached_property
     def environment(self) -> dict[str, Any]:

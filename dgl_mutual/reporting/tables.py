@@ -11,6 +11,7 @@ import pandas as pd
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_BETTER, NEUTRAL, SHARED, Comparison
+from dgl_mutual.statistics import datasets_to_reject
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
@@ -195,6 +196,11 @@ def _ranks(comparison: Comparison) -> Iterator[str]:
     if not math.isnan(first.p):
         tests = ", ".join(f"{p_text(ranking.p)} ({member_name(member)})" for member, ranking in rankings.items())
         yield f"Friedman test: {tests}; Nemenyi critical difference {first.critical_difference:.2f} at {ALPHA}."
+    elif len(first.ranks) >= 3:
+        yield (
+            f"{first.num_datasets} datasets are too few to test the ranks of {len(first.ranks)} methods: Friedman's and Nemenyi's tests "
+            f"can reject nothing at {ALPHA} with fewer than {datasets_to_reject(len(first.ranks))}."
+        )
 
 
 def _cell(row: Mapping[Hashable, Any], factor: int, decimals: int) -> Cell:

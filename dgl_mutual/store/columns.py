@@ -24,7 +24,10 @@ TRIALS = {
     "epochs": "Number of epochs that were trained.",
     "seconds_per_epoch": "Seconds of an epoch of the whole cohort, the first left out.",
     "train_seconds": "Seconds of the training of the whole cohort.",
-    "inference_ms": "Milliseconds in which the member alone predicts all test samples.",
+    "inference_ms": (
+        "Milliseconds in which the member alone predicts all test samples, at the end of its trial: other trials may run beside. For "
+        "comparisons see inference.csv."
+    ),
     "parameters": "Number of parameters of the member alone.",
     "disagreement": "Share of test samples that two students predict differently, averaged over all pairs of students.",
     "peak_mib": "Peak memory of the process in MiB (on a GPU: peak memory of torch on the GPU).",
@@ -45,6 +48,19 @@ RELIABILITY = {
     "count": "Number of decisions on the test part in the bin.",
     "accuracy": "Share of them that is right.",
     "confidence": "Their mean confidence.",
+}
+#: inference.csv: one row per member, written by `dgl-mutual time-inference`.
+INFERENCE = {
+    "seed": "The trial whose students were timed, as in trials.csv.",
+    "fold": "As in trials.csv.",
+    "member": "Each student, `mlp` and `ensemble`.",
+    "samples": "Number of samples in a forward pass: all of the dataset.",
+    "repeats": "Number of passes that were timed, after three that were not. All members of a run take turns.",
+    "median_ms": "Median milliseconds of a pass. Batches are made before.",
+    "quartile_1_ms": "First quartile.",
+    "quartile_3_ms": "Third quartile.",
+    "threads": "Number of threads.",
+    "device": "`cpu`, or the name of the GPU.",
 }
 #: summary.csv: one row per member and part.
 SUMMARY = {

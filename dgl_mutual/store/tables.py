@@ -27,6 +27,11 @@ MEAN_METRIC = "mean"
 KEY = ["seed", "fold"]
 #: The columns of reliability.csv.
 RELIABILITY_COLUMNS = [*KEY, "metric", "member", "bin", "count", "accuracy", "confidence"]
+#: Times of inference, measured again; the columns of the file.
+INFERENCE_FILE = "inference.csv"
+INFERENCE_COLUMNS = [
+    *(*KEY, "member", "samples", "repeats", "median_ms", "quartile_1_ms", "quartile_3_ms", "threads", "device"),
+]
 #: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
 NUM_BINS = 15
 #: The first columns of tuning.csv of a search; a column an option follows.
@@ -45,7 +50,20 @@ _LARGEST = 1e15
 #: Options of `pandas.read_csv` for numbers equal to the last bit: the default from pandas 3.1 on, where the option is deprecated.
 EXACT_NUMBERS: dict[str, Any] = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 #: What pandas would otherwise guess: a fingerprint may look like a number.
-_TEXT = ("task", "dataset", "fingerprint", "split", "strategy", "member", "architecture", "protocol", "metric", "error", "details")
+_TEXT = (
+    "task",
+    "dataset",
+    "fingerprint",
+    "split",
+    "strategy",
+    "member",
+    "architecture",
+    "protocol",
+    "metric",
+    "error",
+    "details",
+    "device",
+)
 
 
 def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
@@ -117,6 +135,22 @@ def read_reliability(folder: Path) -> pd.DataFrame:
         raise StoreError(
             f"{str(file)!r} has a row that belongs to no bin of confidence, or a row twice: it was changed. Restore it, or remove it."
         )
+    return table
+
+
+def read_inference(folder: Path) -> pd.DataFrame:
+    """inference.csv of a run folder; empty where there is none.
+
+    Raises:
+        StoreError: see `read_table`; also if a member is there twice, or its quartiles are no interval around its median.
+    """
+    file = folder / INFERENCE_FILE
+    table = read_table(file, INFERENCE_COLUMNS)
+    if table.empty:
+        return table
+    low, median, high = (table[name] for name in ("quartile_1_ms", "median_ms", "quartile_3_ms"))
+    if not ((low > 0) & (low <= median) & (median <= high)).all() or table["member"].isna().any() or table.duplicated("member").any():
+        raise StoreError(f"{str(file)!r} has times that 'dgl-mutual time-inference' does not write: it was changed. Measure again.")
     return table
 
 

@@ -70,6 +70,19 @@ class Predictor:
         result: npt.NDArray[Any] = torch.cat(parts).cpu().numpy()
         return result
 
+    def prepared(self, data: Dataset) -> Callable[[], None]:
+        """A forward pass over all samples, to be run again and again: its batches are made here, once. Errors as above."""
+        batches = list(self._batches(data))
+        for batch, _ in batches:
+            self._check_width(batch)
+
+        def run() -> None:
+            with torch.no_grad():
+                for batch, samples in batches:
+                    self.logits(batch, samples)
+
+        return run
+
     def _batches(self, data: Dataset | dgl.DGLGraph) -> Iterator[tuple[Batch, Tensor]]:
         by_node = self.task == "node"
         if not isinstance(data, Dataset):
@@ -123,13 +136,18 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
             coordinator knows only those that it was trained with.
         DataError: features or logits that are not finite.
     """
+    data = graph_or_dataset(data)
+    return predictor_of(cohort, data, member)(data)
+
+
+def predictor_of(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> Predictor:
+    """What `predict` predicts with; raises what it raises of the member."""
     if member not in (*cohort.names, "ensemble"):
         raise unknown("member", member, (*cohort.names, "ensemble"))
-    data = graph_or_dataset(data)
     if member == "ensemble":
         check_samples(cohort, data)
     logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))
-    return _predictor(cohort, logits)(data)
+    return _predictor(cohort, logits)
 
 
 def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.NDArray[Any]:
@@ -167,12 +185,17 @@ def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
 
 def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
     """As `predict`, of an MLP that was trained from a cohort."""
+    return predictor_of_mlp(mlp, distribution)(graph_or_dataset(data))
+
+
+def predictor_of_mlp(mlp: MLP, distribution: Distribution) -> Predictor:
+    """What `predict_by_mlp` predicts with."""
     mlp.eval()
 
     def logits(batch: Batch, samples: Tensor) -> Tensor:
         return _finite(mlp.forward_batch(batch).logits, samples, "mlp", mlp.task)
 
-    return Predictor(logits, mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)(graph_or_dataset(data))
+    return Predictor(logits, mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)
 
 
 def _student_logits(cohort: Cohort, place: int) -> Logits:

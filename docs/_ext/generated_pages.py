@@ -79,6 +79,7 @@ def columns_page() -> str:
         ("summary.csv", columns.SUMMARY, "One row per member and part of the split, over all trials."),
         ("history.csv", columns.HISTORY, "One row per trial and epoch."),
         ("reliability.csv", columns.RELIABILITY, "One row per trial, metric, member and bin of confidence that is not empty."),
+        ("inference.csv", columns.INFERENCE, "One row per member of one trial, written by `dgl-mutual time-inference`."),
         ("failures.csv", columns.FAILURES, "One row per trial that failed; the file is only there if one did."),
         ("all.csv of a suite", columns.SUITE, "All trials of a suite: these columns, then those of `trials.csv`."),
     ]

@@ -14,7 +14,7 @@ CommandLine = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_run(Path("results"), weights=True)
+    write_run(Path("results"), weights=True, inference=True)
 
 
 def test_each_plot_is_written_twice_and_named(command_line: CommandLine) -> None:

@@ -40,12 +40,11 @@ def lines(figure: Any, panel: int = 0) -> dict[str, list[float]]:
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that have the figures for every plot."""
     tmp_path = tmp_path_factory.mktemp("everything")
-    for data in ("Cora", "CiteSeer"):
+    for data in ("Cora", "CiteSeer", "PubMed"):
         for place, strategy in enumerate(("independent", "dml", "gml")):
             level = 0.7 + 0.03 * place
-            write_run(
-                tmp_path, data, strategy, level=level, seeds=3, students=["gcn", "gat", "gin"], weights=strategy == "gml", diversity=True
-            )
+            shown = {"weights": strategy == "gml", "diversity": True, "inference": True}
+            write_run(tmp_path, data, strategy, level=level, seeds=3, students=["gcn", "gat", "gin"], **shown)
     for strategy in ("independent", "gml"):
         write_run(tmp_path / "k", strategy=strategy, seeds=2, students=["gcn"] * 2, diversity=True)
         write_run(tmp_path / "k", strategy=strategy, seeds=2, students=["gcn"] * 4, diversity=True)
@@ -134,6 +133,75 @@ def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Pa
     assert sorted(map(len, lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values())) == [2, 3]
 
 
+def test_times_are_measured_ones_with_quartiles_and_no_line_joins_members(tmp_path: Path) -> None:
+    for strategy in ("independent", "gml"):
+        write_run(tmp_path, strategy=strategy, students=["gcn", "gat"], inference=True)
+    write_run(tmp_path, strategy="dml")  # not timed
+    (axes,) = drawn(tmp_path, "time")["time-Cora"].axes
+    bars = [container for container in axes.containers if container.has_xerr]
+    assert len(bars) == 2 * 3
+    assert all(len(line.get_xdata()) == 1 for line in axes.lines)
+    middles = sorted(float(container.lines[0].get_xdata()[0]) for container in bars)
+    assert middles == [1, 1, 2, 2, 3, 3]
+    low, high = (float(x) for x in bars[0].lines[2][0].get_segments()[0][:, 0])
+    assert (low, high) == (pytest.approx(0.9), pytest.approx(1.3))
+    assert "trials" in drawn(tmp_path, "time")["time-Cora"].legends[0].get_title().get_text().replace("\n", " ")
+
+
+@pytest.mark.parametrize("fault", [{"median_ms": 2.0}, {"quartile_1_ms": -1.0}, {"member": "gcn-0"}])
+def test_times_that_nobody_measured_are_refused(tmp_path: Path, fault: dict[str, Any]) -> None:
+    run = write_run(tmp_path, inference=True)
+    table = pd.read_csv(run / "inference.csv")
+    table.assign(**fault).to_csv(run / "inference.csv", index=False)
+    with pytest.raises(StoreError, match=r"inference.csv.*Measure again"):
+        drawn(tmp_path, "time")
+
+
+def test_weights_fill_the_scale_around_uniform_ones(tmp_path: Path) -> None:
+    write_run(tmp_path, students=["gcn", "gat", "gin"], weights=True)
+    history = next(tmp_path.glob("*/history.csv"))
+    table = pd.read_csv(history)
+    own = [name for name in table if name.startswith("weights/") and len(set(name.split("/")[1:])) == 1]
+    table.loc[table["epoch"] == 0, own] = np.nan  # before the exchange begins
+    table.to_csv(history, index=False)
+    figure = drawn(tmp_path, "weights")["weights-Cora-gml"]
+    axes, bar = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()][:2] == ["gcn-0 ← gat-1", "gcn-0 ← gin-2"] and len(axes.get_yticks()) == 6
+    (image,) = axes.collections
+    assert sum(image.get_clim()) / 2 == pytest.approx(0.5)
+    values = table[[name for name in table if name.startswith("weights/") and name not in own]].to_numpy()
+    assert bar.get_ylim() == (pytest.approx(values.min()), pytest.approx(values.max()))
+    assert bar.lines[-1].get_ydata()[0] == pytest.approx(0.5)
+    flat = {name: 0.5 for name in table if name.startswith("weights/") and name not in own}
+    table.assign(**flat).to_csv(history, index=False)
+    assert drawn(tmp_path, "weights") == {}
+
+
+def test_no_legend_lies_in_a_panel_and_a_note_says_n(everything: Path) -> None:
+    figures = [*drawn(everything).values(), *drawn(everything / "k").values(), *drawn(everything / "noise").values()]
+    for figure in figures:
+        assert all(axes.get_legend() is None for axes in figure.axes)
+        note = figure.legends[0].get_title().get_text() if figure.legends else getattr(figure._supxlabel, "get_text", str)()
+        ranks = any("average rank" in axes.get_title() for axes in figure.axes)
+        assert ranks or "n = " in note.replace("\n", " ") or "n:" in note or "trials" in note
+
+
+def test_methods_of_one_rank_have_lines_of_their_own(tmp_path: Path) -> None:
+    for data in ("Cora", "CiteSeer", "PubMed", "Photo"):
+        for strategy, level in (("independent", 0.6), ("dml", 0.8), ("gml", 0.8), ("kd", 0.7)):
+            write_run(tmp_path, data, strategy, scores=[level] * 3, seeds=3)
+    (axes,) = drawn(tmp_path, "ranks")["ranks-mean"].axes
+    feet = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 3]
+    assert len(feet) == len(set(feet)) == 4
+
+
+def test_two_datasets_are_too_few_for_a_rank_diagram(tmp_path: Path) -> None:
+    for data in ("Cora", "CiteSeer"):
+        for place, strategy in enumerate(("independent", "dml", "gml")):
+            write_run(tmp_path, data, strategy, level=0.7 + 0.05 * place)
+    assert drawn(tmp_path, "ranks") == {}
+
+
 def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) -> None:
     figure = drawn(everything / "noise", "noise")["noise-Cora"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["edge noise", "label noise"]
@@ -155,7 +223,7 @@ def test_similarity_is_symmetric_and_of_the_last_epoch(tmp_path: Path) -> None:
 def test_ranks_are_left_out_of_all_plots_where_runs_cannot_stand_in_one_table(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", fingerprint="a")
     write_run(tmp_path, strategy="gml", fingerprint="b")
-    assert len(drawn(tmp_path)) == 4
+    assert set(drawn(tmp_path)) == {"curves-Cora-gml", "curves-Cora-independent", "exchange-Cora"}
     with pytest.raises(UsageError, match="data or splits"):
         drawn(tmp_path, "ranks")
 

@@ -41,7 +41,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     tmp_path = tmp_path_factory.mktemp("results")
     runs = [
         (write_run(tmp_path, strategy="independent", level=0.7, seeds=6), "independent", WICKED),
-        (write_run(tmp_path, strategy="gml", level=0.8, seeds=6, weights=True, diversity=True), WICKED, WICKED),
+        (write_run(tmp_path, strategy="gml", level=0.8, seeds=6, weights=True, diversity=True, inference=True), WICKED, WICKED),
     ]
     return report([write_suite(tmp_path, "mine", runs, description=WICKED)])
 

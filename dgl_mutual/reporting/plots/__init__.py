@@ -50,15 +50,21 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
         kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot stand in one table).
 
     Raises:
-        UsageError: an unknown kind, or ranks are asked for and the runs cannot stand in one table.
+        UsageError: an unknown kind, or or the runs cannot stand in one table, and nothing else can be drawn.
     """
     for kind in kinds or ():
         if kind not in PLOTS:
             raise unknown("plot", kind, PLOTS)
     runs = [run for run in runs if len(run.trials)]
+    any_drawn, refused = False, None
     for kind in kinds or PLOTS:
         try:
-            yield from PLOTS[kind](runs)
-        except UsageError:
+            for named in PLOTS[kind](runs):
+                any_drawn = True
+                yield named
+        except UsageError as error:
             if kinds:
                 raise
+            refused = refused or error
+    if refused is not None and not any_drawn:
+        raise refused

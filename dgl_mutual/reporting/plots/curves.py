@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import COLUMN, cohort_order, figure, file_name, line_style, title, whole_epochs
+from dgl_mutual.reporting.plots.style import COLUMN, caption, cohort_order, figure, file_name, legend_below, line_style, title, whole_epochs
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.summary import what_n_counts
@@ -25,7 +25,7 @@ def learning_curves(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 
 def _draw(run: Run, columns: Sequence[str]) -> Figure:
-    drawn = figure(COLUMN, 2.6)
+    drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
     statistics = over_trials(run.history, columns)
     for place, column in enumerate(columns):
@@ -36,10 +36,18 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
         axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
     whole_epochs(axes)
     axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}")
-    title(axes, f"{run.data}: {run.method} (n = {len(run.finished)} {what_n_counts(run.trials)})")
-    axes.legend(loc="lower right")
+    title(axes, f"{run.data}: {run.method}")
     axes.margins(x=0.01)
+    legend_below(drawn, [axes])
+    bands = ", bands: one standard deviation (ddof = 1)" if len(run.finished) > 1 else ""
+    caption(drawn, f"Lines: mean over {trials_text(run)}{bands}.")
     return drawn
+
+
+def trials_text(run: Run) -> str:
+    """Over what means are taken: ``10 trials (10 seeds)``, ``one trial``."""
+    number = len(run.finished)
+    return f"{number} trials (n = {number} {what_n_counts(run.trials)})" if number > 1 else "one trial"
 
 
 def over_trials(history: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

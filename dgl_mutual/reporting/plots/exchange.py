@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import over_trials
-from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, line_style, title, whole_epochs
+from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, plain_powers, title, whole_epochs
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
@@ -36,16 +36,21 @@ def exchange_of(run: Run) -> pd.Series[float]:
 
 
 def _draw(data: str, runs: Sequence[Run]) -> Figure:
-    drawn = figure(COLUMN, 2.6)
+    drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
     for place, run in enumerate(runs):
         nats = exchange_of(run)
         axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(place))
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set_ylim(bottom=0)
+    plain_powers(axes.yaxis)
     whole_epochs(axes)
     axes.set_ylabel("KL(target ‖ own prediction) [nats]")
     title(axes, f"{data}: exchanged information")
-    axes.legend(loc="best")
     axes.margins(x=0.01)
+    legend_below(drawn, [axes], 3)
+    numbers = sorted({len(run.finished) for run in runs})
+    caption(
+        drawn, f"Mean over members and over n = {' or '.join(map(str, numbers))} trials of each method, from the first epoch that teaches."
+    )
     return drawn

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.reporting.comparison import ALPHA, compare, default_baseline
-from dgl_mutual.reporting.plots.style import PAGE, figure, line_style
+from dgl_mutual.reporting.plots.style import PAGE, caption, figure, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
@@ -70,6 +70,7 @@ def _draw(rows: pd.DataFrame) -> Figure:
         Line2D([], [], **grey, markerfacecolor="white", label="not significant"),
     ]
     drawn.legend(handles=[*panels[0].get_legend_handles_labels()[0], *kinds], loc="outside lower center", ncols=4)
+    caption(drawn, "Points: mean of paired differences; lines: 95 % confidence interval. n: pairs (seeds or folds).")
     return drawn
 
 

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 #: Length of the scale of ranks in inches.
 _SCALE = 2.0
+#: Inches between lines of methods with one rank.
+_ASIDE = 0.03
 
 
 def critical_differences(comparison: Comparison) -> Iterator[tuple[str, Figure]]:
-    """A figure a member: average ranks of the methods over datasets; a bar joins those that Nemenyi's test does not tell apart."""
+    """A figure a member: average ranks of the methods over datasets; a bar joins those that Nemenyi's test does not tell apart.
+
+    None where datasets are too few for it to tell any apart (see `dgl_mutual.statistics.datasets_to_reject`).
+    """
     for member, ranking in comparison.rankings.items():
         if not math.isnan(ranking.critical_difference):
             yield file_name("ranks", member), _draw(ranking, member_name(member))
@@ -42,18 +47,19 @@ def _draw(ranking: Ranking, member: str) -> Figure:
     for rank in range(1, last + 1):
         axes.plot([rank, rank], [0, -0.14], linewidth=1, **black)
         axes.text(rank, -0.2, str(rank), ha="center", va="bottom")
-    width = min(ranking.critical_difference, last - 1)
-    beyond = ", beyond this scale" if width < ranking.critical_difference else ""
-    axes.plot([1, 1 + width], [-0.75, -0.75], linewidth=2, **black)
-    axes.text(1, -0.82, f"critical difference {ranking.critical_difference:.2f}{beyond}", ha="left", va="bottom", fontsize=7)
+    axes.plot([1, 1 + ranking.critical_difference], [-0.75, -0.75], linewidth=2, **black)
+    axes.text(1, -0.82, f"critical difference {ranking.critical_difference:.2f} (Nemenyi, 0.05)", ha="left", va="bottom", fontsize=7)
     for place, group in enumerate(groups):
         level, reach = 0.3 + 0.3 * place, 0.02 * inch
         axes.plot([ranking.ranks[group[0]] - reach, ranking.ranks[group[-1]] + reach], [level, level], linewidth=3, **black)
     for place, method in enumerate(order):
+        # Lines of methods that share a rank stand side by side.
+        tied = [name for name in order if ranking.ranks[name] == ranking.ranks[method]]
+        aside = _ASIDE * inch * (tied.index(method) - (len(tied) - 1) / 2)
         average, is_left = ranking.ranks[method], place < half
         height = first_label + 0.42 * (place if is_left else last - 1 - place)
         edge = 1 - 0.08 * inch if is_left else last + 0.08 * inch
-        axes.plot([average, average, edge], [0, height, height], linewidth=0.8, **black)
+        axes.plot([average + aside, average + aside, edge], [0, height, height], linewidth=0.8, **black)
         text = f"{method}  {average:.2f} " if is_left else f" {average:.2f}  {method}"
         axes.text(edge, height, text, ha="right" if is_left else "left", va="center")
     axes.set_title(f"{member}: average rank over {ranking.num_datasets} datasets\n(Friedman {p_text(ranking.p)})")

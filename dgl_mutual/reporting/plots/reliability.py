@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, legend_below, line_style
+from dgl_mutual.reporting.plots.curves import trials_text
+from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.tables import NUM_BINS
 
@@ -52,7 +53,7 @@ def pooled_bins(run: Run, metric: str) -> dict[str, pd.DataFrame]:
 def _draw(named: tuple[str, ...], metric: str, runs: Sequence[Run]) -> Figure:
     columns = min(4, len(runs))
     rows = -(-len(runs) // columns)
-    drawn = figure(max(COLUMN, 0.6 + 1.75 * columns), 0.7 + 2.0 * rows)
+    drawn = figure(max(COLUMN, 0.6 + 1.75 * columns), 0.85 + 2.0 * rows)
     panels = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, run in zip(panels, runs, strict=False):
         _panel(axes, run, metric)
@@ -61,7 +62,12 @@ def _draw(named: tuple[str, ...], metric: str, runs: Sequence[Run]) -> Figure:
     for axes in panels[len(runs) :]:
         axes.axis("off")
     drawn.suptitle(textwrap.fill(f"{', '.join(named)}: reliability on the test part", 15 + 26 * columns), fontsize=8)
-    legend_below(drawn, panels[0])
+    legend_below(drawn, panels[: len(runs)])
+    caption(
+        drawn,
+        f"Decisions of {' or '.join(sorted({trials_text(run) for run in runs}))} together, in {NUM_BINS} bins of confidence; bins with "
+        f"fewer than {FEWEST} are left out of lines. ECE: mean over trials.",
+    )
     return drawn
 
 

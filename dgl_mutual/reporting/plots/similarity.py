@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.reporting.plots.style import COLOUR_MAP, cohort_order, figure, file_name
+from dgl_mutual.reporting.plots.curves import trials_text
+from dgl_mutual.reporting.plots.style import COLOUR_MAP, caption, cohort_order, figure, file_name
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def similarity_matrices(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 def _draw(data: str, runs: Sequence[Run]) -> Figure:
     columns = min(4, len(runs))
     rows = -(-len(runs) // columns)
-    drawn = figure(0.9 + 1.75 * columns, 0.5 + 1.9 * rows)
+    drawn = figure(0.9 + 1.75 * columns, 0.65 + 1.9 * rows)
     panels = drawn.subplots(rows, columns, squeeze=False).ravel()
     for axes, run in zip(panels, runs, strict=False):
         names, matrix = cka_matrix(run)
@@ -44,6 +45,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
         axes.axis("off")
     drawn.colorbar(image, ax=list(panels), label="linear CKA", shrink=0.7, pad=0.02)
     drawn.suptitle(textwrap.fill(f"{data}: similarity of hidden layers", 15 + 26 * columns), fontsize=8)
+    caption(drawn, f"Last epoch, mean over {' or '.join(sorted({trials_text(run) for run in runs}))}.")
     return drawn
 
 

@@ -16,6 +16,7 @@ from dgl_mutual.safe_text import path_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: Okabe and Ito, 2008, without the yellow that paper swallows.
@@ -24,8 +25,12 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 #: One that grows evenly in lightness, in print too (Nunez et al., PLoS ONE 2018).
 COLOUR_MAP = "cividis"
+#: One with a light middle, whose ends the colour-blind tell apart.
+DIVERGING_MAP = "PuOr"
 #: Widths of a column and of a page in inches.
 COLUMN, PAGE = 3.5, 7.0
+#: Size of notes.
+_NOTE = 6.5
 #: Inches that names may take, however long they are.
 MOST_TEXT = 7.0
 _SETTINGS: dict[Any, Any] = {
@@ -100,10 +105,31 @@ def text_width(texts: Iterable[str]) -> float:
     return min(0.07 * max(map(len, texts), default=0), MOST_TEXT)
 
 
-def legend_below(drawn: Figure, axes: Axes, columns: int = 4) -> None:
-    """One legend under all panels, for what `axes` shows."""
-    handles, labels = axes.get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=min(columns, max(1, len(labels))))
+def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4) -> None:
+    """One legend under all panels, for what any of them shows; what has the same label looks the same."""
+    shown: dict[str, Any] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        shown = {**dict(zip(labels, handles, strict=True)), **shown}
+    drawn.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=min(columns, max(1, len(shown))))
+
+
+def plain_powers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers: text is not parsed as mathematics here."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def caption(drawn: Figure, text: str) -> None:
+    """A note under all panels that says what is shown: above the legend, which must be there by then, if there is one."""
+    wrapped = textwrap.fill(text, int(drawn.get_figwidth() * 17))
+    if drawn.legends:
+        drawn.legends[0].set_title(wrapped)
+        drawn.legends[0].get_title().set(multialignment="center", fontsize=_NOTE)
+    else:
+        drawn.supxlabel(wrapped, fontsize=_NOTE)
 
 
 def file_name(*parts: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import COLUMN, PAGE, figure, file_name, line_style, marker, text_width, title
+from dgl_mutual.reporting.plots.style import COLUMN, PAGE, caption, figure, file_name, line_style, marker, plain_powers, text_width, title
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import metric_name
@@ -15,49 +15,64 @@ from dgl_mutual.reporting.tables import metric_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Sums of others: they have no place of their own here.
-_LEFT_OUT = ("mean", "best_by_val")
-
 
 def accuracy_by_time(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    """A figure a dataset: each student and the ensemble, test metric (with one standard deviation, ddof = 1) against inference time.
+    """A figure a dataset: the test metric of each student and the ensemble against its inference time.
 
-    Colour and line: method; marker: member.
+    Times are those of inference.csv (``dgl-mutual time-inference``): median and quartiles. Runs without it are left out. The metric is the
+    mean over trials with one standard deviation (ddof = 1). Colour: method; marker: member.
     """
-    finished = [run for run in runs if len(run.trials)]
-    if not finished:
+    timed = [run for run in runs if len(run.trials) and len(run.inference)]
+    if not timed:
         return
-    for data, trials in gather(finished).groupby("data", sort=False):
-        shown = trials[~trials["member"].isin(_LEFT_OUT)]
-        groups = shown.groupby(["method", "member"], sort=False)
-        means = groups.agg(inference_ms=("inference_ms", "mean"), test=("test", "mean"), spread=("test", "std")).fillna(0).reset_index()
-        yield file_name("time", str(data)), _draw(str(data), means, metric_name(trials["metric"].iloc[0]))
+    times = pd.concat([run.inference.assign(run=run.folder.name) for run in timed])
+    for data, trials in gather(timed).groupby("data", sort=False):
+        groups = trials.groupby(["run", "method", "member"], sort=False)
+        means = groups.agg(test=("test", "mean"), spread=("test", "std"), count=("test", "count")).reset_index()
+        points = means.merge(times, on=["run", "member"])
+        if len(points):
+            yield file_name("time", str(data)), _draw(str(data), points, metric_name(trials["metric"].iloc[0]))
 
 
-def _draw(data: str, means: pd.DataFrame, metric: str) -> Figure:
+def _draw(data: str, points: pd.DataFrame, metric: str) -> Figure:
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator
 
-    methods, members = list(dict.fromkeys(means["method"])), list(dict.fromkeys(means["member"]))
+    methods, members = list(dict.fromkeys(points["method"])), list(dict.fromkeys(points["member"]))
     width = COLUMN if text_width(methods) < 0.8 else PAGE
-    drawn = figure(width, 2.3 + 0.16 * (len(methods) + len(members)) / 3)
+    drawn = figure(width, 2.5 + 0.16 * (len(methods) + len(members)) / 3)
     axes = drawn.subplots()
-    for place, method in enumerate(methods):
-        # The line says which points are of one method, where colours cannot be seen.
-        points = means[means["method"] == method].sort_values("inference_ms")
-        look = {**line_style(place), "marker": ""}
-        axes.plot(points["inference_ms"], points["test"], alpha=0.6, linewidth=0.9, **look)
-        axes.errorbar(points["inference_ms"], points["test"], points["spread"], fmt="none", ecolor=look["color"], elinewidth=0.6, alpha=0.6)
-        for member, milliseconds, test in points[["member", "inference_ms", "test"]].itertuples(index=False):
-            axes.plot(milliseconds, test, marker(members.index(member)), markersize=5.5, color=look["color"], markeredgecolor="white")
+    for (method, member), rows in points.groupby(["method", "member"], sort=False):
+        middle = rows["median_ms"].to_numpy(float)
+        axes.errorbar(
+            middle,
+            rows["test"].to_numpy(float),
+            xerr=[middle - rows["quartile_1_ms"].to_numpy(float), rows["quartile_3_ms"].to_numpy(float) - middle],
+            yerr=rows["spread"].fillna(0).to_numpy(float),
+            fmt=marker(members.index(member)),
+            color=line_style(methods.index(method))["color"],
+            markeredgecolor="white",
+            markersize=5.5,
+            elinewidth=0.7,
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("inference time (ms, all test samples)")
+    plain_powers(axes.xaxis)
+    threads = _numbers(points["threads"])
+    axes.set_xlabel(f"inference time (ms, {_numbers(points['samples'])} samples, {threads} thread{'' if threads == '1' else 's'})")
     axes.set_ylabel(f"test {metric}")
     title(axes, data)
     kinds = [Line2D([], [], color="#555555", linestyle="", marker=marker(place), label=name) for place, name in enumerate(members)]
-    lines = [Line2D([], [], label=name, **{**line_style(place), "marker": ""}) for place, name in enumerate(methods)]
-    drawn.legend(handles=[*lines, *kinds], loc="outside lower center", ncols=3)
+    colours = [Line2D([], [], label=name, color=line_style(place)["color"], linewidth=4) for place, name in enumerate(methods)]
+    drawn.legend(handles=[*colours, *kinds], loc="outside lower center", ncols=3)
+    caption(
+        drawn,
+        f"Horizontal: median and quartiles of {_numbers(points['repeats'])} passes, one member at a time. "
+        f"Vertical: mean and standard deviation of {_numbers(points['count'])} trials.",
+    )
     return drawn
+
+
+def _numbers(values: pd.Series[int]) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import PAGE, figure, file_name, legend_below, line_style
+from dgl_mutual.reporting.plots.curves import trials_text
+from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.configuration import identity
@@ -48,9 +49,11 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             axes.set_xlabel("K students")
             axes.set_xticks(sizes)
             axes.set_xlim(sizes[0] - 0.4, sizes[-1] + 0.4)
-            if title in costs:
-                axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-        legend_below(drawn, panels[0])
+            low, high = axes.get_ylim()
+            if title in costs and low < 0.7 * high:  # from zero on, differences that are smaller could not be seen
+                axes.set_ylim(0, 1.1 * high)
+        legend_below(drawn, panels)
+        caption(drawn, _bars(group))
         yield file_name("cohort-size", dataset), drawn
 
 
@@ -84,8 +87,9 @@ def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
         kinds = sorted({_noise(run)[0] for run in noisy})
         if not kinds:
             continue
-        group = [run for run in group if run.config["students"] in [other.config["students"] for other in noisy]]
-        drawn = figure(min(PAGE, 0.7 + 2.1 * len(kinds)), 2.6)
+        cohorts, methods = [run.config["students"] for run in noisy], {run.method for run in noisy}
+        group = [run for run in group if run.config["students"] in cohorts and run.method in methods]
+        drawn = figure(min(PAGE, 0.7 + 2.1 * len(kinds)), 2.6 + 0.15 * (len(methods) // 3))
         panels = drawn.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
             chosen = [run for run in group if _noise(run)[0] in ("", kind)]
@@ -93,8 +97,14 @@ def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             axes.set_xlabel(f"{kind} noise")
         panels[0].set_ylabel(f"test {metric_name(group[0].trials['metric'].iloc[0])}, mean student")
         drawn.suptitle(dataset, fontsize=8)
-        legend_below(drawn, panels[0])
+        legend_below(drawn, panels)
+        caption(drawn, _bars(group))
         yield file_name("noise", dataset), drawn
+
+
+def _bars(runs: Sequence[Run]) -> str:
+    counts = " or ".join(sorted({trials_text(run) for run in runs}))
+    return f"Mean over {counts}, bars: one standard deviation (ddof = 1)."
 
 
 def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
@@ -108,7 +118,7 @@ def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Calla
     methods = list(dict.fromkeys(run.method for run in runs))
     reach = [x(run) for run in runs]
     # Side by side, so that no bar hides another.
-    step = (max(reach) - min(reach)) / 60
+    step = (max(reach) - min(reach)) / max(60, 25 * len(methods))
     for place, method in enumerate(methods):
         points = sorted(((x(run), y(run)) for run in runs if run.method == method and len(y(run))), key=itemgetter(0))
         positions, values = [position + step * (place - (len(methods) - 1) / 2) for position, _ in points], [value for _, value in points]

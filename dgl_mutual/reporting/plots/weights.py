@@ -6,29 +6,53 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from dgl_mutual.reporting.plots.curves import over_trials
-from dgl_mutual.reporting.plots.style import COLOUR_MAP, COLUMN, cohort_order, figure, file_name, title, whole_epochs
+from dgl_mutual.reporting.plots.curves import over_trials, trials_text
+from dgl_mutual.reporting.plots.style import COLUMN, DIVERGING_MAP, caption, cohort_order, figure, file_name, title, whole_epochs
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PREFIX = "weights/"
+#: Weights that are nowhere further from uniform than this are uniform.
+_LEAST = 1e-6
 
 
 def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a run: the mean weight of each ordered pair of students, over epochs; a line divides the receivers.
 
-    A student's weight for itself is drawn only where it is not zero.
+    Colours reach from the smallest weight to the largest, and lie around that of uniform weights, which is white; where all weights are
+    uniform, there is nothing to be seen, and the run is left out. A student's weight for itself is drawn only where it is not zero.
     """
     for run in runs:
         columns = sorted(
-            (name for name in run.history.columns if name.startswith(_PREFIX) and not (_is_own(name) and (run.history[name] == 0).all())),
+            (
+                name
+                for name in run.history.columns
+                if name.startswith(_PREFIX) and not (_is_own(name) and (run.history[name].fillna(0) == 0).all())
+            ),
             key=lambda name: [cohort_order(member) for member in name.removeprefix(_PREFIX).split("/")],
         )
-        if columns:
+        if columns and _largest_deviation(run, columns) > _LEAST:
             yield file_name("weights", run.data, run.method), _draw(run, columns)
+
+
+def _means(run: Run, columns: Sequence[str]) -> pd.DataFrame:
+    """Mean over trials, a column an ordered pair, by epoch."""
+    statistics = over_trials(run.history, columns)
+    return pd.DataFrame({name: statistics[name, "mean"] for name in columns})
+
+
+def _uniform(columns: Sequence[str]) -> float:
+    """The weight of each peer where all count alike."""
+    receivers = {name.removeprefix(_PREFIX).split("/")[0] for name in columns}
+    return len(receivers) / len(columns)
+
+
+def _largest_deviation(run: Run, columns: Sequence[str]) -> float:
+    return float((_means(run, columns) - _uniform(columns)).abs().to_numpy().max(initial=0.0))
 
 
 def _is_own(name: str) -> bool:
@@ -38,19 +62,28 @@ def _is_own(name: str) -> bool:
 
 def _draw(run: Run, columns: Sequence[str]) -> Figure:
     pairs = [name.removeprefix(_PREFIX).split("/") for name in columns]
-    means = over_trials(run.history, columns).xs("mean", axis=1, level=1)[list(columns)]
+    means, uniform = _means(run, columns), _uniform(columns)
     drawn = figure(COLUMN, 1.3 + 0.16 * len(pairs))
     axes = drawn.subplots()
     epochs = np.append(means.index, means.index[-1] + 1)
     edges, values = np.arange(len(pairs) + 1), means.to_numpy().T
-    image = axes.pcolormesh(epochs, edges, values, cmap=COLOUR_MAP, vmin=0, vmax=1, rasterized=True)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    reach = max(uniform - low, high - uniform)
+    image = axes.pcolormesh(epochs, edges, values, cmap=DIVERGING_MAP, vmin=uniform - reach, vmax=uniform + reach, rasterized=True)
     axes.set_yticks(np.arange(len(pairs)) + 0.5, [f"{listener} ← {peer}" for listener, peer in pairs])
     for place in range(1, len(pairs)):
         if pairs[place][0] != pairs[place - 1][0]:
-            axes.axhline(place, color="white", linewidth=2)
+            axes.axhline(place, color="black", linewidth=1.2)
     axes.invert_yaxis()
     axes.grid(False)
     whole_epochs(axes)
     title(axes, f"{run.data}: {run.method}")
-    drawn.colorbar(image, ax=axes, label="weight", pad=0.02)
+    bar = drawn.colorbar(image, ax=axes, label="weight", pad=0.02)
+    bar.ax.set_ylim(min(low, uniform), max(high, uniform))
+    bar.ax.axhline(uniform, color="black", linewidth=1)
+    caption(
+        drawn,
+        f"Mean over {trials_text(run)}. Receiver ← peer. White, and the line on the scale: uniform weights ({uniform:.3g}); "
+        f"weights from {low:.3g} to {high:.3g}.",
+    )
     return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy.typing as npt
@@ -22,7 +23,15 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.inference import NEEDS_POSITIONS, check_samples, graph_or_dataset, predict, predict_by_mlp
+from dgl_mutual.training.inference import (
+    NEEDS_POSITIONS,
+    check_samples,
+    graph_or_dataset,
+    predict,
+    predict_by_mlp,
+    predictor_of,
+    predictor_of_mlp,
+)
 
 ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
 FORMAT = 1
@@ -129,10 +138,22 @@ class TrainedModel(nn.Module, ABC):
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
         data = graph_or_dataset(data)
-        if isinstance(data, Dataset):
-            data = align_features(data, self.feature_names, self.description.kinds)
-            data = align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
-        return self._probabilities(data)
+        return self._probabilities(self._aligned(data) if isinstance(data, Dataset) else data)
+
+    def prepared(self, data: Dataset) -> Callable[[], None]:
+        """A forward pass over all samples of a dataset, to be run again and again, as when its time is measured.
+
+        Raises:
+            DataError: see `predict`.
+        """
+        return self._prepared(self._aligned(data))
+
+    def _aligned(self, data: Dataset) -> Dataset:
+        data = align_features(data, self.feature_names, self.description.kinds)
+        return align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
+
+    @abstractmethod
+    def _prepared(self, data: Dataset) -> Callable[[], None]: ...
 
     @abstractmethod
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...
@@ -170,6 +191,9 @@ class TrainedStudent(TrainedModel):
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         return predict(self.cohort, data, self.member)
 
+    def _prepared(self, data: Dataset) -> Callable[[], None]:
+        return predictor_of(self.cohort, data, self.member).prepared(data)
+
 
 class TrainedMLP(TrainedModel):
     """An MLP that was trained from a cohort. With positional features it takes datasets only, through `predict`."""
@@ -191,4 +215,10 @@ class TrainedMLP(TrainedModel):
         if not isinstance(data, Dataset):
             self._refuse_positions()
             return predict_by_mlp(self.mlp, self.distribution, data)
-        return predict_by_mlp(self.mlp, self.distribution, with_positions(data, self.description.preprocessing.positions))
+        return predict_by_mlp(self.mlp, self.distribution, self._with_positions(data))
+
+    def _prepared(self, data: Dataset) -> Callable[[], None]:
+        return predictor_of_mlp(self.mlp, self.distribution).prepared(self._with_positions(data))
+
+    def _with_positions(self, data: Dataset) -> Dataset:
+        return with_positions(data, self.description.preprocessing.positions)

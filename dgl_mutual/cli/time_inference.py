@@ -1,0 +1,53 @@
+"""``dgl-mutual time-inference``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, trust_option
+from dgl_mutual.cli.export import runs_argument
+from dgl_mutual.cli.output import say
+
+
+@click.command()
+@runs_argument
+@click.option("--repeats", type=click.IntRange(min=5), default=30, show_default=True, metavar="N", help="Forward passes of each member.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Threads of each pass.")
+@trust_option
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to predict.")
+@data_dir_option
+@offline_option
+def command(runs: tuple[Path, ...], repeats: int, threads: int, trust: bool, device: str, data_dir: Path | None, offline: bool) -> None:
+    """Time the predictions of trained students, and write inference.csv into each run's folder.
+
+    Each member of one trial predicts all samples of the dataset, one member at a time: three passes that do not count, then N in turns with
+    the others. The table has the median and the quartiles. Run nothing else meanwhile. 'plot --kind time' draws the result.
+
+    RUN is the folder of a run or a suite, or a folder that contains runs. The students are those in its folder checkpoints/.
+
+    \b
+    Example:
+      dgl-mutual time-inference results/suite-node
+      dgl-mutual plot results/suite-node --kind time
+    """
+    from dgl_mutual.errors import StoreError
+    from dgl_mutual.experiments.inference_times import time_run
+    from dgl_mutual.reporting.runs import load_runs
+
+    done: set[Path] = set()
+    missing = []
+    for run in load_runs(runs):
+        if run.folder.resolve() in done:
+            continue
+        done.add(run.folder.resolve())
+        try:
+            file = time_run(run, repeats=repeats, threads=threads, device=device, trust=trust, data_dir=data_dir, offline=offline)
+        except StoreError as error:
+            missing.append(str(error))
+        else:
+            say(f"Written to {file}")
+    if missing:
+        say("\n".join(missing), err=True)
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,70 @@
+"""inference.csv of a run: how long each member of a finished trial takes to predict, measured again, alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.loading import load_data
+from dgl_mutual.experiments.run_store import lock
+from dgl_mutual.experiments.trial import trial_name
+from dgl_mutual.experiments.trust import trusted_config
+from dgl_mutual.files import write_text
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.safe_text import csv_text
+from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE
+from dgl_mutual.training.checkpoints import TrainedModel, load_student
+from dgl_mutual.training.inference_time import time_inference
+
+
+def time_run(
+    run: Run,
+    *,
+    repeats: int = 30,
+    threads: int = 1,
+    device: str = "auto",
+    trust: bool = False,
+    data_dir: Path | None = None,
+    offline: bool = False,
+) -> Path:
+    """Time the members of the first trial of a run whose students are kept, and write inference.csv into its folder.
+
+    Args:
+        repeats: see `time_inference`.
+        threads: that a pass computes with.
+        trust: import code of one's own that the run's files name.
+
+    Raises:
+        StoreError: no students are kept, as in a folder that was copied without them.
+        UsageError, DataError: the data cannot be loaded, or code is not trusted.
+    """
+    kept = [key for key in sorted(run.finished) if (run.folder / "checkpoints" / trial_name(*key) / "ensemble.json").is_file()]
+    if not kept:
+        raise StoreError(
+            f"{str(run.folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
+            f"with one seed: dgl-mutual run --config {run.folder / 'config.yaml'} --seeds 1 --out FOLDER"
+        )
+    device = resolve_device(device)
+    seed, fold = kept[0]
+    folder = run.folder / "checkpoints" / trial_name(seed, fold)
+    dataset = load_data(trusted_config(run.folder / "config.yaml", {}, trust=trust), data_dir=data_dir, offline=offline)
+    rows = run.trials[(run.trials["seed"] == seed) & (run.trials["fold"] == fold)]
+    models: dict[str, TrainedModel] = {
+        str(member): load_student(folder, str(member), trust=trust).to(device)
+        for member in rows["member"]
+        if (folder / f"{member}.json").is_file()
+    }
+    torch.set_num_threads(threads)
+    times = time_inference(models, dataset, repeats=repeats)
+    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    shared = {"seed": seed, "fold": fold, "samples": dataset.num_samples, "threads": threads, "device": where}
+    table = pd.DataFrame([{"member": member, **shared, **asdict(time)} for member, time in times.items()], columns=INFERENCE_COLUMNS)
+    file = run.folder / INFERENCE_FILE
+    with lock(run.folder):
+        write_text(file, csv_text(table), within=run.folder)
+    return file

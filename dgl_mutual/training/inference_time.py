@@ -1,0 +1,66 @@
+"""How long trained models take to predict: measured after training, one model at a time, with an interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.training.checkpoints import TrainedModel
+from dgl_mutual.training.clock import now
+
+#: Passes of each model that do not count: the first builds what the batches keep.
+WARM_UP = 3
+#: No further round begins after so many seconds, once there are `LEAST` of them.
+_SECONDS, LEAST = 60.0, 5
+
+
+@dataclass(frozen=True)
+class InferenceTime:
+    """Milliseconds of a forward pass over all samples: the median over `repeats` passes, and the quartiles."""
+
+    median_ms: float
+    quartile_1_ms: float
+    quartile_3_ms: float
+    repeats: int
+
+
+def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repeats: int = 30) -> dict[str, InferenceTime]:
+    """Time forward passes of each model over all samples of a dataset, without the time in which batches are made.
+
+    One model computes at a time. They take turns, so that a slow moment of the machine meets all alike. The number of threads is torch's.
+
+    Args:
+        repeats: passes of each model; fewer, but at least 5, where all together take more than a minute.
+
+    Raises:
+        DataError, UsageError: the dataset does not fit a model.
+    """
+    passes = {name: model.prepared(dataset) for name, model in models.items()}
+    devices = {name: next(model.parameters()).device for name, model in models.items()}
+    for name, run in passes.items():
+        for _ in range(WARM_UP):
+            _milliseconds(run, devices[name])
+    taken: dict[str, list[float]] = {name: [] for name in passes}
+    started = time.monotonic()
+    for number in range(repeats):
+        if number >= LEAST and time.monotonic() - started > _SECONDS:
+            break
+        for name, run in passes.items():
+            taken[name].append(_milliseconds(run, devices[name]))
+    return {name: _summary(times) for name, times in taken.items()}
+
+
+def _milliseconds(run: Callable[[], None], device: torch.device) -> float:
+    started = now(device)
+    run()
+    return 1000 * (now(device) - started)
+
+
+def _summary(times: list[float]) -> InferenceTime:
+    lower, median, upper = (float(value) for value in np.quantile(times, [0.25, 0.5, 0.75]))
+    return InferenceTime(median, lower, upper, len(times))

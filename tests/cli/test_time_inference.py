@@ -1,0 +1,42 @@
+"""Inference is timed again, after training, and drawn from that."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.cli.conftest import Ended
+
+SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--seeds", "2", "--jobs", "1")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_each_member_of_a_trial_is_timed(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert command_line("distill", *SMALL, "--mlp-hidden", 8, "--set", "distill.epochs=2", "--positions", 2)[0] == 0
+    status, _, err = command_line("plot", "results", "--kind", "time")
+    assert status == 2 and "dgl-mutual time-inference RUN" in err
+    (run,) = Path("results").iterdir()
+    status, out, _ = command_line("time-inference", "results", "--repeats", 5)
+    assert status == 0 and out == f"Written to {run / 'inference.csv'}\n"
+    table = pd.read_csv(run / "inference.csv").set_index("member")
+    assert list(table.index) == ["gcn-0", "sage-1", "ensemble", "mlp"]
+    assert set(table["repeats"]) == {5} and set(table["samples"]) == {1797} and set(table["threads"]) == {1}
+    assert (table["quartile_1_ms"] <= table["median_ms"]).all() and (table["median_ms"] <= table["quartile_3_ms"]).all()
+    assert table.loc["ensemble", "median_ms"] > table.loc[["gcn-0", "sage-1"], "median_ms"].max()
+    assert command_line("plot", "results", "--kind", "time")[0] == 0
+    assert command_line("export", "results")[0] == 0
+
+    shutil.rmtree(run / "checkpoints")
+    status, _, err = command_line("time-inference", "results")
+    assert status == 1 and "keeps no students" in err and "--seeds 1" in err
