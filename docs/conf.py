@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -23,6 +24,7 @@ version = release = __version__
 
 extensions = [
     "generated_pages",
+    "maths",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
@@ -31,19 +33,21 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "_ext", "README.md", "maths"]
-# A wrong reference must not pass.
-nitpicky = False
 default_role = "code"
 
 html_theme = "furo"
 html_title = f"dgl_mutual {version}"
 html_copy_source = False
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# Without the converter a script from the network shows the formulas.
+html_math_renderer = "mathml" if find_spec("latex2mathml") else "mathjax"
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 myst_heading_anchors = 3
 
-# Tutorials are executed when the site is built. Outputs are kept below docs/_build until the code changes; `make clean-docs` forgets them.
+# Tutorials are executed when the site is built. Outputs are kept in docs/_build until a tutorial changes; remove
+# that folder to execute all of them again.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "jupyter_cache")
 nb_execution_raise_on_error = True
@@ -51,13 +55,15 @@ nb_execution_in_temp = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
-# Annotations are shown as they are written.
-autodoc_type_aliases: dict[str, str] = {}
+# These are shown as they are written.
+autodoc_type_aliases = {name: name for name in ("FloatArray", "IntArray", "FeatureKind", "StudentLike", "TaskName", "Trust")}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_custom_sections = [("Class attributes", "Attributes")]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

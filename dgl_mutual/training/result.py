@@ -147,11 +147,16 @@ class FitResult:
         """Probabilities (samples, C) of one student or of the ensemble.
 
         Args:
-            data: a dataset, or a DGLGraph with node features ``feat``; by default what the cohort was trained on.
+            data: a dataset, a DGLGraph with node features ``feat``, or data of PyG; by default what the cohort was trained on.
             member: a student's name, ``best_by_val`` or ``ensemble``.
 
         Raises:
+<<<<<<< HEAD
             UsageError: an unknown member, other data where predictions belong to this dataset (see `kept`), or data that do not fit.
+=======
+            UsageError: no such member, data of another kind, or features of another width than the cohort was trained on.
+            DataError: features or logits that are not finite.
+>>>>>>> 886ed11 (Documentation: formulas without a script, commands under their names, pools of unlabelled graphs)
         """
         from dgl_mutual.training.inference import predict
 
@@ -177,6 +182,9 @@ class FitResult:
 
         Args:
             member, data: as in `predict`; the ensemble has no hidden states.
+
+        Raises:
+            UsageError, DataError: as in `predict`.
         """
         from dgl_mutual.training.inference import embeddings
 

@@ -40,7 +40,7 @@ def options_page() -> str:
     for name, kind in WEIGHTINGS.items():
         parts += [
             f"### {name}",
-            f"```text\n{inspect.getdoc(kind)}\n```",
+            _description(kind),
             _table(kind.Options) if kind.Options.model_fields else "It has no options.",
         ]
     parts += ["Options of each strategy are on the [page of strategies](strategies.md)."]
@@ -56,17 +56,12 @@ def strategies_page(maths: Path) -> str:
     parts = ["# Strategies", (maths / "introduction.md").read_text(encoding="utf-8")]
     for name, kind in {**STRATEGIES, **BASELINES}.items():
         citation = kind.citation
-        source = (
-            citation.title
-            if not citation.url.startswith("http")
-            else f"{citation.authors}. [{citation.title}]({citation.url}). {citation.venue}."
-        )
         formula = maths / f"{name}.md"
         source = f"Source: {citation.authors}. [{citation.title}]({citation.url}). {citation.venue}."
         parts += [f"({name})=", f"## {name}", source if citation.url.startswith("http") else f"{citation.title}."]
         if formula.is_file():
             parts.append(formula.read_text(encoding="utf-8"))
-        parts += [f"```text\n{inspect.getdoc(kind)}\n```", *_options(option_table.as_markdown, options_of(kind))]
+        parts += [_description(kind), *_options(option_table.as_markdown, options_of(kind))]
     return "\n\n".join(parts)
 
 
@@ -125,6 +120,13 @@ def licence_of(metadata: Any) -> str:
     return found.replace("|", "\\|") or "not stated; see the package"
 
 
+def _description(kind: Any) -> str:
+    """A class's docstring with a line for each paragraph, which the page wraps."""
+    lines = re.sub(r"\n(?=NOTE\[)", "\n\n", inspect.getdoc(kind) or "")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", lines)]
+    return "```text\n{}\n```".format("\n\n".join(paragraphs).replace("``", "`"))
+
+
 def _options(as_markdown: Any, options: list[Any]) -> list[str]:
     return ["Options (`--set strategy_options.KEY=VALUE`):", as_markdown(options)] if options else ["It has no options."]
 
@@ -156,8 +158,65 @@ def escape_sizes(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
     lines[:] = [re.sub(r"\|(?=[A-Z]\|)|(?<=\|[A-Z])\|", r"\\|", line) for line in lines]
 
 
+def one_attribute_each(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """An entry ``a, b: text`` of a section of attributes, which Sphinx takes for the attribute "a (b,)", as an entry for each of them."""
+    written: list[str] = []
+    inside, place = False, 0
+    while place < len(lines):
+        line, place = lines[place], place + 1
+        inside = line.strip() in ("Attributes:", "Class attributes:") or (inside and (line.startswith(" ") or not line.strip()))
+        entry = re.match(r"(\s+)(\w+(?:, \w+)+): (.*)", line) if inside else None
+        if entry is None:
+            written.append(line)
+            continue
+        more = []
+        while place < len(lines) and lines[place].startswith(f"{entry[1]} "):
+            more.append(lines[place])
+            place += 1
+        for attribute in entry[2].split(", "):
+            written += [f"{entry[1]}{attribute}: {entry[3]}", *more]
+    lines[:] = written
+
+
+def examples_as_code(app: Sphinx, context: Any, lines: list[str]) -> None:
+    """The examples in a command's help, which click marks by a line of \\b, as a block of code."""
+    written: list[str] = []
+    for line in lines:
+        example = re.match(r"\|\s(\s+\S.*)", line)
+        title = re.match(r"\|\s(\S.*)", line)
+        if title is not None:
+            written += [f"{title[1].rstrip(':')}:", "", ".. code-block:: console", ""]
+        elif example is not None:
+            written.append(f"   $ {example[1].strip()}")
+        else:
+            written.append(line)
+    lines[:] = written
+
+
+def options_as_code(app: Sphinx, context: Any, lines: list[str]) -> None:
+    """In a command's help, an option is code, so that its two hyphens stay two; and a default that is a path has no class."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((".. option::", "$ ", ":default:")):
+            line = re.sub(r"(?<![\w`-])(--[a-z][\w-]*)", r"``\1``", line)
+        lines[number] = re.sub(r"(?:Posix|Windows|)Path\('(.*?)'\)", r"\1", line)
+
+
+def plain_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """A signature whose aliases stand as they are written, also in unions."""
+    plain = [None if text is None else re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned)]
+    return plain[0], plain[1]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", one_attribute_each, priority=100)
     app.connect("autodoc-process-docstring", escape_sizes)
+    app.setup_extension("sphinx_click")
+    app.connect("sphinx-click-process-description", examples_as_code)
+    for part in ("description", "options"):
+        app.connect(f"sphinx-click-process-{part}", options_as_code)
+    app.connect("autodoc-process-signature", plain_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.config import parse_config
@@ -108,6 +109,7 @@ def test_a_cohort_that_cannot_work_ends_the_run_and_leaves_nothing(tmp_path: Pat
 
 def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Real training: in this process, in two others, and again."""
+    get_reusable_executor().shutdown(wait=True)  # processes of an earlier test would write to what was its standard error
     config = parse_config({"students": "gcn,sage", "student": {"hidden": 8}, "seeds": 3, "training": {"epochs": 4}})
     folders = [run(config, out=tmp_path / str(jobs), jobs=jobs, progress=Lines(every=2)).folder for jobs in (1, 2)]
     folders.append(run(config, out=tmp_path / "again", jobs=1).folder)

@@ -1,0 +1,70 @@
+"""What the documentation is made by."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+
+from dgl_mutual.cli.main import COMMANDS, cli
+
+DOCS = Path(__file__).parents[1] / "docs"
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
+
+
+def extension(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / "_ext" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_commands_have_the_names_that_users_type() -> None:
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None and command.name == name
+
+
+def test_every_formula_can_be_shown_without_a_script() -> None:
+    pytest.importorskip("latex2mathml", reason="latex2mathml is of the extra docs")
+    pytest.importorskip("docutils", reason="docutils is of the extra docs")
+    maths = extension("maths")
+    formulas = [block or inline for file in sorted(DOCS.glob("maths/*.md")) for block, inline in FORMULA.findall(file.read_text("utf-8"))]
+    assert len(formulas) > 50
+    for formula in formulas:
+        assert maths.as_mathml(formula).startswith("<math")
+    with pytest.raises(ValueError, match="left over"):
+        maths.as_mathml(r"\nosuchcommand x")
+
+
+def test_attributes_that_share_a_text_have_an_entry_each() -> None:
+    lines = ["A thing.", "", "Attributes:", "    a, b: numbers,", "        in metres", "    c: another", "", "Raises:", "    A, b: never"]
+    extension("generated_pages").one_attribute_each(None, "", "", None, None, lines)
+    assert lines[3:8] == ["    a: numbers,", "        in metres", "    b: numbers,", "        in metres", "    c: another"]
+    assert lines[-1] == "    A, b: never"
+
+
+def test_help_of_a_command_as_a_page() -> None:
+    pages = extension("generated_pages")
+    lines = [
+        "With --out it goes to a file.",
+        "",
+        "| Examples:",
+        "|   dgl-mutual run --seeds 1",
+        "",
+        ".. option:: --out <out>",
+        "   PosixPath('results')",
+    ]
+    context: Any = None
+    pages.examples_as_code(None, context, lines)
+    pages.options_as_code(None, context, lines)
+    assert lines[0] == "With ``--out`` it goes to a file."
+    assert lines[2:7] == ["Examples:", "", ".. code-block:: console", "", "   $ dgl-mutual run --seeds 1"]
+    assert lines[-2:] == [".. option:: --out <out>", "   results"]
