@@ -151,12 +151,9 @@ class FitResult:
             member: a student's name, ``best_by_val`` or ``ensemble``.
 
         Raises:
-<<<<<<< HEAD
-            UsageError: an unknown member, other data where predictions belong to this dataset (see `kept`), or data that do not fit.
-=======
-            UsageError: no such member, data of another kind, or features of another width than the cohort was trained on.
+            UsageError: no such member, data of another kind or with features of another width, or other data where predictions belong to
+                this dataset (see `kept`).
             DataError: features or logits that are not finite.
->>>>>>> 886ed11 (Documentation: formulas without a script, commands under their names, pools of unlabelled graphs)
         """
         from dgl_mutual.training.inference import predict
 
