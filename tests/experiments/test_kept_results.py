@@ -1,0 +1,35 @@
+"""Kept results stand for the methods of their suites: a change of a default must not give a kept run another meaning."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.suite import configurations, load_suite
+from dgl_mutual.store.configuration import identity, resolved_part
+
+KEPT = Path(__file__).parents[2] / "results" / "suites"
+#: Enough for every method of these suites, and quickly loaded.
+DATASET = "Cora"
+
+
+@pytest.mark.skipif("DGL_MUTUAL_DATA" not in os.environ, reason="DGL_MUTUAL_DATA does not name a folder with Cora")
+@pytest.mark.parametrize("name", ["node", "ablation", "noise", "cohort-size"])
+def test_a_suite_finds_its_kept_runs(name: str) -> None:
+    dataset = load_dataset(DATASET, offline=True)
+    runs = yaml.safe_load((KEPT / f"suite-{name}" / "suite.yaml").read_text(encoding="utf-8"))["runs"]
+    folders = {(run["data"], run["method"]): run["folder"] for run in runs}
+    checked = 0
+    for entry in configurations(load_suite(name)[1]):
+        folder = folders.get((entry.data, entry.method))
+        if folder is None or entry.config.dataset != DATASET:
+            continue
+        kept = identity(resolved_part(yaml.safe_load((KEPT / folder / "config.yaml").read_text(encoding="utf-8"))))
+        assert identity(plain(resolve(entry.config, dataset))) == kept, f"{entry.method} on {entry.data}"
+        checked += 1
+    assert checked
