@@ -51,6 +51,11 @@ class TrainingOptions(Options):
     """Probability with which a training step leaves out an edge; all students see the same edges, and clean targets see all of them."""
     feature_mask: float = Field(0.0, ge=0, lt=1)
     """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
+    node_drop: float = Field(0.0, ge=0, lt=1)
+    """Probability with which a training step leaves out a node, as for `edge_drop`: on a node task its features (they become zeros, and the
+    others are divided by 1 - node_drop), on a graph task the node with its edges."""
+    own_views: bool = False
+    """Each student trains on a view of its own: edge_drop, feature_mask and node_drop are drawn for each apart."""
     scale_inputs: bool | None = None
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task; edge features likewise. The trained students take the features as they are

@@ -14,6 +14,7 @@ from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.feeds import TrainingBatch
+from dgl_mutual.training.seeds import generator
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.targets import stack
 
@@ -39,15 +40,8 @@ class StepMaker:
     def step(self, active: Sequence[int], share: TrainingBatch, batch: TrainingBatch, epoch: int) -> Step:
         """The step of an epoch within its phase, given this process's share of a batch, and all of it."""
         state = self.state
-        ranks, exchange, options = state.ranks, state.exchange, state.options
-        view = perturbed(
-            share.batch,
-            edge_drop=options.edge_drop,
-            feature_mask=options.feature_mask,
-            edges=state.streams.edges,
-            columns=state.streams.columns,
-        )
-        outputs: list[StudentOutput] = state.cohort(view, ranks.own(active), state.streams.dropout)
+        ranks, exchange = state.ranks, state.exchange
+        outputs = self._training_pass(share.batch, ranks.own(active))
         logits_here = ranks.gather_members(stack([output.logits for output in outputs]), active)
         logits = ranks.gather(logits_here, dim=1)
         if self.sampled:
@@ -75,6 +69,32 @@ class StepMaker:
             batch=batch.batch,
             ramp=exchange.ramp(epoch),
             epoch=epoch,
+        )
+
+    def _training_pass(self, batch: Batch, members: Sequence[int]) -> list[StudentOutput]:
+        """The outputs of members on perturbed views of a batch: the same for all, or one of its own for each."""
+        cohort, streams = self.state.cohort, self.state.streams
+        if not self.state.options.own_views:
+            outputs: list[StudentOutput] = cohort(self._view(batch, streams.edges, streams.columns), members, streams.dropout)
+            return outputs
+        # One draw from each stream, whoever trains here: processes that divide students keep in step.
+        drawn = [int(torch.randint(1 << 62, (1,), generator=one, device=one.device)) for one in (streams.edges, streams.columns)]
+        found = []
+        for k in members:
+            edges, columns = (generator(seed, "view", k, device=streams.edges.device) for seed in drawn)
+            found += cohort(self._view(batch, edges, columns), [k], streams.dropout)
+        return found
+
+    def _view(self, batch: Batch, edges: torch.Generator, columns: torch.Generator) -> Batch:
+        options = self.state.options
+        return perturbed(
+            batch,
+            edge_drop=options.edge_drop,
+            feature_mask=options.feature_mask,
+            node_drop=options.node_drop,
+            keeps_nodes=self.state.dataset.task == "node",
+            edges=edges,
+            columns=columns,
         )
 
     def _exchange(self, batch: TrainingBatch) -> Rows:

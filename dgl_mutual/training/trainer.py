@@ -101,6 +101,11 @@ def fit_cohort(
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
         return fit_untrained(kind, options, dataset, split, distribution, dtype)
+    if training.node_drop and dataset.task == "graph" and kind.needs_all_states:
+        raise UsageError(
+            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} takes nodes out of "
+            "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
+        )
     extras = extra_members(kind, options, students)
     has_edge_features = dataset.edge_features is not None
     members = tuple(

@@ -32,12 +32,13 @@ def options(
 ) -> dict[str, Any]:
     """Four students, by default without dropout; batches of 7 are uneven shares for two processes."""
     sampled = {"sampler": "neighbor", "fanout": more.pop("fanout", (-1, -1))} if more.pop("sampled", False) else {}
-    masked, average = more.pop("feature_mask", 0.0), more.pop("average", "none")
+    average = more.pop("average", "none")
+    views = {key: more.pop(key) for key in ("feature_mask", "edge_drop", "node_drop", "own_views") if key in more}
     architectures = more.pop("students", ("gcn", "gat", "gin", "sage"))
     return {
         "students": [StudentOptions(architecture=name, hidden=8, dropout=dropout, norm=norm) for name in architectures],
         "strategy": strategy,
-        "training": TrainingOptions(epochs=epochs, batch_size=batch_size, feature_mask=masked, average=average, **sampled),
+        "training": TrainingOptions(epochs=epochs, batch_size=batch_size, average=average, **views, **sampled),
         "strategy_options": {} if strategy == "independent" else {"exchange_warmup": (1, 1), **more},
     }
 
@@ -62,7 +63,7 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
         (*graph_data, options()),
         (*graph_data, options(direction="best", held_out=0.3)),
         (*graph_data, options(exchange_on="transductive", targets="ema", entropy_weight=0.1)),
-        (*multi_label_data, options("dml", norm="none", feature_mask=0.3)),
+        (*multi_label_data, options("dml", norm="none", feature_mask=0.3, own_views=True)),
         (*graph_data, options("okddip", leader={"dropout": 0.0, "hidden": 8})),
         (*graph_data, options("bgnn", norm="none")),
         (*node_data, options("gml", batch_size=9, norm="none", sampled=True)),
@@ -93,7 +94,7 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(
 ) -> None:
     three = ("gat", "gcn", "sage")  # uneven shares
     cases = [
-        (*graph_data, options(dropout=0.5, epochs=9)),
+        (*graph_data, options(dropout=0.5, epochs=9, edge_drop=0.2, node_drop=0.2, own_views=True)),
         (*graph_data, options(dropout=0.5, direction="best", held_out=0.3, students=three)),
         (*graph_data, options("dml", exchange_on="transductive", targets="ema", dropout=0.5)),
         (*graph_data, options("bgnn")),

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.views import perturbed
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
@@ -272,3 +275,41 @@ def test_a_late_student_keeps_its_first_weights_until_it_starts_and_is_not_stopp
     assert result.epochs > 6
     assert not torch.equal(found[5][1], found[0][1])
     assert weights(result, 1).isfinite().all()
+
+
+@pytest.mark.parametrize("data", ["node_data", "graph_data"])
+@pytest.mark.parametrize("option", ["edge_drop", "feature_mask", "node_drop"])
+def test_students_train_on_one_view_or_each_on_its_own(
+    data: str, option: str, fit: Fit, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[GraphBatch] = []
+
+    def looking(*args: Any, **options: Any) -> Any:
+        seen.append(perturbed(*args, **options))
+        return seen[-1]
+
+    monkeypatch.setattr("dgl_mutual.training.steps.perturbed", looking)
+    number = {}
+    for own in (False, True):
+        fit(request.getfixturevalue(data), strategy="independent", epochs=1, training={option: 0.4, "own_views": own})
+        number[own] = len(seen)
+        views = [(view.in_offsets.tolist(), view.sources.tolist(), np.asarray(view.features).tolist()) for view in seen]
+        assert len({repr(view) for view in views}) == len(views)
+        seen.clear()
+    assert number[True] == 2 * number[False] > 0
+
+
+def test_clean_targets_see_all_of_the_graph_whatever_students_train_on(
+    fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data
+) -> None:
+    plain, perturbed_too = watch(), watch()
+    fit(node_data, strategy=plain, epochs=1)
+    fit(node_data, strategy=perturbed_too, epochs=1, training={"edge_drop": 0.5, "node_drop": 0.5, "own_views": True})
+    assert torch.equal(plain.steps[0].targets, perturbed_too.steps[0].targets)
+    assert not torch.equal(plain.steps[0].logits, perturbed_too.steps[0].logits)
+
+
+def test_a_strategy_that_compares_all_nodes_refuses_to_lose_some(fit: Fit, graph_data: Data, node_data: Data) -> None:
+    with pytest.raises(UsageError, match=r"'alignahead' compares the states of all nodes, and training\.node_drop = 0\.2"):
+        fit(graph_data, strategy="alignahead", epochs=1, training={"node_drop": 0.2})
+    fit(node_data, strategy="alignahead", epochs=1, training={"node_drop": 0.2})
