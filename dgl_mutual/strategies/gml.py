@@ -104,8 +104,8 @@ class GraphMutualLearning(ExchangeStrategy):
 
     t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by
     cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
-    Weightings that learn no mix are fitted otherwise, or not at all: `cross-fitted` on labels that each student leaves out, `consensus` from
-    the students' agreement on the samples of the exchange, without labels.
+    Some weightings learn no mix: `cross-fitted` is fitted on labels that each student leaves out, `consensus` counts how far students agree
+    on the samples of the exchange, without labels.
     The last term is on as `entropy_schedule` says, over the samples that `entropy_on` says; with gamma < 0 see `entropy_terms`.
 
     With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
