@@ -1,4 +1,4 @@
-"""Trackers, with fakes of the packages that they need."""
+"""Trackers, with fakes of the packages that they need, and with the packages themselves where they are installed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fake_mlflow(recorder: Recorder) -> ModuleType:
         def get_experiment_by_name(self, name: str) -> Any:
             return SimpleNamespace(experiment_id="7") if any(made.get("made") == name for made in recorder.opened) else None
 
-        def create_experiment(self, name: str) -> str:
+        def create_experiment(self, name: str, **options: str) -> str:
             recorder.opened.append({"made": name})
             return "7"
 
@@ -214,3 +214,44 @@ def test_an_unknown_tracker_lists_the_known(recorder):
     ):
         check_trackers(["tensorbord"])
     assert TRACKER_REGISTRY.names() == ["tensorboard", "mlflow", "wandb"]
+
+
+def test_what_tensorboard_reads_back(run, node_data, fit):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is an extra")
+    result = fit(node_data, strategy="dml", epochs=3, callbacks=[make_tracker("tensorboard", run)])
+    read = accumulator.EventAccumulator(str(run.folder / "tensorboard" / run.name)).Reload()
+    for name in ("val/gcn-0", "loss/mutual/sage-1"):
+        told = [(event.step, event.value) for event in read.Scalars(name)]
+        assert told == [(int(row["epoch"]), pytest.approx(row[name])) for row in result.history]
+    assert [event.value for event in read.Scalars("final/test/ensemble")] == pytest.approx([result["ensemble"].test])
+
+
+def test_what_mlflow_reads_back(run, node_data, fit, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is an extra")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    result = fit(node_data, strategy="dml", epochs=3, callbacks=[make_tracker("mlflow", run)])
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{run.folder / 'mlflow.db'}")
+    (read,) = client.search_runs([client.get_experiment_by_name(run.group).experiment_id])
+    told = [(figure.step, figure.value) for figure in client.get_metric_history(read.info.run_id, "val/gcn-0")]
+    assert told == [(int(row["epoch"]), pytest.approx(row["val/gcn-0"])) for row in result.history]
+    assert (read.info.status, read.data.metrics["final/test/ensemble"]) == ("FINISHED", result["ensemble"].test)
+    assert read.data.params["strategy"] == "dml"
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_key_of_wandb_is_asked_for_without_a_prompt(knows, recorder, monkeypatch):
+    """Releases that deprecate `wandb.api` have a login that asks nobody."""
+    asked: list[bool] = []
+
+    def login(*, prompt: bool = True, verify: bool = True) -> bool:
+        asked.append(prompt or verify)
+        return knows
+
+    monkeypatch.setattr(sys.modules["wandb"], "login", login, raising=False)
+    monkeypatch.delattr(sys.modules["wandb"], "api")
+    if knows:
+        check_trackers(["wandb"])
+    else:
+        with pytest.raises(UsageError, match="has no key for this machine"):
+            check_trackers(["wandb"])
+    assert asked == [False]

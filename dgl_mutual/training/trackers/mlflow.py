@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from filelock import FileLock
+
 from dgl_mutual.training.trackers.base import Tracker
 
 #: MLflow refuses longer values of parameters.
@@ -15,27 +17,35 @@ _LONGEST = 500
 
 
 class MLflowTracker(Tracker):
-    """Sends figures by an `MlflowClient` to MLFLOW_TRACKING_URI; where that is not set, to files in the run's folder, below ``mlruns/``."""
+    """Sends figures by an `MlflowClient` to MLFLOW_TRACKING_URI; where that is not set, to the database ``mlflow.db`` in the run's folder.
+
+    ``mlflow ui --backend-store-uri sqlite:///RUN/mlflow.db`` shows it.
+    """
 
     title, package, extra = "MLflow", "mlflow", "mlflow"
     _client: Any
     _id: str
 
     def open(self) -> None:
-        mlflow = self.client()
-        self._client = mlflow.MlflowClient(
-            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or (self.run.folder / "mlruns").resolve().as_uri()
-        )
-        self._id = self._client.create_run(self._experiment(), run_name=self.run.name).info.run_id
+        mlflow, uri, folder = self.client(), os.environ.get("MLFLOW_TRACKING_URI"), self.run.folder.resolve()
+        if uri:
+            self._client = mlflow.MlflowClient(tracking_uri=uri)
+            experiment = self._experiment()
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".mlflow.lock"):  # the first of several processes makes the tables
+                self._client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
+                experiment = self._experiment(artifact_location=(folder / "mlartifacts").as_uri())
+        self._id = self._client.create_run(experiment, run_name=self.run.name).info.run_id
         for name, value in self.run.parameters.items():
             self._client.log_param(self._id, name, str(value)[:_LONGEST])
 
-    def _experiment(self) -> str:
-        """The id of the run's experiment, made where it is not there."""
+    def _experiment(self, **options: str) -> str:
+        """The id of the run's experiment, made with these options where it is not there."""
         found = self._client.get_experiment_by_name(self.run.group)
         if found is None:
             try:
-                return str(self._client.create_experiment(self.run.group))
+                return str(self._client.create_experiment(self.run.group, **options))
             except Exception:  # another process has made it meanwhile
                 found = self._client.get_experiment_by_name(self.run.group)
                 if found is None:

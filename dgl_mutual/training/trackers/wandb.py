@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.training.trackers.base import Tracker
+
+
+def _has_key(wandb: ModuleType) -> bool:
+    """Whether there is a key for this machine; nobody is asked for one."""
+    login = getattr(wandb, "login", None)
+    if login is not None and "prompt" in inspect.signature(login).parameters:  # releases that have it deprecate `wandb.api`
+        return bool(login(prompt=False, verify=False))
+    return bool(getattr(getattr(wandb, "api", None), "api_key", None))
 
 
 class WandbTracker(Tracker):
@@ -20,7 +30,7 @@ class WandbTracker(Tracker):
     def check(cls) -> None:
         wandb = cls.client()
         # Without a key wandb.init asks for one, and a run never asks.
-        if os.environ.get("WANDB_MODE", "online") in ("online", "shared") and not getattr(getattr(wandb, "api", None), "api_key", None):
+        if os.environ.get("WANDB_MODE", "online") in ("online", "shared") and not _has_key(wandb):
             raise UsageError("Weights & Biases has no key for this machine. Run 'wandb login' first, or set WANDB_MODE=offline.")
 
     def open(self) -> None:
@@ -31,7 +41,6 @@ class WandbTracker(Tracker):
             name=self.run.name,
             config=dict(self.run.config),
             dir=str(self.run.folder),
-            reinit=True,
         )
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
