@@ -15,10 +15,11 @@ from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.splits import refuse_one_class
 from dgl_mutual.data.targets import select_targets
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config, read_config
+from dgl_mutual.experiments.config import layered, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.loading import joined_with_pool
+from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
@@ -71,6 +72,7 @@ def fit(
     students: str | StudentLike | Sequence[StudentLike] | None = None,
     strategy: str | type[Strategy] | None = None,
     *,
+    recipe: str | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
     trust: bool = False,
     split: Split | None = None,
@@ -95,6 +97,8 @@ def fit(
         students: the cohort (default: gcn,gat,gin,sage). Each is the name of an architecture, a mapping of `StudentOptions`, an import path
             ``package.module:Class``, or a class or function (in_features, num_outputs) that makes a module with ``forward(graph, feat)``
             (see `dgl_mutual.nn.own.OwnStudent`).
+        recipe: name of a configuration of this package to start from (`dgl-mutual recipes list`); `config` and all that is given here
+            override it. The dataset that it was made for has no meaning here.
         config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
             config.yaml of a run, or a mapping. On which data and with how many seeds it was made has no meaning here.
         trust: whether a file may name code of its own, which is then imported.
@@ -135,7 +139,7 @@ def fit(
         "task_weights": task_weights,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    asked = parse_config(_start(config, split, trust=trust), {"dataset": dataset.name, **given})
+    asked = parse_config(_start(recipe, config, split, trust=trust), {"dataset": dataset.name, **given})
     resolved = resolve(asked, dataset, hides_labels=isinstance(split, Split) and len(split.unlabelled) > 0)
     refuse_idle(asked, resolved)
     check_whole("fold", fold)
@@ -166,17 +170,18 @@ _OF_ANOTHER_RUN = ("dataset", "task", "targets", "fingerprint", "seeds")
 _NOT_BY_FIT = ("grid", "noise", "distill")
 
 
-def _start(config: str | Path | Mapping[str, Any] | None, split: Split | None, *, trust: bool) -> dict[str, Any]:
+def _start(recipe: str | None, config: str | Path | Mapping[str, Any] | None, split: Split | None, *, trust: bool) -> dict[str, Any]:
     """The layer of configuration that `fit` starts from.
 
     Raises:
         UsageError: it cannot be read, or holds what `fit` does not do, or a file names code and is not trusted.
     """
-    if config is None:
-        return {}
-    layer = layer_of_file(config) if isinstance(config, Mapping) else read_config(user_path(config))
-    if not trust and not isinstance(config, Mapping):
-        check_trust([parse_config(layer)], config, {})
+    layer = {} if recipe is None else read_recipe(recipe)
+    if config is not None:
+        own = layer_of_file(config) if isinstance(config, Mapping) else read_config(user_path(config))
+        if not trust and not isinstance(config, Mapping):
+            check_trust([parse_config(own)], config, {})
+        layer = layered(layer, own)
     idle = [key for key in _NOT_BY_FIT if layer.get(key) is not None]
     if idle:
         raise UsageError(f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use 'dgl-mutual run'.")

@@ -19,7 +19,7 @@ _KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "stud
 _FOR_PYG = ("parity_epochs", "parity_only")
 _FOR_FILE = ("columns", "member", "runs", "jobs")
 #: Options that mean here what they mean for `run`.
-_SHARED = {*_KEYS, "assignments", "file", "trust", "threads", "data_dir", "offline"}
+_SHARED = {*_KEYS, "assignments", "recipe", "file", "trust", "threads", "data_dir", "offline"}
 
 
 def _compare(
@@ -33,6 +33,7 @@ def _compare(
     runs: Path,
     jobs: int | None,
     assignments: tuple[str, ...],
+    recipe: str | None,
     file: Path | None,
     trust: bool,
     threads: int,
@@ -58,7 +59,7 @@ def _compare(
     _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
     flagged = [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
-    config = trusted_config(file, overrides, trust=trust)
+    config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
     def tell(line: str) -> None:
         say(line, err=True)

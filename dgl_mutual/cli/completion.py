@@ -44,6 +44,12 @@ def suites() -> list[str]:
     return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
+def recipes() -> list[str]:
+    """Names of the package's recipes."""
+    folder = Path(__file__).parents[1] / "experiments" / "recipes"
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
 def one(names: Callable[[], Iterable[str]], *, path: str | None = None) -> Complete:
     """Complete one name, or a path where one has begun.
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "report": ("dgl_mutual.cli.report", "Make one HTML page of runs."),
     "compare": ("dgl_mutual.cli.compare", "Compare with torch_geometric: a parity certificate, accuracy and cost side by side."),
     "predict": ("dgl_mutual.cli.predict", "Predict new nodes or graphs with a trained student."),
+    "recipes": ("dgl_mutual.cli.recipes", "List configurations for known datasets, or show one."),
     "strategies": ("dgl_mutual.cli.strategies", "List the strategies with formula and source, or the options of one."),
     "data": ("dgl_mutual.cli.data", "List, describe, fetch, generate and verify datasets."),
     "partition": ("dgl_mutual.cli.partition", "Divide a large graph into parts for several machines."),

@@ -92,6 +92,12 @@ KEYS = {
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any key of the configuration, e.g. student.hidden=32.")
 @click.option(
+    "--recipe",
+    metavar="NAME",
+    shell_complete=completion.one(completion.recipes),
+    help="Start from a recipe (see 'dgl-mutual recipes list'); a configuration and flags override it.",
+)
+@click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Start from a configuration; flags override it."
 )
 @trust_option
@@ -122,6 +128,7 @@ KEYS = {
 @offline_option
 def command(
     assignments: tuple[str, ...],
+    recipe: str | None,
     file: Path | None,
     trust: bool,
     out: Path,
@@ -142,6 +149,7 @@ def command(
     Examples:
       dgl-mutual run --seeds 2 --epochs 50
       dgl-mutual run --task graph --dataset MUTAG --students gcn,gin --jobs 2
+      dgl-mutual run --recipe cora-small --seeds 3
       dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
       dgl-mutual run --dataset PROTEINS --label-rate 0.1
       dgl-mutual run --dataset ogbg-molbace --unlabelled ogbg-molhiv --unlabelled-ratio 2
@@ -161,7 +169,7 @@ def command(
 
     flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
-    config = trusted_config(file, overrides, trust=trust)
+    config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     with display() if leads() else nullcontext() as progress:
         report = run(
             config,

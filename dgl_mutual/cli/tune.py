@@ -17,6 +17,7 @@ _NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every"
 
 def _tune(
     assignments: tuple[str, ...],
+    recipe: str | None,
     file: Path | None,
     trust: bool,
     out: Path,
@@ -56,7 +57,7 @@ def _tune(
 
     flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
-    config = trusted_config(file, overrides, trust=trust)
+    config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):
         raise UsageError(f"{config.dataset!r} is a graph in parts, which is not tuned on. Tune on the whole graph, or on a part of it.")

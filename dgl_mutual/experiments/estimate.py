@@ -15,6 +15,7 @@ from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.store.tables import KEY
+from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import EpochReports
 
 #: Graphs to train on for an estimate. A node task needs its whole graph.
@@ -34,7 +35,7 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
     split = plan.trials[0].split
     share = min(1.0, _GRAPHS / len(split.seen)) if plan.config.task == "graph" else 1.0
     part = Split(*(_first(samples, share) for samples in split.parts.values())) if share < 1 else split
-    return sum(_seconds_per_epoch(point, plan.dataset, part) * point.training.epochs for _, point in plan.points) / share
+    return sum(_seconds(point, plan.dataset, part) for _, point in plan.points) / share
 
 
 def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], jobs: int) -> float | None:
@@ -55,13 +56,22 @@ def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], j
     return sum(count * known.get(place, usual) for place, count in missing.items()) / jobs
 
 
+def _seconds(config: RunConfig, dataset: Dataset, split: Split) -> float:
+    if resolve_strategy(config.strategy).trains:
+        return _seconds_per_epoch(config, dataset, split) * config.training.epochs
+    return fit_resolved(config, dataset, split, seed=0).train_seconds
+
+
 def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> float:
     """Of all phases of a training together, where a strategy has several."""
     exchanging = {"exchange_warmup": [0, 0]} if "exchange_warmup" in config.strategy_options else {}
+    average = None if config.training.average_start is None else 0
     short = config.model_copy(
         update={
             "strategy_options": {**config.strategy_options, **exchanging},
-            "training": config.training.model_copy(update={"epochs": _EPOCHS, "eval_every": 1, "checkpoint_every": None}),
+            "training": config.training.model_copy(
+                update={"epochs": _EPOCHS, "eval_every": 1, "checkpoint_every": None, "average_start": average}
+            ),
         }
     )
     ends: list[float] = []

@@ -16,12 +16,13 @@ from pydantic import Field, field_validator, model_validator
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.config import RunConfig, merged, parse_config, read_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
 from dgl_mutual.experiments.loading import load_pool
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
+from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.files import check_writable, write_text
@@ -73,7 +74,8 @@ class Suite(Options):
     base: dict[str, Any] = Field(default_factory=dict)
     """Configuration of all runs."""
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
-    """Names of datasets, or mappings: ``dataset``, any other key of a configuration, and those of a `SuiteDataset`."""
+    """Names of datasets, or mappings: ``dataset``, or a ``recipe`` that names one, any other key of a configuration, and those of a
+    `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1)
     """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out."""
 
@@ -201,7 +203,10 @@ def _scaled_down(config: RunConfig) -> RunConfig:
     if config.grid and _EPOCHS in config.grid:
         capped = tuple(dict.fromkeys(min(epochs, QUICK_EPOCHS) for epochs in config.grid[_EPOCHS]))
         return config.model_copy(update={"grid": {**config.grid, _EPOCHS: capped}, **fewer})
-    training = config.training.model_copy(update={"epochs": min(config.training.epochs, QUICK_EPOCHS)})
+    epochs = min(config.training.epochs, QUICK_EPOCHS)
+    start = config.training.average_start
+    average = {} if start is None or start < epochs else {"average_start": epochs // 2}
+    training = config.training.model_copy(update={"epochs": epochs, **average})
     return config.model_copy(update={"training": training, **fewer})
 
 
@@ -308,8 +313,10 @@ def _method(layer: Any) -> Any:
 def _dataset(entry: Any) -> Any:
     if isinstance(entry, str):
         return {"name": entry, "config": {"dataset": entry}}
+    if isinstance(entry, Mapping) and "recipe" in entry:
+        entry = merged(read_recipe(str(entry["recipe"])), {key: value for key, value in entry.items() if key != "recipe"})
     if not isinstance(entry, Mapping) or "dataset" not in entry:
-        raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset', not {entry!r}")
+        raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset' or 'recipe', not {entry!r}")
     layer = {key: value for key, value in entry.items() if key not in ("name", "methods", "tuning")}
     tuning = {"tuning": entry["tuning"]} if "tuning" in entry else {}
     return {"name": entry.get("name", entry["dataset"]), "config": layer, "methods": entry.get("methods"), **tuning}

@@ -9,6 +9,7 @@ from typing import Any
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.registry import is_import_path
 
 
@@ -46,13 +47,14 @@ def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str
         )
 
 
-def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool) -> RunConfig:
-    """The configuration of a file, if there is one, and of the command line over it.
+def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool, recipe: str | None = None) -> RunConfig:
+    """The configuration of a recipe, if there is one, of a file over it, if there is one, and of the command line over both.
 
     Raises:
-        UsageError: see `read_config`, `parse_config` and, without `trust`, `check_trust`.
+        UsageError: see `read_recipe`, `read_config`, `parse_config` and, without `trust`, `check_trust`.
     """
-    config = parse_config(read_config(file) if file is not None else {}, typed)
+    start = {} if recipe is None else read_recipe(recipe)
+    config = parse_config(start, read_config(file) if file is not None else {}, typed)
     if file is not None and not trust:
         check_trust([config], file, typed)
     return config

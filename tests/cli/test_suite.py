@@ -28,6 +28,7 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == [
         "ablation",
+        "baselines",
         "cohort-size",
         "entropy",
         "few-labels",
@@ -36,6 +37,7 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
         "noise",
         "peers",
         "smoke",
+        "students",
         "tasks",
         "unequal",
         "unseen",

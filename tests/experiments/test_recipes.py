@@ -1,0 +1,122 @@
+"""Recipes are sound, keep what their names promise, and stand below configuration files and flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dgl_mutual
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.recipes import read_recipe, recipe_text, recipes
+from dgl_mutual.experiments.suite import Suite, configurations
+from dgl_mutual.experiments.trust import import_paths, trusted_config
+from dgl_mutual.nn.module import EdgeInput
+from dgl_mutual.nn.student import make_student, resolve_student
+from dgl_mutual.options import parse_options
+from dgl_mutual.training.options import TrainingOptions
+
+#: Node features, edge features and outputs of each dataset.
+WIDTHS = {
+    "Cora": (1433, 0, 7),
+    "CiteSeer": (3703, 0, 6),
+    "Coauthor-CS": (6805, 0, 15),
+    "Amazon-Computers": (767, 0, 10),
+    "MUTAG": (7, 4, 2),
+    "PROTEINS": (4, 0, 2),
+    "NCI1": (37, 0, 2),
+    "ENZYMES": (21, 0, 6),
+    "IMDB-BINARY": (136, 0, 2),
+    "ogbg-molbace": (187, 13, 1),
+    "ogbg-molbbbp": (187, 13, 1),
+    "ogbg-molhiv": (187, 13, 1),
+    "ogbg-moltox21": (187, 13, 12),
+}
+
+
+def parameters(name: str) -> list[int]:
+    """Of each student of a recipe."""
+    config = parse_config(read_recipe(name))
+    features, edges, outputs = WIDTHS[config.dataset]
+    task = config.task or "node"
+    found = []
+    for options in config.cohort:
+        resolved = resolve_student(options, task, has_edge_features=edges > 0)
+        student = make_student(resolved, task, features, outputs, edges=EdgeInput(edges) if edges else None)
+        found.append(sum(parameter.numel() for parameter in student.parameters()))
+    return found
+
+
+def test_each_known_dataset_has_a_small_and_a_reference_recipe() -> None:
+    for dataset in WIDTHS:
+        for kind in ("small", "reference"):
+            config = parse_config(read_recipe(f"{dataset.lower()}-{kind}"))
+            assert config.dataset == dataset
+            assert config.task == (
+                "graph" if dataset in ("MUTAG", "PROTEINS", "NCI1", "ENZYMES", "IMDB-BINARY") or "ogbg" in dataset else None
+            )
+    assert {parse_config(read_recipe(name)).dataset for name in recipes()} == set(WIDTHS)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_says_where_it_comes_from_and_names_no_code(name: str) -> None:
+    lines = recipe_text(name).splitlines()
+    assert lines[0].startswith("# ") and all(len(line) <= 140 for line in lines)
+    assert recipes()[name] and not list(import_paths(read_recipe(name)))
+    config = parse_config(read_recipe(name))
+    assert config.protocol is not None and config.training != TrainingOptions()
+    assert "searched" in " ".join(lines)
+
+
+@pytest.mark.parametrize("name", [name for name in recipes() if name.endswith("-small")])
+def test_a_small_recipe_is_small(name: str) -> None:
+    config = parse_config(read_recipe(name))
+    assert len(config.students) == 4 and "strategy" not in read_recipe(name)
+    assert all((student.depth or 3) <= 3 for student in config.cohort)
+    assert max(parameters(name)) <= 100_000
+
+
+def test_reference_recipes_are_as_large_as_their_sources_say() -> None:
+    (plain,), (virtual,) = parameters("ogbg-molhiv-reference"), parameters("ogbg-molhiv-reference-virtual")
+    assert virtual > plain > 5 * 2 * 300 * 300  # an MLP of two layers in each of five convolutions
+    # 1433 x 512 + 512, 512 x 512 + 512, 512 x 7 + 7
+    assert parameters("cora-reference") == [1433 * 512 + 512 + 512 * 512 + 512 + 512 * 7 + 7]
+
+
+def test_what_is_given_overrides_a_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("training: {epochs: 7, learning_rate: 0.5}\n")
+    config = trusted_config(file, {"training": {"learning_rate": 0.25}}, trust=False, recipe="cora-small")
+    assert (config.dataset, config.training.epochs, config.training.learning_rate) == ("Cora", 7, 0.25)
+    assert config.training.weight_decay == 0.0005
+    assert trusted_config(None, {}, trust=False, recipe="cora-reference").strategy == "independent"
+    assert trusted_config(None, {"strategy": "kd"}, trust=False, recipe="cora-reference").strategy == "kd"
+    with pytest.raises(UsageError, match=r"cora-smal.*cora-small"):
+        trusted_config(None, {}, trust=False, recipe="cora-smal")
+
+
+def test_a_suite_takes_a_recipe_as_a_dataset() -> None:
+    values: dict[str, Any] = {
+        "base": {"training": {"epochs": 9}},
+        "datasets": [{"recipe": "cora-reference", "seeds": 3}, {"recipe": "citeseer-small", "name": "mine", "dataset": "Cora"}],
+        "methods": ["gml"],
+    }
+    first, second = configurations(parse_options(Suite, values))
+    assert (first.data, first.config.dataset, first.config.seeds, first.config.strategy) == ("Cora", "Cora", 3, "gml")
+    assert first.config.student.hidden == 512 and first.config.training.epochs == 500  # a dataset's layer stands above the base
+    assert (second.data, second.config.dataset, second.config.student.hidden) == ("mine", "Cora", 24)
+    with pytest.raises(UsageError, match="nothing-small"):
+        parse_options(Suite, {"datasets": [{"recipe": "nothing-small"}], "methods": ["gml"]})
+
+
+def test_fit_takes_a_recipe(ring: Dataset) -> None:
+    options: dict[str, Any] = {"strategy": "independent", "training": {"epochs": 2}, "students": "gcn,sage"}
+    result = dgl_mutual.fit(ring, recipe="citeseer-small", **options)
+    assert result.config["training"]["weight_decay"] == 0.0005
+    assert [student["hidden"] for student in result.config["students"]] == [24, 24]
+    again = dgl_mutual.fit(ring, config=read_recipe("citeseer-small"), **options)
+    np.testing.assert_array_equal(result.predict(), again.predict())
