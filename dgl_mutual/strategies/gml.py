@@ -170,7 +170,7 @@ class GraphMutualLearning(ExchangeStrategy):
             divergences = self.distribution.divergence(target, own, options.temperature)
             if options.gate != "none":
                 divergences = divergences * gate_of(options, self.distribution, step, target)
-            mean = divergences.mean(-1) if self.parts is None else self.parts.mean_of_learned(divergences, step)
+            mean = divergences.sum(-1) / max(own.shape[1], 1) if self.parts is None else self.parts.mean_of_learned(divergences, step)
             divergence = mean * self._learners(step)
             step.log["exchange"] = divergence.detach()
             terms["mutual"] = options.scale * step.ramp * divergence
@@ -236,7 +236,7 @@ class GraphMutualLearning(ExchangeStrategy):
             loss = self.distribution.supervised(mix(weights, logits), labels).mean()
         else:
             loss = self.parts.loss(self.coordinator.scores(*evidence)[0], logits, labels, samples, self.distribution)
-        if self.options.uniform_kl_weight > 0:
+        if self.options.uniform_kl_weight > 0 and len(labels):  # all labels of a small batch may be held out
             loss = loss + self.options.uniform_kl_weight * self._distance_from_uniform(weights[:-1], labels)
         return loss
 

@@ -113,6 +113,16 @@ class TestBest:
         first, second = (torch.stack([torch.nn.functional.cross_entropy(z[rows], labels) for z in step.targets]) for step in steps)
         torch.testing.assert_close(bench.strategy.running_loss, 0.75 * first + 0.25 * second)
 
+    @pytest.mark.parametrize("exchange_on", ["all", "labelled"])
+    def test_a_batch_of_held_out_samples_alone_teaches_nothing(self, exchange_on):
+        bench = Bench.of("gml", "graph", "single-label", 2, {"direction": "best", "exchange_on": exchange_on})
+        rows = torch.nonzero(bench.strategy.held_out).squeeze(1)
+        step = bench.step(range(2), labelled=rows, exchange=rows if exchange_on == "labelled" else slice(None))
+        terms = bench.strategy.loss_terms(step)
+        assert terms["supervised"].tolist() == [0, 0]
+        assert all(term.isfinite().all() for term in terms.values())
+        assert exchange_on == "all" or terms["mutual"].tolist() == [0, 0]
+
     @pytest.mark.parametrize("task", ["node", "graph"])
     def test_no_student_learns_from_held_out_labels(self, task):
         learned, kept = set(), set()
