@@ -41,7 +41,7 @@ def make_own(options: StudentOptions) -> Callable[..., Any]:
     Raises:
         UsageError: it cannot be found, does not take the given options, or options were given that only built-in students have.
     """
-    surplus = sorted(options.model_fields_set - {"architecture", "options"})
+    surplus = sorted(options.model_fields_set - {"architecture", "options", "edge_features"})
     if surplus:
         raise UsageError(
             f"The options {', '.join(surplus)} are for built-in students, and {options.label} is none. Give its own options, for example "

@@ -24,7 +24,8 @@ BATCH_NORM_MOMENTUM = 0.3
 class StudentOptions(Options):
     """One student. `None` means the default of the task or architecture; `resolve_student` (in `dgl_mutual.nn.student`) fills it in.
 
-    A student of your own has a class or function as its architecture, and takes no other options than those in `options`.
+    A student of your own has a class or function as its architecture, and takes no other options than those in `options`, and
+    `edge_features`.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -67,7 +68,8 @@ class StudentOptions(Options):
     readout: Literal["last", "jumping"] | None = None
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge)."""
     edge_features: bool | None = None
-    """Whether messages are made of edge features, too (gcn, gat, gin, sage; default: on where the dataset has edge features)."""
+    """Whether messages are made of edge features, too (gcn, gat, gin, sage; default: on where the dataset has edge features). A student of
+    your own that sets it finds them in ``graph.edata["feat"]`` (default: off)."""
     pooling: Literal["sum", "mean", "max"] = "sum"
     """How node states become a graph state (graph task)."""
 
@@ -115,7 +117,8 @@ class StudentOptions(Options):
         own = self.is_own
         values = self.model_copy(update={"architecture": self.architecture_name}) if callable(self.architecture) else self
         plain: dict[str, Any] = handler(values)
-        return {key: value for key, value in plain.items() if (key in ("architecture", "options") if own else key != "options")}
+        kept = ("architecture", "options", *(["edge_features"] if self.edge_features else []))
+        return {key: value for key, value in plain.items() if (key in kept if own else key != "options")}
 
     def first_epoch(self, epochs: int) -> int:
         """The epoch of a phase of so many in which the student begins to learn."""

@@ -14,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import make_own, num_blocks, takes_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
@@ -33,6 +34,9 @@ class OwnStudent(StudentModule):
     - a class with an attribute ``num_blocks = n`` gets a list of n graphs in place of the graph: DGL's blocks where neighbours are
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
+    With the option ``edge_features: true`` beside its architecture, each of these graphs has the edge features as ``graph.edata["feat"]``,
+    (|E|, D) and dense. Node feature columns that are sums of edge features stay, unlike for built-in students.
+
     Random numbers that it draws from torch, NumPy or Python in `forward`, as dropout does, come from the student's own stream: results do
     not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
 
@@ -43,6 +47,7 @@ class OwnStudent(StudentModule):
         options: the class or function, and its own options.
         in_features, num_outputs: F and C, the first two arguments of the class or function.
         name: what messages call the student.
+        edge_features: D of the edge features that it is given; 0 for none.
 
     Raises:
         UsageError: the class or function cannot be found or called, or gives no module with parameters.
@@ -50,8 +55,12 @@ class OwnStudent(StudentModule):
 
     #: Columns are multiplied by it; not all ones after a training on scaled features.
     input_scale: Tensor
+    #: The same of edge features.
+    edge_scale: Tensor | None
 
-    def __init__(self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "") -> None:
+    def __init__(
+        self, options: StudentOptions, task: TaskName, in_features: int, num_outputs: int, name: str = "", *, edge_features: int = 0
+    ) -> None:
         super().__init__()
         self.options = options
         self.task = task
@@ -61,7 +70,9 @@ class OwnStudent(StudentModule):
         self._make = make_own(options)
         self._num_blocks = num_blocks(options) if takes_blocks(self._make) else None
         self.module = self._made()
+        self.edge_features = edge_features
         self.register_buffer("input_scale", torch.ones(in_features))
+        self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
 
     def _made(self) -> nn.Module:
         with blamed(f"The student {self.name!r}", failure="cannot be made"):
@@ -102,6 +113,11 @@ class OwnStudent(StudentModule):
     def fold_input_scaling(self, scales: Tensor) -> None:
         self.input_scale.mul_(scales)
 
+    @torch.no_grad()
+    def fold_edge_scaling(self, scales: Tensor) -> None:
+        if self.edge_scale is not None:
+            self.edge_scale.mul_(scales)
+
     def forward_batch(self, batch: Batch, generator: torch.Generator | None = None) -> StudentOutput:
         graphs, feat, num_samples, rows = self._inputs(batch)
         logits = self._called(self.module, graphs, feat, generator)
@@ -129,13 +145,23 @@ class OwnStudent(StudentModule):
         if isinstance(batch, BlockBatch):
             assert self._num_blocks is not None, "refused before training"
             adjacencies = batch.adjacencies(self._num_blocks)
-            blocks = [graph_of(adjacency) for adjacency in adjacencies]
+            blocks = [self._graph_of(adjacency) for adjacency in adjacencies]
             return blocks, dense(batch.inputs(self._num_blocks)), adjacencies[-1].num_destinations, None
         assert isinstance(batch, GraphBatch)
-        graph: Any = graph_of(batch)
+        graph: Any = self._graph_of(batch)
         if self._num_blocks is not None:
             graph = [graph] * self._num_blocks
         return graph, dense(batch.features), batch.num_nodes if self.task == "node" else batch.num_graphs, None
+
+    def _graph_of(self, adjacency: Adjacency) -> dgl.DGLGraph:
+        graph = graph_of(adjacency)
+        if self.edge_scale is not None:
+            assert adjacency.edge_features is not None, "refused before training, and where it predicts"
+            feat = dense(adjacency.edge_features)
+            graph.edata["feat"] = (
+                feat * self.edge_scale if bool((self.edge_scale != 1).any()) else feat.clone()
+            )  # it belongs to its peers, too
+        return graph
 
     def _called(
         self, function: Callable[..., Any], graph: dgl.DGLGraph | list[dgl.DGLGraph], feat: Tensor, generator: torch.Generator | None

@@ -35,6 +35,8 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
     """
     if options.is_own:
         make_own(options)
+        if options.edge_features and not has_edge_features:
+            raise UsageError(f"The student {options.label!r} has edge_features on, and the dataset has no edge features. Leave it out.")
         return options
     if options.options:
         raise UsageError(
@@ -213,8 +215,9 @@ def make_student(
         options: resolved options (see `resolve_student`).
         in_features, num_outputs: F and C.
         name: what messages call it.
-        edges: see `Student`; a student of your own gets no edge features.
+        edges: see `Student`.
     """
     if options.is_own:
-        return OwnStudent(options, task, in_features, num_outputs, name)
+        width = edges.width if edges is not None and options.edge_features else 0
+        return OwnStudent(options, task, in_features, num_outputs, name, edge_features=width)
     return Student(options, task, in_features, num_outputs, edges)

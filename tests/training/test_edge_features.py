@@ -170,3 +170,46 @@ def test_runs_of_before_stay_what_they_are(bonded_data: Data) -> None:
 def test_a_run_has_the_data_that_its_students_take(bonded_data: Data) -> None:
     on, off = (prepare(parse_config({"dataset": "digits", "student": {"edge_features": use}}), bonded_data[0]) for use in (None, False))
     assert on.dataset is bonded_data[0] and off.dataset.edge_features is None
+
+
+class Edged(torch.nn.Module):
+    """Of each graph the mean over its nodes of what a node, and what the edges that end in it, say."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.nodes, self.edges = torch.nn.Linear(in_features, num_outputs), torch.nn.Linear(2, num_outputs)
+
+    def forward(self, graph: dgl.DGLGraph, feat: torch.Tensor) -> torch.Tensor:
+        graph.edata["said"] = self.edges(graph.edata["feat"])
+        graph.update_all(dgl.function.copy_e("said", "m"), dgl.function.sum("m", "said"))
+        graph.ndata["h"] = self.nodes(feat) + graph.ndata["said"]
+        states: torch.Tensor = dgl.mean_nodes(graph, "h")
+        return states
+
+
+def test_a_student_of_ones_own_finds_edge_features_in_the_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
+    dataset, _ = bonded_data
+    own = StudentOptions(architecture=Edged, edge_features=True)
+    options = {"strategy": "independent", "epochs": 60, "training": {"scale_inputs": True, "learning_rate": 0.1}}
+    result = fit(bonded_data, (own, "gin"), **options)
+    assert result.members[0].test > 0.95 and result.cohort.students[0].edge_features == 2
+    student = result.cohort.students[0].module  # type: ignore[union-attr]  # one's own
+    assert isinstance(student, Edged)
+    features, edge_features = (torch.as_tensor(np.asarray(part)) for part in (dataset.features, dataset.edge_features))
+    scale = result.cohort.students[0].edge_scale  # type: ignore[union-attr]
+    sums = torch.zeros(dataset.num_nodes, 2).index_add_(0, torch.as_tensor(dataset.edges[1]), student.edges(edge_features * scale))
+    states = student.nodes(features * result.cohort.students[0].input_scale) + sums  # type: ignore[union-attr]
+    expected = torch.stack([part.mean(0) for part in states.split(5)]).softmax(1)
+    np.testing.assert_allclose(result.predict(member="Edged-0"), expected.detach(), atol=1e-5)
+    result.save(tmp_path)
+    model = load_student(tmp_path, "Edged-0", trust=True)
+    assert model.description.edge_feature_names == ("bond=single", "bond=double")
+    np.testing.assert_array_equal(model.predict(dataset), result.predict(member="Edged-0"))
+    with pytest.raises(DataError, match="the edges of graph have none"):
+        model.predict(dataset.without_edge_features())
+
+
+def test_edge_features_of_a_student_of_ones_own_must_be_there(graph_data: Data, fit: Fit) -> None:
+    with pytest.raises(UsageError, match="'Edged' has edge_features on, and the dataset has no edge features"):
+        fit(graph_data, (StudentOptions(architecture=Edged, edge_features=True),), strategy="independent")
+    assert "edge_features" not in StudentOptions(architecture=Edged).model_dump()

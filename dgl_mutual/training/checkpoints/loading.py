@@ -156,7 +156,9 @@ def _load_own(folder: Path, name: str, description: Description, options: Studen
     _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
     try:
         with torch.random.fork_rng(devices=[]):
-            student = OwnStudent(options, description.task, description.in_features, description.target.num_outputs, name)
+            width = len(description.edge_feature_names) if options.edge_features else 0
+            outputs = description.target.num_outputs
+            student = OwnStudent(options, description.task, description.in_features, outputs, name, edge_features=width)
     except UsageError as error:
         raise _OwnClassError(str(error)) from error
     _load_weights(folder, name, student)
