@@ -13,8 +13,10 @@ from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset
 from dgl_mutual.errors import DataError, TrainingError, UsageError
-from dgl_mutual.experiments.progress import display
+from dgl_mutual.experiments.progress import display, silence
 from dgl_mutual.experiments.suite import Suite, plan_suite, run_suite
+from dgl_mutual.experiments.suite_tuning import tune_suite
+from dgl_mutual.files import check_writable
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
@@ -32,6 +34,7 @@ def experiment(
     seeds: int | None = None,
     folds: int | None = None,
     baseline: str | None = None,
+    tuned: int | None = None,
     out: str | Path | None = None,
     name: str = "experiment",
     jobs: int | None = None,
@@ -54,6 +57,8 @@ def experiment(
         students, student, training, protocol, folds: see `fit`; of all methods.
         seeds: how many, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds).
         baseline: the method that tables compare the others with (default: independent, where it is one of them).
+        tuned: first tune every method on every dataset with so many trials each (see `dgl_mutual.experiments.tuning.tune`); the trials of
+            the experiment have other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
         out: folder of the results, where a second call goes on (default: a temporary one, until `Experiment.save`).
         name: what the experiment's own folder is called: ``suite-<name>``.
         jobs, threads, device, resume: see `dgl_mutual.experiments.runner.execute`.
@@ -77,18 +82,21 @@ def experiment(
     }
     suite = parse_options(Suite, values)
     temporary = TemporaryDirectory(prefix="dgl-mutual-") if out is None else None
-    plan = plan_suite(
-        name,
-        suite,
-        out=Path(temporary.name if temporary is not None else str(out)),
-        data_dir=None if data_dir is None else Path(data_dir),
-        offline=offline,
-        in_memory=in_memory,
-    )
+    folder = Path(temporary.name if temporary is not None else str(out))
+    data: dict[str, Any] = {"data_dir": None if data_dir is None else Path(data_dir), "offline": offline, "in_memory": in_memory}
+    tuning = None
+    if tuned is not None:
+        check_writable(folder)
+        tuning = tune_suite(
+            suite, trials=tuned, out=folder, device=device, threads=threads, jobs=jobs, progress=display if progress else silence, **data
+        )
+    plan = plan_suite(name, suite, out=folder, tuned=None if tuning is None else tuning.layers, **data)
     if plan.missing:
         raise DataError("\n".join(plan.missing.values()))
     with display() if progress else nullcontext() as shown:
         reports = run_suite(plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=shown)
+    if tuning is not None:
+        tuning.write(plan.folder)
     failed = [line for report in reports for line in report.failed]
     found = Experiment(plan.folder, temporary=temporary)
     if failed and not found.runs:

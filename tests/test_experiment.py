@@ -64,6 +64,24 @@ def test_tables_are_those_of_export_and_a_notebook_shows_one(found: dgl_mutual.E
     assert "6 trials" in repr(found)
 
 
+def test_methods_are_tuned_alike_before_they_are_assessed(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    mine = dgl_mutual.load("digits")
+    given = {**SMALL, "seeds": 2, "training": {"epochs": 2}}
+    tuned = dgl_mutual.experiment({"mine": mine}, ["independent", "dml"], tuned=2, out=tmp_path, **given)
+    searches = tuned.searches
+    assert searches.groupby(["data", "method"]).size().to_dict() == {("mine", "independent"): 2, ("mine", "dml"): 2}
+    assert set(tuned.trials["seed"]) == {0, 1} and "independent" in tuned.table().attrs["caption"]
+    best = searches.loc[searches[searches["method"] == "dml"]["value"].idxmax()]
+    (run,) = (run for run in tuned.runs if run.method == "dml")
+    rate = best["training.learning_rate"]
+    assert run.config["training"]["learning_rate"] == (0.01 if pd.isna(rate) else pytest.approx(rate))
+    kept = dgl_mutual.Experiment.load(tuned.save(tmp_path / "kept"))
+    pd.testing.assert_frame_equal(kept.searches, searches)
+    with pytest.raises(UsageError, match="not tuned"):
+        _ = found.searches
+
+
 def test_figures_by_kind(found: dgl_mutual.Experiment) -> None:
     pytest.importorskip("matplotlib")
     assert set(found.plot("curves")) == {"curves-digits-alone", "curves-digits-teach"}

@@ -43,7 +43,7 @@ def command(runs: tuple[Path, ...], repeats: int, threads: int, trust: bool, dev
             continue
         done.add(run.folder.resolve())
         try:
-            file = time_run(run, repeats=repeats, threads=threads, device=device, trust=trust, data_dir=data_dir, offline=offline)
+            file = time_run(run.folder, repeats=repeats, threads=threads, device=device, trust=trust, data_dir=data_dir, offline=offline)
         except StoreError as error:
             missing.append(str(error))
         else:

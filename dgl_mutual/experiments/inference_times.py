@@ -15,15 +15,14 @@ from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.trial import trial_name
 from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.files import write_text
-from dgl_mutual.reporting.run import Run
 from dgl_mutual.safe_text import csv_text
-from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE
+from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, KEY, overall, read_trials
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
 
 
 def time_run(
-    run: Run,
+    run_folder: Path,
     *,
     repeats: int = 30,
     threads: int = 1,
@@ -43,17 +42,19 @@ def time_run(
         StoreError: no students are kept, as in a folder that was copied without them.
         UsageError, DataError: the data cannot be loaded, or code is not trusted.
     """
-    kept = [key for key in sorted(run.finished) if (run.folder / "checkpoints" / trial_name(*key) / "ensemble.json").is_file()]
+    trials = overall(read_trials(run_folder))
+    finished = {(int(seed), int(fold)) for seed, fold in trials[KEY].itertuples(index=False)}
+    kept = [key for key in sorted(finished) if (run_folder / "checkpoints" / trial_name(*key) / "ensemble.json").is_file()]
     if not kept:
         raise StoreError(
-            f"{str(run.folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
-            f"with one seed: dgl-mutual run --config {run.folder / 'config.yaml'} --seeds 1 --out FOLDER"
+            f"{str(run_folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
+            f"with one seed: dgl-mutual run --config {run_folder / 'config.yaml'} --seeds 1 --out FOLDER"
         )
     device = resolve_device(device)
     seed, fold = kept[0]
-    folder = run.folder / "checkpoints" / trial_name(seed, fold)
-    dataset = load_data(trusted_config(run.folder / "config.yaml", {}, trust=trust), data_dir=data_dir, offline=offline)
-    rows = run.trials[(run.trials["seed"] == seed) & (run.trials["fold"] == fold)]
+    folder = run_folder / "checkpoints" / trial_name(seed, fold)
+    dataset = load_data(trusted_config(run_folder / "config.yaml", {}, trust=trust), data_dir=data_dir, offline=offline)
+    rows = trials[(trials["seed"] == seed) & (trials["fold"] == fold)]
     models: dict[str, TrainedModel] = {
         str(member): load_student(folder, str(member), trust=trust).to(device)
         for member in rows["member"]
@@ -64,7 +65,7 @@ def time_run(
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     shared = {"seed": seed, "fold": fold, "samples": dataset.num_samples, "threads": threads, "device": where}
     table = pd.DataFrame([{"member": member, **shared, **asdict(time)} for member, time in times.items()], columns=INFERENCE_COLUMNS)
-    file = run.folder / INFERENCE_FILE
-    with lock(run.folder):
-        write_text(file, csv_text(table), within=run.folder)
+    file = run_folder / INFERENCE_FILE
+    with lock(run_folder):
+        write_text(file, csv_text(table), within=run_folder)
     return file

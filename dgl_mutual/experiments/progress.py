@@ -57,6 +57,12 @@ class Silence:
     def end(self, outcome: Outcome) -> None: ...
 
 
+@contextmanager
+def silence() -> Iterator[Progress]:
+    """What `display` is to a terminal, where nothing is to be shown."""
+    yield Silence()
+
+
 class Lines:
     """A plain line for every trial, and for every `every`-th epoch."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Progress, Silence
+from dgl_mutual.experiments.progress import Progress, silence
 from dgl_mutual.experiments.study import HISTORY_FILE
 from dgl_mutual.experiments.suite import Layers, Suite, SuiteRun, configurations, suite_loader
 from dgl_mutual.experiments.tuning import Tuning, search_job, tune
 from dgl_mutual.experiments.tuning_trials import import_optuna
 from dgl_mutual.files import write_text
 from dgl_mutual.safe_text import csv_cell, plain_csv
+from dgl_mutual.store.tables import NAME_COLUMNS
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +41,12 @@ class SuiteTuning:
 
     def write(self, folder: Path) -> Path:
         """All searches as tuning.csv of the suite's folder: ``data, method, search`` (its folder) and the columns of each tuning.csv."""
-        names = ("data", "method", "search")
         tables = [
-            search.history.assign(**dict(zip(names, (*key, search.folder.name), strict=True))) for key, search in self.searches.items()
+            search.history.assign(**dict(zip(NAME_COLUMNS, (*key, search.folder.name), strict=True)))
+            for key, search in self.searches.items()
         ]
         table = pd.concat([table.astype(object) for table in tables], ignore_index=True)
-        table = table[[*names, *(name for name in table if name not in names)]]
+        table = table[[*NAME_COLUMNS, *(name for name in table if name not in NAME_COLUMNS)]]
         file = folder / HISTORY_FILE
         write_text(file, plain_csv(table.map(csv_cell)))
         return file
@@ -64,7 +65,7 @@ def tune_suite(
     device: str = "auto",
     threads: int = 1,
     jobs: int | None = None,
-    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(Silence()),
+    progress: Callable[[], AbstractContextManager[Progress]] = silence,
 ) -> SuiteTuning:
     """Tune every method of a suite on each of its datasets.
 

@@ -21,7 +21,7 @@ from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import Cell, TextTable, text_table
-from dgl_mutual.store.tables import SUITE_FILE
+from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, read_tuning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,6 +104,18 @@ class Experiment:
             UsageError: see `summary`, or percent of a cost.
         """
         return _frame(text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision))
+
+    @property
+    def searches(self) -> pd.DataFrame:
+        """All trials of the searches that the methods were tuned by: ``data, method, search`` and the columns of tuning.csv.
+
+        Raises:
+            UsageError: nothing was tuned.
+            StoreError: the file is damaged.
+        """
+        if not (self.folder / "tuning.csv").is_file():
+            raise UsageError("The methods were not tuned. Give experiment(tuned=N), or run 'dgl-mutual suite ... --tuned N'.")
+        return read_tuning(self.folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
 
     def compare(self, a: str, b: str, *, value: str = "test", members: Sequence[str] | None = None) -> pd.DataFrame:
         """Method `a` against method `b`, paired by seed and fold.

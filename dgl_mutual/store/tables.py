@@ -36,6 +36,8 @@ INFERENCE_COLUMNS = [
 NUM_BINS = 15
 #: The first columns of tuning.csv of a search; a column an option follows.
 TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
+#: Columns that stand before them in tuning.csv of a suite.
+NAME_COLUMNS = ["data", "method", "search"]
 FAILURE_COLUMNS = [*KEY, "error", "details"]
 #: What a suite writes into its folder: which runs are its own, under which names.
 SUITE_FILE = "suite.yaml"
@@ -154,8 +156,8 @@ def read_inference(folder: Path) -> pd.DataFrame:
     return table
 
 
-def read_tuning(folder: Path) -> pd.DataFrame:
-    """tuning.csv of a search's folder.
+def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFrame:
+    """tuning.csv of a search's folder, or, with other first `columns`, of a suite's.
 
     Raises:
         StoreError: it is not there, or is not what a search writes.
@@ -164,7 +166,7 @@ def read_tuning(folder: Path) -> pd.DataFrame:
     text = _content(file, _MOST_BYTES)
     try:
         table: pd.DataFrame = pd.read_csv(BytesIO(text or b""), **EXACT_NUMBERS)
-        if list(table.columns)[: len(TUNING_COLUMNS)] != TUNING_COLUMNS:
+        if list(table.columns)[: len(columns)] != columns:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
     except (ValueError, OverflowError) as error:

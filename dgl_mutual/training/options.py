@@ -33,8 +33,8 @@ class TrainingOptions(Options):
     weight_decay: float | None = Field(None, ge=0)
     """L2 penalty on the weights (node task: 5e-4, graph task: 0)."""
     batch_size: int | None = Field(None, ge=1)
-    """Graphs in a batch (graph task: 32), or training nodes where neighbours are sampled (1024). Other node tasks take the full
-    graph, or, where whole graphs are for training, so many of these (all)."""
+    """Graphs in a batch (graph task: 32), or training nodes where neighbours are sampled (1024, or all if there are fewer). Other node
+    tasks take the full graph, or, where whole graphs are for training, so many of these (all)."""
     sampler: Literal["neighbor"] | None = None
     """How a step on a node task gets its part of the graph: neighbor draws neighbours around some training nodes; None: it is all of it."""
     fanout: tuple[Annotated[int, Field(ge=-1)], ...] | None = Field(None, min_length=1)

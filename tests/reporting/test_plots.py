@@ -304,6 +304,17 @@ def test_a_reliability_diagram_pools_students_and_trials_by_their_decisions(tmp_
     assert pooled_bins(run, "accuracy")["students"]["count"].to_dict() == {7: 3, 14: 80}
 
 
+def test_a_line_looks_the_same_in_all_reliability_panels(tmp_path: Path) -> None:
+    rows = [(0, member, 14, 30, 0.9, 0.95) for member in ("gcn-0", "leader", "ensemble")]
+    write_reliability(write_run(tmp_path, strategy="okddip"), rows)
+    write_reliability(write_run(tmp_path, strategy="gml"), [row for row in rows if row[1] != "leader"])
+    figure = drawn(tmp_path, "reliability")["reliability-Cora"]
+    looks = [{line.get_label(): line.get_color() for line in axes.lines[1:]} for axes in figure.axes]
+    assert len(looks) == 2 and {"students", "ensemble", "leader"} in [set(look) for look in looks]
+    assert looks[0]["ensemble"] == looks[1]["ensemble"] and len(set((looks[0] | looks[1]).values())) == 3
+    assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"students", "ensemble", "leader"}
+
+
 @pytest.mark.parametrize("row", [(0, "gcn-0", 15, 3, 0.5, 0.5), (0, "gcn-0", 1, 0, 0.5, 0.1), (0, "gcn-0", 1, 3, 1.5, 0.1)])
 def test_rows_that_are_none_of_a_bin_are_refused(tmp_path: Path, row: tuple[int, str, int, int, float, float]) -> None:
     write_reliability(write_run(tmp_path, seeds=1), [row])

@@ -279,3 +279,10 @@ def test_fan_outs_are_read_from_the_command_line_and_from_yaml():
     for wrong in ("ten", "10,", "-2", []):
         with pytest.raises(UsageError, match="fanout"):
             parse_options(TrainingOptions, {"fanout": wrong})
+
+
+def test_the_default_batch_takes_all_training_nodes_where_there_are_fewer(node_data):
+    (step,) = feed_of(node_data, batch_size=1024).training_batches()
+    assert set(node_data[1].train) <= set(step.samples.tolist())
+    with pytest.raises(UsageError, match="larger than the training part"):
+        feed_of(node_data, batch_size=1023)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PREFIX = "exchange/"
+#: Nats below which the axis is linear, down to zero.
+_LEAST = 1e-3
 
 
 def exchanged_information(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
@@ -38,11 +40,14 @@ def exchange_of(run: Run) -> pd.Series[float]:
 def _draw(data: str, runs: Sequence[Run]) -> Figure:
     drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
-    for place, run in enumerate(runs):
-        nats = exchange_of(run)
+    lines = [exchange_of(run) for run in runs]
+    for place, (run, nats) in enumerate(zip(runs, lines, strict=True)):
         axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(place))
-    axes.set_yscale("symlog", linthresh=1e-3)
-    axes.set_ylim(bottom=0)
+    if all((nats > _LEAST).all() for nats in lines):
+        axes.set_yscale("log")
+    else:  # zero has a place, too
+        axes.set_yscale("symlog", linthresh=_LEAST)
+        axes.set_ylim(bottom=0)
     plain_powers(axes.yaxis)
     whole_epochs(axes)
     axes.set_ylabel("KL(target ‖ own prediction) [nats]")

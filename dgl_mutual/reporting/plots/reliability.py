@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Bins with fewer decisions say little: their share of right ones is left to chance.
 FEWEST = 10
 _SINGLE = ("ensemble", "mlp", "teacher", "leader")
+#: Lines, each of which looks the same in all panels.
+_LINES = ("students", *_SINGLE)
 
 
 def reliability_diagrams(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
@@ -73,12 +75,12 @@ def _draw(named: tuple[str, ...], metric: str, runs: Sequence[Run]) -> Figure:
 
 def _panel(axes: Axes, run: Run, metric: str) -> None:
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle="--")
-    for place, (line, bins) in enumerate(pooled_bins(run, metric).items()):
+    for line, bins in pooled_bins(run, metric).items():
         if line == "students":
             share, edges = bins["count"] / bins["count"].sum(), bins.index.to_numpy() / NUM_BINS
             axes.bar(edges, share, 1 / NUM_BINS, align="edge", color="#dddddd", label="share of students' decisions")
         enough = bins[bins["count"] >= FEWEST]
-        axes.plot(enough["confidence"], enough["accuracy"], label=line, clip_on=False, **line_style(place))
+        axes.plot(enough["confidence"], enough["accuracy"], label=line, clip_on=False, **line_style(_LINES.index(line)))
     errors = run.figures[run.figures["metric"] == metric].groupby("member")["ece"].mean()
     told = ", ".join(
         f"{errors[member]:.3f} ({name})" for member, name in (("mean", "mean student"), ("ensemble", "ensemble")) if member in errors

@@ -17,6 +17,7 @@ from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
+from dgl_mutual.training.options import DEFAULT_NODE_BATCH
 
 #: Neighbours that are sampled for a node in each convolution, by default.
 DEFAULT_FANOUT = 10
@@ -32,11 +33,13 @@ class SeedsFeed(Feed):
     sampled = True
 
     def __init__(self, split: Split, *, batch_size: int, order: torch.Generator, ranks: Ranks) -> None:
-        """Take the training nodes in a step.
+        """Take the training nodes in a step; of the default number of them, all where there are fewer.
 
         Raises:
             UsageError: more nodes in a step than there are training nodes, or fewer than processes that divide them.
         """
+        if batch_size == DEFAULT_NODE_BATCH:
+            batch_size = min(batch_size, len(split.train))
         if batch_size > len(split.train):
             raise UsageError(
                 f"A batch of {batch_size} nodes is larger than the training part of the split ({len(split.train)} nodes). "
