@@ -29,6 +29,7 @@ from typing import Any, Generic, TypeVar
 
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.python_compat import is_class
+from dgl_mutual.user_code import NAMED
 
 T = TypeVar("T")
 
@@ -209,6 +210,7 @@ def import_object(path: str, kind: str = "object") -> Any:
     if not is_import_path(path):
         raise UsageError(f"Cannot import the {kind} {path!r}: the form is package.module:Name, for example mypkg.ideas:MyIdea.")
     module_name, _, names = path.partition(":")
+    NAMED.add(module_name.partition(".")[0])
     value: Any = _import_module(module_name, path, kind)
     for name in names.split("."):
         try:

@@ -14,8 +14,8 @@ from dgl_mutual.errors import DglMutualError, UsageError
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
 _PACKAGE = str(Path(__file__).parent)
-#: Folders of installed libraries in which an error of the user's own is often noticed.
-_LIBRARIES = ("dgl", "numpy", "pandas", "pydantic", "scipy", "sklearn", "torch", "torch_geometric")
+#: Top-level names of the modules that were imported because a user, or an installed package, named them.
+NAMED: set[str] = set()
 
 
 def is_ours(value: Any) -> bool:
@@ -60,15 +60,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def described(error: BaseException) -> str:
     """``TypeError: message (file, line n).``, the last line that is the user's own; none where only libraries and this package ran."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_foreign(frame.filename)]
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    place = own_place(error)
     message = " ".join(str(error).split())
-    return f"{type(error).__name__}{f': {message}' if message else ''}{where}."
+    return f"{type(error).__name__}{f': {message}' if message else ''}{f' ({place})' if place else ''}."
 
 
-def _is_foreign(file: str) -> bool:
-    """Whether a file is neither this package's nor Python's nor of a library that user code calls."""
+def own_place(error: BaseException) -> str | None:
+    """``file, line n`` of the last line of code that is neither this package's nor a library's; None where there is none."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
+
+
+def _is_own(file: str) -> bool:
     if file.startswith(("<", _PACKAGE)):
         return False
-    installed = file.rpartition("site-packages")[2]
-    return not file.startswith(_LIBRARY) if installed == file else Path(installed).parts[1] not in _LIBRARIES
+    _, installed, within = file.rpartition("site-packages")
+    return Path(within).parts[1].removesuffix(".py") in NAMED if installed else not file.startswith(_LIBRARY)

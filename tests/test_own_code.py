@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 import dgl_mutual as dm
+from dgl_mutual.cli.main import main
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies.exchange import Exchange
@@ -373,6 +374,22 @@ def test_errors_of_the_package_and_of_memory_pass() -> None:
     with pytest.raises(ValueError, match="of ours"), blamed("It", Exchange()):
         raise ours
     assert is_ours(Exchange) and is_ours(Exchange()) and not is_ours(Net) and not is_ours(SimpleNamespace())
+
+
+def test_what_user_code_raises_anywhere_is_no_bug_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    (tmp_path / "anywhere.py").write_text(
+        "import dgl_mutual\nfrom dgl_mutual.strategies.options import StrategyOptions\n\n\nclass Mine(dgl_mutual.Strategy):\n"
+        "    class Options(StrategyOptions):\n        def resolved(self, epochs, task):\n            return {}['gone']\n\n"
+        "    def loss_terms(self, step): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--strategy", "anywhere:Mine", "--seeds", "1", "--epochs", "1", "--out", str(tmp_path)])
+    assert ended.value.code == 1
+    assert "Error: Code of your own, or of a package that you named, raised an error: KeyError: 'gone' (" in (
+        told := capsys.readouterr().err
+    )
+    assert "anywhere.py, line 8)." in told and "bug" not in told
 
 
 def test_the_line_that_is_told_is_not_a_librarys() -> None:

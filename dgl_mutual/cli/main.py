@@ -22,6 +22,7 @@ import click
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import own_process
+from dgl_mutual.user_code import described, own_place
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
@@ -139,6 +140,8 @@ def _run(arguments: list[str] | None) -> Any:
             return _complain(f"{broken} Run 'dgl-mutual doctor': it shows what is wrong and how to repair it.", 1)
         if isinstance(error, OSError) and error.filename is not None:
             return _complain(f"{str(error.filename)!r}: {error.strerror or error}. Check that it is there, and that you may use it.", 1)
+        if own_place(error) is not None:
+            return _complain(f"Code of your own, or of a package that you named, raised an error: {described(error)}", 1)
         return _complain(_bug(error), 1)
 
 
