@@ -1,0 +1,51 @@
+"""Baselines in runs, suites and estimates: the same rows and tables as any method."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import dgl_mutual
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.estimate import seconds_per_trial
+from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.suite import Suite, configurations
+from dgl_mutual.options import parse_options
+
+
+def test_baselines_stand_in_the_same_tables(ring: Dataset, tmp_path: Path) -> None:
+    methods = ["independent", "label-propagation", "correct-and-smooth"]
+    options: dict[str, Any] = {"students": "gcn,mlp", "training": {"epochs": 2}, "seeds": 2, "jobs": 1, "out": tmp_path, "device": "cpu"}
+    found = dgl_mutual.experiment(ring, methods, **options)
+    assert {*methods} <= {str(part) for part in found.table(baseline="independent").reset_index().to_numpy().ravel()}
+    (folder,) = tmp_path.glob("node-ring-label-propagation-*")
+    trials = pd.read_csv(folder / "trials.csv")
+    assert list(trials["member"][:4]) == ["label-propagation", "mean", "best_by_val", "ensemble"]
+    assert set(trials["parameters"]) == set(trials["epochs"]) == {0} and trials["test"].notna().all()
+    assert (folder / "summary.csv").exists() and not (folder / "checkpoints").exists() and not (folder / "history.csv").exists()
+    (corrected,) = tmp_path.glob("node-ring-correct-and-smooth-*")
+    assert sorted(file.name for file in (corrected / "checkpoints" / "seed-0-fold-0").glob("*.safetensors")) == [
+        "ensemble.safetensors",
+        "gcn-0.safetensors",
+        "mlp-1.safetensors",
+    ]
+    before = (folder / "trials.csv").read_text()
+    dgl_mutual.experiment(ring, methods, **options)  # nothing is left to do
+    assert (folder / "trials.csv").read_text() == before
+
+
+@pytest.mark.parametrize("layer", [{"strategy": "label-propagation"}, {"strategy": "correct-and-smooth"}, {"training": {"average": "swa"}}])
+def test_their_time_is_estimated(layer: dict[str, Any], ring: Dataset, tmp_path: Path) -> None:
+    seconds = seconds_per_trial(prepare(parse_config({"students": "gcn,sage"}, layer), ring, "ring", in_memory=True), tmp_path)
+    assert math.isfinite(seconds) and seconds > 0
+
+
+def test_quick_runs_average_within_their_epochs() -> None:
+    values = {"training": {"average": "swa", "average_start": 90, "epochs": 100}}
+    quick = configurations(parse_options(Suite, {"base": values, "datasets": ["Cora"], "methods": ["gml"]}), quick=True)
+    assert quick[0].config.training.average_start == 15 and quick[0].config.training.epochs == 30
