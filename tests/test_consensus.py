@@ -87,9 +87,9 @@ def test_counts_of_earlier_steps_fade_with_the_samples_of_later_ones() -> None:
     first, second = peers([0.9, 0.8, 0.7, 0.4], seed=1)[0], peers([0.9, 0.8, 0.7, 0.4], num_samples=50, seed=2)[0]
     coordinator = consensus_of(memory=200)
     coordinator.observe(first, torch.arange(N))
-    old = counted(softmax(first.numpy(), axis=-1), 3, 1.0, 10.0)[:2]
+    old = counted(softmax(first.numpy(), axis=-1), 3, 2.0, 10.0)[:2]
     coordinator.observe(second, torch.arange(50))
-    predicted, agreed, _ = counted(softmax(second.numpy(), axis=-1), 3, 1.0, 10.0, old, kept=0.75)
+    predicted, agreed, _ = counted(softmax(second.numpy(), axis=-1), 3, 2.0, 10.0, old, kept=0.75)
     np.testing.assert_allclose(coordinator.predicted[:, 0], predicted)
     np.testing.assert_allclose(coordinator.agreed[:, 0], agreed)
     alone = consensus_of(memory=200)  # a step that is as large as the memory leaves nothing of those before
@@ -106,7 +106,7 @@ def test_each_label_is_a_problem_of_two_classes() -> None:
     assert weights.shape == (1, K, N, C)
     for label in range(C):
         p = expit(logits[..., label].numpy())
-        predicted, agreed, _ = counted(np.stack([1 - p, p], axis=-1), 3, 1.0, 10.0)
+        predicted, agreed, _ = counted(np.stack([1 - p, p], axis=-1), 3, 2.0, 10.0)
         np.testing.assert_allclose(coordinator.predicted[:, label], predicted)
         np.testing.assert_allclose(coordinator.agreed[:, label], agreed)
         binary = consensus_of(num_outputs=1, multi_label=True)
@@ -120,7 +120,7 @@ def test_a_bad_peer_weighs_less_than_its_share_and_equal_peers_about_as_much() -
     samples = torch.arange(2000)
     for accuracies, bad in (([0.85] * K, None), ([0.85, 0.85, 0.85, 0.35], 3), ([0.4, 0.85, 0.85, 0.85], 0)):
         logits, _ = peers(accuracies, num_samples=2000, num_classes=4)
-        coordinator = consensus_of(num_outputs=4)
+        coordinator = consensus_of(num_outputs=4, power=1)
         coordinator.observe(logits, samples)
         shares = coordinator.ensemble_weights(logits, Categorical().confidence(logits), samples)[0].squeeze(-1).mean(1)
         if bad is None:
@@ -136,7 +136,7 @@ def test_a_bad_peer_weighs_less_than_its_share_and_equal_peers_about_as_much() -
 
 def test_it_tells_good_from_bad_where_three_of_seven_are_bad() -> None:
     logits, truth = peers([0.8, 0.3, 0.8, 0.3, 0.8, 0.3, 0.8], num_samples=500, num_classes=5)
-    coordinator = consensus_of(7, 5)
+    coordinator = consensus_of(7, 5, power=1)
     coordinator.observe(logits, torch.arange(500))
     precision = coordinator.precision().squeeze(1).mean(1)
     assert precision[::2].min() > precision[1::2].max() + 0.3

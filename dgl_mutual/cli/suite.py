@@ -172,7 +172,8 @@ def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> None:
         say(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
         total += missing * seconds
         trials += missing
-    say(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time (training may stop early)")
+    early = " (training may stop early)" if trials else ""
+    say(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time{early}")
     if before:
         say(f"Together with the searches: about {_duration((before + total) / jobs)}")
 

@@ -19,7 +19,7 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import EpochReports
 
 #: Graphs to train on for an estimate. A node task needs its whole graph.
-_GRAPHS = 1000
+_GRAPHS = 256
 _EPOCHS = 3
 
 

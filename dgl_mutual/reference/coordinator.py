@@ -108,7 +108,7 @@ class Consensus(ReferenceCoordinator):
     def __init__(self, num_students: int, num_outputs: int, multi_label: bool, options: Mapping[str, float]) -> None:
         super().__init__()
         self.multi_label = multi_label
-        self.options = {"power": 1.0, "rounds": 3, "prior": 10.0, "memory": 5000, **options}
+        self.options = {"power": 2.0, "rounds": 3, "prior": 10.0, "memory": 5000, **options}
         shape = (num_students, num_outputs, 2) if multi_label else (num_students, 1, num_outputs)
         self.register_buffer("predicted", torch.zeros(shape))
         self.register_buffer("agreed", torch.zeros(shape))

@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 
 #: On a graph task the exchange runs over labelled graphs, which all students soon fit: a lighter one, not sharpened, takes less away. A
 #: clean pass over all of them an epoch would teach no more than the training pass does.
-GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train"}
+#: Nor do students that have fitted a label disagree on it, so that their consensus tells nothing of them.
+GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train", "weighting": "attention"}
 
 
 class GMLOptions(GateOptions):
     """Options of `gml`. The defaults are those that were chosen on validation (see results/README.md).
 
-    On a graph task these are others unless they are given: weight 0.3, target_temperature 1, mix logits, targets train.
+    On a graph task these are others unless they are given: weight 0.3, target_temperature 1, mix logits, targets train,
+    weighting attention.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -53,7 +55,7 @@ class GMLOptions(GateOptions):
     targets: TargetPass = "eval"
     #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
     exchange_warmup: tuple[int, int] | None = None
-    weighting: str | Annotated[type[Weighting], SkipValidation] = "attention"
+    weighting: str | Annotated[type[Weighting], SkipValidation] = "consensus"
     """How the coordinator weighs peers: attention, classwise or transductive (learned from labels), cross-fitted (from labels that each
     student leaves out), consensus (from the peers' agreement on unlabelled samples), confidence or uniform, the name of one that an
     installed package provides, or an import path ``package.module:Class``."""
@@ -77,7 +79,8 @@ class GMLOptions(GateOptions):
 
     @model_validator(mode="after")
     def _check_weighting(self) -> GMLOptions:
-        self._weighting_options()
+        if "weighting" in self.model_fields_set:
+            self._options_of(self.weighting)
         if self.direction == "best" and WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted:
             raise ValueError(f"direction best gives all weight to one student, so the weighting {self.weighting!r} would have no effect")
         return self
@@ -88,14 +91,17 @@ class GMLOptions(GateOptions):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
 
-    def _weighting_options(self) -> WeightingOptions:
+    def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""
-        kind = WEIGHTING_REGISTRY.find(self.weighting).value
+        kind = WEIGHTING_REGISTRY.find(weighting).value
         return parse_options(kind.Options, self.weighting_options, "strategy_options.weighting_options")
 
     def resolved(self, epochs: int, task: TaskName) -> Self:
-        left_open = {name: value for name, value in GRAPH_TASK.items() if task == "graph" and name not in self.model_fields_set}
-        left_open["weighting_options"] = self._weighting_options().model_dump(mode="json")
+        left_open: dict[str, Any] = {
+            name: value for name, value in GRAPH_TASK.items() if task == "graph" and name not in self.model_fields_set
+        }
+        weighting = left_open.get("weighting", self.weighting)
+        left_open["weighting_options"] = self._options_of(weighting).model_dump(mode="json")
         return super().resolved(epochs, task).model_copy(update=left_open)
 
 

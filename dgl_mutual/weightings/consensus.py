@@ -12,7 +12,7 @@ from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOption
 class ConsensusOptions(WeightingOptions):
     """Options of `consensus`."""
 
-    power: float = Field(1.0, gt=0, le=10)
+    power: float = Field(2.0, gt=0, le=10)
     """Power of the odds: the larger, the more the most precise peer weighs."""
     rounds: int = Field(3, ge=1, le=100)
     """Rounds of estimation in a step: each weighs the votes of the consensus by the precisions of the round before."""

@@ -77,8 +77,8 @@ def test_every_weighting_gives_finite_terms_and_weights_that_sum_to_one_over_pee
 def test_the_pull_towards_uniform_is_lowest_at_uniform_weights():
     pulls = []
     for scale in (0.0, 0.5, 1.0):
-        bench = Bench.of("gml", "node", "single-label", 4, {"uniform_kl_weight": 1.0})
-        plain = Bench.of("gml", "node", "single-label", 4, {"uniform_kl_weight": 0.0})
+        bench = Bench.of("gml", "node", "single-label", 4, {"weighting": "attention", "uniform_kl_weight": 1.0})
+        plain = Bench.of("gml", "node", "single-label", 4, {"weighting": "attention", "uniform_kl_weight": 0.0})
         for strategy in (bench.strategy, plain.strategy):
             strategy.coordinator.query.weight.data *= scale
         with_pull, without = (b.strategy.loss_terms(b.step(range(4)))["coordinator"] for b in (bench, plain))

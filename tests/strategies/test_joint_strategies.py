@@ -36,7 +36,7 @@ def test_terms_are_the_sums_over_tasks(name, task, kind, num_students):
     bench = make_bench(name, task, kind, num_students)
     reference = REFERENCES[name]
     if name == "gml":  # the pull towards uniform asks for no label, so it is over samples with any
-        bench = Bench.of(name, task, kind, num_students, {"uniform_kl_weight": 0.0})
+        bench = Bench.of(name, task, kind, num_students, {"weighting": "attention", "uniform_kl_weight": 0.0})
         reference = without_pull
     if name == "kdcl":
         reference = naive_everywhere
@@ -61,7 +61,9 @@ def without_pull(n):
 
 
 def test_the_pull_towards_uniform_is_the_sum_over_tasks():
-    alike, pulled, none = (Bench.of("gml", "node", "joint", 3, {"uniform_kl_weight": pull}) for pull in (0.5, 1.0, 0.0))
+    alike, pulled, none = (
+        Bench.of("gml", "node", "joint", 3, {"weighting": "attention", "uniform_kl_weight": pull}) for pull in (0.5, 1.0, 0.0)
+    )
     half, full, nothing = (bench.strategy.loss_terms(bench.step(range(3)))["coordinator"].item() for bench in (alike, pulled, none))
     step = none.step(range(3))
     labelled = step.logits[:, step.labelled].detach()
