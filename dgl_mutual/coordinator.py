@@ -63,8 +63,19 @@ class Coordinator(nn.Module, ABC):
         """Start again as the uniform mean."""
 
     def observe(self, logits: Tensor, samples: Tensor) -> None:
-        """Take note of what the students predict on the samples of a training step, whose labels are not given. Most weightings do not."""
+        """Learn from the students' predictions on the samples of the exchange, without labels; called in each step. By default nothing is
+        learned.
+
+        Args:
+            logits: (K, N, C).
+            samples: (N,), the numbers of the samples.
+        """
         return
+
+    def take_note(self, logits: Tensor, samples: Tensor) -> None:
+        """Call `observe`; an error that a weighting of a user's own raises is named."""
+        with blamed(f"observe of the weighting {type(self).__name__!r}", self):
+            self.observe(logits, samples)
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of peer j for receiver i on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
@@ -170,7 +181,7 @@ class PerTask(Coordinator):
 
     def observe(self, logits: Tensor, samples: Tensor) -> None:
         for coordinator, block in zip(self._each(), torch.split(logits, self.widths, dim=-1), strict=True):
-            coordinator.observe(block, samples)
+            coordinator.take_note(block, samples)
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         scores = [

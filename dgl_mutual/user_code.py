@@ -14,6 +14,8 @@ from dgl_mutual.errors import DglMutualError, UsageError
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
 _PACKAGE = str(Path(__file__).parent)
+#: Folders of installed packages; the second is that of Debian's Python.
+_INSTALLED = ("site-packages", "dist-packages")
 #: Top-level names of the modules that were imported because a user, or an installed package, named them.
 NAMED: set[str] = set()
 
@@ -74,5 +76,6 @@ def own_place(error: BaseException) -> str | None:
 def _is_own(file: str) -> bool:
     if file.startswith(("<", _PACKAGE)):
         return False
-    _, installed, within = file.rpartition("site-packages")
-    return Path(within).parts[1].removesuffix(".py") in NAMED if installed else not file.startswith(_LIBRARY)
+    parts = Path(file).parts
+    installed = [place for place, part in enumerate(parts[:-1]) if part in _INSTALLED]
+    return parts[installed[-1] + 1].removesuffix(".py") in NAMED if installed else not file.startswith(_LIBRARY)

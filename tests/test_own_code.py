@@ -128,6 +128,7 @@ def test_a_wrong_strategy_is_named(mine: type[dm.Strategy], message: str) -> Non
 def test_what_a_strategy_logs_may_be_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     row = fit(strategy=strategy(logs(1.5))).history[-1]
     assert row["x"] == 1.5
+    assert fit(strategy=strategy(logs(np.float32(0.5)))).history[-1]["x"] == 0.5
     row = fit(strategy=strategy(logs(torch.tensor([[0.0, 1.0], [2.0, 3.0]], requires_grad=True)))).history[-1]
     assert row["x/sage-1/gcn-0"] == 2.0
 
@@ -206,6 +207,10 @@ def weighting(scores: Callable[[Tensor], Any], **attributes: Any) -> type[dm.Wei
     return Mine
 
 
+def _observes(self: Any, logits: Tensor, samples: Tensor) -> None:
+    raise KeyError("no note")
+
+
 def _silent(self: Any, options: Any, recipe: Any) -> None: ...
 
 
@@ -225,6 +230,7 @@ def _failing(self: Any, options: Any, recipe: Any) -> None:
         (weighting(lambda z: z[None] / 0), "gives scores that are NaN or infinite"),
         (weighting(lambda z: z[None] * 0 - torch.inf), "minus infinity for all peers"),
         (weighting(lambda z: z.nothing), r"The weighting 'Mine' raised an error: AttributeError: .*\(.*test_own_code.py"),
+        (weighting(lambda z: z[None], observe=_observes), r"observe of the weighting 'Mine' raised an error: KeyError: 'no note' \(.*line"),
         (weighting(lambda z: z, Options=dict), "has Options = <class 'dict'>"),
         (weighting(lambda z: z, __init__=_silent), r"'Mine' does not call super\(\).__init__\(options, recipe\)"),
         (weighting(lambda z: z, __init__=_alone), r"weightings are made with \(options, recipe\)"),
@@ -233,7 +239,7 @@ def _failing(self: Any, options: Any, recipe: Any) -> None:
 )
 def test_a_wrong_weighting_is_named(mine: type[dm.Weighting], message: str) -> None:
     with pytest.raises((UsageError, TrainingError), match=message):
-        fit("gcn,gcn,sage", strategy_options={"weighting": mine})
+        fit("gcn,gcn,sage", strategy_options={"weighting": mine, "exchange_warmup": [0, 0]})
 
 
 def test_scores_that_all_receivers_share_are_those_of_each() -> None:
@@ -398,3 +404,12 @@ def test_the_line_that_is_told_is_not_a_librarys() -> None:
     except RuntimeError as error:
         assert "test_own_code.py, line" in described(error)
     assert described(KeyError()) == "KeyError."
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_packages_are_not_taken_for_the_users_own_code(folder: str) -> None:
+    code = compile("raise KeyError('deep')", f"/usr/lib/python3/{folder}/anything/inner.py", "exec")
+    try:
+        exec(code)
+    except KeyError as error:
+        assert "test_own_code.py, line" in described(error) and "inner.py" not in described(error)

@@ -125,8 +125,8 @@ def command(
             reports = run_suite(
                 plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=cluster, track=track
             )
-        if tuning is not None:
-            say(f"The searches: {tuning.write(plan.folder)}")
+        if tuning is not None and (searches_file := tuning.write(plan.folder)) is not None:
+            say(f"The searches: {searches_file}")
         _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:

@@ -17,6 +17,7 @@ from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.files import write_text
 from dgl_mutual.safe_text import csv_text
 from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, KEY, overall, read_trials
+from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
 
@@ -39,12 +40,18 @@ def time_run(
         trust: import code of one's own that the run's files name.
 
     Raises:
-        StoreError: no students are kept, as in a folder that was copied without them.
+        StoreError: no students are kept, as in a folder that was copied without them, or there are none, as with label-propagation.
         UsageError, DataError: the data cannot be loaded, or code is not trusted.
     """
     trials = overall(read_trials(run_folder))
     finished = {(int(seed), int(fold)) for seed, fold in trials[KEY].itertuples(index=False)}
     kept = [key for key in sorted(finished) if (run_folder / "checkpoints" / trial_name(*key) / "ensemble.json").is_file()]
+    config = trusted_config(run_folder / "config.yaml", {}, trust=trust)
+    if not resolve_strategy(config.strategy).trains:
+        raise StoreError(
+            f"{str(run_folder)!r} has no students, since the strategy {config.strategy!r} trains none, so nothing can be timed. Leave this "
+            "run out."
+        )
     if not kept:
         raise StoreError(
             f"{str(run_folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
@@ -53,7 +60,7 @@ def time_run(
     device = resolve_device(device)
     seed, fold = kept[0]
     folder = run_folder / "checkpoints" / trial_name(seed, fold)
-    dataset = load_data(trusted_config(run_folder / "config.yaml", {}, trust=trust), data_dir=data_dir, offline=offline)
+    dataset = load_data(config, data_dir=data_dir, offline=offline)
     rows = trials[(trials["seed"] == seed) & (trials["fold"] == fold)]
     models: dict[str, TrainedModel] = {
         str(member): load_student(folder, str(member), trust=trust).to(device)

@@ -25,6 +25,7 @@ from dgl_mutual.experiments.tuning_trials import import_optuna
 from dgl_mutual.files import write_text
 from dgl_mutual.safe_text import csv_cell, plain_csv
 from dgl_mutual.store.tables import NAME_COLUMNS
+from dgl_mutual.strategies import resolve_strategy
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +40,13 @@ class SuiteTuning:
     layers: Layers
     searches: Mapping[tuple[str, str], Tuning]
 
-    def write(self, folder: Path) -> Path:
-        """All searches as tuning.csv of the suite's folder: ``data, method, search`` (its folder) and the columns of each tuning.csv."""
+    def write(self, folder: Path) -> Path | None:
+        """All searches as tuning.csv of the suite's folder: ``data, method, search`` (its folder) and the columns of each tuning.csv.
+
+        None where there were no searches, and nothing is written.
+        """
+        if not self.searches:
+            return None
         tables = [
             search.history.assign(**dict(zip(NAME_COLUMNS, (*key, search.folder.name), strict=True)))
             for key, search in self.searches.items()
@@ -70,7 +76,8 @@ def tune_suite(
     """Tune every method of a suite on each of its datasets.
 
     A dataset may have fewer trials, and more trainings of each configuration (`SuiteDataset.tuning`); all methods have the same. A dataset
-    that is not available is left out, as the suite leaves it out.
+    that is not available is left out, as the suite leaves it out. So are strategies that train nothing (label-propagation): they choose
+    their options on validation in every run.
 
     Args:
         trials: of each search.
@@ -85,7 +92,7 @@ def tune_suite(
     """
     load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory)
     searches: dict[tuple[str, str], Tuning] = {}
-    runs = configurations(suite, quick=quick, overrides=overrides)
+    runs = _searched(suite, quick, overrides)
     for place, run in enumerate(runs, start=1):
         try:
             dataset = load(run)
@@ -152,7 +159,7 @@ def estimate_searches(
     import_optuna()
     load = suite_loader(data_dir=data_dir, offline=True)
     found = []
-    for run in configurations(suite, quick=quick, overrides=overrides):
+    for run in _searched(suite, quick, overrides):
         try:
             dataset = load(run)
         except DataError:
@@ -169,6 +176,10 @@ def estimate_searches(
             raise UsageError(f"{run.method} on {run.data}: {error}") from None
         found.append(SearchEstimate(run.data, run.method, asked, splits, missing, seconds))
     return found
+
+
+def _searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None) -> list[SuiteRun]:
+    return [run for run in configurations(suite, quick=quick, overrides=overrides) if resolve_strategy(run.config.strategy).trains]
 
 
 def _trials(run: SuiteRun, trials: int) -> int:

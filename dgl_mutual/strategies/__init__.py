@@ -42,8 +42,9 @@ def _fault(value: Any) -> str | None:
         return fault
     if not isinstance(value.name, str):
         return f"has name = {value.name!r}. Give it a name of text, or none."
-    if not isinstance(value.min_students, int) or value.min_students < 1:
-        return f"has min_students = {value.min_students!r}. Set the class attribute to a whole number from 1 on."
+    least = 1 if value.trains else 0
+    if not isinstance(value.min_students, int) or value.min_students < least:
+        return f"has min_students = {value.min_students!r}. Set the class attribute to a whole number from {least} on."
     return None
 
 

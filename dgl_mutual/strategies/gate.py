@@ -1,4 +1,4 @@
-"""A gate on the exchange: on which samples what the peers say is good enough to be learned from."""
+"""A gate on the exchange: students learn from their peers only on samples whose targets can be relied on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.strategies.entropy import EntropyOptions
 from dgl_mutual.strategies.step import Step
 
-#: Thresholds: of confidence that of FixMatch, of agreement all peers.
+#: Default thresholds: that of FixMatch for confidence, all peers for agreement.
 _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
-#: So sharp that a prediction is a vote for its likeliest class.
+#: A temperature so low that a prediction is a vote for its likeliest class.
 _VOTE_TEMPERATURE = 1e-6
 
 
@@ -22,10 +22,11 @@ class GateOptions(EntropyOptions):
     """On which samples students that exchange what they predict learn from it."""
 
     gate: Literal["none", "confidence", "agreement"] = "none"
-    """Learn from others on all samples of the exchange (none), on those whose target is confident, or on those on which the peers agree."""
+    """Samples on which students learn from others: all samples of the exchange (none), those whose target is confident (confidence), or
+    those on which the peers agree (agreement; with two students each has one peer, so all samples pass)."""
     gate_threshold: float | None = Field(None, gt=0, le=1)
-    """From where on a sample counts: the probability of the target's likeliest class (confidence; default 0.95), or the share of peers that
-    predict the same class (agreement; default 1). With several labels or tasks it is the mean over them."""
+    """A sample passes if the probability of the target's likeliest class (confidence; default 0.95), or the share of peers that predict the
+    same class (agreement; default 1), is at least this. With several labels or tasks, the mean over them is compared."""
 
     @model_validator(mode="after")
     def _check_gate(self) -> GateOptions:

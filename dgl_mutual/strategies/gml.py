@@ -190,10 +190,10 @@ class GraphMutualLearning(ExchangeStrategy):
     def _peer_target(self, step: Step) -> Tensor:
         """t_i on the exchange samples, for each active i: (A, N, C) probabilities."""
         logits, samples = step.targets[:, step.exchange], step.samples[step.exchange]
+        self.coordinator.take_note(logits, samples)  # with direction best, for the ensemble alone
         if self.options.direction == "best":
             weights = self._weights_of_the_best(step)
         else:
-            self.coordinator.observe(logits, samples)
             weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
         step.log["weights"] = weights.mean((2, 3))
         if len(step.active) < len(weights):

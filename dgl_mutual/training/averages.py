@@ -121,6 +121,13 @@ class _SideBySide(nn.Module):
         super().__init__()
         self.students = nn.ModuleList(modules)
 
+    def train(self, mode: bool = True) -> _SideBySide:
+        """Set the mode of batch norms alone: `update_bn` would turn on dropout, too, in a student of a user's own."""
+        for part in self.students.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.train(mode)
+        return self
+
     def forward(self, batch: Batch) -> None:
         for student in self.students:
             cast("AnyStudent", student).forward_batch(batch)

@@ -131,6 +131,11 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
         raise UsageError("Sampling leaves out edges already, so edge_drop has no sampled form. Lower the fan-out instead.")
     if options.positions and dataset.store is not None:
         raise UsageError("training.positions walks on the whole graph, and a graph in parts is on several machines. Leave it out.")
+    if options.own_views and not (options.edge_drop or options.feature_mask or options.node_drop):
+        raise UsageError(
+            "training.own_views gives each student other edges, features or nodes, and none are left out. Add edge_drop, feature_mask or "
+            "node_drop, for example --set training.edge_drop=0.2, or leave own_views out."
+        )
     _check_average(options)
     node_batch = DEFAULT_NODE_BATCH if sampled else None
     defaults = {

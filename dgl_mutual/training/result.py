@@ -181,10 +181,12 @@ class FitResult:
             member, data: as in `predict`; the ensemble has no hidden states.
 
         Raises:
-            UsageError, DataError: as in `predict`.
+            UsageError, DataError: as in `predict`; also if there are no students.
         """
         from dgl_mutual.training.inference import embeddings
 
+        if not self.cohort.num_students:
+            raise UsageError(f"{self.members[0].member} has no students, so there are no hidden states. Use result.predict().")
         return embeddings(self.cohort, self.dataset if data is None else data, self.best_student if member == "best_by_val" else member)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
     """
     values = {}
     for name, value in step.log.items():
-        tensor = torch.as_tensor(value) if isinstance(value, int | float) else value
+        tensor = torch.as_tensor(value) if isinstance(value, Real) else value
         num_members = len(strategy.setting.members)
         shapes = ((), (len(step.active),))
         fits = isinstance(tensor, Tensor) and (tensor.shape in shapes or (tensor.dim() == 2 and max(tensor.shape) <= num_members))

@@ -109,6 +109,18 @@ def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(co
     assert (status, again) == (0, out) and "[3/3" not in err and "4 of 4 trials are finished already" in err
 
 
+def test_methods_without_training_and_data_that_are_not_there_have_no_search(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+    Path("mine.yaml").write_text(SUITE.replace("dml]", "label-propagation]"))
+    status, out, _ = command_line("suite", "mine.yaml", "--tuned", 1, "--jobs", 1)
+    assert status == 0 and "| mean student | label-propagation |" in out
+    assert set(pd.read_csv("results/suite-mine-tuned/tuning.csv")["method"]) == {"independent"}
+    status, out, err = command_line("time-inference", "results", "--repeats", 5)
+    assert status == 1 and "trains none" in err and out.count("Written to") == 1
+    Path("gone.yaml").write_text(SUITE.replace("[mine]", "[MUTAG]"))
+    status, _, err = command_line("suite", "gone.yaml", "--tuned", 1, "--offline", "--data-dir", ".")
+    assert status == 1 and "MUTAG was left out" in err and "bug" not in err
+
+
 def test_a_dataset_of_a_suite_says_how_it_is_tuned(command_line: Callable[..., Ended], elsewhere: Path) -> None:
     Path("mine.yaml").write_text(SUITE.replace("[mine]", "[{dataset: mine, tuning: {trials: 2, splits: 3}}]"))
     status, out, _ = command_line("suite", "mine.yaml", "--tuned", 5, "--dry-run")

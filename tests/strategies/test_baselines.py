@@ -172,8 +172,19 @@ def test_saved_students_are_those_that_were_trained(data: tuple[Dataset, Split],
     result.save(tmp_path / "saved")
     loaded = dgl_mutual.load_student(tmp_path / "saved" / "gcn-0.safetensors")
     np.testing.assert_array_equal(loaded.predict(dataset), plain.predict(member="gcn-0"))
+    untrained = dgl_mutual.fit(dataset, strategy="label-propagation", **same)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no students to save"):
-        dgl_mutual.fit(dataset, strategy="label-propagation", **same).save(tmp_path / "other")  # type: ignore[arg-type]
+        untrained.save(tmp_path / "other")
+    with pytest.raises(UsageError, match="no students, so there are no hidden states"):
+        untrained.embeddings()
+
+
+def test_a_baseline_of_ones_own_may_be_derived(data: tuple[Dataset, Split]) -> None:
+    class Mine(LabelPropagation):
+        pass
+
+    dataset, split = data
+    assert dgl_mutual.fit(dataset, strategy=Mine, split=split, seed=0).members[0].member == "Mine"
 
 
 @pytest.mark.parametrize("strategy", BASELINES)

@@ -101,6 +101,14 @@ class TestBest:
         assert mutual[1] == 0
         assert step.log["weights"][:, 1].tolist() == [1, 1, 1]
 
+    def test_the_ensemble_is_weighed_by_what_the_coordinator_observes(self):
+        bench = Bench.of("gml", "node", "single-label", 3, {"direction": "best", "weighting": "consensus"})
+        bench.strategy.loss_terms(bench.step(range(3)))
+        others = Bench.of("gml", "node", "single-label", 3, {"weighting": "consensus"})
+        others.strategy.loss_terms(others.step(range(3)))
+        assert bench.strategy.coordinator.predicted.any()
+        torch.testing.assert_close(bench.strategy.coordinator.state_dict(), others.strategy.coordinator.state_dict())
+
     def test_the_loss_that_decides_is_a_running_mean(self):
         bench = Bench.of("gml", "node", "single-label", 2, {**PLAIN, "direction": "best", "running_decay": 0.75})
         rows = torch.nonzero(bench.strategy.held_out).squeeze(1)

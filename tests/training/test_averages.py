@@ -211,6 +211,20 @@ def test_sampled_neighbourhoods_are_averaged_alike(average: str, fit: Fit, node_
     assert sampled.members[0].test == pytest.approx(right[split.test].mean())
 
 
+def test_statistics_are_renewed_without_dropout(fit: Fit, node_data: Data) -> None:
+    modes: set[tuple[bool, bool]] = set()
+
+    class Watched(_Own):
+        def forward(self, graph: Any, feat: Tensor) -> Tensor:
+            if not torch.is_grad_enabled():
+                modes.add((self.layers[1].training, self.layers[2].training))
+            return super().forward(graph, feat)
+
+    training = {"average": "swa", "average_start": 1}
+    fit(node_data, [StudentOptions(architecture=Watched)], 3, strategy="independent", training=training)
+    assert modes == {(True, False), (False, False)}
+
+
 def test_training_does_not_stop_before_its_average_has_begun(fit: Fit, node_data: Data) -> None:
     training = {"patience": 2, "learning_rate": 0.2}
     plain = fit(node_data, [GCN], 60, strategy="independent", training=training)
@@ -247,6 +261,12 @@ def test_a_constant_student_is_its_own_average(fit: Fit, node_data: Data) -> Non
 def test_options_without_an_average_are_refused(options: dict[str, Any], said: str, node_data: Data) -> None:
     with pytest.raises(UsageError, match=said):
         resolve_training(TrainingOptions(epochs=10, **options), node_data[0])
+
+
+def test_views_of_each_students_own_that_leave_out_nothing_are_refused(node_data: Data) -> None:
+    with pytest.raises(UsageError, match="own_views gives each student other edges"):
+        resolve_training(TrainingOptions(own_views=True), node_data[0])
+    assert resolve_training(TrainingOptions(own_views=True, node_drop=0.1), node_data[0]).own_views
 
 
 def test_no_average_is_the_run_of_before(node_data: Data) -> None:

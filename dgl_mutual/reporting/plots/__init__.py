@@ -50,7 +50,7 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
         kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot stand in one table).
 
     Raises:
-        UsageError: an unknown kind, or or the runs cannot stand in one table, and nothing else can be drawn.
+        UsageError: an unknown kind, or the runs cannot stand in one table and nothing else can be drawn.
     """
     for kind in kinds or ():
         if kind not in PLOTS:
