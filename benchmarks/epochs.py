@@ -46,7 +46,7 @@ def main() -> None:
             if ranks.rank:
                 fit(trial, config, dataset, ranks=ranks)
                 continue
-            match = train_both(trial, config, dataset, print, ranks=ranks, threads=arguments.threads)
+            match = train_both(trial, config, dataset, ranks=ranks, threads=arguments.threads)
             row: dict[str, object] = {
                 "dataset": name,
                 "batch": batch_size or "full",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -153,15 +154,17 @@ def fit(
     else:
         split = with_unlabelled(resolved, dataset, split.check(dataset.num_samples - dataset.num_pool), seed=seed, fold=fold)
     refuse_one_class(dataset)
-    result = fit_resolved(
-        resolved,
-        dataset,
-        split.check(dataset.num_samples),
-        seed=seed,
-        fold=fold,
-        callbacks=[*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), *([ProgressBar()] if progress else [])],
-        device=resolve_device(str(device)),
-    )
+    own = [callbacks] if isinstance(callbacks, Callback) else callbacks or ()
+    with closing(ProgressBar()) as bar:
+        result = fit_resolved(
+            resolved,
+            dataset,
+            split.check(dataset.num_samples),
+            seed=seed,
+            fold=fold,
+            callbacks=[*own, *([bar] if progress else [])],
+            device=resolve_device(str(device)),
+        )
     return replace(result, config=readable(resolved))
 
 

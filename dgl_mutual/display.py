@@ -1,8 +1,15 @@
-"""Where a bar can be shown."""
+"""Bars: where they can be shown, how wide they are, and a clock that keeps them moving."""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def shows_bars() -> bool:
@@ -14,3 +21,53 @@ def in_notebook() -> bool:
     """Whether this is a notebook, or another client of a Jupyter kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return "IPKernelApp" in getattr(shell, "config", {})
+
+
+def screen(stream: TextIO) -> tuple[int, int]:
+    """Columns and lines that a bar may fill, as tqdm counts them: one less than there are.
+
+    The environment's COLUMNS comes first, as for `shutil.get_terminal_size`. A terminal that does not know its size, as a container's or a
+    recorded one, has 80 by 24: tqdm would show nothing there.
+    """
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except (AttributeError, ValueError, OSError):
+        columns = lines = 0
+    wanted = os.environ.get("COLUMNS", "")
+    columns = (int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 6 else 0) or columns
+    return (columns or 80) - 1, (lines or 24) - 1
+
+
+def make_bar(**options: Any) -> tqdm[Any]:
+    """Make a bar of tqdm, on standard error or in a notebook, that is as wide as the terminal at each moment."""
+    from tqdm.auto import tqdm
+
+    if in_notebook() or not shows_bars():
+        return tqdm(file=sys.stderr, **options)
+    ncols, nrows = screen(sys.stderr)
+    bar: tqdm[Any] = tqdm(file=sys.stderr, ncols=ncols, nrows=nrows, **options)
+    vars(bar)["dynamic_ncols"] = screen  # which tqdm asks anew each time
+    return bar
+
+
+class Clock:
+    """Calls a function every so many seconds, in a thread of its own, until it is closed."""
+
+    def __init__(self, call: Callable[[], object], seconds: float = 0.5) -> None:
+        self._call, self._seconds = call, seconds
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="dgl_mutual clock", daemon=True)
+
+    def start(self) -> None:
+        """Begin; once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait until the last call is over. Closing again changes nothing."""
+        self._closed.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _tick(self) -> None:
+        while not self._closed.wait(self._seconds):
+            self._call()

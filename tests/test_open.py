@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,19 @@ def test_callbacks_are_called_and_progress_is_shown(data: dm.Dataset, split: dm.
     assert dm.fit(data, "gcn", "independent", split=split, callbacks=Counting(), **QUICK).epochs == 2  # type: ignore[arg-type]  # one alone
     with pytest.raises(DglMutualError, match=r"Counting is a class. Give an instance"):
         dm.fit(data, "gcn", "independent", split=split, callbacks=[Counting], **QUICK)
+
+
+def test_the_clock_of_a_bar_ends_with_a_training_that_fails(data: dm.Dataset, split: dm.Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(dm.Callback):
+        def on_epoch_end(self, state: Any) -> None:
+            clocks.extend(thread for thread in threading.enumerate() if thread.name == "dgl_mutual clock" and thread not in before)
+            raise ValueError("no more")
+
+    before, clocks = threading.enumerate(), list[threading.Thread]()
+    monkeypatch.setattr("dgl_mutual.training.callbacks.shows_bars", lambda: True)
+    with pytest.raises(ValueError, match="no more"):
+        dm.fit(data, "gcn", "independent", split=split, callbacks=Failing(), progress=True, **QUICK)
+    assert clocks and not any(thread.is_alive() for thread in clocks)
 
 
 def losing(result: Any) -> type[dm.Strategy]:

@@ -54,6 +54,7 @@ def _compare(
     """
     from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
     from dgl_mutual.experiments.config import merged, nest, parse_assignment
+    from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
 
     _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
@@ -75,6 +76,7 @@ def _compare(
             margin=margin,
             parity_only=parity_only,
             say=tell,
+            display=display,
         )
     else:
         comparison = compare_with_file(
@@ -90,6 +92,7 @@ def _compare(
             threads=threads,
             margin=margin,
             say=tell,
+            display=display,
         )
     say(comparison.text)
     say(f"\nWritten to {comparison.folder / 'certificate.md'}")

@@ -14,7 +14,7 @@ from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.data.unpack import unpack
-from dgl_mutual.display import shows_bars
+from dgl_mutual.display import make_bar, shows_bars
 from dgl_mutual.errors import DataError
 
 _TIMEOUT_SECONDS = 30
@@ -88,7 +88,6 @@ class _Downloader:
 
     def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
         import requests
-        from tqdm.auto import tqdm
 
         with requests.Session() as session:
             session.adapters.pop("http://")
@@ -104,7 +103,8 @@ class _Downloader:
                 size = int(said) if said.isdecimal() and len(said) < 20 else None
                 self._check(url, size or 0)
                 hidden = not (self.progress and shows_bars())
-                with open(output_file, "wb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=self.name, disable=hidden) as bar:
+                bar = make_bar(total=size, unit="B", unit_scale=True, desc=self.name, disable=hidden)
+                with open(output_file, "wb") as file, bar:
                     for chunk in response.iter_content(1 << 16):
                         self._check(url, file.tell() + len(chunk))
                         file.write(chunk)

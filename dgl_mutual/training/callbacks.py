@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 
+from dgl_mutual.display import Clock, make_bar, shows_bars
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.python_compat import is_class
@@ -119,13 +121,22 @@ class EpochClock(Callback):
 
 
 class ProgressBar(Callback):
-    """Shows a bar on standard error: epochs, the loss, and the active members' mean figure on validation."""
+    """Shows a bar on standard error: epochs, a clock, the time left, the loss, and the active members' mean figure on validation.
+
+    To be closed, which also ends the clock of a training that failed.
+    """
+
+    def __init__(self) -> None:
+        self._ending = ExitStack()
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=state.options.epochs * len(state.strategy.phases()), unit="epoch", leave=True)
+        self._bar = make_bar(total=state.options.epochs * len(state.strategy.phases()), unit="epoch", leave=True)
+        self._ending.callback(self._bar.close)
         self._bar.update(len(state.history))
+        if shows_bars():  # a file would get a line each time
+            clock = Clock(self._bar.refresh)
+            self._ending.callback(clock.close)
+            clock.start()
 
     def on_epoch_end(self, state: TrainingState) -> None:
         row = state.history[-1]
@@ -136,7 +147,11 @@ class ProgressBar(Callback):
         self._bar.update()
 
     def on_fit_end(self, state: TrainingState) -> None:
-        self._bar.close()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._ending.close()
 
 
 def _overrides(callback: Callback, name: str) -> bool:

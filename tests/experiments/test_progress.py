@@ -14,8 +14,9 @@ from tqdm import tqdm
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments import progress
 from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.pace import Board, Pace
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Bar, Board, Lines, _fitting, display
+from dgl_mutual.experiments.progress import Bar, Lines, _fitting, display
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
 from dgl_mutual.training.history import EpochReport
 
@@ -75,11 +76,82 @@ def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(board: B
     assert "00:00<~02:05" in str(bar.bar)
     bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {}))
     bar.show()
+    bar.epoch(TRIALS[0], EpochReport(50, 200, 0.5, {}))
+    bar.show()
     assert "~" not in str(bar.bar)
 
 
+class Hours:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
+    clock = Hours()
+    pace = Pace(clock=clock)
+    pace.start(TRIALS[:2], finished=0)
+    assert pace.seconds_left() is None
+    clock.now += 30  # processes start
+    pace.epoch(TRIALS[0], EpochReport(9, 100, 0.5, {}))
+    pace.look()
+    assert pace.seconds_left() is None
+    clock.now += 2
+    pace.epoch(TRIALS[0], EpochReport(29, 100, 0.5, {}))
+    pace.look()
+    assert pace.measured and pace.seconds_left() == pytest.approx(2 / 0.2 * 1.7)  # 0.2 of a trial in 2 s
+    clock.now += 5
+    pace.look()
+    assert pace.seconds_left() == pytest.approx(2 / 0.2 * 1.7 - 5)
+    pace.end(TRIALS[0])  # early
+    pace.look()
+    assert pace.seconds_left() == pytest.approx(7 / 0.9 * 1.0)
+    clock.now += 100
+    assert pace.seconds_left() == 0
+
+
+def test_where_no_epochs_are_reported_trials_tell_the_time_left() -> None:
+    clock = Hours()
+    pace = Pace(clock=clock)
+    pace.start(TRIALS, finished=1)
+    clock.now += 30
+    pace.end(TRIALS[0])
+    pace.look()
+    clock.now += 10
+    assert pace.seconds_left() == pytest.approx(30 * 3 - 10)
+
+
+def test_a_trial_that_goes_on_from_its_middle_is_no_sign_of_speed() -> None:
+    clock = Hours()
+    pace = Pace(clock=clock)
+    pace.start(TRIALS[:1], finished=0)
+    for epoch in (150, 151):
+        clock.now += 1
+        pace.epoch(TRIALS[0], EpochReport(epoch - 1, 200, 0.5, {}))
+        pace.look()
+    assert pace.seconds_left() == pytest.approx(49)
+
+
+def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureFixture[str], board: Board) -> None:
+    lines = Lines(board, seconds=3600)
+    lines.pace.start(TRIALS, finished=0)
+    lines.tell()
+    board(TRIALS[0], EpochReport(4, 200, 0.5, {}))
+    lines.tell()
+    assert capsys.readouterr().err == ""
+    for epoch in (9, 14):  # said once an hour
+        board(TRIALS[0], EpochReport(epoch, 200, 0.5, {}))
+        lines.tell()
+    assert capsys.readouterr().err == "0/4 trials, epoch 10/200, 00:00 left\n"
+
+
 def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    Lines().start(TRIALS, finished=2, seconds=125.9)
+    lines = Lines()
+    lines.start(TRIALS, finished=2, seconds=125.9)
+    lines.close()
     assert capsys.readouterr().err == "2 of 6 trials are finished already, about 02:05 left\n"
 
 

@@ -6,8 +6,9 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 
@@ -28,9 +29,11 @@ from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.plan import Plan, prepare
+from dgl_mutual.experiments.progress import Progress, silence
 from dgl_mutual.experiments.resolve import plain, refuse_idle
 from dgl_mutual.experiments.run_store import lock, read_resolved
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.files import check_writable, read_bytes, write_text
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.safe_text import csv_text, markdown_text, path_name
@@ -40,6 +43,7 @@ from dgl_mutual.store.tables import read_trials
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
+Display = Callable[[str], AbstractContextManager[Progress]]
 #: Bytes of a certificate.
 _MOST_BYTES = 1 << 24
 TITLE = "dgl_mutual beside its torch_geometric reference"
@@ -70,6 +74,7 @@ def compare_with_reference(
     margin: float = 0.01,
     parity_only: bool = False,
     say: Say = lambda _: None,
+    display: Display = silence,
 ) -> CertificateReport:
     """Compare with the package's own reference on torch_geometric, on a CPU.
 
@@ -79,6 +84,7 @@ def compare_with_reference(
         parity_epochs: length of the trajectories.
         margin: difference of test metrics that would matter.
         parity_only: neither accuracy nor cost.
+        display: makes a display of so many of something, for each part that trains.
 
     Raises:
         MissingReference: no torch_geometric, or not in a supported version.
@@ -98,10 +104,15 @@ def compare_with_reference(
         subject = parity_trial(trials[0], dataset)
         say("parity: the same numbers at the same weights")
         numbers = certify_numbers(subject, config, dataset)
+        say(f"parity: {parity_epochs} epochs in float64, and in float32")
         trajectories = []
-        for precision in ("float64", "float32"):
-            say(f"parity: {parity_epochs} epochs in {precision}")
-            trajectories.append(certify_trajectory(subject, config, dataset, precision, parity_epochs))
+        with display("trajectories") as progress:
+            followed = [replace(subject, run=precision) for precision in ("float64", "float32")]
+            progress.start(followed, 0)
+            for shown in followed:
+                report = partial(progress.epoch, shown)
+                trajectories.append(certify_trajectory(subject, config, dataset, shown.run, parity_epochs, report))
+                progress.end(Outcome(shown, [], []))
         checks = [*_fingerprint_checks(found), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
         rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
         sections = [
@@ -112,11 +123,11 @@ def compare_with_reference(
             certificate.trajectories(trajectories),
         ]
         if not parity_only:
-            more, more_rows = _side_by_side(plan, margin, data_dir, threads, say)
+            more, more_rows = _side_by_side(plan, margin, data_dir, threads, say, display)
             sections += more
             rows += more_rows
-        followed = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
-        write_text(folder / "trajectory.csv", csv_text(followed))
+        table = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
+        write_text(folder / "trajectory.csv", csv_text(table))
         return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, plan)
 
 
@@ -134,6 +145,7 @@ def compare_with_file(
     threads: int = 1,
     margin: float = 0.01,
     say: Say = lambda _: None,
+    display: Display = silence,
 ) -> CertificateReport:
     """Compare with results in a CSV file; ours are run first, below `runs`, or taken from there.
 
@@ -152,7 +164,8 @@ def compare_with_file(
     pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
     with _owned(folder, title, plan):
         say("running, or taking up, our side")
-        report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads)
+        with display("trials") as progress:
+            report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads, progress=progress)
         trials = read_trials(report.folder)
         if trials.empty:
             raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / 'failures.csv'}.")
@@ -268,14 +281,20 @@ def _fingerprint_checks(facts: Mapping[str, object]) -> list[Check]:
 
 
 def _side_by_side(
-    plan: Plan, margin: float, data_dir: Path | None, threads: int, say: Say
+    plan: Plan, margin: float, data_dir: Path | None, threads: int, say: Say, display: Display
 ) -> tuple[list[Section], list[dict[str, object]]]:
     """Accuracy and cost as sections of the certificate, and as rows of compare.csv."""
     from dgl_mutual.experiments.compare.memory import measure_memory
     from dgl_mutual.experiments.compare.sides import train_both
 
     config, dataset, trials = plan.config, plan.dataset, plan.trials
-    matches = [train_both(trial, config, dataset, say) for trial in trials]
+    say("accuracy and cost: training both sides")
+    matches = []
+    with display("trials") as progress:
+        progress.start(trials, 0)
+        for trial in trials:
+            matches.append(train_both(trial, config, dataset, on_epoch=progress.epoch))
+            progress.end(Outcome(trial, [], []))
     pairs = pd.DataFrame([asdict(member) for match in matches for member in match.pairs])
     tests = _tests(pairs, margin, _test_to_train(config))
     say("memory of each side")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TypeVar
 
@@ -22,9 +23,9 @@ from dgl_mutual.errors import TrainingError
 from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.ours import fit, starting_point
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.reference.trainer import ReferenceResult
-from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.state import TrainingState
 
@@ -124,23 +125,30 @@ class _Turns(Callback):
 
 
 def train_both(
-    trial: Trial, config: RunConfig, dataset: Dataset, say: Callable[[str], None], *, ranks: Ranks = ALONE, threads: int | None = None
+    trial: Trial,
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    on_epoch: OnEpoch | None = None,
+    ranks: Ranks = ALONE,
+    threads: int | None = None,
 ) -> Match:
     """Train ours and the reference on one trial. Dropout is drawn from a stream of each side's own.
 
     Args:
+        on_epoch: is told of each epoch of ours.
         ranks: the processes that train ours, of which this is the first; the others call `fit`.
         threads: threads of the reference (default: as many as this process has).
 
     Raises:
         TrainingError: the reference's process died.
     """
-    say(f"{trial.name}: training both sides")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         reference = _Reference(pool)
         reference.start(trial, config, dataset, threads or torch.get_num_threads())
         turns = _Turns(reference)
-        result = fit(trial, config, dataset, callbacks=[turns], ranks=ranks)
+        told = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
+        result = fit(trial, config, dataset, callbacks=[turns, *told], ranks=ranks)
         turns.end()
         while not reference.stopped:
             reference.train(TURN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,8 @@ from dgl_mutual.experiments.compare.ours import Watch, fit, starting_point
 from dgl_mutual.experiments.compare.theirs import reference_from
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import Trial
-from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
 
 #: At larger steps, training a graph task with batch norm is chaotic: rounding errors grow a thousandfold in ten epochs, in any program.
@@ -80,8 +81,10 @@ def without_noise(precision: str) -> Iterator[None]:
         handle.remove()
 
 
-def certify_trajectory(trial: Trial, config: RunConfig, dataset: Dataset, precision: str, epochs: int) -> Trajectory:
-    """Train both sides from the same weights, epoch by epoch."""
+def certify_trajectory(
+    trial: Trial, config: RunConfig, dataset: Dataset, precision: str, epochs: int, report: Callable[[EpochReport], None] | None = None
+) -> Trajectory:
+    """Train both sides from the same weights, epoch by epoch; `report` is told of each epoch."""
     config, dtype = calm(without_dropout(config, epochs)), PRECISIONS[precision]
     start = starting_point(trial, config, dataset, dtype)
     reference = reference_from(start, trial, config, dataset, dtype)
@@ -105,8 +108,9 @@ def certify_trajectory(trial: Trial, config: RunConfig, dataset: Dataset, precis
             )
 
     watch = Watch()
+    told = [] if report is None else [EpochReports(report)]
     with without_noise(precision):
-        history = fit(trial, config, dataset, dtype, [watch, Follow()]).history
+        history = fit(trial, config, dataset, dtype, [watch, Follow(), *told]).history
     rows = []
     for epoch, (row, theirs, weights) in enumerate(zip(history, losses, apart, strict=True), start=1):
         ours = {name.removeprefix("loss/"): value for name, value in row.items() if name.startswith("loss/")}

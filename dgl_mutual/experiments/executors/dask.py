@@ -14,6 +14,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,10 +48,12 @@ class Cluster:
     Attributes:
         client: its `distributed.Client`.
         num_jobs: in how many of its processes trials run.
+        here: whether they are processes of this machine, whose epochs a display can show.
     """
 
     client: Any
     num_jobs: int
+    here: bool = False
     num_processes: int = 1
 
     def outcomes(self, task: Task, works: Sequence[Work], progress: Progress) -> Generator[tuple[int, Outcome], None, None]:
@@ -60,6 +63,8 @@ class Cluster:
             TrainingError: the cluster is gone, or workers die of one and the same trial.
         """
         distributed = _dask()
+        if self.here:
+            task = partial(task, on_epoch=progress.remote_epoch)
         try:
             # Each worker gets each dataset once. joblib finds what it has scattered among the arguments of a call.
             with joblib.parallel_config(backend="dask", client=self.client, scatter=datasets_of(works)):
@@ -112,7 +117,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
             raise ClusterError(
                 f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or correct the address."
             ) from None
-        yield Cluster(client, _fit_workers(client, cluster))
+        yield Cluster(client, _fit_workers(client, cluster), here=local is not None)
 
 
 def _dask() -> Any:

@@ -25,7 +25,7 @@ def test_without_dropout_both_sides_end_at_the_same_figures(task: str) -> None:
     trial, config, dataset = make_case(task, options={"exchange_warmup": [1, 2]}, student=student, training=training)
     dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32(4.0))
     assert config.training.scale_inputs and (column_scales(dataset, trial.split) < 1).any()
-    match = train_both(trial, config, dataset, lambda _: None)
+    match = train_both(trial, config, dataset)
     assert [pair.member for pair in match.pairs] == ["gcn-0", "gat-1", "gin-2", "sage-3", "mean", "best_by_val", "ensemble"]
     assert {pair.member: pair.ours for pair in match.pairs} == pytest.approx({pair.member: pair.reference for pair in match.pairs})
     assert [pair.parameters_ours for pair in match.pairs] == [pair.parameters_reference for pair in match.pairs]
@@ -35,13 +35,13 @@ def test_without_dropout_both_sides_end_at_the_same_figures(task: str) -> None:
 
 def test_the_reference_goes_on_where_ours_has_stopped() -> None:
     trial, config, dataset = make_case("node", strategy="independent", training={"epochs": 40, "patience": 2})
-    said: list[str] = []
-    match = train_both(trial, config, dataset, said.append)
+    told: list[tuple[str, int, int]] = []
+    match = train_both(trial, config, dataset, on_epoch=lambda trial, report: told.append((trial.name, report.epoch, report.epochs)))
     assert 0 < match.epochs < 40
-    assert said == ["seed-0-fold-0: training both sides"]
+    assert told == [("seed-0-fold-0", epoch, 40) for epoch in range(len(told))] and match.epochs <= len(told) < 40
 
 
 def test_a_reference_whose_process_is_killed_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(theirs, "results", partial(os._exit, 1))
     with pytest.raises(TrainingError, match=r"process of the reference ended.*lack of memory"):
-        train_both(*make_case("node", strategy="independent", training={"epochs": 3}), lambda _: None)
+        train_both(*make_case("node", strategy="independent", training={"epochs": 3}))

@@ -16,7 +16,9 @@ from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.dask import ClusterError, _fit_workers, connected
+from dgl_mutual.experiments.pace import Board
 from dgl_mutual.experiments.plan import prepare
+from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
@@ -45,7 +47,10 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
     monkeypatch.setattr(runner, "do_work", dies_once)
     with connected("local:2") as cluster:
         assert cluster.num_jobs == 2
-        (there,) = execute([plan], out=tmp_path / "there", executor=cluster)
+        (tmp_path / "board").mkdir()
+        board = Board(tmp_path / "board")
+        (there,) = execute([plan], out=tmp_path / "there", executor=cluster, progress=Lines(board))
+    assert set(board.read().values()) == {(3, 3)}  # a display sees epochs of processes of this machine
     assert died.exists()
     assert here.failed == there.failed == ()
     rows = [pd.read_csv(report.folder / "trials.csv").drop(columns=TIMES) for report in (here, there)]

@@ -1,0 +1,117 @@
+"""How far trials are, and how long the rest should take."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dgl_mutual.experiments.trial import Trial
+from dgl_mutual.training.history import EpochReport
+
+#: What a process leaves of a trial: a digest of its title, epochs that are over, and how many there will be at most.
+_ENTRY = struct.Struct("=16sqq")
+
+
+class Board:
+    """Where trials in other processes of this machine leave how far they are: a small file a process, written anew after each epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, trial: Trial, report: EpochReport) -> None:
+        """Leave a report; the last one of a process stands."""
+        with suppress(OSError):  # a display is no reason to fail
+            (self.folder / str(os.getpid())).write_bytes(_ENTRY.pack(_digest(trial), report.epoch + 1, report.epochs))
+
+    def read(self) -> dict[bytes, tuple[int, int]]:
+        """Digest of a trial -> how many of how many epochs are over."""
+        found = {}
+        for file in self.folder.iterdir():
+            content = file.read_bytes()
+            if len(content) == _ENTRY.size:  # else it is being written
+                trial, epoch, epochs = _ENTRY.unpack(content)
+                found[trial] = (epoch, epochs)
+        return found
+
+
+class Pace:
+    """Counts trials and the epochs of those that run, and tells the time that is left from how fast they move.
+
+    The speed counts from the first report of an epoch on: what comes before it, as processes that start, comes once.
+
+    Attributes:
+        done: trials that are over.
+        reached: the same, with the parts of those that run.
+        running: epochs that are over, of how many, of each trial that runs.
+    """
+
+    def __init__(self, board: Board | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.board = board
+        self.total = self.initial = self.done = 0
+        self.reached = 0.0
+        self.running: list[tuple[int, int]] = []
+        self._clock = clock
+        self._expected: float | None = None
+        self._epochs: dict[bytes, tuple[int, int]] = {}
+        self._ended: set[bytes] = set()
+        self._started = 0.0
+        #: When something moved for the first and for the last time, and how far all was then.
+        self._first: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
+        self._lock = threading.Lock()
+
+    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
+        """See `Progress.start`."""
+        self.total, self.initial, self.done, self.reached = finished + len(trials), finished, finished, float(finished)
+        self._expected, self._started = seconds, self._clock()
+        self._last = (self._started, self.reached)
+
+    def epoch(self, trial: Trial, report: EpochReport) -> None:
+        """An epoch is over in this process."""
+        with self._lock:
+            self._epochs[_digest(trial)] = (report.epoch + 1, report.epochs)
+
+    def end(self, trial: Trial) -> None:
+        """A trial is over, or failed."""
+        with self._lock:
+            self.done += 1
+            self._ended.add(_digest(trial))
+
+    def look(self) -> None:
+        """Take in what other processes have reported."""
+        with self._lock:
+            if self.board is not None:
+                self._epochs.update(self.board.read())
+            self.running = [entry for trial, entry in self._epochs.items() if trial not in self._ended]
+            part = sum(min(1.0, epoch / epochs) for epoch, epochs in self.running)
+            # What a trial has reached is not lost when it ends early, or when another takes its place.
+            reached = max(self.reached, min(self.done + part, self.total))
+            if reached > self.reached:
+                self.reached, self._last = reached, (self._clock(), reached)
+                self._first = self._first or self._last
+
+    @property
+    def measured(self) -> bool:
+        """Whether the time left follows from the speed of epochs, and not from less."""
+        return self._first is not None and self._first != self._last
+
+    def seconds_left(self) -> float | None:
+        """Seconds that the rest should take, as seen at the last look; None before anything is known."""
+        now = self._clock()
+        (begin, from_here), (end, reached) = self._first or self._last, self._last
+        if not self.measured:
+            begin, from_here = self._started, float(self.initial)
+            if reached - from_here < 1:  # of a first epoch, most is what came before it
+                return None if self._expected is None else max(0.0, self._expected - (now - begin))
+        speed = (reached - from_here) / max(end - begin, 1e-9)
+        return max(0.0, (self.total - reached) / speed - (now - end))
+
+
+def _digest(trial: Trial) -> bytes:
+    return hashlib.sha256(trial.title.encode(errors="surrogatepass")).digest()[:16]

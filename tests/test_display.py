@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import struct
+import termios
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+import pytest
+
+from dgl_mutual.display import Clock, make_bar, screen
+
+
+@pytest.fixture
+def terminal() -> Iterator[TextIO]:
+    """A terminal that does not know its size, as that of a container."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        yield stream
+    os.close(ours)
+
+
+def resize(stream: TextIO, columns: int, lines: int) -> None:
+    fcntl.ioctl(stream.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+
+def test_the_width_is_the_environments_or_the_terminals_or_80(terminal: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert screen(terminal) == screen(io.StringIO()) == (79, 23)
+    resize(terminal, 50, 0)
+    assert screen(terminal) == (49, 23)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert screen(terminal) == (39, 23)
+    for wrong in ("0", "", "wide", "-1", "9" * 50):
+        monkeypatch.setenv("COLUMNS", wrong)
+        assert screen(terminal) == (49, 23)
+
+
+def test_a_bar_is_shown_on_a_terminal_that_does_not_know_its_size(terminal: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.stderr", terminal)
+    with make_bar(total=4) as bar:
+        bar.update(2)
+        assert len(str(bar)) == 79 and "2/4" in str(bar)
+        resize(terminal, 50, 20)
+        assert len(str(bar)) == 49
+
+
+def test_a_clock_calls_until_it_is_closed() -> None:
+    calls: list[float] = []
+    clock = Clock(lambda: calls.append(time.monotonic()), seconds=0.001)
+    clock.start()
+    while len(calls) < 3:
+        time.sleep(0.001)
+    clock.close()
+    clock.close()
+    seen = len(calls)
+    time.sleep(0.01)
+    assert len(calls) == seen
+    Clock(lambda: None).close()  # was never started
