@@ -98,8 +98,8 @@ def fit(
         students: the cohort (default: gcn,gat,gin,sage). Each is the name of an architecture, a mapping of `StudentOptions`, an import path
             ``package.module:Class``, or a class or function (in_features, num_outputs) that makes a module with ``forward(graph, feat)``
             (see `dgl_mutual.nn.own.OwnStudent`).
-        recipe: name of a configuration of this package to start from (`dgl-mutual recipes list`); `config` and all that is given here
-            override it. The dataset that it was made for has no meaning here.
+        recipe: name of a configuration of this package to start from (see `dgl-mutual recipes list`). `config` and all other arguments
+            override it; its dataset is not used.
         config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
             config.yaml of a run, or a mapping. On which data and with how many seeds it was made has no meaning here.
         trust: whether a file may name code of its own, which is then imported.

@@ -29,7 +29,7 @@ class CoordinatorRecipe:
         num_samples: N of a full-batch node task; None where samples come and go.
         tasks: how many of the outputs each of several tasks has; None where there is one task.
         options: the weighting's options as plain values.
-        multi_label: for each task, whether its outputs are labels, each a yes or no of its own, and not classes (empty: none of them).
+        multi_label: for each task, whether its outputs are independent binary labels, and not classes (empty: no task has such labels).
     """
 
     weighting: str | type[Weighting]
@@ -51,7 +51,7 @@ class Coordinator(nn.Module, ABC):
     recipe: CoordinatorRecipe
     #: Works on samples that it was not trained with.
     inductive: bool = True
-    #: Its scores are log-odds that a peer is right, fitted on training labels that the peer has not seen: each student leaves some out.
+    #: Its scores are the log-odds that a peer is right, fitted on training labels that this peer leaves out.
     cross_fitted: ClassVar[bool] = False
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Coordinator(nn.Module, ABC):
         return torch.softmax(torch.cat([without_own(scores), scores.mean(0, keepdim=True)]), dim=1)
 
     def _scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        """`scores` themselves; those of a weighting of a user's own are checked, and each receiver and peer has its own."""
+        """`scores`, expanded over receivers and peers. Those of a weighting of a user's own are checked first."""
         if is_ours(self):
             return self.scores(logits, confidence, samples)
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape

@@ -90,7 +90,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def mean_entropy(self, logits: Tensor) -> Tensor:
-        """H(mean_v p(z_v)), the entropy in nats of the mean prediction: shape (...); 0 of no samples."""
+        """H(mean_v p(z_v)), the entropy in nats of the mean prediction: shape (...); 0 if there are no samples."""
 
     @abstractmethod
     def certainty(self, probabilities: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class Distribution(ABC):
 
     @property
     def multi_label(self) -> tuple[bool, ...]:
-        """For each task, whether its outputs are labels, each a yes or no of its own, and not classes."""
+        """For each task, whether its outputs are independent binary labels, and not classes."""
         return (self.has_columns,)
 
     def tasks(self, logits: Tensor, labels: Tensor) -> Iterator[tuple[Distribution, Tensor, Tensor]]:
@@ -195,7 +195,7 @@ class Bernoulli(Distribution):
         return -(p * F.logsigmoid(logits) + (1 - p) * F.logsigmoid(-logits)).mean(-1)
 
     def mean_entropy(self, logits: Tensor) -> Tensor:
-        # Both means are of sums over samples: 1 - p would lose what is left of labels that are all but certain.
+        # The mean of 1 - p is computed from -z: in 1 - mean(p) small probabilities would be rounded away.
         sides = (_mean_over_samples(torch.sigmoid(sign * logits)) for sign in (1, -1))
         return -torch.stack([_p_log_p(p).mean(-1) for p in sides]).sum(0)
 

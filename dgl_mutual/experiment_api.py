@@ -57,8 +57,8 @@ def experiment(
         students, student, training, protocol, folds: see `fit`; of all methods.
         seeds: how many, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds).
         baseline: the method that tables compare the others with (default: independent, where it is one of them).
-        tuned: first tune every method on every dataset with so many trials each (see `dgl_mutual.experiments.tuning.tune`); the trials of
-            the experiment have other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
+        tuned: first tune every method on every dataset with this number of trials (see `dgl_mutual.experiments.tuning.tune`). The trials
+            of the experiment have other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
         out: folder of the results, where a second call goes on (default: a temporary one, until `Experiment.save`).
         name: what the experiment's own folder is called: ``suite-<name>``.
         jobs, threads, device, resume: see `dgl_mutual.experiments.runner.execute`.

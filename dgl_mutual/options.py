@@ -43,10 +43,10 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
 
 
 def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
-    """The fault of a class whose `Options` are none, as the end of a sentence that starts with its name.
+    """The fault of a class whose `Options` are not a subclass of `base`, as the end of a sentence that starts with its name.
 
     Args:
-        base: what they must be derived from, which users import as `name`.
+        base: the class of options that users import as `name`.
     """
     options = kind.Options
     if is_class(options) and issubclass(options, base):

@@ -190,8 +190,8 @@ def made_by(kind: type, family: str, arguments: tuple[str, ...]) -> str | None:
     except TypeError:
         given = ", ".join(arguments)
         return (
-            f"is made by __init__{inspect.signature(kind.__init__)}, and {family} are made with ({given}). Take these {len(arguments)}, "  # type: ignore[misc]  # the class is not made by it here
-            "and pass them on to super().__init__."
+            f"has __init__{inspect.signature(kind.__init__)}, and {family} are made with ({given}). Take these {len(arguments)} arguments, "  # type: ignore[misc]  # the class is not made by it here
+            "and pass them to super().__init__."
         )
     return None
 

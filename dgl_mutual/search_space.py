@@ -31,12 +31,12 @@ class Choice:
     values: tuple[str | int | float | bool | tuple[int, ...] | None, ...]
 
     def category(self, place: int) -> str | int | float | bool:
-        """A value as a study keeps it, which holds no lists and shows nothing of None: those as text, as in YAML."""
+        """A value as Optuna stores it: lists and None as text in YAML, since a study has no lists, and tables show None as missing."""
         value = self.values[place]
         return "null" if value is None else str(list(value)) if isinstance(value, tuple) else value
 
     def value(self, category: Any) -> Any:
-        """What `category` has made text of, as a configuration has it."""
+        """The inverse of `category`: the value in a configuration."""
         for place, value in enumerate(self.values):
             if (value is None or isinstance(value, tuple)) and self.category(place) == category:
                 return None if value is None else list(value)

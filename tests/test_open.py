@@ -231,7 +231,7 @@ class NoArguments(dm.Strategy):
         (losing(lambda term: {"a": term[:1]}), r"has the shape \(1,\) .* one for each of the 2 members"),
         (losing(lambda term: {"a": term.long()}), "the type torch.int64"),
         (losing(lambda term: {"a": term.detach()}), "No loss term of the strategy 'Losing' depends on the students' logits"),
-        (NoArguments, r"is made by __init__\(self\) -> .*, and strategies are made with \(options, setting\)"),
+        (NoArguments, r"has __init__\(self\) -> .*, and strategies are made with \(options, setting\)"),
     ],
 )
 def test_a_wrong_strategy_is_named(data: dm.Dataset, split: dm.Split, strategy: Any, message: str) -> None:

@@ -314,9 +314,9 @@ def test_a_split_of_two_masks_is_refused_unless_one_is_given() -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: dm.Dataset.from_arrays(EDGES, np.ma.masked_greater(FEATURES, 0), LABELS), "features are a masked array in which"),
-        (lambda: dm.Dataset.from_arrays(EDGES, FEATURES, np.ma.masked_equal(LABELS, 2)), "labels are a masked array in which 10 values"),
-        (lambda: dm.Dataset.from_arrays(np.eye(N), FEATURES, LABELS), r"looks like an adjacency matrix; of one, the edges are"),
+        (lambda: dm.Dataset.from_arrays(EDGES, np.ma.masked_greater(FEATURES, 0), LABELS), "features are a masked array with"),
+        (lambda: dm.Dataset.from_arrays(EDGES, FEATURES, np.ma.masked_equal(LABELS, 2)), "labels are a masked array with 10 masked values"),
+        (lambda: dm.Dataset.from_arrays(np.eye(N), FEATURES, LABELS), r"looks like an adjacency matrix. Give its edges"),
         (lambda: dm.Dataset.from_arrays(sparse.eye_array(N), FEATURES, LABELS), "looks like an adjacency matrix"),
         (lambda: dm.Dataset.from_arrays(EDGES.astype(str), FEATURES, LABELS), r"found <U\d+ values such as '\d+'"),
         (lambda: dm.Dataset.from_arrays(None, FEATURES, LABELS), r"must be an array of whole numbers, found None \(a NoneType\)"),

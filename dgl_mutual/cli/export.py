@@ -34,7 +34,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, rocauc, ap, micro-f1; of several tasks one: 'accuracy(digit)'."
 )
-@click.option("--by-target", is_flag=True, help="A column for each target, learned alone (1 target) or at once with others (N targets).")
+@click.option("--by-target", is_flag=True, help="A column for each target, learned alone (1 target) or together with others (N targets).")
 @click.option("--members", callback=_names, metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")

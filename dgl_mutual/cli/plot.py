@@ -50,8 +50,7 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
         what = " or ".join(repr(kind) for kind in kinds) or "any plot"
         raise UsageError(
             f"These runs have no figures for {what}. Gains need --strategy independent and another strategy on the same data; ranks need "
-            "three methods on three datasets, with fewer nothing can be told apart; cohort-size and noise need several runs that differ in "
-            "it; time needs 'dgl-mutual time-inference RUN' first; weights need --strategy gml or okddip, and differ from uniform; "
-            "exchange needs a strategy that teaches; reliability needs runs of this version; cka needs --set training.diversity=true when "
-            "they are run."
+            "at least three methods on three datasets; cohort-size and noise need several runs that differ in it; time needs 'dgl-mutual "
+            "time-inference RUN' first; weights need --strategy gml or okddip, and weights that are not uniform; exchange needs a strategy "
+            "with an exchange; reliability needs runs of this version; cka needs runs with --set training.diversity=true."
         )

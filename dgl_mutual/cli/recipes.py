@@ -24,7 +24,7 @@ def command() -> None:
 
 @command.command("list")
 def list_() -> None:
-    """List the recipes, each with a line on what it is.
+    """List the recipes, each with a short description.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def list_() -> None:
 @command.command()
 @click.argument("name", shell_complete=completion.one(completion.recipes))
 def show(name: str) -> None:
-    """Show the file of a recipe, which says where its values come from. It is a configuration for 'run --config', too.
+    """Show the file of a recipe, with the sources of its values. It can also be given to 'run --config'.
 
     \b
     Example:

@@ -141,7 +141,7 @@ def command(
 def _list_searches(
     suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data_dir: Path | None, jobs: int | None
 ) -> float:
-    """Say what the searches take: seconds, one trial after another."""
+    """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
     import joblib
 
     from dgl_mutual.experiments.suite_tuning import estimate_searches
@@ -153,7 +153,7 @@ def _list_searches(
             f"tuning {search.method} on {search.data}{f' ({search.splits} trainings each)' if search.splits > 1 else ''}"
         )
         total += search.missing * search.seconds
-    say(f"The searches: about {_duration(total / jobs)} with {jobs} at a time. The runs after them, here with all defaults:")
+    say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs that follow, estimated with all defaults:")
     return total
 
 

@@ -22,10 +22,10 @@ from dgl_mutual.cli.output import say
 def command(runs: tuple[Path, ...], repeats: int, threads: int, trust: bool, device: str, data_dir: Path | None, offline: bool) -> None:
     """Time the predictions of trained students, and write inference.csv into each run's folder.
 
-    Each member of one trial predicts all samples of the dataset, one member at a time: three passes that do not count, then N in turns with
-    the others. The table has the median and the quartiles. Run nothing else meanwhile. 'plot --kind time' draws the result.
+    The members of one trial predict all samples of the dataset, one member at a time: three warm-up passes each, then N passes each, in
+    turns. The table has the median and the quartiles. Run nothing else at the same time. 'plot --kind time' draws the result.
 
-    RUN is the folder of a run or a suite, or a folder that contains runs. The students are those in its folder checkpoints/.
+    RUN is the folder of a run or a suite, or a folder that contains runs. The students are read from checkpoints/ in the run's folder.
 
     \b
     Example:

@@ -33,9 +33,9 @@ def _tune(
 ) -> None:
     """Search the options of a method on validation, and write the best configuration as a file. Needs optuna.
 
-    What is given is not searched. The first trial has all defaults. No label of a test part is known to the search. Give every method of a
-    comparison the same number of trials, 'independent' too. The same command goes on with a search that was cut off; several processes that
-    run it at a time, also on several machines with a shared folder, share the trials. With --jobs 1 a search gives the same each time.
+    Options that are given are not searched. The first trial has all defaults. The search sees no labels of a test part. Give every method
+    of a comparison the same number of trials, also 'independent'. The same command continues an interrupted search. Several processes that
+    run it at the same time, also on several machines with a shared folder, share the trials. With --jobs 1 a search is reproducible.
 
     \b
     Examples:

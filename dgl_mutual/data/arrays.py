@@ -32,7 +32,7 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     """
     if np.ma.is_masked(values):
         number = int(np.count_nonzero(np.ma.getmaskarray(values)))
-        raise DataError(f"The {what} are a masked array in which {number} values are masked. Fill them in: array.filled(...).")
+        raise DataError(f"The {what} are a masked array with {number} masked values. Fill them in: array.filled(...).")
     if hasattr(values, "detach"):  # a torch tensor; torch itself is not needed here
         values = values.detach().cpu()
         values = (values.to_dense() if str(values.layout) != "torch.strided" else values).resolve_conj().resolve_neg()
@@ -57,7 +57,7 @@ def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
     array = as_array(values, what)
     if array.size == 0 and array.ndim == dimensions:
         return np.zeros(array.shape, dtype=np.int64)
-    if array.ndim == 0:  # NumPy makes such an array of whatever it does not know
+    if array.ndim == 0:  # how NumPy wraps objects that it does not know
         raise DataError(f"The {what} must be an array of whole numbers, found {values!r:.60} (a {type(values).__name__}).")
     if array.ndim != dimensions:
         raise DataError(f"The {what} have the shape {array.shape}. Give an array of {dimensions} dimension{'s' * (dimensions > 1)}.")
@@ -133,7 +133,7 @@ def check_ends(edges: Any, num_nodes: int) -> IntArray:
     if array.shape[0] != 2:
         hint = " Transpose the array." if array.shape[1] == 2 else ""
         if array.shape == (num_nodes, num_nodes):
-            hint = " This looks like an adjacency matrix; of one, the edges are np.stack(matrix.nonzero())."
+            hint = " This looks like an adjacency matrix. Give its edges: np.stack(matrix.nonzero())."
         raise DataError(f"The edges have the shape {array.shape}; expected (2, number of edges): sources, then destinations.{hint}")
     if array.size and (array.min() < 0 or array.max() >= num_nodes):
         wrong = array.min() if array.min() < 0 else array.max()

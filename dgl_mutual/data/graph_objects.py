@@ -200,10 +200,10 @@ def masked_nodes(masks: Sequence[npt.NDArray[Any]], name: str) -> IntArray:
 
 
 def split_of_masks(masks: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Split | None:
-    """The split that the masks of the graphs make; None where no graph has any.
+    """The split from the masks of the graphs; None if no graph has a mask.
 
     Raises:
-        DataError: only some of the masks are there, or a mask is none.
+        DataError: a mask is missing, or has values other than true and false.
     """
     found = [name for name in MASKS if any(name in mask for mask in masks)]
     missing = [name for name in MASKS if not all(name in mask for mask in masks)]

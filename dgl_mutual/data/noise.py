@@ -59,17 +59,17 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
     - ``edge-add``: as many edges as a share a of those there are, between random nodes of one graph that had none.
     - ``edge``: both, so that the number of edges stays. A new edge has the edge features of another edge, drawn at random.
     - ``label``: a share a of the training samples' labels becomes another class at random (symmetric noise); of a multi-label target, a
-      share a of the known training labels is inverted. Of several targets, each is disturbed. Validation and test labels stay, and so do
-      labels of the training part that are hidden, which nothing learns from.
+      share a of the known training labels is inverted. With several targets, noise is added to each. Labels of the validation and test
+      parts do not change, and neither do hidden labels of the training part.
     - ``label-asymmetric``: the same, but class c becomes class c + 1, and the last the first (the pair flipping of Han et al., NeurIPS
-      2018, arXiv 1804.06872). Of two classes, and of a multi-label target, a share a of the ones becomes zeros, and zeros stay: if both
-      changed, the noise would be symmetric.
+      2018, arXiv 1804.06872). With two classes, and with a multi-label target, a share a of the ones becomes zeros, and zeros do not
+      change: if both changed, the noise would be symmetric.
 
     A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph so dense that no pairs are
     left gets fewer edges than asked for.
 
     Raises:
-        UsageError: so little label noise that it changes no label.
+        UsageError: label noise that changes no label.
     """
     return NOISES[noise.kind](dataset, split, noise.amount, np.random.default_rng(seed))
 
@@ -84,8 +84,8 @@ def _label_noise(dataset: Dataset, split: Split, amount: float, random: Generato
     noisy = _wrong_labels(dataset, split, amount, random, asymmetric)
     if amount > 0 and np.array_equal(noisy, dataset.labels, equal_nan=True):
         raise UsageError(
-            f"Label noise of {amount:g} changes no label of {dataset.name}, whose training part has {len(split.train)} labelled samples: "
-            "that share of those that can get another label is less than a half. Give more noise, or more labels."
+            f"Label noise of {amount:g} changes no label of {dataset.name}: its training part has {len(split.train)} labelled samples, and "
+            "this share of the labels that can change rounds to zero. Give more noise, or more labels."
         )
     return dataset.replaced(labels=noisy)
 

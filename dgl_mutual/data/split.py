@@ -51,7 +51,7 @@ class Split:
             if is_mask:
                 self._mask_sizes[name] = len(array)
             numbers = np.flatnonzero(array) if is_mask else as_integers(array, f"{name} samples")
-            # pandas hands out arrays that must not be written to, which torch does not take.
+            # Arrays from pandas may be read-only, and torch takes only writable ones.
             object.__setattr__(self, name, numbers if numbers.flags.writeable else numbers.copy())
 
     @property

@@ -73,7 +73,7 @@ def one_by_one(dataset: Dataset) -> list[Dataset]:
 def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
     """The dataset with these of its targets, in this order.
 
-    A dataset with one target of several labels has each label as a target of its own, once they are chosen by name.
+    In a dataset with one multi-label target, names are those of its labels, and each chosen label becomes a target of its own.
 
     Raises:
         UsageError: a name that none of its targets has, or the same twice.

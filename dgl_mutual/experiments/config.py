@@ -38,8 +38,8 @@ class RunConfig(Options):
     dataset: str = "digits"
     """Name of a dataset, or a folder that holds one."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Which of the dataset's targets are learned, at once (default: all that it has; in a folder in CSV form, the column `label`). Labels
-    of a multi-label dataset may be named, too; each is then a target of its own."""
+    """Targets of the dataset that are learned together (default: all of them; in a folder in CSV form, the column `label`). Names of labels
+    of a multi-label dataset can also be given; each is then a target of its own."""
     fingerprint: str | None = None
     """Fingerprint that the dataset must have; filled in when a run starts, so that its config.yaml is good for this very dataset alone."""
     protocol: str | None = None

@@ -1,4 +1,4 @@
-"""inference.csv of a run: how long each member of a finished trial takes to predict, measured again, alone."""
+"""inference.csv of a run: the inference time of each member of a finished trial, measured with nothing else running."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def time_run(
 
     Args:
         repeats: see `time_inference`.
-        threads: that a pass computes with.
-        trust: import code of one's own that the run's files name.
+        threads: number of threads of a pass.
+        trust: import code that the run's files name.
 
     Raises:
         StoreError: no students are kept, as in a folder that was copied without them, or there are none, as with label-propagation.

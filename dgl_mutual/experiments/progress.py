@@ -56,7 +56,7 @@ class Silence:
 
 @contextmanager
 def silence(unit: str = "trials") -> Iterator[Progress]:
-    """What `display` is to a terminal, where nothing is to be shown."""
+    """A display that shows nothing."""
     yield Silence()
 
 

@@ -86,7 +86,7 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
         check_transductive(kind.name, dataset)
         if config.distill is not None:
             raise UsageError(
-                f"An MLP learns from what students predict, and predictions of {kind.name!r} are made of them afterwards. Leave out "
+                f"An MLP is distilled from predictions of the students, and {kind.name!r} makes its predictions after training. Leave out "
                 "'distill', or choose another strategy, for example independent."
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate

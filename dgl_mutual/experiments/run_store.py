@@ -125,7 +125,7 @@ class RunStore:
             self._put("failures.csv", pd.DataFrame([[seed, fold, outcome.error, outcome.details]], columns=FAILURE_COLUMNS))
             self._drop_snapshots(outcome.trial.name)
             return
-        columns = None if outcome.history else ["epoch"]  # of what has no epochs
+        columns = None if outcome.history else ["epoch"]  # a strategy without training has no epochs
         history = pd.DataFrame(outcome.history, columns=columns).assign(seed=seed, fold=fold).astype({"epoch": int})
         self._write(f"history/{outcome.trial.name}.csv", history)
         if outcome.reliability:

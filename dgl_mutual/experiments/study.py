@@ -226,12 +226,12 @@ class Search:
         return self._values(params)
 
     def _values(self, params: dict[str, Any]) -> dict[str, Any]:
-        """What a trial has drawn, as a configuration has it."""
+        """The values that a trial has drawn, as in a configuration."""
         drawn = {key: (domain, params[key]) for key, domain in self.space.items() if key in params}
         return {key: domain.value(value) if isinstance(domain, Choice) else value for key, (domain, value) in drawn.items()}
 
     def seconds_left(self, missing: int, jobs: int) -> float | None:
-        """Seconds that missing trials should take, from those that have ended; None where there are none."""
+        """Estimated seconds of missing trials, from the finished ones; None if there are none."""
         ended = [trial.duration.total_seconds() for trial in self.trials() if trial.state.is_finished() and trial.duration is not None]
         return missing * sum(ended) / len(ended) / min(jobs, max(1, missing)) if ended else None
 

@@ -43,12 +43,12 @@ Layers: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 class TuningOptions(Options):
-    """How methods are tuned on a dataset, all of them alike (``suite --tuned N``)."""
+    """How methods are tuned on a dataset, the same for all of them (``suite --tuned N``)."""
 
     trials: int | None = Field(None, ge=1)
-    """The most trials of a search, where that is less than N."""
+    """Maximum number of trials of a search, if it is less than N."""
     splits: int = Field(1, ge=1)
-    """Trainings of each configuration, whose metric on validation is averaged: folds, or seeds where there are none."""
+    """Number of trainings of each configuration, over which the validation metric is averaged: folds, or seeds if there are no folds."""
 
 
 class SuiteDataset(Options):
@@ -61,7 +61,7 @@ class SuiteDataset(Options):
     methods: tuple[str, ...] | None = None
     """The methods to run on it, by name (default: all)."""
     tuning: TuningOptions = TuningOptions()
-    """How methods are tuned on it."""
+    """Options of tuning."""
 
 
 class Suite(Options):
@@ -74,8 +74,7 @@ class Suite(Options):
     base: dict[str, Any] = Field(default_factory=dict)
     """Configuration of all runs."""
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
-    """Names of datasets, or mappings: ``dataset``, or a ``recipe`` that names one, any other key of a configuration, and those of a
-    `SuiteDataset`."""
+    """Names of datasets, or mappings: ``dataset`` or ``recipe``, any other key of a configuration, and the keys of a `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1)
     """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out."""
 
@@ -213,7 +212,7 @@ def _scaled_down(config: RunConfig) -> RunConfig:
 def suite_loader(
     *, data_dir: Path | None = None, offline: bool = False, in_memory: Mapping[str, Dataset] | None = None
 ) -> Callable[[SuiteRun], Dataset]:
-    """What loads the dataset of a run, with its pool of unlabelled graphs: each once, also where several runs have it.
+    """A function that loads the dataset of a run, with its pool of unlabelled graphs. Each dataset is loaded once.
 
     Args:
         in_memory: see `plan_suite`.

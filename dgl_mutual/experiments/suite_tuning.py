@@ -30,11 +30,11 @@ from dgl_mutual.strategies import resolve_strategy
 
 @dataclass(frozen=True, eq=False)
 class SuiteTuning:
-    """What the searches of a suite have found.
+    """The results of the searches of a suite.
 
     Attributes:
-        layers: by the names of data and method, what is chosen.
-        searches: the searches themselves.
+        layers: the chosen options, by the names of data and method.
+        searches: the searches, likewise.
     """
 
     layers: Layers
@@ -83,12 +83,12 @@ def tune_suite(
         trials: of each search.
         quick, overrides: see `dgl_mutual.experiments.suite.configurations`.
         in_memory: see `dgl_mutual.experiments.suite.plan_suite`.
-        jobs: trials at a time (default: one a core; on cuda one); see `tune`.
+        jobs: trials at a time (default: one per core, and one on cuda); see `tune`.
         progress: makes a display for each search.
 
     Raises:
         UsageError, StoreError, Interrupted: see `tune`; a usage error says of which run.
-        TrainingError: every trial of a search has failed: an untuned method among tuned ones would be a comparison that is not fair.
+        TrainingError: every trial of a search has failed. Without it, an untuned method would be compared with tuned ones.
     """
     load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory)
     searches: dict[tuple[str, str], Tuning] = {}
@@ -127,11 +127,11 @@ def tune_suite(
 
 @dataclass(frozen=True)
 class SearchEstimate:
-    """What a search of a suite would still take.
+    """The estimated time of a search of a suite.
 
     Attributes:
-        missing: trials that are to be run.
-        seconds: of one of them, at most, with all defaults.
+        missing: number of trials that are still to be run.
+        seconds: at most, of one trial with all defaults.
     """
 
     data: str

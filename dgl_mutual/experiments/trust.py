@@ -48,7 +48,7 @@ def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str
 
 
 def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool, recipe: str | None = None) -> RunConfig:
-    """The configuration of a recipe, if there is one, of a file over it, if there is one, and of the command line over both.
+    """The configuration of a recipe, a file and the command line; each of them is optional, and later ones override earlier ones.
 
     Raises:
         UsageError: see `read_recipe`, `read_config`, `parse_config` and, without `trust`, `check_trust`.

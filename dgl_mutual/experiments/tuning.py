@@ -58,13 +58,13 @@ class Tuning:
 
     @property
     def shared(self) -> str:
-        """What the search shares with the test parts of runs, as a sentence; empty where it shares nothing."""
+        """A sentence on which test samples the search has seen as training samples; empty if none."""
         if self.protocol in ("public", "scaffold"):
             return ""
         kind = "folds" if self.protocol in FOLDED_PROTOCOLS else "seeds"
         return (
-            f"Under the protocol {self.protocol} other {kind} have other test samples. The search does not see the labels of its own test "
-            f"part; what it trains and validates on are test samples of other {kind}. This is so for every method."
+            f"Under the protocol {self.protocol} the {kind} have different test samples. The search does not see the labels of its own "
+            f"test part, but it trains and validates on test samples of other {kind}. This holds for every method."
         )
 
     @property
@@ -118,18 +118,18 @@ def tune(
     test part of each split are unknown to the search: they are removed before it trains anything. The same call goes on with what is
     there, and several processes that make it at a time share the trials.
 
-    NOTE: under ``public`` and ``scaffold`` all seeds have one test part, none of whose labels the search sees. Under ``nested`` and
-    ``random`` seeds and folds have different ones: the search's own is hidden from it, but what it trains and validates on are test samples
-    of other seeds and folds. A choice within each fold is made by `RunConfig.grid`.
+    NOTE: under ``public`` and ``scaffold`` all seeds have the same test part, and the search sees none of its labels. Under ``nested`` and
+    ``random`` seeds and folds have different test parts: the search does not see the labels of its own, but it trains and validates on test
+    samples of other seeds and folds. `RunConfig.grid` chooses within each fold.
 
     Args:
         config: given, not resolved. Its number of seeds has no meaning here.
         trials: of the whole search; pruned and failed ones count.
         splits: trainings of each configuration, whose metric is averaged: the first folds, where there are folds, else seeds.
         timeout: seconds after which no further trial is started.
-        threads: that a trial computes with.
-        jobs: trials at a time, each in a process of its own if there are several. With one of them, and the same threads, a search gives
-            the same each time; with several, what a trial draws depends on which others have ended by then.
+        threads: number of threads of a trial.
+        jobs: number of trials at a time; several run in processes of their own. With one job, and the same number of threads, a search is
+            reproducible. With several, the options that a trial draws depend on which others have ended.
         out: the folder in which the search has its folder.
         label: how displays name it.
         in_memory: the dataset has no files that its name stands for.
@@ -212,7 +212,7 @@ def _refuse(given: RunConfig) -> None:
         raise UsageError("The configuration has a grid, which is a search of its own. Leave out the grid, or do without tuning.")
     kind = resolve_strategy(given.strategy)
     if not kind.trains:
-        raise UsageError(f"Strategy {kind.name!r} has nothing to tune: it chooses its options on validation in every run. Use 'run'.")
+        raise UsageError(f"Strategy {kind.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")
     if given.distill is not None:
         raise UsageError("What is tuned is the cohort, and the configuration also distills an MLP from it. Leave out 'distill'.")
 

@@ -38,14 +38,14 @@ class TuningTrial(Trial):
 
 @dataclass(frozen=True, eq=False)
 class SearchJob:
-    """A search as any process can take part in it.
+    """A search that several processes can take part in.
 
     Attributes:
-        given, resolved: the configuration, as it was given, and with nothing left open.
-        splits: trainings of each configuration.
-        trials: of the whole search.
-        label: how displays name it.
-        deadline: Unix time from which on no trial is started.
+        given, resolved: the configuration as it was given, and resolved.
+        splits: number of trainings of each configuration.
+        trials: number of trials of the whole search.
+        label: name in displays.
+        deadline: Unix time after which no trial is started.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class SearchJob:
         return [(FIRST_SEED, fold, split) for fold, split in enumerate(splits_of(self.resolved, dataset, FIRST_SEED)[: self.splits])]
 
     def progress(self) -> tuple[int, float | None]:
-        """How many trials are missing, and the mean seconds of those that have ended, if there are any. Writes nothing."""
+        """The number of missing trials, and the mean seconds of the finished ones, if there are any. Writes nothing."""
         history = read_tuning(self.folder) if (self.folder / HISTORY_FILE).exists() else None
         if history is None:
             return self.trials, None
@@ -96,9 +96,9 @@ class SearchJob:
 
         Args:
             search: opened.
-            split: that displays show.
-            jobs: processes; one is this very process, which draws what follows from the trials before alone.
-            missing: how many trials are to be run.
+            split: the split that displays show.
+            jobs: number of processes. With one, trials run in this process, and each depends only on those before it.
+            missing: number of trials to run.
 
         Raises:
             TrainingError: a process was killed; trials that have ended are kept.
@@ -117,7 +117,7 @@ class SearchJob:
         return Outcome(self.shown(ended[0], split), [], [], ended[1])
 
     def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> tuple[int, str | None] | None:
-        """Run the next trial: its number, and why it failed, if it did. None where there is none to be run."""
+        """Run the next trial, and return its number and its error, if it failed. None if no trial is left."""
         if self.deadline is not None and time.time() >= self.deadline:
             return None
         claimed = search.claim(self.trials)
@@ -130,7 +130,7 @@ class SearchJob:
 
 
 def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> tuple[int, str | None] | None:
-    """A trial in a process that works for another; None where none is left."""
+    """Run a trial in a worker process; None if no trial is left."""
     end_with(parent)
     torch.set_num_threads(job.threads)
     search = job.search()

@@ -59,8 +59,8 @@ class Convolution(nn.Module, ABC):
         default_dropout: dropout rate of the architecture's own paper on its input (node task).
         default_depth: number of such layers in a student, by task.
         takes_edge_features: whether it has a form for edges with features.
-        hops: how far a layer reaches; only layers that reach one hop at most have a form for sampled neighbourhoods.
-        uses_edges: whether the structure of a graph makes a difference to it.
+        hops: how far a layer reaches; only layers that reach at most one hop can be trained on sampled neighbourhoods.
+        uses_edges: whether its output depends on edges.
     """
 
     default_dropout: ClassVar[float] = 0.5

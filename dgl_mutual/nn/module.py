@@ -17,7 +17,7 @@ from dgl_mutual.nn.batch import Batch, GraphBatch
 
 @dataclass(frozen=True)
 class EdgeInput:
-    """What a student that takes edge features, or no edges at all, is given.
+    """The width of edge features, and the node feature columns, of a student that takes edge features, or uses no edges.
 
     Attributes:
         width: D; 0 where edges have no features.
@@ -30,7 +30,7 @@ class EdgeInput:
 
     @classmethod
     def of(cls, edge_features: int, kinds: Sequence[FeatureKind]) -> EdgeInput | None:
-        """For a dataset with so many edge features and node feature columns of these kinds; None where nothing comes from edges."""
+        """For a dataset with `edge_features` edge features and node feature columns of these kinds; None if no feature comes from edges."""
         columns = tuple(place for place, kind in enumerate(kinds) if kind != "edge-sum")
         node_columns = None if len(columns) in (0, len(kinds)) else columns
         return cls(edge_features, node_columns) if edge_features or node_columns is not None else None

@@ -1,4 +1,4 @@
-"""Noise on what a student sees of the features."""
+"""Noise on the input features of a single student."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 def with_noise(x: NodeFeatures, amount: float, generator: torch.Generator | None) -> NodeFeatures:
     """x ((1 - a) + a N(0, 1)), element by element.
 
-    NOTE: the noise of a dataset (`dgl_mutual.data.noise`) is added instead. What is multiplied stays sparse, and is the same on scaled
-    features.
+    NOTE: the noise of a dataset (`dgl_mutual.data.noise`) is added to features. Here features are multiplied by it, so that sparse features
+    stay sparse, and the noise does not depend on the scale of the features.
 
     Args:
         x: (|V|, F), dense or sparse.
         amount: a, in [0, 1].
-        generator: the stream to draw from; with None, as in evaluation, the noise is the same each time.
+        generator: random numbers are drawn from it. None, as in evaluation: the noise is the same in each call.
     """
     values = x.values if isinstance(x, SparseMatrix) else x
     if generator is None:

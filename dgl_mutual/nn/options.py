@@ -13,7 +13,7 @@ from dgl_mutual.options import Options
 from dgl_mutual.registry import IMPORT_PATH, import_path_of, installed_plug_ins, not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
 
-#: The built-in architectures; those after ``sage`` are DGL's own layers, but for the last two, which use no edges.
+#: The built-in architectures: four of this package, six with layers of DGL (gatv2 ... chebnet), and two that use no edges.
 ARCHITECTURES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet", "mlp", "bag")
 
 #: How fast a batch norm's running statistics follow. At torch's 0.1 they lag behind small students that learn fast: on MUTAG, with 5 steps
@@ -24,8 +24,7 @@ BATCH_NORM_MOMENTUM = 0.3
 class StudentOptions(Options):
     """One student. `None` means the default of the task or architecture; `resolve_student` (in `dgl_mutual.nn.student`) fills it in.
 
-    A student of your own has a class or function as its architecture, and takes no other options than those in `options`, and
-    `edge_features`.
+    A student of your own has a class or function as its architecture, and takes only the options in `options`, and `edge_features`.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -53,10 +52,10 @@ class StudentOptions(Options):
     input_dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout rate on the features (default: as on the input of the other convolutions)."""
     feature_noise: float | None = Field(None, gt=0, le=1)
-    """a in x ((1 - a) + a N(0, 1)), what the student sees of each feature x, in training and evaluation (default: no noise). It makes a
-    student weak on purpose, to study how its peers bear it."""
+    """Noise on the student's input features, in training and evaluation: each feature x becomes x ((1 - a) + a N(0, 1)), with this a
+    (default: no noise). It makes the student weak, to study how a weak student affects its peers."""
     starts_after: float | None = Field(None, gt=0, lt=1)
-    """Share of the epochs after which the student begins to learn; until then it keeps its first weights (default: none)."""
+    """Share of the epochs in which the student keeps its initial weights, before it begins to learn (default: it learns from the start)."""
     norm: Literal["none", "batch", "layer"] | None = None
     """Normalisation after each hidden convolution (node task: none; graph task: batch); batch also within gin's MLP."""
     activation: Literal["relu", "elu", "gelu", "leaky_relu", "silu", "tanh"] | None = None
@@ -68,8 +67,8 @@ class StudentOptions(Options):
     readout: Literal["last", "jumping"] | None = None
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge)."""
     edge_features: bool | None = None
-    """Whether messages are made of edge features, too (gcn, gat, gin, sage; default: on where the dataset has edge features). A student of
-    your own that sets it finds them in ``graph.edata["feat"]`` (default: off)."""
+    """Whether messages also use edge features (gcn, gat, gin, sage; default: on where the dataset has edge features). A student of your own
+    gets them as ``graph.edata["feat"]`` if this is on (default: off)."""
     pooling: Literal["sum", "mean", "max"] = "sum"
     """How node states become a graph state (graph task)."""
 
@@ -97,7 +96,7 @@ class StudentOptions(Options):
 
     @property
     def pools_first(self) -> bool:
-        """Whether, on a graph task, it has states of graphs alone."""
+        """Whether, on a graph task, node features are pooled before the first layer, so that there are no node states."""
         return self.architecture == "bag"
 
     @property
@@ -121,5 +120,5 @@ class StudentOptions(Options):
         return {key: value for key, value in plain.items() if (key in kept if own else key != "options")}
 
     def first_epoch(self, epochs: int) -> int:
-        """The epoch of a phase of so many in which the student begins to learn."""
+        """First epoch in which the student learns, in a phase of `epochs` epochs."""
         return 0 if self.is_own or self.starts_after is None else round(self.starts_after * epochs)

@@ -34,8 +34,8 @@ class OwnStudent(StudentModule):
     - a class with an attribute ``num_blocks = n`` gets a list of n graphs in place of the graph: DGL's blocks where neighbours are
       sampled, n times the whole graph otherwise. Logits are those of the last block's destinations.
 
-    With the option ``edge_features: true`` beside its architecture, each of these graphs has the edge features as ``graph.edata["feat"]``,
-    (|E|, D) and dense. Node feature columns that are sums of edge features stay, unlike for built-in students.
+    With the option ``edge_features: true``, each of these graphs has the edge features as ``graph.edata["feat"]``, a dense matrix (|E|, D).
+    Unlike built-in students, it also gets the node feature columns that are sums of edge features.
 
     Random numbers that it draws from torch, NumPy or Python in `forward`, as dropout does, come from the student's own stream: results do
     not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
@@ -47,7 +47,7 @@ class OwnStudent(StudentModule):
         options: the class or function, and its own options.
         in_features, num_outputs: F and C, the first two arguments of the class or function.
         name: what messages call the student.
-        edge_features: D of the edge features that it is given; 0 for none.
+        edge_features: D, the width of edge features; 0 for none.
 
     Raises:
         UsageError: the class or function cannot be found or called, or gives no module with parameters.

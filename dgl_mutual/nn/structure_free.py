@@ -1,4 +1,4 @@
-"""Layers that use no edges: baselines that show what the structure of a graph adds to its node features."""
+"""Layers that use no edges. They are baselines: they show how much a GNN gains from the structure of graphs."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Student(StudentModule):
     Args:
         options: resolved options (see `resolve_student`).
         in_features, num_outputs: F and C.
-        edges: what of the dataset's features comes from edges, if anything does; without effect on a student that uses edges unless
+        edges: the features of the dataset that come from edges, if there are any. A student that uses edges takes it into account only with
             ``options.edge_features``.
     """
 

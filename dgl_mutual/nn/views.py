@@ -23,14 +23,14 @@ def perturbed(
     """A batch without some edges, feature columns and nodes, each left out with the given probability; the batch itself if all are 0.
 
     Source: Rong et al., ICLR 2020, arXiv 1907.10903 (edges); Zhu et al., arXiv 2006.04131, section 3.2 (columns, the same for all nodes);
-    Feng et al. (GRAND), NeurIPS 2020, arXiv 2005.11079, section 3.1 (nodes that stay: their features become zeros, and the others are
-    divided by 1 - p); You et al. (GraphCL), NeurIPS 2020, arXiv 2010.13902 (nodes that go with their edges).
+    Feng et al. (GRAND), NeurIPS 2020, arXiv 2005.11079, section 3.1 (nodes on node tasks: their features become zeros, and those of the
+    others are divided by 1 - p); You et al. (GraphCL), NeurIPS 2020, arXiv 2010.13902 (nodes on graph tasks: removed with their edges).
 
     Args:
-        keeps_nodes: dropped nodes lose their features alone, as on a node task, where each node has a prediction. Else they go with their
-            edges; a graph keeps at least one of its nodes.
-        edges, columns: where the draws of edges and nodes, and of columns, come from, on the batch's device. They are apart, since
-            processes that divide a batch must mask the same columns, and have different numbers of edges.
+        keeps_nodes: dropped nodes lose only their features, as on a node task, where each node has a prediction. Otherwise they are removed
+            with their edges; each graph keeps at least one node.
+        edges, columns: random generators for edges and nodes, and for columns, on the batch's device. They are separate, since processes
+            that divide a batch must mask the same columns, but have different numbers of edges.
     """
     if edge_drop == feature_mask == node_drop == 0.0:
         return batch

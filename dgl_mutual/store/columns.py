@@ -25,8 +25,8 @@ TRIALS = {
     "seconds_per_epoch": "Seconds of an epoch of the whole cohort, the first left out.",
     "train_seconds": "Seconds of the training of the whole cohort.",
     "inference_ms": (
-        "Milliseconds in which the member alone predicts all test samples, at the end of its trial: other trials may run beside. For "
-        "comparisons see inference.csv."
+        "Milliseconds that the member alone takes to predict all test samples, measured at the end of its trial, while other trials may be "
+        "running. For comparisons use inference.csv."
     ),
     "parameters": "Number of parameters of the member alone.",
     "disagreement": "Share of test samples that two students predict differently, averaged over all pairs of students.",
@@ -54,9 +54,9 @@ INFERENCE = {
     "seed": "The trial whose students were timed, as in trials.csv.",
     "fold": "As in trials.csv.",
     "member": "Each student, `mlp` and `ensemble`.",
-    "samples": "Number of samples in a forward pass: all of the dataset.",
-    "repeats": "Number of passes that were timed, after three that were not. All members of a run take turns.",
-    "median_ms": "Median milliseconds of a pass. Batches are made before.",
+    "samples": "Number of samples in a forward pass: all samples of the dataset.",
+    "repeats": "Number of passes that were timed, after three warm-up passes. The members of a run take turns.",
+    "median_ms": "Median milliseconds of a pass, without the time to make batches.",
     "quartile_1_ms": "First quartile.",
     "quartile_3_ms": "Third quartile.",
     "threads": "Number of threads.",

@@ -26,7 +26,7 @@ _OFF = (None, False, 0, "none")
 #: The same of students.
 _LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node", "feature_noise", "starts_after")
 
-#: Options of strategies that runs of earlier versions do not have, and the value that means the same as their absence.
+#: Options of strategies that runs of earlier versions do not have, with the value that stands for their absence.
 _LATER_STRATEGY = {
     "entropy_schedule": "constant",
     "entropy_on": "exchange",

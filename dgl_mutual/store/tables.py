@@ -27,7 +27,7 @@ MEAN_METRIC = "mean"
 KEY = ["seed", "fold"]
 #: The columns of reliability.csv.
 RELIABILITY_COLUMNS = [*KEY, "metric", "member", "bin", "count", "accuracy", "confidence"]
-#: Times of inference, measured again; the columns of the file.
+#: Inference times (see `dgl-mutual time-inference`): file and columns.
 INFERENCE_FILE = "inference.csv"
 INFERENCE_COLUMNS = [
     *(*KEY, "member", "samples", "repeats", "median_ms", "quartile_1_ms", "quartile_3_ms", "threads", "device"),
@@ -36,7 +36,7 @@ INFERENCE_COLUMNS = [
 NUM_BINS = 15
 #: The first columns of tuning.csv of a search; a column an option follows.
 TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
-#: Columns that stand before them in tuning.csv of a suite.
+#: The columns before these in tuning.csv of a suite.
 NAME_COLUMNS = ["data", "method", "search"]
 FAILURE_COLUMNS = [*KEY, "error", "details"]
 #: What a suite writes into its folder: which runs are its own, under which names.
@@ -144,7 +144,7 @@ def read_inference(folder: Path) -> pd.DataFrame:
     """inference.csv of a run folder; empty where there is none.
 
     Raises:
-        StoreError: see `read_table`; also if a member is there twice, or its quartiles are no interval around its median.
+        StoreError: see `read_table`; also if a member occurs twice, or its median is not between its quartiles.
     """
     file = folder / INFERENCE_FILE
     table = read_table(file, INFERENCE_COLUMNS)

@@ -29,7 +29,7 @@ def _find() -> dict[str, type[Strategy]]:
 
 
 _FOUND = _find()
-#: name -> class, in alphabetical order: the strategies that train students and leave their predictions as they are.
+#: name -> class, in alphabetical order: the strategies that train students and do not change their predictions afterwards.
 STRATEGIES = {name: kind for name, kind in _FOUND.items() if not kind.transduces}
 #: Baselines that spread training labels over the edges of one graph.
 BASELINES = {name: kind for name, kind in _FOUND.items() if kind.transduces}

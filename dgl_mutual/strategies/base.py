@@ -35,7 +35,7 @@ class Strategy(nn.Module, ABC):
         needs_all_edges: it has no form for steps that see samples of neighbourhoods.
         needs_all_states: it looks at the states of all nodes of a step, or at its edges, which several processes do not have in one place.
         trains: whether its members are trained.
-        transduces: after training it changes predictions by `transduce`; a node task on one graph is needed.
+        transduces: whether `transduce` changes its predictions after training; only for node tasks on one graph.
         needs_embeddings: it looks at embeddings, which processes that divide students do not have of all.
     """
 
@@ -82,7 +82,7 @@ class Strategy(nn.Module, ABC):
 
     @classmethod
     def transduce(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: Transduction) -> list[Matrix]:
-        """The probabilities (N, C) that stand in the place of those of each student, by the edges and training labels of the graph."""
+        """The probabilities (N, C) that replace those of each student, from the edges and training labels of the graph."""
         return list(predictions)
 
     def reset_parameters(self) -> None:
@@ -143,8 +143,8 @@ class Strategy(nn.Module, ABC):
         bags = [member.label for member in setting.members if setting.task == "graph" and member.pools_first]
         if bags and self.needs_all_states:
             raise UsageError(
-                f"Strategy {self.name!r} looks at the states of nodes, and a {bags[0]!r} student has one state a graph. Choose mlp in its "
-                "place, or another strategy."
+                f"Strategy {self.name!r} needs the states of nodes, and a {bags[0]!r} student has only states of whole graphs. Choose mlp "
+                "instead, or another strategy."
             )
         own = [member.label for member in setting.members if member.is_own]
         if own and (self.needs_all_states or self.needs_embeddings):

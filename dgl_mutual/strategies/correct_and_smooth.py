@@ -1,4 +1,4 @@
-"""Correct and Smooth: what trained students miss on training nodes is spread over edges, and then their predictions are."""
+"""Correct and Smooth: the errors of trained students on training nodes are spread over edges, and then their predictions are smoothed."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class CorrectAndSmoothOptions(StrategyOptions):
     """Options of `correct-and-smooth`."""
 
     correct_alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((0.0, 0.5, 0.8, 0.9, 0.99), min_length=1)
-    """alpha_1: shares of a step of the correction that come from the neighbours; validation chooses one for each student (0: none)."""
+    """Candidates for alpha_1, the weight of the neighbours in each step of the correction (0: no correction). Validation chooses."""
     smooth_alphas: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((0.0, 0.5, 0.8, 0.9, 0.99), min_length=1)
-    """alpha_2: the same of smoothing."""
+    """Candidates for alpha_2, the same for smoothing."""
     steps: int = Field(50, ge=1, le=10_000)
-    """Number of steps of each."""
+    """Number of steps of the correction, and of smoothing."""
 
 
 class CorrectAndSmooth(Independent):
-    """loss_i = CE(z_i[L], y[L]), as `independent`; then the predictions Z = p_i of each student are changed, with S = D^-1/2 A D^-1/2:
+    """loss_i = CE(z_i[L], y[L]), as `independent`. After training the predictions Z = p_i of each student change, with S = D^-1/2 A D^-1/2:
 
     correct:  E_0 = Y - Z on the training nodes L, 0 elsewhere;  E <- (1 - a_1) E_0 + a_1 S E;
               Z' (v) = Z(v) + s E(v) / |E(v)|_1, s = mean_L |E_0|_1 (autoscale);
     smooth:   G_0 = Y on L, Z' elsewhere;  G <- (1 - a_2) G_0 + a_2 S G.
 
-    Figures are those of the changed predictions; the ensemble mixes these. They belong to the nodes of this graph, so what is saved are
-    the students as they were trained. The time of a prediction is that of the student alone. For node tasks on one graph.
+    All metrics are computed from the changed predictions, and the ensemble is their mix. Since these belong to the nodes of this graph,
+    the saved students are those before the change, and the inference time is theirs. For node tasks on one graph.
 
-    NOTE[PAPER]: validation labels, which the paper also spreads, are used for the choice of the alphas alone.
-    NOTE[PAPER]: a step that leaves out correcting or smoothing is among the choices (alpha = 0).
+    NOTE[PAPER]: the paper also spreads validation labels. Here they only choose the alphas.
+    NOTE[PAPER]: alpha = 0, which leaves out correcting or smoothing, is among the candidates.
     """
 
     name = "correct-and-smooth"
@@ -67,7 +67,7 @@ class CorrectAndSmooth(Independent):
 
 
 def correct(prediction: Matrix, graph: Transduction, alpha: float, steps: int) -> Matrix:
-    """Z': the predictions (N, C) with what they miss, spread from the training nodes."""
+    """Z': the predictions (N, C) plus the errors that are spread from the training nodes."""
     errors = np.zeros_like(prediction)
     errors[graph.train] = graph.labels[graph.train] - prediction[graph.train]
     scale = np.abs(errors[graph.train]).sum() / max(len(graph.train), 1)

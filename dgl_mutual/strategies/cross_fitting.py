@@ -1,4 +1,4 @@
-"""Each student leaves out a part of the training labels, so that a weighting can be fitted on what the student has not seen."""
+"""Each student leaves out a part of the training labels, on which a weighting can then be fitted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dgl_mutual.strategies.step import Step
 
 
 class CrossFitting(nn.Module):
-    """The parts of the training labels, one a student, and the terms that respect them.
+    """The part of the training labels that each student leaves out, and the loss terms without it.
 
     Args:
-        share: of the training samples, how many each student leaves out.
+        share: the share of the training samples that each student leaves out.
     """
 
     #: (K, samples), true for the training samples that a student leaves out.
@@ -42,7 +42,7 @@ class CrossFitting(nn.Module):
         return torch.cat(each)
 
     def mean_of_learned(self, values: Tensor, step: Step) -> Tensor:
-        """The mean over the exchange samples without each member's part, where peers would pass on the labels: (A, N) -> (A,)."""
+        """The mean over the exchange samples, without each member's part: there its peers would pass on the labels. (A, N) -> (A,)."""
         learned = ~self.left_out[list(step.active)][:, step.samples[step.exchange]]
         return (values * learned).sum(-1) / learned.sum(-1).clamp(min=1)
 

@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 
 class EntropyOptions(ExchangeOptions):
-    """How the entropy of predictions enters the loss of students that exchange what they predict."""
+    """Options of the entropy term in the loss of students that exchange predictions."""
 
     entropy_weight: float = Field(0.0, allow_inf_nan=False)
-    """gamma: weight of the predictive entropy. Above 0 it is a bonus, which flattens predictions. Below 0 predictions are sharpened, and
-    the entropy of their mean is kept up (class_prior_weight)."""
+    """gamma: weight of the predictive entropy. A positive weight is a bonus, which flattens predictions. A negative weight sharpens them,
+    and a second term keeps the entropy of their mean high (class_prior_weight)."""
     entropy_schedule: Literal["constant", "warmup"] = "constant"
-    """When the entropy term is on: in all epochs, or only in those before the exchange begins (warmup; see exchange_warmup)."""
+    """Epochs with the entropy term: all of them (constant), or only those before the exchange begins (warmup; see exchange_warmup)."""
     entropy_on: Literal["exchange", "labelled", "all"] = "exchange"
     """Samples of the entropy term: those of the exchange (exchange_on), the labelled training samples, or all samples of a step (on a node
     task all nodes, on a graph task the graphs of the batch)."""
     class_prior_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """Weight of the entropy of the mean prediction, which stops sharpened predictions (entropy_weight below 0) from falling into one class.
-    It expects classes of about the same size (default: as much as entropy_weight)."""
+    """Weight of the entropy of the mean prediction, with a negative entropy_weight: it keeps the students from predicting a single class.
+    It suits classes of about the same size (default: -entropy_weight)."""
 
     @model_validator(mode="after")
     def _check_class_prior(self) -> EntropyOptions:
         if self.class_prior_weight is not None and self.entropy_weight >= 0:
             raise ValueError(
-                f"class_prior_weight = {self.class_prior_weight:g} balances sharpening, and entropy_weight = {self.entropy_weight:g} does "
-                "not sharpen. Leave class_prior_weight out, or give a negative entropy_weight, for example -0.1"
+                f"class_prior_weight = {self.class_prior_weight:g} has no effect with entropy_weight = {self.entropy_weight:g}, which is "
+                "not negative. Leave class_prior_weight out, or give a negative entropy_weight, for example -0.1"
             )
         return self
 
@@ -49,12 +49,12 @@ class EntropyOptions(ExchangeOptions):
         return self
 
     def _schedule_fault(self) -> str | None:
-        """What is wrong with a schedule that leaves the term no epoch."""
+        """The fault of a schedule under which the term is on in no epoch."""
         if self.entropy_weight == 0 or self.entropy_schedule == "constant" or self.exchange_warmup is None or self.exchange_warmup[0] > 0:
             return None
         return (
-            f"entropy_schedule = warmup leaves the entropy term no epoch, since exchange_warmup = {list(self.exchange_warmup)} lets the "
-            "exchange begin in the first one. Let it begin later, for example exchange_warmup=[10, 10], or choose "
+            f"With entropy_schedule = warmup the entropy term is never on, since the exchange begins in the first epoch (exchange_warmup = "
+            f"{list(self.exchange_warmup)}). Let the exchange begin later, for example exchange_warmup=[10, 10], or choose "
             "entropy_schedule=constant."
         )
 
@@ -71,7 +71,7 @@ class EntropyOptions(ExchangeOptions):
 
 
 def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Step) -> dict[str, Tensor]:
-    """-gamma mean_v H(p_i(v)), and where gamma < 0 also -rho H(mean_v p_i(v)), for each active i: (A,) each; nothing while they are off.
+    """-gamma mean_v H(p_i(v)), and where gamma < 0 also -rho H(mean_v p_i(v)), for each active i: (A,) each; no terms while they are off.
 
     With gamma = -rho < 0 their sum is -rho I(v; y), the mutual information of samples and predictions. Sources: Pereyra et al., ICLR 2017
     workshop, arXiv 1701.06548 (bonus); Grandvalet and Bengio, NeurIPS 2004 (entropy minimisation); Krause, Perona and Gomes, NeurIPS 2010

@@ -73,8 +73,8 @@ class GMLOptions(GateOptions):
     direction: Literal["all", "best"] = "all"
     """Which students are imitated: all by all others, or the one that is best on held-out training samples by the rest."""
     held_out: float = Field(0.2, gt=0, lt=1)
-    """Share of the training samples that is held out from all students to tell who is best (direction: best), or that each student leaves
-    out to fit the weights, as one of round(1 / share) parts (weighting: cross-fitted)."""
+    """Share of the training samples that is held out from all students to find the best student (direction: best). With weighting:
+    cross-fitted, the share that each student leaves out: one of round(1 / share) parts."""
     running_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the running loss on held-out samples (direction: best)."""
 
@@ -111,9 +111,10 @@ class GraphMutualLearning(ExchangeStrategy):
 
     t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by
     cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
-    Some weightings learn no mix: `cross-fitted` is fitted on labels that each student leaves out, `consensus` counts how far students agree
-    on the samples of the exchange, without labels.
-    The last term is on as `entropy_schedule` says, over the samples that `entropy_on` says; with gamma < 0 see `entropy_terms`.
+    Two weightings learn differently: `cross-fitted` is fitted on labels that each student leaves out, and `consensus` uses no labels: it
+    counts how often students agree on the samples of the exchange.
+    `entropy_schedule` sets the epochs of the last term, and `entropy_on` its samples. With gamma < 0 it sharpens predictions, and the
+    entropy of the mean prediction is added as a bonus.
 
     With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
     training samples that were held out from all students' supervised terms. Validation labels are never looked at.

@@ -20,7 +20,7 @@ class LabelPropagationOptions(StrategyOptions):
     """Options of `label-propagation`."""
 
     alphas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.5, 0.8, 0.9, 0.95, 0.99, 1.0), min_length=1)
-    """Shares of a step that come from the neighbours; validation chooses one. 1 is the source's."""
+    """Candidates for a, the weight of the neighbours in each step; the best on validation is chosen. The source has 1."""
     steps: int = Field(50, ge=1, le=10_000)
     """Number of steps."""
 
@@ -29,8 +29,8 @@ class LabelPropagation(Strategy):
     """F <- a D^-1 A F + (1 - a) Y, then F[L] = Y[L], repeated from F = Y on; p(v) = F(v) / sum_c F(v, c).
 
     A is the adjacency matrix, D its degrees, Y the one-hot labels of the training nodes L and zero elsewhere. Nothing is trained:
-    `students` have no part in it, and the only member is called ``label-propagation``. Nodes that no training label reaches
-    get the share of each class among the training labels. For node tasks on one graph.
+    `students` are not used, and the only member is called ``label-propagation``. Nodes that no training label reaches get the
+    share of each class among the training labels. For node tasks on one graph.
 
     NOTE[PAPER]: the source has a = 1 and weights from distances between features; here an edge weighs 1, and validation chooses a.
     """

@@ -33,8 +33,7 @@ class MeanTeacher(ImitationStrategy):
 
     NOTE[PAPER]: the paper's consistency cost is the mean squared error of the probabilities; ours is the divergence of all strategies here.
     NOTE[PAPER]: the paper's teacher sees noise of its own. Ours predicts with dropout off, as targets do everywhere in this package.
-    NOTE[PAPER]: what is assessed is the student, as with all strategies, not the average of its weights, unless training.average says
-    so.
+    NOTE[PAPER]: as with all strategies, the student is assessed, and the average of its weights only with training.average.
     """
 
     name = "mean-teacher"

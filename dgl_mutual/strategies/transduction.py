@@ -1,4 +1,4 @@
-"""What strategies need that spread training labels, or what predictions miss of them, over the edges of one graph after training."""
+"""The graph and operators of strategies that spread training labels, or errors on them, over the edges of one graph after training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Matrix: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Transduction:
-    """One graph with the labels of its training nodes. Other labels are not in it.
+    """One graph with the labels of its training nodes, and no other labels.
 
     Attributes:
         edges: (2, |E|).
         train, classes: the training nodes, and their classes.
         num_nodes, num_classes: N and C.
-        best: of some (N, C) predictions, the place of the one that is best on validation; the first of equals.
+        best: the index of the best of several predictions (N, C) on validation; of equal ones the first.
     """
 
     edges: IntArray
@@ -91,7 +91,7 @@ def transduction_of(dataset: Dataset, split: Split, best: Callable[[Sequence[Mat
 
 
 def check_transductive(strategy: str, dataset: Dataset) -> None:
-    """Let a dataset pass whose nodes are classified in one graph.
+    """Check that the task of a dataset is to classify the nodes of one graph.
 
     Raises:
         UsageError: a graph task, several graphs, a graph in parts, or another target than one class a node.
@@ -104,7 +104,7 @@ def check_transductive(strategy: str, dataset: Dataset) -> None:
     elif dataset.num_graphs > 1:
         fault = f"{dataset.name} has {dataset.num_graphs} graphs, and no edge joins one to another"
     elif dataset.target.kind != "single-label":
-        fault = f"the target of {dataset.name} is {dataset.target.kind}, and it is made for one class a node"
+        fault = f"the target of {dataset.name} is {dataset.target.kind}, not one class for each node"
     if fault is not None:
         raise UsageError(
             f"Strategy {strategy!r} spreads training labels over the edges of one graph, and {fault}. Choose another strategy."

@@ -52,10 +52,10 @@ class TrainingOptions(Options):
     feature_mask: float = Field(0.0, ge=0, lt=1)
     """Probability with which a training step leaves out a feature column, as for `edge_drop`."""
     node_drop: float = Field(0.0, ge=0, lt=1)
-    """Probability with which a training step leaves out a node, as for `edge_drop`: on a node task its features (they become zeros, and the
-    others are divided by 1 - node_drop), on a graph task the node with its edges."""
+    """Probability with which a training step leaves out a node, as for `edge_drop`. On a node task the features of the node become zeros,
+    and those of the other nodes are divided by 1 - node_drop. On a graph task the node and its edges are removed."""
     own_views: bool = False
-    """Each student trains on a view of its own: edge_drop, feature_mask and node_drop are drawn for each apart."""
+    """Draw edge_drop, feature_mask and node_drop separately for each student (default: one view for all students)."""
     scale_inputs: bool | None = None
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task; edge features likewise. The trained students take the features as they are
@@ -63,14 +63,14 @@ class TrainingOptions(Options):
     positions: int = Field(0, ge=0, le=1024)
     """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
     average: Literal["none", "ema", "swa"] = "none"
-    """Average the weights of each student over training, and validate, select, test, save and predict with the averaged student: ema, an
-    exponential moving average over steps (Tarvainen and Valpola, NeurIPS 2017), or swa, the mean over epochs (Izmailov et al., UAI 2018).
-    Clean targets are predictions of the averaged students, too."""
+    """Average of each student's weights over the training: ema, an exponential moving average over steps (Tarvainen and Valpola, NeurIPS
+    2017), or swa, the mean over epochs (Izmailov et al., UAI 2018). The averaged student is validated, selected, tested, saved and used for
+    predictions. Clean targets are predictions of the averaged students."""
     average_decay: float | None = Field(None, ge=0, lt=1)
     """Decay of the moving average of the weights (average: ema; default: 0.99)."""
     average_start: int | None = Field(None, ge=0)
-    """Epoch from which on weights are averaged (default: 0 with ema, half of the epochs with swa). Before it the student itself is
-    validated, and early stopping does not count."""
+    """First epoch whose weights are averaged (default: 0 with ema, half of the epochs with swa). Until then the student itself is
+    validated, and early stopping does not begin."""
     diversity: bool = False
     """Record in each evaluated epoch how far the students are apart: pairwise disagreement and linear CKA of their last hidden states."""
     checkpoint_every: int | None = Field(None, ge=1)
@@ -119,7 +119,7 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
     """Fill in what depends on the data.
 
     Raises:
-        UsageError: options of sampling that do not fit the task or each other; options of an average that there is none of.
+        UsageError: options of sampling that do not fit the task or each other, or options that have no effect.
     """
     sampled = options.sampler is not None
     node = dataset.task == "node"
@@ -133,8 +133,8 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
         raise UsageError("training.positions walks on the whole graph, and a graph in parts is on several machines. Leave it out.")
     if options.own_views and not (options.edge_drop or options.feature_mask or options.node_drop):
         raise UsageError(
-            "training.own_views gives each student other edges, features or nodes, and none are left out. Add edge_drop, feature_mask or "
-            "node_drop, for example --set training.edge_drop=0.2, or leave own_views out."
+            "training.own_views has no effect without edge_drop, feature_mask or node_drop. Add one of them, for example --set "
+            "training.edge_drop=0.2, or leave own_views out."
         )
     _check_average(options)
     node_batch = DEFAULT_NODE_BATCH if sampled else None
@@ -151,7 +151,7 @@ def resolve_training(options: TrainingOptions, dataset: Dataset) -> TrainingOpti
 def _check_average(options: TrainingOptions) -> None:
     if options.average != "ema" and options.average_decay is not None:
         raise UsageError(
-            f"training.average_decay = {options.average_decay:g} is the decay of a moving average of the weights, and training.average is "
+            f"training.average_decay = {options.average_decay:g} is for training.average = ema only, and training.average is "
             f"{options.average}. Add --set training.average=ema, or leave it out."
         )
     if options.average_start is None:

@@ -1,4 +1,4 @@
-"""Weights by how often a peer agrees with the consensus of the others."""
+"""Weights from how often a peer agrees with the consensus of the others."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ class ConsensusOptions(WeightingOptions):
     """Options of `consensus`."""
 
     power: float = Field(2.0, gt=0, le=10)
-    """Power of the odds: the larger, the more the most precise peer weighs."""
+    """Power of the odds. A larger power gives more weight to the most precise peers."""
     rounds: int = Field(3, ge=1, le=100)
-    """Rounds of estimation in a step: each weighs the votes of the consensus by the precisions of the round before."""
+    """Rounds of estimation in a step. Each round weighs the votes by the precisions of the round before."""
     prior: float = Field(10.0, gt=0)
-    """Strength of the prior, in samples: with less evidence than this, a peer's precision for a class is its precision for all classes."""
+    """Strength of the prior, as a number of samples: a class that a peer predicts less often gets about its precision over all classes."""
     memory: int = Field(5000, ge=1)
-    """How many samples the counts remember. A step of N samples lets those before it count by 1 - N / memory, or not at all."""
+    """Number of samples after which counts are forgotten. A step of N samples multiplies the earlier counts by max(0, 1 - N / memory)."""
 
 
 class Consensus(Weighting):
-    """a_ij(v) ~ (r_j / (1 - r_j))^power, with r_j the precision of peer j for the class that it predicts on v. No label is used.
+    """a_ij(v) ~ (r_j / (1 - r_j))^power, where r_j is the precision of peer j for the class that it predicts on v. No label is used.
 
-    The precision r_j(c) is the share of the samples on which j predicts c whose consensus is c, too. The consensus is the class with the
-    largest sum of the students' probabilities, student j left out, each weighted as above. The first round weighs all students alike.
+    The precision r_j(c) is estimated on the samples of the exchange on which j predicts c: the share of them on which the consensus is also
+    c. The consensus is the class with the largest weighted sum of probabilities of all students other than j. In the first round all
+    students weigh the same.
 
-    With multi-label targets each label is a problem of two classes, with weights of its own. Inductive: the counts are kept, so that
-    unseen samples are weighed by what the training samples have shown.
+    With multi-label targets each label is a problem of two classes, with its own weights. Inductive: the counts are kept, and give the
+    weights on unseen samples.
 
     Source: Dawid and Skene, Applied Statistics 28 (1979), who estimate the error rates of observers without knowing the truth.
 
-    NOTE: theirs is a full EM over confusion matrices, in which an observer votes on its own truth. Leaving j out keeps a peer from agreeing
-    with itself, and the diagonal of the matrix is all that a weight needs.
+    NOTE: Dawid and Skene run EM over full confusion matrices, and each observer also votes on the consensus that it is compared with. Here
+    student j is left out, so that it cannot agree with itself, and only the diagonal of the matrix is estimated.
     """
 
     name = "consensus"
@@ -69,9 +70,9 @@ class Consensus(Weighting):
         log_weights = torch.zeros_like(self.predicted)
         for _ in range(self.options.rounds):
             weighed = probabilities * log_weights.gather(2, choices).softmax(0).unsqueeze(2)
-            # Without j by a product, not as the sum less j's share: where j weighs nearly everything, that would be rounding errors.
+            # A product leaves j out. The sum of all minus j's share would be rounding errors where j has nearly all of the weight.
             without = (others @ weighed.flatten(1)).view_as(weighed)
-            # Whether the choice has the largest sum takes a tenth of the time of which class has.
+            # Comparing with the maximum takes a tenth of the time of an argmax.
             same = without.gather(2, choices.unsqueeze(2)).squeeze(2) >= without.amax(2)
             agreed = (kept * self.agreed).scatter_add_(2, choices, same.to(logits.dtype))
             log_weights = self._log_weights(predicted, agreed)

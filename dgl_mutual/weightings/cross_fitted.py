@@ -1,4 +1,4 @@
-"""Weights by the odds that a peer is right, learned where it has not seen the label."""
+"""Weights from the odds that a peer is right, learned on labels that it has not learned from."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOption
 class CrossFitted(Weighting):
     """a_ij(v) ~ exp(b_j + beta c_j(v)), the odds that peer j is right on v, given its confidence c_j(v). Inductive.
 
-    What a student has fitted says nothing of its quality elsewhere, so each student leaves a part of the training labels out of its
-    supervised term (`strategy_options.held_out`), and out of what it learns from others there. b_j and beta are fitted by logistic
-    regression of "j is right" on j's own part. They start at zero, as uniform weights, and are pulled there
+    The training labels that a student has fitted do not show how good it is on other samples. So each student leaves out a part of them
+    (`strategy_options.held_out`), both in its supervised term and in the exchange. b_j and beta are fitted there, by logistic regression
+    of "j is right" on j's own part. They start at zero, which gives uniform weights, and are regularised towards them
     (`strategy_options.uniform_kl_weight`).
 
-    NOTE: of the students only j has not seen a label of j's part. So it is not a mix of all peers that is fitted there, as `attention` is,
-    but each peer alone, and K + 1 numbers are all that is learned.
+    NOTE: the other students have learned from the labels of j's part. So each peer is fitted by itself there, and not a mix of all peers,
+    as in `attention`. K + 1 numbers are learned in total.
     """
 
     name = "cross-fitted"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -28,10 +29,10 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
     """Make 'strategies' fail in a way that nobody has thought of."""
 
     def replace(error: Exception) -> None:
-        def fail() -> None:
-            raise error
-
-        monkeypatch.setattr(cli, "get_command", lambda *_: click.Command("strategies", callback=fail))
+        code: dict[str, Any] = {"error": error}
+        # As in a file of the package: what a test raises would be taken for code of a user's own.
+        exec(compile("def fail(): raise error", str(Path(dgl_mutual.__file__).with_name("fails.py")), "exec"), code)
+        monkeypatch.setattr(cli, "get_command", lambda *_: click.Command("strategies", callback=code["fail"]))
 
     return replace
 

@@ -71,7 +71,7 @@ def test_a_search_of_which_every_trial_fails_says_so(
 
 def test_a_split_by_seed_is_tuned_on_with_a_note_of_what_is_shared(command_line: Callable[..., Ended], elsewhere: Path) -> None:
     status, out, _ = command_line("tune", "--students", "gcn", "--strategy", "independent", "--epochs", 2, "--trials", 1)
-    assert status == 0 and "Under the protocol random other seeds have other test samples" in out
+    assert status == 0 and "Under the protocol random the seeds have different test samples" in out
 
 
 SUITE = """

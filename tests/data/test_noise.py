@@ -156,7 +156,7 @@ def test_hidden_labels_get_no_noise(kind):
 @pytest.mark.parametrize("kind", ["label", "label-asymmetric"])
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_label_noise_that_changes_no_label_is_refused(kind, multi_label):
-    with pytest.raises(UsageError, match=r"Label noise of 0\.001 changes no label of random, whose training part has 60"):
+    with pytest.raises(UsageError, match=r"Label noise of 0\.001 changes no label of random: its training part has 60"):
         noisy(make_dataset(task="node", multi_label=multi_label), f"{kind}:0.001")
 
 

@@ -109,6 +109,6 @@ def fit_of(task: str, strategy: str, students: list[StudentOptions]) -> Any:
 
 def test_a_strategy_that_compares_nodes_takes_no_bag() -> None:
     chosen = [StudentOptions(architecture=name, hidden=8) for name in ("bag", "gcn")]
-    with pytest.raises(UsageError, match="one state a graph"):
+    with pytest.raises(UsageError, match="only states of whole graphs"):
         fit_of("graph", "alignahead", chosen)
     fit_of("node", "alignahead", chosen)

@@ -198,5 +198,5 @@ def test_what_they_cannot_do_is_refused(strategy: str, data: tuple[Dataset, Spli
     with pytest.raises(UsageError, match="Leave out 'distill'"):
         resolve(parse_config({"strategy": strategy, "distill": {}}), dataset)
     if strategy == "label-propagation":
-        with pytest.raises(UsageError, match="nothing to tune"):
+        with pytest.raises(UsageError, match="cannot be tuned"):
             tune(parse_config({"strategy": strategy, "protocol": "public"}), dataset, trials=1, out=tmp_path)

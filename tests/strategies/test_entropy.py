@@ -108,11 +108,11 @@ def test_no_weight_no_term(options):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"class_prior_weight": 0.1}, "balances sharpening, and entropy_weight = 0 does not"),
+        ({"class_prior_weight": 0.1}, "has no effect with entropy_weight = 0"),
         ({"class_prior_weight": 0.1, "entropy_weight": 0.1}, "negative entropy_weight"),
         ({"class_prior_weight": -1, "entropy_weight": -0.1}, "greater than or equal to 0"),
         ({"entropy_weight": float("nan")}, "finite"),
-        ({"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "leaves the entropy term no epoch"),
+        ({"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),
         ({"entropy_schedule": "warm-up"}, "'constant' or 'warmup'"),
         ({"entropy_on": "unlabelled"}, "'exchange', 'labelled' or 'all'"),
     ],

@@ -264,7 +264,7 @@ def test_options_without_an_average_are_refused(options: dict[str, Any], said: s
 
 
 def test_views_of_each_students_own_that_leave_out_nothing_are_refused(node_data: Data) -> None:
-    with pytest.raises(UsageError, match="own_views gives each student other edges"):
+    with pytest.raises(UsageError, match="own_views has no effect"):
         resolve_training(TrainingOptions(own_views=True), node_data[0])
     assert resolve_training(TrainingOptions(own_views=True, node_drop=0.1), node_data[0]).own_views
 

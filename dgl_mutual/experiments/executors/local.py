@@ -61,7 +61,7 @@ class Local:
 
 
 def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any, None, None]:
-    """What the calls (of `joblib.delayed`) return, as they end, each in one of `jobs` processes of this machine.
+    """Run calls (of `joblib.delayed`) in `jobs` processes of this machine, and yield what they return, in the order in which they end.
 
     Raises:
         TrainingError: a process was killed.

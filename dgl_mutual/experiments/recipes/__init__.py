@@ -1,6 +1,6 @@
 """Recipes: configurations of this package for known datasets, by name.
 
-Each is a YAML file here, whose first lines say where its values come from.
+Each is a YAML file in this folder. Its first lines name the sources of its values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from dgl_mutual.errors import unknown
 from dgl_mutual.plain_yaml import read_yaml
 
-#: Key of a recipe that is not one of a configuration.
+#: The key of a recipe that is not part of the configuration.
 _DESCRIPTION = "description"
 
 
@@ -26,7 +26,7 @@ def recipe_text(name: str) -> str:
     """The file of a recipe.
 
     Raises:
-        UsageError: there is none of this name; the message lists those of the same kind.
+        UsageError: there is no such recipe; the message lists all of them.
     """
     if name not in _names():
         raise unknown("recipe", name, _names())
@@ -34,10 +34,10 @@ def recipe_text(name: str) -> str:
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """The layer of configuration of a recipe, as a file given with ``--config`` would make it.
+    """The configuration of a recipe, like that of a file given with ``--config``.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is no such recipe.
     """
     return {key: value for key, value in _values(name).items() if key != _DESCRIPTION}
 
