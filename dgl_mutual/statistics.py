@@ -138,7 +138,7 @@ class Ranking:
     Attributes:
         ranks: average rank of each method, 1 is best; equal scores share a rank.
         num_datasets: N.
-        p: of Friedman's test that all methods rank alike; nan for fewer than three methods, or where datasets are too few (see
+        p: of Friedman's test that all methods rank alike; nan for fewer than three methods, or too few datasets (see
             `datasets_to_reject`).
         critical_difference: average ranks further apart differ by Nemenyi's test at 5 %; nan where p is.
     """
@@ -158,16 +158,17 @@ class Ranking:
 
 @cache
 def datasets_to_reject(num_methods: int, alpha: float = 0.05) -> int:
-    """Datasets from which on both tests of `rank_methods` can reject anything: where all datasets rank k methods in one and the same order,
+    """The smallest number of datasets with which both tests of `rank_methods` can reject anything.
 
-    Friedman's statistic is at its largest, N (k - 1), and its p, of chi^2 with k - 1 degrees of freedom, must be below `alpha`;
-    the average ranks of first and last differ by k - 1, and this must be more than Nemenyi's critical difference.
+    The most extreme case is that all datasets rank the k methods in the same order. Friedman's statistic is then N (k - 1), and its p, of
+    chi^2 with k - 1 degrees of freedom, must be below `alpha`. The average ranks of the first and the last method differ by k - 1, which
+    must be more than Nemenyi's critical difference.
     """
     k = num_methods
     for number in itertools.count(2):
         if stats.chi2.sf(number * (k - 1), k - 1) < alpha and _critical_difference(k, number, alpha) < k - 1:
             return number
-    raise AssertionError  # both shrink to zero as datasets become more
+    raise AssertionError  # both shrink to zero as the number of datasets grows
 
 
 @cache

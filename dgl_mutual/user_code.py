@@ -1,4 +1,4 @@
-"""Errors that code of a user's or of another package raises: they are named, with the line that raised them."""
+"""Names errors that code of a user, or of another package, raises, with the line that raised them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LIBRARY = sysconfig.get_paths()["stdlib"]
 _PACKAGE = str(Path(__file__).parent)
 #: Folders of installed packages; the second is that of Debian's Python.
 _INSTALLED = ("site-packages", "dist-packages")
-#: Top-level names of the modules that were imported because a user, or an installed package, named them.
+#: Top-level names of modules that were imported because a user, or an installed package, named them.
 NAMED: set[str] = set()
 
 
@@ -28,12 +28,12 @@ def is_ours(value: Any) -> bool:
 
 @contextmanager
 def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Iterator[None]:
-    """Within the block an exception is one of `what`: it becomes a `UsageError` that names it.
+    """Turn an exception within the block into a `UsageError` that names `what`.
 
     Args:
         what: the beginning of the message, for example ``The strategy 'mine'``.
-        on: the object whose code runs; where it is of this package, nothing is changed.
-        failure: how the message goes on.
+        on: the object whose code runs. If it is of this package, the exception is not changed.
+        failure: the continuation of the message.
 
     Raises:
         UsageError: for any exception other than the package's own, lack of memory and a keyboard interrupt.
@@ -49,26 +49,26 @@ def blamed(what: str, on: Any = None, failure: str = "raised an error") -> Itera
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory, or that something is larger than any. Torch has no class for the CPU's."""
+    """Whether an error means that there is not enough memory, or that a size is too large. Torch has no such class for the CPU."""
     told = (
         *("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "numel: integer multiplication overflow"),
         *("Overflow when unpacking long", "int too large to convert"),
     )
-    torch = sys.modules.get("torch")  # where it is not loaded, the error is none of its own
+    torch = sys.modules.get("torch")  # if it is not loaded, it has not raised the error
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError | ValueError | OverflowError) and any(text in str(error) for text in told)
 
 
 def described(error: BaseException) -> str:
-    """``TypeError: message (file, line n).``, the last line that is the user's own; none where only libraries and this package ran."""
+    """``TypeError: message (file, line n).``, with the last line of the user's own code, if there is one."""
     place = own_place(error)
     message = " ".join(str(error).split())
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' ({place})' if place else ''}."
 
 
 def own_place(error: BaseException) -> str | None:
-    """``file, line n`` of the last line of code that is neither this package's nor a library's; None where there is none."""
+    """``file, line n`` of the last line that is neither in this package nor in a library; None if there is none."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
 

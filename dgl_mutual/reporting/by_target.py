@@ -1,4 +1,4 @@
-"""Each of several targets by itself: how a method does on it when it is learned alone, and when others are learned at once."""
+"""A table by target: the results of a method on a target that is learned alone, and together with others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dgl_mutual.reporting.runs import gather
 
 
 def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
-    """As `dgl_mutual.reporting.runs.gather`, with a row for each target: ``data`` is ``digits-multi: even``, and ``method`` says how many
-    targets were learned at once, ``gml (1 target)`` or ``gml (3 targets)``.
+    """As `dgl_mutual.reporting.runs.gather`, with a row for each target: ``data`` is ``digits-multi: even``, and ``method`` has the number
+    of targets that were learned together, ``gml (1 target)`` or ``gml (3 targets)``.
 
-    Where some targets were learned alone, the others are left out: there is nothing to compare them with. Runs are paired by seed and fold.
-    Their column `split` is emptied, since it also covers labels, which differ here; a split that is stratified by labels may be another
-    for each target.
+    If some targets were learned alone, the others are left out, since there is nothing to compare them with. Runs are paired by seed and
+    fold only: the column `split` is emptied, since it depends on the labels, which differ here. Splits that are stratified by labels can
+    differ between targets.
 
     Raises:
         UsageError: no run has a target with a name.

@@ -1,4 +1,4 @@
-"""Averages of members' weights over training: what is served in their place, or what `mean-teacher` learns from."""
+"""Averages of members' weights over training: for `training.average`, and for the targets of `mean-teacher`."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ AverageKind = Literal["ema", "swa"]
 
 
 class WeightAverages:
-    """An average w' of the weights w of each member, kept by torch's `AveragedModel`.
+    """An average w' of the weights w of each member, with torch's `AveragedModel`.
 
-    ema: w' <- a w' + (1 - a) w after each step, a = min(1 - 1 / (t + 1), decay) in step t, so that first weights do not stay in it for
-    long. Buffers, running statistics of batch norm among them, are averaged as weights are. Source: Tarvainen and Valpola, NeurIPS 2017,
-    and their code.
+    ema: w' <- a w' + (1 - a) w after each step, a = min(1 - 1 / (t + 1), decay) in step t, so that the first weights are soon
+    forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are. Source: Tarvainen and Valpola, NeurIPS
+    2017, and their code.
 
-    swa: the mean of w after each epoch. Running statistics of batch norm are computed anew, by a pass over the training samples. Source:
+    swa: the mean of w after each epoch. Running statistics of batch norm are recomputed by a pass over the training samples. Source:
     Izmailov et al., UAI 2018, arXiv 1803.05407, algorithm 1.
-    NOTE[PAPER]: the learning rate stays as it is; the paper's is cyclical or constant and high.
+    NOTE[PAPER]: the learning rate is not changed. In the paper it is cyclical, or constant and high.
 
     Args:
         members: all members of a cohort.
         kind: ema or swa.
         decay: of ema.
-        start: epoch of a phase from which on weights are averaged. Before it, the average of a member is the member itself.
+        start: first epoch of a phase whose weights are averaged. Before it, the average of a member is the member itself.
     """
 
     def __init__(self, members: Sequence[AnyStudent], kind: AverageKind, *, decay: float = 0.0, start: int = 0) -> None:
@@ -44,22 +44,22 @@ class WeightAverages:
         self._averaged: dict[int, AveragedModel] = {}
 
     def restart(self, members: Iterable[int]) -> None:
-        """Begin anew with these members, and forget all others."""
+        """Start new averages for these members, and drop all others."""
         self._averaged = {k: self._fresh(self._members[k]) for k in members}
 
     def after_step(self, epoch: int) -> None:
-        """Take in the weights after a step of an epoch."""
+        """Update the averages after a step of an epoch."""
         if self.kind == "ema" and epoch >= self.start:
             self._update()
 
     def after_epoch(self, epoch: int) -> None:
-        """Take in the weights after the last step of an epoch."""
+        """Update the averages after the last step of an epoch."""
         if self.kind == "swa" and epoch >= self.start:
             self._update()
 
     @torch.no_grad()
     def renew_statistics(self, batches: Iterable[Batch]) -> None:
-        """Compute the running statistics of batch norm anew where they are not averaged: of these batches, dropout off."""
+        """Recompute the running statistics of batch norm, if they are not averaged, on these batches and with dropout off."""
         if self.kind != "swa":
             return
         begun = [average.module for average in self._averaged.values() if self._has_begun(average)]
@@ -70,14 +70,14 @@ class WeightAverages:
                 module.eval()
 
     def of(self, member: int) -> AnyStudent:
-        """A member with its averaged weights, or the member itself where it has no average (yet)."""
+        """A member with its averaged weights, or the member itself if it has no average (yet)."""
         average = self._averaged.get(member)
         if average is None or not self._has_begun(average):
             return self._members[member]
         return cast("AnyStudent", average.module)
 
     def logits(self, member: int, batch: Batch) -> Tensor:
-        """What the averaged weights of a member, in evaluation mode, predict on a batch: (N, C)."""
+        """Logits (N, C) of a member with its averaged weights, in evaluation mode."""
         return self.of(member).forward_batch(batch).logits
 
     def state(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class WeightAverages:
             self._averaged[int(k)].load_state_dict(kept)
 
     def _has_begun(self, average: AveragedModel) -> bool:
-        # A moving average from the first step on begins with the weights that are averaged, and statistics from before any step.
+        # A moving average that starts in epoch 0 is used before the first step: it then has the initial weights.
         return (self.kind == "ema" and self.start == 0) or int(average.n_averaged) > 0
 
     def _fresh(self, member: AnyStudent) -> AveragedModel:
@@ -115,14 +115,14 @@ class WeightAverages:
 
 
 class _SideBySide(nn.Module):
-    """Students that see the same batches, as `update_bn` takes a model."""
+    """Several students as one model for `update_bn`."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
         self.students = nn.ModuleList(modules)
 
     def train(self, mode: bool = True) -> _SideBySide:
-        """Set the mode of batch norms alone: `update_bn` would turn on dropout, too, in a student of a user's own."""
+        """Set the mode of batch norms only: otherwise `update_bn` would also turn on dropout in a student of a user's own."""
         for part in self.students.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.train(mode)

@@ -159,7 +159,7 @@ def _overrides(callback: Callback, name: str) -> bool:
 
 
 def _check_hooks(callback: Callback) -> None:
-    """Refuse a hook of another library, or a misspelt one: it would never be called. And one that does not take what it is given."""
+    """Refuse misspelt hooks and those of other libraries, which would never be called, and hooks with a wrong signature."""
     names = {*dir(type(callback)), *vars(callback)}
     idle = sorted(name for name in names if name.startswith("on_") and name not in HOOKS and callable(getattr(callback, name)))
     if idle:

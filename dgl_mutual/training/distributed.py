@@ -238,7 +238,7 @@ def share_batch_norm(module: nn.Module, ranks: Ranks) -> None:
 
 
 def plain_batch_norm(module: nn.Module) -> None:
-    """Have every batch norm in a module take its statistics in this process alone: the inverse of `share_batch_norm`."""
+    """Make every batch norm in a module use statistics of this process only: the inverse of `share_batch_norm`."""
     for name, child in module.named_children():
         if isinstance(child, SharedBatchNorm):
             assert child.momentum is not None

@@ -71,7 +71,7 @@ class Predictor:
         return result
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
-        """A forward pass over all samples, to be run again and again: its batches are made here, once. Errors as above."""
+        """A function that runs a forward pass over all samples, for repeated calls. Batches are made here, once. Errors as above."""
         batches = list(self._batches(data))
         for batch, _ in batches:
             self._check_width(batch)
@@ -141,7 +141,7 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
 
 
 def predictor_of(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> Predictor:
-    """What `predict` predicts with; raises what it raises of the member."""
+    """The predictor of `predict`. Errors of the member as in `predict`."""
     if member not in (*cohort.names, "ensemble"):
         raise unknown("member", member, (*cohort.names, "ensemble"))
     if member == "ensemble":
@@ -166,7 +166,7 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
 
 
 def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
-    """A dataset or DGL graph itself, and graphs of PyG as a dataset.
+    """Data as they are if they are a dataset or a DGL graph; graphs of PyG as a dataset.
 
     Raises:
         UsageError: something else.
@@ -189,7 +189,7 @@ def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGL
 
 
 def predictor_of_mlp(mlp: MLP, distribution: Distribution) -> Predictor:
-    """What `predict_by_mlp` predicts with."""
+    """The predictor of `predict_by_mlp`."""
     mlp.eval()
 
     def logits(batch: Batch, samples: Tensor) -> Tensor:

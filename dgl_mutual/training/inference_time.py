@@ -1,4 +1,4 @@
-"""How long trained models take to predict: measured after training, one model at a time, with an interval."""
+"""Inference times of trained models, one model at a time, with quartiles."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.training.checkpoints import TrainedModel
 from dgl_mutual.training.clock import now
 
-#: Passes of each model that do not count: the first builds what the batches keep.
+#: Warm-up passes of each model: the first fills the caches of batches.
 WARM_UP = 3
-#: No further round begins after so many seconds, once there are `LEAST` of them.
+#: After this many seconds no further round begins, if there are at least `LEAST` rounds.
 _SECONDS, LEAST = 60.0, 5
 
 
@@ -30,12 +30,13 @@ class InferenceTime:
 
 
 def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repeats: int = 30) -> dict[str, InferenceTime]:
-    """Time forward passes of each model over all samples of a dataset, without the time in which batches are made.
+    """Time forward passes of each model over all samples of a dataset, without the time to make batches.
 
-    One model computes at a time. They take turns, so that a slow moment of the machine meets all alike. The number of threads is torch's.
+    One model computes at a time. The models take turns, so that a slow moment of the machine affects all of them. The number of threads is
+    that of torch.
 
     Args:
-        repeats: passes of each model; fewer, but at least 5, where all together take more than a minute.
+        repeats: number of passes of each model; fewer, but at least 5, if all together take more than a minute.
 
     Raises:
         DataError, UsageError: the dataset does not fit a model.

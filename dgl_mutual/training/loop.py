@@ -77,7 +77,7 @@ class Loop:
             phase.epoch += 1
             self.callbacks("on_epoch_end", state)
         self.callbacks("on_phase_end", state)
-        for averages in state.all_averages:  # members stand at their best weights now
+        for averages in state.all_averages:  # members now have their best weights
             averages.restart(())
         if not phase.is_last:  # later phases see these members by their best weights
             self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
@@ -122,14 +122,14 @@ class Loop:
         return {**row, **history_columns(scores, "train", names)}
 
     def _leave_waiting(self, phase: Phase) -> None:
-        """Without a gradient, members that do not learn yet keep their weights, which weight decay would change otherwise."""
+        """Remove the gradients of members that do not learn yet: otherwise weight decay would change their weights."""
         for student in (self.state.cohort.students[k] for k in phase.active):
             if phase.epoch < student.options.first_epoch(self.state.options.epochs):
                 student.zero_grad(set_to_none=True)
 
     @contextmanager
     def _own_code_named(self, active: Sequence[int]) -> Iterator[None]:
-        """Where a strategy or a student is a user's own, an error of torch's within the block is likely to come from there."""
+        """Name the strategy and students of a user's own in an error of torch within the block, which they probably cause."""
         try:
             yield
         except RuntimeError as error:
@@ -155,7 +155,7 @@ class Loop:
         return np.concatenate([self.state.split.seen, self.state.split.val])
 
     def _statistics_batches(self) -> Iterator[Batch]:
-        """Batches of the training samples; among several, not those of one sample, of which there are no statistics."""
+        """Batches of the training samples, without those of one sample if there are others: a single sample has no statistics."""
         batches = list(self.feed.evaluation_batches(self.state.split.seen))
         several = [batch for batch, samples in batches if len(samples) > 1]
         return iter(several or [batch for batch, _ in batches])

@@ -73,8 +73,8 @@ class FitResult:
             are the means over all tasks.
         reliability: what a reliability diagram shows, as in reliability.csv: one dict a metric, member and bin of confidence that is not
             empty, with ``metric, member, bin, count, accuracy, confidence`` on the test part (see `dgl_mutual.training.calibration`).
-        kept: probabilities (samples, C) by member, where the strategy made them of training labels and the edges of this dataset; no
-            student could predict them.
+        kept: probabilities (samples, C) by member, if the strategy made them from training labels and the edges of this dataset, so that
+            a student alone cannot predict them.
     """
 
     members: tuple[MemberResult, ...]
@@ -169,8 +169,8 @@ class FitResult:
             raise unknown("member", member, self.kept)
         if data is not None and data is not self.dataset:
             raise UsageError(
-                f"Predictions of {member!r} are made of training labels and the edges of {self.dataset.name}, so there are none for other "
-                "data. Leave out the data. To predict others, save the students, if there are any, and load one of them."
+                f"Predictions of {member!r} are made from training labels and edges of {self.dataset.name}, so there are none for other "
+                "data. Leave out the data. To predict other data, save the students, if there are any, and load one of them."
             )
         return self.kept[member].copy()
 
@@ -191,7 +191,7 @@ class FitResult:
 
     @property
     def best_student(self) -> str:
-        """Name of the student that is best on validation; without students, of the only member."""
+        """Name of the student that is best on validation, or of the only member if there are no students."""
         return max(self.members[: max(self.cohort.num_students, 1)], key=lambda result: result.val).member
 
     def save(self, path: str | Path) -> None:

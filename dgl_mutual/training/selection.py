@@ -16,7 +16,7 @@ from dgl_mutual.training.state import TrainingState
 class Selection(Callback):
     """Keeps each member's weights at its best epoch by validation, and the coordinator's at the ensemble's; ends a phase by early stopping.
 
-    Where an average of a member's weights is validated (training.average), that average is what is kept.
+    With training.average, the average of a member's weights is kept.
 
     Attributes:
         stoppers: the rule of each member, as of the last phase in which it trained.

@@ -74,9 +74,9 @@ class TrainingState:
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
         validation: the scores after the current epoch; None where it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
-        served: averages of the members' weights that are predicted with in their place (training.average).
-        averages: moving averages of the members' weights that targets come from, where the strategy asks for them; the same object where
-            both are the same average.
+        served: averages of the members' weights that replace the members in evaluation (training.average).
+        averages: moving averages of the members' weights for targets, if the strategy asks for them; the same object as `served` if both
+            are the same average.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -114,11 +114,11 @@ class TrainingState:
 
     @property
     def all_averages(self) -> list[WeightAverages]:
-        """`served` and `averages`, as far as there are any, each once."""
+        """`served` and `averages`, without None and without repetition."""
         return list({id(one): one for one in (self.served, self.averages) if one is not None}.values())
 
     def student(self, member: int) -> AnyStudent:
-        """A member as it is validated, selected and saved: with averaged weights where these are asked for and have begun."""
+        """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""
         return self.cohort.students[member] if self.served is None else self.served.of(member)
 
     @property

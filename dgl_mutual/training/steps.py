@@ -72,12 +72,12 @@ class StepMaker:
         )
 
     def _training_pass(self, batch: Batch, members: Sequence[int]) -> list[StudentOutput]:
-        """The outputs of members on perturbed views of a batch: the same for all, or one of its own for each."""
+        """The outputs of members on a perturbed view of a batch, which is shared, or separate for each member."""
         cohort, streams = self.state.cohort, self.state.streams
         if not self.state.options.own_views:
             outputs: list[StudentOutput] = cohort(self._view(batch, streams.edges, streams.columns), members, streams.dropout)
             return outputs
-        # One draw from each stream, whoever trains here: processes that divide students keep in step.
+        # One draw from each stream, whichever members train here: so processes that divide students draw the same numbers.
         drawn = [int(torch.randint(1 << 62, (1,), generator=one, device=one.device)) for one in (streams.edges, streams.columns)]
         found = []
         for k in members:

@@ -55,7 +55,7 @@ class JointScorer:
 def scorer_of(dataset: Dataset) -> Scorer:
     """How predictions for a dataset are scored."""
     if dataset.target.parts is None:
-        # OGB's evaluator scores all labels of a set, and a target with a name is one of them.
+        # OGB's evaluator needs all labels of a dataset, and a target with a name is only one of them.
         return make_scorer(dataset.target.metric, dataset.evaluator if dataset.target.name is None else None)
     return JointScorer({part.metric: (Head.of(part), make_scorer(part.target.metric)) for part in parts_of(dataset.target)})
 

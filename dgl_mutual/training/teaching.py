@@ -1,4 +1,4 @@
-"""Calls a strategy, which may be a user's own, and checks what it gives, so that a mistake in it is named."""
+"""Calls the methods of a strategy and checks what they return, so that mistakes in a strategy of a user's own are named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def extra_members(
     """The members that a strategy adds to the students.
 
     Raises:
-        UsageError: something else than pairs of a name and options.
+        UsageError: it returns something other than pairs of a name and options.
     """
     with blamed(f"extra_members of the strategy {kind.name!r}", kind):
         extras = tuple(kind.extra_members(options, students))
@@ -41,7 +41,7 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     """A strategy for a cohort.
 
     Raises:
-        UsageError: it cannot be made, or has no form for the cohort.
+        UsageError: it cannot be made, or does not support the cohort.
     """
     with blamed(f"The strategy {kind.name!r}", kind, "cannot be made"):
         strategy = kind(options, setting)
@@ -51,10 +51,10 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
 
 
 def exchange_of(strategy: Strategy) -> Exchange:
-    """What the loop hands over for the exchange.
+    """The `Exchange` of a strategy.
 
     Raises:
-        UsageError: it is no `Exchange`.
+        UsageError: it returns something else.
     """
     with blamed(f"exchange of the strategy {strategy.name!r}", strategy):
         exchange = strategy.exchange()
@@ -67,7 +67,7 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     """Which members train together, phase after phase.
 
     Raises:
-        UsageError: there is no phase, an empty one, or one of members that do not exist or stand twice.
+        UsageError: there are no phases, or a phase is empty, names a member twice, or names one that does not exist.
     """
     with blamed(f"phases of the strategy {strategy.name!r}", strategy):
         phases = tuple(tuple(phase) for phase in strategy.phases())
@@ -85,7 +85,7 @@ def loss_terms_of(strategy: Strategy, step: Step) -> Mapping[str, Tensor]:
     """The loss terms of a step.
 
     Raises:
-        UsageError: no mapping of names to tensors that are scalars or have a value for each of the active members.
+        UsageError: it does not return a mapping of names to tensors, each a scalar or with a value for each active member.
     """
     with blamed(f"loss_terms of the strategy {strategy.name!r}", strategy):
         terms = strategy.loss_terms(step)
@@ -93,14 +93,14 @@ def loss_terms_of(strategy: Strategy, step: Step) -> Mapping[str, Tensor]:
 
 
 def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Tensor]:
-    """The loss terms themselves, if they are some; see `loss_terms_of`."""
+    """The loss terms, after the checks of `loss_terms_of`."""
     if not isinstance(terms, Mapping) or not terms:
         found = "an empty dict" if isinstance(terms, Mapping) else f"a {type(terms).__name__}"
         raise UsageError(f"loss_terms of the strategy {strategy!r} returns {found}. It must return a dict of named loss terms.")
     learns = False
     for name, term in terms.items():
         if not isinstance(name, str):
-            raise UsageError(f"loss_terms of the strategy {strategy!r} names a term {name!r}. Name each by a text.")
+            raise UsageError(f"loss_terms of the strategy {strategy!r} names a term {name!r}. Names must be strings.")
         if not isinstance(term, Tensor):
             raise UsageError(f"The loss term {name!r} of the strategy {strategy!r} is a {type(term).__name__}. It must be a tensor.")
         if term.shape not in ((), (num_active,)) or not term.is_floating_point():
@@ -117,7 +117,7 @@ def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Te
 
 
 def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
-    """The values that a strategy has left for the history, as tensors without gradient.
+    """The values that a strategy has logged for the history, as tensors without gradient.
 
     Raises:
         UsageError: a value that is neither a number nor one for each active member, or each pair of members.

@@ -103,7 +103,7 @@ def fit_cohort(
         return fit_untrained(kind, options, dataset, split, distribution, dtype)
     if training.node_drop and dataset.task == "graph" and kind.needs_all_states:
         raise UsageError(
-            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} takes nodes out of "
+            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
             "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
         )
     extras = extra_members(kind, options, students)
@@ -234,7 +234,7 @@ def fit_cohort(
 
 
 def _refuse_shared_weights(modules: Sequence[nn.Module], names: Sequence[str]) -> None:
-    """Students of a user's own may be made with a layer that each of them is given: then they are one student, and not several."""
+    """Refuse students that share a layer, as students of a user's own may: they would be one student, and not several."""
     owner: dict[int, str] = {}
     for module, name in zip(modules, names, strict=True):
         for parameter in module.parameters():
@@ -289,7 +289,7 @@ def _cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:
 def _averages(
     members: Sequence[AnyStudent], training: TrainingOptions, exchange: Exchange
 ) -> tuple[WeightAverages | None, WeightAverages | None]:
-    """The averages of the weights that are served, and those that targets come from: one object where they are the same."""
+    """`TrainingState.served` and `TrainingState.averages`."""
     served = None
     if training.average != "none":
         served = WeightAverages(members, training.average, decay=training.average_decay or 0.0, start=training.average_start or 0)

@@ -1,4 +1,4 @@
-"""Predictions that a strategy makes of training labels and edges after training, or without any (see `Strategy.transduce`)."""
+"""Predictions that a strategy makes from training labels and edges after training, or without training (see `Strategy.transduce`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.task_metrics import score, scorer_of
 from dgl_mutual.weightings import make_coordinator
 
-#: The least probability that has a logarithm.
+#: Smaller probabilities are raised to this before their logarithm is taken.
 _LEAST = 1e-12
 
 
@@ -37,7 +37,7 @@ def transduced_logits(
     scorer: Scorer,
     logits: Tensor,
 ) -> Tensor:
-    """Logits (M, N, C) in the place of those of the students (K, N, C). Whatever is chosen is chosen by the score on validation."""
+    """Logits (M, N, C) that replace those of the students (K, N, C). Options with several candidates are chosen by the validation score."""
     labels = torch.as_tensor(dataset.labels[split.val], device=logits.device)
 
     def as_logits(candidates: Sequence[Matrix]) -> Tensor:
@@ -54,7 +54,7 @@ def transduced_logits(
 def fit_untrained(
     kind: type[Strategy], options: StrategyOptions, dataset: Dataset, split: Split, distribution: Distribution, dtype: torch.dtype
 ) -> FitResult:
-    """The result of a strategy without training: one member, which has the strategy's name and stands for the ensemble, too."""
+    """The result of a strategy without training: one member with the strategy's name, which is also the ensemble."""
     scorer = scorer_of(dataset)
     none = torch.empty(0, dataset.num_nodes, dataset.target.num_outputs, dtype=dtype)
     started = time.perf_counter()
@@ -82,7 +82,7 @@ def fit_untrained(
 
 
 def with_kept(result: FitResult, distribution: Distribution, logits: Tensor, samples: Tensor) -> FitResult:
-    """A result whose members predict what was made of their logits (K, N, C)."""
+    """A result whose members, and ensemble, predict these logits (K, N, C)."""
     everyone = torch.cat([logits, result.cohort.ensemble_logits(logits, samples).unsqueeze(0)])
     probabilities = distribution.probabilities(everyone).detach().cpu().numpy()
     return replace(result, kept=dict(zip((*result.cohort.names, "ensemble"), probabilities, strict=True)))

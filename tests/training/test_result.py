@@ -72,7 +72,7 @@ def test_history_has_a_row_an_epoch(result: FitResult) -> None:
     assert result.epochs == len(result.history) == 6
     assert [row["epoch"] for row in result.history] == list(range(6))
     names = ("gcn-0", "gat-1", "gcn-2")
-    expected = {"epoch", "val/ensemble", "loss/coordinator"}
+    expected = {"epoch", "val/ensemble"}
     expected |= {f"{kind}/{name}" for kind in ("loss/supervised", "loss/mutual", "exchange", "train", "val") for name in names}
     expected |= {f"weights/{i}/{j}" for i in names for j in names}
     for row in result.history:

@@ -45,7 +45,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
 
 
 def trials_text(run: Run) -> str:
-    """Over what means are taken: ``10 trials (10 seeds)``, ``one trial``."""
+    """The trials of a mean, as text: ``10 trials (n = 10 seeds)``, ``one trial``."""
     number = len(run.finished)
     return f"{number} trials (n = {number} {what_n_counts(run.trials)})" if number > 1 else "one trial"
 

@@ -45,7 +45,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
         axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(place))
     if all((nats > _LEAST).all() for nats in lines):
         axes.set_yscale("log")
-    else:  # zero has a place, too
+    else:  # a logarithmic axis has no zero
         axes.set_yscale("symlog", linthresh=_LEAST)
         axes.set_ylim(bottom=0)
     plain_powers(axes.yaxis)

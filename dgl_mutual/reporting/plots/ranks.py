@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 #: Length of the scale of ranks in inches.
 _SCALE = 2.0
-#: Inches between lines of methods with one rank.
+#: Inches between the lines of methods with the same rank.
 _ASIDE = 0.03
 
 
 def critical_differences(comparison: Comparison) -> Iterator[tuple[str, Figure]]:
     """A figure a member: average ranks of the methods over datasets; a bar joins those that Nemenyi's test does not tell apart.
 
-    None where datasets are too few for it to tell any apart (see `dgl_mutual.statistics.datasets_to_reject`).
+    No figure if there are too few datasets for any rejection (see `dgl_mutual.statistics.datasets_to_reject`).
     """
     for member, ranking in comparison.rankings.items():
         if not math.isnan(ranking.critical_difference):
@@ -53,7 +53,7 @@ def _draw(ranking: Ranking, member: str) -> Figure:
         level, reach = 0.3 + 0.3 * place, 0.02 * inch
         axes.plot([ranking.ranks[group[0]] - reach, ranking.ranks[group[-1]] + reach], [level, level], linewidth=3, **black)
     for place, method in enumerate(order):
-        # Lines of methods that share a rank stand side by side.
+        # Methods with the same rank have lines next to each other.
         tied = [name for name in order if ranking.ranks[name] == ranking.ranks[method]]
         aside = _ASIDE * inch * (tied.index(method) - (len(tied) - 1) / 2)
         average, is_left = ranking.ranks[method], place < half

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Bins with fewer decisions say little: their share of right ones is left to chance.
 FEWEST = 10
 _SINGLE = ("ensemble", "mlp", "teacher", "leader")
-#: Lines, each of which looks the same in all panels.
+#: The lines; each has the same style in all panels.
 _LINES = ("students", *_SINGLE)
 
 

@@ -25,11 +25,11 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 #: One that grows evenly in lightness, in print too (Nunez et al., PLoS ONE 2018).
 COLOUR_MAP = "cividis"
-#: One with a light middle, whose ends the colour-blind tell apart.
+#: A diverging colour map with a light middle, suited to colour blindness.
 DIVERGING_MAP = "PuOr"
 #: Widths of a column and of a page in inches.
 COLUMN, PAGE = 3.5, 7.0
-#: Size of notes.
+#: Font size of notes.
 _NOTE = 6.5
 #: Inches that names may take, however long they are.
 MOST_TEXT = 7.0
@@ -106,7 +106,7 @@ def text_width(texts: Iterable[str]) -> float:
 
 
 def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4) -> None:
-    """One legend under all panels, for what any of them shows; what has the same label looks the same."""
+    """One legend below all panels. Lines with the same label must have the same style in all panels."""
     shown: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
@@ -123,7 +123,7 @@ def plain_powers(axis: Axis) -> None:
 
 
 def caption(drawn: Figure, text: str) -> None:
-    """A note under all panels that says what is shown: above the legend, which must be there by then, if there is one."""
+    """A note below all panels, above the legend. If there is a legend, make it first."""
     wrapped = textwrap.fill(text, int(drawn.get_figwidth() * 17))
     if drawn.legends:
         drawn.legends[0].set_title(wrapped)

@@ -50,7 +50,7 @@ def accuracy_by_size(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             axes.set_xticks(sizes)
             axes.set_xlim(sizes[0] - 0.4, sizes[-1] + 0.4)
             low, high = axes.get_ylim()
-            if title in costs and low < 0.7 * high:  # from zero on, differences that are smaller could not be seen
+            if title in costs and low < 0.7 * high:  # smaller differences would not be visible on an axis from zero
                 axes.set_ylim(0, 1.1 * high)
         legend_below(drawn, panels)
         caption(drawn, _bars(group))

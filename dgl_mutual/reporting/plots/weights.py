@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PREFIX = "weights/"
-#: Weights that are nowhere further from uniform than this are uniform.
+#: Weights whose largest difference from uniform weights is below this count as uniform.
 _LEAST = 1e-6
 
 
@@ -46,7 +46,7 @@ def _means(run: Run, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _uniform(columns: Sequence[str]) -> float:
-    """The weight of each peer where all count alike."""
+    """The uniform weight of a peer."""
     receivers = {name.removeprefix(_PREFIX).split("/")[0] for name in columns}
     return len(receivers) / len(columns)
 

@@ -141,7 +141,7 @@ class TrainedModel(nn.Module, ABC):
         return self._probabilities(self._aligned(data) if isinstance(data, Dataset) else data)
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
-        """A forward pass over all samples of a dataset, to be run again and again, as when its time is measured.
+        """A function that runs a forward pass over all samples of a dataset, for repeated calls, as when its time is measured.
 
         Raises:
             DataError: see `predict`.

@@ -33,7 +33,7 @@ class SeedsFeed(Feed):
     sampled = True
 
     def __init__(self, split: Split, *, batch_size: int, order: torch.Generator, ranks: Ranks) -> None:
-        """Take the training nodes in a step; of the default number of them, all where there are fewer.
+        """Take `batch_size` training nodes in a step; with the default batch size, all of them if there are fewer.
 
         Raises:
             UsageError: more nodes in a step than there are training nodes, or fewer than processes that divide them.
