@@ -107,7 +107,7 @@ class Pace:
         (begin, from_here), (end, reached) = self._first or self._last, self._last
         if not self.measured:
             begin, from_here = self._started, float(self.initial)
-            if reached - from_here < 1:  # of a first epoch, most is what came before it
+            if reached <= from_here or self._epochs:  # of what came before a first report, most comes once
                 return None if self._expected is None else max(0.0, self._expected - (now - begin))
         speed = (reached - from_here) / max(end - begin, 1e-9)
         return max(0.0, (self.total - reached) / speed - (now - end))

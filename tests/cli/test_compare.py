@@ -327,7 +327,13 @@ def test_a_comparison_does_not_overwrite_another(command_line: Callable[..., obj
     first = ("compare", *SMALL, *THEIRS, "--out", "kept")
     assert command_line(*first)[0] == 0
     certificate = (elsewhere / "kept" / "certificate.md").read_text()
-    for other in (("--reference", "others.csv"), ("--set", "training.patience=7"), ("--folds", "3")):
+    for other in (
+        ("--reference", "others.csv"),
+        ("--set", "training.patience=7"),
+        ("--folds", "3"),
+        ("--margin", "0.02"),
+        ("--member", "ensemble"),
+    ):
         status, out, err = command_line(*first, *other)
         assert (status, out) == (1, "")
         assert "holds the certificate of another comparison" in err and "--out" in err

@@ -46,6 +46,8 @@ Say = Callable[[str], None]
 Display = Callable[[str], AbstractContextManager[Progress]]
 #: Bytes of a certificate.
 _MOST_BYTES = 1 << 24
+#: The row of a certificate that says what was compared, beside the configuration.
+_SETTINGS = "settings"
 TITLE = "dgl_mutual beside its torch_geometric reference"
 
 
@@ -98,9 +100,10 @@ def compare_with_reference(
     from dgl_mutual.experiments.compare.snapshot import certify_numbers
     from dgl_mutual.experiments.compare.trajectory import certify_trajectory
 
-    with _owned(folder, TITLE, plan):
+    settings = f"{parity_epochs} epochs of parity, " + ("neither accuracy nor cost" if parity_only else f"margin {margin:g}")
+    with _owned(folder, TITLE, settings, plan):
         config, dataset, trials = plan.config, plan.dataset, plan.trials
-        found = _facts(plan, threads)
+        found = _facts(plan, threads) | {_SETTINGS: settings}
         subject = parity_trial(trials[0], dataset)
         say("parity: the same numbers at the same weights")
         numbers = certify_numbers(subject, config, dataset)
@@ -162,7 +165,8 @@ def compare_with_file(
     title = f"dgl_mutual beside {markdown_text(file.name)}"
     config, dataset = plan.config, plan.dataset
     pair(_planned(plan), foreign, member=member)  # what cannot match ends here, before anything is trained
-    with _owned(folder, title, plan):
+    settings = f"margin {margin:g}, member {member}"
+    with _owned(folder, title, settings, plan):
         say("running, or taking up, our side")
         with display("trials") as progress:
             report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads, progress=progress)
@@ -172,6 +176,7 @@ def compare_with_file(
         pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
         found = {
             **_common_facts(plan, threads),
+            _SETTINGS: settings,
             "dataset fingerprint": fingerprint(dataset),
             "reference": f"{file.name}{', in percent' if percent else ''}",
             "our trials": report.folder.name,
@@ -196,7 +201,7 @@ def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline
 
 
 @contextmanager
-def _owned(folder: Path, title: str, plan: Plan) -> Iterator[None]:
+def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None]:
     """Have the folder of a comparison for oneself.
 
     Raises:
@@ -206,7 +211,8 @@ def _owned(folder: Path, title: str, plan: Plan) -> Iterator[None]:
         file, certificate_file = folder / "config.yaml", folder / "certificate.md"
         if file.exists() or certificate_file.exists():
             try:
-                same = read_bytes(certificate_file, _MOST_BYTES).decode().partition("\n")[0] == f"# {title}"
+                first, *lines = read_bytes(certificate_file, _MOST_BYTES).decode().splitlines() or [""]
+                same = first == f"# {title}" and [_SETTINGS, markdown_text(settings)] in map(_cells, lines)
             except (OSError, UnicodeDecodeError):
                 same = False
             there, here = read_resolved(file), plain(plan.config)
@@ -218,6 +224,11 @@ def _owned(folder: Path, title: str, plan: Plan) -> Iterator[None]:
                     "with --out, or move the old one away."
                 )
         yield
+
+
+def _cells(row: str) -> list[str]:
+    """The cells of a row of a Markdown table."""
+    return [cell.strip() for cell in row.strip("| ").split("|")]
 
 
 def _planned(plan: Plan) -> pd.DataFrame:
