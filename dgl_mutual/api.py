@@ -91,7 +91,10 @@ def fit(
     callbacks: Callback | Sequence[Callback] | None = (),
     progress: bool = False,
 ) -> FitResult:
-    """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, with the same result.
+    """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, and with the same result if torch uses as many threads.
+
+    `run` uses one thread a trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets their number. Other numbers change the last
+    digits of sums.
 
     Args:
         dataset: a dataset, or a DGL or PyG graph, as `load` takes it.

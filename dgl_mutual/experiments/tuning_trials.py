@@ -24,7 +24,7 @@ from dgl_mutual.experiments.resolve import splits_of
 from dgl_mutual.experiments.study import FIRST_SEED, HISTORY_FILE, Search
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial
 from dgl_mutual.search_space import SearchSpace
-from dgl_mutual.store.tables import read_tuning
+from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class SearchJob:
         history = read_tuning(self.folder) if (self.folder / HISTORY_FILE).exists() else None
         if history is None:
             return self.trials, None
-        ended = history[history["state"].isin(["complete", "pruned", "failed"])]
+        ended = history[history["state"].isin(TUNING_ENDED)]
         return max(0, self.trials - len(ended)), float(ended["seconds"].mean()) if len(ended) else None
 
     def shown(self, number: int, split: Split) -> TuningTrial:

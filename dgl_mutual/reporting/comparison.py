@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Comparison:
         baseline: the method that the others are compared with, if any.
         rankings: per member, the methods ranked over datasets; of fractions, and only where every method was
             run on every one of several datasets.
+        tuned: by data and method, how many trials of a search chose the options; 0 where none did, and empty where that holds for all.
         unfinished: the runs of which trials are missing, and how many there are: ``gml on Cora (7 of 10 trials)``.
     """
 
@@ -61,6 +62,7 @@ class Comparison:
     baseline: str | None
     rankings: dict[str, Ranking]
     unfinished: tuple[str, ...]
+    tuned: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def num_comparisons(self) -> int:
@@ -103,7 +105,7 @@ def compare(
     tests = _tests(trials, rows, value, baseline)
     rows = pd.concat([rows, tests], axis=1)
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
-    return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)))
+    return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)), _tuned(trials))
 
 
 def default_baseline(trials: pd.DataFrame) -> str | None:
@@ -118,6 +120,13 @@ def _unfinished(trials: pd.DataFrame) -> Iterator[str]:
         finished, planned = len(table[KEY].drop_duplicates()), table["planned"].iloc[0]
         if finished < planned:
             yield f"{method} on {data} ({finished} of {planned} trials)"
+
+
+def _tuned(trials: pd.DataFrame) -> dict[tuple[str, str], int]:
+    if "tuned" not in trials or not trials["tuned"].any():
+        return {}
+    runs = trials[["data", "method", "tuned"]].drop_duplicates()
+    return {(str(data), str(method)): int(count) for data, method, count in runs.itertuples(index=False)}
 
 
 def _of_metric(trials: pd.DataFrame, metric: str | None) -> pd.DataFrame:
@@ -172,7 +181,7 @@ def _refuse_unpaired(trials: pd.DataFrame, baseline: str) -> None:
             "Add its run folders, or choose one of these with --baseline."
         )
     keys = {place: set(map(tuple, table[KEY].to_numpy())) for place, table in trials.groupby(["data", "method"], sort=False, observed=True)}
-    split = _split_by_protocol(trials)
+    split = _split_data(trials)
     for data, method in keys:
         reference = keys.get((data, baseline))
         if reference is None and data in split:  # this block has no tests, and its caption says so
@@ -191,9 +200,9 @@ def _refuse_unpaired(trials: pd.DataFrame, baseline: str) -> None:
             )
 
 
-def _split_by_protocol(trials: pd.DataFrame) -> set[str]:
-    """The data of datasets that were run under several protocols."""
-    several = trials.groupby("dataset", sort=False)["protocol"].transform("nunique") > 1
+def _split_data(trials: pd.DataFrame) -> set[str]:
+    """The data of datasets that stand in several columns: under several protocols, numbers of folds, amounts of noise, and so on."""
+    several = trials.groupby("dataset", sort=False)["data"].transform("nunique") > 1
     return set(trials["data"][several])
 
 

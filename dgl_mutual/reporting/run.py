@@ -29,6 +29,7 @@ class Run:
         config: its resolved configuration as plain values; trials of more seeds than it names are left out.
         method: what tables and plots call what was done.
         data: what they call that on which it was done.
+        tuned: how many trials of a search chose its options, in a suite that tunes its methods; else 0.
         given: the part of the configuration that was asked for; empty for runs of earlier versions, which did not keep it.
     """
 
@@ -36,6 +37,7 @@ class Run:
     config: dict[str, Any]
     method: str = ""
     data: str = ""
+    tuned: int = 0
     given: dict[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -16,7 +16,7 @@ from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reporting.labels import label_runs
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import given_part, resolved_part
-from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, SUITE_FILE
+from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, TUNING_ENDED, read_tuning
 
 _ENTRY = ("folder", "method", "data")
 _TEXTS = ("description", "baseline")
@@ -43,7 +43,8 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
 def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool = False) -> pd.DataFrame:
     """trials.csv of all runs as one table.
 
-    Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for) and `run`.
+    Columns added: `method`, `data`, `folds` (k of cross-validation, else 1), `planned` (trials that were asked for), `tuned` (trials of the
+    search that chose the options, else 0) and `run`.
 
     Args:
         metric: also the rows of single tasks with this metric; default: of several tasks the mean over them.
@@ -64,7 +65,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
                 f"Go on with it: dgl-mutual run --config {run.folder / 'config.yaml'} --out {run.folder.parent}"
             )
         names = {"method": run.method, "data": run.data, "run": run.folder.name}
-        added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned)}
+        added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned), "tuned": run.tuned}
         tables.append((run.figures if each_target or metric is not None else run.trials).assign(**added))
     return pd.concat(tables, ignore_index=True)
 
@@ -117,7 +118,7 @@ def preferred_baseline(paths: Sequence[Path]) -> str | None:
 
 def suite_runs(folder: Path) -> list[Run]:
     """The runs of a suite. Those that have not begun are left out (see `dgl_mutual.reporting.status`)."""
-    runs = []
+    runs, searched = [], _searched(folder)
     for entry in read_suite(folder)["runs"]:
         # A name alone: a suite file cannot point outside the folder in which its own folder lies.
         run_folder = folder.resolve().parent / Path(str(entry["folder"])).name
@@ -126,8 +127,18 @@ def suite_runs(folder: Path) -> list[Run]:
             # The folder may have the trials of more seeds than this suite asked for.
             asked, there = entry.get("seeds"), run.config["seeds"]
             config = {**run.config, "seeds": asked} if isinstance(asked, int) and 1 <= asked < there else run.config
-            runs.append(replace(run, config=config, method=str(entry["method"]), data=str(entry["data"])))
+            method, data = str(entry["method"]), str(entry["data"])
+            runs.append(replace(run, config=config, method=method, data=data, tuned=searched.get((data, method), 0)))
     return runs
+
+
+def _searched(folder: Path) -> dict[tuple[str, str], int]:
+    """Data and method -> trials of the search in a suite's tuning.csv that have ended."""
+    if not (folder / "tuning.csv").is_file():
+        return {}
+    table = read_tuning(folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
+    ended = table[table["state"].isin(TUNING_ENDED)]
+    return {(str(data), str(method)): len(trials) for (data, method), trials in ended.groupby(["data", "method"], sort=False)}
 
 
 def _read_run(folder: Path) -> Run:

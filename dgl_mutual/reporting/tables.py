@@ -133,6 +133,8 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     yield f"{_capital(value_name(comparison, percent=percent))}{of}: {spread}."
     yield _protocols(rows)
     yield from _blocks(rows)
+    if comparison.tuned:
+        yield from _searches(comparison)
     if comparison.unfinished:
         yield f"Not finished: {', '.join(comparison.unfinished)}."
     if rows["is_best"].any():
@@ -161,6 +163,34 @@ def _blocks(rows: pd.DataFrame) -> Iterator[str]:
         if table["protocol"].nunique() > 1:
             columns = ", ".join(dict.fromkeys(map(str, table["data"])))
             yield f"{dataset} was run under several protocols, which are not compared with each other: {columns}."
+
+
+def _searches(comparison: Comparison) -> Iterator[str]:
+    """How methods were tuned, and what a search shares with the test parts of other trials."""
+    by_data: dict[str, set[int]] = {}
+    for (data, _), count in comparison.tuned.items():
+        if count:
+            by_data.setdefault(data, set()).add(count)
+    by_count: dict[str, list[str]] = {}
+    for data, counts in by_data.items():
+        by_count.setdefault(" to ".join(map(str, sorted({min(counts), max(counts)}))), []).append(data)
+    told = "; ".join(f"{counts} trials" + (f" ({', '.join(datas)})" if len(by_count) > 1 else "") for counts, datas in by_count.items())
+    yield f"Tuned: the options of each method on each dataset, by a search of {told}, on validation and with other seeds."
+    without: dict[str, list[str]] = {}
+    for (data, method), count in comparison.tuned.items():
+        if not count:
+            without.setdefault(method, []).append(data)
+    if without:
+        datas = {data for data, _ in comparison.tuned}
+        names = (method if len(places) == len(datas) else f"{method} on {', '.join(places)}" for method, places in without.items())
+        yield f"Not tuned: {'; '.join(names)}."
+    tuned = comparison.rows[comparison.rows["data"].astype(str).isin(by_data)]
+    shared = [str(protocol) for protocol in dict.fromkeys(tuned["protocol"]) if protocol not in ("public", "scaffold")]
+    if shared:
+        yield (
+            f"Under the protocol {' and '.join(shared)}, samples that a search trains and validates on may be test samples of other seeds "
+            "or folds; this is so for every method."
+        )
 
 
 def _tests(comparison: Comparison) -> Iterator[str]:

@@ -35,6 +35,8 @@ INFERENCE_COLUMNS = [
 #: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
 NUM_BINS = 15
 #: The first columns of tuning.csv of a search; a column an option follows.
+#: States of a search's trials that are over.
+TUNING_ENDED = ("complete", "pruned", "failed")
 TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
 #: The columns before these in tuning.csv of a suite.
 NAME_COLUMNS = ["data", "method", "search"]

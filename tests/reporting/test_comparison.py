@@ -14,7 +14,7 @@ from dgl_mutual.reporting.comparison import Comparison, compare, default_baselin
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.reporting.tables import BETTER as MARK
 from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table, value_name
-from dgl_mutual.store.tables import TRIAL_COLUMNS, read_trials
+from dgl_mutual.store.tables import NAME_COLUMNS, TRIAL_COLUMNS, TUNING_COLUMNS, read_trials
 from tests.reporting.folders import write_run, write_suite
 
 ALONE = [0.80, 0.81, 0.79, 0.82, 0.80]
@@ -197,6 +197,42 @@ def test_different_fingerprints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="different data or splits on Cora, seed 0, fold 0") as caught:
         compared(tmp_path)
     assert f"aa0.0: {first.name}; bb0.0: {second.name}" in str(caught.value)
+
+
+def test_where_one_dataset_has_several_columns_those_without_the_baseline_are_not_tested(tmp_path: Path) -> None:
+    for strategy in ("independent", "gml"):
+        write_run(tmp_path, "MUTAG", strategy, seeds=1, folds=5)
+    write_run(tmp_path, "MUTAG", "gml", seeds=1, folds=3)
+    comparison = compared(tmp_path, baseline="independent")
+    assert set(comparison.rows["data"][comparison.rows["p"].notna()]) == {"MUTAG (5 folds)"}
+    assert "No independent on MUTAG (3 folds), so nothing is tested there." in list(caption(comparison))
+
+
+def test_tables_of_tuned_suites_say_so(tmp_path: Path) -> None:
+    runs = [
+        (write_run(tmp_path, data, method, protocol=protocol), method, data)
+        for data, protocol in (("Cora", "public"), ("digits", "random"))
+        for method in ("gml", "label-propagation")
+    ]
+    suite = write_suite(tmp_path, "peers-tuned", runs)
+    assert not any("uned" in sentence for sentence in caption(compared(suite)))
+    rows = [
+        (data, "gml", f"tune-{data}", trial, state, 0.5, 0.5, 1.0, "")
+        for data, states in (("Cora", ["complete", "pruned", "running"]), ("digits", ["complete", "failed", "complete"]))
+        for trial, state in enumerate(states)
+    ]
+    pd.DataFrame(rows, columns=[*NAME_COLUMNS, *TUNING_COLUMNS]).to_csv(suite / "tuning.csv", index=False)
+    told = list(caption(compared(suite)))
+    assert (
+        "Tuned: the options of each method on each dataset, by a search of 2 trials (Cora); 3 trials (digits), on validation and with "
+        "other seeds."
+    ) in told
+    assert "Not tuned: label-propagation." in told
+    assert any(
+        sentence.startswith("Under the protocol random, samples that a search trains and validates on may be test") for sentence in told
+    )
+    comparison = compared(suite)
+    assert comparison.tuned["Cora", "gml"] == 2 and comparison.tuned["Cora", "label-propagation"] == 0
 
 
 def test_unpaired_trials_are_refused_and_named(tmp_path: Path) -> None:
