@@ -11,6 +11,9 @@ from dgl_mutual.reporting.labels import data_name
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 
+#: Protocols that draw splits stratified by labels.
+_STRATIFIED = ("nested", "random")
+
 
 def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
     """As `dgl_mutual.reporting.runs.gather`, with a row for each target: ``data`` is ``digits-multi: even``, and ``method`` has the number
@@ -34,6 +37,13 @@ def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:
     alone = {data for run, table in zip(named, tables, strict=True) if len(run.config["targets"]) == 1 for data in table["data"]}
     trials = pd.concat(tables, ignore_index=True)
     return trials[trials["data"].isin(alone)].reset_index(drop=True) if alone else trials
+
+
+def drawn_by_labels(trials: pd.DataFrame) -> list[str]:
+    """The data of `gather_by_target` whose splits may differ between methods, since they are stratified by the labels that are learned."""
+    numbers = trials["method"].astype(str).str.extract(r"\((\d+) targets?\)$", expand=False)
+    several = numbers.groupby(trials["data"]).transform("nunique") > 1
+    return list(dict.fromkeys(trials["data"][several & trials["protocol"].isin(_STRATIFIED)]))
 
 
 def _of_run(run: Run) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.by_target import gather_by_target
+from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
 from dgl_mutual.reporting.comparison import compare, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
@@ -59,6 +59,12 @@ def export(
         # Nobody asked for tests, and a table without them can be made, or the same error comes again.
         comparison = compare(trials, value=value, metric=metric, members=members)
         warnings.warn(f"Nothing is tested. {error}", stacklevel=2)
+    if by_target and comparison.baseline is not None and (drawn := drawn_by_labels(trials)):
+        warnings.warn(
+            f"On {', '.join(drawn)} splits are stratified by the learned targets. So a seed or fold can have other test samples for one "
+            "target than for several, and the significance tests between these are not strictly paired.",
+            stacklevel=2,
+        )
     if comparison.unfinished:
         warnings.warn(f"Not finished: {', '.join(comparison.unfinished)}.", stacklevel=2)
     if kind == "csv":

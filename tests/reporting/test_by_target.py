@@ -17,10 +17,14 @@ from tests.reporting.folders import write_run
 ALONE, TOGETHER = [0.80, 0.81, 0.79, 0.82, 0.80], [0.83, 0.82, 0.82, 0.86, 0.84]
 
 
-def write(folder: Path, strategy: str, targets: Sequence[str], scores: Sequence[float], rate: float | None = None) -> None:
+def write(
+    folder: Path, strategy: str, targets: Sequence[str], scores: Sequence[float], rate: float | None = None, protocol: str | None = None
+) -> None:
     """A run on some targets; of several, the first scores `scores` and each next one 0.1 less."""
     config = {"targets": list(targets), "label_rate": rate}
-    run = write_run(folder, "digits-multi", strategy, seeds=5, scores=scores, config=config, fingerprint="+".join(targets))
+    run = write_run(
+        folder, "digits-multi", strategy, seeds=5, scores=scores, config=config, fingerprint="+".join(targets), protocol=protocol
+    )
     if len(targets) > 1:
         table = pd.read_csv(run / "trials.csv")
         single = [table.assign(metric=f"accuracy({name})", test=table["test"] - 0.1 * k) for k, name in enumerate(targets)]
@@ -51,6 +55,15 @@ def test_label_rates_stay_apart_and_without_single_targets_all_are_shown(tmp_pat
         *("digits-multi (10% labels): digit", "digits-multi (10% labels): even"),
     }
     assert "digits-multi (10% labels): even" in export([tmp_path], "markdown", by_target=True)
+
+
+@pytest.mark.parametrize("protocol", ["public", "random"])
+def test_splits_that_depend_on_the_target_are_told(protocol: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    write(tmp_path, "gml", ["digit", "even"], TOGETHER, protocol=protocol)
+    write(tmp_path, "gml", ["even"], ALONE, protocol=protocol)
+    export([tmp_path], "markdown", by_target=True, baseline="gml (1 target)")
+    told = [str(warning.message) for warning in recwarn if "stratified" in str(warning.message)]
+    assert len(told) == (protocol == "random") and all("On digits-multi: even splits" in text for text in told)
 
 
 def test_runs_without_a_named_target_are_refused(tmp_path: Path) -> None:
