@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 
@@ -157,7 +157,6 @@ def fit(
     else:
         split = with_unlabelled(resolved, dataset, split.check(dataset.num_samples - dataset.num_pool), seed=seed, fold=fold)
     refuse_one_class(dataset)
-    own = [callbacks] if isinstance(callbacks, Callback) else callbacks or ()
     with closing(ProgressBar()) as bar:
         result = fit_resolved(
             resolved,
@@ -165,7 +164,7 @@ def fit(
             split.check(dataset.num_samples),
             seed=seed,
             fold=fold,
-            callbacks=[*own, *([bar] if progress else [])],
+            callbacks=[*_listed(callbacks), *([bar] if progress else [])],
             device=resolve_device(str(device)),
         )
     return replace(result, config=readable(resolved))
@@ -174,6 +173,14 @@ def fit(
 #: What a configuration says of the data that it was made on, and of how often.
 _OF_ANOTHER_RUN = ("dataset", "task", "targets", "fingerprint", "seeds")
 _NOT_BY_FIT = ("grid", "noise", "distill")
+
+
+def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
+    """Callbacks as a list, without a check of what they are: `CallbackList` makes it."""
+    if callbacks is None:
+        return []
+    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str | Callback)
+    return list(cast("Iterable[Callback]", callbacks)) if several else [cast("Callback", callbacks)]
 
 
 def _start(recipe: str | None, config: str | Path | Mapping[str, Any] | None, split: Split | None, *, trust: bool) -> dict[str, Any]:

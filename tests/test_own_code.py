@@ -353,6 +353,9 @@ def test_arguments_of_another_type(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     calls: list[tuple[Callable[[], Any], type[DglMutualError], str]] = [
         (lambda: fit(device=0), UsageError, "Unknown device '0'"),
+        (lambda: fit(callbacks=dm.Callback), UsageError, "is a class. Give an instance"),
+        (lambda: fit(callbacks=3), UsageError, "callback"),
+        (lambda: fit(recipe=3), UsageError, "Unknown recipe '3'"),
         (lambda: fit(config=3), UsageError, r"Expected a path, found 3 \(a int\)"),
         (lambda: dm.load_student(3), UsageError, "Expected a path"),
         (lambda: result.save(3), UsageError, "Expected a path"),
