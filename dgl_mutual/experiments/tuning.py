@@ -93,7 +93,9 @@ def search_space(config: RunConfig) -> SearchSpace:
         f"{group}.{key}": domain
         for group, space in groups.items()
         for key, domain in space.items()
-        if value_at(given, f"{group}.{key}") is None and not (group == "student" and key in idle)
+        if value_at(given, f"{group}.{key}") is None
+        and value_at(given, f"{group}.{key}_options") is None  # which would fit one of its values only
+        and not (group == "student" and key in idle)
     }
 
 

@@ -233,6 +233,12 @@ def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_ran
                 resolve(point_of(given_values(config), {key: value}), ring)
 
 
+def test_a_choice_whose_options_are_given_is_not_searched() -> None:
+    options = {"weighting_options": {"power": 1}}
+    assert "strategy_options.weighting" in search_space(parse_config({**QUICK, "strategy": "gml"}))
+    assert "strategy_options.weighting" not in search_space(parse_config({**QUICK, "strategy": "gml", "strategy_options": options}))
+
+
 def test_what_each_student_has_for_itself_and_students_of_ones_own_are_not_searched() -> None:
     students = [{"architecture": "gcn", "hidden": 8}, {"architecture": "gat", "hidden": 16}]
     assert "student.hidden" not in search_space(parse_config({**QUICK, "students": students}))
