@@ -58,8 +58,8 @@ class GMLOptions(GateOptions):
     exchange_warmup: tuple[int, int] | None = None
     weighting: str | Annotated[type[Weighting], SkipValidation] = "consensus"
     """How the coordinator weighs peers: attention, classwise or transductive (learned from labels), cross-fitted (from labels that each
-    student leaves out), consensus (from the peers' agreement on unlabelled samples), confidence or uniform, the name of one that an
-    installed package provides, or an import path ``package.module:Class``."""
+    student leaves out), consensus (from the peers' agreement on the exchange samples, without labels), confidence or uniform, the name of
+    one that an installed package provides, or an import path ``package.module:Class``."""
     weighting_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the weighting (attention, classwise, transductive: hidden, its width; confidence: temperature; consensus: power, rounds,
     prior, memory)."""
@@ -68,10 +68,10 @@ class GMLOptions(GateOptions):
     coordinator_inputs: Literal["train", "eval"] = "train"
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
     uniform_kl_weight: float = Field(1.0, ge=0)
-    """Weight of KL(uniform || coordinator weights), which regularises towards the plain mean: the labelled samples alone, which all
-    students soon fit, say little about the quality of the peers elsewhere."""
+    """Weight of KL(uniform || coordinator weights), which regularises towards the plain mean. All students soon fit the labelled samples,
+    so these tell little about the quality of peers on other samples."""
     direction: Literal["all", "best"] = "all"
-    """Which students are imitated: all by all others, or the one that is best on held-out training samples by the rest."""
+    """Whom students learn from: all others (all), or only the student that is best on held-out training samples (best)."""
     held_out: float = Field(0.2, gt=0, lt=1)
     """Share of the training samples that is held out from all students to find the best student (direction: best). With weighting:
     cross-fitted, the share that each student leaves out: one of round(1 / share) parts."""

@@ -15,7 +15,7 @@ class AttentionOptions(WeightingOptions):
     """Options of `attention`."""
 
     hidden: int = Field(16, ge=1)
-    """h: width inside."""
+    """h: hidden width."""
 
 
 class Attention(Weighting):

@@ -13,7 +13,7 @@ class ClasswiseOptions(WeightingOptions):
     """Options of `classwise`."""
 
     hidden: int = Field(16, ge=1)
-    """h: width inside."""
+    """h: hidden width."""
 
 
 class Classwise(Weighting):

@@ -12,11 +12,11 @@ class ConfidenceOptions(WeightingOptions):
     """Options of `confidence`."""
 
     temperature: float = Field(0.05, gt=0)
-    """T in nats: the smaller, the more the surest peer weighs."""
+    """T in nats: a smaller T gives more weight to the most confident peer."""
 
 
 class Confidence(Weighting):
-    """a_ij = softmax_j(c_j / T): peers that are sure weigh more. Nothing is learned."""
+    """a_ij = softmax_j(c_j / T): confident peers weigh more. Nothing is learned."""
 
     name = "confidence"
     Options = ConfidenceOptions

@@ -16,7 +16,7 @@ class TransductiveOptions(WeightingOptions):
     """Options of `transductive`."""
 
     hidden: int = Field(16, ge=1)
-    """h: width inside."""
+    """h: hidden width."""
 
 
 class Transductive(Weighting):
