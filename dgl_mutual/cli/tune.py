@@ -82,7 +82,7 @@ def _tune(
         first = tuning.history["value"].iloc[0]
         say(f"Best on validation: {best['value']:.4f} (trial {best['trial']}); with all defaults {first:.4f}")
         say(f"Written to {tuning.folder / 'best.yaml'} and {tuning.folder / 'tuning.csv'}")
-        _draw(tuning.folder)
+        _draw(tuning.folder, f"{config.strategy} on {dataset.name}", splits)
         if tuning.shared:
             say(tuning.shared)
     if tuning.failed:
@@ -91,7 +91,7 @@ def _tune(
         raise click.exceptions.Exit(1)
 
 
-def _draw(folder: Path) -> None:
+def _draw(folder: Path, name: str, splits: int) -> None:
     """The search as a figure, if matplotlib is installed."""
     from dgl_mutual.errors import UsageError
     from dgl_mutual.reporting.plots.style import drawing, save
@@ -99,7 +99,7 @@ def _draw(folder: Path) -> None:
 
     try:
         with drawing():
-            say("\n".join(map(str, save(tuning_history(folder), folder, "tuning"))))
+            say("\n".join(map(str, save(tuning_history(folder, name, splits), folder, "tuning"))))
     except UsageError as error:
         say(f"No figure: {error}", err=True)
 

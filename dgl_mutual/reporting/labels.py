@@ -129,18 +129,35 @@ def _has(values: Mapping[str, Any], part: str) -> bool:
 def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
     """What is off is not told: ``gml`` beside ``gml (distill)``."""
     last = [key.rpartition(".")[2] for key in differing]
-    told = []
+    told: list[tuple[str, Any]] = []
     for key, name in zip(differing, last, strict=True):
         if key in _PARTS:
-            told += [key] if _has(values, key) else []
+            told += [(key, None)] if _has(values, key) else []
         elif values.get(key) is not None:
-            told.append(f"{name if last.count(name) == 1 else key}={values[key]}")
-    return _short(f"{values['strategy']} ({', '.join(told)})") if told else str(values["strategy"])
+            told.append((name if last.count(name) == 1 else key, values[key]))
+    return _listed(str(values["strategy"]), told) if told else str(values["strategy"])
+
+
+def _listed(strategy: str, told: Sequence[tuple[str, Any]]) -> str:
+    """``gml (hidden=8, epochs=7)``. Where this is too long: rounded numbers, as many whole entries as fit, and a hash of all."""
+    label = f"{strategy} ({', '.join(name if value is None else f'{name}={value}' for name, value in told)})"
+    if len(label) <= MOST:
+        return label
+    shown = f"{strategy} ("
+    for name, value in told:
+        entry = name if value is None else f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        if len(shown) + len(entry) > MOST - 14:
+            break
+        shown += f"{entry}, "
+    return _short(f"{shown}... {_digest(label)})")
 
 
 def _short(label: str) -> str:
     """At most `MOST` characters; what is cut off is replaced by a hash, so that different labels stay different."""
     if len(label) <= MOST:
         return label
-    digest = hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()[:6]
-    return f"{label[: MOST - 12].rstrip(', ')} ... {digest})"
+    return f"{label[: MOST - 12].rstrip(', ')} ... {_digest(label)})"
+
+
+def _digest(label: str) -> str:
+    return hashlib.sha256(label.encode(errors="surrogatepass")).hexdigest()[:6]

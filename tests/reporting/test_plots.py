@@ -15,9 +15,10 @@ from dgl_mutual.reporting.plots.curves import over_trials
 from dgl_mutual.reporting.plots.gains import differences
 from dgl_mutual.reporting.plots.reliability import pooled_bins
 from dgl_mutual.reporting.plots.similarity import cka_matrix
-from dgl_mutual.reporting.plots.style import COLOURS, cohort_order, drawing, file_name, line_style, save
+from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, cohort_order, drawing, figure, file_name, legend_below, line_style, save
+from dgl_mutual.reporting.plots.tuning import tuning_history
 from dgl_mutual.reporting.runs import load_runs
-from dgl_mutual.store.tables import RELIABILITY_COLUMNS
+from dgl_mutual.store.tables import RELIABILITY_COLUMNS, TUNING_COLUMNS
 from tests.reporting.folders import write_run, write_suite
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -179,10 +180,10 @@ def test_weights_fill_the_scale_around_uniform_ones(tmp_path: Path) -> None:
 
 def test_no_legend_lies_in_a_panel_and_a_note_says_n(everything: Path) -> None:
     figures = [*drawn(everything).values(), *drawn(everything / "k").values(), *drawn(everything / "noise").values()]
-    for figure in figures:
-        assert all(axes.get_legend() is None for axes in figure.axes)
-        note = figure.legends[0].get_title().get_text() if figure.legends else getattr(figure._supxlabel, "get_text", str)()
-        ranks = any("average rank" in axes.get_title() for axes in figure.axes)
+    for each in figures:
+        assert all(axes.get_legend() is None for axes in each.axes)
+        note = each.legends[0].get_title().get_text() if each.legends else getattr(each._supxlabel, "get_text", str)()
+        ranks = any("average rank" in axes.get_title() for axes in each.axes)
         assert ranks or "n = " in note.replace("\n", " ") or "n:" in note or "trials" in note
 
 
@@ -320,3 +321,47 @@ def test_rows_that_are_none_of_a_bin_are_refused(tmp_path: Path, row: tuple[int,
     write_reliability(write_run(tmp_path, seeds=1), [row])
     with pytest.raises(StoreError, match=r"reliability.csv.*belongs to no bin"):
         drawn(tmp_path, "reliability")
+
+
+def axis_numbers(axes: Any) -> list[str]:
+    low, high = axes.get_ylim()
+    axes.figure.canvas.draw()
+    labels = [*axes.yaxis.get_majorticklabels(), *axes.yaxis.get_minorticklabels()]
+    return [label.get_text() for label in labels if label.get_text() and low <= label.get_position()[1] <= high]
+
+
+@pytest.mark.parametrize("nats", [(0.3, 0.8), (0.15, 0.9), (0.004, 0.9)])
+def test_an_axis_of_exchanged_information_has_numbers_whatever_its_range(tmp_path: Path, nats: tuple[float, float]) -> None:
+    folder = write_run(tmp_path, strategy="gml")
+    table = pd.read_csv(folder / "history.csv")
+    for name in (name for name in table if name.startswith("exchange/")):
+        table[name] = np.linspace(*nats, len(table))[table["epoch"] * len(table) // (table["epoch"].max() + 1)]
+    table.to_csv(folder / "history.csv", index=False)
+    assert len(axis_numbers(drawn(folder, "exchange")["exchange-Cora"].axes[0])) >= 2
+
+
+def test_a_legend_is_no_wider_than_its_figure() -> None:
+    with drawing():
+        shown = figure(COLUMN, 2)
+        axes = shown.subplots()
+        for label in ("students", "ensemble", "share of all decisions of students", "mlp"):
+            axes.plot([0, 1], label=label)
+        legend_below(shown, [axes])
+        shown.canvas.draw()
+        assert shown.legends[0].get_window_extent().width <= shown.bbox.width
+        few = figure(COLUMN, 2)
+        other = few.subplots()
+        for label in "abcd":
+            other.plot([0, 1], label=label)
+        legend_below(few, [other])
+    assert few.legends[0]._ncols == 4
+
+
+def test_a_search_is_drawn_with_its_name_and_what_its_points_are(tmp_path: Path) -> None:
+    rows = [(0, "complete", 0.5, 0.5, 1.0, ""), (1, "pruned", 0.4, 0.5, 1.0, "")]
+    pd.DataFrame(rows, columns=TUNING_COLUMNS).to_csv(tmp_path / "tuning.csv", index=False)
+    with drawing():
+        shown = tuning_history(tmp_path, "gml on Cora", 3)
+    assert shown.axes[0].get_title() == "gml on Cora: search on validation"
+    note = shown.legends[0].get_title().get_text().replace("\n", " ")
+    assert "n = 3 trainings" in note and "Of a pruned trial" in note

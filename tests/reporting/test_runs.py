@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,15 @@ def test_labels_are_short_and_stay_different(tmp_path: Path) -> None:
     methods = {method for _, method in labels(tmp_path)}
     assert len(methods) == 3
     assert max(map(len, methods)) <= 60
+
+
+def test_a_label_that_is_too_long_has_whole_entries_and_rounded_numbers(tmp_path: Path) -> None:
+    for place in range(2):
+        options = {"dropout": 0.328102459609 + 1e-9 * place, "temperature": place, **{f"another_option_{k}": place for k in range(5)}}
+        write_run(tmp_path, config={"strategy_options": options})
+    methods = sorted({method for _, method in labels(tmp_path)})
+    assert len(methods) == 2 and max(map(len, methods)) <= 60
+    assert all(re.fullmatch(r"gml \(dropout=0\.328, temperature=[01], \.\.\. [0-9a-f]{6}\)", method) for method in methods)
 
 
 def test_a_suite_takes_the_seeds_that_it_asked_for(tmp_path: Path) -> None:

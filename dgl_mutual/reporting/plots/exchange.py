@@ -44,11 +44,13 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
     for place, (run, nats) in enumerate(zip(runs, lines, strict=True)):
         axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(place))
     if all((nats > _LEAST).all() for nats in lines):
-        axes.set_yscale("log")
+        if max(nats.max() for nats in lines) > 4 * min(nats.min() for nats in lines):  # else hardly a tick would have a number
+            axes.set_yscale("log")
     else:  # a logarithmic axis has no zero
         axes.set_yscale("symlog", linthresh=_LEAST)
         axes.set_ylim(bottom=0)
-    plain_powers(axes.yaxis)
+    if axes.get_yscale() != "linear":
+        plain_powers(axes.yaxis)
     whole_epochs(axes)
     axes.set_ylabel("KL(target ‖ own prediction) [nats]")
     title(axes, f"{data}: exchanged information")

@@ -97,7 +97,7 @@ def whole_epochs(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def text_width(texts: Iterable[str]) -> float:
@@ -111,15 +111,37 @@ def legend_below(drawn: Figure, panels: Iterable[Axes], columns: int = 4) -> Non
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         shown = {**dict(zip(labels, handles, strict=True)), **shown}
-    drawn.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=min(columns, max(1, len(shown))))
+    columns = min(columns, max(1, len(shown)))
+    while columns > 1 and _legend_width(list(shown), columns) > drawn.get_figwidth():
+        columns -= 1
+    drawn.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns)
+
+
+def _legend_width(labels: Sequence[str], columns: int) -> float:
+    """Inches that a legend needs at most; matplotlib makes the first columns longer by one entry where they cannot be even."""
+    length, longer = divmod(len(labels), columns)
+    width, first = 0.0, 0
+    for column in range(columns):
+        last = first + length + (column < longer)
+        width += 0.55 + 0.06 * max(map(len, labels[first:last]))
+        first = last
+    return width
 
 
 def plain_powers(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers: text is not parsed as mathematics here."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    """Ticks of a logarithmic axis as plain numbers: text is not parsed as mathematics here.
+
+    Within two decades, also those at 2 and 5 have numbers.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    def between(value: float, _: int) -> str:
+        low, high = axis.get_view_interval()
+        leading = round(value / 10 ** math.floor(math.log10(value))) if value > 0 else 0
+        return f"{value:g}" if leading in (2, 5) and 0 < low < high < 100 * low else ""
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(FuncFormatter(between))
 
 
 def caption(drawn: Figure, text: str) -> None:

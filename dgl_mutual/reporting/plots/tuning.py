@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, figure, title
+from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, caption, figure, legend_below, title
 from dgl_mutual.store.tables import read_tuning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def tuning_history(folder: Path) -> Figure:
+def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     """The validation metric of each trial of a search, in order, and the best so far. Failed trials stand on the axis.
 
     Args:
+        name: of the method and data, for the title.
+        splits: trainings of each configuration.
         folder: of a search (see `dgl_mutual.experiments.tuning.Tuning`).
 
     Raises:
@@ -24,7 +26,7 @@ def tuning_history(folder: Path) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     history = read_tuning(folder)
-    drawn = figure(COLUMN, 2.6)
+    drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
     for place, (state, marker) in enumerate((("complete", "o"), ("pruned", "x"))):
         rows = history[history["state"] == state].dropna(subset="value")
@@ -38,8 +40,11 @@ def tuning_history(folder: Path) -> Figure:
             failed["trial"], [0] * len(failed), "v", color=COLOURS[-1], label="failed", transform=axes.get_xaxis_transform(), clip_on=False
         )
     axes.set_xlabel("trial")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("metric on validation, mean student")
-    title(axes, folder.name)
-    drawn.legend(loc="outside lower center", ncols=4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_ylabel("validation metric, mean student")
+    title(axes, f"{name}: search on validation")
+    legend_below(drawn, [axes])
+    mean = "" if splits == 1 else f", mean over n = {splits} trainings of a configuration"
+    cut = " Of a pruned trial, the last value before it was stopped." if (history["state"] == "pruned").any() else ""
+    caption(drawn, f"Points: trials{mean}. Trial 0 has all defaults.{cut}")
     return drawn
