@@ -24,9 +24,9 @@ MOST = 60
 def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
-    Runs of one strategy on one dataset whose configurations differ are told apart by what differs and was given:
-    ``gml (entropy_weight=0.1)``. Label rate, noise, and task, targets, cohort, protocol and folds where a dataset was run with several,
-    belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
+    Runs of one strategy on one dataset whose configurations differ are told apart by what differs and each was given:
+    ``gml (entropy_weight=0.1)`` beside ``gml``. Label rate, noise, and task, targets, cohort, protocol and folds where a dataset was run
+    with several, belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
     """
     flat = [_flat(run) for run in runs]
     datas = [
@@ -40,9 +40,18 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     differing: dict[str, list[str]] = defaultdict(list)
     for (strategy, _), group in groups.items():
         differing[strategy] += [key for key in _told(group) if key not in differing[strategy]]
+    named = [
+        [_method_label(values, keys) for keys in (_given(run, differing[run.config["strategy"]]), differing[run.config["strategy"]])]
+        for run, values in zip(runs, flat, strict=True)
+    ]
+    full: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for (short, long), data in zip(named, datas, strict=True):
+        full[data, short].add(long)
+    # What a run was given is enough, unless two configurations would have one name.
+    unclear = {runs[place].config["strategy"] for place, (short, _) in enumerate(named) if len(full[datas[place], short]) > 1}
     return [
-        replace(run, data=data, method=run.method or _method_label(values, differing[run.config["strategy"]]))
-        for run, values, data in zip(runs, flat, datas, strict=True)
+        replace(run, data=data, method=run.method or (long if run.config["strategy"] in unclear else short))
+        for run, data, (short, long) in zip(runs, datas, named, strict=True)
     ]
 
 
@@ -101,8 +110,14 @@ def _told(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[
     """
     resolved = [values for values, _ in group]
     keys = _differing(resolved)
-    given = [key for key in keys if any(key in values for _, values in group)]
+    given = [key for key in keys if key in _PARTS or any(key in values for _, values in group)]
     return given if _num_apart(resolved, given) == _num_apart(resolved, keys) else keys
+
+
+def _given(run: Run, keys: Sequence[str]) -> list[str]:
+    """Those of the keys that this run was given; all, where its version did not keep them."""
+    given = flatten(run.given)
+    return [key for key in keys if not given or key in given or key in _PARTS]
 
 
 def _num_apart(group: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:

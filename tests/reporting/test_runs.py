@@ -87,6 +87,29 @@ def test_what_followed_from_what_was_given_is_not_told(tmp_path: Path) -> None:
     assert {method for _, method in labels(tmp_path)} == {"gml (epochs=6)", "gml (epochs=7)"}
 
 
+def test_a_label_says_what_its_run_was_given(tmp_path: Path) -> None:
+    def write(data: str, width: int, rate: float, **given: object) -> None:
+        folder = write_run(tmp_path, data, config={"students": [{"architecture": "gcn", "hidden": width, "dropout": rate}]})
+        resolved = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump({"given": {"dataset": data, "student": given}, "resolved": resolved}))
+
+    write("Cora", 64, 0.5)
+    write("Cora", 8, 0.5, hidden=8)
+    write("Cora", 128, 0.3, hidden=128, dropout=0.3)
+    write("CiteSeer", 32, 0.5)
+    assert labels(tmp_path) == {
+        ("Cora", "gml"),
+        ("Cora", "gml (hidden=8)"),
+        ("Cora", "gml (dropout=0.3, hidden=128)"),
+        ("CiteSeer", "gml"),
+    }
+    write("CiteSeer", 16, 0.5)  # whose default was another: what was given is not enough
+    assert {method for data, method in labels(tmp_path) if data == "CiteSeer"} == {
+        "gml (hidden=16, dropout=0.5)",
+        "gml (hidden=32, dropout=0.5)",
+    }
+
+
 def test_labels_are_short_and_stay_different(tmp_path: Path) -> None:
     for place in range(3):
         write_run(tmp_path, config={"strategy_options": {f"a_long_name_of_an_option_{k}": 10 * k + place for k in range(12)}})
