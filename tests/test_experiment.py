@@ -15,6 +15,7 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.store.tables import EXACT_NUMBERS
 from dgl_mutual.strategies.independent import Independent
 from tests.reporting.folders import write_run, write_suite
 
@@ -31,7 +32,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dgl_mutual.Experiment:
 def test_rows_are_those_of_run(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
     assert list(found.trials.columns[:2]) == ["data", "method"]
     given = {key: value for key, value in SMALL.items() if key != "jobs"}
-    alone = pd.read_csv(run(parse_config({**given, "strategy": "independent"}), out=tmp_path, jobs=1).folder / "trials.csv")
+    alone = pd.read_csv(
+        run(parse_config({**given, "strategy": "independent"}), out=tmp_path, jobs=1).folder / "trials.csv", **EXACT_NUMBERS
+    )
     mine = found.trials[found.trials["method"] == "alone"][alone.columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine.drop(columns=TIMES), alone.drop(columns=TIMES), check_dtype=False, check_exact=True)
 

@@ -47,7 +47,8 @@ def _draw(data: str, points: pd.DataFrame, metric: str) -> Figure:
         axes.errorbar(
             middle,
             rows["test"].to_numpy(float),
-            xerr=[middle - rows["quartile_1_ms"].to_numpy(float), rows["quartile_3_ms"].to_numpy(float) - middle],
+            # As lists: of an array of one number matplotlib 3.10 makes a number, and NumPy warns.
+            xerr=[(middle - rows["quartile_1_ms"]).tolist(), (rows["quartile_3_ms"] - middle).tolist()],
             yerr=rows["spread"].fillna(0).to_numpy(float),
             fmt=marker(members.index(member)),
             color=line_style(methods.index(method))["color"],
