@@ -65,6 +65,17 @@ def test_an_own_student_runs_in_processes_and_predicts_when_it_is_trusted(comman
     assert status == 0 and len(out.splitlines()) == 25, err
 
 
+def test_processes_that_an_earlier_run_has_left_find_it_too(command_line, nets, monkeypatch):
+    (nets / "plugpack").rename(nets / "latecomers")  # a name that no process has imported before
+    elsewhere = nets / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert command_line("run", "--dataset", "../ring", "--epochs", 1, "--students", "gcn,gcn", "--seeds", 2, "--jobs", 2)[0] == 0
+    monkeypatch.chdir(nets)
+    status, _, err = command_line("run", *QUICK, "--students", "gcn,latecomers.nets:MyNet", "--out", "out", "--seeds", 2, "--jobs", 2)
+    assert status == 0, err
+
+
 def test_its_options_stand_in_a_configuration_and_what_is_not_its_own_does_not(command_line, nets):
     status, _, err = command_line("run", "--config", "config.yaml", "--trust", *QUICK, "--out", "out", "--jobs", 1)
     assert status == 0, err

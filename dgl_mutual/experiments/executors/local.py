@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from dgl_mutual.data.dataset import Dataset
@@ -27,6 +29,10 @@ from dgl_mutual.experiments.work import Work, datasets_of
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+
+
+#: The working folder and the import path of the processes that joblib keeps for the next call; None before the first.
+_kept_for: tuple[str, tuple[str, ...]] | None = None
 
 
 def default_jobs(device: str) -> int:
@@ -66,6 +72,7 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
     Raises:
         TrainingError: a process was killed.
     """
+    _end_processes_of_another_folder()
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
@@ -78,6 +85,15 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
                 "A process that trained was killed, probably for lack of memory. Finished trials are kept; "
                 f"go on with fewer --jobs than {jobs}."
             ) from None
+
+
+def _end_processes_of_another_folder() -> None:
+    """Processes that an earlier call has left would look for code of the user's own where that call was made."""
+    global _kept_for
+    here = (os.getcwd(), tuple(sys.path))
+    if _kept_for not in (None, here):
+        get_reusable_executor().shutdown(wait=True)
+    _kept_for = here
 
 
 @contextmanager
