@@ -129,7 +129,7 @@ def drawn(dataset: Dataset, split: Split) -> tuple[int, int]:
         dtype=torch.float32,
         fanout=FANOUT,
     )
-    feed.bring_along(unlabelled_samples(dataset, split, transductive=False))
+    feed.add_unlabelled(unlabelled_samples(dataset, split, transductive=False))
     structures = [step.batch.adjacencies(len(FANOUT)) for step in feed.training_batches()]
     return sum(first.num_sources for first, *_ in structures), sum(len(one.sources) for step in structures for one in step)
 

@@ -6,8 +6,9 @@ import copy
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import fmean, median
 from typing import Any
 
@@ -163,8 +164,12 @@ class ReferenceTrainer:
 
     def forward(self, data: Data) -> list[Tensor]:
         """Logits of each student, in the mode that it is in."""
+        return [self._logits(student, data) for student in self.students]
+
+    def _logits(self, student: torch.nn.Module, data: Data) -> Tensor:
         num_graphs = data.num_graphs if self.dataset.task == "graph" else None
-        return [student(data.x, data.edge_index, data.batch, num_graphs, data.edge_attr) for student in self.students]
+        logits: Tensor = student(data.x, data.edge_index, data.batch, num_graphs, data.edge_attr)
+        return logits
 
     def loss_terms(self, data: Data, logits: Sequence[Tensor]) -> dict[str, Tensor]:
         """The named loss terms of a training batch: ``<term>/<student>``, or ``<term>`` where the students share it."""
@@ -260,7 +265,7 @@ class ReferenceTrainer:
         parts = [torch.as_tensor(part) for part in (self.split.train, self.split.val, self.split.test)]
         train, val, test = (self.scorer(logits[:, part], self.labels[part]) for part in parts)
         batches = list(self._batches(self.split.test))
-        speeds = [_inference_ms(student, batches) for student in self.students]
+        speeds = [_inference_ms(partial(self._logits, student), batches) for student in self.students]
         sizes = [_count(student) for student in self.students]
         *students, ensemble = [
             ReferenceResult(*figures)
@@ -313,13 +318,12 @@ def _count(module: torch.nn.Module) -> int:
 
 
 @torch.no_grad()
-def _inference_ms(student: torch.nn.Module, batches: Sequence[Data], repeats: int = 3) -> float:
-    """Median milliseconds in which one student alone predicts the batches."""
-    student.eval()
+def _inference_ms(logits_of: Callable[[Data], Tensor], batches: Sequence[Data], repeats: int = 3) -> float:
+    """Median milliseconds in which one student alone, in evaluation mode, predicts the batches."""
     timings = []
     for _ in range(repeats + 1):  # the first builds what a layer may keep
         started = time.perf_counter()
         for data in batches:
-            student(data.x, data.edge_index, data.batch)
+            logits_of(data)
         timings.append(time.perf_counter() - started)
     return 1000 * median(timings[1:])

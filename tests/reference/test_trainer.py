@@ -7,6 +7,7 @@ import torch
 
 from dgl_mutual.errors import TrainingError
 from tests.experiments.compare.cases import make_case
+from tests.nn.edges import with_edges
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 
@@ -50,3 +51,16 @@ def test_a_training_that_breaks_says_so(kind: str, strategy: str) -> None:
         for _ in range(3):
             reference.train_epoch()
             reference.evaluate()
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_students_that_use_edge_features_are_scored_and_timed(task: str) -> None:
+    trial, config, dataset = make_case(task, strategy="independent")
+    students = tuple(student.model_copy(update={"edge_features": True}) for student in config.students)
+    config = config.model_copy(update={"students": students})
+    reference = make_reference(config, with_edges(dataset), trial.split, seed=0, fold=0)
+    reference.train_epoch()
+    reference.evaluate()
+    results = reference.results()
+    assert [result.member for result in results] == [*reference.names, "mean", "best_by_val", "ensemble"]
+    assert all(result.inference_ms > 0 for result in results)
