@@ -116,6 +116,7 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
             book, *_ = dgl.distributed.partition.load_partition_book(str(partition.store_config), dgl.distributed.rpc.get_machine_id())
             graph = dgl.distributed.DistGraph(GRAPH, gpb=book)
         yield partition.dataset.replaced(store=GraphStore(graph, partition.ids, partition.fingerprint))
+        transport.leave()
         with redirect_stdout(None):
             dgl.distributed.exit_client()  # waits for the other trainers, and ends the servers
     except dgl.distributed.rpc.DistConnectError as error:

@@ -246,6 +246,7 @@ class TrainerTransport(Transport):
         super().__init__(key, addresses, num_nodes)
         self._part = part
         self._name = secrets.token_hex(NAME // 2)
+        self._leaving = False
 
     def install(self) -> None:
         super().install()
@@ -255,6 +256,10 @@ class TrainerTransport(Transport):
         # Others on this machine could put something into memory under these names; servers put nothing there.
         dist_graph.get_shared_mem_partition_book = lambda *_: None
         dist_graph._get_graph_from_shared_mem = lambda *_: None
+
+    def leave(self) -> None:
+        """From now on wait for the first server alone, which tells all trainers once all are done: others may end before it is heard."""
+        self._leaving = True
 
     def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None:
         for connection in self._connections.values():
@@ -280,7 +285,8 @@ class TrainerTransport(Transport):
         return [connection for connection in self._connections.values() if connection.open]
 
     def _ended(self, end: _Ended) -> None:
-        raise self._lost(end)
+        if not self._leaving or end.reason or end.name == str(self._addresses[0]):
+            raise self._lost(end)
 
     def _lost(self, end: _Ended) -> GraphStoreError:
         reason = f" ({end.reason})" if end.reason else ""

@@ -51,9 +51,9 @@ def ends(server: ServerTransport, address: Address) -> Iterator[Ends]:
     trainer.finalize_receiver()
 
 
-def connect(trainer: TrainerTransport, address: Address) -> None:
+def connect(trainer: TrainerTransport, address: Address, part: int = 0) -> None:
     for _ in range(100):
-        if trainer.connect_receiver(address.host, address.port, 0):
+        if trainer.connect_receiver(address.host, address.port, part):
             return
         threading.Event().wait(0.05)
     raise AssertionError("the server does not answer")
@@ -157,6 +157,43 @@ def test_a_trainer_that_vanishes_ends_the_server(ends: Ends) -> None:
     trainer._connections[0]._socket.shutdown(socket.SHUT_RDWR)
     with pytest.raises(GraphStoreError, match="A trainer has gone"):
         server.recv_rpc_message(5000)
+
+
+@pytest.fixture
+def of_two_servers(server: ServerTransport, address: Address) -> Iterator[Ends]:
+    """The first of two servers, and a trainer that the second has told that it ends."""
+    other = Address("127.0.0.1", free_port())
+    servers = {address: server, other: ServerTransport(KEY, [address, other], 10, range(10))}
+    trainer = TrainerTransport(KEY, [address, other], 10, 0)
+    for part, (at, one) in enumerate(servers.items()):
+        waiting = threading.Thread(target=one.wait_for_senders, args=(at.host, at.port, 1))
+        waiting.start()
+        connect(trainer, at, part)
+        waiting.join()
+    (name,) = server._trainers
+    server.connect_receiver(name, 0, 0, 0)
+    trainer.wait_for_senders("", 0, 2)
+    servers[other].finalize_receiver()
+    while trainer._connections[1].open:
+        threading.Event().wait(0.01)
+    yield server, trainer
+    trainer.finalize_receiver()
+
+
+def test_a_server_that_ends_during_training_ends_the_trainer(of_two_servers: Ends) -> None:
+    _, trainer = of_two_servers
+    with pytest.raises(GraphStoreError, match="has ended"):
+        trainer.recv_rpc_message(5000)
+
+
+def test_a_trainer_that_leaves_hears_the_first_server_though_another_has_ended(of_two_servers: Ends) -> None:
+    server, trainer = of_two_servers
+    trainer.leave()
+    server.send_rpc_message(Message(SAMPLING_SERVICE_ID, 7, 0, 0, [], [torch.tensor([1]), torch.tensor([2]), torch.tensor([3])]), 0)
+    assert trainer.recv_rpc_message(5000) is not None
+    server.finalize_receiver()
+    with pytest.raises(GraphStoreError, match="has ended"):  # nothing can come any more
+        trainer.recv_rpc_message(5000)
 
 
 def test_an_address_of_another_machine_is_one_message() -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
-from dgl_mutual.strategies.gml import GraphMutualLearning
+from dgl_mutual.errors import UsageError
+from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
 from tests.strategies.cases import Bench
 from tests.strategies.test_kd import fit
 
@@ -149,3 +150,13 @@ class TestBest:
         assert learned.isdisjoint(kept)
         assert learned | kept == all_of_them
         assert len(kept) == round(0.25 * len(all_of_them))
+
+
+@pytest.mark.parametrize(("task", "weighting", "option"), [("node", "consensus", "power"), ("graph", "attention", "hidden")])
+def test_the_default_weighting_is_that_of_the_task_and_takes_its_own_options(task, weighting, option):
+    chosen = GMLOptions().resolved(100, task)
+    assert chosen.weighting == weighting and option in chosen.weighting_options
+    assert GMLOptions(weighting_options={option: 3}).resolved(100, task).weighting_options[option] == 3
+    assert GMLOptions(weighting="uniform").resolved(100, task).weighting == "uniform"
+    with pytest.raises(UsageError, match="weighting_options"):
+        GMLOptions(weighting_options={"temperature": 1.0}).resolved(100, task)

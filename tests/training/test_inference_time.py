@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dgl_mutual.training import inference_time
+from dgl_mutual.training.inference_time import LEAST, WARM_UP, time_inference
+
+
+def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[str] = []
+
+    def model(name: str) -> SimpleNamespace:
+        return SimpleNamespace(prepared=lambda _: lambda: passes.append(name), parameters=lambda: iter([torch.zeros(())]))
+
+    def milliseconds(run, _):
+        run()
+        return float(len(passes))
+
+    monkeypatch.setattr(inference_time, "_milliseconds", milliseconds)
+    found = time_inference({"a": model("a"), "b": model("b")}, None, repeats=5)  # type: ignore[arg-type]  # stand-ins for models
+    assert passes == ["a"] * WARM_UP + ["b"] * WARM_UP + ["a", "b"] * 5
+    first = 2 * WARM_UP + 1  # the numbers of a's passes are first, first + 2, ... first + 8
+    assert (found["a"].quartile_1_ms, found["a"].median_ms, found["a"].quartile_3_ms) == (first + 2, first + 4, first + 6)
+    assert found["b"].median_ms == first + 5 and found["b"].repeats == 5
+
+
+def test_slow_models_have_fewer_passes_but_never_fewer_than_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SimpleNamespace(prepared=lambda _: lambda: None, parameters=lambda: iter([torch.zeros(())]))
+    monkeypatch.setattr(inference_time, "_SECONDS", 0.0)
+    assert time_inference({"slow": slow}, None)["slow"].repeats == LEAST  # type: ignore[dict-item, arg-type]  # a stand-in for a model
