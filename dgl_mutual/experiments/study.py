@@ -44,21 +44,27 @@ BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv"
 
 
 class _Pruner(Callback):
-    """Reports the best validation metric so far, averaged with those of the trainings before, and ends a trial that is behind."""
+    """Reports the best validation metric so far, averaged with those of the trainings before, and ends a trial that is behind.
+
+    Of a strategy with several phases only the last one is reported: in the first phase of `kd`, for example, a teacher is trained, whose
+    metric is not what trials are compared by.
+    """
 
     def __init__(self, trial: optuna.Trial, before: Sequence[float], first_step: int) -> None:
-        self.trial, self.before, self.epoch, self.first_step = trial, before, 0, first_step
+        self.trial, self.before, self.first_step = trial, before, first_step
         self.best = -math.inf
 
     def on_epoch_end(self, state: TrainingState) -> None:
         import optuna
 
-        self.epoch += 1
+        phase = state.current
+        if not phase.is_last:
+            return
         if state.validation is not None:
             self.best = max(self.best, sum(state.validation.metrics) / len(state.validation.metrics))
-        if self.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
+        if phase.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
             values = [*self.before, self.best]
-            self.trial.report(sum(values) / len(values), self.first_step + self.epoch)
+            self.trial.report(sum(values) / len(values), self.first_step + phase.epoch)
             if self.trial.should_prune():
                 raise optuna.TrialPruned
 

@@ -98,7 +98,8 @@ class EpochReports(Callback):
         row = state.history[-1]
         val = {name[4:]: value for name, value in row.items() if name.startswith("val/")}
         loss = sum(value for name, value in row.items() if name.startswith("loss/"))
-        self._report(EpochReport(state.current.epoch - 1, state.options.epochs, loss, val))
+        epochs, phase = state.options.epochs, state.current
+        self._report(EpochReport(phase.number * epochs + phase.epoch - 1, len(state.strategy.phases()) * epochs, loss, val))
 
 
 class EpochClock(Callback):

@@ -14,7 +14,12 @@ HistoryRow: TypeAlias = dict[str, float]
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a progress display is told after an epoch: no test figure is among it."""
+    """What a progress display is told after an epoch: no test figure is among it.
+
+    Attributes:
+        epoch: its number, from 0. Each phase before counts with all its epochs, also if it ended early.
+        epochs: how many there are at most, over all phases.
+    """
 
     epoch: int
     epochs: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -166,7 +167,8 @@ def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path
         (pruner,) = (callback for callback in callbacks if isinstance(callback, study._Pruner))
         for _ in range(40):
             trials[-1] += 1
-            pruner.on_epoch_end(SimpleNamespace(validation=SimpleNamespace(metrics=[value, value])))  # type: ignore[arg-type]
+            phase = SimpleNamespace(epoch=trials[-1], is_last=True)
+            pruner.on_epoch_end(SimpleNamespace(validation=SimpleNamespace(metrics=[value, value]), current=phase))  # type: ignore[arg-type]
         return value
 
     faking(monkeypatch, fit)
@@ -175,6 +177,20 @@ def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path
     assert history["value"][6] == pytest.approx(0.2)
     # Not before half of the epochs are over: some methods teach only then.
     assert (trials[5], trials[6]) == (40, 20)
+
+
+def test_only_the_last_phase_of_a_strategy_is_reported_to_the_pruner(ring: Dataset, tmp_path: Path) -> None:
+    import optuna
+
+    values = {"strategy": "kd", "training": {"epochs": 20}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna warns where a step is reported twice
+        tuning = quick(ring, tmp_path, trials=1, splits=2, config=values)
+    config = parse_config({**QUICK, **values})
+    search = Search(tuning.folder, config, resolve(config, ring), search_space(config), optuna)
+    with search.opened(2):
+        (trial,) = search.trials()
+    assert sorted(trial.intermediate_values) == [10, 20, 30, 40]
 
 
 def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.training.callbacks import HOOKS, Callback, CallbackList, EpochClock
+from dgl_mutual.training.callbacks import HOOKS, Callback, CallbackList, EpochClock, EpochReports
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
@@ -144,6 +144,18 @@ def test_a_callback_may_stop_a_phase_and_students_end_at_their_best_epochs(fit: 
     assert stopped.epochs == 3
     assert [member.val for member in stopped.members] == [member.val for member in whole.members]
     assert fit(node_data, epochs=9, strategy="bgnn", callbacks=[StopAfter()]).epochs == 6
+
+
+def test_reports_count_the_epochs_of_all_phases(fit: Fit, node_data: Data) -> None:
+    class StopTheTeacher(Callback):
+        def on_epoch_end(self, state: TrainingState) -> None:
+            if state.current.number == 0 and state.current.epoch == 2:
+                state.stop()
+
+    reports: list[tuple[int, int]] = []
+    follow = EpochReports(lambda report: reports.append((report.epoch, report.epochs)))
+    fit(node_data, epochs=4, strategy="kd", callbacks=[follow, StopTheTeacher()])
+    assert reports == [(epoch, 8) for epoch in (0, 1, 4, 5, 6, 7)]
 
 
 def test_stopping_before_any_validation_leaves_the_weights_as_they_are(fit: Fit, node_data: Data) -> None:
