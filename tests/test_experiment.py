@@ -12,10 +12,10 @@ from scipy import stats
 
 import dgl_mutual
 from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
-from dgl_mutual.store.tables import EXACT_NUMBERS
 from dgl_mutual.strategies.independent import Independent
 from tests.reporting.folders import write_run, write_suite
 

@@ -18,10 +18,11 @@ from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, read_csv, w
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
-from dgl_mutual.data.labels import encode_cells, encode_label_rows, is_number
+from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.targets import check_target_names, join_targets
 from dgl_mutual.errors import UsageError
+from dgl_mutual.exact_numbers import is_number
 from dgl_mutual.files import RefusedFile
 from dgl_mutual.plain_yaml import read_yaml
 

@@ -16,8 +16,9 @@ import pandas as pd
 
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
-from dgl_mutual.data.labels import MISSING, is_number
+from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
+from dgl_mutual.exact_numbers import is_number, parse_numbers, plain_numbers
 
 #: What separates cells in files whose maker did not say so.
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
@@ -63,7 +64,7 @@ class CsvTable:
         Args:
             allow_missing: nothing, or a word for it, in place of a number or of a whole cell means "unknown" and becomes NaN.
         """
-        plain = None if allow_missing else _plain(list(self.frame[column]))
+        plain = None if allow_missing else plain_numbers(list(self.frame[column]))
         if plain is not None and not unusable(plain).any():
             return plain[:, None]
         cells = without_brackets(self.frame[column])
@@ -87,7 +88,7 @@ class CsvTable:
         for start in range(0, len(regular), _ROWS):
             rows = regular[start : start + _ROWS]
             parts = [part.strip() for cell in texts[rows] for part in cell.split(",")]
-            values[rows] = _parse(parts).reshape(-1, width)
+            values[rows] = parse_numbers(parts).reshape(-1, width)
             if allow_missing:
                 missing[rows] = np.array([part.casefold() in MISSING for part in parts], dtype=np.bool_).reshape(-1, width)
         wrong = unusable(values) & ~missing
@@ -167,22 +168,6 @@ def are_lists(cells: pd.Series[str]) -> bool:
     """Whether some cell holds several numbers, and not text with a comma in it."""
     several = cells[cells.str.contains(",", regex=False)].unique()
     return any(all(is_number(part) or part.strip().casefold() in MISSING for part in cell.split(",")) for cell in several)
-
-
-def _plain(parts: list[str]) -> npt.NDArray[np.float64] | None:
-    """What Python takes for numbers, or None where it takes some for none."""
-    if any("_" in part for part in parts):  # Python takes 1_000 for a number
-        return None
-    try:
-        return np.array(list(map(float, parts)), dtype=np.float64)
-    except ValueError:
-        return None
-
-
-def _parse(parts: list[str]) -> npt.NDArray[np.float64]:
-    """Numbers to their last digit, NaN for what is none."""
-    plain = _plain(parts)
-    return plain if plain is not None else np.array([float(part) if is_number(part) else np.nan for part in parts], dtype=np.float64)
 
 
 def _decode(content: bytes) -> str:

@@ -5,7 +5,6 @@ Nothing here knows of files: a rule that is broken is a `Refusal`, and who reads
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.errors import DataError
+from dgl_mutual.exact_numbers import INFINITE, is_number
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -36,15 +36,12 @@ _PLACEHOLDERS = frozenset(
 #: What a spreadsheet writes where a formula failed.
 _SPREADSHEET_ERRORS = frozenset(["#ref!", "#value!", "#div/0!", "#name?", "#num!", "#error!", "#getting_data", "#spill!", "#calc!"])
 
-_INFINITE = frozenset(["inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"])
-
 #: The rule that numbers with fractions break.
 CONTINUOUS = (
     "expected classes: numbers with fractions are a continuous target (regression), and only classification is supported. "
     "Give classes as whole numbers or words"
 )
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 #: Longer whole numbers keep their exponent in a class's name.
 _MOST_DIGITS = 100
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
@@ -182,13 +179,8 @@ def _distinct(values: pd.Series[Any], unknown: int | None) -> tuple[npt.NDArray[
     return np.where(codes < 0, len(texts), codes), [*texts, ""]
 
 
-def is_number(text: str) -> bool:
-    """Whether text is a finite number and nothing else."""
-    return _NUMBER.fullmatch(text.strip()) is not None
-
-
 def _as_number(text: str) -> Decimal | None:
-    if not _NUMBER.fullmatch(text):
+    if not is_number(text):
         return None
     try:
         number = Decimal(text)
@@ -215,7 +207,7 @@ def _refusals(
     if any(broken):
         rule = f"expected a class, or nothing where it is unknown, found a spreadsheet's error {texts[broken.index(True)]!r}"
         return [Refusal(np.array(broken)[codes], rule)]
-    infinite = [text.casefold() in _INFINITE for text in texts]
+    infinite = [text.casefold() in INFINITE for text in texts]
     fractions = [not _is_whole(number) if number is not None else wrong for number, wrong in zip(numbers, infinite, strict=True)]
     if sum(infinite) == len(words) and any(fractions) and any(number is not None for number in numbers):
         return [Refusal(np.array(fractions)[codes], f"{CONTINUOUS}, found {texts[fractions.index(True)]!r}")]

@@ -18,6 +18,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_content
+from dgl_mutual.exact_numbers import EXACT_NUMBERS, parse_numbers
 from dgl_mutual.files import RefusedFile
 
 #: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte. Where most cells
@@ -94,7 +95,9 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
         # pandas fills up short lines without a word: of a wide line before a million short ones it would make a table of terabytes.
         if size.cells == size.width * size.lines:
             with open_content(path) as opened:
-                values = pd.read_csv(opened, header=None, dtype=np.float64, skipinitialspace=True, skip_blank_lines=False).to_numpy()
+                values = pd.read_csv(
+                    opened, header=None, dtype=np.float64, skipinitialspace=True, skip_blank_lines=False, **EXACT_NUMBERS
+                ).to_numpy()
             if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
                 return Table(path, values, np.ones(len(values), dtype=np.bool_))
         return _read_faulty(path, size, faults, columns, allow_missing)
@@ -211,7 +214,7 @@ def _examine(lines: list[str], width: int, allow_missing: bool) -> _Block:
     wrong, unknown = np.zeros(len(lines), dtype=np.bool_), np.zeros(len(lines), dtype=np.bool_)
     cells = [cell.strip() for line, is_usable in zip(lines, usable, strict=True) if is_usable for cell in line.split(",")]
     if cells:
-        numbers = pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(dtype=np.float64).reshape(-1, width)
+        numbers = parse_numbers(cells).reshape(-1, width)
         missing = np.array([cell.casefold() in MISSING for cell in cells]).reshape(-1, width)
         values[usable] = numbers
         wrong[usable] = (np.isnan(numbers) & ~missing).any(axis=1)

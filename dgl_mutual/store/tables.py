@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.files import read_bytes
 from dgl_mutual.safe_text import plain_csv
 
@@ -51,8 +52,6 @@ MAX_TITLE = 200
 _MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
 #: No figure of a trial is larger, be it bytes or nanoseconds.
 _LARGEST = 1e15
-#: Options of `pandas.read_csv` for numbers equal to the last bit: the default from pandas 3.1 on, where the option is deprecated.
-EXACT_NUMBERS: dict[str, Any] = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 #: What pandas would otherwise guess: a fingerprint may look like a number.
 _TEXT = (
     "task",

@@ -12,7 +12,7 @@ import yaml
 
 import dgl_mutual
 from dgl_mutual.errors import UsageError
-from dgl_mutual.store.tables import EXACT_NUMBERS
+from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from tests.cli.conftest import Ended
 
 pytest.importorskip("optuna")

@@ -11,11 +11,11 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
+from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import Interrupted, run
 from dgl_mutual.experiments.trial import Trial
-from dgl_mutual.store.tables import EXACT_NUMBERS
 from dgl_mutual.training.history import EpochReport
 
 Install = Callable[..., list[tuple[int, int]]]

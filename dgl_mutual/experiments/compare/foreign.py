@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.exact_numbers import parse_numbers
 from dgl_mutual.files import read_bytes
 from dgl_mutual.safe_text import csv_cell
 
@@ -148,7 +149,7 @@ def _require_columns(file: Path, table: pd.DataFrame, wanted: Mapping[str, str],
 
 
 def _numbers(file: Path, table: pd.DataFrame, name: str, *, whole: bool) -> pd.Series[float]:
-    values = pd.to_numeric(table[name], errors="coerce")
+    values = pd.Series(parse_numbers(list(table[name])), index=table.index)
     wrong = ~np.isfinite(values) | ((values % 1 != 0) if whole else False)
     if wrong.any():
         # Line 1 is the header.
