@@ -87,6 +87,16 @@ def test_reference_recipes_are_as_large_as_their_sources_say() -> None:
     assert parameters("cora-reference") == [1433 * 512 + 512 + 512 * 512 + 512 + 512 * 7 + 7]
 
 
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_takes_students_that_use_no_edges(name: str) -> None:
+    """The suite `students` trains them with the recipes of datasets that have edge features."""
+    for kind in ("mlp", "bag") if read_recipe(name).get("task") == "graph" else ("mlp",):
+        config = parse_config({**read_recipe(name), "students": [kind]})
+        (options,) = config.cohort
+        student = resolve_student(options, config.task or "node", has_edge_features=WIDTHS[config.dataset][1] > 0)
+        assert not student.edge_features
+
+
 def test_what_is_given_overrides_a_recipe(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("training: {epochs: 7, learning_rate: 0.5}\n")
