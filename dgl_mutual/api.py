@@ -21,7 +21,7 @@ from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.loading import joined_with_pool
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.resolve import readable, refuse_idle, resolve, splits_of, with_unlabelled
+from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights
@@ -146,6 +146,8 @@ def fit(
     asked = parse_config(_start(recipe, config, split, trust=trust), {"dataset": dataset.name, **given})
     resolved = resolve(asked, dataset, hides_labels=isinstance(split, Split) and len(split.unlabelled) > 0)
     refuse_idle(asked, resolved)
+    watching = _listed(callbacks)
+    refuse_untrained(resolved.strategy, given, ["callbacks"] if watching else [])
     check_whole("fold", fold)
     if split is None:
         splits = splits_of(resolved, dataset, seed)
@@ -164,7 +166,7 @@ def fit(
             split.check(dataset.num_samples),
             seed=seed,
             fold=fold,
-            callbacks=[*_listed(callbacks), *([bar] if progress else [])],
+            callbacks=[*watching, *([bar] if progress else [])],
             device=resolve_device(str(device)),
         )
     return replace(result, config=readable(resolved))

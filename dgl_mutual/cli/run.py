@@ -162,6 +162,7 @@ def command(
     """
     from dgl_mutual.experiments.config import merged, nest, parse_assignment
     from dgl_mutual.experiments.progress import display
+    from dgl_mutual.experiments.resolve import refuse_untrained
     from dgl_mutual.experiments.runner import run
     from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.store.summary import table
@@ -170,6 +171,7 @@ def command(
     flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = merged(*flagged, *(parse_assignment(text) for text in assignments))
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
+    refuse_untrained(config.strategy, overrides, ["--track"] if track else [])
     with display() if leads() else nullcontext() as progress:
         report = run(
             config,

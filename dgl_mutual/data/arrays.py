@@ -30,7 +30,7 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     Raises:
         DataError: rows of different lengths, something that is not an array, or a masked array in which values are missing.
     """
-    if np.ma.is_masked(values):
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):  # arrays of pandas have a mask, too
         number = int(np.count_nonzero(np.ma.getmaskarray(values)))
         raise DataError(f"The {what} are a masked array with {number} masked values. Fill them in: array.filled(...).")
     if hasattr(values, "detach"):  # a torch tensor; torch itself is not needed here

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from dgl_mutual.data.arrays import (
     FeatureKind,
     Features,
     FloatArray,
     IntArray,
-    as_array,
     as_edges,
     as_integers,
     as_kinds,
@@ -384,6 +382,6 @@ def _encoded(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | 
     """Labels as a user has them, and the target that they are of; None: all are unknown."""
     if labels is None:
         return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
-    encoding = encode_labels(labels if isinstance(labels, pd.Series) else as_array(labels, "labels"), "labels", unknown=-1)
+    encoding = encode_labels(labels, "labels", unknown=-1)
     metric: MetricName = "accuracy" if encoding.kind == "single-label" else "micro-f1" if task == "node" else "rocauc"
     return encoding.labels, Target(encoding.kind, encoding.names, metric)

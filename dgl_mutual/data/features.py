@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_kinds
@@ -160,7 +161,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         )
     if values.dtype == np.object_:  # columns of several types; words stay, and are refused
         with contextlib.suppress(ValueError, TypeError):
-            values = values.astype(np.float64)
+            values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
     width = values.shape[1]
     named = tuple(
         map(str, names if names is not None else found if found is not None else (f"{where.removesuffix('s')} {n}" for n in range(width)))

@@ -5,9 +5,12 @@ Nothing here knows of files: a rule that is broken is a `Refusal`, and who reads
 
 from __future__ import annotations
 
+import contextlib
+import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -15,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dgl_mutual.data.arrays import as_array
 from dgl_mutual.errors import DataError
 from dgl_mutual.exact_numbers import INFINITE, is_number
 
@@ -80,28 +84,97 @@ class Encoding:
 
 
 def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Encoding:
-    """The labels of an array, a list or a pandas Series: numbers, text, booleans or categories, with NaN, None or `pd.NA` where unknown.
+    """The labels of an array, a list or data of pandas: numbers, text, booleans or categories, with NaN, None or `pd.NA` where unknown.
+
+    What is read in a way that users should know of is a warning.
 
     Args:
-        values: shape (samples,): classes. Shape (samples, L): 0 or 1 for each of L labels.
+        values: shape (samples,): classes. Shape (samples, L): 0 or 1 for each of L labels; columns of a data frame keep their names.
         where: what the values are called in messages, for example ``labels``.
         unknown: a number that stands for an unknown class, such as -1.
 
     Raises:
         DataError: the labels break a rule, and which.
     """
-    array = values if isinstance(values, pd.Series) else np.asarray(values)
+    array = _as_label_array(values, where)
     if array.ndim == 2:
-        encoding = encode_label_rows(np.asarray(array))
+        encoding = _encode_rows(np.asarray(array), getattr(values, "columns", None))
     elif array.ndim == 1:
-        encoding = _encode(*_distinct(pd.Series(array), unknown))
+        encoding = _encode_list(pd.Series(array), unknown)
     else:
-        raise DataError(f"{where}: expected shape (samples,) or (samples, labels), found {array.shape}.")
+        found = f"{array.shape}" if array.shape else f"a {type(values).__name__}"
+        raise DataError(f"{where}: expected shape (samples,) or (samples, labels), found {found}.")
     if encoding.refusals:
         first = encoding.refusals[0]
         row = "" if first.rows is None else f", sample {int(np.flatnonzero(first.rows)[0])}"
         raise DataError(f"{where}{row}: {first.rule}.")
+    for note in encoding.notes:
+        warnings.warn(f"{where}: {note}.", stacklevel=2)
     return encoding
+
+
+def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any]:
+    if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return pd.Series(values)
+    array = as_array(values, where)
+    if array.dtype.kind not in "biufUSOMm":
+        raise DataError(f"{where}: expected numbers, text or booleans, found values of type {str(array.dtype)[:60]}.")
+    if array.dtype.kind == "f" and isinstance(values, list | tuple) and any(_is_large(value) for value in values):
+        # NumPy makes floats of whole numbers beside NaN, and floats do not tell large ones apart.
+        array = np.array(values, dtype=object)
+    return array
+
+
+def _is_large(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= 2**53
+
+
+def _encode_rows(rows: npt.NDArray[Any], names: Any) -> Encoding:
+    if rows.dtype == np.object_ and not any(isinstance(value, str | bytes) for value in rows.flat):
+        with contextlib.suppress(TypeError, ValueError):
+            rows = np.where(pd.isna(rows), np.nan, rows).astype(np.float64)
+    encoding = encode_label_rows(rows)
+    if encoding.refusals and rows.shape[1] == 1:
+        hint = "; give a single column of classes as shape (samples,), for example labels[:, 0] of an array"
+        return replace(encoding, refusals=tuple(Refusal(one.rows, one.rule + hint) for one in encoding.refusals))
+    titles = () if names is None else tuple(map(str, names))
+    return replace(encoding, names=titles) if titles and len(set(titles)) == len(titles) else encoding
+
+
+def _encode_list(values: pd.Series[Any], unknown: int | None) -> Encoding:
+    codes, found = pd.factorize(values)
+    hidden = [unknown is not None and bool(value == unknown) for value in found]
+    texts = ["" if is_hidden else _as_text(value) for value, is_hidden in zip(found, hidden, strict=True)]
+    encoding = _encode(np.where(codes < 0, len(texts), codes), [*texts, ""])
+    inexact = _inexact(values)
+    if inexact is not None:
+        return replace(encoding, refusals=(inexact,))
+    looks_like_class = encoding.names == ("1",) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
+    if any(hidden) and unknown == -1 and looks_like_class:
+        count = int(np.isin(codes, np.flatnonzero(hidden)).sum())
+        note = f"{unknown} in {count} samples is read as unknown, not as a class. If it is a class, give classes from 0 on, or text"
+        return replace(encoding, notes=(*encoding.notes, note))
+    return encoding
+
+
+def _as_text(value: Any) -> str:
+    return (value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def _inexact(values: pd.Series[Any]) -> Refusal | None:
+    """The rule that floats break which are so large that different whole numbers may have become the same."""
+    if values.dtype.kind != "f":
+        return None
+    floats = values.to_numpy(dtype=getattr(values.dtype, "numpy_dtype", values.dtype), na_value=np.nan)
+    limit = 2.0 ** (np.finfo(floats.dtype).nmant + 1)
+    large = np.isfinite(floats) & (np.abs(floats) >= limit)
+    if not large.any():
+        return None
+    found = f"{floats[large][0]:.0f}"
+    return Refusal(
+        large,
+        f"expected classes as integers or text, found {found}: from {limit:.0f} on, {floats.dtype} does not tell all whole numbers apart",
+    )
 
 
 def encode_label_rows(values: npt.NDArray[Any]) -> Encoding:
@@ -172,13 +245,6 @@ def refuse_continuous(num_classes: int, num_samples: int) -> str | None:
     )
 
 
-def _distinct(values: pd.Series[Any], unknown: int | None) -> tuple[npt.NDArray[Any], list[str]]:
-    """The different values as text, and the number of each value's among them."""
-    codes, found = pd.factorize(values)
-    texts = ["" if unknown is not None and value == unknown else str(value).strip() for value in found]
-    return np.where(codes < 0, len(texts), codes), [*texts, ""]
-
-
 def _as_number(text: str) -> Decimal | None:
     if not is_number(text):
         return None
@@ -210,7 +276,8 @@ def _refusals(
     infinite = [text.casefold() in INFINITE for text in texts]
     fractions = [not _is_whole(number) if number is not None else wrong for number, wrong in zip(numbers, infinite, strict=True)]
     if sum(infinite) == len(words) and any(fractions) and any(number is not None for number in numbers):
-        return [Refusal(np.array(fractions)[codes], f"{CONTINUOUS}, found {texts[fractions.index(True)]!r}")]
+        rule = CONTINUOUS if fractions != infinite else "expected classes as whole numbers or words"
+        return [Refusal(np.array(fractions)[codes], f"{rule}, found {texts[fractions.index(True)]!r}")]
     too_many = refuse_continuous(num_classes, int((labels >= 0).sum()))
     return [] if too_many is None else [Refusal(None, too_many)]
 

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
+from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import where_labels_are_hidden
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
@@ -139,6 +141,35 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
         raise UsageError(
             f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
             f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
+        )
+
+
+def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], others: Sequence[str] = ()) -> None:
+    """Refuse what was asked for of students and their training, where the strategy trains nothing.
+
+    Args:
+        given: what was asked for explicitly, as a layer of configuration. In what a recipe or a run's file says it does no harm.
+        others: names of other things that were asked for and watch a training.
+
+    Raises:
+        UsageError: names what has no effect.
+    """
+    kind = resolve_strategy(strategy)
+    if kind.trains:
+        return
+    idle = [
+        name
+        for key in ("students", "student", "training")
+        if given.get(key) is not None
+        for name in ([f"{key}.{inner}" for inner in given[key]] if isinstance(given[key], Mapping) else [key])
+    ]
+    noise = given.get("noise")
+    idle += ["noise in features"] if isinstance(noise, str) and noise.startswith("feature:") else []
+    idle += others
+    if idle:
+        raise UsageError(
+            f"Strategy {kind.name!r} trains nothing, so what was given has no effect: {', '.join(idle)}. Leave it out, or choose a "
+            "strategy that trains students, for example correct-and-smooth."
         )
 
 

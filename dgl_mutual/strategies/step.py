@@ -25,7 +25,7 @@ class Step:
         embeddings: per active member, the last state of each sample before its logits (N, width). Both are empty where processes divide
             students.
         targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
-        labels: labels of the N samples; only those of `labelled` may be looked at.
+        labels: labels of the N samples, unknown (-1, or NaN in columns) outside of `labelled`.
         labelled, exchange: row numbers of the labelled and the exchange samples.
         samples: (N,): the samples' numbers in the dataset.
         ramp: factor in [0, 1] on what is learned from peers.

@@ -24,7 +24,8 @@ class StepMaker:
     """Runs the active members on a batch.
 
     Attributes:
-        labels: of all samples.
+        labels: of all samples, for validation.
+        taught: the same, unknown but for the labelled training samples: no strategy can learn from other labels.
         sampled: whether steps see samples of neighbourhoods.
         cleans_own: whether the clean logits of a step's targets come from a pass of its own over its samples, not from one over all
             samples after each epoch, of which a step may need few.
@@ -33,6 +34,7 @@ class StepMaker:
 
     state: TrainingState
     labels: Tensor
+    taught: Tensor
     sampled: bool
     cleans_own: bool
     training: Tensor | None
@@ -62,7 +64,7 @@ class StepMaker:
             hidden=[output.hidden for output in seen],
             embeddings=[ranks.gather(output.embedding) for output in seen],
             targets=targets,
-            labels=self.labels[batch.columns],
+            labels=self.taught[batch.columns],
             labelled=batch.labelled,
             exchange=self._exchange(batch),
             samples=batch.samples,

@@ -190,9 +190,11 @@ def fit_cohort(
         served=served,
         averages=averages,
     )
+    labels = torch.as_tensor(seen.labels, device=device)
     steps = StepMaker(
         state,
-        labels=torch.as_tensor(seen.labels, device=device),
+        labels=labels,
+        taught=_only(labels, split.train),
         sampled=feed.sampled,
         cleans_own=_cleans_own(feed, exchange, split),
         training=_training_rows(exchange, dataset, split, device),
@@ -298,6 +300,14 @@ def _averages(
     if served is not None and (served.kind, served.decay, served.start) == ("ema", exchange.decay, 0):
         return served, served
     return served, WeightAverages(members, "ema", decay=exchange.decay)
+
+
+def _only(labels: torch.Tensor, samples: IntArray) -> torch.Tensor:
+    """The labels of these samples; those of all others unknown."""
+    rows = torch.as_tensor(samples, device=labels.device)
+    found = torch.full_like(labels, math.nan if labels.is_floating_point() else -1)
+    found[rows] = labels[rows]
+    return found
 
 
 def _training_rows(exchange: Exchange, dataset: Dataset, split: Split, device: torch.device) -> torch.Tensor | None:

@@ -280,3 +280,15 @@ def test_graphs_in_memory_are_loaded_and_learned_from() -> None:
 
 def test_a_loop_among_sorted_edges_is_removed_too() -> None:
     assert toy(edges=[[0, 0], [0, 1]]).edges.T.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("which", ["features", "edge_features"])
+def test_missing_numbers_of_pandas_are_called_missing(which: str) -> None:
+    frame = pd.DataFrame({"a": pd.array([1, None, 3], dtype="Int64"), "b": [0.5, 1.5, 2.5]})
+    whole = pd.DataFrame({"a": pd.array([1, 2, 3], dtype="Int64"), "b": [0.5, 1.5, 2.5]})
+    given: dict[str, Any] = {"features": np.ones((3, 1)), which: frame}
+    with pytest.raises(DataError, match=r"(node|edge) 1: expected finite numbers.* found nan\. Rescale the column, or fill in"):
+        Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **given)
+    given[which] = whole
+    made = Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **given)
+    assert sorted(np.asarray(getattr(made, which))[:, 0].tolist()) == [1, 2, 3]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.multiclass import type_of_target
 
@@ -70,7 +72,8 @@ def test_a_continuous_target_is_called_that(values: np.ndarray) -> None:
 
 
 def test_infinity_and_spreadsheet_errors_are_no_classes() -> None:
-    assert "regression" in encoded("inf", "1", "2").refusals[0].rule
+    assert encoded("inf", "1", "2").refusals[0].rule == "expected classes as whole numbers or words, found 'inf'"
+    assert "regression" in encoded("inf", "1", "2.5").refusals[0].rule
     assert "a spreadsheet's error '#REF!'" in encoded("a", "#REF!").refusals[0].rule
     assert encoded("a", "#REF!").refusals[0].rows is not None
     assert not encoded("inf", "sup").refusals
@@ -83,6 +86,7 @@ def test_as_scikit_learn_judges(values: np.ndarray) -> None:
     assert refused == (type_of_target(values) == "continuous")
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 3)), min_size=1, max_size=20))
 def test_arrays_and_text_are_read_by_the_same_rules(values: list[int | None]) -> None:
     text = encode_cells(pd.Series(["" if value is None else str(value) for value in values], dtype=str))
@@ -109,3 +113,66 @@ def test_rows_of_labels() -> None:
         encode_labels(np.array([["a", "b"]]), "labels")
     with pytest.raises(DataError, match=r"expected shape .*found \(1, 1, 1\)"):
         encode_labels(np.ones((1, 1, 1)), "labels")
+
+
+BIG = 2**53
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "codes"),
+    [
+        ([BIG, BIG + 1, float("nan"), None], (str(BIG), str(BIG + 1)), [0, 1, -1, -1]),
+        ([2**63, 2**63 + 1, -5], ("-5", str(2**63), str(2**63 + 1)), [1, 2, 0]),
+        (pd.array([BIG, BIG + 1, None], dtype="Int64"), (str(BIG), str(BIG + 1)), [0, 1, -1]),
+        (pd.Categorical(["b", "a", None]), ("a", "b"), [1, 0, -1]),
+        (np.array([b"2", b"2.0", b"nan", b"3"]), ("2", "3"), [0, 0, -1, 1]),
+        (np.array(["2020-01-01", "NaT", "2021-01-01"], dtype="datetime64[D]"), ("2020-01-01 00:00:00", "2021-01-01 00:00:00"), [0, -1, 1]),
+    ],
+    ids=["list with NaN", "list beyond int64", "nullable array", "categories", "bytes", "dates"],
+)
+@pytest.mark.filterwarnings("ignore:labels. 'nan' in 1 cell is read as unknown")
+def test_lists_and_arrays_keep_every_class(values: Any, names: tuple[str, ...], codes: list[int]) -> None:
+    found = encode_labels(values, "labels")
+    assert found.names == names and found.labels.tolist() == codes
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            np.array([2.0**53, 1.0]),
+            r"sample 0: expected classes as integers or text, found 9007199254740992: from 9007199254740992 on",
+        ),
+        (np.array([1.0, 2.0**24], dtype=np.float32), r"sample 1: .* found 16777216: from 16777216 on, float32 does not tell all"),
+        (np.array([(1, 2)], dtype="i4,i4"), r"expected numbers, text or booleans, found values of type \[\('f0'"),
+        (np.array([1 + 2j]), "found values of type complex128"),
+        ({"a": 1}, r"expected shape \(samples,\) or \(samples, labels\), found a dict"),
+        (np.array([[0], [1], [2]]), r"sample 2: expected 0 or 1 .* found 2; give a single column of classes as shape \(samples,\)"),
+        (pd.DataFrame({"label": ["a", "b"]}), r"a single column of classes as shape \(samples,\), for example labels\[:, 0\]"),
+    ],
+)
+def test_what_is_no_column_of_classes_is_refused_with_a_way_out(values: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        encode_labels(values, "labels")
+
+
+def test_rows_of_labels_may_lack_some_and_have_names() -> None:
+    frame = pd.DataFrame({"toxic": pd.array([0, 1, None], dtype="Int64"), "soluble": pd.array([True, False, None], dtype="boolean")})
+    found = encode_labels(frame, "labels")
+    assert found.names == ("toxic", "soluble")
+    np.testing.assert_array_equal(found.labels, [[0, 1], [1, 0], [np.nan, np.nan]])
+    assert encode_labels([[0, None], [1, 0]], "labels").names == ("label 0", "label 1")
+    with pytest.raises(DataError, match="found values of type object"):
+        encode_labels([["0", None], ["1", "0"]], "labels")
+
+
+@pytest.mark.parametrize("values", [[-1, 1, 1], [-1.0, 1.0, 1.0], [-2, -1, 0, 1]])
+def test_minus_one_that_looks_like_a_class_is_a_warning(values: list[float]) -> None:
+    with pytest.warns(UserWarning, match="-1 in 1 samples is read as unknown, not as a class. If it is a class, give classes from 0 on"):
+        encode_labels(values, "labels", unknown=-1)
+
+
+def test_what_is_read_as_unknown_is_a_warning_for_arrays_too() -> None:
+    encode_labels([-1, 0, 1], "labels", unknown=-1)
+    with pytest.warns(UserWarning, match="labels: 'NA' in 2 cells is read as unknown, not as a class"):
+        encode_labels(["NA", "a", "b", "NA"], "labels")

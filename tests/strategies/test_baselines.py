@@ -16,12 +16,13 @@ import dgl_mutual
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.resolve import refuse_untrained, resolve
 from dgl_mutual.experiments.tuning import tune
 from dgl_mutual.strategies import BASELINES
 from dgl_mutual.strategies.correct_and_smooth import CorrectAndSmooth, correct, smooth
 from dgl_mutual.strategies.label_propagation import LabelPropagation
 from dgl_mutual.strategies.transduction import Matrix, Transduction, transduction_of
+from dgl_mutual.training.callbacks import Callback
 from tests.strategies.cases import make_dataset
 
 ALPHAS = (0.0, 0.4, 0.9)
@@ -32,6 +33,11 @@ def data() -> tuple[Dataset, Split]:
     dataset = make_dataset("node", "single-label")
     order = np.random.default_rng(0).permutation(dataset.num_samples)
     return dataset, Split(*(np.sort(order[start::3]) for start in range(3)))
+
+
+def trained(strategy: str, **options: Any) -> dict[str, Any]:
+    """The strategy and, if it trains students, these options."""
+    return {"strategy": strategy, **({} if strategy == "label-propagation" else options)}
 
 
 def graph_of(dataset: Dataset, split: Split) -> Transduction:
@@ -115,7 +121,7 @@ def test_without_spreading_nothing_is_smoothed_but_training_nodes(data: tuple[Da
 @pytest.mark.parametrize("strategy", BASELINES)
 def test_validation_chooses_and_test_labels_reach_nothing(strategy: str, data: tuple[Dataset, Split]) -> None:
     dataset, split = data
-    options: dict[str, Any] = {"students": "gcn,mlp", "strategy": strategy, "seed": 0, "split": split, "training": {"epochs": 5}}
+    options = {"seed": 0, "split": split, **trained(strategy, students="gcn,mlp", training={"epochs": 5})}
     result = dgl_mutual.fit(dataset, **options)
     labels = np.array(dataset.labels)
     labels[split.test] = (labels[split.test] + 1) % dataset.target.num_outputs
@@ -130,7 +136,7 @@ def test_validation_chooses_and_test_labels_reach_nothing(strategy: str, data: t
 @pytest.mark.parametrize("strategy", BASELINES)
 def test_figures_are_of_the_predictions(strategy: str, data: tuple[Dataset, Split]) -> None:
     dataset, split = data
-    result = dgl_mutual.fit(dataset, students="gcn,mlp", strategy=strategy, split=split, training={"epochs": 5})
+    result = dgl_mutual.fit(dataset, split=split, **trained(strategy, students="gcn,mlp", training={"epochs": 5}))
     for name in ["ensemble", "best_by_val", *result.cohort.names]:
         probabilities = result.predict(member=name)
         np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
@@ -172,7 +178,7 @@ def test_saved_students_are_those_that_were_trained(data: tuple[Dataset, Split],
     result.save(tmp_path / "saved")
     loaded = dgl_mutual.load_student(tmp_path / "saved" / "gcn-0.safetensors")
     np.testing.assert_array_equal(loaded.predict(dataset), plain.predict(member="gcn-0"))
-    untrained = dgl_mutual.fit(dataset, strategy="label-propagation", **same)  # type: ignore[arg-type]
+    untrained = dgl_mutual.fit(dataset, strategy="label-propagation", split=split)
     with pytest.raises(UsageError, match="no students to save"):
         untrained.save(tmp_path / "other")
     with pytest.raises(UsageError, match="no students, so there are no hidden states"):
@@ -194,9 +200,37 @@ def test_what_they_cannot_do_is_refused(strategy: str, data: tuple[Dataset, Spli
         resolve(parse_config({"strategy": strategy}), make_dataset("graph", "single-label"))
     several, parts = make_dataset("node", "multi-label"), Split(*np.split(np.arange(30), 3))
     with pytest.raises(UsageError, match="is multi-label"):
-        dgl_mutual.fit(several, students="gcn", strategy=strategy, split=parts, training={"epochs": 1})
+        dgl_mutual.fit(several, split=parts, **trained(strategy, students="gcn", training={"epochs": 1}))
     with pytest.raises(UsageError, match="Leave out 'distill'"):
         resolve(parse_config({"strategy": strategy, "distill": {}}), dataset)
     if strategy == "label-propagation":
         with pytest.raises(UsageError, match="cannot be tuned"):
             tune(parse_config({"strategy": strategy, "protocol": "public"}), dataset, trials=1, out=tmp_path)
+
+
+class _Watching(Callback):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"students": "gcn"}, "students"),
+        ({"students": ["gcn", "mlp"], "callbacks": _Watching()}, "students, callbacks"),
+        ({"training": {"epochs": 5, "learning_rate": 0.1}}, r"training\.epochs, training\.learning_rate"),
+        ({"student": {"hidden": 8}}, r"student\.hidden"),
+    ],
+)
+def test_what_is_of_no_use_without_training_is_refused(given: dict[str, Any], named: str, data: tuple[Dataset, Split]) -> None:
+    dataset, split = data
+    with pytest.raises(UsageError, match=f"'label-propagation' trains nothing, so .* no effect: {named}\\. Leave it out"):
+        dgl_mutual.fit(dataset, strategy="label-propagation", split=split, **given)
+    dgl_mutual.fit(dataset, strategy="label-propagation", split=split, config={"students": "gcn"}, callbacks=[])  # of another run, perhaps
+
+
+def test_commands_refuse_it_too() -> None:
+    flags = {"students": "gcn", "noise": "feature:0.2"}
+    with pytest.raises(UsageError, match="students, noise in features, --track"):
+        refuse_untrained("label-propagation", flags, ["--track"])
+    refuse_untrained("label-propagation", {"noise": "edge:0.2", "seeds": 2, "strategy_options": {"steps": 3}})
+    refuse_untrained("correct-and-smooth", flags, ["--track"])

@@ -60,6 +60,21 @@ def weights(result: FitResult, member: int) -> Tensor:
     return torch.cat([value.flatten().double() for value in result.cohort.students[member].state_dict().values()])
 
 
+@pytest.mark.parametrize("data", ["node_data", "graph_data", "multi_label_data"])
+@pytest.mark.parametrize("rows", ["all", "transductive"])
+def test_a_step_holds_no_label_but_those_of_training(
+    data: str, rows: str, fit: Fit, watch: Callable[..., type[Watcher]], request: pytest.FixtureRequest
+) -> None:
+    dataset, split = request.getfixturevalue(data)
+    watcher = watch(rows=rows)
+    fit((dataset, split), students=["gcn"], strategy=watcher, epochs=2)
+    for step in watcher.steps:
+        known = step.labels >= 0 if step.labels.dim() == 1 else ~step.labels.isnan().all(1)
+        assert set(step.samples[known].tolist()) == set(step.samples[step.labelled].tolist()) <= set(split.train.tolist())
+        truth = torch.as_tensor(dataset.labels)[step.samples[step.labelled]]
+        torch.testing.assert_close(step.labels[step.labelled], truth, equal_nan=True)
+
+
 @pytest.mark.parametrize("exchange", ["all", "labelled"])
 def test_a_node_step(exchange: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
     dataset, split = node_data
@@ -75,7 +90,7 @@ def test_a_node_step(exchange: str, fit: Fit, watch: Callable[..., type[Watcher]
         np.testing.assert_array_equal(rows[step.labelled], split.train)
         np.testing.assert_array_equal(rows[step.exchange], rows if exchange == "all" else split.train)
         np.testing.assert_array_equal(step.samples, rows)
-        np.testing.assert_array_equal(step.labels, dataset.labels)
+        np.testing.assert_array_equal(step.labels[split.train], dataset.labels[split.train])
         assert step.ramp == 1.0
 
 
