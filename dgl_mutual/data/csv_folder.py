@@ -14,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from dgl_mutual.data.arrays import canonical_edge_rows
-from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, read_csv, without_brackets
+from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, decimal_comma_fault, read_csv, thousands_fault, without_brackets
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
@@ -121,6 +121,9 @@ def read_csv_folder(
     split = _split(samples, faults)
     edge_values = _block(edges, ["feat"], faults, "edge ") if "feat" in edges.frame else None
     faults.check()
+    _warn_of_unused(edges, {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}, "edges")
+    if graphs is not None and "feat" in graphs.frame:
+        _warn_of_unused(graphs, {str(column) for column in graphs.frame} - {"feat"}, "graphs")
 
     canonical, of_edges = canonical_edges(source, destination, len(nodes.frame), symmetric=False), None
     if edge_values is not None:
@@ -222,6 +225,17 @@ def _block(table: CsvTable, columns: Sequence[str], faults: Faults, prefix: str 
     return Columns.numbers(np.concatenate(blocks, axis=1), names)
 
 
+def _warn_of_unused(table: CsvTable, used: set[str], what: str) -> None:
+    """Warn of columns that may have been meant as features, and are not."""
+    unused = [str(column) for column in table.frame if column not in used]
+    if unused:
+        one = "is" if len(unused) == 1 else "are"
+        about_edges = what == "edges"
+        hint = "Edge features are read from the column feat." if about_edges else "Graphs have no features: put them into those of nodes."
+        named = ", ".join(unused[:8]) + (", ..." if len(unused) > 8 else "")
+        warnings.warn(f"{table.path}: {named} {one} not used. {hint}", stacklevel=2)
+
+
 def _labels(
     samples: CsvTable, targets: Sequence[str] | None, no_labels: set[str], task: TaskName, faults: Faults, required: bool
 ) -> tuple[IntArray | FloatArray, Target]:
@@ -248,6 +262,10 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
         return np.full(len(samples.frame), -1, dtype=np.int64), Target("single-label", (), "accuracy")
     recorded = faults if required else Faults()  # labels that are not needed cannot be wrong
     cells = without_brackets(samples.frame[name])
+    fault = thousands_fault(samples.frame[name]) or decimal_comma_fault(samples.frame[name])
+    if fault is not None:
+        samples.refuse_cells(recorded, name, samples.frame[name].str.contains(",").to_numpy(dtype=np.bool_), fault)
+        return np.full(len(cells), -1, dtype=np.int64), Target("single-label", (), "accuracy")
     if are_lists(cells):
         encoding = encode_label_rows(samples.numbers(name, recorded, allow_missing=True))
     else:

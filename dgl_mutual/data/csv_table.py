@@ -24,6 +24,8 @@ from dgl_mutual.exact_numbers import is_number, parse_numbers, plain_numbers
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
 _WHOLE = r"[+-]?[0-9]+(?:\.0*)?"
 _DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
+#: Whole numbers as floats with a decimal comma, and numbers whose thousands are set apart.
+_WHOLE_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 #: Each column costs about a tenth of a millisecond, however few the rows.
 _MAX_COLUMNS = 20_000
 #: Numbers that are looked through where cells do not have equally many.
@@ -77,6 +79,10 @@ class CsvTable:
         if column != "feat" and width == 2 and not allow_missing and self.frame[column].str.fullmatch(_DECIMAL_COMMA).all():
             rule = "expected numbers with a decimal point, or two numbers in brackets"
             self.refuse_cells(faults, column, np.ones(len(cells), dtype=np.bool_), rule)
+            return np.zeros((len(cells), 1))
+        fault = None if column == "feat" or allow_missing else thousands_fault(self.frame[column])
+        if fault is not None:
+            self.refuse_cells(faults, column, self.frame[column].str.contains(",").to_numpy(dtype=np.bool_), fault)
             return np.zeros((len(cells), 1))
         ragged = (cells.str.count(",") + 1 != width).to_numpy(dtype=np.bool_)
         self.refuse(faults, ragged, f"{column}: expected {width} number{'s' if width > 1 else ''} as in the first line")
@@ -162,6 +168,22 @@ def without_brackets(cells: pd.Series[str]) -> pd.Series[str]:
         return cells
     inner = cells[listed].str.slice(1, -1).str.strip().str.removesuffix(",")
     return cells.where(~listed, inner.where(inner.str.contains(","), inner.str.split().str.join(",")))
+
+
+def thousands_fault(cells: pd.Series[str]) -> str | None:
+    """The rule that numbers such as ``1,000`` break, which could also be lists."""
+    several = cells[cells.str.contains(",", regex=False)]
+    if several.empty or not several.str.fullmatch(_THOUSANDS).all():
+        return None
+    return "expected numbers without commas between thousands, or several numbers in brackets"
+
+
+def decimal_comma_fault(labels: pd.Series[str]) -> str | None:
+    """The rule that labels such as ``1,0`` break, if all of them end so: they could also be two labels each."""
+    several = labels[labels.str.contains(",", regex=False)]
+    if several.empty or not several.str.fullmatch(_WHOLE_COMMA).all():
+        return None
+    return "expected classes without a decimal comma, or two labels in brackets"
 
 
 def are_lists(cells: pd.Series[str]) -> bool:

@@ -165,7 +165,8 @@ def _inexact(values: pd.Series[Any]) -> Refusal | None:
     """The rule that floats break which are so large that different whole numbers may have become the same."""
     if values.dtype.kind != "f":
         return None
-    floats = values.to_numpy(dtype=getattr(values.dtype, "numpy_dtype", values.dtype), na_value=np.nan)
+    numpy_dtype: Any = getattr(values.dtype, "numpy_dtype", values.dtype)
+    floats = values.to_numpy(dtype=numpy_dtype, na_value=np.nan)
     limit = 2.0 ** (np.finfo(floats.dtype).nmant + 1)
     large = np.isfinite(floats) & (np.abs(floats) >= limit)
     if not large.any():

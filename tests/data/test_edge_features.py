@@ -160,6 +160,7 @@ def test_mutag_has_the_edge_labels_that_torch_geometric_reads(data_dir: Path) ->
     assert by_ends(dataset) == dict(zip(ends, theirs.edge_attr.tolist(), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:.*weight is not used")
 def test_csv_edges(build_csv: Build) -> None:
     files = {
         "meta_yaml": "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n",

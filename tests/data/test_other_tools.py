@@ -162,6 +162,18 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         plain(nodes(a=["0,25", "0,5", "0,75", "1,0"]).drop(columns="feat")),
         "a: expected numbers with a decimal point",
     ),
+    "commas between thousands": (
+        plain(nodes(a=["1,000", "2,500", "1,000", "1,250,000"]).drop(columns="feat")),
+        "a: expected numbers without commas between thousands, or several numbers in brackets, found '1,000'",
+    ),
+    "labels with commas between thousands": (
+        plain(nodes(label=["1,000", "1,001", "", "1,000"])),
+        "line 2: label: expected numbers without commas between thousands",
+    ),
+    "labels with a decimal comma": (
+        plain(nodes(label=["0,0", "1,0", "", "1,0"])),
+        "line 2: label: expected classes without a decimal comma, or two labels in brackets, found '0,0'",
+    ),
     "UTF-16": (plain(LIST).encode("utf-16"), "it is text in UTF-16; save it as CSV in UTF-8"),
     "Windows-1252": (
         plain(nodes(label=["é", "b", "b", "b"])).encode("cp1252"),
@@ -357,3 +369,19 @@ def test_tu_sets_that_are_refused(name: str, build_tu: Callable[..., Path]) -> N
     changed, reason = TU_REFUSED[name]
     with pytest.raises(DataError, match=reason):
         load_dataset(build_tu(**changed))
+
+
+def test_lists_that_look_like_numbers_with_commas(tmp_path: Path) -> None:
+    cells = ["100,200", "300,400", "100,200", "300,400"]
+    assert load_dataset(written(tmp_path / "a", Written(plain(nodes(feat=cells))))).num_features == 2
+    bracketed = nodes(a=[f"[{cell}]" for cell in cells], label=["[0, 0]", "[1, 0]", "", "[1, 0]"]).drop(columns="feat")
+    dataset = load_dataset(written(tmp_path / "b", Written(plain(bracketed))))
+    assert dataset.num_features == 2 and dataset.target.kind == "multi-label"
+
+
+def test_what_is_not_used_is_a_warning(tmp_path: Path) -> None:
+    edges = "src_id,dst_id,weight,type\n0,1,0.5,1\n1,2,0.5,1\n2,3,0.5,1\n3,0,0.5,1\n"
+    with pytest.warns(UserWarning, match=r"edges\.csv: weight, type are not used\. Edge features are read from the column feat"):
+        load_dataset(written(tmp_path / "toy", Written(plain(LIST), edges=edges)))
+    with pytest.warns(UserWarning, match=r"graphs\.csv: feat is not used\. Graphs have no features"):
+        load_dataset(graphs(tmp_path / "graphs", graphs='graph_id,label,feat\n1,0,"1,2"\n2,1,"3,4"\n'))
