@@ -61,9 +61,32 @@ class LazyGroup(click.Group):
         command.name = cmd_name  # not that of its function, in the pages that are made of it
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            _refuse_repeated(click.Context(command, info_name=name, parent=ctx), rest)
+        return name, command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _refuse_repeated(ctx: click.Context, arguments: Sequence[str]) -> None:
+    """Refuse an option that is there twice and takes one value: click would take the last one without a word.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    try:
+        _, _, order = ctx.command.make_parser(ctx).parse_args(args=list(arguments))
+    except click.UsageError:  # the command itself says what is wrong
+        return
+    for option in order:
+        if isinstance(option, click.Option) and not option.multiple and not option.is_flag and order.count(option) > 1:
+            raise click.UsageError(
+                f"{option.opts[-1]} was given {order.count(option)} times, and takes one value. Leave out the others.", ctx
+            )
 
 
 def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:

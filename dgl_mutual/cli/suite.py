@@ -75,7 +75,7 @@ def command(
       dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
-    from dgl_mutual.experiments.config import merge, parse_assignment
+    from dgl_mutual.experiments.config import parse_assignment, typed
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suite import configurations, load_suite, plan_suite, run_suite, suite_names
     from dgl_mutual.experiments.trust import check_trust
@@ -87,9 +87,8 @@ def command(
         return
     source = name
     name, suite = load_suite(source)
-    overrides: dict[str, Any] = {} if checkpoint_every is None else {"training": {"checkpoint_every": checkpoint_every}}
-    for text in assignments:
-        overrides = merge(overrides, parse_assignment(text))
+    flagged: dict[str, Any] = {} if checkpoint_every is None else {"training": {"checkpoint_every": checkpoint_every}}
+    overrides = typed(flagged, *(parse_assignment(text) for text in assignments))
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
     layers = tuning = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,11 +21,12 @@ from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.plain_yaml import MAX_DEPTH, read_yaml, read_yaml_file
-from dgl_mutual.registry import import_path_of, not_importable
-from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.registry import import_path_of, is_import_path, not_importable
+from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 
+_DEFAULT_STRATEGY = "gml"
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
 
@@ -52,7 +53,7 @@ class RunConfig(Options):
     """The cohort: names of architectures, import paths ``package.module:Class``, or mappings of `StudentOptions`."""
     student: StudentOptions = StudentOptions()
     """Options of all students; what a student sets for itself overrides them."""
-    strategy: str | type[Strategy] = "gml"
+    strategy: str | type[Strategy] = _DEFAULT_STRATEGY
     """How the students teach each other: a name, or an import path ``package.module:Class``."""
     strategy_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the strategy."""
@@ -79,6 +80,11 @@ class RunConfig(Options):
         """``"gcn,gat"``, or a list of names and mappings, to one group of options a student."""
         if isinstance(students, str):
             students = _names(students, "students")
+        if isinstance(students, Mapping) and students and all(str(key).isdecimal() for key in students):
+            raise UsageError(
+                f"students.{next(iter(students))} is no key: the cohort is a list, and is given as a whole, for example "
+                "students='[{architecture: gcn, hidden: 32}, gat]'."
+            )
         if callable(students) or isinstance(students, Mapping):
             students = [students]
         if not isinstance(students, Sequence):
@@ -196,6 +202,31 @@ def parse_assignment(text: str) -> dict[str, Any]:
     return nest(path.strip(), values)
 
 
+def typed(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What one command line sets, as one layer.
+
+    Raises:
+        UsageError: a key has two values.
+    """
+    values: dict[str, Any] = {}
+    for part in parts:
+        for key, first, second in _contradictions(values, part):
+            raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
+        values = merge(values, part)
+    return values
+
+
+def _contradictions(first: Mapping[str, Any], second: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for key in second:
+        if key not in first:
+            continue
+        one, other = first[key], second[key]
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _contradictions(one, other, f"{above}{key}.")
+        elif one != other:
+            yield f"{above}{key}", one, other
+
+
 def nest(path: str, value: Any) -> dict[str, Any]:
     """``("training.epochs", 50)`` as ``{"training": {"epochs": 50}}``.
 
@@ -228,14 +259,17 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """All layers as one, each overriding those before it.
 
-    A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the data removes their
-    fingerprint.
+    A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the weighting those of
+    the former weighting. One that changes the data removes their fingerprint.
     """
     values: dict[str, Any] = {}
     for layer in layers:
         before, now = values.get("strategy"), layer.get("strategy")
-        if before is not None and now is not None and now != before:
+        if now is not None and before is None:
+            values = _without_options_of_the_default(values, now)
+        elif now is not None and now != before:
             values = _without_strategy_options(values, str(before), str(now))
+        values = _without_weighting_options(values, layer)
         if any(key in layer and layer[key] != values.get(key) for key in ("dataset", "task", "targets")):
             values = {key: value for key, value in values.items() if key != "fingerprint"}
         values = merge(values, layer)
@@ -247,10 +281,42 @@ def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> 
     varied = [key for key in grid if key.startswith("strategy_options.")]
     if not options and not varied:
         return values
-    told = [f"{key}={value}" for key, value in options.items()] + [f"grid over {key.partition('.')[2]}" for key in varied]
-    warnings.warn(f"Options of {before} that {now} does not take over: {', '.join(told)}.", stacklevel=4)
+    told = [*([_listed(options)] if options else []), *(f"grid over {key.partition('.')[2]}" for key in varied)]
+    _warn(f"Options of {before} that {now} does not take over: {', '.join(told)}.")
     rest = {key: choices for key, choices in grid.items() if key not in varied}
     return {**values, "strategy_options": {}, "grid": rest or None}
+
+
+def _without_options_of_the_default(values: dict[str, Any], now: Any) -> dict[str, Any]:
+    """Options that were given without a strategy go to the one that is named later, but those that only the default strategy has."""
+    options = values.get("strategy_options")
+    if not isinstance(options, Mapping) or not options or not isinstance(now, str) or is_import_path(now) or now == _DEFAULT_STRATEGY:
+        return values
+    known, default = (set(resolve_strategy(name).Options.model_fields) for name in (now, _DEFAULT_STRATEGY))
+    idle = {key: value for key, value in options.items() if key in default - known}
+    if idle:
+        _warn(f"Options of {_DEFAULT_STRATEGY} that {now} does not take over: {_listed(idle)}.")
+    return {**values, "strategy_options": {key: value for key, value in options.items() if key not in idle}}
+
+
+def _without_weighting_options(values: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a weighting belong to it alone."""
+    options, later = values.get("strategy_options"), layer.get("strategy_options")
+    if not isinstance(options, Mapping) or not isinstance(later, Mapping) or not options.get("weighting_options"):
+        return values
+    before, now = options.get("weighting"), later.get("weighting")
+    if before is None or now is None or now == before:
+        return values
+    _warn(f"Options of the weighting {before} that {now} does not take over: {_listed(options['weighting_options'])}.")
+    return {**values, "strategy_options": {key: value for key, value in options.items() if key != "weighting_options"}}
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=5)
 
 
 def parse_config(*layers: Mapping[str, Any]) -> RunConfig:

@@ -206,7 +206,10 @@ def _scaled_down(config: RunConfig) -> RunConfig:
     start = config.training.average_start
     average = {} if start is None or start < epochs else {"average_start": epochs // 2}
     training = config.training.model_copy(update={"epochs": epochs, **average})
-    return config.model_copy(update={"training": training, **fewer})
+    warmup = config.strategy_options.get("exchange_warmup")
+    late = isinstance(warmup, list | tuple) and len(warmup) > 0 and isinstance(warmup[0], int) and warmup[0] >= epochs
+    options = {**config.strategy_options, **({"exchange_warmup": None} if late else {})}
+    return config.model_copy(update={"training": training, "strategy_options": options, **fewer})
 
 
 def suite_loader(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 
 from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
@@ -46,8 +47,20 @@ class TeachingOptions(StrategyOptions):
         return self
 
     def resolved(self, epochs: int, task: TaskName) -> Self:
-        quarter = epochs // 4
-        return self if self.exchange_warmup is not None else self.model_copy(update={"exchange_warmup": (quarter, quarter)})
+        """See `StrategyOptions.resolved`.
+
+        Raises:
+            UsageError: the exchange would not begin in so many epochs.
+        """
+        if self.exchange_warmup is None:
+            return self.model_copy(update={"exchange_warmup": (epochs // 4, epochs // 4)})
+        if self.weight > 0 and self.exchange_warmup[0] >= epochs:
+            raise UsageError(
+                f"With strategy_options.exchange_warmup = {list(self.exchange_warmup)} students learn from others from epoch "
+                f"{self.exchange_warmup[0]} on, and training.epochs = {epochs}: they never would. Let it begin earlier, train for "
+                "longer, or leave exchange_warmup out, so that it follows from the epochs."
+            )
+        return self
 
     def warmup(self) -> tuple[int, int]:
         """`exchange_warmup`, which must be given, or filled in by `resolved`."""

@@ -136,6 +136,12 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
         (("--seeds", "1000000000000"), "less than or equal to 10000"),
         (("--set", f"{'a.' * 5000}b=1"), "5001 levels"),
         (("--set", "training={epochs: 1, epochs: 2}"), "is not YAML"),
+        (("--epochs", "3", "--set", "training.epochs=4"), "training.epochs was given twice, as 3 and as 4"),
+        (("--set", "student.hidden=8", "--set", "student={hidden: 9}"), "student.hidden was given twice, as 8 and as 9"),
+        (("--noise", "feature:0.2", "--noise", "edge:0.1"), "--noise was given 2 times"),
+        (("--epochs", "5", "--set", "strategy_options.exchange_warmup=[50,10]"), "they never would"),
+        (("--set", "grid={training.epochs: [5, 90]}", "--set", "strategy_options.exchange_warmup=[50,10]"), "they never would"),
+        (("--set", "students.0.hidden=8"), "the cohort is a list, and is given as a whole"),
     ],
 )
 def test_what_has_no_effect_or_cannot_be_meant_is_refused(

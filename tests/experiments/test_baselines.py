@@ -49,3 +49,10 @@ def test_quick_runs_average_within_their_epochs() -> None:
     values = {"training": {"average": "swa", "average_start": 90, "epochs": 100}}
     quick = configurations(parse_options(Suite, {"base": values, "datasets": ["Cora"], "methods": ["gml"]}), quick=True)
     assert quick[0].config.training.average_start == 15 and quick[0].config.training.epochs == 30
+
+
+def test_quick_runs_exchange_within_their_epochs() -> None:
+    values = {"strategy_options": {"exchange_warmup": [50, 10]}, "training": {"epochs": 100}}
+    suite = parse_options(Suite, {"base": values, "datasets": ["Cora"], "methods": ["gml"]})
+    assert configurations(suite, quick=True)[0].config.strategy_options == {"exchange_warmup": None}
+    assert configurations(suite)[0].config.strategy_options == values["strategy_options"]

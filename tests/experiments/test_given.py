@@ -85,6 +85,24 @@ def test_options_given_for_any_strategy_go_to_the_one_that_is_chosen() -> None:
     assert config.strategy_options == {"weight": 2}
 
 
+def test_options_that_only_the_default_strategy_has_do_not_go_over_to_another() -> None:
+    given = {"strategy_options": {"weight": 2, "weighting": "uniform"}}
+    with pytest.warns(UserWarning, match=r"Options of gml that dml does not take over: weighting=uniform\.$"):
+        assert parse_config(given, {"strategy": "dml"}).strategy_options == {"weight": 2}
+    assert parse_config(given, {"strategy": "gml"}).strategy_options == given["strategy_options"]
+    unknown = parse_config({"strategy_options": {"wieght": 2}}, {"strategy": "dml"})
+    assert unknown.strategy_options == {"wieght": 2}  # a mistake, which is refused as one
+
+
+def test_options_of_a_weighting_do_not_go_over_to_another_and_that_is_told() -> None:
+    given = {"strategy_options": {"weight": 2, "weighting": "attention", "weighting_options": {"hidden": 8}}}
+    with pytest.warns(UserWarning, match=r"Options of the weighting attention that uniform does not take over: hidden=8\.$"):
+        found = parse_config(given, {"strategy_options": {"weighting": "uniform"}})
+    assert found.strategy_options == {"weight": 2, "weighting": "uniform"}
+    layers = ({"strategy_options": {"weighting_options": {"hidden": 8}}}, {"strategy_options": {"weighting": "attention"}})
+    assert parse_config(*layers).strategy_options == {"weighting": "attention", "weighting_options": {"hidden": 8}}
+
+
 def test_other_data_do_away_with_the_fingerprint(ring: Dataset, pairs: Dataset, tmp_path: Path) -> None:
     first = kept(planned(ring, {}), tmp_path)
     assert first["fingerprint"]
