@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.dataset import Dataset, Features
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.targets import one_by_one
 
@@ -35,7 +35,9 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
         "features": dataset.num_features,
         "feature_density": float(nonzero) / (dataset.num_nodes * dataset.num_features),
         "feature_storage": "dense" if isinstance(features, np.ndarray) else "sparse",
+        **_range("feature", features),
         **({"edge_features": dataset.num_edge_features} if dataset.num_edge_features else {}),
+        **({} if dataset.edge_features is None else _range("edge_feature", dataset.edge_features)),
         "outputs": dataset.target.num_outputs,
         "label_counts": _label_counts(dataset),
         "unlabelled": _num_unlabelled(dataset),
@@ -49,6 +51,13 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
     facts["official_split"] = None if split is None else {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
     facts["fingerprint"] = fingerprint(dataset)
     return facts
+
+
+def _range(what: str, features: Features) -> dict[str, float]:
+    """The smallest and the largest of all features, if there are any: values of extreme size are what makes logits overflow."""
+    if not features.shape[0] * features.shape[1]:
+        return {}
+    return {f"{what}_min": float(features.min()), f"{what}_max": float(features.max())}
 
 
 def edge_homophily(dataset: Dataset) -> float | None:

@@ -9,6 +9,9 @@ from pathlib import Path
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import DataError
 
+#: The rule that a file breaks which is not there.
+MISSING_FILE = "the file is missing"
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -57,4 +60,5 @@ class Faults:
         if self.found:
             others = len(self.found) - 1
             more = f"\n{others} more kind{'s' if others > 1 else ''} of fault; 'dgl-mutual data verify' lists them all." if others else ""
-            raise DataError(f"{self.found[0]}.{more}\n{self.mend}")
+            mend = self.mend.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.mend
+            raise DataError(f"{self.found[0]}.{more}\n{mend}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.distributions import Distribution
+from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.transduction import Matrix, transduction_of
@@ -22,10 +24,13 @@ from dgl_mutual.training.calibration import mean_over_tasks
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.task_metrics import score, scorer_of
+from dgl_mutual.user_code import blamed
 from dgl_mutual.weightings import make_coordinator
 
 #: Smaller probabilities are raised to this before their logarithm is taken.
 _LEAST = 1e-12
+#: How far the sum of the probabilities of a node may be from one.
+_MOST_ERROR = 1e-3
 
 
 def transduced_logits(
@@ -48,7 +53,33 @@ def transduced_logits(
         return int(np.argmax(scores))
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
-    return as_logits(kind.transduce(options, predictions, transduction_of(dataset, split, best)))
+    graph = transduction_of(dataset, split, best)
+    with blamed(f"transduce of the strategy {kind.name!r}", kind):
+        found = kind.transduce(options, predictions, graph)
+    return as_logits(_checked(found, kind.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
+
+
+def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> list[Matrix]:
+    """What `transduce` returns, if it is probabilities for each of `count` members.
+
+    Raises:
+        UsageError: it is something else.
+        TrainingError: they are not finite.
+    """
+    title = f"transduce of the strategy {strategy!r}"
+    if not isinstance(found, list | tuple) or len(found) != count:
+        what = f"{len(found)} values" if isinstance(found, list | tuple) else f"a {type(found).__name__}"
+        raise UsageError(f"{title} returns {what}. It must return a list of {count}: probabilities {shape} for each member.")
+    for matrix in found:
+        if not isinstance(matrix, np.ndarray) or matrix.shape != shape or matrix.dtype.kind != "f":
+            what = f"an array {matrix.shape} of {matrix.dtype}" if isinstance(matrix, np.ndarray) else f"a {type(matrix).__name__}"
+            raise UsageError(f"{title} gives {what} for a member. It must give floating-point probabilities of the shape {shape}.")
+        if not np.isfinite(matrix).all():
+            node = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+            raise TrainingError(f"{title} gives probabilities that are not finite, first for node {node}. Check it for divisions by zero.")
+        if (matrix < 0).any() or (np.abs(matrix.sum(axis=1) - 1) > _MOST_ERROR).any():
+            raise UsageError(f"{title} gives numbers that are no probabilities: they must be 0 or more, and sum to 1 for each node.")
+    return list(found)
 
 
 def fit_untrained(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgl_mutual.data import describe_dataset, load_dataset
+from dgl_mutual.data import Dataset, describe_dataset, load_dataset
 from dgl_mutual.data.dataset import canonical_edges
 
 Build = Callable[..., Path]
@@ -19,8 +19,22 @@ def test_numbers_of_a_small_dataset(build_tu: Build) -> None:
     assert facts["label_counts"] == {"-1": 1, "1": 1}
     assert (facts["degree_min"], facts["degree_mean"], facts["degree_max"], facts["isolated_nodes"]) == (0, 0.8, 1, 1)
     assert facts["feature_density"] == pytest.approx(14 / 20)
+    assert (facts["feature_min"], facts["feature_max"]) == (0, 5) and "edge_feature_min" not in facts
     assert "edge_homophily" not in facts and facts["official_split"] is None
     json.dumps(facts)
+
+
+def test_the_range_of_features_is_told(build_csv: Build) -> None:
+    """What an error of prediction tells users to look at."""
+    nodes = "node_id,label,a\n0,0,-1e30\n1,1,7\n2,0,3\n"
+    edges = "src_id,dst_id,feat\n0,1,0.5\n1,2,2.5\n"
+    meta = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n"
+    facts = describe_dataset(load_dataset(build_csv(meta_yaml=meta, nodes_csv=nodes, edges_csv=edges, graphs_csv=None)))
+    assert facts["feature_min"] == pytest.approx(-1e30) and facts["feature_max"] == 7
+    assert (facts["edge_feature_min"], facts["edge_feature_max"]) == (0.5, 2.5)
+    sparse = Dataset.from_arrays([[0, 1], [1, 2]], np.eye(40, dtype=np.float32) * 3)
+    assert not isinstance(sparse.features, np.ndarray)
+    assert (describe_dataset(sparse)["feature_min"], describe_dataset(sparse)["feature_max"]) == (0, 3)
 
 
 def test_homophily_of_cora(data_dir: Path) -> None:

@@ -57,7 +57,7 @@ def test_labels_may_be_absent_where_allowed(build_tu: Build) -> None:
     folder = build_tu(graph_labels=None)
     dataset = load_dataset(folder, require_labels=False)
     assert dataset.labels.tolist() == [-1, -1] and dataset.target.names == ()
-    with pytest.raises(DataError, match=r"TOY_graph_labels\.txt: the file is missing"):
+    with pytest.raises(DataError, match=r"TOY_graph_labels\.txt: the file is missing\.\nAdd the file\."):
         load_dataset(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import refuse_untrained, resolve
 from dgl_mutual.experiments.tuning import tune
@@ -234,3 +234,45 @@ def test_commands_refuse_it_too() -> None:
         refuse_untrained("label-propagation", flags, ["--track"])
     refuse_untrained("label-propagation", {"noise": "edge:0.2", "seeds": 2, "strategy_options": {"steps": 3}})
     refuse_untrained("correct-and-smooth", flags, ["--track"])
+
+
+def _one_node(value: float) -> Callable[[Matrix], Any]:
+    def change(p: Matrix) -> Any:
+        changed = p.copy()
+        changed[0] = value
+        return [changed]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda p: 1 / 0, UsageError, r"raised an error: ZeroDivisionError: .*test_baselines\.py, line"),
+        (lambda p: p, UsageError, "returns a ndarray. It must return a list of 1"),
+        (lambda p: [p, p], UsageError, "returns 2 values. It must return a list of 1"),
+        (lambda p: [p.tolist()], UsageError, "gives a list for a member"),
+        (lambda p: [p[:, :2]], UsageError, r"gives an array \(\d+, 2\) of float64 for a member.*of the shape \(\d+, 3\)"),
+        (lambda p: [p > 0.5], UsageError, "of bool for a member"),
+        (lambda p: [p - 1], UsageError, "numbers that are no probabilities"),
+        (lambda p: [2 * p], UsageError, "numbers that are no probabilities"),
+        (_one_node(np.nan), TrainingError, "not finite, first for node 0"),
+        (_one_node(np.inf), TrainingError, "not finite, first for node 0"),
+    ],
+)
+@pytest.mark.parametrize("base", [LabelPropagation, CorrectAndSmooth])
+def test_what_a_strategy_of_ones_own_predicts_is_checked(
+    base: type[Any], change: Callable[[Matrix], Any], error: type[Exception], said: str, data: tuple[Dataset, Split]
+) -> None:
+    """Also for nodes that belong to no part of the split."""
+    dataset, split = data
+    split = Split(np.setdiff1d(split.train, [0]), np.setdiff1d(split.val, [0]), np.setdiff1d(split.test, [0]))
+
+    class Mine(base):  # type: ignore[misc]  # a class of the parameters
+        @classmethod
+        def transduce(cls, options: Any, predictions: Any, graph: Transduction) -> Any:
+            return change(np.full((graph.num_nodes, graph.num_classes), 1 / graph.num_classes))
+
+    options = {} if base is LabelPropagation else {"students": "gcn", "training": {"epochs": 1}}
+    with pytest.raises(error, match=f"transduce of the strategy 'Mine' .*{said}"):
+        dgl_mutual.fit(dataset, strategy=Mine, split=split, **options)
