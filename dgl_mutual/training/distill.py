@@ -183,7 +183,9 @@ def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
         )
     cohort, dataset = result.cohort, scene.dataset
     parameter = next(cohort.parameters())
-    feed = _feed(dataset, scene.split, torch.Generator(), None, parameter)
+    takes_edges = any(student.edge_features for student in cohort.students)
+    inputs = with_positions(dataset if takes_edges else dataset.without_edge_features(), cohort.positions)
+    feed = _feed(inputs, scene.split, torch.Generator(), None, parameter)
     (batch, _) = next(iter(feed.evaluation_batches(scene.split.test)))
     cohort.eval()
     with torch.no_grad():

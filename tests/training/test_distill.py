@@ -115,6 +115,22 @@ class TestUnseen:
             assert after[member].test == pytest.approx(right.mean())
         assert after["mean"].test == pytest.approx((after["gcn-0"].test + after["sage-1"].test) / 2)
 
+    @pytest.mark.parametrize("edge_features", [None, False])
+    @pytest.mark.parametrize("positions", [0, 3])
+    def test_students_are_assessed_with_all_of_their_inputs(self, positions, edge_features):
+        dataset = make_dataset("node", "single-label")
+        values = np.random.default_rng(0).normal(size=(dataset.num_edges, 2)).astype(np.float32)
+        dataset = dataset.replaced(edge_features=values, edge_feature_names=("a", "b"))
+        scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
+        students = [student.model_copy(update={"edge_features": edge_features}) for student in STUDENTS]
+        training = TrainingOptions(epochs=5, positions=positions)
+        result = fit_cohort(scene.seen, scene.seen_split, students=students, strategy="independent", training=training)
+        after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 2}), seed=0)
+        unseen = scene.split.test
+        for member in ("gcn-0", "sage-1", "ensemble"):
+            right = after.predict(dataset, member=member).argmax(-1)[unseen] == dataset.labels[unseen]
+            assert after[member].test == pytest.approx(right.mean())
+
     @pytest.mark.parametrize(("task", "unseen"), [("graph", 0.4), ("node", 0.01), ("node", 0.99)])
     def test_what_cannot_be_is_refused(self, task, unseen):
         dataset = make_dataset(task, "single-label")
