@@ -136,7 +136,7 @@ def run_trial(
             file, every = snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
             reports = []
             if on_epoch is not None:
-                reports = [EpochReports(partial(_report, partial(on_epoch, trial), sum(epochs[:number]), sum(epochs)))]
+                reports = [EpochReports(partial(_report, partial(on_epoch, trial), epochs, number))]
             here: list[Tracker] = []
             if track and ranks.rank == 0:
                 name = trial.name if len(points) <= 1 else f"{trial.name}-grid-{number}"
@@ -187,9 +187,10 @@ def run_trial(
             tracker.end(failed=True)  # of a training that ended well this has been done
 
 
-def _report(on_epoch: Callable[[EpochReport], None], before: int, epochs: int, report: EpochReport) -> None:
-    """Count the epochs of all points of a grid."""
-    on_epoch(replace(report, epoch=before + report.epoch, epochs=epochs))
+def _report(on_epoch: Callable[[EpochReport], None], epochs: Sequence[int], number: int, report: EpochReport) -> None:
+    """Count the epochs of all points of a grid: of each point in turn, those of one phase."""
+    phases = report.epochs // epochs[number]
+    on_epoch(replace(report, epoch=phases * sum(epochs[:number]) + report.epoch, epochs=phases * sum(epochs)))
 
 
 def fit_resolved(

@@ -197,9 +197,12 @@ def test_a_notebook_gets_a_bar_and_a_file_gets_lines(monkeypatch: pytest.MonkeyP
         bar.start(TRIALS, finished=0)
 
 
-def test_epochs_of_a_grid_are_counted_over_its_points(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("strategy", "phases"), [("independent", 1), ("kd", 2)])
+def test_epochs_of_a_grid_are_counted_over_its_points_and_phases(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, phases: int
+) -> None:
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
-    config = {"dataset": "ring", "students": "gcn", "strategy": "independent", "seeds": 1, "grid": {"training.epochs": [2, 3]}}
+    config = {"dataset": "ring", "students": "gcn", "strategy": strategy, "seeds": 1, "grid": {"training.epochs": [2, 3]}}
     plan = prepare(parse_config(config), ring)
     told: list[tuple[int, int]] = []
     outcome = run_trial(
@@ -214,4 +217,4 @@ def test_epochs_of_a_grid_are_counted_over_its_points(ring: Dataset, tmp_path: P
         on_epoch=lambda _, report: told.append((report.epoch, report.epochs)),
     )
     assert outcome.error is None
-    assert told == [(epoch, 5) for epoch in range(5)]
+    assert told == [(epoch, 5 * phases) for epoch in range(5 * phases)]
