@@ -11,7 +11,6 @@ from typing import Any, TypeAlias, cast
 import torch
 
 from dgl_mutual.data.dataset import Dataset, Split, TaskName
-from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.splits import refuse_one_class
 from dgl_mutual.data.targets import select_targets
@@ -24,6 +23,7 @@ from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
+from dgl_mutual.files import user_path
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar

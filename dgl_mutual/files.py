@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, UsageError
 
 #: No room: the disk's, the user's, or what a process may write into one file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -24,6 +24,8 @@ _TEMPORARY = ".dgl-mutual.tmp"
 _ABANDONED = 24 * 3600
 #: Folders whose files are devices, pipes, and what a process has open.
 _SPECIAL = ("/dev", "/proc")
+#: Files above this size are examined for holes: a file of a terabyte of zeros takes no space on a disk.
+_LARGE = 1 << 26
 
 
 @contextmanager
@@ -141,6 +143,27 @@ def check_writable(folder: Path) -> None:
         raise unwritable(folder, error) from None
 
 
+def user_path(text: str | Path) -> Path:
+    """A path that the user gives, ``~`` expanded. It need not exist.
+
+    Raises:
+        UsageError: not a path; no such user, no file system takes the name, or the folder above it is closed.
+    """
+    if not isinstance(text, str | os.PathLike):
+        raise UsageError(f"Expected a path, found {text!r:.60} (a {type(text).__name__}).")
+    shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
+    try:
+        path = Path(text).expanduser()
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except RuntimeError:
+        raise UsageError(f"The path {shown!r} names the home of a user who does not exist here. Write the path out.") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero character in the name
+        raise UsageError(f"The path {shown!r} cannot be used ({getattr(error, 'strerror', None) or error}). Correct it.") from None
+    return path
+
+
 def refuse_links(path: Path, within: Path) -> None:
     """Make sure that nothing between the folder `within` and `path` below it is a link.
 
@@ -168,18 +191,39 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a regular file, or what a link to one leads to, for reading.
 
     Raises:
-        RefusedFile: it is a folder, device, pipe or socket.
+        RefusedFile: it is a folder, device, pipe or socket, or a large file that consists of holes.
         OSError: it is not there, or cannot be opened.
     """
-    check_regular(path)  # before it is opened: opening a device may already do something
+    try:
+        _refuse_other(path.stat())  # before it is opened: opening a device may already do something
+    except ValueError as error:  # a zero character in the name
+        raise RefusedFile(f"no file can have this name ({error})") from None
     # It may have been replaced since. Opening a pipe waits for a writer unless this is asked for.
     opened = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)), "rb")
     try:
-        _refuse_other(os.fstat(opened.fileno()))
+        status = os.fstat(opened.fileno())
+        _refuse_other(status)
+        if status.st_size > _LARGE and 2 * _written(opened.fileno(), status.st_size) < status.st_size:
+            raise RefusedFile(f"most of its {status.st_size} bytes are holes, which were never written")
     except BaseException:
         opened.close()
         raise
     return opened
+
+
+def _written(descriptor: int, size: int) -> int:
+    """Bytes outside of holes; all of them where the file system does not know."""
+    end = total = 0
+    try:
+        while end < size and 2 * total < size:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+            total += end - start
+    except OSError as error:
+        if total == 0 and error.errno != errno.ENXIO:  # ENXIO: there are no data any more
+            total = size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return total
 
 
 def _refuse_other(status: os.stat_result) -> None:
@@ -194,11 +238,13 @@ def read_bytes(path: Path, most: int) -> bytes:
         most: bytes that it may have.
 
     Raises:
-        OSError: it is a folder, device or pipe, is larger, or cannot be read.
+        OSError: it is a folder, device or pipe, consists of holes, is larger, or cannot be read.
     """
     with open_regular(path) as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
+        size = os.fstat(stream.fileno()).st_size
+        # Python takes memory for all that it is asked to read. Files of /proc and /sys say that they have no bytes.
+        content = stream.read(min(size or _LARGE, most) + 1) if size <= most else b""
+    if size > most or len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
     return content
 
@@ -207,9 +253,9 @@ def check_regular(path: Path) -> None:
     """Make sure that `path` is a file, or a link to one, before a library opens it by name.
 
     Raises:
-        OSError: it is not there, or is a folder, device or pipe.
+        OSError: it is not there, or is a folder, device or pipe, or a large file that consists of holes.
     """
-    _refuse_other(path.stat())
+    open_regular(path).close()
 
 
 def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:

@@ -15,6 +15,10 @@ class Real:
     high: float
     log: bool = False
 
+    def holds(self, drawn: Any) -> bool:
+        """Whether a trial can have drawn this."""
+        return isinstance(drawn, int | float) and not isinstance(drawn, bool) and self.low <= drawn <= self.high
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -22,6 +26,10 @@ class Whole:
 
     low: int
     high: int
+
+    def holds(self, drawn: Any) -> bool:
+        """Whether a trial can have drawn this."""
+        return isinstance(drawn, int) and not isinstance(drawn, bool) and self.low <= drawn <= self.high
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,11 @@ class Choice:
         """A value as Optuna stores it: lists and None as text in YAML, since a study has no lists, and tables show None as missing."""
         value = self.values[place]
         return "null" if value is None else str(list(value)) if isinstance(value, tuple) else value
+
+    def holds(self, drawn: Any) -> bool:
+        """Whether a trial can have drawn this."""
+        categories = [self.category(place) for place in range(len(self.values))]
+        return any(type(drawn) is type(category) and drawn == category for category in categories)
 
     def value(self, category: Any) -> Any:
         """The inverse of `category`: the value in a configuration."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,26 @@ def test_it_is_saved_and_loaded_and_overwrites_nothing(found: dgl_mutual.Experim
         dgl_mutual.Experiment.load(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="there is no suite"):
         dgl_mutual.Experiment.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "device", "pipe"])
+def test_only_files_are_copied_and_a_copy_is_whole_or_not_there(kind: str, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "out", strategy=strategy, seeds=2) for strategy in ("independent", "gml")]
+    suite = write_suite(tmp_path / "out", "x", [(run, run.name, "Cora") for run in runs])
+    found, strange = dgl_mutual.Experiment.load(suite), runs[1] / "checkpoints" / "x"
+    strange.parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(strange)
+    else:
+        strange.symlink_to("/dev/zero" if kind == "device" else tmp_path)
+    with pytest.raises(StoreError, match=r"x' cannot be copied: it is "):
+        found.save(tmp_path / "kept")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    strange.unlink()
+    (tmp_path / "kept").mkdir()
+    assert dgl_mutual.Experiment.load(found.save(tmp_path / "kept")).methods == found.methods
+    with pytest.raises(UsageError, match="cannot be used"):
+        found.save(tmp_path / ("n" * 300))
 
 
 def test_seeds_add_up_and_the_same_trials_are_not_trained_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.files import check_writable, read_bytes, replacing, write_output, write_text
+from dgl_mutual.files import check_regular, check_writable, read_bytes, replacing, write_output, write_text
 
 
 def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -137,3 +137,17 @@ def test_only_files_are_read_and_no_more_than_they_may_be(tmp_path: Path) -> Non
     for path, most in ((file, 4), (pipe, 10), (link, 10), (tmp_path, 10), (tmp_path / "none", 10)):
         with pytest.raises(OSError):
             read_bytes(path, most)
+
+
+def test_a_file_is_read_by_its_real_size(tmp_path: Path) -> None:
+    small, holes = tmp_path / "small", tmp_path / "holes"
+    small.write_bytes(b"12345")
+    with holes.open("wb") as file:
+        file.truncate(1 << 40)
+    assert read_bytes(small, 1 << 45) == b"12345"  # Python would take memory for all that it is asked to read
+    for read in (lambda path: read_bytes(path, 1 << 45), check_regular):
+        with pytest.raises(OSError, match="holes"):
+            read(holes)
+        with pytest.raises(OSError, match="no file can have this name"):
+            read(Path("a\0b"))
+    assert read_bytes(Path("/proc/self/status"), 1 << 20).startswith(b"Name")

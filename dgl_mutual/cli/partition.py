@@ -28,10 +28,10 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     Example:
       dgl-mutual partition ./my-graph --parts 2 --out my-parts
     """
-    from dgl_mutual.data.folders import user_path
     from dgl_mutual.data.load import load_dataset
     from dgl_mutual.data.partition import write_partition
     from dgl_mutual.errors import UsageError
+    from dgl_mutual.files import user_path
 
     given, target = user_path(dataset).resolve(), user_path(out).resolve()
     if given.exists() and (target == given or target in given.parents):

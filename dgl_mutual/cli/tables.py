@@ -33,7 +33,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
       dgl-mutual tables results README.md
       dgl-mutual tables README.md --check
     """
-    from dgl_mutual.files import write_text
+    from dgl_mutual.files import write_output, write_text
     from dgl_mutual.reporting.suite_tables import suite_tables
     from dgl_mutual.store.tables import SUITE_FILE
 
@@ -50,7 +50,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     stale = [file for file, text in texts.items() if not file.exists() or _text(file) != text]
     for file in stale:
         if not check:
-            write_text(file, texts[file])
+            (write_output if file in paths else write_text)(file, texts[file])  # a page may be a link; in a suite nothing is
         say(f"{'Not what its runs give:' if check else 'Written to'} {file}")
     if not stale:
         say("Nothing to change: all tables are what their runs give.")

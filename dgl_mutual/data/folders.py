@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dgl_mutual.data.catalog import Entry
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError
+from dgl_mutual.files import user_path
 
 ENVIRONMENT_VARIABLE = "DGL_MUTUAL_DATA"
 
@@ -48,27 +49,6 @@ def data_folders(data_dir: Path | None = None) -> DataFolders:
     from platformdirs import user_cache_path
 
     return DataFolders((folder, user_cache_path("dgl_mutual")))
-
-
-def user_path(text: str | Path) -> Path:
-    """A path that the user gives, ``~`` expanded. It need not exist.
-
-    Raises:
-        UsageError: not a path; no such user, no file system takes the name, or the folder above it is closed.
-    """
-    if not isinstance(text, str | os.PathLike):
-        raise UsageError(f"Expected a path, found {text!r:.60} (a {type(text).__name__}).")
-    shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
-    try:
-        path = Path(text).expanduser()
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return path
-    except RuntimeError:
-        raise UsageError(f"The path {shown!r} names the home of a user who does not exist here. Write the path out.") from None
-    except (OSError, ValueError) as error:  # ValueError: a zero character in the name
-        raise UsageError(f"The path {shown!r} cannot be used ({getattr(error, 'strerror', None) or error}). Correct it.") from None
-    return path
 
 
 def missing_files(folder: Path, entry: Entry) -> list[str]:

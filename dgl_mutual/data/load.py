@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.folders import DataFolders, data_folders, missing_error, user_path
+from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
 from dgl_mutual.data.graph_objects import is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
@@ -25,6 +25,7 @@ from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.targets import select_targets
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.files import user_path
 from dgl_mutual.registry import Found
 
 

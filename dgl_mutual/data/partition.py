@@ -28,12 +28,11 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, Vali
 from dgl_mutual.data.dataset import Dataset, FeatureKind, IntArray, MetricName, Split, Target
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.folders import user_path
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.targets import target_names
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.files import read_bytes, unwritable
+from dgl_mutual.files import read_bytes, unwritable, user_path
 
 #: What the store calls the graph.
 GRAPH = "graph"

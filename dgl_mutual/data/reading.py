@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 #: A compressed file may unfold to this many bytes, and to this many more for each byte of its size. Numbers in text, or the sorted labels
 #: of a binary task, unfold to up to 50 times their size; a file made to exhaust memory to 1,000 times.
 MAX_UNFOLDED, MAX_RATIO = 1 << 24, 200
-#: Files above this size are examined for holes: a file of a terabyte of zeros takes no space on a disk.
-_LARGE = 1 << 26
 
 #: What a damaged or foreign file makes gzip and the text decoder raise.
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
@@ -34,34 +32,9 @@ def open_file(path: Path) -> BinaryIO:
         OSError: the operating system refuses it.
     """
     try:
-        opened = open_regular(path)
+        return open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise RefusedFile("the file is missing") from None
-    except ValueError as error:  # a zero character in the name
-        raise RefusedFile(f"no file can have this name ({error})") from None
-    try:
-        status = os.fstat(opened.fileno())
-        if status.st_size > _LARGE and 2 * _written(opened.fileno(), status.st_size) < status.st_size:
-            raise RefusedFile(f"most of its {status.st_size} bytes are holes, which were never written")
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
-def _written(descriptor: int, size: int) -> int:
-    """Bytes outside of holes; all of them where the file system does not know."""
-    end = total = 0
-    try:
-        while end < size and 2 * total < size:
-            start = os.lseek(descriptor, end, os.SEEK_DATA)
-            end = os.lseek(descriptor, start, os.SEEK_HOLE)
-            total += end - start
-    except OSError as error:
-        if total == 0 and error.errno != 6:  # ENXIO: there are no data any more
-            total = size
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return total
 
 
 def is_file(path: Path, faults: Faults) -> bool:
@@ -117,7 +90,6 @@ def read_text(path: Path, most: int) -> str:
         OSError, UnicodeDecodeError: it cannot be read, or is not text.
     """
     with open_file(path) as opened:
-        content = opened.read(most + 1)
-    if len(content) > most:
-        raise RefusedFile(f"expected at most {most} bytes")
-    return content.decode()
+        if os.fstat(opened.fileno()).st_size > most:
+            raise RefusedFile(f"expected at most {most} bytes")
+        return opened.read().decode()

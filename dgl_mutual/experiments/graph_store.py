@@ -27,6 +27,8 @@ from dgl_mutual.strategies.setting import Divided
 _TRIES = 5
 #: Bytes that a servers file may have.
 _MOST_SERVERS = 2**20
+#: Bytes that the store's description of its parts may have.
+_MOST_CONFIG = 2**26
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -176,9 +178,17 @@ def read_servers(partition: Partition, servers: Path) -> list[Address]:
 def _address(line: str, servers: Path) -> Address:
     host, _, port = line.strip().partition(" ")
     port = port.strip()
-    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 2**16):
+    if not (_is_host(host) and port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 2**16):
         raise UsageError(f"{str(servers)!r} has the line {line.strip()[:80]!r}. A line is 'ADDRESS PORT', for example '10.0.0.7 30050'.")
     return Address(host, int(port))
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text can be an address or a name; Python's resolver raises ValueError for others."""
+    try:
+        return text.isprintable() and 0 < len(text.encode("idna")) <= 255
+    except UnicodeError:  # a part of more than 63 characters, or of none
+        return False
 
 
 def _is_loopback(host: str) -> bool:
@@ -214,7 +224,7 @@ def _own_part(addresses: Sequence[Address]) -> int:
 def _nodes_of(partition: Partition, part: int) -> range:
     """What the store calls the nodes of one part."""
     try:
-        ((first, end),) = [json.loads(partition.store_config.read_text(encoding="utf-8"))["node_map"]["_N"][part]]
+        ((first, end),) = [json.loads(read_bytes(partition.store_config, _MOST_CONFIG))["node_map"]["_N"][part]]
         return range(int(first), int(end))
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DataError(

@@ -43,6 +43,10 @@ REPORT_EVERY = 10
 BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv", "tuning.yaml", "journal.log"
 
 
+#: What Optuna raises at a journal that it has not written.
+_STRANGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
+
+
 class _Pruner(Callback):
     """Reports the best validation metric so far, averaged with those of the trainings before, and ends a trial that is behind.
 
@@ -103,11 +107,13 @@ class Search:
                 self.study = optuna.create_study(
                     storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
                 )
+                for frozen in self.study.get_trials(deepcopy=False):
+                    _check(frozen, self.space)
                 if not self.study.get_trials(deepcopy=False):
                     self.study.enqueue_trial({}, user_attrs={"defaults": True})
                 settings = {"given": self.given, "splits": splits, "first_seed": FIRST_SEED, "space": described(self.space)}
                 write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
-        except (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError) as error:
+        except (*_STRANGE, optuna.exceptions.OptunaError) as error:
             raise _damaged(journal, error) from None
         except OSError as error:
             raise unwritable(journal, error) from None
@@ -272,6 +278,27 @@ class Search:
                 return False
         except filelock.Timeout:
             return True
+
+
+def _check(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
+    """Make sure that a trial from the journal is one of this search: Optuna takes whatever stands there.
+
+    Raises:
+        ValueError: it is none.
+    """
+    values, reported = trial.values or [], trial.intermediate_values
+    if len(values) > 1 or (trial.state.name == "COMPLETE" and not values):
+        raise ValueError(f"trial {trial.number} has {len(values)} values")
+    if not all(isinstance(value, float) and math.isfinite(value) for value in (*values, *reported.values())):
+        raise ValueError(f"trial {trial.number} has a value that is not a finite number")
+    if not all(isinstance(step, int) for step in reported):
+        raise ValueError(f"trial {trial.number} has a value of no step")
+    strange = [key for key, drawn in trial.params.items() if key not in space or not space[key].holds(drawn)]
+    if strange:
+        raise ValueError(f"trial {trial.number} has a value of {str(strange[0])[:80]!r} that is not searched")
+    known: dict[str, type] = {"defaults": bool, "interrupted": bool, "error": str}
+    if not all(isinstance(value, known[key]) for key, value in trial.user_attrs.items() if key in known):
+        raise ValueError(f"trial {trial.number} has notes of another kind")
 
 
 def _end_last_line(journal: Path, lock: Any) -> None:

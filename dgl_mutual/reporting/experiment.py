@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
-from dgl_mutual.files import check_writable, unwritable
+from dgl_mutual.files import check_regular, replacing, user_path
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
 from dgl_mutual.reporting.plots import draw
 from dgl_mutual.reporting.plots.style import drawing
@@ -26,6 +27,8 @@ from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, re
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: What is not copied: locks, and what is being written.
+_HIDDEN = shutil.ignore_patterns(".*")
 #: In the place of a baseline: nothing is tested.
 NO_BASELINE = "none"
 
@@ -158,17 +161,19 @@ class Experiment:
         """Copy everything into a folder, which must be new or empty: the suite's folder, and those of its runs with their students.
 
         Raises:
-            StoreError: there is something already, or the disk does not take it.
+            UsageError: no file system takes the path.
+            StoreError: there is something already, a link or something else that is no file lies in one of the folders, or the disk does
+                not take it. Nothing is left of the copy then.
         """
-        path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        path = user_path(path)
+        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
             raise StoreError(f"{str(path)!r} is there already. Name a new folder.")
-        check_writable(path)
-        try:
-            for folder in (self.folder, *dict.fromkeys(run.folder for run in suite_runs(self.folder))):
-                shutil.copytree(folder, path / folder.name, ignore=shutil.ignore_patterns(".*"))
-        except (OSError, shutil.Error) as error:
-            raise unwritable(path, error) from None
+        folders = [self.folder, *dict.fromkeys(run.folder for run in suite_runs(self.folder))]
+        for folder in folders:
+            _check_copyable(folder)
+        with replacing(path.resolve()) as copy:
+            for folder in folders:
+                shutil.copytree(folder, copy / folder.resolve().name, symlinks=True, ignore=_HIDDEN)
         return path
 
     @classmethod
@@ -179,7 +184,7 @@ class Experiment:
             UsageError: there is no such folder, or several suites.
             StoreError: there is no suite, or its files are damaged.
         """
-        path = Path(path)
+        path = user_path(path)
         if not path.is_dir():
             raise UsageError(f"There is no folder {str(path)!r}. Give one that Experiment.save or 'dgl-mutual suite' has written.")
         suites = [path] if (path / SUITE_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{SUITE_FILE}"))
@@ -223,6 +228,26 @@ class Experiment:
         if found.unfinished:
             warnings.warn(f"Not finished: {', '.join(found.unfinished)}.", stacklevel=3)
         return found
+
+
+def _check_copyable(folder: Path) -> None:
+    """Let only folders and regular files be copied: what a link leads to may be anything on this machine, and a device has no end.
+
+    Raises:
+        StoreError: there is something else; hidden files do not count.
+    """
+    for place, inner, files in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        for name in (*inner, *(name for name in files if not name.startswith("."))):
+            file = Path(place, name)
+            try:
+                reason = "it is a link" if file.is_symlink() else None
+                if reason is None and not file.is_dir():
+                    check_regular(file)
+            except OSError as error:
+                reason = str(error)
+            if reason is not None:
+                raise StoreError(f"{str(file)!r} cannot be copied: {reason}. Put a file or folder in its place, or remove it.")
 
 
 def _frame(table: TextTable) -> pd.DataFrame:

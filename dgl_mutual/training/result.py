@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.data.folders import user_path
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.files import user_path
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -53,6 +53,21 @@ def test_a_figure_changed_by_hand_is_found(command_line: CommandLine, page: Path
     assert command_line("tables", page, "--check")[0] == 1
 
 
+def test_a_link_to_a_page_stays_one_and_no_table_of_a_suite_is_written_through_one(
+    command_line: CommandLine, page: Path, tmp_path: Path
+) -> None:
+    link, mine = tmp_path / "link.md", tmp_path / "mine"
+    link.symlink_to(page)
+    assert command_line("tables", link)[0] == 0
+    assert link.is_symlink() and "typed by hand" not in page.read_text()
+    runs = [(run, run.name, "Cora") for run in sorted((tmp_path / "results").iterdir())]
+    suite = write_suite(tmp_path / "results", "x", runs)
+    mine.write_text("mine")
+    (suite / "table.md").symlink_to(mine)
+    assert command_line("tables", tmp_path / "results")[0] == 0
+    assert mine.read_text() == "mine" and not (suite / "table.md").is_symlink()
+
+
 def test_every_suite_below_a_folder_gets_its_tables(command_line: CommandLine, tmp_path: Path) -> None:
     deep = tmp_path / "results" / "a" / "b"
     suite = write_suite(deep, "deep", [(write_run(deep, strategy=name), name, "Cora") for name in ("independent", "gml")])

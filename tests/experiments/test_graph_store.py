@@ -32,7 +32,9 @@ def test_addresses_are_read(partition: Partition, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["127.0.0.1", "127.0.0.1 0", "127.0.0.1 65536", "127.0.0.1 -1", "127.0.0.1 x", "a b 3", "h ٣", "h " + "9" * 5000]
+    "line",
+    ["127.0.0.1", "127.0.0.1 0", "127.0.0.1 65536", "127.0.0.1 -1", "127.0.0.1 x", "a b 3", "h ٣", "h " + "9" * 5000]
+    + [f"{host} 3" for host in ("n" * 64, "n." * 150, "a..b", "a\0b", "\x1bb")],
 )
 def test_a_wrong_line_is_one_message(partition: Partition, tmp_path: Path, line: str) -> None:
     with pytest.raises(UsageError, match=r"has the line .* A line is 'ADDRESS PORT'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Callable
@@ -309,6 +310,21 @@ def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: 
     faking(monkeypatch, lambda *_, **__: 0.5)
     folder = quick(ring, tmp_path, trials=1).folder
     (folder / JOURNAL_FILE).write_text('{"op_code": 99}\nnonsense\n')
+    with pytest.raises(StoreError, match=r"journal.log.*damaged or edited"):
+        quick(ring, tmp_path, trials=2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("values", ["best"]), ("values", [None]), ("values", [float("nan")]), ("param_value_internal", 9e9)]
+)
+def test_a_journal_whose_trials_are_none_of_this_search_is_named(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object
+) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    [entry for entry in entries if key in entry][-1][key] = value
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     with pytest.raises(StoreError, match=r"journal.log.*damaged or edited"):
         quick(ring, tmp_path, trials=2)
 

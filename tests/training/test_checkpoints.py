@@ -90,6 +90,16 @@ def test_another_cohort_replaces_the_one_that_is_there_and_leaves_what_is_not_it
     assert {file.stem for file in saved.iterdir()} == {"sage-0", "ensemble", "notes"}
 
 
+def test_what_is_no_description_is_neither_read_to_its_end_nor_removed(saved: Path, fit: Fit, node_data: Data) -> None:
+    os.mkfifo(saved / "pipe.json")
+    (saved / "zero.json").symlink_to("/dev/zero")
+    (saved / "strange.json").write_text('{"format": 1, "versions": 1}')
+    for name in ("pipe", "zero", "strange"):
+        (saved / f"{name}.safetensors").write_text("mine")
+    fit(node_data, ("sage",), strategy="independent", epochs=1).save(saved)
+    assert {file.stem for file in saved.iterdir()} == {"sage-0", "ensemble", "pipe", "zero", "strange"}
+
+
 def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
     dataset, _ = node_data
     model = load_student(saved / "gcn-0.safetensors")

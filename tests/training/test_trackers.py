@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.trackers import TRACKER_REGISTRY, TRACKERS, TrackedRun, check_trackers, make_tracker
 
@@ -172,6 +172,20 @@ def test_a_tracker_that_cannot_start_is_a_usage_error(name, recorder, run, node_
     monkeypatch.setattr(sys.modules[FAKES[name][0]], target, refuse)
     with pytest.raises(UsageError, match="cannot start a tracked run: OSError: no route"):
         fit(node_data, strategy="dml", epochs=1, callbacks=[make_tracker(name, run)])
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("tensorboard", "tensorboard"), ("tensorboard", "tensorboard/seed-0-fold-0"), ("wandb", "wandb")]
+    + [("mlflow", place) for place in ("mlflow.db", ".mlflow.lock", "mlartifacts", "mlflow.db-journal")],
+)
+def test_nothing_is_written_through_a_link_in_the_run_folder(name, place, recorder, run, node_data, fit, tmp_path):
+    link = run.folder / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link"):
+        fit(node_data, strategy="dml", epochs=1, callbacks=[make_tracker(name, run)])
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @names

@@ -16,19 +16,25 @@ from torch import nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorRecipe
-from dgl_mutual.data.folders import user_path
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.files import check_regular, read_bytes
+from dgl_mutual.files import check_regular, read_bytes, user_path
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.student import AnyStudent, Student
-from dgl_mutual.training.checkpoints.models import ENSEMBLE, FORMAT, Description, MLPShape, TrainedMLP, TrainedModel, TrainedStudent
+from dgl_mutual.training.checkpoints.models import (
+    ENSEMBLE,
+    FORMAT,
+    MAX_DESCRIPTION,
+    Description,
+    MLPShape,
+    TrainedMLP,
+    TrainedModel,
+    TrainedStudent,
+)
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
-#: More than a description of a million feature columns takes.
-_MAX_BYTES = 1 << 26
 #: A file of the same folder.
 _MEMBER = re.compile(r"\w[\w.-]*")
 _DTYPES = (torch.float32, torch.float64)
@@ -174,7 +180,7 @@ def _check_size(weights: Path, options: StudentOptions) -> None:
 
 def _read_description(path: Path) -> Description:
     try:
-        values = json.loads(read_bytes(path, _MAX_BYTES))
+        values = json.loads(read_bytes(path, MAX_DESCRIPTION))
     except FileNotFoundError:
         raise DataError(f"There is no checkpoint description {path}. Point to a .safetensors file or a folder that `save` wrote.") from None
     except (OSError, ValueError, RecursionError) as error:

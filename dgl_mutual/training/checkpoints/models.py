@@ -35,6 +35,8 @@ from dgl_mutual.training.inference import (
 
 ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
 FORMAT = 1
+#: Bytes of a description: more than one of a million feature columns takes.
+MAX_DESCRIPTION = 1 << 26
 
 
 class MLPShape(BaseModel):

@@ -17,10 +17,10 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.files import check_writable, replacing
+from dgl_mutual.files import check_writable, read_bytes, replacing
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.checkpoints.models import ENSEMBLE, MLP_MEMBER, Description, MLPShape, Preprocessing
+from dgl_mutual.training.checkpoints.models import ENSEMBLE, MAX_DESCRIPTION, MLP_MEMBER, Description, MLPShape, Preprocessing
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -95,10 +95,11 @@ def _remove_cohort(folder: Path) -> None:
 
 def _is_description(file: Path) -> bool:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(read_bytes(file, MAX_DESCRIPTION))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(values, dict) and "format" in values and "dgl_mutual" in (values.get("versions") or {})
+    versions = values.get("versions") if isinstance(values, dict) else None
+    return isinstance(versions, dict) and "format" in values and "dgl_mutual" in versions
 
 
 def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.state import TrainingState
 
@@ -104,6 +104,8 @@ class Tracker(Callback, ABC):
     def on_fit_begin(self, state: TrainingState) -> None:
         try:
             self.open()
+        except DglMutualError:
+            raise
         except Exception as error:
             raise UsageError(f"{self.title} cannot start a tracked run: {type(error).__name__}: {error}.") from error
         self._is_open = True

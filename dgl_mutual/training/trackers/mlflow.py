@@ -10,10 +10,13 @@ from typing import Any
 
 from filelock import FileLock
 
+from dgl_mutual.files import refuse_links
 from dgl_mutual.training.trackers.base import Tracker
 
 #: MLflow refuses longer values of parameters.
 _LONGEST = 500
+#: What is written into a run's folder.
+_FILES = (".mlflow.lock", "mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.db-shm", "mlartifacts")
 
 
 class MLflowTracker(Tracker):
@@ -33,6 +36,8 @@ class MLflowTracker(Tracker):
             experiment = self._experiment()
         else:
             folder.mkdir(parents=True, exist_ok=True)
+            for name in _FILES:
+                refuse_links(folder / name, folder)
             with FileLock(folder / ".mlflow.lock"):  # the first of several processes makes the tables
                 self._client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
                 experiment = self._experiment(artifact_location=(folder / "mlartifacts").as_uri())

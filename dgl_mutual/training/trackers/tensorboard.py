@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from dgl_mutual.files import refuse_links
 from dgl_mutual.training.trackers.base import Tracker
 
 
@@ -17,7 +18,9 @@ class TensorBoardTracker(Tracker):
     _writer: Any
 
     def open(self) -> None:
-        self._writer = self.client().SummaryWriter(log_dir=str(self.run.folder / "tensorboard" / self.run.name))
+        folder = self.run.folder / "tensorboard" / self.run.name
+        refuse_links(folder, self.run.folder)
+        self._writer = self.client().SummaryWriter(log_dir=str(folder))
         self._writer.add_text("config", f"```yaml\n{yaml.safe_dump(dict(self.run.config), sort_keys=False)}```")
 
     def log(self, figures: Mapping[str, float], step: int) -> None:

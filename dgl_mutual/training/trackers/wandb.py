@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.files import refuse_links
 from dgl_mutual.training.trackers.base import Tracker
 
 
@@ -35,6 +36,7 @@ class WandbTracker(Tracker):
 
     def open(self) -> None:
         self.run.folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.run.folder / "wandb", self.run.folder)
         self._run = self.client().init(
             project=os.environ.get("WANDB_PROJECT") or "dgl-mutual",
             group=self.run.group,
