@@ -321,9 +321,8 @@ class Dataset:
         if task is None:
             task = task_of(records, labels, int(offsets[-1]))
         own = labels_of(records, task) if labels is None else labels
-        masks = [record.masks for record in records]
         if split is None and task == "node":
-            split = split_of_masks(masks)
+            split = split_of_masks(records)
         features = None if records[0].features is None else joined([record.features for record in records], "node features")
         of_edges = joined_edge_features(records)
         return cls.from_arrays(edges, features, own, edge_features=of_edges, node_offsets=offsets, task=task, split=split, name=name)

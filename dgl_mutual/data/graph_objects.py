@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
 
 MASKS = ("train_mask", "val_mask", "test_mask")
+#: What edge weights are called in DGL graphs.
+_WEIGHTS = ("weight", "edge_weight", "w")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +96,13 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
         if hasattr(graph, "node_types") or not hasattr(graph, "edge_index"):
             raise DataError(f"Graph {number} is a {type(graph).__name__}; expected homogeneous PyG data with edge_index. Convert it first.")
         if graph.edge_index is None or graph.x is None:
-            missing = "edge_index" if graph.edge_index is None else "node features x"
-            raise DataError(f"Graph {number} has no {missing}. Set it, for example by a transform such as torch_geometric's OneHotDegree.")
+            if graph.edge_index is None:
+                raise DataError(f"Graph {number} has no edge_index. Set it, shape (2, edges); torch_geometric.utils converts other forms.")
+            raise DataError(
+                f"Graph {number} has no node features x. Set them, for example by a transform such as torch_geometric's OneHotDegree."
+            )
+    if any(getattr(graph, "edge_weight", None) is not None for graph in graphs):
+        _warn_of_weights("edge_weight", "data.edge_attr = data.edge_weight[:, None]")
     labels = [None if graph.y is None else as_array(graph.y, "labels") for graph in graphs]
     sizes = [len(graph.x) for graph in graphs]
     # `y` belongs to the nodes where it has a row for each of them in every graph.
@@ -112,6 +120,12 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
         )
         for graph, label, size in zip(graphs, labels, sizes, strict=True)
     ]
+
+
+def _warn_of_weights(name: str, mend: str) -> None:
+    warnings.warn(
+        f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {mend}.", stacklevel=4
+    )
 
 
 def task_of(records: Sequence[GraphRecord], labels: Any, num_nodes: int) -> TaskName:
@@ -136,8 +150,11 @@ def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any
     Raises:
         DataError: some graphs have labels and others none, or of another width.
     """
+    own = [record.label for record in records if record.label is not None]
     if task == "node":
         found = [record.node_labels for record in records]
+    elif len(own) == len(records) and all(label.ndim == 0 for label in own):  # one value a graph: a class
+        return np.array([label.item() for label in own], dtype=None if len({label.dtype for label in own}) == 1 else object)
     else:
         found = [None if record.label is None else record.label.reshape(1, -1) for record in records]
     if all(one is None for one in found):
@@ -199,12 +216,17 @@ def masked_nodes(masks: Sequence[npt.NDArray[Any]], name: str) -> IntArray:
     return np.flatnonzero(mask)
 
 
-def split_of_masks(masks: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Split | None:
+def split_of_masks(records: Sequence[GraphRecord]) -> Split | None:
     """The split from the masks of the graphs; None if no graph has a mask.
 
     Raises:
-        DataError: a mask is missing, or has values other than true and false.
+        DataError: a mask is missing, does not fit the nodes of its graph, or has values other than true and false.
     """
+    masks = [record.masks for record in records]
+    for number, record in enumerate(records):
+        for name, mask in record.masks.items():
+            if mask.shape[:1] != (record.num_nodes,):
+                raise DataError(f"{name} of graph {number} has the shape {mask.shape} for {record.num_nodes} nodes. Give one value a node.")
     found = [name for name in MASKS if any(name in mask for mask in masks)]
     missing = [name for name in MASKS if not all(name in mask for mask in masks)]
     if not found:
@@ -220,6 +242,9 @@ def split_of_masks(masks: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Split | N
 
 def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
     source, destination = graph.edges()
+    weights = [key for key in _WEIGHTS if key in graph.edata and edge_feat not in (None, key)]
+    if weights:
+        _warn_of_weights(f"edata[{weights[0]!r}]", f"edge_feat={weights[0]!r}")
     if feat is not None and feat not in graph.ndata:
         raise DataError(
             f"The graph has no node features {feat!r} (its ndata has: {', '.join(graph.ndata) or 'nothing'}). Set graph.ndata[{feat!r}], "

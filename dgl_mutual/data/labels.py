@@ -135,6 +135,9 @@ def _encode_rows(rows: npt.NDArray[Any], names: Any) -> Encoding:
             rows = np.where(pd.isna(rows), np.nan, rows).astype(np.float64)
     encoding = encode_label_rows(rows)
     if encoding.refusals and rows.shape[1] == 1:
+        fractions = np.isfinite(rows) & (rows != np.round(rows)) if rows.dtype.kind == "f" else np.zeros(rows.shape, dtype=np.bool_)
+        if fractions.any():
+            return replace(encoding, refusals=(Refusal(fractions[:, 0], f"{CONTINUOUS}, found {rows[fractions][0]:g}"),))
         hint = "; give a single column of classes as shape (samples,), for example labels[:, 0] of an array"
         return replace(encoding, refusals=tuple(Refusal(one.rows, one.rule + hint) for one in encoding.refusals))
     titles = () if names is None else tuple(map(str, names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -292,3 +293,42 @@ def test_missing_numbers_of_pandas_are_called_missing(which: str) -> None:
     given[which] = whole
     made = Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **given)
     assert sorted(np.asarray(getattr(made, which))[:, 0].tolist()) == [1, 2, 3]
+
+
+def test_one_value_a_graph_is_a_class_whatever_its_type() -> None:
+    graph = dgl.graph(([0, 1], [1, 0]))
+    large = (str(2**53), str(2**53 + 1))
+    for labels, names in (([2.0, 1.0, 2.0], ("1", "2")), ([2**53, 2**53 + 1, 2**53], large), (list("aba"), ("a", "b"))):
+        made = Dataset.from_dgl([(graph, label) for label in labels], feat=None)
+        assert made.target.kind == "single-label" and made.target.names == names
+    mixed = Dataset.from_dgl([(graph, label) for label in (2**53 + 1, 0.0, 2**53)], feat=None)
+    assert mixed.target.names == ("0", str(2**53), str(2**53 + 1))
+    rows = Dataset.from_dgl([(graph, torch.tensor([label])) for label in (0.0, 1.0, np.nan)], feat=None)
+    assert rows.target.kind == "multi-label" and rows.labels.shape == (3, 1)
+
+
+def test_a_mask_covers_the_nodes_of_its_graph() -> None:
+    pyg = pytest.importorskip("torch_geometric.data")
+    masks = {f"{part}_mask": torch.arange(4) == place for place, part in enumerate(("train", "val", "test"))}
+    masks["val_mask"] = masks["val_mask"][:3]
+    short = pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(LABELS), **masks)
+    with pytest.raises(DataError, match=r"val_mask of graph 0 has the shape \(3,\) for 4 nodes"):
+        Dataset.from_pyg(short)
+
+
+def test_edge_weights_are_not_left_out_in_silence() -> None:
+    pyg = pytest.importorskip("torch_geometric.data")
+    plain = dgl_graph()
+    plain.edata["weight"] = torch.rand(plain.num_edges(), 1)
+    with pytest.warns(UserWarning, match=r"edata\['weight'\] are not used.*edge_feat='weight'"):
+        Dataset.from_dgl(plain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Dataset.from_dgl(plain, edge_feat="weight").num_edge_features == 1
+        assert Dataset.from_dgl(plain, edge_feat=None).num_edge_features == 0
+    weights = torch.rand(EDGES.shape[1])
+    data = pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(LABELS), edge_weight=weights)
+    with pytest.warns(UserWarning, match=r"edge_weight are not used.*edge_attr = data\.edge_weight\[:, None\]"):
+        Dataset.from_pyg(data)
+    with pytest.raises(DataError, match=r"Graph 0 has no edge_index\. Set it, shape"):
+        Dataset.from_pyg(pyg.Data(x=torch.as_tensor(FEATURES)))

@@ -148,6 +148,7 @@ def test_lists_and_arrays_keep_every_class(values: Any, names: tuple[str, ...], 
         (np.array([1 + 2j]), "found values of type complex128"),
         ({"a": 1}, r"expected shape \(samples,\) or \(samples, labels\), found a dict"),
         (np.array([[0], [1], [2]]), r"sample 2: expected 0 or 1 .* found 2; give a single column of classes as shape \(samples,\)"),
+        (np.array([[0.0], [1.5]]), r"sample 1: .*continuous target \(regression\).*found 1\.5"),
         (pd.DataFrame({"label": ["a", "b"]}), r"a single column of classes as shape \(samples,\), for example labels\[:, 0\]"),
     ],
 )
