@@ -21,6 +21,38 @@ FeatureKind: TypeAlias = Literal["number", "indicator", "count", "edge-sum"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count", "edge-sum")
 
 
+def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDArray[Any], shape: tuple[int, int]) -> str | None:
+    """Why these are not the arrays of a CSR matrix of this shape, or None.
+
+    NOTE: SciPy's own check, ``check_format(full_check=True)``, looks at nothing if the last row pointer is 0 or less, and its compiled code
+    then writes beyond its arrays.
+    """
+    rows, columns = shape
+    if data.ndim != 1 or not all(part.ndim == 1 and part.dtype.kind in "iu" for part in (indices, indptr)):
+        return "its row pointers and column numbers are not whole numbers"
+    if len(indptr) != rows + 1 or len(indices) != len(data):
+        return "its arrays do not fit each other"
+    if indptr[0] != 0 or np.any(indptr[1:] < indptr[:-1]) or indptr[-1] > len(indices):
+        return "its row pointers do not rise from 0 to the number of entries"
+    if len(indices) and not (indices.min() >= 0 and indices.max() < columns):
+        return f"its column numbers are not within 0 ... {columns - 1}"
+    return None
+
+
+def as_csr(values: Any, what: str) -> sparse.csr_matrix:
+    """A sparse matrix of the user's as CSR.
+
+    Raises:
+        DataError: its arrays do not fit each other, as where a damaged file was loaded.
+    """
+    if values.format in ("csr", "csc"):
+        rows, columns = values.shape
+        fault = csr_fault(values.data, values.indices, values.indptr, (rows, columns) if values.format == "csr" else (columns, rows))
+        if fault is not None:
+            raise DataError(f"The {what} are not a valid sparse matrix: {fault}. Make the matrix anew.")
+    return sparse.csr_matrix(values)
+
+
 def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     """An array of anything array-like: NumPy, torch (on any device), pandas, SciPy sparse, or nested lists.
 
@@ -39,7 +71,7 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
         return np.asarray(values.numpy())
     if sparse.issparse(values):
-        return np.asarray(values.toarray())
+        return np.asarray(as_csr(values, what).toarray())
     if hasattr(values, "to_numpy"):  # pandas
         return np.asarray(values.to_numpy())
     try:

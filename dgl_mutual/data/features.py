@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_kinds
+from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds
 from dgl_mutual.errors import DataError
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
@@ -62,7 +62,7 @@ def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, 
         raise DataError(
             f"{where}: expected numbers, found values of type {dtype}. Encode words and categories as numbers, for example one-hot."
         )
-    matrix = None if isinstance(features, np.ndarray) else sparse.csr_matrix(features)
+    matrix = None if isinstance(features, np.ndarray) else as_csr(features, where)
     values = np.asarray(features) if matrix is None else matrix.data
     wrong = unusable(values)
     if wrong.any():
@@ -104,7 +104,7 @@ def as_features(features: Any, where: str, what: str = "node") -> Features:
         DataError: no matrix of numbers, or an entry that is not finite in float32.
     """
     if sparse.issparse(features):
-        matrix = sparse.csr_matrix(features)
+        matrix = as_csr(features, where)
         check_features(matrix, matrix.shape[0], where, what)
         return matrix if matrix.dtype == np.float32 else compact(matrix)
     array = as_array(features, "features")
@@ -152,7 +152,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
     found = getattr(features, "columns", None)
     where = "features" if what == "node" else f"{what} features"
     if sparse.issparse(features):
-        values: Any = sparse.csr_matrix(features)
+        values: Any = as_csr(features, where)
     else:
         values = as_array(features, where)
     if values.ndim != 2:

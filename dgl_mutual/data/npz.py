@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds
+from dgl_mutual.data.arrays import as_kinds, csr_fault
 from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
@@ -65,10 +65,12 @@ def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
 
 def _matrix(path: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, faults: Faults) -> sparse.csr_matrix:
     data, indices, indptr, shape = (arrays[f"{prefix}_{part}"] for part in _MATRIX)
-    try:
-        matrix = sparse.csr_matrix((data, indices, indptr), shape=tuple(int(size) for size in shape))
-        matrix.check_format(full_check=True)
-        return matrix
-    except (ValueError, TypeError, OverflowError, IndexError) as error:
-        faults.add(path, f"{prefix}_data, _indices, _indptr, _shape: expected a CSR matrix ({error})")
-        return sparse.csr_matrix((0, 0))
+    fault: str | None = "its shape is not two whole numbers"
+    if shape.shape == (2,) and shape.dtype.kind in "iu" and (shape >= 0).all():
+        rows, columns = (int(size) for size in shape)
+        fault = csr_fault(data, indices, indptr, (rows, columns))
+        if fault is None:
+            data = data.astype(np.float32) if data.dtype == np.float16 else data  # which SciPy has no matrices of
+            return sparse.csr_matrix((data, indices, indptr), shape=(rows, columns))
+    faults.add(path, f"{prefix}_data, _indices, _indptr, _shape: expected a CSR matrix ({fault})")
+    return sparse.csr_matrix((0, 0))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds
+from dgl_mutual.data.arrays import as_kinds, csr_fault
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
@@ -130,12 +130,8 @@ def _make_matrix(loaded: Any) -> sparse.csr_matrix:
     rows, columns = shape
     if columns > MAX_COLUMNS:
         raise ValueError(f"expected at most {MAX_COLUMNS} columns, found {columns}")
-    if indices.dtype.kind == "f" or indptr.dtype.kind == "f" or len(indptr) != rows + 1 or len(indices) != len(data):
-        raise ValueError("expected a scipy CSR matrix (its arrays do not fit each other)")
-    if indptr[0] != 0 or np.any(indptr[1:] < indptr[:-1]) or indptr[-1] > len(indices):
-        raise ValueError("expected a scipy CSR matrix (its row pointers do not rise from 0 to the number of entries)")
-    if len(indices) and not (indices.min() >= 0 and indices.max() < columns):
-        raise ValueError(f"expected a scipy CSR matrix (its column numbers are not within 0 ... {columns - 1})")
+    if (fault := csr_fault(data, indices, indptr, (rows, columns))) is not None:
+        raise ValueError(f"expected a scipy CSR matrix ({fault})")
     if (wrong := unusable(data[: indptr[-1]])).any():
         place = int(np.flatnonzero(wrong)[0])
         raise ValueError(f"{FINITE}, found {data[place]:g} in row {int(np.searchsorted(indptr, place, side='right')) - 1}")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from dgl_mutual.data.arrays import as_array
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import LARGEST, check_features, compact, normalise_rows, unusable
 from dgl_mutual.errors import DataError
 
@@ -49,3 +51,14 @@ def test_rows_whose_sum_is_beyond_float32_keep_their_proportions() -> None:
     large = np.float32(LARGEST)
     rows = normalise_rows(sparse.csr_matrix(np.array([[large, large, 0], [1, 3, 0], [0, 0, 0]], dtype=np.float32)))
     np.testing.assert_allclose(rows.toarray(), [[0.5, 0.5, 0], [0.25, 0.75, 0], [0, 0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("pointers", [[0, 1 << 40, 1, -1], [0, 2, 1, 0], [0, 1, 2, 9]])
+def test_a_matrix_whose_arrays_do_not_fit_is_refused(kind: type, pointers: list[int]) -> None:
+    """SciPy would write beyond its arrays: its own check looks at nothing if the last pointer is 0 or less."""
+    matrix = kind(np.eye(3, dtype=np.float32))
+    matrix.indptr = np.array(pointers)
+    for make in (lambda: Dataset.from_arrays(np.array([[0, 1], [1, 2]]), matrix, [0, 1, 0]), lambda: as_array(matrix, "features")):
+        with pytest.raises(DataError, match="not a valid sparse matrix: its row pointers do not rise"):
+            make()

@@ -265,7 +265,7 @@ def matrix_state(**changed: Any) -> Record:
         ({"indptr": np.array([0, -1, 3])}, "rise from 0"),
         ({"indptr": np.array([0, 1, 4])}, "rise from 0"),
         ({"indptr": np.array([0, 1, 2**63 - 1])}, "rise from 0"),
-        ({"indptr": np.array([0.0, 1.0, 3.0])}, "do not fit"),
+        ({"indptr": np.array([0.0, 1.0, 3.0])}, "not whole numbers"),
         ({"indptr": np.array([0, 3])}, "do not fit"),
         ({"indices": np.array([0, 1, 3])}, "column numbers"),
         ({"indices": np.array([0, -1, 2])}, "column numbers"),

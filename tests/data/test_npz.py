@@ -28,6 +28,12 @@ FAULTS = [
     ({"labels": np.array([0, 1, -1, 0])}, "labels: expected class numbers"),
     ({"labels": np.array([{}, 1, 1, 0], dtype=object)}, "labels: expected plain numbers"),
     ({"adj_indices": np.array([1, 0, 99, 2, 0])}, "adj_data, _indices, _indptr, _shape: expected a CSR matrix"),
+    *(
+        ({"adj_indptr": np.array(pointers)}, "adj_data, _indices, _indptr, _shape: expected a CSR matrix .its row pointers do not rise")
+        for pointers in ([0, 1, 3, 4, -1], [0, 1 << 40, 3, 4, -1], [0, 5, 3, 2, 0], [0, 1, 3, 4, 6], [1, 1, 3, 4, 5])
+    ),
+    ({"adj_indptr": np.array([0.0, 1, 3, 4, 5])}, "expected a CSR matrix .its row pointers and column numbers are not whole numbers"),
+    ({"adj_shape": np.array([4, 4, 1])}, "expected a CSR matrix .its shape is not two whole numbers"),
     ({"adj_shape": np.array([4, 5])}, "adj_shape: expected a square matrix"),
     ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr_data: expected finite numbers, .* row 1"),
     ({"attr_data": np.array([1, 1, 1, 1, -1e39])}, r"attr_data: expected finite numbers, .*found -1e\+39 in row 3"),
