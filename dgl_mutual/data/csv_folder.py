@@ -20,7 +20,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.reading import UNREADABLE, read_text
-from dgl_mutual.data.targets import check_target_names, join_targets
+from dgl_mutual.data.targets import check_target_names, choose_labels, join_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.exact_numbers import is_number
 from dgl_mutual.files import RefusedFile
@@ -86,7 +86,8 @@ def read_csv_folder(
     Args:
         task: default: ``graph`` where the folder describes graphs, else ``node``.
         require_labels: without it, a missing column of labels makes every label unknown.
-        targets: the columns of labels, where it is not ``label``; several are targets to be learned at once.
+        targets: the columns of labels, where it is not ``label``, or labels of a multi-label column ``label``, such as ``label 0``; several
+            are targets to be learned at once.
 
     Raises:
         UsageError: the folder has no data for `task`, or no column of a target's name.
@@ -242,8 +243,13 @@ def _labels(
     """Labels and what they mean: of the column ``label``, of another, or of several. `no_labels` are columns that hold something else."""
     if targets is None:
         return _label_column(samples, "label", task, faults, required)
+    columns = [str(column) for column in samples.frame if column not in no_labels]
+    if "label" in columns and not set(targets) & set(columns):
+        labels, target = _label_column(samples, "label", task, Faults(), required)
+        if target.kind == "multi-label":
+            return choose_labels(target, labels, targets)
     if required:
-        check_target_names(targets, [str(column) for column in samples.frame if column not in no_labels])
+        check_target_names(targets, columns)
     found = [_label_column(samples, name, task, faults, required) for name in targets]
     named = [replace(target, name=name) for name, (_, target) in zip(targets, found, strict=True)]
     if len(named) == 1:

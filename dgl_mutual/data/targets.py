@@ -93,6 +93,21 @@ def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
     return dataset.replaced(target=target, labels=labels)
 
 
+def choose_labels(target: Target, labels: IntArray | FloatArray, names: Sequence[str]) -> tuple[IntArray | FloatArray, Target]:
+    """These labels of a multi-label target, each as a target of its own.
+
+    Raises:
+        UsageError: a name that none of its labels has, or the same twice.
+    """
+    check_target_names(names, target.names)
+    places = [target.names.index(name) for name in names]
+    chosen = [Target("multi-label", (name,), target.metric, name=name) for name in names]
+    if len(chosen) == 1:
+        return labels[:, places], chosen[0]
+    joint, columns = join_targets(chosen, [labels[:, [place]] for place in places])
+    return columns, joint
+
+
 def _label_by_label(dataset: Dataset) -> list[Dataset]:
     return [
         dataset.replaced(

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from dgl_mutual.data import Dataset, csv_table, load_dataset, verify_dataset
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, UsageError
 
 META = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n"
 EDGES = "src_id,dst_id\n0,1\n1,2\n2,3\n3,0\n"
@@ -385,3 +385,16 @@ def test_what_is_not_used_is_a_warning(tmp_path: Path) -> None:
         load_dataset(written(tmp_path / "toy", Written(plain(LIST), edges=edges)))
     with pytest.warns(UserWarning, match=r"graphs\.csv: feat is not used\. Graphs have no features"):
         load_dataset(graphs(tmp_path / "graphs", graphs='graph_id,label,feat\n1,0,"1,2"\n2,1,"3,4"\n'))
+
+
+def test_labels_of_a_multi_label_column_are_targets_by_name(tmp_path: Path) -> None:
+    folder = written(tmp_path / "toy", Written(plain(nodes(label=["0,1", "1,NA", "", "1,1"], other=[1, 2, 1, 2]))))
+    one = load_dataset(folder, targets=["label 1"])
+    assert one.target.names == ("label 1",) and one.target.kind == "multi-label"
+    np.testing.assert_array_equal(one.labels, np.array([[1], [np.nan], [np.nan], [1]], dtype=np.float32))
+    both = load_dataset(folder, targets=["label 1", "label 0"])
+    assert [part.name for part in both.target.parts or ()] == ["label 1", "label 0"]
+    np.testing.assert_array_equal(both.labels[:2], np.array([[1, 0], [np.nan, 1]], dtype=np.float32))
+    assert load_dataset(folder, targets=["other"]).target.kind == "single-label"
+    with pytest.raises(UsageError, match=r"Unknown target 'label 7'.*Choose from: label 0, label 1"):
+        load_dataset(folder, targets=["label 7"])
