@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import numpy as np
 import pandas as pd
 import torch
 
 from dgl_mutual.data import load_dataset
-from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.dataset import Dataset, FeatureKind
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.resolve import resolve, splits_of
 from dgl_mutual.experiments.trial import Trial
@@ -25,13 +26,27 @@ from dgl_mutual.training.state import TrainingState
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 
 
-def prepare(name: str, *, epochs: int, batch_size: int | None = None, strategy: str = "gml") -> tuple[RunConfig, Dataset, Trial]:
-    """The measured run on a dataset: one student of each architecture with the package's own options, the exchange on from epoch 0."""
+def prepare(
+    name: str,
+    *,
+    epochs: int,
+    batch_size: int | None = None,
+    strategy: str = "gml",
+    architectures: Sequence[str] = ARCHITECTURES,
+    edge_labels: int = 0,
+) -> tuple[RunConfig, Dataset, Trial]:
+    """The measured run on a dataset: students with the package's own options, the exchange on from epoch 0.
+
+    Args:
+        edge_labels: edges of a dataset without edge features get one of so many labels at random, the same in both directions; 0 for none.
+    """
     dataset = load_dataset(name)
+    if edge_labels and dataset.edge_features is None:
+        dataset = with_edge_labels(dataset, edge_labels)
     config = RunConfig(
         dataset=name,
         task=dataset.task,
-        students=tuple(StudentOptions(architecture=architecture) for architecture in ARCHITECTURES),
+        students=tuple(StudentOptions(architecture=architecture) for architecture in architectures),
         strategy=strategy,
         strategy_options={"exchange_warmup": [0, 0]} if strategy == "gml" else {},
         seeds=1,
@@ -39,6 +54,17 @@ def prepare(name: str, *, epochs: int, batch_size: int | None = None, strategy: 
     )
     resolved = resolve(config, dataset)
     return resolved, dataset, Trial(0, 0, splits_of(resolved, dataset, 0)[0])
+
+
+def with_edge_labels(dataset: Dataset, count: int) -> Dataset:
+    """The dataset with random edge labels, one-hot as those of TU sets."""
+    source, destination = dataset.edges
+    pairs = np.stack([np.minimum(source, destination), np.maximum(source, destination)])
+    _, number = np.unique(pairs, axis=1, return_inverse=True)
+    labels = np.random.default_rng(0).integers(count, size=number.max() + 1)[number]
+    names = tuple(f"label {label}" for label in range(count))
+    kinds: tuple[FeatureKind, ...] = ("indicator",) * count
+    return dataset.replaced(edge_features=np.eye(count, dtype=np.float32)[labels], edge_feature_names=names, edge_feature_kinds=kinds)
 
 
 def milliseconds(function: Callable[[], object], repeats: int = 30) -> float:

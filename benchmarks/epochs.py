@@ -2,6 +2,7 @@
 
     python benchmarks/epochs.py Cora MUTAG:128 --epochs 10 --out results/benchmarks
     torchrun --nproc-per-node 2 benchmarks/epochs.py MUTAG:32 --epochs 10
+    python benchmarks/epochs.py ogbg-molbace:32 NCI1:32 --students gin --strategy independent --edge-labels 4 --table epochs-edges
 
 Under torchrun the processes divide our students, and threads between them; the reference has all threads, and memory is left out.
 Five epochs of ours and five of the reference take turns, each side in a process of its own; the first of a turn, which finds caches as the
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from pathlib import Path
 
 import pandas as pd
 import torch
-from common import prepare, write
+from common import ARCHITECTURES, prepare, write
 
 from dgl_mutual.experiments.compare.memory import measure_memory
 from dgl_mutual.experiments.compare.ours import fit
@@ -32,28 +34,41 @@ def main() -> None:
     parser.add_argument("datasets", nargs="*", default=DATASETS, help="NAME or NAME:BATCH_SIZE")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--students", default=",".join(ARCHITECTURES), help="architectures, with commas between them")
+    parser.add_argument("--strategy", default="gml")
+    parser.add_argument("--edge-labels", type=int, default=0, help="random labels for the edges of datasets whose edges have no features")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU time, for a machine that is not idle")
     parser.add_argument("--table", default="epochs", help="what the table's files are called")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     data_dir = Path(os.environ["DGL_MUTUAL_DATA"]) if "DGL_MUTUAL_DATA" in os.environ else None
+    students = arguments.students.split(",")
     rows = []
     with joined("cpu", "students") as ranks:
         torch.set_num_threads(max(1, arguments.threads // ranks.size))
         for wanted in arguments.datasets:
             name, _, batch_size = wanted.partition(":")
-            config, dataset, trial = prepare(name, epochs=arguments.epochs, batch_size=int(batch_size) if batch_size else None)
+            config, dataset, trial = prepare(
+                name,
+                epochs=arguments.epochs,
+                batch_size=int(batch_size) if batch_size else None,
+                strategy=arguments.strategy,
+                architectures=students,
+                edge_labels=arguments.edge_labels,
+            )
             if ranks.rank:
                 fit(trial, config, dataset, ranks=ranks)
                 continue
-            match = train_both(trial, config, dataset, ranks=ranks, threads=arguments.threads)
+            clock = time.process_time if arguments.cpu_time else time.perf_counter
+            match = train_both(trial, config, dataset, ranks=ranks, threads=arguments.threads, clock=clock)
             row: dict[str, object] = {
                 "dataset": name,
                 "batch": batch_size or "full",
                 "processes": ranks.size,
                 "ours_ms": round(1000 * match.seconds_ours, 1),
                 "reference_ms": round(1000 * match.seconds_reference, 1),
-                "ratio": round(match.seconds_reference / match.seconds_ours, 1),
+                "ratio": round(match.seconds_reference / match.seconds_ours, 2),
                 "epochs": match.epochs,
             }
             if ranks.size == 1 and not arguments.no_memory:
@@ -62,7 +77,9 @@ def main() -> None:
                     row[f"{side}_mib"] = None if memory.peak is None else round(memory.peak)
                     row[f"{side}_training_mib"] = None if memory.training is None else round(memory.training)
             rows.append(row)
-            write(pd.DataFrame(rows), arguments.out, arguments.table, "# One epoch of four students, beside torch_geometric")
+            measure = "CPU time" if arguments.cpu_time else "time"
+            title = f"# One epoch ({measure}) of {', '.join(students)} under {arguments.strategy}, beside torch_geometric"
+            write(pd.DataFrame(rows), arguments.out, arguments.table, title)
 
 
 if __name__ == "__main__":

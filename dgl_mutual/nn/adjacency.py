@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -45,10 +45,12 @@ class Adjacency:
         own: Rows = slice(None),
         degrees: tuple[Tensor, Tensor] | None = None,
         edge_features: NodeFeatures | None = None,
+        by_source: Callable[[], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         """Take the arrays of the CSC form.
 
         Args:
+            by_source: gives the edges ordered by source (edges,), and where those of each source begin (sources + 1,), if that is at hand.
             num_sources, own: default: as on a whole graph.
             degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this is
                 a sample of; default: those here.
@@ -61,8 +63,8 @@ class Adjacency:
         self.own = own
         self.edge_features = edge_features
         self._degrees = degrees
+        self._by_source = by_source
         self._edge_weights: dict[Norm, Tensor] = {}
-        self._edge_sums: dict[Norm, SparseMatrix] = {}
         self._attention_orders: dict[int, tuple[Tensor, Tensor]] = {}
         self._normalised: dict[Norm, SparseMatrix] = {}
         self._aggregated: dict[Norm, Tensor] = {}
@@ -107,7 +109,7 @@ class Adjacency:
     @cached_property
     def pattern(self) -> Pattern:
         """A non-zero for each edge, in the row of its destination and the column of its source; in the order of `sources`."""
-        return Pattern(self.in_offsets, self.sources, self.num_sources)
+        return Pattern(self.in_offsets, self.sources, self.num_sources, by_column=self._by_source)
 
     @cached_property
     def looped_pattern(self) -> Pattern:
@@ -160,12 +162,6 @@ class Adjacency:
     def loop_weights(self) -> Tensor:
         """(destinations, 1): A_ii of the norm ``symmetric``."""
         return (self.in_degrees + 1).rsqrt() * self.at_destinations((self.out_degrees + 1).rsqrt())
-
-    def edge_sums(self, norm: Norm) -> SparseMatrix:
-        """The matrix (destinations, edges) that makes sum_j A_ij m_ij of what edges carry."""
-        if norm not in self._edge_sums:
-            self._edge_sums[norm] = SparseMatrix(self.pattern.incidence(self.dtype)[0].pattern, self.edge_weights(norm))
-        return self._edge_sums[norm]
 
     @cached_property
     def edge_loops(self) -> SparseMatrix:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from dgl_mutual.data.arrays import canonical_edge_rows
 from dgl_mutual.data.dataset import Dataset, Features, IntArray, canonical_edges
+from dgl_mutual.data.distinct import distinct_rows
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.csr import NodeFeatures, Pattern, SparseMatrix, take_columns, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_columns, take_rows
 
 
 class Batch(ABC):
@@ -53,10 +54,10 @@ class GraphBatch(Adjacency, Batch):
         node_offsets: Tensor,
         edge_features: NodeFeatures | None = None,
         columns_of: Callable[[tuple[int, ...]], NodeFeatures] | None = None,
+        by_source: Callable[[], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         """Take the arrays of the CSC form (see `Adjacency`), and what gives chosen columns of the features, if that is at hand."""
-        dtype = features.values.dtype if isinstance(features, SparseMatrix) else features.dtype
-        super().__init__(in_offsets, sources, dtype, edge_features=edge_features)
+        super().__init__(in_offsets, sources, features.dtype, edge_features=edge_features, by_source=by_source)
         self._columns: dict[tuple[int, ...], NodeFeatures] = {}
         self._columns_of = columns_of
         self.features = features
@@ -135,14 +136,6 @@ class GraphBatch(Adjacency, Batch):
         return self.node_offsets.diff()
 
     @cached_property
-    def pooling(self) -> SparseMatrix:
-        """(graphs, |V|): the sum over a graph's nodes."""
-        nodes = torch.arange(self.num_nodes, device=self.device)
-        return SparseMatrix(
-            Pattern(self.node_offsets, nodes, self.num_nodes), torch.ones(self.num_nodes, dtype=self.dtype, device=self.device)
-        )
-
-    @cached_property
     def batch_index(self) -> Tensor:
         """(|V|,): the graph that each node belongs to."""
         numbers = torch.arange(self.num_graphs, device=self.device)
@@ -191,10 +184,12 @@ class Collator:
         self.dtype = dtype
         self._sources = dataset.edges[0]
         self._narrow: dict[tuple[int, ...], Features] = {}
+        self._repeated = None if isinstance(dataset.features, np.ndarray) else distinct_rows(dataset.features)
+        self._repeated_edges = None if dataset.edge_features is None else distinct_rows(dataset.edge_features)
         is_dense = isinstance(dataset.features, np.ndarray)
         self._dense = torch.as_tensor(dataset.features, dtype=dtype, device=self.device) if is_dense else None
         edge_features = dataset.edge_features
-        is_dense = isinstance(edge_features, np.ndarray)
+        is_dense = isinstance(edge_features, np.ndarray) and self._repeated_edges is None
         self._dense_edges = torch.as_tensor(edge_features, dtype=dtype, device=self.device) if is_dense else None
 
     def all(self) -> GraphBatch:
@@ -209,7 +204,7 @@ class Collator:
         dataset = self.dataset
         chosen = np.asarray(graphs, dtype=np.int64)
         nodes, node_offsets, node_shift = _gather_ranges(dataset.node_offsets, chosen)
-        edges, _, _ = _gather_ranges(dataset.edge_offsets, chosen)
+        edges, _, edge_shift = _gather_ranges(dataset.edge_offsets, chosen)
         edges_per_graph = dataset.edge_offsets[chosen + 1] - dataset.edge_offsets[chosen]
         sources = self._sources[edges] + np.repeat(node_shift, edges_per_graph)
         in_degrees = np.diff(dataset.in_offsets)[nodes]
@@ -219,14 +214,30 @@ class Collator:
         else:
             features = self._sparse(nodes)
         of_edges = self._edge_features(edges)
-        columns_of = partial(self._columns, nodes)
-        return GraphBatch(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets), of_edges, columns_of)
+        columns_of = partial(self._columns, nodes, features)
+        by_source = partial(self._by_source, nodes, edges, edge_shift, edges_per_graph)
+        return GraphBatch(
+            *(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets), of_edges), columns_of, by_source
+        )
+
+    @cached_property
+    def _order(self) -> tuple[IntArray, IntArray]:
+        """The edges of the dataset ordered by source, and the out-degree of each node; a graph's edges stay together."""
+        return np.argsort(self._sources, kind="stable"), np.bincount(self._sources, minlength=self.dataset.num_nodes)
+
+    def _by_source(self, nodes: IntArray, edges: IntArray, shift: IntArray, edges_per_graph: IntArray) -> tuple[Tensor, Tensor]:
+        """The same of a batch with these nodes and edges, and where the edges of each node begin."""
+        order, out_degrees = self._order
+        starts = np.concatenate([[0], np.cumsum(out_degrees[nodes])])
+        return self._tensor(order[edges] + np.repeat(shift, edges_per_graph)), self._tensor(starts)
 
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)
 
-    def _columns(self, nodes: IntArray, columns: tuple[int, ...]) -> NodeFeatures:
+    def _columns(self, nodes: IntArray, features: NodeFeatures, columns: tuple[int, ...]) -> NodeFeatures:
         """These columns of the features of some nodes; they are taken out of the dataset once."""
+        if isinstance(features, RepeatedRows):
+            return take_columns(features, columns)
         if columns not in self._narrow:
             self._narrow[columns] = self.dataset.features[:, list(columns)]
         narrow = self._narrow[columns]
@@ -235,6 +246,9 @@ class Collator:
         return SparseMatrix.from_scipy(narrow[nodes], self.device, self.dtype)
 
     def _edge_features(self, edges: IntArray | slice) -> NodeFeatures | None:
+        if self._repeated_edges is not None:
+            table, codes = self._repeated_edges
+            return RepeatedRows.of_table(table, codes[edges], self.device, self.dtype)
         if self._dense_edges is not None:
             return take_rows(self._dense_edges, edges if isinstance(edges, slice) else self._tensor(edges))
         if self.dataset.edge_features is None:
@@ -242,6 +256,9 @@ class Collator:
         return SparseMatrix.from_scipy(self.dataset.edge_features[edges], self.device, self.dtype)
 
     def _sparse(self, nodes: IntArray | slice) -> SparseMatrix:
+        if self._repeated is not None:
+            table, codes = self._repeated
+            return RepeatedRows.of_table(table, codes[nodes], self.device, self.dtype)
         return SparseMatrix.from_scipy(self.dataset.features[nodes], self.device, self.dtype)
 
 

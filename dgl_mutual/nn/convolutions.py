@@ -131,11 +131,15 @@ class Messages(nn.Module):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, graph: Adjacency, norm: Norm, x: NodeFeatures) -> tuple[Tensor, Tensor]:
-        """W_0 x_i and the aggregated messages, both (destinations, hidden)."""
+    def states(self, x: NodeFeatures) -> Tensor:
+        """W_0 x_i, or x_i: (sources, hidden)."""
         states = x if self.encoder is None else linear(x, self.encoder)
         assert isinstance(states, Tensor)
-        return graph.at_destinations(states), aggregate_messages(graph, norm, states + self.bias, self.weight)
+        return states
+
+    def forward(self, graph: Adjacency, norm: Norm, states: Tensor, self_weight: Tensor | None = None) -> Tensor:
+        """The aggregated messages, and the node's own state times `self_weight` (1,), if there is one: (destinations, hidden)."""
+        return aggregate_messages(graph, norm, states, self.weight, self.bias, self_weight)
 
 
 class GCNConvolution(Convolution):
@@ -221,8 +225,9 @@ class SAGEConvolution(Convolution):
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.messages is not None:
-            own, mean = self.messages(graph, "mean", x)
-            return torch.addmm(torch.addmm(self.bias, own, self.self_weight), mean, self.neighbour_weight)
+            states = self.messages.states(x)
+            own = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
+            return torch.addmm(own, self.messages(graph, "mean", states), self.neighbour_weight)
         return propagate(graph, "mean", x, self.neighbour_weight, plus=own_linear(graph, x, self.self_weight, self.bias))
 
 
@@ -270,8 +275,8 @@ class GINConvolution(Convolution):
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
         if self.messages is not None:
-            own, total = self.messages(graph, "sum", x)
-            hidden = torch.addmm(self.bias, torch.addcmul(total, own, 1 + self.eps), self.weight)
+            total = self.messages(graph, "sum", self.messages.states(x), 1 + self.eps)
+            hidden = torch.addmm(self.bias, total, self.weight)
         else:
             hidden = propagate(graph, "sum", x, self.weight, plus=self.bias, self_weight=1 + self.eps)
         hidden = torch.relu_(hidden if self.norm is None else self.norm(hidden))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias, overload
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+
+from dgl_mutual.data.dataset import FloatArray, IntArray
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
 warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled", category=UserWarning)
@@ -43,10 +45,20 @@ class Pattern:
         kernel_data: what a kernel library keeps with the pattern, by the library's name.
     """
 
-    def __init__(self, indptr: Tensor, indices: Tensor, num_columns: int, *, block_of: tuple[Pattern, Block] | None = None) -> None:
+    def __init__(
+        self,
+        indptr: Tensor,
+        indices: Tensor,
+        num_columns: int,
+        *,
+        block_of: tuple[Pattern, Block] | None = None,
+        by_column: Callable[[], tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
         """Take over the arrays of a CSR matrix.
 
         Args:
+            by_column: gives the numbers of the non-zeros ordered by column, and where each column begins (columns + 1,), if that is at
+                hand.
             block_of: the block-diagonal pattern that this is a block of. What is derived from this one is then cut out of what is derived
                 from the whole, once for all blocks.
         """
@@ -57,6 +69,7 @@ class Pattern:
         self.indptr, self.indices = indptr, indices
         self.kernel_data: dict[str, object] = {}
         self._block_of = block_of
+        self._by_column = by_column
         self._incidence: dict[torch.dtype, tuple[SparseMatrix, SparseMatrix]] = {}
 
     def block(self, block: Block) -> Pattern:
@@ -102,6 +115,9 @@ class Pattern:
             pattern, order = whole.transpose
             # In both orders the non-zeros of a block follow each other, after those of the blocks before it.
             return pattern.block(block.transposed), order[block.entries] - block.entries.start
+        if self._by_column is not None:
+            order, indptr = (part.to(self.indices.dtype) for part in self._by_column())
+            return Pattern(indptr, self.rows.index_select(0, order), self.shape[0]), order
         if self.indices.device.type == "cpu":
             return self._transpose_by_scipy()
         in_order, order = torch.sort(self.indices, stable=True)
@@ -144,6 +160,10 @@ class SparseMatrix:
         """A block of this matrix, which must be block-diagonal; `pattern` is ``self.pattern.block(block)``."""
         return SparseMatrix(pattern, self.values[block.entries], block_of=(self, block))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.values.dtype
+
     @cached_property
     def transposed(self) -> SparseMatrix:
         """M^T."""
@@ -159,6 +179,122 @@ class SparseMatrix:
         return torch.sparse_csr_tensor(self.pattern.indptr, self.pattern.indices, self.values, self.shape, check_invariants=False)
 
 
+class Codes:
+    """Which of some distinct rows each row of a matrix is.
+
+    Attributes:
+        numbers: (rows,), from 0, as 32-bit integers.
+        count: R, of distinct rows.
+    """
+
+    def __init__(self, numbers: Tensor, count: int, *, cut_of: tuple[_CutCodes, int] | None = None) -> None:
+        self.numbers = numbers
+        self.count = count
+        self._cut_of = cut_of
+
+    def cut(self, parts: Sequence[slice]) -> list[Codes]:
+        """Those of consecutive ranges of rows. They are ordered together, on first use."""
+        together = _CutCodes(self, parts)
+        return [Codes(self.numbers[part], self.count, cut_of=(together, place)) for place, part in enumerate(parts)]
+
+    @cached_property
+    def groups(self) -> tuple[Tensor, Tensor]:
+        """(R + 1,) and (rows,): the rows with code c are order[offsets[c]:offsets[c + 1]]."""
+        if self._cut_of is None:
+            return _grouped(self.numbers, self.count)
+        together, place = self._cut_of
+        return together.groups(place)
+
+
+class _CutCodes:
+    """The groups of several ranges of codes, ordered in one go: a sort of numbers that are far from the cache takes long to begin."""
+
+    def __init__(self, whole: Codes, parts: Sequence[slice]) -> None:
+        self._whole = whole
+        self._parts = parts
+
+    @cached_property
+    def _groups(self) -> tuple[Tensor, Tensor]:
+        sizes = torch.tensor([part.stop - part.start for part in self._parts], device=self._whole.numbers.device)
+        place = torch.arange(len(sizes), dtype=torch.int32, device=sizes.device)
+        of_rows = torch.repeat_interleave(place * self._whole.count, sizes, output_size=len(self._whole.numbers))
+        return _grouped(of_rows.add_(self._whole.numbers), len(sizes) * self._whole.count)
+
+    def groups(self, place: int) -> tuple[Tensor, Tensor]:
+        offsets, order = self._groups
+        count, rows = self._whole.count, self._parts[place]
+        return offsets[place * count : (place + 1) * count + 1] - rows.start, order[rows] - rows.start
+
+
+def _grouped(numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    if numbers.device.type != "cpu":
+        in_order, places = torch.sort(numbers, stable=True)
+        bounds = torch.arange(count + 1, dtype=in_order.dtype, device=in_order.device)
+        return torch.searchsorted(in_order, bounds, out_int32=True), places.to(torch.int32)
+    offsets = np.zeros(count + 1, dtype=np.int32)
+    np.cumsum(np.bincount(numbers.numpy(), minlength=count), out=offsets[1:])
+    # NumPy sorts 16-bit integers by their digits: a fraction of the time of torch's sort.
+    order = np.argsort(numbers.numpy().astype(np.uint16) if count <= 1 << 16 else numbers.numpy(), kind="stable")
+    return torch.as_tensor(offsets), torch.as_tensor(order.astype(np.int32))
+
+
+class RepeatedRows(SparseMatrix):
+    """A matrix of few distinct rows, such as the features of atoms and bonds; to all that does not ask, a sparse matrix like another.
+
+    A product with it takes the distinct rows alone: a fraction of the time, above all of the backward pass, where a sparse matrix would
+    have to be transposed.
+
+    Attributes:
+        table: the distinct rows (R, F), dense.
+        codes: which of them each row is.
+    """
+
+    def __init__(self, table: Tensor, codes: Codes) -> None:
+        self.table = table
+        self.codes = codes
+
+    @classmethod
+    def of_table(cls, table: FloatArray, codes: IntArray, device: torch.device | str, dtype: torch.dtype) -> RepeatedRows:
+        """Copy those of the distinct rows that occur."""
+        if len(table) > 64:
+            occurs = np.zeros(len(table), dtype=bool)
+            occurs[codes] = True
+            table, codes = table[occurs], (np.cumsum(occurs) - 1)[codes]
+        numbers = torch.tensor(codes, device=device, dtype=torch.int32)
+        return cls(torch.tensor(table, device=device, dtype=dtype), Codes(numbers, len(table)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.codes.numbers), self.table.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.table.dtype
+
+    @property
+    def dense(self) -> Tensor:
+        """(rows, F)."""
+        return self.table.index_select(0, self.codes.numbers)
+
+    @cached_property
+    def _as_sparse(self) -> SparseMatrix:
+        matrix = self.table.to_sparse_csr()
+        distinct = SparseMatrix(Pattern(matrix.crow_indices(), matrix.col_indices(), self.table.shape[1]), matrix.values())
+        return take_rows(distinct, self.codes.numbers.long())
+
+    @cached_property
+    def pattern(self) -> Pattern:  # type: ignore[override]  # derived where it is asked for
+        return self._as_sparse.pattern
+
+    @cached_property
+    def values(self) -> Tensor:  # type: ignore[override]  # as above
+        return self._as_sparse.values
+
+    @cached_property
+    def transposed(self) -> SparseMatrix:
+        return self._as_sparse.transposed
+
+
 #: A dense matrix (nodes, F), or a sparse one where most features are zero.
 NodeFeatures: TypeAlias = "Tensor | SparseMatrix"
 
@@ -169,16 +305,31 @@ def take_rows(x: Tensor, rows: Rows) -> Tensor: ...
 def take_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix: ...
 def take_rows(x: NodeFeatures, rows: Rows) -> NodeFeatures:
     """The chosen rows of a dense or sparse matrix, or of anything else that can be indexed by them."""
+    if isinstance(x, RepeatedRows):
+        return RepeatedRows(x.table, Codes(take_rows(x.codes.numbers, rows), x.codes.count))
     if isinstance(x, SparseMatrix):
         return _sparse_rows(x, rows)
     # x[rows] takes five times as long: 20 ms against 4 for 80,000 of 600,000 rows of 64 columns.
     return x.index_select(0, rows) if isinstance(x, Tensor) and isinstance(rows, Tensor) else x[rows]
 
 
+def cut(x: NodeFeatures, parts: Sequence[slice]) -> list[NodeFeatures]:
+    """Consecutive ranges of rows of a matrix."""
+    if isinstance(x, RepeatedRows):
+        return [RepeatedRows(x.table, codes) for codes in x.codes.cut(parts)]
+    return [take_rows(x, part) for part in parts]
+
+
+@overload
+def take_columns(x: Tensor, columns: Sequence[int]) -> Tensor: ...
+@overload
+def take_columns(x: SparseMatrix, columns: Sequence[int]) -> SparseMatrix: ...
 def take_columns(x: NodeFeatures, columns: Sequence[int]) -> NodeFeatures:
     """The chosen columns, in increasing order, of a dense or sparse matrix."""
     if isinstance(x, Tensor):
         return x[:, torch.as_tensor(columns, device=x.device)]
+    if isinstance(x, RepeatedRows):
+        return RepeatedRows(take_columns(x.table, columns), x.codes)
     pattern = x.pattern
     place = pattern.indices.new_full((pattern.shape[1],), -1)
     place[torch.as_tensor(columns, device=place.device)] = torch.arange(len(columns), dtype=place.dtype, device=place.device)

@@ -15,7 +15,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_rows
 from dgl_mutual.nn.kernels import dgl_kernels
 from dgl_mutual.nn.module import global_generator
 
@@ -91,6 +91,8 @@ def dense(x: NodeFeatures, rows: Tensor | None = None) -> Tensor:
     """Features as an ordinary tensor, or these rows of them."""
     if rows is not None:
         x = take_rows(x, rows)
+    if isinstance(x, RepeatedRows):
+        return x.dense
     return x.csr.to_dense() if isinstance(x, SparseMatrix) else x
 
 

@@ -10,23 +10,41 @@ from torch import Tensor
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.adjacency import Adjacency, Norm
 from dgl_mutual.nn.autograd import apply
-from dgl_mutual.nn.csr import NodeFeatures, Pattern, SparseMatrix
+from dgl_mutual.nn.csr import Codes, NodeFeatures, Pattern, RepeatedRows, SparseMatrix
 from dgl_mutual.nn.functional import linear, spmm
 
 
-def aggregate_messages(graph: Adjacency, norm: Norm, x: Tensor, edge_weight: Tensor) -> Tensor:
-    """sum_{j in N(i)} A_ij relu(x_j + W e_ij), where A is the adjacency matrix with a normalisation: (destinations, width).
+def aggregate_messages(
+    graph: Adjacency, norm: Norm, x: Tensor, edge_weight: Tensor, bias: Tensor | None = None, self_weight: Tensor | None = None
+) -> Tensor:
+    """sum_{j in N(i)} A_ij relu(x_j + W e_ij + b) + f x_i, where A is the adjacency matrix with a normalisation: (destinations, width).
 
     Args:
         graph: with `edge_features` (edges, D).
         x: states of the sources (sources, width).
         edge_weight: W (D, width).
+        bias: b (width,); None for 0.
+        self_weight: f (1,); None for 0.
     """
-    parts = [
-        apply(_Messages, x, edge_weight, part.edge_sums(norm), part.pattern, part.edge_features, norm == "sum" and not part.is_sample)
-        for _, part in graph.chunks()
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    within = self_weight if graph.is_whole and not graph.is_chunked else None
+    parts = [_aggregated(part, norm, x, edge_weight, bias, within) for _, part in graph.chunks()]
+    sums = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if self_weight is None or within is not None:
+        return sums
+    return torch.addcmul(sums, graph.at_destinations(x), self_weight)
+
+
+def _aggregated(graph: Adjacency, norm: Norm, x: Tensor, weight: Tensor, bias: Tensor | None, self_weight: Tensor | None) -> Tensor:
+    features = graph.edge_features
+    assert features is not None
+    weights = None if norm == "sum" and not graph.is_sample else graph.edge_weights(norm)
+    if isinstance(features, RepeatedRows):
+        return apply(_RepeatedMessages, x, self_weight, linear(features.table, weight, bias), features.codes, weights, graph.pattern)
+    if bias is not None:
+        # All of b is in the states that are gathered, and none in those of the node itself.
+        sums = apply(_Messages, x + bias, None, weight, features, weights, graph.pattern)
+        return sums if self_weight is None else torch.addcmul(sums, x, self_weight)
+    return apply(_Messages, x, self_weight, weight, features, weights, graph.pattern)
 
 
 def edge_scores(graph: Adjacency, weight: Tensor) -> Tensor:
@@ -48,30 +66,69 @@ def edge_scores(graph: Adjacency, weight: Tensor) -> Tensor:
 
 
 class _Messages(torch.autograd.Function):
-    """y_i = sum_j A_ij relu(x_j + W e_ij): the rows of x are gathered along the edges, and the messages summed at the destinations."""
+    """y_i = sum_j A_ij relu(x_j + W e_ij) + f x_i: rows of x are gathered along the edges, and the messages summed at the destinations."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, sums: SparseMatrix, pattern: Pattern, features: NodeFeatures, is_plain: bool
+        ctx: Any, x: Tensor, self_weight: Tensor | None, weight: Tensor, features: NodeFeatures, weights: Tensor | None, pattern: Pattern
     ) -> Tensor:
         messages = x.index_select(0, pattern.indices)
         messages = kernels.spmm(features, weight, messages) if isinstance(features, SparseMatrix) else messages.addmm_(features, weight)
-        messages.relu_()
-        ctx.save_for_backward(messages)
-        ctx.pattern, ctx.features = pattern, features
-        ctx.weights = None if is_plain else sums.values
-        return kernels.spmm(sums, messages)
+        ctx.features = features
+        return _aggregate(ctx, x, self_weight, messages, weights, pattern)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
-        (messages,) = ctx.saved_tensors
-        of_messages = grads[0].index_select(0, ctx.pattern.rows)  # the transpose of `sums`: half the time of a product with it
-        if ctx.weights is not None:
-            of_messages.mul_(ctx.weights.unsqueeze(1))
-        torch.ops.aten.threshold_backward.grad_input(of_messages, messages, 0, grad_input=of_messages)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None, None]:
+        of_x, of_self_weight, of_messages = _gradients(ctx, grads[0])
         features = ctx.features
         of_weight = kernels.spmm(features.transposed, of_messages) if isinstance(features, SparseMatrix) else features.t() @ of_messages
-        return kernels.spmm(ctx.pattern.incidence(messages.dtype)[1], of_messages), of_weight, None, None, None, None
+        return of_x, of_self_weight, of_weight, None, None, None
+
+
+class _RepeatedMessages(torch.autograd.Function):
+    """`_Messages` where edges have few distinct features, which are projected before: y_i = sum_j A_ij relu(x_j + t_c(ij)) + f x_i."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, self_weight: Tensor | None, table: Tensor, codes: Codes, weights: Tensor | None, pattern: Pattern
+    ) -> Tensor:
+        messages = x.index_select(0, pattern.indices).add_(table.index_select(0, codes.numbers))
+        ctx.codes = codes
+        return _aggregate(ctx, x, self_weight, messages, weights, pattern)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None, None]:
+        of_x, of_self_weight, of_messages = _gradients(ctx, grads[0])
+        return of_x, of_self_weight, kernels.segment_sums(of_messages, *ctx.codes.groups), None, None, None
+
+
+def _aggregate(ctx: Any, x: Tensor, self_weight: Tensor | None, messages: Tensor, weights: Tensor | None, pattern: Pattern) -> Tensor:
+    """sum_j A_ij relu(m_ij) + f x_i; the messages are overwritten."""
+    messages.relu_()
+    ctx.weights, ctx.pattern = weights, pattern
+    sums = kernels.segment_sums(messages, pattern.indptr, weights=weights)
+    if self_weight is None:
+        ctx.save_for_backward(messages)
+        return sums
+    ctx.save_for_backward(messages, x, self_weight)
+    return sums.addcmul_(x, self_weight)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The gradients of x, of f, and of the messages before the ReLU."""
+    messages, *own = ctx.saved_tensors
+    pattern: Pattern = ctx.pattern
+    grad = grad.contiguous()
+    of_messages = grad.index_select(0, pattern.rows)
+    if ctx.weights is not None:
+        of_messages.mul_(ctx.weights.unsqueeze(1))
+    torch.ops.aten.threshold_backward.grad_input(of_messages, messages, 0, grad_input=of_messages)
+    transpose, order = pattern.transpose
+    of_x = kernels.segment_sums(of_messages, transpose.indptr, order)
+    if not own:
+        return of_x, None, of_messages
+    x, self_weight = own
+    return of_x.addcmul_(grad, self_weight), torch.dot(x.reshape(-1), grad.view(-1)).view(1), of_messages
 
 
 class _Permuted(torch.autograd.Function):

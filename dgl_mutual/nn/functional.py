@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.adjacency import Adjacency, Norm
 from dgl_mutual.nn.autograd import apply
-from dgl_mutual.nn.csr import NodeFeatures, Pattern, SparseMatrix
+from dgl_mutual.nn.csr import Codes, NodeFeatures, Pattern, RepeatedRows, SparseMatrix
 
 #: Scores up to this size, of either sign, need no shift before the exponential: neither it nor a sum of it leaves the range of a float.
 _SAFE_SCORE = 30.0
@@ -38,6 +38,8 @@ def edge_distance(pattern: Pattern, x: Tensor) -> Tensor:
 
 def linear(x: NodeFeatures, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W + b for dense or sparse x: (nodes, width); b (width,)."""
+    if isinstance(x, RepeatedRows):
+        return apply(_TakenRows, linear(x.table, weight, bias), x.codes)
     if isinstance(x, SparseMatrix):
         return spmm(x, weight, bias)
     return x @ weight if bias is None else torch.addmm(bias, x, weight)
@@ -163,6 +165,19 @@ class _SpMM(torch.autograd.Function):
         return of_x, None, of_plus
 
 
+class _TakenRows(torch.autograd.Function):
+    """y_i = t_c(i); dt_c is the sum of dy over the rows with code c."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, codes: Codes) -> Tensor:
+        ctx.codes = codes
+        return table.index_select(0, codes.numbers)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return kernels.segment_sums(grads[0].contiguous(), *ctx.codes.groups), None
+
+
 class _SumWithSelf(torch.autograd.Function):
     """Y = (A + f I) X + r on a whole graph. f I is added to the matrix: as a separate product it would move most of the layer's memory."""
 
@@ -254,7 +269,7 @@ class _Attention(torch.autograd.Function):
         of_edges: Tensor | None,
     ) -> Tensor:
         heads = source.shape[1]
-        values = values.reshape(len(values) * heads, -1)
+        values = values.reshape(len(values) * heads, values.shape[1] // heads)
         scores = source.reshape(-1).index_select(0, pattern.indices).add_(destination.reshape(-1).index_select(0, pattern.rows))
         if of_edges is not None:
             scores.add_(of_edges)
@@ -265,7 +280,7 @@ class _Attention(torch.autograd.Function):
         result = kernels.spmm(kept, values).mul_(scale)
         ctx.save_for_backward(values, scores, scale, result)
         ctx.weights, ctx.kept, ctx.heads, ctx.negative_slope = weights, kept, heads, negative_slope
-        return result.view(len(destination), -1)
+        return result.view(len(destination), heads * values.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None, None, Tensor | None]:
@@ -281,7 +296,7 @@ class _Attention(torch.autograd.Function):
         grad_scores = SparseMatrix(kept.pattern, torch.ops.aten.leaky_relu_backward(of_scores, scores, ctx.negative_slope, True))
         of_source, of_destination = kernels.column_sums(grad_scores), kernels.row_sums(grad_scores)
         of_values = kernels.spmm(kept.transposed, grad)
-        of_values = of_values.view(-1, heads * values.shape[1])
+        of_values = of_values.view(len(values) // heads, heads * values.shape[1])
         of_edges = grad_scores.values if ctx.needs_input_grad[6] else None
         return None, of_values, of_source.view(-1, heads), of_destination.view(-1, heads), None, None, of_edges
 

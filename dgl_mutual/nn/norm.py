@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM
 
@@ -16,9 +16,14 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps)
-        return super().forward(x)
+        training = self.training and len(x) != 1
+        if training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        # torch's own wrappers take as long as this function does on a batch of small graphs.
+        momentum = 0.0 if self.momentum is None else self.momentum
+        return torch.batch_norm(
+            x, self.weight, self.bias, self.running_mean, self.running_var, training, momentum, self.eps, torch.backends.cudnn.enabled
+        )
 
 
 def batch_norm(width: int) -> BatchNorm:

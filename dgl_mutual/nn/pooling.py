@@ -10,7 +10,6 @@ from torch import Tensor
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.csr import SparseMatrix
 
 
 def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
@@ -21,18 +20,18 @@ def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
     if how == "max":
         highest = torch.segment_reduce(x, "max", offsets=batch.node_offsets, axis=0)
         return torch.where((batch.graph_sizes > 0).unsqueeze(1), highest, 0.0)
-    total = apply(_Sum, x, batch.pooling)
+    total = apply(_Sum, x, batch)
     return total / batch.graph_sizes.clamp(min=1).to(x.dtype).unsqueeze(1) if how == "mean" else total
 
 
 class _Sum(torch.autograd.Function):
-    """Y = M X for M with one non-zero in each column, which is 1: the gradient of a node is a copy of its graph's."""
+    """The gradient of a node is a copy of its graph's."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pooling: SparseMatrix) -> Tensor:
-        ctx.rows = pooling.pattern.rows
-        return kernels.spmm(pooling, x)
+    def forward(ctx: Any, x: Tensor, batch: GraphBatch) -> Tensor:
+        ctx.batch = batch
+        return kernels.segment_sums(x, batch.node_offsets)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0].index_select(0, ctx.rows), None
+        return grads[0].index_select(0, ctx.batch.batch_index), None

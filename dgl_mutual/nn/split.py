@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.nn.csr import Block, NodeFeatures, Pattern, SparseMatrix, take_rows
+from dgl_mutual.nn.csr import Block, NodeFeatures, Pattern, RepeatedRows, SparseMatrix, cut, take_rows
 
 
 def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
@@ -24,27 +24,29 @@ def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
     graphs = np.concatenate([[0], np.cumsum(counts)])
     nodes: list[int] = whole.node_offsets[graphs].tolist()
     edges: list[int] = whole.in_offsets[nodes].tolist()
-    return [
-        _Part(whole, slice(*graphs[place : place + 2]), slice(*nodes[place : place + 2]), slice(*edges[place : place + 2]))
-        for place in range(len(counts))
-    ]
+    spans = [[slice(*offsets[place : place + 2]) for place in range(len(counts))] for offsets in (graphs.tolist(), nodes, edges)]
+    features = cut(whole.features, spans[1])
+    of_edges = [None] * len(counts) if whole.edge_features is None else cut(whole.edge_features, spans[2])
+    return [_Part(whole, *parts) for parts in zip(*spans, features, of_edges, strict=True)]
 
 
 class _Part(GraphBatch):
     """Some consecutive graphs of a batch, with their nodes and edges: a block of each of its block-diagonal matrices."""
 
-    def __init__(self, whole: GraphBatch, graphs: slice, nodes: slice, edges: slice) -> None:
+    def __init__(
+        self, whole: GraphBatch, graphs: slice, nodes: slice, edges: slice, features: NodeFeatures, edge_features: NodeFeatures | None
+    ) -> None:
         super().__init__(
             whole.in_offsets[nodes.start : nodes.stop + 1] - edges.start,
             whole.sources[edges] - nodes.start,
-            take_rows(whole.features, nodes),
+            features,
             whole.node_offsets[graphs.start : graphs.stop + 1] - nodes.start,
-            None if whole.edge_features is None else take_rows(whole.edge_features, edges),
+            edge_features,
         )
         self._whole = whole
+        self._graphs = graphs
         self._plain = Block(nodes, nodes, edges)
         self._looped = Block(nodes, nodes, slice(edges.start + nodes.start, edges.stop + nodes.stop))
-        self._pooled = Block(graphs, nodes, nodes)
         # A loop has the edges of its node once more.
         self._doubled = Block(self._looped.entries, edges, slice(2 * edges.start, 2 * edges.stop))
 
@@ -73,13 +75,6 @@ class _Part(GraphBatch):
     def loop_weights(self) -> Tensor:
         return self._whole.loop_weights[self._plain.rows]
 
-    def edge_sums(self, norm: Norm) -> SparseMatrix:
-        if norm not in self._edge_sums:
-            whole, edges = self._whole.edge_sums(norm), self._plain.entries
-            block = Block(self._plain.rows, edges, edges)
-            self._edge_sums[norm] = whole.block(block, whole.pattern.block(block))
-        return self._edge_sums[norm]
-
     @cached_property
     def edge_loops(self) -> SparseMatrix:
         whole = self._whole.edge_loops
@@ -91,7 +86,10 @@ class _Part(GraphBatch):
         return order[entries] - entries.start, inverse[entries] - entries.start
 
     def _take_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
-        return take_rows(self._whole.with_columns(columns), self._plain.rows)
+        taken = self._whole.with_columns(columns)
+        if isinstance(taken, RepeatedRows) and isinstance(self.features, RepeatedRows):
+            return RepeatedRows(taken.table, self.features.codes)
+        return take_rows(taken, self._plain.rows)
 
     def _aggregate_features(self, norm: Norm) -> Tensor:
         return self._whole.aggregated_features(norm)[self._plain.rows]
@@ -102,5 +100,6 @@ class _Part(GraphBatch):
         return edges[self._looped.entries], loops[self._looped.entries]
 
     @cached_property
-    def pooling(self) -> SparseMatrix:
-        return self._whole.pooling.block(self._pooled, self._whole.pooling.pattern.block(self._pooled))
+    def batch_index(self) -> Tensor:
+        start: int = self._graphs.start
+        return self._whole.batch_index[self._plain.rows] - start

@@ -90,6 +90,8 @@ class Predictor:
                 raise UsageError(NEEDS_POSITIONS)
             if "feat" in data.ndata and data.ndata["feat"].ndim == 2:
                 check_features(data.ndata["feat"].detach().cpu().numpy(), data.num_nodes(), "node features 'feat'")
+            if self.edge_features and "feat" in data.edata and data.edata["feat"].ndim == 2:
+                check_features(data.edata["feat"].detach().cpu().numpy(), data.num_edges(), "edge features 'feat'", "edge")
             batch = GraphBatch.from_dgl(data, self.device, self.dtype, edge_features=self.edge_features)
             samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
             yield self._bounded(batch), samples

@@ -136,6 +136,11 @@ def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path
     np.testing.assert_allclose(result.predict(graph), result.predict(), atol=1e-6)
     result.save(tmp_path)
     np.testing.assert_allclose(load_student(tmp_path).predict(graph), result.predict(), atol=1e-6)
+    for wrong, message in ((torch.nan, "edge features 'feat'.*finite"), (1j, "edge features 'feat': expected numbers, found .* complex")):
+        graph.edata["feat"] = torch.as_tensor(dataset.edge_features) * wrong
+        for function in (result.predict, lambda data: result.embeddings("gin-0", data)):
+            with pytest.raises(DataError, match=message):
+                function(graph)
 
 
 def test_fit_takes_a_dgl_graph_with_edge_features() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from typing import Any
@@ -24,7 +25,9 @@ sys.exit("torch._dynamo" in sys.modules)
 """
 
 
-def trained(kind: type[torch.optim.Optimizer], fused: bool, steps: int = 6, interrupted: bool = False) -> list[torch.Tensor]:
+def trained(
+    kind: type[torch.optim.Optimizer], fused: bool, steps: int = 6, interrupted: bool = False, changing: bool = False
+) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     weights = [torch.nn.Parameter(torch.randn(4, 3, generator=generator)) for _ in range(2)]
     groups: list[dict[str, Any]] = [{"params": weights[:1], "weight_decay": 0.1}, {"params": weights[1:], "weight_decay": 0.0}]
@@ -32,6 +35,13 @@ def trained(kind: type[torch.optim.Optimizer], fused: bool, steps: int = 6, inte
     for step in range(steps):
         optimizer.zero_grad(set_to_none=True)
         sum((weight**2 * torch.randn(4, 3, generator=generator)).sum() for weight in weights).backward()
+        if changing and step == 2:
+            weights[1].grad = None
+        if changing and step == 3:
+            optimizer.param_groups[0].update(lr=0.2, weight_decay=0.3)
+        if changing and step == 4:
+            weights.append(torch.nn.Parameter(torch.ones(4, 3)))
+            optimizer.add_param_group({"params": weights[2:]})
         optimizer.step()
         if interrupted and step == steps // 2:
             kept = optimizer.state_dict()
@@ -46,6 +56,32 @@ def test_it_equals_torchs_adam_to_the_bit(fused: bool) -> None:
         assert torch.equal(ours, theirs)
     for ours, whole in zip(trained(Adam, fused, interrupted=True), trained(Adam, fused), strict=True):
         assert torch.equal(ours, whole)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradients_options_and_groups_that_change_between_steps(fused: bool) -> None:
+    for ours, theirs in zip(trained(Adam, fused, 9, changing=True), trained(torch.optim.Adam, fused, 9, changing=True), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_state_that_is_loaded_is_used() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = Adam([weight], lr=0.1, fused=True)
+
+    def step() -> None:
+        weight.grad = torch.ones(3)
+        optimizer.step()
+
+    step()
+    kept, values = copy.deepcopy(optimizer.state_dict()), weight.detach().clone()
+    step()
+    expected = weight.detach().clone()
+    step()
+    optimizer.load_state_dict(kept)
+    with torch.no_grad():
+        weight.copy_(values)
+    step()
+    assert torch.equal(weight, expected) and optimizer.state_dict()["state"][0]["step"] == 2
 
 
 def test_a_step_has_no_gradient_and_a_closure_has_one() -> None:

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 
@@ -30,6 +30,9 @@ from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.state import TrainingState
 
 T = TypeVar("T")
+
+#: A function that tells the time in seconds.
+Clock: TypeAlias = Callable[[], float]
 
 #: Epochs of a turn.
 TURN = 5
@@ -79,9 +82,9 @@ class _Reference:
         weights = [{name: value.numpy() for name, value in group.items()} for group in start.by_owner(start.values)]
         self._ask(theirs.start, weights, config, dataset, trial.split, trial.seed, trial.fold, threads)
 
-    def train(self, epochs: int) -> list[float]:
+    def train(self, epochs: int, clock: Clock) -> list[float]:
         """The seconds of so many epochs, or of fewer if it stops."""
-        seconds, self.stopped = self._ask(theirs.train, epochs)
+        seconds, self.stopped = self._ask(theirs.train, epochs, clock)
         return seconds
 
     def results(self) -> Sequence[ReferenceResult]:
@@ -100,23 +103,24 @@ class _Reference:
 class _Turns(Callback):
     """Called after each epoch of ours: has the reference train as many when a turn is over, and keeps the seconds of both."""
 
-    def __init__(self, reference: _Reference) -> None:
+    def __init__(self, reference: _Reference, clock: Clock) -> None:
         self.reference = reference
+        self.clock = clock
         self.ours: list[float] = []
         self.theirs: list[float] = []
         self._turn: list[float] = []
-        self._mark = time.perf_counter()
+        self._mark = self.clock()
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        self._turn.append(time.perf_counter() - self._mark)
+        self._turn.append(self.clock() - self._mark)
         if len(self._turn) == TURN:
             self.end()
-        self._mark = time.perf_counter()
+        self._mark = self.clock()
 
     def end(self) -> None:
         """End a turn, full or not."""
         if self._turn and not self.reference.stopped:
-            reference = self.reference.train(len(self._turn))
+            reference = self.reference.train(len(self._turn), self.clock)
             both = min(len(self._turn), len(reference))
             first = 1 if both > 1 or self.ours else 0
             self.ours += self._turn[first:both]
@@ -132,6 +136,7 @@ def train_both(
     on_epoch: OnEpoch | None = None,
     ranks: Ranks = ALONE,
     threads: int | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Match:
     """Train ours and the reference on one trial. Dropout is drawn from a stream of each side's own.
 
@@ -139,6 +144,7 @@ def train_both(
         on_epoch: is told of each epoch of ours.
         ranks: the processes that train ours, of which this is the first; the others call `fit`.
         threads: threads of the reference (default: as many as this process has).
+        clock: what both measure epochs with, in seconds: a function of the module `time`, whose name both processes know.
 
     Raises:
         TrainingError: the reference's process died.
@@ -146,12 +152,12 @@ def train_both(
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         reference = _Reference(pool)
         reference.start(trial, config, dataset, threads or torch.get_num_threads())
-        turns = _Turns(reference)
+        turns = _Turns(reference, clock)
         told = [] if on_epoch is None else [EpochReports(partial(on_epoch, trial))]
         result = fit(trial, config, dataset, callbacks=[turns, *told], ranks=ranks)
         turns.end()
         while not reference.stopped:
-            reference.train(TURN)
+            reference.train(TURN, clock)
         members = reference.results()
     pairs = tuple(
         MemberPair(

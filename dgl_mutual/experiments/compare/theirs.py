@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,15 +67,15 @@ def start(
     torch.manual_seed(seeds.derive(seed, "reference", fold))
 
 
-def train(epochs: int) -> tuple[list[float], bool]:
+def train(epochs: int, clock: Callable[[], float]) -> tuple[list[float], bool]:
     """Train so many epochs, or fewer if the reference stops: the seconds of each, evaluation included, and whether there are no more."""
     assert _trainer is not None
     seconds: list[float] = []
     while len(seconds) < epochs and not _trainer.stopped:
-        started = time.perf_counter()
+        started = clock()
         _trainer.train_epoch()
         _trainer.evaluate()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return seconds, _trainer.stopped
 
 
