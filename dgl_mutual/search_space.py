@@ -15,6 +15,10 @@ class Real:
     high: float
     log: bool = False
 
+    def stored(self, value: Any) -> float | None:
+        """A value as Optuna stores it; None if it is not in the range."""
+        return float(value) if _is_number(value) and self.low <= value <= self.high else None
+
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
         return isinstance(drawn, int | float) and not isinstance(drawn, bool) and self.low <= drawn <= self.high
@@ -26,6 +30,10 @@ class Whole:
 
     low: int
     high: int
+
+    def stored(self, value: Any) -> int | None:
+        """A value as Optuna stores it; None if it is not in the range."""
+        return value if isinstance(value, int) and _is_number(value) and self.low <= value <= self.high else None
 
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
@@ -48,6 +56,12 @@ class Choice:
         categories = [self.category(place) for place in range(len(self.values))]
         return any(type(drawn) is type(category) and drawn == category for category in categories)
 
+    def stored(self, value: Any) -> str | int | float | bool | None:
+        """A value as Optuna stores it; None if it is not among the values."""
+        alike = tuple(value) if isinstance(value, list) else value
+        places = (place for place, own in enumerate(self.values) if own == alike and isinstance(own, bool) == isinstance(alike, bool))
+        return next((self.category(place) for place in places), None)
+
     def value(self, category: Any) -> Any:
         """The inverse of `category`: the value in a configuration."""
         for place, value in enumerate(self.values):
@@ -66,6 +80,10 @@ def described(space: SearchSpace) -> dict[str, dict[str, Any]]:
         key: {"kind": type(domain).__name__.lower(), **{name: _plain(value) for name, value in vars(domain).items()}}
         for key, domain in space.items()
     }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest
 from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.grid import point_of
+from dgl_mutual.experiments.grid import point_of, value_at
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
@@ -27,6 +28,7 @@ from dgl_mutual.files import check_regular, refuse_links, unwritable, write_text
 from dgl_mutual.safe_text import csv_cell, plain_csv
 from dgl_mutual.search_space import Choice, Real, SearchSpace, described
 from dgl_mutual.store.tables import TUNING_COLUMNS
+from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 FIRST_SEED = MAX_SEEDS
 #: Epochs between two reports to the pruner.
 REPORT_EVERY = 10
+#: Trials before the sampler and the pruner learn from them.
+STARTUP_TRIALS = 5
 #: Files of a search's folder.
 BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv", "tuning.yaml", "journal.log"
 
@@ -83,6 +87,7 @@ class Search:
         self.given = {key: value for key, value in values.items() if key != "seeds"}
         self.epochs = resolved.training.epochs
         self.resolved = resolved
+        self.defaults = _defaults(resolved, space)
         self.study: optuna.Study
 
     @contextmanager
@@ -103,14 +108,14 @@ class Search:
                 _end_last_line(journal, optuna.storages.journal.JournalFileSymlinkLock(str(journal)))
                 storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
                 # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
-                pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=self.epochs // 2)
+                pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
                 self.study = optuna.create_study(
                     storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
                 )
                 for frozen in self.study.get_trials(deepcopy=False):
                     _check(frozen, self.space)
                 if not self.study.get_trials(deepcopy=False):
-                    self.study.enqueue_trial({}, user_attrs={"defaults": True})
+                    self._enqueue_defaults()
                 settings = {"given": self.given, "splits": splits, "first_seed": FIRST_SEED, "space": described(self.space)}
                 write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
         except (*_STRANGE, optuna.exceptions.OptunaError) as error:
@@ -143,16 +148,32 @@ class Search:
             self._release_abandoned()
             if sum("interrupted" not in trial.user_attrs for trial in self.trials()) >= most:
                 return None
-            # What is drawn depends on the trials before, and not on whether they were run at one go.
-            seed = derive(FIRST_SEED, "tune", len(self.trials())) % 2**32
-            self.study.sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+            self.study.sampler, keys = self._sampler(len(self.trials()))
             trial = self.study.ask()
-            if "defaults" not in trial.user_attrs:
-                for key, domain in self.space.items():
-                    _suggest(trial, key, domain)
+            for key in trial.user_attrs.get("keys", keys):
+                _suggest(trial, key, self.space[key])
             held = filelock.FileLock(self._lock_of(trial.number))
             held.acquire(timeout=0)
         return _holding(trial, held)
+
+    def _enqueue_defaults(self) -> None:
+        self.study.enqueue_trial(self.defaults, user_attrs={"defaults": True, "keys": list(self.defaults)})
+
+    def _sampler(self, number: int) -> tuple[optuna.samplers.BaseSampler, list[str]]:
+        """What draws the options of a trial, and which options it draws.
+
+        Every second trial draws all options. The others draw a third of them, and take the rest from the best trial so far: most options
+        have good defaults, and a few trials that change all of them at once would rarely be better. What is drawn depends on the trials
+        before, and not on whether they were run at one go.
+        """
+        seed = derive(FIRST_SEED, "tune", number) % 2**32
+        sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
+        best = self._best_trial()
+        if number % 2 == 0 or best is None:
+            return sampler, list(self.space)
+        varied = random.Random(seed).sample(list(self.space), max(1, round(len(self.space) / 3)))
+        fixed = {key: value for key, value in best.params.items() if key in self.space and key not in varied}
+        return self.optuna.samplers.PartialFixedSampler(fixed, sampler), [key for key in self.space if key in varied or key in fixed]
 
     def run(
         self,
@@ -174,7 +195,7 @@ class Search:
         except UsageError as fault:
             if "defaults" in trial.user_attrs:
                 trial.set_user_attr("interrupted", True)
-                self.study.enqueue_trial({}, user_attrs={"defaults": True})
+                self._enqueue_defaults()
                 self.study.tell(trial, state=state)
                 raise
             error = str(fault)
@@ -197,7 +218,7 @@ class Search:
         shown: Trial,
         on_epoch: OnEpoch | None,
     ) -> float:
-        config = resolve(point_of(self.given, self._values(trial.params)), dataset)
+        config = resolve(point_of(self.given, self._values(trial)), dataset)
         values: list[float] = []
         for place, (seed, fold, split) in enumerate(parts):
             data = hide_test_labels(dataset, split)
@@ -230,15 +251,17 @@ class Search:
         Args:
             first: look at so many trials: a search that is asked for fewer trials than there are gives what it would have given.
         """
+        best = self._best_trial(first)
+        return None if best is None else self._values(best)
+
+    def _best_trial(self, first: int | None = None) -> optuna.trial.FrozenTrial | None:
         counted = [trial for trial in self.trials() if "interrupted" not in trial.user_attrs][:first]
         complete = [trial for trial in counted if trial.state.name == "COMPLETE"]
-        if not complete:
-            return None
-        params = max(complete, key=lambda trial: (trial.value, -trial.number)).params
-        return self._values(params)
+        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
-    def _values(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The values that a trial has drawn, as in a configuration."""
+    def _values(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
+        """The values that a trial has drawn, as in a configuration; none for the trial of the defaults."""
+        params = {} if "defaults" in trial.user_attrs else trial.params
         drawn = {key: (domain, params[key]) for key, domain in self.space.items() if key in params}
         return {key: domain.value(value) if isinstance(domain, Choice) else value for key, (domain, value) in drawn.items()}
 
@@ -263,7 +286,7 @@ class Search:
             if frozen.state.name == "RUNNING" and not self._is_held(self._lock_of(frozen.number)):
                 self.study._storage.set_trial_user_attr(frozen._trial_id, "interrupted", True)
                 again = {key: value for key, value in frozen.user_attrs.items() if key == "defaults"}
-                self.study.enqueue_trial(frozen.params, user_attrs=again)
+                self.study.enqueue_trial(frozen.params, user_attrs={**again, "keys": list(frozen.params)})
                 self.study.tell(frozen.number, state=self.optuna.trial.TrialState.FAIL)
 
     def _lock_of(self, number: int) -> Path:
@@ -336,6 +359,25 @@ def _holding(trial: optuna.Trial, held: filelock.BaseFileLock) -> Iterator[optun
         yield trial
     finally:
         held.release()
+
+
+def _defaults(resolved: RunConfig, space: SearchSpace) -> dict[str, Any]:
+    """The defaults of what is searched, as Optuna stores them, without those that differ between students or are outside of their range."""
+    values, found = plain(resolved), {}
+    declared = resolve_strategy(resolved.strategy).Options.model_fields
+    for key, domain in space.items():
+        group, name = key.split(".", 1)
+        if group == "student":
+            each = [student.get(name) for student in values["students"]]
+            value = each[0] if all(one == each[0] for one in each) else None
+        else:
+            value = value_at(values, key)
+        stored = domain.stored(value)
+        if stored is None and group == "strategy_options" and name in declared:  # a default that is resolved by the number of epochs
+            stored = domain.stored(declared[name].default)
+        if stored is not None:
+            found[key] = stored
+    return found
 
 
 def _suggest(trial: optuna.Trial, key: str, domain: Any) -> None:

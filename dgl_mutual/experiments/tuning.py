@@ -116,7 +116,8 @@ def tune(
 ) -> Tuning:
     """Search the options that `config` leaves open (see `search_space`), by TPE with median pruning, for the best metric on validation.
 
-    The first trial is the given configuration with all defaults, so that the best is never worse on validation than that. The labels of the
+    The first trial is the given configuration with all defaults, so that the best is never worse on validation than that. After it, every
+    second trial changes a third of the options of the best trial so far, and the others change all options. The labels of the
     test part of each split are unknown to the search: they are removed before it trains anything. The same call goes on with what is
     there, and several processes that make it at a time share the trials.
 

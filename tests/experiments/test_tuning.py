@@ -25,7 +25,7 @@ from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.study import BEST_FILE, FIRST_SEED, JOURNAL_FILE, Search, hide_test_labels
 from dgl_mutual.experiments.tuning import Tuning, search_space, tune
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.search_space import Choice
+from dgl_mutual.search_space import Choice, Real, Whole
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.options import TrainingOptions
 
@@ -108,7 +108,8 @@ def test_a_search_that_goes_on_equals_one_at_one_go(ring: Dataset, tmp_path: Pat
 def test_the_first_trial_has_all_defaults_and_the_best_is_a_configuration_to_start_from(ring: Dataset, tmp_path: Path) -> None:
     config = {"student": {"hidden": 8}, "strategy_options": {"temperature": 2.0}, "seeds": 7}
     tuning = quick(ring, tmp_path, trials=4, config=config)
-    assert tuning.history.iloc[0, 6:].isna().all() and tuning.history.iloc[1, 6:].notna().all()
+    options = tuning.history.iloc[:, 6:]
+    assert options.loc[0, "training.learning_rate"] == 0.01 and options.iloc[2].notna().all()
     assert not {"student.hidden", "strategy_options.temperature"} & set(tuning.history.columns)
     best = read_config(tuning.folder / BEST_FILE)
     assert best == tuning.best and best["student"]["hidden"] == 8 and "seeds" not in best
@@ -119,6 +120,27 @@ def test_the_first_trial_has_all_defaults_and_the_best_is_a_configuration_to_sta
         assert chosen.training.learning_rate == complete.loc[place, "training.learning_rate"]
     assert tuning.history["best"].tolist() == tuning.history["value"].cummax().tolist()
     assert resolve(chosen, ring).strategy == "gml"
+
+
+def test_every_second_trial_changes_a_third_of_the_options_of_the_best_one(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.5, 0.1, 0.9, 0.1, 0.1, 0.1])
+    faking(monkeypatch, lambda *_, **__: next(values))
+    options = quick(ring, tmp_path, trials=6).history.iloc[:, 6:].astype(str)
+    third = round(options.shape[1] / 3)
+    assert (options.loc[0] == "nan").sum() == 0
+    for trial, best in ((1, 0), (3, 2), (5, 2)):
+        assert 1 <= (options.loc[trial] != options.loc[best]).sum() <= third
+    for trial in (2, 4):
+        assert (options.loc[trial] != options.loc[0]).sum() > third
+
+
+def test_defaults_are_stored_where_they_are_in_the_range() -> None:
+    assert (Real(0.1, 1.0).stored(0.5), Real(0.1, 1.0).stored(2), Real(0.1, 1.0).stored(None)) == (0.5, None, None)
+    assert (Whole(2, 4).stored(3), Whole(2, 4).stored(5), Whole(2, 4).stored(True)) == (3, None, None)
+    mixed = Choice((None, (0, 0), False))
+    assert [mixed.stored(value) for value in (None, [0, 0], False, 0, [1, 1])] == ["null", "[0, 0]", False, None, None]
 
 
 def test_an_interrupted_trial_is_repeated_and_does_not_count(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +253,7 @@ def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monk
         return float(len(asked) == 1 or asked[-1] != asked[0])
 
     faking(monkeypatch, fit)
-    tuning = quick(ring, tmp_path, trials=12, config={"strategy": "dml"})
+    tuning = quick(ring, tmp_path, trials=40, config={"strategy": "dml"})
     drawn = tuning.history["strategy_options.exchange_warmup"][1:]
     assert set(drawn) == {"null", "[0, 0]"}
     assert asked[1:] == [{"null": (3, 3), "[0, 0]": (0, 0)}[value] for value in drawn]
