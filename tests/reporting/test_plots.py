@@ -211,6 +211,15 @@ def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) ->
     assert noisy == pytest.approx(0.5, abs=0.03)
 
 
+def test_noise_joins_only_runs_that_differ_in_nothing_else(tmp_path: Path) -> None:
+    for config in ({}, {"noise": "edge:0.2"}, {"label_rate": 0.1}, {"training": {"epochs": 7}}):
+        write_run(tmp_path, config=config, level=0.4 if "label_rate" in config else 0.8)
+    (line,) = lines(drawn(tmp_path, "noise")["noise-Cora"]).values()
+    assert len(line) == 2 and line[0] == pytest.approx(0.8, abs=0.03)
+    write_run(tmp_path, config={"label_rate": 0.1, "noise": "edge:0.2"}, level=0.3)
+    assert sorted(map(len, lines(drawn(tmp_path, "noise")["noise-Cora"]).values())) == [2, 2]
+
+
 def test_similarity_is_symmetric_and_of_the_last_epoch(tmp_path: Path) -> None:
     run = write_run(tmp_path, students=["gcn", "gat", "gin"], seeds=2, diversity=True)
     names, matrix = cka_matrix(load_runs([run])[0])

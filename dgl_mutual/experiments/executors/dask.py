@@ -1,4 +1,4 @@
-"""Trials on the machines of a Dask cluster, through joblib.
+"""Trials on the machines of a Dask cluster.
 
 A trial comes back whole, its students' files included, to the one process that writes run folders: machines need not share a disk. If a
 worker dies, the scheduler gives what it was at to another one; what has come back is in the run folder already.
@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import math
 import re
 import threading
+import time
+import uuid
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import joblib
+from typing import Any, ClassVar
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
@@ -27,9 +28,10 @@ from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
-from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work, datasets_of
 from dgl_mutual.files import replacing
+from dgl_mutual.training.history import EpochReport
 
 #: Seconds in which a scheduler must answer, and then have a worker.
 PATIENCE = 10
@@ -63,17 +65,28 @@ class Cluster:
             TrainingError: the cluster is gone, or workers die of one and the same trial.
         """
         distributed = _dask()
-        if self.here:
-            task = partial(task, on_epoch=progress.remote_epoch)
+        with ExitStack() as stack:
+            if self.here:
+                task = partial(task, on_epoch=progress.remote_epoch)
+            elif progress.remote_epoch is not None:
+                task = partial(task, on_epoch=stack.enter_context(_epochs_of(self.client, [work.trial for work in works], progress)))
+            yield from self._outcomes(distributed, task, works)
+
+    def _outcomes(self, distributed: Any, task: Task, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
+        futures: list[Any] = []
         try:
-            # Each worker gets each dataset once. joblib finds what it has scattered among the arguments of a call.
-            with joblib.parallel_config(backend="dask", client=self.client, scatter=datasets_of(works)):
-                # Batches of one, so that each trial comes back on its own.
-                parallel = joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")
-                calls = (joblib.delayed(_elsewhere)(task, _sent(work), work.plan.dataset, place) for place, work in enumerate(works))
-                for place, (result, files) in parallel(calls):
-                    _put(files, works[place].checkpoints / works[place].trial.name)
-                    yield result
+            # Each worker gets each dataset once.
+            sent = {id(dataset): self.client.scatter([dataset], broadcast=True)[0] for dataset in datasets_of(works)}
+            # Not by joblib, which runs everything in this process where a cluster has a single worker.
+            futures = [
+                self.client.submit(_elsewhere, task, _sent(work), sent[id(work.plan.dataset)], place, pure=False)
+                for place, work in enumerate(works)
+            ]
+            for future in distributed.as_completed(futures, loop=self.client.loop):
+                place, (result, files) = future.result()
+                future.release()
+                _put(files, works[place].checkpoints / works[place].trial.name)
+                yield result
         except distributed.KilledWorker as error:
             raise TrainingError(
                 "Workers of the cluster died one after another of the same trial, probably for lack of memory "
@@ -83,6 +96,51 @@ class Cluster:
             raise TrainingError(
                 f"The cluster was lost ({type(error).__name__}: {error}). Finished trials are kept; the same command goes on from there."
             ) from None
+        finally:
+            with suppress(Exception):  # the cluster may be gone
+                self.client.cancel([future for future in futures if not future.done()])
+
+
+@dataclass(frozen=True)
+class EpochEvents:
+    """Tells of epochs from a worker on any machine, by an event of Dask. Of several within half a second, the first is told."""
+
+    topic: str
+    _told: ClassVar[dict[str, float]] = {}
+
+    def __call__(self, trial: Trial, report: EpochReport) -> None:
+        """Tell, or leave it."""
+        now = time.monotonic()
+        if now - self._told.get(trial.title, -math.inf) < 0.5 and report.epoch + 1 < report.epochs:
+            return
+        self._told[trial.title] = now
+        values = {"epoch": report.epoch, "epochs": report.epochs, "loss": float(report.loss)}
+        with suppress(Exception):  # a display is no reason to fail
+            _dask().get_worker().log_event(
+                self.topic, {"trial": trial.title, **values, "val": {member: float(value) for member, value in report.val.items()}}
+            )
+
+
+@contextmanager
+def _epochs_of(client: Any, trials: Sequence[Trial], progress: Progress) -> Iterator[EpochEvents]:
+    """What workers tell of the epochs of these trials reaches the display, for the length of a block."""
+    by_title = {trial.title: trial for trial in trials}
+    events = EpochEvents(f"dgl-mutual-{uuid.uuid4().hex}")
+
+    def take(event: tuple[float, Any]) -> None:
+        with suppress(TypeError, ValueError, KeyError, AttributeError):  # whoever reaches the scheduler can send anything
+            told = dict(event[1])
+            val = {str(member): float(value) for member, value in told["val"].items()}
+            epoch, epochs = int(told["epoch"]), int(told["epochs"])
+            if 0 <= epoch < epochs:
+                progress.epoch(by_title[told["trial"]], EpochReport(epoch, epochs, float(told["loss"]), val))
+
+    client.subscribe_topic(events.topic, take)
+    try:
+        yield events
+    finally:
+        with suppress(Exception):  # the cluster may be gone
+            client.unsubscribe_topic(events.topic)
 
 
 @contextmanager

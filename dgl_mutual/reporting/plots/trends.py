@@ -62,13 +62,25 @@ def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
     lines: dict[str, dict[int, Run]] = {}
     for run in runs:
         lines.setdefault(_all_but_the_cohort(run), {}).setdefault(run.num_students, run)
-    several = [line for line in lines.values() if len(line) > 1]
-    # A suite may call one method by several names, or several methods by one.
-    names = [line[min(line)].method for line in several]
+    return _named([[line[size] for size in sorted(line)] for line in lines.values() if len(line) > 1])
+
+
+def _with_noise(runs: Sequence[Run]) -> list[Run]:
+    """Those of which there is one with noise that differs in nothing but its noise; one an amount, named for their lines."""
+    lines: dict[str, dict[tuple[str, float], Run]] = {}
+    for run in runs:
+        rest = {key: value for key, value in identity(run.config).items() if key not in ("noise", "dataset")}
+        lines.setdefault(json.dumps(rest, sort_keys=True, default=str), {}).setdefault(_noise(run), run)
+    return _named([[line[noise] for noise in sorted(line)] for line in lines.values() if any(kind for kind, _ in line)])
+
+
+def _named(lines: Sequence[Sequence[Run]]) -> list[Run]:
+    """The runs of all lines, each line with a name of its own: a suite may call one method by several names, or several methods by one."""
+    names = [line[0].method for line in lines]
     return [
         replace(run, method=name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})")
-        for place, (name, line) in enumerate(zip(names, several, strict=True))
-        for run in line.values()
+        for place, (name, line) in enumerate(zip(names, lines, strict=True))
+        for run in line
     ]
 
 
@@ -83,12 +95,11 @@ def _all_but_the_cohort(run: Run) -> str:
 def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a dataset that was run with noise: the mean student's test metric, a panel a kind of noise."""
     for dataset, group in _by_dataset(runs):
-        noisy = [run for run in group if run.config.get("noise")]
-        kinds = sorted({_noise(run)[0] for run in noisy})
+        group = _with_noise(group)
+        kinds = sorted({_noise(run)[0] for run in group} - {""})
         if not kinds:
             continue
-        cohorts, methods = [run.config["students"] for run in noisy], {run.method for run in noisy}
-        group = [run for run in group if run.config["students"] in cohorts and run.method in methods]
+        methods = {run.method for run in group}
         drawn = figure(min(PAGE, 0.7 + 2.1 * len(kinds)), 2.6 + 0.15 * (len(methods) // 3))
         panels = drawn.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):

@@ -3,8 +3,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,13 +17,14 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.executors.dask import ClusterError, _fit_workers, connected
+from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _epochs_of, _fit_workers, connected
 from dgl_mutual.experiments.pace import Board
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Lines
+from dgl_mutual.experiments.progress import Lines, Silence
 from dgl_mutual.experiments.runner import execute
-from dgl_mutual.experiments.trial import Outcome
+from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
+from dgl_mutual.training.history import EpochReport
 
 TIMES = ["train_seconds", "seconds_per_epoch", "inference_ms", "peak_mib"]
 CONFIG: dict[str, Any] = {"dataset": "ring", "students": "gcn,sage", "seeds": 4, "student": {"hidden": 4}, "training": {"epochs": 3}}
@@ -61,6 +64,25 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
     assert all((there.folder / file).read_bytes() == (here.folder / file).read_bytes() for file in files if file.suffix == ".safetensors")
 
 
+def test_a_single_worker_trains_and_not_the_process_that_asks(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+    plan = prepare(parse_config({**CONFIG, "seeds": 2}), ring)
+    works = [Work(0, trial, plan, tmp_path / "checkpoints", tmp_path / "snapshots") for trial in plan.trials]
+
+    def where(work: Work, **_: object) -> tuple[Any, Any]:
+        return work.trial.key, (threading.get_ident(), work.plan.dataset.name)
+
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
+        distributed.Client(one, set_as_default=False) as client,
+    ):
+        found: dict[Any, Any] = dict(Cluster(client, 1).outcomes(where, works, Silence()))
+    assert set(found) == {(0, 0), (1, 0)}
+    assert {name for _, name in found.values()} == {ring.name}
+    assert threading.get_ident() not in [thread for thread, _ in found.values()]
+
+
 def test_a_scheduler_that_does_not_answer_is_one_message_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
     monkeypatch.setattr("dgl_mutual.experiments.executors.dask.PATIENCE", 1)
@@ -90,6 +112,34 @@ def test_without_dask_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ClusterError, match=r"needs Dask .*pip install 'dgl-mutual\[cluster\]'"), connected("local:1"):
         pass
+
+
+def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers: dict[str, Any] = {}
+    client = SimpleNamespace(subscribe_topic=handlers.__setitem__, unsubscribe_topic=handlers.__delitem__)
+    worker = SimpleNamespace(log_event=lambda topic, message: handlers[topic]((0.0, message)))
+    monkeypatch.setattr("dgl_mutual.experiments.executors.dask._dask", lambda: SimpleNamespace(get_worker=lambda: worker))
+    trials = [Trial(seed, 0, split=None) for seed in range(2)]  # type: ignore[arg-type]  # a display does not look at it
+    lines = Lines()
+    lines.pace.start(trials, 0)
+    with _epochs_of(client, trials, lines) as tell:
+        for epoch in range(4):  # those within half a second of the first are not told, but the last is
+            tell(trials[0], EpochReport(epoch, 5, 1.0, {"gcn": 0.5}))
+        lines.pace.look()
+        assert lines.pace.running == [(1, 5)]
+        tell(trials[0], EpochReport(4, 5, 1.0, {"gcn": 0.5}))
+        tell(trials[1], EpochReport(1, 5, 1.0, {"gcn": 0.5}))
+        (handle,) = handlers.values()
+        for wrong in (
+            {},
+            None,
+            {"trial": "another", "epoch": 0, "epochs": 1, "loss": 0, "val": {}},
+            {"trial": trials[1].title, "epoch": "x"},
+        ):
+            handle((0.0, wrong))
+        lines.pace.look()
+        assert lines.pace.running == [(5, 5), (2, 5)]
+    assert not handlers
 
 
 class Workers:
