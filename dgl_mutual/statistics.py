@@ -39,6 +39,8 @@ class PairedTest:
     high: float
 
 
+#: Pairs below which a signed-rank test can reject nothing at 0.05: the smallest p is 2^(1 - n).
+FEWEST_PAIRS = 6
 NO_TEST = PairedTest("none", math.nan, math.nan, math.nan, math.nan)
 
 
@@ -68,6 +70,8 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
 def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
     """Wilcoxon's signed-rank test, for independent pairs such as seeds; the interval is a bootstrap over pairs.
 
+    With fewer than six pairs there is no interval: the test cannot reject at 0.05 then, and resampled pairs cover far less than 95 %.
+
     Exact, ties included, up to 13 pairs, and without ties up to 50. Pairs without a difference say nothing and are left out.
 
     Args:
@@ -76,7 +80,7 @@ def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
     d = _rounded(differences)
     if len(d) < 2:
         return NO_TEST
-    low, high = bootstrap_interval(d)
+    low, high = bootstrap_interval(d) if len(d) >= FEWEST_PAIRS else (math.nan, math.nan)
     nonzero = d[d != 0]
     smallest = 2.0 ** (1 - len(d))
     if not len(nonzero):

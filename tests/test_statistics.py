@@ -111,6 +111,12 @@ def test_the_smallest_p_is_what_pairs_that_all_agree_give(n: int) -> None:
     assert signed_rank(-np.linspace(0.1, 0.2, n)).p == test.p
 
 
+def test_fewer_pairs_than_can_reject_have_no_interval() -> None:
+    few, enough = [0.01, 0.02, 0.03, 0.02, 0.01], [0.01, 0.02, 0.03, 0.02, 0.01, 0.02]
+    assert math.isnan(signed_rank(few).low) and math.isnan(signed_rank(few).high) and signed_rank(few).smallest_p > 0.05
+    assert signed_rank(enough).low > 0 and signed_rank(enough).smallest_p < 0.05
+
+
 def test_the_bootstrap_interval_is_scipys() -> None:
     values = np.random.default_rng(3).normal(0.02, 0.05, 40)
     low, high = bootstrap_interval(values)

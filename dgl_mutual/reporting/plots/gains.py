@@ -14,6 +14,7 @@ from dgl_mutual.reporting.plots.style import PAGE, caption, figure, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
+from dgl_mutual.statistics import FEWEST_PAIRS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +71,8 @@ def _draw(rows: pd.DataFrame) -> Figure:
         Line2D([], [], **grey, markerfacecolor="white", label="not significant"),
     ]
     drawn.legend(handles=[*panels[0].get_legend_handles_labels()[0], *kinds], loc="outside lower center", ncols=4)
-    caption(drawn, "Points: mean of paired differences; lines: 95 % confidence interval. n: pairs (seeds or folds).")
+    few = f" (none with fewer than {FEWEST_PAIRS} seeds)" if rows["low"].isna().any() else ""
+    caption(drawn, f"Points: mean of paired differences; lines: 95 % confidence interval{few}. n: pairs (seeds or folds).")
     return drawn
 
 
