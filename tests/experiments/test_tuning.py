@@ -207,7 +207,7 @@ def test_only_the_last_phase_of_a_strategy_is_reported_to_the_pruner(ring: Datas
 
     values = {"strategy": "kd", "training": {"epochs": 20}}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Optuna warns where a step is reported twice
+        warnings.filterwarnings("error", message="The reported value is ignored")  # of a step that is reported twice
         tuning = quick(ring, tmp_path, trials=1, splits=2, config=values)
     config = parse_config({**QUICK, **values})
     search = Search(tuning.folder, config, resolve(config, ring), search_space(config), optuna)
