@@ -168,7 +168,8 @@ class Student(StudentModule):
             batch = bags(batch)
         x: NodeFeatures = batch.inputs(self.depth, self.node_columns)
         if self.options.feature_noise is not None:
-            x = with_noise(x, self.options.feature_noise, generator)
+            offsets = batch.node_offsets if isinstance(batch, GraphBatch) and (self.task == "graph" or batch.num_graphs > 1) else None
+            x = with_noise(x, self.options.feature_noise, generator, offsets)
         hidden: list[Tensor] = []
         graphs = batch.adjacencies(self.depth)
         initial: Tensor | None = None

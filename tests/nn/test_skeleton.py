@@ -173,6 +173,24 @@ def test_noise_is_on_the_features_in_training_and_evaluation(sparse_: bool, make
     torch.testing.assert_close(plain.forward_batch(given).logits, first, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("architecture", ["gin", "bag"])
+@pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
+def test_the_noise_on_a_graph_does_not_depend_on_its_batch(sparse_: bool, architecture: str, make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((5, 9, 400, 7), sparse_=sparse_)
+    student = student_of(architecture, "graph", dataset, feature_noise=0.25, dropout=0.0)
+    collate = Collator(dataset, dtype=torch.float64)
+    together = student.forward_batch(collate.all()).logits
+    for graph in range(4):
+        torch.testing.assert_close(student.forward_batch(collate(np.array([graph]))).logits[0], together[graph])
+    torch.testing.assert_close(student.forward_batch(collate(np.array([3, 0]))).logits, together[[3, 0]])
+    batch = collate.all()
+    seen = with_noise(batch.features, 0.25, None, batch.node_offsets)
+    x, seen = (one.csr.to_dense() if isinstance(one, SparseMatrix) else one for one in (batch.features, seen))
+    factors = (seen / x)[x != 0]
+    assert factors.mean() == pytest.approx(0.75, abs=0.04) and factors.std() == pytest.approx(0.25, abs=0.04)
+    torch.testing.assert_close(with_noise(4 * x, 0.25, None, batch.node_offsets), 4 * seen)
+
+
 def test_scaling_reaches_the_residual(make_dataset: MakeDataset) -> None:
     dataset = make_dataset((9,))
     student = student_of("sage", "node", dataset, residual=True)

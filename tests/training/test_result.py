@@ -8,6 +8,7 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.result import FitResult
 
 Data = tuple[Dataset, Split]
@@ -98,3 +99,14 @@ def test_table_is_the_members(result: FitResult) -> None:
 def test_an_unknown_member_lists_the_members(result: FitResult) -> None:
     with pytest.raises(UsageError, match=r"Unknown member 'gat-0'.*gcn-0, gat-1, gcn-2, mean, best_by_val, ensemble"):
         result["gat-0"]
+
+
+def test_figures_of_a_noisy_student_are_those_of_its_best_epoch(fit: Callable[..., FitResult], graph_data: Data) -> None:
+    """Validation sees some graphs at a time, predictions all of them, or one."""
+    students = [StudentOptions(architecture="gin", hidden=8, feature_noise=0.5), StudentOptions(hidden=8)]
+    result = fit(graph_data, students, strategy="independent", training={"scale_inputs": True})
+    noisy = result["gin-0"]
+    assert noisy.best_epoch is not None and noisy.val == result.history[noisy.best_epoch]["val/gin-0"]
+    probabilities = result.predict(member="gin-0")
+    right = probabilities.argmax(1) == graph_data[0].labels
+    assert noisy.test == right[graph_data[1].test].mean()
