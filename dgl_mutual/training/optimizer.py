@@ -15,12 +15,13 @@ from dgl_mutual.training.options import TrainingOptions
 
 @dataclass(frozen=True)
 class _Group:
-    """The tensors of a parameter group, as the fused kernel takes them."""
+    """The tensors of a parameter group, as the fused kernel takes them. The numbers of steps are views of `counts`: one sum for all."""
 
     parameters: list[Tensor]
     averages: list[Tensor]
     squares: list[Tensor]
     steps: list[Tensor]
+    counts: Tensor
 
 
 class Adam(torch.optim.Adam):
@@ -32,12 +33,16 @@ class Adam(torch.optim.Adam):
     """
 
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
-    state_dict = unwrap(torch.optim.Adam.state_dict)
 
     _kept: tuple[_Group, ...] | None = None
 
+    def state_dict(self) -> dict[str, Any]:
+        self._release()
+        state: dict[str, Any] = _STATE(self)
+        return state
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._kept = None
+        self._release()
         _LOAD(self, state_dict)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -57,7 +62,7 @@ class Adam(torch.optim.Adam):
             for options, group, of_group in zip(self.param_groups, self._kept, found, strict=True):
                 self._fused_step(options, group, of_group)
             return None
-        self._kept = None
+        self._release()
         loss = _STEP(self, closure)
         if is_usual and all(map(_is_plain, self.param_groups)):
             self._kept = tuple(map(self._tensors_of, self.param_groups))
@@ -65,12 +70,23 @@ class Adam(torch.optim.Adam):
 
     def _tensors_of(self, options: dict[str, Any]) -> _Group:
         states = [self.state[parameter] for parameter in options["params"]]
-        return _Group(list(options["params"]), *([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")))
+        averages, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        counts = torch.stack(steps) if steps else torch.empty(0)
+        for state, count in zip(states, views := list(counts.unbind()), strict=True):
+            state["step"] = count
+        return _Group(list(options["params"]), averages, squares, views, counts)
+
+    def _release(self) -> None:
+        """Give each parameter a number of steps of its own again: files cannot hold tensors that share memory."""
+        for group in self._kept or ():
+            for parameter in group.parameters:
+                self.state[parameter]["step"] = self.state[parameter]["step"].clone()
+        self._kept = None
 
     @staticmethod
     def _fused_step(options: dict[str, Any], group: _Group, grads: list[Tensor]) -> None:
         beta1, beta2 = options["betas"]
-        torch._foreach_add_(group.steps, 1)
+        group.counts.add_(1)
         torch._fused_adam_(
             group.parameters,
             grads,
@@ -100,6 +116,7 @@ def _is_plain(options: dict[str, Any]) -> bool:
 
 #: `torch.optim.Adam.step` itself; its wrapper switches gradients off, as `Adam.step` does.
 _STEP = unwrap(torch.optim.Adam.step)
+_STATE = unwrap(torch.optim.Adam.state_dict)
 _ZERO = unwrap(torch.optim.Adam.zero_grad)
 _LOAD = unwrap(torch.optim.Adam.load_state_dict)
 

@@ -84,6 +84,18 @@ def test_state_that_is_loaded_is_used() -> None:
     assert torch.equal(weight, expected) and optimizer.state_dict()["state"][0]["step"] == 2
 
 
+def test_saved_state_shares_no_memory() -> None:
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = Adam(weights, lr=0.1, fused=True)
+    for step in range(1, 9):
+        for weight in weights:
+            weight.grad = torch.ones(3)
+        optimizer.step()
+        if step % 3 == 0:
+            counts = [moments["step"] for moments in optimizer.state_dict()["state"].values()]
+            assert len({count.untyped_storage().data_ptr() for count in counts}) == 2 and counts == [step, step]
+
+
 def test_a_step_has_no_gradient_and_a_closure_has_one() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = Adam([weight], lr=0.1)
