@@ -133,7 +133,7 @@ def test_a_step_on_the_whole_graph_is_refused(node_data: Data) -> None:
         UsageError,
         match=r"cannot be divided among processes.*--divide students, or samples of .* --sampler neighbor",
     ):
-        fit_cohort(*node_data, **{**options(), "training": TrainingOptions(epochs=1)}, ranks=TWO)
+        fit_cohort(*node_data, **{**options(), "training": TrainingOptions(epochs=2)}, ranks=TWO)
 
 
 def test_more_processes_than_samples_in_a_batch_are_refused(node_data: Data, graph_data: Data) -> None:
@@ -150,7 +150,7 @@ def test_more_processes_than_students_are_refused(graph_data: Data) -> None:
 
 
 def test_students_in_several_processes_cannot_be_compared(graph_data: Data) -> None:
-    training = TrainingOptions(epochs=1, diversity=True)
+    training = TrainingOptions(epochs=2, diversity=True)
     with pytest.raises(UsageError, match=r"no two of them to compare \(training.diversity\). Leave out --divide students"):
         fit_cohort(*graph_data, **{**options(), "training": training}, ranks=DividedStudents(0, 2))
     with pytest.raises(UsageError, match=r"Strategy 'okddip' looks at what all students have before their logits.*Leave out --divide"):
