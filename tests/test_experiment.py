@@ -156,6 +156,18 @@ def test_datasets_of_ones_own_and_strategies_as_classes() -> None:
         dgl_mutual.experiment([node_data, node_data], **SMALL)
 
 
+def test_methods_with_and_without_edge_features_are_compared() -> None:
+    nodes = np.arange(24)
+    edges, split = np.stack([nodes, (nodes + 1) % 24]), dgl_mutual.Split(nodes[:12], nodes[12:18], nodes[18:])
+    data = dgl_mutual.Dataset.from_arrays(
+        edges, np.eye(24, 5, dtype=np.float32), nodes % 3, edge_features=np.ones((24, 2), dtype=np.float32), name="ring", split=split
+    )
+    methods = {"bonds": "independent", "none": {"strategy": "independent", "students": ["mlp"]}}
+    found = dgl_mutual.experiment(data, methods, baseline="bonds", students="gcn", training={"epochs": 2}, seeds=3, jobs=1)
+    assert found.trials.groupby("seed")["split"].nunique().tolist() == [1, 1, 1]
+    assert found.table().shape[0] >= 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -14,12 +14,13 @@ _LENGTH = 12
 _ROWS = 1 << 17
 
 
-def fingerprint(dataset: Dataset, split: Split | None = None) -> str:
+def fingerprint(dataset: Dataset, split: Split | None = None, *, edge_features: bool = True) -> str:
     """First 12 hexadecimal digits of a sha256 over graphs, features, labels and, if given, the split.
 
-    Without a split it is what tables and configurations call `fingerprint`; with one, what trials.csv calls `split`.
+    Without a split it is what tables and configurations call `fingerprint`. With one, and without edge features, it is what trials.csv
+    calls `split`: whether students use edge features is an option of theirs, and does not make it another split.
 
-    Edge features count where there are any. The same on every platform, for sparse and dense storage of the same features, and for any
+    The same on every platform, for sparse and dense storage of the same features, and for any
     order within a part of the split.
     """
     digest = hashlib.sha256(dataset.task.encode())
@@ -29,7 +30,7 @@ def fingerprint(dataset: Dataset, split: Split | None = None) -> str:
     else:
         _add(digest, dataset.edges, "<i8")
         _add_features(digest, dataset.features)
-        if dataset.edge_features is not None:
+        if edge_features and dataset.edge_features is not None:
             digest.update(b"edge features")
             _add_features(digest, dataset.edge_features)
     if dataset.target.kind == "single-label":

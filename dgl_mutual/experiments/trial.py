@@ -225,7 +225,7 @@ def fit_resolved(
 
 def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
     dataset = scene.dataset
-    split = fingerprint(dataset, scene.split)
+    split = fingerprint(dataset, scene.split, edge_features=False)
     metrics = {dataset.target.metric: result.members, **result.tasks}
     return [
         {

@@ -36,7 +36,10 @@ TRIALS = {
         "Expected calibration error on the test part, a fraction: 15 bins of equal width of the confidence. With several labels each "
         "known label is a decision of its own, of confidence max(p, 1 - p); with several targets the mean over them."
     ),
-    "split": "Hash of the data that were trained on, noise included, and of the split. Compare only rows with equal hashes.",
+    "split": (
+        "Hash of the data that were trained on, with their noise and without edge features, and of the split. Compare only rows with equal "
+        "hashes."
+    ),
 }
 #: reliability.csv: one row per trial, metric, member and bin of confidence that is not empty.
 RELIABILITY = {

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from dgl_mutual.data import Split, load_dataset
 from dgl_mutual.data.fingerprint import fingerprint
+from tests.nn.edges import with_edges
 
 Build = Callable[..., Path]
 
@@ -40,6 +41,14 @@ def test_split_counts_but_not_its_order(build_tu: Build) -> None:
     other = Split(np.array([0]), np.array([1, 3]), np.array([4]))
     assert fingerprint(dataset, one) == fingerprint(dataset, reordered)
     assert len({fingerprint(dataset), fingerprint(dataset, one), fingerprint(dataset, other)}) == 3
+
+
+def test_edge_features_count_but_not_in_what_rows_are_paired_by(build_tu: Build) -> None:
+    plain = load_dataset(build_tu()).without_edge_features()
+    bonds = with_edges(plain)
+    split = Split(np.array([0]), np.array([1]), np.array([2]))
+    assert fingerprint(bonds, split) != fingerprint(plain, split)
+    assert fingerprint(bonds, split, edge_features=False) == fingerprint(plain, split, edge_features=False) == fingerprint(plain, split)
 
 
 def test_unknown_labels_have_one_form(build_ogb: Build) -> None:

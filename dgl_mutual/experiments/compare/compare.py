@@ -235,9 +235,10 @@ def _planned(plan: Plan) -> pd.DataFrame:
     """The rows that trials.csv will have, without their figures."""
     members = [*student_names(plan.config.students), "mean", "best_by_val", "ensemble"]
     columns = ("dataset", "fingerprint", "split", "seed", "fold", "member", "test")
+    splits = [(trial, fingerprint(plan.dataset, trial.split, edge_features=False)) for trial in plan.trials]
     rows = [
-        (plan.dataset.name, plan.config.fingerprint, fingerprint(plan.dataset, trial.split), trial.seed, trial.fold, member, math.nan)
-        for trial in plan.trials
+        (plan.dataset.name, plan.config.fingerprint, split, trial.seed, trial.fold, member, math.nan)
+        for trial, split in splits
         for member in members
     ]
     return pd.DataFrame(rows, columns=columns)
