@@ -225,7 +225,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
         ids = _cut(graph, num_parts, folder, dataset.official_split)
         _check_parts(graph, ids, num_parts, folder)
     except dgl.DGLError as error:
-        if shutil.disk_usage(folder).free < 2**20:
+        if shutil.disk_usage(folder).free < 2**20 or "fwrite" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         raise DataError(f"DGL cannot cut {dataset.name} into {num_parts} parts ({str(error).splitlines()[0]}).") from None
     split = dataset.official_split

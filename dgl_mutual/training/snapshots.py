@@ -25,6 +25,7 @@ from dgl_mutual.files import check_regular
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.training.teaching import phases_of
 from dgl_mutual.version import __version__
 
 #: Stands before the name of a tensor where plain values have its place.
@@ -69,6 +70,8 @@ class Checkpointer(Callback):
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
             self._found = _load(self._snapshots.file, self._identity)
+            if not 0 <= self._found["phase"] < len(phases_of(state.strategy)):
+                raise _unusable(self._snapshots.file, f"there is no phase {self._found['phase']}")
             state.phases_over = self._found["phase"]
             state.started -= self._found["seconds"]
 
@@ -82,7 +85,7 @@ class Checkpointer(Callback):
             return
         try:
             _restore(self._found, state, self._callbacks)
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
             raise _unusable(self._snapshots.file, error) from error
         self._found = None
 
@@ -180,11 +183,16 @@ def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
 
 
 def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Callback]) -> None:
-    phase = state.current
+    phase, history = state.current, list(found["history"])
     phase.first, phase.epoch, phase.stopped = int(found["first"]), int(found["epoch"]), bool(found["stopped"])
+    if not (phase.first >= 0 and 0 < phase.epoch <= state.options.epochs and len(history) == phase.first + phase.epoch):
+        raise ValueError(f"epoch {phase.epoch} of a phase, and a history of {len(history)} epochs")
+    if not all(isinstance(row, dict) and all(isinstance(value, int | float) for value in row.values()) for row in history):
+        raise ValueError("a history with something other than numbers")
     state.cohort.load_state_dict(found["cohort"])
     state.strategy.load_state_dict(found["strategy"])
     moments = {int(place): kept for place, kept in found["optimizer"].items()}
+    _check_moments(phase.optimizer, moments)
     phase.optimizer.load_state_dict({**phase.optimizer.state_dict(), "state": moments})
     for stream, kept in zip(state.streams, found["streams"], strict=True):
         stream.set_state(kept)
@@ -196,7 +204,15 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
         if name not in named:
             raise ValueError(f"it holds the state of a callback {name} that is missing now")
         named[name].load_state_dict(kept)
-    state.history[:] = found["history"]
+    state.history[:] = history
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any]) -> None:
+    """Raises ValueError if they are not one number, or a number for each weight: the optimizer sees that in its next step only."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for place, kept in moments.items():
+        if not 0 <= place < len(weights) or not all(value.shape in ((), weights[place].shape) for value in kept.values()):
+            raise ValueError("moments of other weights")
 
 
 def _part(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

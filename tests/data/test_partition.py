@@ -139,13 +139,14 @@ def test_what_is_no_sound_partition_is_left_alone(digits: Dataset, tmp_path: Pat
     assert contents(tmp_path) == before
 
 
-def test_a_full_disk_leaves_what_was_there(copy: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), dgl.DGLError("Check failed: std::fwrite(ptr, 1")])
+def test_a_full_disk_leaves_what_was_there(copy: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     before = contents(copy)
     cut = partition_module._cut
 
     def full(*arguments: object) -> object:
         cut(*arguments)
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(partition_module, "_cut", full)
     with pytest.raises(StoreError, match=r"No space left on device\. Make room on the disk"):

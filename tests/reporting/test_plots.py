@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,6 +80,21 @@ def test_a_plot_is_saved_as_pdf_with_truetype_fonts_and_as_png(everything: Path,
     assert b"/FontFile2" in pdf.read_bytes()  # TrueType; Type 3 has none
     assert b"/Type3" not in pdf.read_bytes()
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_full_disk_is_one_message(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    write_run(tmp_path / "out", seeds=2, epochs=3)
+    usual, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with drawing():
+        ((name, drawn),) = draw(load_runs([tmp_path / "out"]), ["curves"])
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (700, limits[1]))
+            with pytest.raises(StoreError, match=r"too large\. Make room on the disk"):
+                save(drawn, tmp_path / "plots", name, ["pdf"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, usual)
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:

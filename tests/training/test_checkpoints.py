@@ -11,12 +11,14 @@ from typing import Any
 import dgl
 import numpy as np
 import pytest
+import safetensors
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dgl_mutual.coordinator import Weighting
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
@@ -88,6 +90,26 @@ def test_another_cohort_replaces_the_one_that_is_there_and_leaves_what_is_not_it
     (saved / "notes.safetensors").write_text("mine")
     fit(node_data, ("sage",), strategy="independent", epochs=1).save(saved)
     assert {file.stem for file in saved.iterdir()} == {"sage-0", "ensemble", "notes"}
+
+
+def test_a_full_disk_is_called_one(saved: Path, fit: Fit, node_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("dgl_mutual.training.checkpoints.saving.save_file", full)
+    with pytest.raises(StoreError, match=r"No space left on device\. Make room on the disk"):
+        fit(node_data, epochs=1).save(saved)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
+@pytest.mark.parametrize("member", ["gcn-0", "ensemble"])
+def test_weights_of_another_type_are_refused(saved: Path, node_data: Data, member: str, dtype: torch.dtype) -> None:
+    file = saved / f"{member}.safetensors"
+    weights = {name: value.clone() for name, value in load_file(file).items()}
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    save_file({**weights, name: weights[name].to(dtype)}, file)
+    with pytest.raises(DataError, match=r"cannot be used .(.* has the type torch|numbers of the types)"):
+        load_student(saved, member)
 
 
 def test_what_is_no_description_is_neither_read_to_its_end_nor_removed(saved: Path, fit: Fit, node_data: Data) -> None:

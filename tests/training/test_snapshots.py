@@ -204,6 +204,42 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
             fit(node_data, epochs=3, snapshots=snapshots)
 
 
+SELECTION = ("callbacks", "dgl_mutual.training.selection.Selection#0")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("epoch",), -(10**9)),
+        (("epoch",), float("inf")),
+        (("epoch",), 3),
+        (("phase",), 10**9),
+        (("first",), 1),
+        (("history",), {}),
+        (("history", 0, "epoch"), "x"),
+        ((*SELECTION, "best", "0"), 1.5),
+        ((*SELECTION, "best", "0"), {}),
+        ((*SELECTION, "stoppers", 0, "best_epoch"), "x"),
+        ((*SELECTION, "stoppers", 0, "best_metric"), None),
+        (("optimizer", "0", "exp_avg"), "tensor:/optimizer/1/exp_avg"),
+        (("optimizer", "99"), {}),
+    ],
+)
+def test_values_that_no_training_has_are_refused(place: tuple[Any, ...], value: Any, fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    """Before the training goes on, and not in its middle or never."""
+    snapshots = Snapshots(tmp_path / "s", 1)
+    fit(node_data, snapshots=snapshots, epochs=2)
+    mapped, plain = read(snapshots.file)
+    tensors = {name: tensor.clone() for name, tensor in mapped.items()}
+    group = plain
+    for key in place[:-1]:
+        group = group[key]
+    group[place[-1]] = value
+    save_file(tensors, snapshots.file, {"state": json.dumps(plain)})
+    with pytest.raises(DataError, match="cannot be used"):
+        fit(node_data, snapshots=snapshots, epochs=2)
+
+
 def test_a_disk_that_takes_nothing(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="without checkpoint_every"):

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,8 @@ def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", 
     files = [folder / f"{name}.{kind}" for kind in kinds]
     dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     for file, kind in zip(files, kinds, strict=True):
+        content = BytesIO()  # on a full disk matplotlib raises an error of its own where it closes the file
+        drawn.savefig(content, format=kind, dpi=300, metadata=dates.get(kind))
         with replacing(file) as temporary:
-            drawn.savefig(temporary, format=kind, dpi=300, metadata=dates.get(kind))
+            temporary.write_bytes(content.getvalue())
     return files

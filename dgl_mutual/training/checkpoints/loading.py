@@ -209,6 +209,9 @@ def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
         kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
         if len(kinds) > 1 or not kinds <= set(_DTYPES):
             raise ValueError(f"numbers of the types {', '.join(sorted(map(str, kinds)))}")
+        for key, expected in module.state_dict().items():  # PyTorch compares shapes alone
+            if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
+                raise ValueError(f"{key} has the type {weights[key].dtype}")
         if not all(value.isfinite().all() for value in weights.values()):
             raise ValueError("not all of them are finite")
         module.load_state_dict(weights, assign=True)

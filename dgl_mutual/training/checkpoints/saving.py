@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,4 +122,5 @@ def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, st
         try:
             save_file(tensors, temporary, metadata)
         except safetensors.SafetensorError as error:
-            raise OSError(str(error)) from error
+            number = re.search(r"os error (\d+)", str(error))
+            raise (OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))) from error
