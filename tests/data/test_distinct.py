@@ -32,6 +32,14 @@ def test_nothing_where_they_are_many_or_there_are_none(form: type[Features]) -> 
     assert distinct_rows(form(np.zeros((40, 0), dtype=np.float32))) is None
 
 
+def test_no_dense_table_of_a_wide_sparse_matrix() -> None:
+    """It would take 4 GB here, where the matrix itself takes some kilobytes."""
+    rows, columns = np.arange(8000), (np.arange(8000) % 1000) * 1000
+    wide = sparse.csr_matrix((np.ones(8000, dtype=np.float32), (rows, columns)), shape=(8000, 1_000_000))
+    assert distinct_rows(wide) is None
+    assert distinct_rows(wide[:, :1001]) is not None
+
+
 def test_rows_with_the_same_product_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ones:
         def random(self, size: int) -> np.ndarray:
