@@ -40,14 +40,20 @@ def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDA
 
 
 def as_csr(values: Any, what: str) -> sparse.csr_matrix:
-    """A sparse matrix of the user's as CSR.
+    """A sparse matrix of any format as CSR.
 
     Raises:
-        DataError: its arrays do not fit each other, as where a damaged file was loaded.
+        DataError: its arrays do not fit each other, for example because it was loaded from a damaged file.
     """
-    if values.format in ("csr", "csc"):
-        rows, columns = values.shape
-        fault = csr_fault(values.data, values.indices, values.indptr, (rows, columns) if values.format == "csr" else (columns, rows))
+    if values.format in ("csr", "csc", "bsr"):
+        data, (rows, columns) = values.data, values.shape
+        if values.format == "csc":
+            rows, columns = columns, rows
+        elif values.format == "bsr":
+            # The CSR matrix of its blocks.
+            height, width = values.blocksize
+            data, rows, columns = data[:, 0, 0], rows // height, columns // width
+        fault = csr_fault(data, values.indices, values.indptr, (rows, columns))
         if fault is not None:
             raise DataError(f"The {what} are not a valid sparse matrix: {fault}. Make the matrix anew.")
     return sparse.csr_matrix(values)

@@ -62,3 +62,11 @@ def test_a_matrix_whose_arrays_do_not_fit_is_refused(kind: type, pointers: list[
     for make in (lambda: Dataset.from_arrays(np.array([[0, 1], [1, 2]]), matrix, [0, 1, 0]), lambda: as_array(matrix, "features")):
         with pytest.raises(DataError, match="not a valid sparse matrix: its row pointers do not rise"):
             make()
+
+
+def test_a_matrix_of_blocks_whose_arrays_do_not_fit_is_refused() -> None:
+    matrix = sparse.bsr_matrix(np.eye(4, dtype=np.float32), blocksize=(2, 2))
+    np.testing.assert_array_equal(as_array(matrix, "features"), np.eye(4))
+    matrix.indices = np.array([0, 1 << 20])
+    with pytest.raises(DataError, match="not a valid sparse matrix: its column numbers are not within 0"):
+        as_array(matrix, "features")
