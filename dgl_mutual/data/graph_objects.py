@@ -154,7 +154,9 @@ def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any
     if task == "node":
         found = [record.node_labels for record in records]
     elif len(own) == len(records) and all(label.ndim == 0 for label in own):  # one value a graph: a class
-        return np.array([label.item() for label in own], dtype=None if len({label.dtype for label in own}) == 1 else object)
+        if len({label.dtype for label in own}) == 1:
+            return np.stack(own)
+        return np.array([label.item() for label in own], dtype=object)
     else:
         found = [None if record.label is None else record.label.reshape(1, -1) for record in records]
     if all(one is None for one in found):

@@ -202,6 +202,13 @@ def test_from_dgl_graph_task_of_lists_pairs_batches_and_datasets() -> None:
     assert (nodes.task, nodes.num_graphs, nodes.num_samples) == ("node", 2, 8)
 
 
+def test_labels_of_graphs_that_their_type_cannot_tell_apart_are_refused() -> None:
+    """2^24 + 1 is 2^24 as float32, and would be exact as float64."""
+    pairs = [(dgl_graph(), torch.tensor(label, dtype=torch.float32)) for label in (1, 2**24 + 1)]
+    with pytest.raises(DataError, match="float32 does not tell all whole numbers apart"):
+        Dataset.from_dgl(pairs)
+
+
 def test_from_dgl_refuses_with_the_reason() -> None:
     bare = dgl.graph(([0], [1]))
     with pytest.raises(DataError, match=r"no node features 'feat' \(its ndata has: nothing\)"):
