@@ -73,13 +73,13 @@ class LazyGroup(click.Group):
 
 
 def _refuse_repeated(ctx: click.Context, arguments: Sequence[str]) -> None:
-    """Refuse an option that is there twice and takes one value: click would take the last one without a word.
+    """Refuse an option that takes one value and is given several times: click would silently use the last one.
 
     Raises:
         click.UsageError: there is one.
     """
     try:
-        _, _, order = ctx.command.make_parser(ctx).parse_args(args=list(arguments))
+        _, rest, order = ctx.command.make_parser(ctx).parse_args(args=list(arguments))
     except click.UsageError:  # the command itself says what is wrong
         return
     for option in order:
@@ -87,6 +87,10 @@ def _refuse_repeated(ctx: click.Context, arguments: Sequence[str]) -> None:
             raise click.UsageError(
                 f"{option.opts[-1]} was given {order.count(option)} times, and takes one value. Leave out the others.", ctx
             )
+    if isinstance(ctx.command, click.Group) and rest:
+        command = ctx.command.get_command(ctx, rest[0])
+        if command is not None:
+            _refuse_repeated(click.Context(command, info_name=rest[0], parent=ctx), rest[1:])
 
 
 def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:

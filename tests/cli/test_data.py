@@ -60,3 +60,9 @@ def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(command_line: Cal
     assert (status, out) == (2, "")
     assert "Unknown dataset 'nonsense'" in err
     assert list(elsewhere.iterdir()) == []
+
+
+def test_an_option_that_is_given_twice_is_refused(command_line: Callable[..., object]) -> None:
+    status, out, err = command_line("data", "list", "--data-dir", "a", "--data-dir", "b")
+    assert (status, out) == (2, "")
+    assert "--data-dir was given 2 times, and takes one value" in err
