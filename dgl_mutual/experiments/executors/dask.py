@@ -77,7 +77,7 @@ class Cluster:
         try:
             # Each worker gets each dataset once.
             sent = {id(dataset): self.client.scatter([dataset], broadcast=True)[0] for dataset in datasets_of(works)}
-            # Not by joblib, which runs everything in this process where a cluster has a single worker.
+            # Not through joblib, which runs everything in this process if the cluster has a single worker.
             futures = [
                 self.client.submit(_elsewhere, task, _sent(work), sent[id(work.plan.dataset)], place, pure=False)
                 for place, work in enumerate(works)
@@ -103,19 +103,19 @@ class Cluster:
 
 @dataclass(frozen=True)
 class EpochEvents:
-    """Tells of epochs from a worker on any machine, by an event of Dask. Of several within half a second, the first is told."""
+    """Reports epochs from a worker on any machine, as Dask events: at most one in half a second, and always the last one of a trial."""
 
     topic: str
-    _told: ClassVar[dict[str, float]] = {}
+    _reported: ClassVar[dict[str, float]] = {}
 
     def __call__(self, trial: Trial, report: EpochReport) -> None:
-        """Tell, or leave it."""
+        """Send the report, unless one was sent less than half a second ago."""
         now = time.monotonic()
-        if now - self._told.get(trial.title, -math.inf) < 0.5 and report.epoch + 1 < report.epochs:
+        if now - self._reported.get(trial.title, -math.inf) < 0.5 and report.epoch + 1 < report.epochs:
             return
-        self._told[trial.title] = now
+        self._reported[trial.title] = now
         values = {"epoch": report.epoch, "epochs": report.epochs, "loss": float(report.loss)}
-        with suppress(Exception):  # a display is no reason to fail
+        with suppress(Exception):  # training must not fail because of a progress display
             _dask().get_worker().log_event(
                 self.topic, {"trial": trial.title, **values, "val": {member: float(value) for member, value in report.val.items()}}
             )
@@ -123,17 +123,17 @@ class EpochEvents:
 
 @contextmanager
 def _epochs_of(client: Any, trials: Sequence[Trial], progress: Progress) -> Iterator[EpochEvents]:
-    """What workers tell of the epochs of these trials reaches the display, for the length of a block."""
+    """Pass the epochs that workers report for these trials on to the progress display, within the context."""
     by_title = {trial.title: trial for trial in trials}
     events = EpochEvents(f"dgl-mutual-{uuid.uuid4().hex}")
 
     def take(event: tuple[float, Any]) -> None:
-        with suppress(TypeError, ValueError, KeyError, AttributeError):  # whoever reaches the scheduler can send anything
-            told = dict(event[1])
-            val = {str(member): float(value) for member, value in told["val"].items()}
-            epoch, epochs = int(told["epoch"]), int(told["epochs"])
+        with suppress(TypeError, ValueError, LookupError, ArithmeticError, AttributeError):  # any client of the scheduler can send events
+            values = dict(event[1])
+            val = {str(member): float(value) for member, value in values["val"].items()}
+            epoch, epochs = int(values["epoch"]), int(values["epochs"])
             if 0 <= epoch < epochs:
-                progress.epoch(by_title[told["trial"]], EpochReport(epoch, epochs, float(told["loss"]), val))
+                progress.epoch(by_title[values["trial"]], EpochReport(epoch, epochs, float(values["loss"]), val))
 
     client.subscribe_topic(events.topic, take)
     try:

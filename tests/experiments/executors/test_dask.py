@@ -123,7 +123,7 @@ def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pyte
     lines = Lines()
     lines.pace.start(trials, 0)
     with _epochs_of(client, trials, lines) as tell:
-        for epoch in range(4):  # those within half a second of the first are not told, but the last is
+        for epoch in range(4):  # those within half a second of the first are not reported, except the last
             tell(trials[0], EpochReport(epoch, 5, 1.0, {"gcn": 0.5}))
         lines.pace.look()
         assert lines.pace.running == [(1, 5)]
@@ -135,6 +135,7 @@ def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pyte
             None,
             {"trial": "another", "epoch": 0, "epochs": 1, "loss": 0, "val": {}},
             {"trial": trials[1].title, "epoch": "x"},
+            {"trial": trials[1].title, "epoch": float("inf"), "epochs": 1, "loss": 0, "val": {}},
         ):
             handle((0.0, wrong))
         lines.pace.look()
