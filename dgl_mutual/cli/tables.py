@@ -50,7 +50,8 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     stale = [file for file, text in texts.items() if not file.exists() or _text(file) != text]
     for file in stale:
         if not check:
-            (write_output if file in paths else write_text)(file, texts[file])  # a page may be a link; in a suite nothing is
+            write = write_output if file in paths else write_text  # pages that users name may be links; files of a suite may not
+            write(file, texts[file])
         say(f"{'Not what its runs give:' if check else 'Written to'} {file}")
     if not stale:
         say("Nothing to change: all tables are what their runs give.")

@@ -82,7 +82,7 @@ class RunConfig(Options):
             students = _names(students, "students")
         if isinstance(students, Mapping) and students and all(str(key).isdecimal() for key in students):
             raise UsageError(
-                f"students.{next(iter(students))} is no key: the cohort is a list, and is given as a whole, for example "
+                f"students.{next(iter(students))} cannot be set: the cohort is a list, and is given as a whole, for example "
                 "students='[{architecture: gcn, hidden: 32}, gat]'."
             )
         if callable(students) or isinstance(students, Mapping):
@@ -202,8 +202,8 @@ def parse_assignment(text: str) -> dict[str, Any]:
     return nest(path.strip(), values)
 
 
-def typed(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What one command line sets, as one layer.
+def from_command_line(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options of one command line set, as one layer of configuration.
 
     Raises:
         UsageError: a key has two values.

@@ -217,7 +217,13 @@ class Collator:
         columns_of = partial(self._columns, nodes, features)
         by_source = partial(self._by_source, nodes, edges, edge_shift, edges_per_graph)
         return GraphBatch(
-            *(self._tensor(in_offsets), self._tensor(sources), features, self._tensor(node_offsets), of_edges), columns_of, by_source
+            self._tensor(in_offsets),
+            self._tensor(sources),
+            features,
+            self._tensor(node_offsets),
+            edge_features=of_edges,
+            columns_of=columns_of,
+            by_source=by_source,
         )
 
     @cached_property
@@ -226,7 +232,7 @@ class Collator:
         return np.argsort(self._sources, kind="stable"), np.bincount(self._sources, minlength=self.dataset.num_nodes)
 
     def _by_source(self, nodes: IntArray, edges: IntArray, shift: IntArray, edges_per_graph: IntArray) -> tuple[Tensor, Tensor]:
-        """The same of a batch with these nodes and edges, and where the edges of each node begin."""
+        """The edges of a batch ordered by source, and where those of each source begin; see `Adjacency`."""
         order, out_degrees = self._order
         starts = np.concatenate([[0], np.cumsum(out_degrees[nodes])])
         return self._tensor(order[edges] + np.repeat(shift, edges_per_graph)), self._tensor(starts)

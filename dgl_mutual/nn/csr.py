@@ -207,7 +207,7 @@ class Codes:
 
 
 class _CutCodes:
-    """The groups of several ranges of codes, ordered in one go: a sort of numbers that are far from the cache takes long to begin."""
+    """The groups of several ranges of codes. They are sorted together, which takes less time than a sort of each range."""
 
     def __init__(self, whole: Codes, parts: Sequence[slice]) -> None:
         self._whole = whole
@@ -239,10 +239,10 @@ def _grouped(numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 class RepeatedRows(SparseMatrix):
-    """A matrix of few distinct rows, such as the features of atoms and bonds; to all that does not ask, a sparse matrix like another.
+    """A matrix of few distinct rows, such as the features of atoms and bonds. It can be used wherever a sparse matrix can.
 
-    A product with it takes the distinct rows alone: a fraction of the time, above all of the backward pass, where a sparse matrix would
-    have to be transposed.
+    Products are computed for the distinct rows only. This takes a fraction of the time, above all in the backward pass, where a sparse
+    matrix has to be transposed.
 
     Attributes:
         table: the distinct rows (R, F), dense.
@@ -255,7 +255,7 @@ class RepeatedRows(SparseMatrix):
 
     @classmethod
     def of_table(cls, table: FloatArray, codes: IntArray, device: torch.device | str, dtype: torch.dtype) -> RepeatedRows:
-        """Copy those of the distinct rows that occur."""
+        """The rows ``table[codes]``. Of a large table, only the rows that occur are copied."""
         if len(table) > 64:
             occurs = np.zeros(len(table), dtype=bool)
             occurs[codes] = True

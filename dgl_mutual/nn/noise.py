@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 
-#: Rows of noise that are drawn for evaluation; the nodes of each graph take them in turn.
+#: Rows of noise that are drawn for evaluation: the nodes of each graph use them in order, and start again after the last.
 _ROWS = 256
 
 
@@ -35,7 +35,7 @@ def with_noise(x: NodeFeatures, amount: float, generator: torch.Generator | None
 
 
 def _noise_of_graphs(x: NodeFeatures, offsets: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers, one for each value, by the place of its node in its graph."""
+    """Standard normal numbers, one for each value; they depend on the position of its node within its graph."""
     values = x.values if isinstance(x, SparseMatrix) else x
     rows = torch.randn((_ROWS, x.shape[1]), generator=generator, device=values.device, dtype=values.dtype)
     starts = torch.repeat_interleave(offsets[:-1], offsets.diff())

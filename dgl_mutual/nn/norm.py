@@ -20,9 +20,9 @@ class BatchNorm(nn.BatchNorm1d):
         if training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         # torch's own wrappers take as long as this function does on a batch of small graphs.
-        momentum = 0.0 if self.momentum is None else self.momentum
+        assert self.momentum is not None
         return torch.batch_norm(
-            x, self.weight, self.bias, self.running_mean, self.running_var, training, momentum, self.eps, torch.backends.cudnn.enabled
+            x, self.weight, self.bias, self.running_mean, self.running_var, training, self.momentum, self.eps, torch.backends.cudnn.enabled
         )
 
 

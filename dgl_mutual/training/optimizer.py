@@ -15,7 +15,11 @@ from dgl_mutual.training.options import TrainingOptions
 
 @dataclass(frozen=True)
 class _Group:
-    """The tensors of a parameter group, as the fused kernel takes them. The numbers of steps are views of `counts`: one sum for all."""
+    """The tensors of a parameter group, as the fused kernel takes them.
+
+    Attributes:
+        counts: the numbers of steps of all parameters, of which `steps` are views: a single addition increments them all.
+    """
 
     parameters: list[Tensor]
     averages: list[Tensor]
@@ -25,11 +29,11 @@ class _Group:
 
 
 class Adam(torch.optim.Adam):
-    """torch's Adam without the wrappers that keep ``torch.compile`` out of its methods, and without looking up its state on every step.
+    """torch's Adam without the wrappers that keep ``torch.compile`` out of its methods, and without collecting its state on every step.
 
     At their first call these wrappers import the compiler, some 800 modules: 1.5 s before the first step of a process, as long as 60 epochs
-    on Cora. What they wrap is called directly instead. The look-ups take most of the time of a fused step on small students (0.3 ms of 0.5
-    with 36 parameters), so what they find is kept. Each step computes the same to the last bit.
+    on Cora. What they wrap is called directly instead. Collecting the state takes most of the time of a fused step on small students
+    (0.3 ms of 0.5 with 36 parameters), so the tensors found are kept. Each step gives the same result to the last bit.
     """
 
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
@@ -55,29 +59,31 @@ class Adam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        grads = [[parameter.grad for parameter in group["params"]] for group in self.param_groups]
-        found = [[grad for grad in of_group if grad is not None and not grad.is_sparse] for of_group in grads]
-        is_usual = closure is None and all(len(some) == len(every) for some, every in zip(found, grads, strict=True))
-        if is_usual and self._kept is not None and [len(group.parameters) for group in self._kept] == [len(every) for every in grads]:
-            for options, group, of_group in zip(self.param_groups, self._kept, found, strict=True):
+        sizes = [len(group["params"]) for group in self.param_groups]
+        grads = [_dense_gradients(group["params"]) for group in self.param_groups]
+        # Otherwise some parameters are left out of this step, or gradients are computed in it.
+        is_usual = closure is None and [len(of_group) for of_group in grads] == sizes
+        if is_usual and self._kept is not None and [len(group.parameters) for group in self._kept] == sizes:
+            for options, group, of_group in zip(self.param_groups, self._kept, grads, strict=True):
                 self._fused_step(options, group, of_group)
             return None
         self._release()
         loss = _STEP(self, closure)
-        if is_usual and all(map(_is_plain, self.param_groups)):
-            self._kept = tuple(map(self._tensors_of, self.param_groups))
+        if is_usual and all(_is_plain(options) for options in self.param_groups):
+            self._kept = tuple(self._tensors_of(options) for options in self.param_groups)
         return loss
 
     def _tensors_of(self, options: dict[str, Any]) -> _Group:
         states = [self.state[parameter] for parameter in options["params"]]
         averages, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-        counts = torch.stack(steps) if steps else torch.empty(0)
-        for state, count in zip(states, views := list(counts.unbind()), strict=True):
-            state["step"] = count
+        counts = torch.stack(steps)
+        views = list(counts.unbind())
+        for state, view in zip(states, views, strict=True):
+            state["step"] = view
         return _Group(list(options["params"]), averages, squares, views, counts)
 
     def _release(self) -> None:
-        """Give each parameter a number of steps of its own again: files cannot hold tensors that share memory."""
+        """Give each parameter a step count of its own again, since tensors that share memory cannot be saved."""
         for group in self._kept or ():
             for parameter in group.parameters:
                 self.state[parameter]["step"] = self.state[parameter]["step"].clone()
@@ -104,8 +110,13 @@ class Adam(torch.optim.Adam):
         )
 
 
+def _dense_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The gradients of those parameters that have one that is not sparse."""
+    return [parameter.grad for parameter in parameters if parameter.grad is not None and not parameter.grad.is_sparse]
+
+
 def _is_plain(options: dict[str, Any]) -> bool:
-    """Whether a group takes the fused kernel on a CPU, with none of its options: on a GPU nothing is gained."""
+    """Whether a group uses the fused kernel on a CPU, with none of its special options. On a GPU nothing would be gained."""
     others = ("amsgrad", "maximize", "differentiable", "capturable", "decoupled_weight_decay")
     if not options["fused"] or any(options.get(name) for name in others):
         return False
