@@ -17,12 +17,22 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         training = self.training and len(x) != 1
+        momentum = self.momentum
         if training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+            if momentum is None:  # the mean over all batches, as torch.optim.swa_utils.update_bn computes it
+                momentum = 1 / int(self.num_batches_tracked)
         # torch's own wrappers take as long as this function does on a batch of small graphs.
-        assert self.momentum is not None
         return torch.batch_norm(
-            x, self.weight, self.bias, self.running_mean, self.running_var, training, self.momentum, self.eps, torch.backends.cudnn.enabled
+            x,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            training,
+            0.0 if momentum is None else momentum,
+            self.eps,
+            torch.backends.cudnn.enabled,
         )
 
 

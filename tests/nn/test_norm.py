@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import BATCH_NORM_MOMENTUM
@@ -38,3 +39,16 @@ def test_of_one_row_it_is_torch_geometrics(training: bool) -> None:
     torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
     assert ours(x).sum().backward() is None and x.grad is not None and x.grad.abs().min() > 0
     torch.testing.assert_close(ours.state_dict(), before, rtol=0, atol=0)
+
+
+def test_the_mean_over_all_batches_where_there_is_no_momentum() -> None:
+    """`torch.optim.swa_utils.update_bn` removes the momentum, so that running statistics are those of all batches alike."""
+    ours, theirs = batch_norm(3), nn.BatchNorm1d(3)
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn((5, 3), generator=generator) + place for place in range(4)]
+    for norm in (ours, theirs):
+        update_bn(batches, norm)
+    assert ours.momentum == BATCH_NORM_MOMENTUM
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, msg=name)
+    assert ours.running_mean is not None and ours.running_mean.mean() > 1
