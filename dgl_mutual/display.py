@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
@@ -40,7 +41,10 @@ def screen(stream: TextIO) -> tuple[int, int]:
 
 def make_bar(**options: Any) -> tqdm[Any]:
     """Make a bar of tqdm, on standard error or in a notebook, that is as wide as the terminal at each moment."""
-    from tqdm.auto import tqdm
+    if in_notebook() and importlib.util.find_spec("ipywidgets") is None:  # for which tqdm.auto would warn
+        from tqdm.std import tqdm
+    else:
+        from tqdm.auto import tqdm
 
     if in_notebook() or not shows_bars():
         return tqdm(file=sys.stderr, **options)

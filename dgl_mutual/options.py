@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.python_compat import is_class
@@ -25,6 +25,16 @@ class Options(BaseModel):
     search_space: ClassVar[SearchSpace] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name is not None:
+            annotation = cls.model_fields[info.field_name].annotation
+            kinds = get_args(annotation) or (annotation,)
+            if bool not in kinds and (int in kinds or float in kinds):
+                raise ValueError("a truth value is not a number")
+        return value
 
 
 def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str = "") -> OptionsType:
@@ -58,11 +68,17 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
     location = [str(part) for part in fault["loc"]]
     key = ".".join([where, *location] if where else location)
     if fault["type"] == "extra_forbidden":
-        fields = list(_group_of(kind, location[:-1]).model_fields)
+        group = _group_of(kind, location[:-1])
+        fields = list(group.model_fields)
         nearest = difflib.get_close_matches(location[-1], fields, n=1)
         above = [where, *location[:-1]] if where else location[:-1]
-        below = [".".join([*above, *path]) for path in _paths_to(location[-1], _group_of(kind, location[:-1]))]
-        hint = f" Did you mean {' or '.join(map(repr, below or nearest))}?" if below or nearest else ""
+        paths = _paths_below(group)
+        below = [path for path in paths if path[-1] == location[-1]]
+        if not below and not nearest:
+            near = difflib.get_close_matches(location[-1], [path[-1] for path in paths], n=1)
+            below = [path for path in paths if path[-1] in near]
+        named = [".".join([*above, *path]) for path in below] or nearest
+        hint = f" Did you mean {' or '.join(map(repr, named))}?" if named else ""
         choices = f"Choose from: {', '.join(fields)}." if fields else "There are no options here; leave it out."
         return f"Unknown option {key!r}.{hint} {choices}"
     message = str(fault["msg"]).removeprefix("Value error, ")
@@ -74,14 +90,14 @@ def _shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _paths_to(key: str, kind: type[BaseModel]) -> list[list[str]]:
-    """Where, in the groups of options below `kind`, there is an option `key`."""
+def _paths_below(kind: type[BaseModel]) -> list[list[str]]:
+    """The options in the groups of options below `kind`."""
     found = []
     for name, field in kind.model_fields.items():
         # A group, or a group or None; in a tuple of groups an option has several places.
         for group in (field.annotation, *(get_args(field.annotation) if get_origin(field.annotation) is not tuple else ())):
             if is_class(group) and issubclass(group, BaseModel):
-                found += [[name, key]] if key in group.model_fields else [[name, *path] for path in _paths_to(key, group)]
+                found += [[name, key] for key in group.model_fields] + [[name, *path] for path in _paths_below(group)]
     return found
 
 

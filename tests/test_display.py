@@ -5,12 +5,15 @@ import io
 import os
 import pty
 import struct
+import sys
 import termios
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
 import pytest
+import tqdm.std
 
 from dgl_mutual.display import Clock, make_bar, screen
 
@@ -48,6 +51,17 @@ def test_a_bar_is_shown_on_a_terminal_that_does_not_know_its_size(terminal: Text
         assert len(str(bar)) == 79 and "2/4" in str(bar)
         resize(terminal, 50, 20)
         assert len(str(bar)) == 49
+
+
+def test_a_notebook_without_widgets_has_a_bar_of_text_and_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.display.in_notebook", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.delitem(sys.modules, "tqdm.auto", raising=False)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with warnings.catch_warnings(), make_bar(total=4) as bar:
+        warnings.simplefilter("error")
+        assert type(bar) is tqdm.std.tqdm
+        assert "tqdm.auto" not in sys.modules
 
 
 def test_a_clock_calls_until_it_is_closed() -> None:

@@ -149,7 +149,9 @@ class RunConfig(Options):
 def _names(text: str, key: str) -> tuple[str, ...]:
     """``"a, b"`` as ``("a", "b")``."""
     names = tuple(name.strip() for name in text.split(","))
-    if any(names) and not all(names):
+    if not any(names):
+        raise UsageError(f"{key} = {text!r} names nothing. Give one name or several, for example gcn,gat; or leave it out for the default.")
+    if not all(names):
         mended = ",".join(name for name in names if name)
         raise UsageError(f"{key} = {text!r} has an empty name in it: a comma too many. Did you mean {mended!r}?")
     return names

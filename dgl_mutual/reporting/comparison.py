@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,8 @@ class Comparison:
             run on every one of several datasets.
         tuned: by data and method, how many trials of a search chose the options; 0 where none did, and empty where that holds for all.
         unfinished: the runs of which trials are missing, and how many there are: ``gml on Cora (7 of 10 trials)``.
+        unpaired: the methods that are not tested on a dataset, since their trials are not those of the baseline, and the trials that
+            are missing: ``gml on Cora (independent lacks seed 2 fold 0)``.
     """
 
     rows: pd.DataFrame
@@ -63,6 +65,7 @@ class Comparison:
     rankings: dict[str, Ranking]
     unfinished: tuple[str, ...]
     tuned: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    unpaired: tuple[str, ...] = ()
 
     @property
     def num_comparisons(self) -> int:
@@ -87,7 +90,8 @@ def compare(
         baseline: a method (see `default_baseline`); None: nothing is tested.
 
     Raises:
-        UsageError: an unknown name, runs that must not stand in one table, or a baseline whose trials do not pair with the others'.
+        UsageError: an unknown name, runs that must not stand in one table, or a baseline whose trials pair with those of no
+            other method on any dataset.
     """
     if value not in _VALUES:
         raise unknown("value", value, _VALUES)
@@ -98,14 +102,13 @@ def compare(
     trials = _protocols_apart(_of_metric(trials, metric))
     _refuse_mixtures(trials)
     trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED else members)
-    if baseline is not None:
-        _refuse_unpaired(trials, baseline)
+    unpaired = {} if baseline is None else _unpaired(trials, baseline)
     rows = _means(trials, value, baseline)
     rows["is_best"] = _is_best(rows, value)
-    tests = _tests(trials, rows, value, baseline)
+    tests = _tests(trials, rows, value, baseline, unpaired)
     rows = pd.concat([rows, tests], axis=1)
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
-    return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)), _tuned(trials))
+    return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)), _tuned(trials), _told(unpaired))
 
 
 def default_baseline(trials: pd.DataFrame) -> str | None:
@@ -172,8 +175,12 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
         raise UsageError(f"Several runs are {method!r} on {data}: {', '.join(runs)}. Give one of them.")
 
 
-def _refuse_unpaired(trials: pd.DataFrame, baseline: str) -> None:
-    """Every method must have the baseline's trials wherever there are any; elsewhere nothing is tested, and the caption says so."""
+def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]:
+    """By data and method, the trials that one has and the baseline or it lacks: these are not tested.
+
+    Raises:
+        UsageError: no such baseline, or no method is paired with it anywhere.
+    """
     methods = list(dict.fromkeys(trials["method"]))
     if baseline not in methods:
         raise UsageError(
@@ -181,20 +188,24 @@ def _refuse_unpaired(trials: pd.DataFrame, baseline: str) -> None:
             "Add its run folders, or choose one of these with --baseline."
         )
     keys = {place: set(map(tuple, table[KEY].to_numpy())) for place, table in trials.groupby(["data", "method"], sort=False, observed=True)}
-    for data, method in keys:
-        reference = keys.get((data, baseline))
-        if reference is None:
-            continue
-        parts = [
-            f"{name} lacks {_trial_names(missing)}"
-            for name, missing in ((method, reference - keys[data, method]), (baseline, keys[data, method] - reference))
-            if missing
-        ]
-        if parts:
-            raise UsageError(
-                f"{method!r} and the baseline {baseline!r} are not paired on {data}: {'; '.join(parts)}. "
-                "Run what is missing (the same command goes on), ask for the same seeds and folds, or do without tests: --baseline none."
-            )
+    pairs = [(data, method) for data, method in keys if method != baseline and (data, baseline) in keys]
+    unpaired: dict[tuple[str, str], str] = {}
+    for data, method in pairs:
+        reference, own = keys[data, baseline], keys[data, method]
+        missing = ((method, reference - own), (baseline, own - reference))
+        if parts := [f"{name} lacks {_trial_names(lacking)}" for name, lacking in missing if lacking]:
+            unpaired[str(data), str(method)] = "; ".join(parts)
+    if unpaired and len(unpaired) == len(pairs):
+        (data, method), lacking = next(iter(unpaired.items()))
+        raise UsageError(
+            f"{method!r} and the baseline {baseline!r} are not paired on {data}: {lacking}. "
+            "Run what is missing (the same command goes on), ask for the same seeds and folds, or do without tests: --baseline none."
+        )
+    return unpaired
+
+
+def _told(unpaired: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
+    return tuple(f"{method} on {data} ({lacking})" for (data, method), lacking in unpaired.items())
 
 
 def _trial_names(keys: set[tuple[Any, ...]]) -> str:
@@ -225,7 +236,9 @@ def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
 _TEST_COLUMNS = ["difference", "low", "high", "effect", "wins", "losses", "test", "p", "smallest_p"]
 
 
-def _tests(trials: pd.DataFrame, rows: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFrame:
+def _tests(
+    trials: pd.DataFrame, rows: pd.DataFrame, value: str, baseline: str | None, unpaired: Collection[tuple[str, str]]
+) -> pd.DataFrame:
     figures = {
         place: table.set_index(KEY)[value].astype(float)
         for place, table in trials.groupby(["data", "member", "method"], sort=False, observed=True)
@@ -233,7 +246,7 @@ def _tests(trials: pd.DataFrame, rows: pd.DataFrame, value: str, baseline: str |
     results: list[dict[str, Any]] = []
     for data, member, method, folds in rows[["data", "member", "method", "folds"]].itertuples(index=False):
         reference = figures.get((data, member, baseline))
-        if reference is None or method == baseline:
+        if reference is None or method == baseline or (data, method) in unpaired:
             results.append(dict.fromkeys(_TEST_COLUMNS, math.nan) | {"test": ""})
             continue
         differences: Array = np.asarray((figures[data, member, method] - reference).dropna(), dtype=np.float64)

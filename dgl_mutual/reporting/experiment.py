@@ -225,6 +225,8 @@ class Experiment:
         if baseline is None:
             baseline = preferred_baseline([self.folder]) or default_baseline(trials)
         found = compare(trials, value=value, metric=metric, members=members, baseline=None if baseline == NO_BASELINE else baseline)
+        if found.unpaired:
+            warnings.warn(f"Not tested, since the trials are not paired: {', '.join(found.unpaired)}.", stacklevel=3)
         if found.unfinished:
             warnings.warn(f"Not finished: {', '.join(found.unfinished)}.", stacklevel=3)
         return found

@@ -65,6 +65,8 @@ def export(
             "target than for several, and the significance tests between these are not strictly paired.",
             stacklevel=2,
         )
+    if comparison.unpaired:
+        warnings.warn(f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=2)
     if comparison.unfinished:
         warnings.warn(f"Not finished: {', '.join(comparison.unfinished)}.", stacklevel=2)
     if kind == "csv":

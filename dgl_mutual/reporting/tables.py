@@ -12,6 +12,7 @@ import pandas as pd
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_BETTER, NEUTRAL, SHARED, Comparison
 from dgl_mutual.statistics import datasets_to_reject
+from dgl_mutual.store.summary import n_text
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
@@ -150,8 +151,8 @@ def _protocols(rows: pd.DataFrame) -> str:
     parts: dict[str, list[str]] = {}
     for data, table in rows[rows["n"] > 0].groupby("data", sort=False):
         low, high = int(table["n"].min()), int(table["n"].max())
-        number = str(low) if low == high else f"{low} to {high}"
-        told = f"protocol {table['protocol'].iloc[0]}, n = {number} {table['counts'].iloc[0]}"
+        number = low if low == high else f"{low} to {high}"
+        told = f"protocol {table['protocol'].iloc[0]}, {n_text(number, table['counts'].iloc[0])}"
         parts.setdefault(told, []).append(str(data))
     texts = [f"{', '.join(datas)}: {told}" if len(parts) > 1 else told for told, datas in parts.items()]
     return ("; ".join(texts) if len(parts) > 1 else _capital(texts[0])) + "."
@@ -198,6 +199,8 @@ def _tests(comparison: Comparison) -> Iterator[str]:
     without = [str(data) for data, table in rows.groupby("data", sort=False) if comparison.baseline not in set(table["method"])]
     if without:
         yield f"No {comparison.baseline} on {', '.join(without)}, so nothing is tested there."
+    if comparison.unpaired:
+        yield f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}."
     tested = rows[rows["p"].notna()]
     if tested.empty:
         yield f"Baseline: {comparison.baseline}; too few trials for a test."

@@ -27,6 +27,11 @@ def what_n_counts(trials: pd.DataFrame) -> str:
     return " x ".join(f"{name}s" for name in several) or "seeds"
 
 
+def n_text(n: int | str, counts: str) -> str:
+    """``n = 10 seeds``, ``n = 1 seed``."""
+    return f"n = {n} {counts.removesuffix('s') if n == 1 else counts}"
+
+
 def table(summary: pd.DataFrame) -> str:
     """The closing table: a member a line, validation and test as mean +- std; with several tasks, a table a metric."""
     return "\n\n".join(_table_of_metric(rows) for _, rows in summary.groupby("metric", sort=False))
@@ -34,7 +39,7 @@ def table(summary: pd.DataFrame) -> str:
 
 def _table_of_metric(summary: pd.DataFrame) -> str:
     n, metric, counts = summary["n"].max(), summary["metric"].iloc[0], summary["counts"].iloc[0]
-    lines = [f"{'member':<14} {'validation':>17} {'test':>17}   ({metric}; {'one trial' if n == 1 else f'n = {n} {counts}'})"]
+    lines = [f"{'member':<14} {'validation':>17} {'test':>17}   ({metric}; {'one trial' if n == 1 else n_text(n, counts)})"]
     cells = summary.assign(cell=[_cell(mean, std) for mean, std in zip(summary["mean"], summary["std"], strict=True)])
     wide = cells.pivot(index="member", columns="part", values="cell").loc[list(dict.fromkeys(summary["member"]))]
     lines += [f"{member:<14} {val:>17} {test:>17}" for member, val, test in zip(wide.index, wide["val"], wide["test"], strict=True)]

@@ -243,6 +243,30 @@ def test_unpaired_trials_are_refused_and_named(tmp_path: Path) -> None:
     assert row(compared(tmp_path), "gml")["n"] == 4
 
 
+def test_only_what_is_unpaired_is_not_tested(tmp_path: Path) -> None:
+    for data, seeds in (("Cora", 6), ("CiteSeer", 5)):
+        write_run(tmp_path, data, "independent", seeds=6)
+        write_run(tmp_path, data, "gml", seeds=seeds, level=0.7)
+        write_run(tmp_path, data, "dml", seeds=6, level=0.6)
+    comparison = compared(tmp_path, baseline="independent")
+    rows = comparison.rows[comparison.rows["member"] == "mean"]
+    tested = rows[rows["p"].notna()]
+    assert set(zip(tested["data"], tested["method"], strict=True)) == {
+        ("Cora", "gml"),
+        ("Cora", "dml"),
+        ("CiteSeer", "dml"),
+    }
+    unpaired = row(comparison, "gml", "CiteSeer")
+    assert unpaired["n"] == 5 and math.isnan(unpaired["difference"]) and math.isnan(unpaired["p_holm"])
+    assert comparison.unpaired == ("gml on CiteSeer (gml lacks seed 5 fold 0)",)
+    assert "Not tested, since the trials are not paired: gml on CiteSeer (gml lacks seed 5 fold 0)." in list(caption(comparison))
+
+
+def test_one_trial_is_of_one_seed(tmp_path: Path) -> None:
+    write_run(tmp_path, seeds=1)
+    assert any("n = 1 seed." in sentence for sentence in caption(compared(tmp_path)))
+
+
 def test_a_dataset_that_the_baseline_lacks_is_not_tested_and_the_others_are(tmp_path: Path) -> None:
     for data, strategy in (("Cora", "independent"), ("Cora", "gml"), ("CiteSeer", "gml")):
         write_run(tmp_path, data, strategy, level=0.7 if strategy == "gml" else 0.5)
