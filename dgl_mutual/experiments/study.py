@@ -17,10 +17,11 @@ import yaml
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
+from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of, value_at
+from dgl_mutual.experiments.journal import JOURNAL_ERRORS, check_trial, damaged, end_last_line
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
@@ -45,10 +46,6 @@ REPORT_EVERY = 10
 STARTUP_TRIALS = 5
 #: Files of a search's folder.
 BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv", "tuning.yaml", "journal.log"
-
-
-#: What Optuna raises at a journal that it has not written.
-_STRANGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
 
 
 class _Pruner(Callback):
@@ -105,7 +102,7 @@ class Search:
                 check_regular(journal)
             self.claims = filelock.FileLock(self.folder / ".claims.lock")
             with self.claims:
-                _end_last_line(journal, optuna.storages.journal.JournalFileSymlinkLock(str(journal)))
+                end_last_line(journal, optuna.storages.journal.JournalFileSymlinkLock(str(journal)))
                 storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
                 # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
                 pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
@@ -113,19 +110,19 @@ class Search:
                     storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
                 )
                 for frozen in self.study.get_trials(deepcopy=False):
-                    _check(frozen, self.space)
+                    check_trial(frozen, self.space)
                 if not self.study.get_trials(deepcopy=False):
                     self._enqueue_defaults()
                 settings = {"given": self.given, "splits": splits, "first_seed": FIRST_SEED, "space": described(self.space)}
                 write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
-        except (*_STRANGE, optuna.exceptions.OptunaError) as error:
-            raise _damaged(journal, error) from None
+        except (*JOURNAL_ERRORS, optuna.exceptions.OptunaError) as error:
+            raise damaged(journal, error) from None
         except OSError as error:
             raise unwritable(journal, error) from None
         try:
             yield
         except json.JSONDecodeError as error:
-            raise _damaged(journal, error) from None
+            raise damaged(journal, error) from None
         finally:
             with self.claims:
                 for file in self.folder.glob(".trial-*.lock"):
@@ -160,11 +157,11 @@ class Search:
         self.study.enqueue_trial(self.defaults, user_attrs={"defaults": True, "keys": list(self.defaults)})
 
     def _sampler(self, number: int) -> tuple[optuna.samplers.BaseSampler, list[str]]:
-        """What draws the options of a trial, and which options it draws.
+        """The sampler of a trial, and the options that the trial has values of.
 
-        Every second trial draws all options. The others draw a third of them, and take the rest from the best trial so far: most options
-        have good defaults, and a few trials that change all of them at once would rarely be better. What is drawn depends on the trials
-        before, and not on whether they were run at one go.
+        Every second trial samples all options. The others sample a third of them, and take the rest from the best trial so far: most
+        options have good defaults, and few trials that change all of them at once would be better. The result depends on the trials
+        before, not on whether the search was interrupted.
         """
         seed = derive(FIRST_SEED, "tune", number) % 2**32
         sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
@@ -301,51 +298,6 @@ class Search:
                 return False
         except filelock.Timeout:
             return True
-
-
-def _check(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
-    """Make sure that a trial from the journal is one of this search: Optuna takes whatever stands there.
-
-    Raises:
-        ValueError: it is none.
-    """
-    values, reported = trial.values or [], trial.intermediate_values
-    if len(values) > 1 or (trial.state.name == "COMPLETE" and not values):
-        raise ValueError(f"trial {trial.number} has {len(values)} values")
-    if not all(isinstance(value, float) and math.isfinite(value) for value in (*values, *reported.values())):
-        raise ValueError(f"trial {trial.number} has a value that is not a finite number")
-    if not all(isinstance(step, int) for step in reported):
-        raise ValueError(f"trial {trial.number} has a value of no step")
-    strange = [key for key, drawn in trial.params.items() if key not in space or not space[key].holds(drawn)]
-    if strange:
-        raise ValueError(f"trial {trial.number} has a value of {str(strange[0])[:80]!r} that is not searched")
-    known: dict[str, type] = {"defaults": bool, "interrupted": bool, "error": str}
-    if not all(isinstance(value, known[key]) for key, value in trial.user_attrs.items() if key in known):
-        raise ValueError(f"trial {trial.number} has notes of another kind")
-
-
-def _end_last_line(journal: Path, lock: Any) -> None:
-    """Remove an entry that a killed process has not written to its end: the next one would be written behind it.
-
-    Args:
-        lock: Optuna's own for the journal.
-    """
-    if not journal.exists():
-        return
-    lock.acquire()
-    try:
-        with journal.open("rb+") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
-
-
-def _damaged(journal: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"{str(journal)!r} is not what a search writes ({type(error).__name__}: {str(error)[:100]}): it was damaged or edited. "
-        "Restore it, or remove the folder to start over."
-    )
 
 
 def hide_test_labels(dataset: Dataset, split: Split) -> Dataset:

@@ -351,6 +351,22 @@ def test_a_journal_whose_trials_are_none_of_this_search_is_named(
         quick(ring, tmp_path, trials=2)
 
 
+@pytest.mark.parametrize(
+    "attributes", [{"user_attrs": {"keys": ["nothing"]}}, {"user_attrs": {"keys": 1}}, {"system_attrs": {"fixed_params": 1}}]
+)
+def test_a_waiting_trial_that_is_none_of_this_search_is_named(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attributes: dict[str, Any]
+) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=1).folder / JOURNAL_FILE
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    (waiting,) = [entry for entry in entries if "defaults" in entry.get("user_attrs", {})]
+    entries.append({**waiting, **attributes})
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    with pytest.raises(StoreError, match=r"journal.log.*damaged or edited"):
+        quick(ring, tmp_path, trials=2)
+
+
 def test_a_journal_that_a_killed_process_cut_off_goes_on(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
     journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
