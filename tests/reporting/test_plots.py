@@ -189,6 +189,8 @@ def test_weights_fill_the_scale_around_uniform_ones(tmp_path: Path) -> None:
     values = table[[name for name in table if name.startswith("weights/") and name not in own]].to_numpy()
     assert bar.get_ylim() == (pytest.approx(values.min()), pytest.approx(values.max()))
     assert bar.lines[-1].get_ydata()[0] == pytest.approx(0.5)
+    columns = image.get_coordinates()[0, :, 0]
+    assert ((columns[:-1] + columns[1:]) / 2).tolist() == sorted(set(table["epoch"]))  # the middle of a cell is its epoch
     flat = {name: 0.5 for name in table if name.startswith("weights/") and name not in own}
     table.assign(**flat).to_csv(history, index=False)
     assert drawn(tmp_path, "weights") == {}

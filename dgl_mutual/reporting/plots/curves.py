@@ -40,7 +40,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     axes.margins(x=0.01)
     legend_below(drawn, [axes])
     bands = ", bands: one standard deviation (ddof = 1)" if len(run.finished) > 1 else ""
-    caption(drawn, f"Lines: mean over {trials_text(run)}{bands}.")
+    caption(drawn, f"Lines: {mean_text([run])}{bands}.")
     return drawn
 
 
@@ -48,6 +48,12 @@ def trials_text(run: Run) -> str:
     """The trials of a mean, as text: ``10 trials (n = 10 seeds)``, ``one trial``."""
     number = len(run.finished)
     return f"{number} trials (n = {number} {what_n_counts(run.trials)})" if number > 1 else "one trial"
+
+
+def mean_text(runs: Sequence[Run]) -> str:
+    """What a mean is over, as text: ``mean over 10 trials (n = 10 seeds)``, or ``one trial``, which has no mean."""
+    texts = sorted({trials_text(run) for run in runs})
+    return ("" if texts == ["one trial"] else "mean over ") + " or ".join(texts)
 
 
 def over_trials(history: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

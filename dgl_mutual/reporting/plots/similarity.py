@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.reporting.plots.curves import trials_text
+from dgl_mutual.reporting.plots.curves import mean_text
 from dgl_mutual.reporting.plots.style import COLOUR_MAP, caption, cohort_order, figure, file_name
 from dgl_mutual.reporting.run import Run
 
@@ -45,7 +45,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
         axes.axis("off")
     drawn.colorbar(image, ax=list(panels), label="linear CKA", shrink=0.7, pad=0.02)
     drawn.suptitle(textwrap.fill(f"{data}: similarity of hidden layers", 15 + 26 * columns), fontsize=8)
-    caption(drawn, f"Last epoch, mean over {' or '.join(sorted({trials_text(run) for run in runs}))}.")
+    caption(drawn, f"Last epoch, {mean_text(runs)}.")
     return drawn
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.curves import trials_text
+from dgl_mutual.reporting.plots.curves import mean_text
 from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
@@ -114,8 +114,8 @@ def accuracy_by_noise(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
 
 
 def _bars(runs: Sequence[Run]) -> str:
-    counts = " or ".join(sorted({trials_text(run) for run in runs}))
-    return f"Mean over {counts}, bars: one standard deviation (ddof = 1)."
+    bars = ", bars: one standard deviation (ddof = 1)" if any(len(run.finished) > 1 for run in runs) else ""
+    return f"{mean_text(runs).capitalize()}{bars}."
 
 
 def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from dgl_mutual.reporting.plots.curves import over_trials, trials_text
+from dgl_mutual.reporting.plots.curves import mean_text, over_trials
 from dgl_mutual.reporting.plots.style import COLUMN, DIVERGING_MAP, caption, cohort_order, figure, file_name, title, whole_epochs
 from dgl_mutual.reporting.run import Run
 
@@ -65,7 +65,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     means, uniform = _means(run, columns), _uniform(columns)
     drawn = figure(COLUMN, 1.3 + 0.16 * len(pairs))
     axes = drawn.subplots()
-    epochs = np.append(means.index, means.index[-1] + 1)
+    epochs = np.append(means.index, means.index[-1] + 1) - 0.5  # so that an epoch's tick is in the middle of its cell
     edges, values = np.arange(len(pairs) + 1), means.to_numpy().T
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     reach = max(uniform - low, high - uniform)
@@ -83,7 +83,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     bar.ax.axhline(uniform, color="black", linewidth=1)
     caption(
         drawn,
-        f"Mean over {trials_text(run)}. Receiver ← peer. White, and the line on the scale: uniform weights ({uniform:.3g}); "
+        f"{mean_text([run]).capitalize()}. Receiver ← peer. White, and the line on the scale: uniform weights ({uniform:.3g}); "
         f"weights from {low:.3g} to {high:.3g}.",
     )
     return drawn
