@@ -127,7 +127,7 @@ class Experiment:
         (Cohen's d of pairs), ``wins, losses, n, test, p, p_holm`` (adjusted over the rows shown).
 
         Raises:
-            UsageError: there is no such method, or their trials do not pair.
+            UsageError: there is no such method, or their trials pair on no dataset. Others are left out, with a warning.
         """
         for method in (a, b):
             if method not in self.methods:
@@ -135,7 +135,10 @@ class Experiment:
         if a == b:
             raise UsageError(f"{a!r} cannot be compared with itself. Name two methods: {', '.join(self.methods)}.")
         trials = gather([run for run in self.runs if run.method in (a, b)])
-        rows = compare(trials, value=value, members=members, baseline=b).rows
+        comparison = compare(trials, value=value, members=members, baseline=b)
+        if comparison.unpaired:
+            warnings.warn(f"Left out, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=2)
+        rows = comparison.rows[(comparison.rows["method"] == b) | (comparison.rows["test"] != "")]
         keys = ["data", "member"]
         other = rows[rows["method"] == b][[*keys, "mean"]].rename(columns={"mean": "mean_b"})
         found = rows[rows["method"] == a].rename(columns={"mean": "mean_a"}).merge(other, on=keys)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
+from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.reporting.tables import BETTER as MARK
 from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table, value_name
@@ -260,6 +261,22 @@ def test_only_what_is_unpaired_is_not_tested(tmp_path: Path) -> None:
     assert unpaired["n"] == 5 and math.isnan(unpaired["difference"]) and math.isnan(unpaired["p_holm"])
     assert comparison.unpaired == ("gml on CiteSeer (gml lacks seed 5 fold 0)",)
     assert "Not tested, since the trials are not paired: gml on CiteSeer (gml lacks seed 5 fold 0)." in list(caption(comparison))
+
+
+def test_an_experiment_compares_what_is_paired(tmp_path: Path) -> None:
+    runs = [
+        (write_run(tmp_path, data, method, seeds=seeds, level=level), method, data)
+        for data, method, seeds, level in (
+            ("Cora", "a", 6, 0.5),
+            ("Cora", "b", 6, 0.7),
+            ("CiteSeer", "a", 6, 0.5),
+            ("CiteSeer", "b", 5, 0.7),
+        )
+    ]
+    experiment = Experiment(write_suite(tmp_path, "s", runs))
+    with pytest.warns(UserWarning, match="b on CiteSeer \\(b lacks seed 5 fold 0\\)"):
+        found = experiment.compare("b", "a")
+    assert set(found["data"]) == {"Cora"} and found["wins"].tolist() == [6] * len(found)
 
 
 def test_one_trial_is_of_one_seed(tmp_path: Path) -> None:
