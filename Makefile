@@ -37,6 +37,7 @@ docs: .venv/.installed-docs
 figures: install
 	$(BIN)/python -m pip install --quiet --editable ".[plot]"
 	$(BIN)/dgl-mutual plot results/suites/suite-node results/suites/suite-unseen results/suites/suite-graph --kind gains --out docs/figures
+	$(BIN)/dgl-mutual plot results/suites/suite-peers-tuned --kind time --out docs/figures
 
 tables: install
 	$(BIN)/dgl-mutual tables results README.md results/README.md
