@@ -19,7 +19,7 @@ DATASET = "Cora"
 
 
 @pytest.mark.skipif("DGL_MUTUAL_DATA" not in os.environ, reason="DGL_MUTUAL_DATA does not name a folder with Cora")
-@pytest.mark.parametrize("name", ["node", "ablation", "noise", "cohort-size"])
+@pytest.mark.parametrize("name", ["node", "ablation", "noise", "cohort-size", "unequal", "few-labels", "students"])
 def test_a_suite_finds_its_kept_runs(name: str) -> None:
     dataset = load_dataset(DATASET, offline=True)
     runs = yaml.safe_load((KEPT / f"suite-{name}" / "suite.yaml").read_text(encoding="utf-8"))["runs"]
