@@ -72,8 +72,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
+#: Options with one value that look as if they could be given several times. Of all others the last one counts, as in most programs.
+_GIVEN_ONCE = {"--noise", "--targets", "--dataset", "--unlabelled", "--data-dir", "--recipe", "--config"}
+
+
 def _refuse_repeated(ctx: click.Context, arguments: Sequence[str]) -> None:
-    """Refuse an option that takes one value and is given several times: click would silently use the last one.
+    """Refuse an option of `_GIVEN_ONCE` that is given several times: click would silently use the last one.
 
     Raises:
         click.UsageError: there is one.
@@ -83,7 +87,8 @@ def _refuse_repeated(ctx: click.Context, arguments: Sequence[str]) -> None:
     except click.UsageError:  # the command itself says what is wrong
         return
     for option in order:
-        if isinstance(option, click.Option) and not option.multiple and not option.is_flag and order.count(option) > 1:
+        is_single = isinstance(option, click.Option) and not option.multiple and not _GIVEN_ONCE.isdisjoint(option.opts)
+        if is_single and order.count(option) > 1:
             raise click.UsageError(
                 f"{option.opts[-1]} was given {order.count(option)} times, and takes one value. Leave out the others.", ctx
             )

@@ -75,7 +75,7 @@ def command(
       dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
-    from dgl_mutual.experiments.config import from_command_line, parse_assignment
+    from dgl_mutual.experiments.config import from_command_line, merged, parse_assignment
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suite import configurations, load_suite, plan_suite, run_suite, suite_names
     from dgl_mutual.experiments.trust import check_trust
@@ -88,7 +88,7 @@ def command(
     source = name
     name, suite = load_suite(source)
     flagged: dict[str, Any] = {} if checkpoint_every is None else {"training": {"checkpoint_every": checkpoint_every}}
-    overrides = from_command_line(flagged, *(parse_assignment(text) for text in assignments))
+    overrides = from_command_line(flagged, merged(*(parse_assignment(text) for text in assignments)))
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
     layers = tuning = None

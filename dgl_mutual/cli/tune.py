@@ -46,7 +46,7 @@ def _tune(
     """
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.experiments.config import from_command_line, nest, parse_assignment
+    from dgl_mutual.experiments.config import from_command_line, merged, nest, parse_assignment
     from dgl_mutual.experiments.device import resolve_device
     from dgl_mutual.experiments.executors.local import default_jobs
     from dgl_mutual.experiments.loading import load_data
@@ -56,7 +56,7 @@ def _tune(
     from dgl_mutual.files import check_writable
 
     flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    overrides = from_command_line(*flagged, *(parse_assignment(text) for text in assignments))
+    overrides = from_command_line(*flagged, merged(*(parse_assignment(text) for text in assignments)))
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):

@@ -205,10 +205,10 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def from_command_line(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options of one command line set, as one layer of configuration.
+    """What the options of one command line set, as one layer of configuration: each option of its own, and all of --set together.
 
     Raises:
-        UsageError: a key has two values.
+        UsageError: a key has two values, for example --epochs 3 --set training.epochs=4.
     """
     values: dict[str, Any] = {}
     for part in parts:

@@ -164,7 +164,7 @@ def test_a_full_disk_while_plotting_is_one_message(command_line: CommandLine, tm
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     status, out, err = command_line("plot", write_run(tmp_path), "--kind", "curves", "--out", tmp_path / "plots")
     assert (status, out) == (1, "") and "No space left on device. Make room" in err
 

@@ -44,16 +44,21 @@ class Check:
         return self.difference <= self.bound
 
 
-def without_dropout(config: RunConfig, epochs: int) -> RunConfig:
-    """The same configuration with dropout off, for exactly so many epochs, with the exchange in full from the middle on at the latest."""
+def shortened(config: RunConfig, epochs: int) -> RunConfig:
+    """The same configuration for so many epochs, with the exchange in full from the middle on at the latest."""
     options, quarter = dict(config.strategy_options), epochs // 4
     if "exchange_warmup" in options:
         options["exchange_warmup"] = [min(part, quarter) for part in options["exchange_warmup"] or (quarter, quarter)]
-    return config.model_copy(
+    return config.model_copy(update={"strategy_options": options, "training": config.training.model_copy(update={"epochs": epochs})})
+
+
+def without_dropout(config: RunConfig, epochs: int) -> RunConfig:
+    """The same with dropout off, for exactly so many epochs."""
+    short = shortened(config, epochs)
+    return short.model_copy(
         update={
-            "strategy_options": options,
             "students": tuple(student.model_copy(update={"dropout": 0.0}) for student in config.students),
-            "training": config.training.model_copy(update={"epochs": epochs, "patience": epochs, "eval_every": 1}),
+            "training": short.training.model_copy(update={"patience": epochs, "eval_every": 1}),
         }
     )
 

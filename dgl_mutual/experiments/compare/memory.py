@@ -12,6 +12,7 @@ from typing import Literal
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.load import load_dataset
+from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.training.memory import forget_peak, peak, status
 
@@ -38,7 +39,7 @@ def measure_memory(side: Side, config: RunConfig, split: Split, *, data_dir: Pat
     Args:
         config: resolved, with a dataset that is available.
     """
-    short = config.model_copy(update={"training": config.training.model_copy(update={"epochs": _EPOCHS})})
+    short = shortened(config, _EPOCHS)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(_train_and_measure, side, short, split, data_dir, threads).result()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.trial import Trial
@@ -87,9 +88,8 @@ class StartingPoint:
 
 def starting_point(trial: Trial, config: RunConfig, dataset: Dataset, dtype: torch.dtype = torch.float32) -> StartingPoint:
     """Where `fit` starts from, found by running one epoch of it."""
-    one_epoch = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 1})})
     watch = Watch()
-    cohort = fit(trial, one_epoch, dataset, dtype, [watch]).cohort
+    cohort = fit(trial, shortened(config, 1), dataset, dtype, [watch]).cohort
     modules = [*cohort.students, cohort.coordinator]
     owner_of = {id(parameter): (k, name) for k, module in enumerate(modules) for name, parameter in module.named_parameters()}
     owners = tuple(owner_of[id(parameter)] for parameter in watch.parameters)
