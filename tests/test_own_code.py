@@ -9,47 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from scipy import sparse
 from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.cli.main import main
-from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError, DglMutualError, StoreError, TrainingError, UsageError
+from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.user_code import blamed, described, is_ours
-
-N = 30
-LABELS = np.arange(N) % 3
-FEATURES = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
-EDGES = np.random.default_rng(1).integers(0, N, (2, 90))
-SPLIT = dm.Split(range(12), range(12, 20), range(20, N))
-
-
-def graph(**columns: Any) -> Any:
-    made = dgl.graph((torch.as_tensor(EDGES[0]), torch.as_tensor(EDGES[1])), num_nodes=N)
-    made.ndata["feat"], made.ndata["label"] = torch.as_tensor(FEATURES), torch.as_tensor(LABELS)
-    for key, value in columns.items():
-        made.ndata[key] = torch.as_tensor(value)
-    return made
-
-
-def masks(**changes: Any) -> dict[str, Any]:
-    places = np.arange(N)
-    return {
-        "train_mask": places < 10,
-        "val_mask": (places >= 10) & (places < 20),
-        "test_mask": places >= 20,
-        **changes,
-    }
-
-
-def fit(students: Any = "gcn,sage", strategy: Any = "gml", data: Any = None, **options: Any) -> Any:
-    data = dm.Dataset.from_arrays(EDGES, FEATURES, LABELS) if data is None else data
-    return dm.fit(data, students, strategy, **{"split": SPLIT, "training": {"epochs": 2}, **options})
+from tests.small_graph import FEATURES, N, fit, graph
 
 
 def strategy(terms: Callable[..., Any] | None = None, **attributes: Any) -> type[dm.Strategy]:
@@ -279,73 +248,6 @@ def test_an_error_of_a_callback_is_raised_as_it_is() -> None:
 
     with pytest.raises(Enough):
         fit(callbacks=callback(on_epoch_end=stop))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train_mask": np.full(N, 0.5, dtype=np.float32)}, "train_mask holds 0.5. A mask is true or false"),
-        ({"val_mask": np.full(N, np.nan, dtype=np.float32)}, "val_mask holds nan"),
-        ({"test_mask": np.full(N, 2)}, "test_mask holds 2"),
-    ],
-)
-def test_a_mask_of_other_numbers_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        dm.Dataset.from_dgl(graph(**masks(**changes)))
-
-
-def test_masks_of_numbers_and_of_booleans_are_the_same() -> None:
-    plain = dm.Dataset.from_dgl(graph(**masks()))
-    numbers = dm.Dataset.from_dgl(graph(**{name: mask.astype(np.float32) for name, mask in masks().items()}))
-    assert plain.official_split is not None and numbers.official_split is not None
-    for name, part in plain.official_split.parts.items():
-        assert (part == numbers.official_split.parts[name]).all()
-
-
-def test_a_split_of_two_masks_is_refused_unless_one_is_given() -> None:
-    two = graph(**{name: mask for name, mask in masks().items() if name != "val_mask"})
-    with pytest.raises(DataError, match="The split has train_mask, test_mask, but val_mask is missing"):
-        dm.Dataset.from_dgl(two)
-    assert len(fit(data=two).split.val) == len(SPLIT.val)
-    several = graph(train_mask=np.ones((N, 10), dtype=np.bool_), val_mask=np.ones((N, 10)), test_mask=np.ones((N, 10)))
-    assert len(fit(data=several).split.val) == len(SPLIT.val)
-
-
-@pytest.mark.parametrize(
-    ("made", "message"),
-    [
-        (lambda: dm.Dataset.from_arrays(EDGES, np.ma.masked_greater(FEATURES, 0), LABELS), "features are a masked array with"),
-        (lambda: dm.Dataset.from_arrays(EDGES, FEATURES, np.ma.masked_equal(LABELS, 2)), "labels are a masked array with 10 masked values"),
-        (lambda: dm.Dataset.from_arrays(np.eye(N), FEATURES, LABELS), r"looks like an adjacency matrix. Give its edges"),
-        (lambda: dm.Dataset.from_arrays(sparse.eye_array(N), FEATURES, LABELS), "looks like an adjacency matrix"),
-        (lambda: dm.Dataset.from_arrays(EDGES.astype(str), FEATURES, LABELS), r"found <U\d+ values such as '\d+'"),
-        (lambda: dm.Dataset.from_arrays(None, FEATURES, LABELS), r"must be an array of whole numbers, found None \(a NoneType\)"),
-        (lambda: dm.Dataset.from_dgl({"graph": graph()}), "Expected DGL graphs, found a value of type dict"),
-        (lambda: dm.Dataset.from_pyg({"graph": graph()}), "Expected PyG graphs, found a value of type dict"),
-        (lambda: dm.Dataset.from_dgl(pd.DataFrame({"a": [1]})), "DGL graphs"),
-        (lambda: dm.Split("train", "val", "test"), r"part 'train' of the split is 'train' \(a str\)"),
-        (lambda: dm.Split({1, 2}, [3], [4]), r"part 'train' of the split is \{1, 2\} \(a set\)"),
-        (lambda: dm.Split(None, [3], [4]), "part 'train' of the split is None"),
-        (lambda: dm.Split([0], slice(1, 2), [4]), "part 'val' of the split is slice"),
-    ],
-)
-def test_data_of_another_kind_is_refused(made: Callable[[], Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        made()
-
-
-def test_data_of_pyg_under_the_other_name_is_refused() -> None:
-    pyg = pytest.importorskip("torch_geometric.data", reason="torch_geometric is an extra")
-    data = pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(LABELS))
-    with pytest.raises(DataError, match=r"found PyG data. Use Dataset.from_pyg"):
-        dm.Dataset.from_dgl(data)
-    result = fit()
-    assert (result.predict(data) == result.predict(dm.Dataset.from_pyg(data))).all()
-
-
-def test_a_split_of_pandas_can_be_written_to() -> None:
-    split = dm.Split(pd.Index(range(5)), pd.Series(range(5, 8)), [8])
-    assert all(part.flags.writeable for part in split.parts.values())
 
 
 def test_arguments_of_another_type(tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ from dgl_mutual.experiments.strategy_table import as_markdown
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [README, *(file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md")))]
-# In place of what a command says, so that it runs as written but small.
-SMALL = {
-    "run": ("--epochs", "2", "--seeds", "1", "--jobs", "1", "--offline"),
-    "distill": ("--epochs", "2", "--seeds", "1", "--jobs", "1", "--set", "distill.epochs=2", "--offline"),
-    "compare": ("--seeds", "1", "--parity-only", "--parity-epochs", "1", "--offline"),
+#: By command, options in place of its own, so that it runs as written but small.
+SMALL: dict[str, dict[str, str]] = {
+    "run": {"--epochs": "2", "--seeds": "1", "--jobs": "1"},
+    "distill": {"--epochs": "2", "--seeds": "1", "--jobs": "1"},
+    "compare": {"--seeds": "1", "--parity-epochs": "1"},
 }
+#: Further arguments.
+MORE = {"run": ["--offline"], "distill": ["--set", "distill.epochs=2", "--offline"], "compare": ["--parity-only", "--offline"]}
 
 
 def blocks(language: str) -> list[str]:
@@ -31,13 +33,12 @@ def blocks(language: str) -> list[str]:
 
 
 def small(arguments: list[str]) -> list[str]:
-    """The arguments of a command with those that make it small. An option with one value may be given once."""
-    options = SMALL.get(arguments[0], ())
-    if "label-propagation" in arguments:  # which trains nothing
-        options = tuple(one for place, one in enumerate(options) if "--epochs" not in options[max(0, place - 1) : place + 1])
-    once = {name for name in options if name.startswith("--") and name != "--set"}
-    dropped = {place for place, name in enumerate(arguments) if name in once}
-    return [one for place, one in enumerate(arguments) if place not in dropped and place - 1 not in dropped] + list(options)
+    """The arguments of a command with those that make it small."""
+    options = dict(SMALL.get(arguments[0], {}))
+    if "label-propagation" in arguments:  # it trains nothing
+        del options["--epochs"]
+    kept = [one for place, one in enumerate(arguments) if one not in options and (place == 0 or arguments[place - 1] not in options)]
+    return [*kept, *(part for option in options.items() for part in option), *MORE.get(arguments[0], [])]
 
 
 COMMANDS = list(dict.fromkeys(line for block in blocks("bash") for line in block.splitlines() if line))

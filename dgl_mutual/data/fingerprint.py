@@ -20,8 +20,7 @@ def fingerprint(dataset: Dataset, split: Split | None = None, *, edge_features: 
     Without a split it is what tables and configurations call `fingerprint`. With one, and without edge features, it is what trials.csv
     calls `split`: whether students use edge features is an option of theirs, and does not make it another split.
 
-    The same on every platform, for sparse and dense storage of the same features, and for any
-    order within a part of the split.
+    The same on every platform, for sparse and dense storage of the same features, and for any order within a part of the split.
     """
     digest = hashlib.sha256(dataset.task.encode())
     _add(digest, dataset.node_offsets, "<i8")

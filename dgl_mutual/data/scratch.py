@@ -52,6 +52,6 @@ def _sweep(parent: Path, purpose: str) -> None:
         if file.is_symlink() or not file.is_file() or file.stat().st_size:  # a lock of ours is an empty file
             continue
         lock = _lock_of(file.with_suffix(""))
-        with suppress(filelock.Timeout, NotImplementedError, OSError), lock:
+        with suppress(filelock.Timeout, NotImplementedError, OSError), lock:  # held by a process, or on a file system without locks
             shutil.rmtree(file.with_suffix(""), ignore_errors=True)
             file.unlink(missing_ok=True)

@@ -147,7 +147,8 @@ class Search:
                 return None
             self.study.sampler, keys = self._sampler(len(self.trials()))
             trial = self.study.ask()
-            for key in trial.user_attrs.get("keys", keys):
+            # A trial that waited has options of its own; with the defaults of an earlier version it has none.
+            for key in trial.user_attrs.get("keys", [] if "defaults" in trial.user_attrs else keys):
                 _suggest(trial, key, self.space[key])
             held = filelock.FileLock(self._lock_of(trial.number))
             held.acquire(timeout=0)

@@ -50,11 +50,11 @@ class Adjacency:
         """Take the arrays of the CSC form.
 
         Args:
-            by_source: gives the edges ordered by source (edges,), and where those of each source begin (sources + 1,), if that is at hand.
             num_sources, own: default: as on a whole graph.
             degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this is
                 a sample of; default: those here.
             edge_features: see the attribute.
+            by_source: gives the edges ordered by source (edges,), and where those of each source begin (sources + 1,), if that is at hand.
         """
         self.in_offsets = in_offsets
         self.sources = sources

@@ -306,6 +306,19 @@ def test_gains_are_paired_differences_marked_where_they_are_clear(tmp_path: Path
     assert [line.get_xdata().tolist() for line in filled if line.get_linestyle() == "None"] == [pytest.approx([5.45])]
 
 
+def test_gains_leave_out_what_is_not_paired_and_adjust_within_a_dataset(tmp_path: Path) -> None:
+    for data, seeds in (("A", 10), ("B", 7)):
+        for strategy, gain in {"independent": 0.0, "gml": 0.05, "dml": 0.02}.items():
+            number = seeds if strategy == "gml" else 10
+            scores = [0.7 + gain + 0.01 * seed + 0.001 * gain * seed for seed in range(number)]
+            write_run(tmp_path, strategy=strategy, dataset=data, scores=scores, seeds=number)
+    with pytest.warns(UserWarning, match=r"not paired: gml on B \(gml lacks seed 7 fold 0"):
+        rows = differences(load_runs([tmp_path])).query("member == 'mean'")
+    assert set(zip(rows["data"], rows["method"], strict=True)) == {("A", "gml"), ("A", "dml"), ("B", "dml")}
+    both, alone = rows.query("data == 'A'"), rows.query("data == 'B'")
+    assert (both["p_holm"] > both["p"]).all() and (both["p_holm"] >= alone["p_holm"].iloc[0]).all()
+
+
 def test_without_the_control_there_are_no_gains(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="gml")
     assert drawn(tmp_path, "gains") == {}

@@ -89,3 +89,8 @@ def fit() -> Fit:
         return fit_cohort(*data, students=options, training=training, **changed)
 
     return run
+
+
+@pytest.fixture
+def data_of(node_data: Data, graph_data: Data, multi_label_data: Data) -> Callable[[str], Data]:
+    return {"node": node_data, "graph": graph_data, "multi-label": multi_label_data}.__getitem__

@@ -6,76 +6,26 @@ import random
 from typing import Any
 
 import dgl
-import dgl.nn.pytorch as dglnn
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import dgl_mutual
-from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
+from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.dgl_graphs import graph_of
-from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.snapshots import Snapshots
+from tests.training.own_students import BlockNet, GraphNet, Linear, Net, linear, own
 
 LOOKING_AT_STATES = ("alignahead", "oad", "okddip")
-
-
-class Net(nn.Module):
-    """For node tasks: two convolutions of DGL with dropout between them."""
-
-    def __init__(self, in_features: int, num_outputs: int, hidden: int = 8, rate: float = 0.5) -> None:
-        super().__init__()
-        self.first = dglnn.GraphConv(in_features, hidden, allow_zero_in_degree=True)
-        self.last = dglnn.GraphConv(hidden, num_outputs, allow_zero_in_degree=True)
-        self.dropout = nn.Dropout(rate)
-
-    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        return self.last(graph, self.dropout(torch.relu(self.first(graph, feat))))
-
-
-class BlockNet(nn.Module):
-    """As DGL's tutorials write a network for sampled neighbourhoods."""
-
-    num_blocks = 2
-
-    def __init__(self, in_features: int, num_outputs: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([dglnn.SAGEConv(in_features, 8, "mean"), dglnn.SAGEConv(8, num_outputs, "mean")])
-
-    def forward(self, blocks: list[dgl.DGLGraph], feat: Tensor) -> Tensor:
-        for layer, block in zip(self.layers, blocks, strict=True):
-            feat = torch.relu(feat) if layer is self.layers[1] else feat
-            feat = layer(block, (feat, feat[: block.num_dst_nodes()]))
-        return feat
-
-
-class GraphNet(nn.Module):
-    """For graph tasks: it gets a batched graph."""
-
-    def __init__(self, in_features: int, num_outputs: int) -> None:
-        super().__init__()
-        self.conv, self.last = dglnn.SAGEConv(in_features, 8, "mean"), nn.Linear(8, num_outputs)
-
-    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        graph.ndata["h"] = torch.relu(self.conv(graph, feat))
-        return self.last(dgl.mean_nodes(graph, "h"))
-
-
-def linear(in_features: int, num_outputs: int) -> nn.Module:
-    """A function that makes a student."""
-    return Linear(in_features, num_outputs)
-
-
-class Linear(nn.Linear):
-    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        return super().forward(feat)
+#: Where the students are.
+HERE = Net.__module__
 
 
 class Drawing(Linear):
@@ -97,10 +47,6 @@ class Embedding(Net):
         return torch.relu(self.first(graph, feat))
 
 
-def own(architecture: Any, **options: Any) -> StudentOptions:
-    return StudentOptions(architecture=architecture, options=options)
-
-
 def figures(result: Any, member: str) -> tuple[Any, ...]:
     return tuple(getattr(result[member], name) for name in ("train", "val", "test", "best_epoch"))
 
@@ -115,7 +61,7 @@ def test_an_own_student_trains_under_every_strategy_that_needs_logits_alone(stra
         return
     result = fit(data, ("gcn", student, "sage"), strategy=strategy, epochs=2)
     name = f"{student.label}-1"
-    assert result[name].architecture == f"{__name__}:{student.label}"
+    assert result[name].architecture == f"{HERE}:{student.label}"
     assert result[name].parameters == sum(weight.numel() for weight in result.cohort.students[1].module.parameters())
     probabilities = result.predict(member=name)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
@@ -215,7 +161,7 @@ def test_sampled_training_gives_blocks_to_a_student_that_takes_them(node_data, f
     result = fit(node_data, ("gcn", own(BlockNet)), epochs=3, **sampled)
     assert 0 <= result["BlockNet-1"].test <= 1
     assert fit(node_data, ("gcn", own(BlockNet)), epochs=3)["BlockNet-1"].parameters == result["BlockNet-1"].parameters
-    with pytest.raises(UsageError, match=r"test_own_students:Net does not say that it takes sampled neighbourhoods\..*num_blocks"):
+    with pytest.raises(UsageError, match=r"own_students:Net does not say that it takes sampled neighbourhoods\..*num_blocks"):
         fit(node_data, ("gcn", own(Net)), epochs=1, **sampled)
     with pytest.raises(UsageError, match="appnp student reaches further than one hop"):
         fit(node_data, ("gcn", "appnp"), epochs=1, **sampled)
@@ -255,14 +201,14 @@ def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
     result.save(tmp_path)
     path = tmp_path / "Net-1.safetensors"
     for refused in (path, tmp_path):
-        with pytest.raises(UsageError, match=rf"is of the class '{__name__}:Net'. Loading it imports that module.*trust=True"):
+        with pytest.raises(UsageError, match=rf"is of the class '{HERE}:Net'. Loading it imports that module.*trust=True"):
             load_student(refused)
     with pytest.raises(UsageError, match="Loading it imports"):
         load_student(path, trust="another.package")
     with pytest.raises(UsageError, match="is neither True or False nor the names of packages"):
         load_student(path, trust=Net)  # type: ignore[arg-type]  # the mistake is the test
     state = torch.random.get_rng_state()
-    for trust in (True, __name__, [f"{__name__}:Net"], __name__.split(".")[0]):
+    for trust in (True, HERE, [f"{HERE}:Net"], HERE.split(".")[0]):
         loaded = load_student(path, trust=trust)
         np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict(member="Net-1"))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -275,10 +221,10 @@ def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
 def test_a_class_that_is_gone_is_said(node_data, fit, tmp_path):
     fit(node_data, ("gcn", own(Net)), epochs=1).save(tmp_path)
     file = tmp_path / "Net-1.json"
-    file.write_text(file.read_text().replace(f"{__name__}:Net", f"{__name__}:Gone"))
+    file.write_text(file.read_text().replace(f"{HERE}:Net", f"{HERE}:Gone"))
     with pytest.raises(UsageError, match="has no 'Gone'"):
         load_student(tmp_path / "Net-1.safetensors", trust=True)
-    file.write_text(file.read_text().replace(f"{__name__}:Gone", f"{__name__}:Linear"))
+    file.write_text(file.read_text().replace(f"{HERE}:Gone", f"{HERE}:Linear"))
     with pytest.raises(DglMutualError, match="belong to another student"):
         load_student(tmp_path / "Net-1.safetensors", trust=True)
 
@@ -298,110 +244,6 @@ def test_tied_weights_are_saved(node_data, fit, tmp_path):
     )
 
 
-def bad(result: Any) -> type[nn.Module]:
-    """A student whose forward returns what `result` makes of its logits."""
-
-    class Bad(Linear):
-        def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-            return result(super().forward(graph, feat))
-
-    return Bad
-
-
-def failing(logits: Tensor) -> Tensor:
-    raise ValueError("not today")
-
-
-class Bare(nn.Module):
-    def __init__(self, in_features: int, num_outputs: int) -> None:
-        super().__init__()
-
-
-class Frozen(Linear):
-    def __init__(self, in_features: int, num_outputs: int) -> None:
-        super().__init__(in_features, num_outputs)
-        self.requires_grad_(False)
-
-
-class Greedy(Linear):
-    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        feat *= 2
-        return super().forward(graph, feat)
-
-
-class Lazy(nn.Module):
-    def __init__(self, in_features: int, num_outputs: int) -> None:
-        super().__init__()
-        self.layer = nn.LazyLinear(num_outputs)
-
-
-class Extra(Linear):
-    def get_extra_state(self) -> dict[str, int]:
-        return {"a": 1}
-
-    def set_extra_state(self, state: Any) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("student", "error", "message"),
-    [
-        (bad(lambda z: z[:, :2]), UsageError, r"'Bad-1' gives logits of the shape \(48, 2\). Expected is \(48, 3\): \(nodes, outputs\)"),
-        (bad(lambda z: z[:5]), UsageError, r"shape \(5, 3\)"),
-        (bad(lambda z: z[None]), UsageError, r"shape \(1, 48, 3\)"),
-        (bad(lambda z: (z, z)), UsageError, "'Bad-1' gives a tuple. Its forward must return the logits"),
-        (bad(lambda z: None), UsageError, "gives a NoneType"),
-        (bad(lambda z: z.detach().numpy()), UsageError, "gives a ndarray"),
-        (bad(lambda z: z.long()), UsageError, "gives torch.int64 logits"),
-        (bad(lambda z: z.detach()), UsageError, "'Bad-1' do not depend on its parameters"),
-        (bad(lambda z: z * float("nan")), TrainingError, r"'Bad-1' gives logits that are not finite"),
-        (bad(lambda z: z / 0), TrainingError, r"'Bad-1' gives logits that are not finite"),
-        (bad(lambda z: z.long().float()), UsageError, "'Bad-1' do not depend on its parameters"),
-        (Greedy, UsageError, "'Greedy-1' changes the features that it is given"),
-        (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_own_students.py, line \d+\)"),
-        (Bare, UsageError, "'Bare-1' has no parameters to train"),
-        (Frozen, UsageError, "'Frozen-1' has no parameters to train"),
-        (Lazy, UsageError, "'Lazy-1' has lazy layers"),
-        (Extra, UsageError, r"'Extra-1' keeps state that is not a tensor \(_extra_state\)"),
-        (lambda in_features, num_outputs: 3, UsageError, "is not a torch.nn.Module but a value of type int"),
-        (lambda in_features, num_outputs: 1 / 0, UsageError, "cannot be made: ZeroDivisionError"),
-        (lambda in_features: None, UsageError, r"cannot be called with \(in_features, num_outputs\)"),
-        (dict, UsageError, r"is not a subclass of torch.nn.Module. Give a class or function"),
-    ],
-)
-def test_a_wrong_student_is_named(student, error, message, node_data, fit):
-    with pytest.raises(error, match=message):
-        fit(node_data, ("gcn", own(student)), epochs=1)
-
-
-def test_a_graph_student_must_pool(graph_data, fit):
-    with pytest.raises(UsageError, match=r"'Linear-1' gives logits of the shape .* \(graphs, outputs\)\. Pool node states"):
-        fit(graph_data, ("gcn", own(Linear)), epochs=1)
-
-
-def test_wrong_options_are_named(node_data, fit):
-    with pytest.raises(
-        UsageError, match=r"cannot be called with \(in_features, num_outputs, hiden=...\): .*'hiden'\. It takes \(in_f.*hidden"
-    ):
-        fit(node_data, ("gcn", own(Net, hiden=3)), epochs=1)
-    with pytest.raises(UsageError, match=r"The options hidden are for built-in students, and Net is none.*options: \{hidden: \.\.\.\}"):
-        fit(node_data, ("gcn", StudentOptions(architecture=Net, hidden=3)), epochs=1)
-    with pytest.raises(UsageError, match=r"'options' are for students of your own, and gcn is a built-in one"):
-        fit(node_data, ("sage", own("gcn", hidden=3)), epochs=1)
-
-
-def test_a_file_that_names_a_module_does_not_have_it_imported(node_data, fit, tmp_path, monkeypatch):
-    (tmp_path / "executed_on_import.py").write_text("raise SystemExit('it was imported')\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    fit(node_data, ("gcn", own(Net)), epochs=1).save(tmp_path / "saved")
-    file = tmp_path / "saved" / "Net-1.json"
-    file.write_text(file.read_text().replace(f"{__name__}:Net", "executed_on_import:Net"))
-    for path in (file, tmp_path / "saved"):
-        with pytest.raises(UsageError, match="is of the class 'executed_on_import:Net'"):
-            load_student(path)
-    with pytest.raises(UsageError, match="raised SystemExit: it was imported"):
-        load_student(file, trust="executed_on_import")
-
-
 def test_an_own_teacher(node_data, fit):
-    result = fit(node_data, ("gcn", "sage"), strategy="kd", strategy_options={"teacher": {"architecture": f"{__name__}:Net"}}, epochs=2)
-    assert result["teacher"].architecture == f"{__name__}:Net"
+    result = fit(node_data, ("gcn", "sage"), strategy="kd", strategy_options={"teacher": {"architecture": f"{HERE}:Net"}}, epochs=2)
+    assert result["teacher"].architecture == f"{HERE}:Net"

@@ -19,7 +19,6 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
-from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training import seeds
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
@@ -31,11 +30,6 @@ Fit = Callable[..., FitResult]
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 TASKS = pytest.mark.parametrize("task", ["node", "graph"])
 FIGURES = ("member", "train", "val", "test", "best_epoch", "parameters")
-
-
-@pytest.fixture
-def data_of(node_data: Data, graph_data: Data, multi_label_data: Data) -> Callable[[str], Data]:
-    return {"node": node_data, "graph": graph_data, "multi-label": multi_label_data}.__getitem__
 
 
 def weights(result: FitResult, member: int | None = None) -> dict[str, Tensor]:
@@ -265,81 +259,6 @@ def test_training_learns(task: str, fit: Fit, data_of: Callable[[str], Data]) ->
     for name in result.cohort.names:
         assert result.history[-1][f"loss/supervised/{name}"] < 0.8 * result.history[0][f"loss/supervised/{name}"]
     assert result["ensemble"].train > 0.65
-
-
-# --- choosing and stopping --------------------------------------------------------------------------------------------------------------
-
-
-def test_every_student_stops_by_itself(fit: Fit, node_data: Data) -> None:
-    patient, hasty = (fit(node_data, epochs=40, training={"patience": patience, "learning_rate": 0.3}) for patience in (1000, 3))
-    assert patient.epochs == 40
-    assert hasty.epochs < 40
-    assert hasty.epochs == max(member.best_epoch for member in hasty.members[:2]) + 3 + 1
-    assert hasty.history == patient.history[: hasty.epochs]
-
-
-WARM = {"exchange_warmup": (1, 2)}
-TAUGHT = [
-    ("node", "independent", {}),
-    ("node", "gml", WARM),
-    ("node", "gml", {**WARM, "targets": "ema"}),
-    ("graph", "gml", {**WARM, "targets": "eval"}),
-    ("graph", "gml", {**WARM, "targets": "ema", "exchange_on": "transductive"}),
-    ("graph", "dml", {"targets": "eval"}),
-]
-
-
-@pytest.mark.parametrize(("task", "strategy", "strategy_options"), TAUGHT)
-def test_evaluation_every_few_epochs_changes_what_is_chosen_and_not_what_is_trained(
-    task: str, strategy: str, strategy_options: dict[str, Any], fit: Fit, data_of: Callable[[str], Data]
-) -> None:
-    options = {"strategy": strategy, "strategy_options": strategy_options, "epochs": 8}
-    always, seldom = fit(data_of(task), **options), fit(data_of(task), training={"eval_every": 3}, **options)
-    evaluated = [row["epoch"] for row in seldom.history if "val/gcn-0" in row]
-    assert evaluated == [2, 5, 7], "the last epoch is always looked at"
-    for ours, theirs in zip(seldom.history, always.history, strict=True):
-        assert ours == {name: theirs[name] for name in ours}
-    assert all(member.best_epoch in (2, 5, 7) for member in seldom.members[:2])
-
-
-#: Strategies some of whose phases teach nothing -> the epochs of each phase with a patience of 2 and an exchange from epoch 7 on.
-APART = {"independent": [3], "kd": [3, 9], "bgnn": [3, 9], "ensemble-distillation": [3, 9], "self-distillation": [3, 9]}
-
-
-@pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - set(APART)))
-def test_patience_begins_with_the_exchange(strategy: str, fit: Fit, node_data: Data) -> None:
-    """Students that cannot get better in the warm-up must still be there to learn from each other."""
-    students = [StudentOptions(hidden=8)] * 2
-    options: dict[str, Any] = {"leader": {"hidden": 8}} if strategy == "okddip" else {}
-    options["exchange_warmup"] = (7, 2)
-    training = {"learning_rate": 1e-12, "patience": 2}  # no epoch is better than the first
-    result = fit(node_data, students, 30, strategy=strategy, strategy_options=options, training=training)
-    assert result.epochs == 7 + 2
-    assert any(f"exchange/{result.cohort.names[0]}" in row for row in result.history[7:])
-
-
-@pytest.mark.parametrize(("strategy", "epochs"), APART.items())
-def test_patience_waits_for_nothing_where_nothing_is_taught(strategy: str, epochs: list[int], fit: Fit, node_data: Data) -> None:
-    options: dict[str, Any] = {} if strategy == "independent" else {"exchange_warmup": (7, 2)}
-    if strategy == "kd":
-        options["teacher"] = {"hidden": 8}
-    training = {"learning_rate": 1e-12, "patience": 2}
-    result = fit(node_data, epochs=30, strategy=strategy, strategy_options=options, training=training)
-    assert result.epochs == sum(epochs)
-
-
-def test_evaluating_less_often_than_there_are_epochs(fit: Fit, node_data: Data) -> None:
-    result = fit(node_data, epochs=3, training={"eval_every": 50})
-    assert {member.best_epoch for member in result.members[:2]} == {2}
-
-
-def test_reports_tell_no_test_figure(fit: Fit, node_data: Data) -> None:
-    reports: list[EpochReport] = []
-    result = fit(node_data, epochs=3, callbacks=[EpochReports(reports.append)])
-    assert [(report.epoch, report.epochs) for report in reports] == [(0, 3), (1, 3), (2, 3)]
-    for report, row in zip(reports, result.history, strict=True):
-        assert report.val == {name: row[f"val/{name}"] for name in ("gcn-0", "sage-1", "ensemble")}
-        assert report.loss == pytest.approx(sum(value for name, value in row.items() if name.startswith("loss/")))
 
 
 # --- edges ------------------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from dgl_mutual.reporting.plots.style import PAGE, caption, figure, line_style
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
-from dgl_mutual.statistics import FEWEST_PAIRS
+from dgl_mutual.statistics import FEWEST_PAIRS, holm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,16 +40,20 @@ def differences(runs: Sequence[Run]) -> pd.DataFrame:
 
     Ten pairs cannot give a p below 0.002, so one adjustment over many datasets could mark nothing.
     """
-    tables = []
-    for data in dict.fromkeys(run.data for run in runs):
-        trials = gather([run for run in runs if run.data == data])
-        baseline = default_baseline(trials)
-        if baseline is not None:
-            tables.append(compare(trials, members=_MEMBERS, baseline=baseline).rows.assign(baseline=baseline))
-    if not tables:
+    if not runs:
         return pd.DataFrame()
-    rows = pd.concat(tables, ignore_index=True)
-    return rows[rows["difference"].notna() & (rows["method"] != rows["baseline"])]
+    trials = gather(runs)
+    baseline = default_baseline(trials)
+    if baseline is None:
+        return pd.DataFrame()
+    comparison = compare(trials, members=_MEMBERS, baseline=baseline)
+    if comparison.unpaired:
+        warnings.warn(f"Left out, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=2)
+    rows = comparison.rows
+    rows = rows[rows["difference"].notna() & (rows["method"] != baseline)].assign(baseline=baseline).reset_index(drop=True)
+    for places in rows.groupby("data", sort=False).groups.values():
+        rows.loc[places, "p_holm"] = holm(rows.loc[places, "p"].to_numpy(dtype=float))
+    return rows
 
 
 def _draw(rows: pd.DataFrame) -> Figure:

@@ -1,0 +1,30 @@
+"""A small graph as arrays and as a DGL graph, and short trainings on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import dgl_mutual as dm
+from dgl_mutual.dgl_compat import dgl
+
+N = 30
+LABELS = np.arange(N) % 3
+FEATURES = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)
+EDGES = np.random.default_rng(1).integers(0, N, (2, 90))
+SPLIT = dm.Split(range(12), range(12, 20), range(20, N))
+
+
+def graph(**columns: Any) -> Any:
+    made = dgl.graph((torch.as_tensor(EDGES[0]), torch.as_tensor(EDGES[1])), num_nodes=N)
+    made.ndata["feat"], made.ndata["label"] = torch.as_tensor(FEATURES), torch.as_tensor(LABELS)
+    for key, value in columns.items():
+        made.ndata[key] = torch.as_tensor(value)
+    return made
+
+
+def fit(students: Any = "gcn,sage", strategy: Any = "gml", data: Any = None, **options: Any) -> Any:
+    data = dm.Dataset.from_arrays(EDGES, FEATURES, LABELS) if data is None else data
+    return dm.fit(data, students, strategy, **{"split": SPLIT, "training": {"epochs": 2}, **options})

@@ -1,0 +1,67 @@
+"""Students as users write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dgl
+import dgl.nn.pytorch as dglnn
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.nn.options import StudentOptions
+
+
+class Net(nn.Module):
+    """For node tasks: two convolutions of DGL with dropout between them."""
+
+    def __init__(self, in_features: int, num_outputs: int, hidden: int = 8, rate: float = 0.5) -> None:
+        super().__init__()
+        self.first = dglnn.GraphConv(in_features, hidden, allow_zero_in_degree=True)
+        self.last = dglnn.GraphConv(hidden, num_outputs, allow_zero_in_degree=True)
+        self.dropout = nn.Dropout(rate)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return self.last(graph, self.dropout(torch.relu(self.first(graph, feat))))
+
+
+class BlockNet(nn.Module):
+    """As DGL's tutorials write a network for sampled neighbourhoods."""
+
+    num_blocks = 2
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([dglnn.SAGEConv(in_features, 8, "mean"), dglnn.SAGEConv(8, num_outputs, "mean")])
+
+    def forward(self, blocks: list[dgl.DGLGraph], feat: Tensor) -> Tensor:
+        for layer, block in zip(self.layers, blocks, strict=True):
+            feat = torch.relu(feat) if layer is self.layers[1] else feat
+            feat = layer(block, (feat, feat[: block.num_dst_nodes()]))
+        return feat
+
+
+class GraphNet(nn.Module):
+    """For graph tasks: it gets a batched graph."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.conv, self.last = dglnn.SAGEConv(in_features, 8, "mean"), nn.Linear(8, num_outputs)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        graph.ndata["h"] = torch.relu(self.conv(graph, feat))
+        return self.last(dgl.mean_nodes(graph, "h"))
+
+
+def linear(in_features: int, num_outputs: int) -> nn.Module:
+    """A function that makes a student."""
+    return Linear(in_features, num_outputs)
+
+
+class Linear(nn.Linear):
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        return super().forward(feat)
+
+
+def own(architecture: Any, **options: Any) -> StudentOptions:
+    return StudentOptions(architecture=architecture, options=options)

@@ -1,0 +1,118 @@
+"""Mistakes in students that users bring: each is an error that names the student."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dgl
+import pytest
+from torch import Tensor, nn
+
+from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.training.checkpoints import load_student
+from tests.training.own_students import Linear, Net, own
+
+
+def bad(result: Any) -> type[nn.Module]:
+    """A student whose forward returns what `result` makes of its logits."""
+
+    class Bad(Linear):
+        def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+            return result(super().forward(graph, feat))
+
+    return Bad
+
+
+def failing(logits: Tensor) -> Tensor:
+    raise ValueError("not today")
+
+
+class Bare(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+
+
+class Frozen(Linear):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.requires_grad_(False)
+
+
+class Greedy(Linear):
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        feat *= 2
+        return super().forward(graph, feat)
+
+
+class Lazy(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(num_outputs)
+
+
+class Extra(Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"a": 1}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("student", "error", "message"),
+    [
+        (bad(lambda z: z[:, :2]), UsageError, r"'Bad-1' gives logits of the shape \(48, 2\). Expected is \(48, 3\): \(nodes, outputs\)"),
+        (bad(lambda z: z[:5]), UsageError, r"shape \(5, 3\)"),
+        (bad(lambda z: z[None]), UsageError, r"shape \(1, 48, 3\)"),
+        (bad(lambda z: (z, z)), UsageError, "'Bad-1' gives a tuple. Its forward must return the logits"),
+        (bad(lambda z: None), UsageError, "gives a NoneType"),
+        (bad(lambda z: z.detach().numpy()), UsageError, "gives a ndarray"),
+        (bad(lambda z: z.long()), UsageError, "gives torch.int64 logits"),
+        (bad(lambda z: z.detach()), UsageError, "'Bad-1' do not depend on its parameters"),
+        (bad(lambda z: z * float("nan")), TrainingError, r"'Bad-1' gives logits that are not finite"),
+        (bad(lambda z: z / 0), TrainingError, r"'Bad-1' gives logits that are not finite"),
+        (bad(lambda z: z.long().float()), UsageError, "'Bad-1' do not depend on its parameters"),
+        (Greedy, UsageError, "'Greedy-1' changes the features that it is given"),
+        (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_own_student_faults.py, line \d+\)"),
+        (Bare, UsageError, "'Bare-1' has no parameters to train"),
+        (Frozen, UsageError, "'Frozen-1' has no parameters to train"),
+        (Lazy, UsageError, "'Lazy-1' has lazy layers"),
+        (Extra, UsageError, r"'Extra-1' keeps state that is not a tensor \(_extra_state\)"),
+        (lambda in_features, num_outputs: 3, UsageError, "is not a torch.nn.Module but a value of type int"),
+        (lambda in_features, num_outputs: 1 / 0, UsageError, "cannot be made: ZeroDivisionError"),
+        (lambda in_features: None, UsageError, r"cannot be called with \(in_features, num_outputs\)"),
+        (dict, UsageError, r"is not a subclass of torch.nn.Module. Give a class or function"),
+    ],
+)
+def test_a_wrong_student_is_named(student, error, message, node_data, fit):
+    with pytest.raises(error, match=message):
+        fit(node_data, ("gcn", own(student)), epochs=1)
+
+
+def test_a_graph_student_must_pool(graph_data, fit):
+    with pytest.raises(UsageError, match=r"'Linear-1' gives logits of the shape .* \(graphs, outputs\)\. Pool node states"):
+        fit(graph_data, ("gcn", own(Linear)), epochs=1)
+
+
+def test_wrong_options_are_named(node_data, fit):
+    with pytest.raises(
+        UsageError, match=r"cannot be called with \(in_features, num_outputs, hiden=...\): .*'hiden'\. It takes \(in_f.*hidden"
+    ):
+        fit(node_data, ("gcn", own(Net, hiden=3)), epochs=1)
+    with pytest.raises(UsageError, match=r"The options hidden are for built-in students, and Net is none.*options: \{hidden: \.\.\.\}"):
+        fit(node_data, ("gcn", StudentOptions(architecture=Net, hidden=3)), epochs=1)
+    with pytest.raises(UsageError, match=r"'options' are for students of your own, and gcn is a built-in one"):
+        fit(node_data, ("sage", own("gcn", hidden=3)), epochs=1)
+
+
+def test_a_file_that_names_a_module_does_not_have_it_imported(node_data, fit, tmp_path, monkeypatch):
+    (tmp_path / "executed_on_import.py").write_text("raise SystemExit('it was imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fit(node_data, ("gcn", own(Net)), epochs=1).save(tmp_path / "saved")
+    file = tmp_path / "saved" / "Net-1.json"
+    file.write_text(file.read_text().replace(f"{Net.__module__}:Net", "executed_on_import:Net"))
+    for path in (file, tmp_path / "saved"):
+        with pytest.raises(UsageError, match="is of the class 'executed_on_import:Net'"):
+            load_student(path)
+    with pytest.raises(UsageError, match="raised SystemExit: it was imported"):
+        load_student(file, trust="executed_on_import")
