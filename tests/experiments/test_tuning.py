@@ -238,6 +238,18 @@ def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset,
             assert trial.number == 3 and before[3] == before[1] != {}
 
 
+def test_defaults_that_an_earlier_version_left_waiting_stay_the_defaults(ring: Dataset, tmp_path: Path) -> None:
+    import optuna
+
+    config = parse_config(QUICK)
+    search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
+    with search.opened(1):
+        search.study.enqueue_trial({}, user_attrs={"defaults": True})
+        claimed = [search.claim(2) for _ in range(2)]
+        assert all(claimed)
+        assert search.trials()[0].params and not search.trials()[1].params
+
+
 def test_several_processes_do_the_trials_of_one_search(ring: Dataset, tmp_path: Path) -> None:
     tuning = quick(ring, tmp_path, trials=5, jobs=2)
     assert tuning.history["trial"].tolist() == [0, 1, 2, 3, 4] and set(tuning.history["state"]) <= {"complete", "pruned"}

@@ -64,21 +64,38 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
     assert all((there.folder / file).read_bytes() == (here.folder / file).read_bytes() for file in files if file.suffix == ".safetensors")
 
 
-def test_a_single_worker_trains_and_not_the_process_that_asks(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_worker_trains_and_not_the_process_that_asks_which_is_told_the_epochs(
+    tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config({**CONFIG, "seeds": 2}), ring)
     works = [Work(0, trial, plan, tmp_path / "checkpoints", tmp_path / "snapshots") for trial in plan.trials]
 
-    def where(work: Work, **_: object) -> tuple[Any, Any]:
+    told: list[tuple[Any, int, int]] = []
+
+    class Told(Silence):
+        @property
+        def remote_epoch(self) -> Any:
+            return self.epoch
+
+        def epoch(self, trial: Trial, report: EpochReport) -> None:
+            told.append((trial.key, report.epoch, report.epochs))
+
+    def where(work: Work, on_epoch: Any) -> tuple[Any, Any]:
+        on_epoch(work.trial, EpochReport(4, 5, 1.0, {}))
+        until = time.monotonic() + 5
+        while len(told) <= work.trial.seed and time.monotonic() < until:  # the worker is a thread of this process
+            time.sleep(0.01)
         return work.trial.key, (threading.get_ident(), work.plan.dataset.name)
 
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
         distributed.Client(one, set_as_default=False) as client,
     ):
-        found: dict[Any, Any] = dict(Cluster(client, 1).outcomes(where, works, Silence()))
+        found: dict[Any, Any] = dict(Cluster(client, 1).outcomes(where, works, Told()))
     assert set(found) == {(0, 0), (1, 0)}
+    assert told == [((0, 0), 4, 5), ((1, 0), 4, 5)]
     assert {name for _, name in found.values()} == {ring.name}
     assert threading.get_ident() not in [thread for thread, _ in found.values()]
 
