@@ -1,0 +1,27 @@
+"""Short searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments import study
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.tuning import Tuning, tune
+
+QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, "dataset": "ring"}
+
+
+def quick(dataset: Dataset, out: Path, trials: int = 3, **options: Any) -> Tuning:
+    values = {**QUICK, **options.pop("config", {})}
+    return tune(parse_config(values), dataset, trials=trials, out=out, in_memory=True, **options)
+
+
+def faking(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., float]) -> None:
+    """Replace training; the function is given what `fit_resolved` is, and returns the metric on validation."""
+    monkeypatch.setattr(study, "fit_resolved", lambda *given, **more: {"mean": SimpleNamespace(val=fit(*given, **more))})
