@@ -13,7 +13,6 @@ import pytest
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.reporting.plots import PLOTS, draw
 from dgl_mutual.reporting.plots.curves import over_trials
-from dgl_mutual.reporting.plots.gains import differences
 from dgl_mutual.reporting.plots.reliability import pooled_bins
 from dgl_mutual.reporting.plots.similarity import cka_matrix
 from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, cohort_order, drawing, figure, file_name, legend_below, line_style, save
@@ -288,40 +287,6 @@ def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'dgl-mutual\[plot\]'"), drawing():
         pass
-
-
-def test_gains_are_paired_differences_marked_where_they_are_clear(tmp_path: Path) -> None:
-    """One method gains the same on every seed, another at random."""
-    base = 0.7 + 0.01 * np.arange(10)
-    noise = 0.01 * np.array([1, -2, 3, -1, 2, -3, 1, -1, 2, -2])
-    for strategy, scores in {"independent": base, "gml": base + 0.05 + 0.001 * np.arange(10), "dml": base + noise}.items():
-        write_run(tmp_path, strategy=strategy, scores=scores.tolist())
-    rows = differences(load_runs([tmp_path])).query("member == 'mean'").set_index("method")
-    assert set(rows.index) == {"gml", "dml"}
-    assert rows.loc["gml", "difference"] == pytest.approx(0.0545) and rows.loc["gml", "p_holm"] < 0.05
-    assert rows.loc["dml", "difference"] == pytest.approx(noise.mean()) and rows.loc["dml", "p_holm"] > 0.05
-    with drawing():
-        axes = dict(draw(load_runs([tmp_path]), ["gains"]))["gains"].axes[0]
-    filled = [line for line in axes.lines if line.get_markerfacecolor() != "white" and len(line.get_xdata())]
-    assert [line.get_xdata().tolist() for line in filled if line.get_linestyle() == "None"] == [pytest.approx([5.45])]
-
-
-def test_gains_leave_out_what_is_not_paired_and_adjust_within_a_dataset(tmp_path: Path) -> None:
-    for data, seeds in (("A", 10), ("B", 7)):
-        for strategy, gain in {"independent": 0.0, "gml": 0.05, "dml": 0.02}.items():
-            number = seeds if strategy == "gml" else 10
-            scores = [0.7 + gain + 0.01 * seed + 0.001 * gain * seed for seed in range(number)]
-            write_run(tmp_path, strategy=strategy, dataset=data, scores=scores, seeds=number)
-    with pytest.warns(UserWarning, match=r"not paired: gml on B \(gml lacks seed 7 fold 0"):
-        rows = differences(load_runs([tmp_path])).query("member == 'mean'")
-    assert set(zip(rows["data"], rows["method"], strict=True)) == {("A", "gml"), ("A", "dml"), ("B", "dml")}
-    both, alone = rows.query("data == 'A'"), rows.query("data == 'B'")
-    assert (both["p_holm"] > both["p"]).all() and (both["p_holm"] >= alone["p_holm"].iloc[0]).all()
-
-
-def test_without_the_control_there_are_no_gains(tmp_path: Path) -> None:
-    write_run(tmp_path, strategy="gml")
-    assert drawn(tmp_path, "gains") == {}
 
 
 def write_reliability(run: Path, rows: Sequence[tuple[int, str, int, int, float, float]]) -> Path:
