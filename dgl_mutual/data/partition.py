@@ -257,6 +257,11 @@ def _check_parts(graph: dgl.DGLGraph, ids: IntArray, num_parts: int, folder: Pat
         files = folder / f"part{part}"
         stored = dgl.data.utils.load_tensors(str(files / "node_feat.dgl"))
         (local,), _ = dgl.load_graphs(str(files / "graph.dgl"))
+        # What DGL reads beyond the end of a file is memory that may still hold what was written, so that values alone prove nothing.
+        held = [*(local.ndata[name] for name in local.ndata), *(local.edata[name] for name in local.edata), local.edges()[0]]
+        for file, tensors in (("node_feat.dgl", list(stored.values())), ("graph.dgl", held)):
+            if (files / file).stat().st_size < sum(tensor.nbytes for tensor in tensors):
+                raise OSError(errno.EIO, f"part{part} was not written whole")
         num_nodes = int(local.ndata["inner_node"].sum())
         num_edges += int(local.edata["inner_edge"].sum())
         rows = torch.as_tensor(nodes[first : first + num_nodes])

@@ -158,6 +158,7 @@ def test_a_full_disk_leaves_what_was_there(copy: Path, digits: Dataset, monkeypa
 @pytest.mark.parametrize("name", ["part0/node_feat.dgl", "part1/graph.dgl", "part1/node_feat.dgl"])
 def test_parts_that_are_cut_off_are_no_partition(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     cut = partition_module._cut
+    monkeypatch.setattr("torch.equal", lambda *_: True)  # as if DGL read what memory still holds
 
     def cut_off(graph: dgl.DGLGraph, num_parts: int, folder: Path, split: Split | None) -> object:
         ids = cut(graph, num_parts, folder, split)
