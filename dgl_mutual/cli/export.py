@@ -36,6 +36,9 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--by-target", is_flag=True, help="A column for each target, learned alone (1 target) or together with others (N targets).")
 @click.option("--members", callback=_names, metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
+@click.option(
+    "--dataset", "datasets", multiple=True, metavar="NAME", help="Only this column (can be repeated; the tests are adjusted over those shown)."
+)
 @click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here instead of to standard output.")
@@ -49,6 +52,7 @@ def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options
       dgl-mutual export results --format markdown --percent
       dgl-mutual export results/suite-node --format latex --percent -o table.tex
       dgl-mutual export results --members gcn-0,ensemble --baseline dml
+      dgl-mutual export results/suite-few-labels --dataset "Cora 10 %" --dataset "CiteSeer 10 %"
       dgl-mutual export results/suite-tasks --by-target --baseline "gml (1 target)"
     """
     from dgl_mutual.reporting.export import export

@@ -58,10 +58,21 @@ class SuiteDataset(Options):
     """What tables call it."""
     config: dict[str, Any]
     """The layer of configuration; `dataset` is among it."""
-    methods: tuple[str, ...] | None = None
-    """The methods to run on it, by name (default: all)."""
+    methods: dict[str, dict[str, Any]] | None = None
+    """The methods to run on it (default: all): a list of names, or a mapping from names to options that a method has on this dataset."""
     tuning: TuningOptions = TuningOptions()
     """Options of tuning."""
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _layers(cls, methods: Any) -> Any:
+        if isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods):
+            return {name: {} for name in methods}
+        if methods is None:
+            return None
+        if not isinstance(methods, Mapping):
+            raise ValueError(f"names of methods are needed, or a mapping from their names to options, not {methods!r}")
+        return {name: {} if layer is None else layer for name, layer in methods.items()}
 
 
 class Suite(Options):
@@ -184,13 +195,13 @@ def configurations(
     """
     entries = []
     for setting in suite.datasets:
-        for method in setting.methods or suite.methods:
+        here = setting.methods or dict.fromkeys(suite.methods, {})
+        for method, layer in here.items():
             if method not in suite.methods:
                 raise unknown("method", method, suite.methods)
+            chosen = (tuned or {}).get((setting.name, method), {})
             try:
-                config = parse_config(
-                    suite.base, setting.config, suite.methods[method], overrides or {}, (tuned or {}).get((setting.name, method), {})
-                )
+                config = parse_config(suite.base, setting.config, suite.methods[method], layer, overrides or {}, chosen)
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
             entries.append(SuiteRun(setting.name, method, _scaled_down(config) if quick else config, setting.tuning))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -28,6 +29,7 @@ def export(
     value: str = "test",
     metric: str | None = None,
     members: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
     precision: int | None = None,
     percent: bool = False,
     by_target: bool = False,
@@ -39,7 +41,7 @@ def export(
         wide: see `to_csv`; other formats are always wide.
         baseline: a method, or ``none`` (default: the suite's, else independent where it is one of several methods; where its trials do
             not pair with the others', nothing is tested, with a warning).
-        value, metric, members: see `compare`.
+        value, metric, members, datasets: see `compare`.
         precision, percent: see `to_csv` and `text_table`.
         by_target: see `gather_by_target`; the default baseline is then independent on one target.
 
@@ -51,13 +53,14 @@ def export(
     found = load_runs(runs)
     trials = gather_by_target(found) if by_target else gather(found, metric)
     chosen = baseline or (None if by_target else preferred_baseline(runs)) or default_baseline(trials)
+    table_of = partial(compare, trials, value=value, metric=metric, members=members, datasets=datasets)
     try:
-        comparison = compare(trials, value=value, metric=metric, members=members, baseline=None if chosen == NO_BASELINE else chosen)
+        comparison = table_of(baseline=None if chosen == NO_BASELINE else chosen)
     except UsageError as error:
         if baseline is not None:
             raise
         # Nobody asked for tests, and a table without them can be made, or the same error comes again.
-        comparison = compare(trials, value=value, metric=metric, members=members)
+        comparison = table_of()
         warnings.warn(f"Nothing is tested. {error}", stacklevel=2)
     if by_target and comparison.baseline is not None and (drawn := drawn_by_labels(trials)):
         warnings.warn(
