@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 runs_argument = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 
+dataset_option = click.option(
+    "--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset, by its name in the table; can be repeated."
+)
+method_option = click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method; can be repeated.")
+
 
 def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     return None if value is None else [name.strip() for name in value.split(",")]
@@ -36,23 +41,23 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--by-target", is_flag=True, help="A column for each target, learned alone (1 target) or together with others (N targets).")
 @click.option("--members", callback=_names, metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
-@click.option(
-    "--dataset", "datasets", multiple=True, metavar="NAME", help="Only this column (can be repeated; the tests are adjusted over those shown)."
-)
+@dataset_option
+@method_option
 @click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here instead of to standard output.")
 def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options: Any) -> None:
     """Make a table of runs: means, standard deviations, and tests against a baseline.
 
-    RUN is the folder of a run or a suite, or a folder that contains runs.
+    RUN is the folder of a run or a suite, or a folder that contains runs. The tests are adjusted for the number of comparisons in the
+    table, without datasets and methods that are left out.
 
     \b
     Examples:
       dgl-mutual export results --format markdown --percent
       dgl-mutual export results/suite-node --format latex --percent -o table.tex
       dgl-mutual export results --members gcn-0,ensemble --baseline dml
-      dgl-mutual export results/suite-few-labels --dataset "Cora 10 %" --dataset "CiteSeer 10 %"
+      dgl-mutual export results/suite-few-labels --dataset "Cora 10 %" --method independent --method gml
       dgl-mutual export results/suite-tasks --by-target --baseline "gml (1 target)"
     """
     from dgl_mutual.reporting.export import export

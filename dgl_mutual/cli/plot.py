@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dgl_mutual.cli.export import runs_argument
+from dgl_mutual.cli.export import dataset_option, method_option, runs_argument
 from dgl_mutual.cli.output import say
 
 
@@ -25,24 +25,28 @@ def _numbered(name: str, number: int) -> str:
     metavar="NAMES",
     help="Of gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks, reliability (default: all).",
 )
+@dataset_option
+@method_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("plots"), show_default=True, help="Folder for the files.")
-def command(runs: tuple[Path, ...], kinds: tuple[str, ...], out: Path) -> None:
+def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str, ...], methods: tuple[str, ...], out: Path) -> None:
     """Draw figures of runs, as PDF and PNG. RUN is the folder of a run or a suite, or a folder that contains runs.
 
     \b
-    Example:
+    Examples:
       dgl-mutual plot results --kind curves,weights --out plots
+      dgl-mutual plot results/suite-node --kind gains --method independent --method gml
     """
     from dgl_mutual.errors import UsageError
     from dgl_mutual.files import check_writable
     from dgl_mutual.reporting.plots import draw
     from dgl_mutual.reporting.plots.style import drawing, save
-    from dgl_mutual.reporting.runs import load_runs
+    from dgl_mutual.reporting.runs import chosen_runs, load_runs
 
     check_writable(out)
+    chosen = chosen_runs(load_runs(runs), datasets, methods)
     written: set[str] = set()
     with drawing():
-        for name, figure in draw(load_runs(runs), [kind.strip() for text in kinds for kind in text.split(",")]):
+        for name, figure in draw(chosen, [kind.strip() for text in kinds for kind in text.split(",")]):
             number = next(number for number in itertools.count(1) if _numbered(name, number) not in written)
             written.add(_numbered(name, number))
             say("\n".join(str(file) for file in save(figure, out, _numbered(name, number))))

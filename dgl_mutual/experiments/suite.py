@@ -195,7 +195,7 @@ def configurations(
     """
     entries = []
     for setting in suite.datasets:
-        here = setting.methods or dict.fromkeys(suite.methods, {})
+        here = setting.methods or {name: {} for name in suite.methods}
         for method, layer in here.items():
             if method not in suite.methods:
                 raise unknown("method", method, suite.methods)

@@ -79,7 +79,6 @@ def compare(
     value: str = "test",
     metric: str | None = None,
     members: Sequence[str] | None = None,
-    datasets: Sequence[str] | None = None,
     baseline: str | None = None,
 ) -> Comparison:
     """Compare the methods in `trials` (see `dgl_mutual.reporting.runs.gather`).
@@ -88,7 +87,6 @@ def compare(
         value: a fraction (test, val, train), ``nll`` or ``ece``, a cost (seconds_per_epoch, ...), or ``disagreement``.
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
         members: which members to show; default: mean, best_by_val and ensemble, or mean alone of what the whole cohort shares.
-        datasets: which columns to show, in this order, by the names that a suite gives them; default: all.
         baseline: a method (see `default_baseline`); None: nothing is tested.
 
     Raises:
@@ -101,7 +99,7 @@ def compare(
         raise UsageError(
             f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume."
         )
-    trials = _protocols_apart(_of_metric(_of_datasets(trials, datasets), metric))
+    trials = _protocols_apart(_of_metric(trials, metric))
     _refuse_mixtures(trials)
     trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED else members)
     unpaired = {} if baseline is None else _unpaired(trials, baseline)
@@ -132,17 +130,6 @@ def _tuned(trials: pd.DataFrame) -> dict[tuple[str, str], int]:
         return {}
     runs = trials[["data", "method", "tuned"]].drop_duplicates()
     return {(str(data), str(method)): int(count) for data, method, count in runs.itertuples(index=False)}
-
-
-def _of_datasets(trials: pd.DataFrame, datasets: Sequence[str] | None) -> pd.DataFrame:
-    if not datasets:
-        return trials
-    there = list(trials["data"].unique())
-    for name in datasets:
-        if name not in there:
-            raise unknown("dataset", name, there)
-    places = {name: place for place, name in enumerate(datasets)}
-    return trials[trials["data"].isin(places)].sort_values("data", key=lambda data: data.map(places), kind="stable")
 
 
 def _of_metric(trials: pd.DataFrame, metric: str | None) -> pd.DataFrame:

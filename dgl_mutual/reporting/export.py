@@ -12,7 +12,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
 from dgl_mutual.reporting.comparison import compare, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
-from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
+from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.tables import text_table
 
 Format: TypeAlias = Literal["csv", "latex", "markdown"]
@@ -29,7 +29,8 @@ def export(
     value: str = "test",
     metric: str | None = None,
     members: Sequence[str] | None = None,
-    datasets: Sequence[str] | None = None,
+    datasets: Sequence[str] = (),
+    methods: Sequence[str] = (),
     precision: int | None = None,
     percent: bool = False,
     by_target: bool = False,
@@ -41,19 +42,21 @@ def export(
         wide: see `to_csv`; other formats are always wide.
         baseline: a method, or ``none`` (default: the suite's, else independent where it is one of several methods; where its trials do
             not pair with the others', nothing is tested, with a warning).
-        value, metric, members, datasets: see `compare`.
+        value, metric, members: see `compare`.
+        datasets, methods: see `chosen_runs`; tests are adjusted over the comparisons that are shown.
         precision, percent: see `to_csv` and `text_table`.
         by_target: see `gather_by_target`; the default baseline is then independent on one target.
 
     Raises:
-        UsageError, StoreError: see `load_runs`, `gather`, `gather_by_target`, `compare` and `text_table`.
+        UsageError, StoreError: see `load_runs`, `chosen_runs`, `gather`, `gather_by_target`, `compare` and `text_table`.
     """
     if wide and kind != "csv":
         raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
-    found = load_runs(runs)
+    found = chosen_runs(load_runs(runs), datasets, methods)
     trials = gather_by_target(found) if by_target else gather(found, metric)
-    chosen = baseline or (None if by_target else preferred_baseline(runs)) or default_baseline(trials)
-    table_of = partial(compare, trials, value=value, metric=metric, members=members, datasets=datasets)
+    preferred = None if by_target else preferred_baseline(runs)
+    chosen = baseline or (preferred if not methods or preferred in methods else None) or default_baseline(trials)
+    table_of = partial(compare, trials, value=value, metric=metric, members=members)
     try:
         comparison = table_of(baseline=None if chosen == NO_BASELINE else chosen)
     except UsageError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
-from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reporting.labels import label_runs
 from dgl_mutual.reporting.run import Run
@@ -38,6 +39,25 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     # A run that a suite names keeps that name, or those names, when its folder is given too.
     named = {folder for folder, _, method in found if method}
     return label_runs([run for (folder, _, method), run in found.items() if method or folder not in named])
+
+
+def chosen_runs(runs: Sequence[Run], datasets: Sequence[str] = (), methods: Sequence[str] = ()) -> list[Run]:
+    """The runs on these datasets and of these methods, by the names that tables give them, in this order; all where none is named.
+
+    Raises:
+        UsageError: an unknown name, or nothing is left.
+    """
+    chosen = list(runs)
+    for kind, names, of in (("method", methods, attrgetter("method")), ("dataset", datasets, attrgetter("data"))):
+        there = dict.fromkeys(map(of, runs))
+        for name in names:
+            if name not in there:
+                raise unknown(kind, name, there)
+        if names:
+            chosen = sorted((run for run in chosen if of(run) in names), key=lambda run: names.index(of(run)))
+    if runs and not chosen:
+        raise UsageError(f"Of the chosen methods ({', '.join(methods)}) none was run on the chosen datasets ({', '.join(datasets)}).")
+    return chosen
 
 
 def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool = False) -> pd.DataFrame:

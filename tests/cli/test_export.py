@@ -38,6 +38,19 @@ def test_options_reach_the_table(command_line: CommandLine, results: Path) -> No
     assert (table["mean"] == table["mean"].round(2)).all()
     wide = pd.read_csv(io.StringIO(command_line("export", results, "--wide", "--metric", "accuracy")[1]))
     assert list(wide.columns) == ["member", "method", "Cora mean", "Cora std", "Cora n"]
+    write_run(results, "CiteSeer", "gml")
+    two = pd.read_csv(io.StringIO(command_line("export", results, "--wide", "--dataset", "CiteSeer", "--dataset", "Cora")[1]))
+    assert list(two.columns[2:]) == [f"{data} {what}" for data in ("CiteSeer", "Cora") for what in ("mean", "std", "n")]
+    three = write_run(results, "Cora", "dml").parent
+    tests = [
+        command_line("export", three, "--dataset", "Cora", "--members", "mean", *more)[1]
+        for more in ((), ("--method", "independent", "--method", "gml"))
+    ]
+    p_holm = [pd.read_csv(io.StringIO(text)).set_index("method").at["gml", "p_holm"] for text in tests]
+    assert p_holm[0] == pytest.approx(2 * p_holm[1])  # adjusted over what is shown
+    alone = command_line("export", results, "--method", "gml", "--dataset", "Cora", "--members", "mean")
+    assert (alone[0], alone[2]) == (0, "")
+    assert list(pd.read_csv(io.StringIO(alone[1]))["method"]) == ["gml"]
     costs = command_line("export", results, "--format", "markdown", "--value", "train_seconds")[1]
     assert "Training time in seconds of the whole cohort" in costs
 

@@ -25,6 +25,16 @@ def test_each_plot_is_written_twice_and_named(command_line: CommandLine) -> None
     assert all(Path(name).stat().st_size > 1000 for name in names)
 
 
+def test_figures_of_chosen_runs(command_line: CommandLine) -> None:
+    write_run(Path("results"), strategy="dml")
+    assert (
+        command_line("plot", "results", "--kind", "curves", "--method", "gml", "--dataset", "Cora")[1].splitlines()[0]
+        == "plots/curves-Cora-gml.pdf"
+    )
+    status, _, err = command_line("plot", "results", "--method", "glm")
+    assert status == 2 and "Unknown method 'glm'. Did you mean 'gml'" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
+from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.status import status_of
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from tests.reporting.folders import write_run, write_suite
@@ -36,6 +36,27 @@ def test_runs_of_one_strategy_are_named_by_what_differs(tmp_path: Path) -> None:
     for weight in (0.5, 1.0):
         write_run(tmp_path, config={"strategy_options": {"weight": weight, "temperature": 1.0}})
     assert labels(tmp_path) == {("Cora", "independent"), ("Cora", "gml (weight=0.5)"), ("Cora", "gml (weight=1.0)")}
+
+
+def test_runs_are_chosen_by_the_names_of_tables_and_stand_in_the_order_asked_for(tmp_path: Path) -> None:
+    for dataset, strategy in (("Cora", "dml"), ("Cora", "gml"), ("CiteSeer", "gml"), ("PubMed", "gml")):
+        write_run(tmp_path, dataset, strategy)
+    runs = load_runs([tmp_path])
+    assert chosen_runs(runs) == runs
+
+    def names(*chosen: list[str]) -> list[tuple[str, str]]:
+        return [(run.data, run.method) for run in chosen_runs(runs, *chosen)]
+
+    assert names(["PubMed", "Cora"], ["gml"]) == [("PubMed", "gml"), ("Cora", "gml")]
+    assert names(["Cora"]) == [("Cora", "dml"), ("Cora", "gml")]
+    assert names([], ["gml", "dml"]) == [("CiteSeer", "gml"), ("Cora", "gml"), ("PubMed", "gml"), ("Cora", "dml")]
+    for wrong, message in (
+        ((["Corra"],), "Unknown dataset 'Corra'. Did you mean 'Cora'"),
+        (([], ["glm"]), "Unknown method 'glm'. Did you mean 'gml'"),
+        ((["PubMed"], ["dml"]), r"methods \(dml\) none was run on the chosen datasets \(PubMed\)"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            names(*wrong)
 
 
 def test_noise_cohort_and_task_belong_to_the_data(tmp_path: Path) -> None:
