@@ -13,7 +13,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.recipes import read_recipe, recipe_text, recipes
-from dgl_mutual.experiments.suite import Suite, configurations
+from dgl_mutual.experiments.suite import Suite, configurations, load_suite
 from dgl_mutual.experiments.trust import import_paths, trusted_config
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.student import make_student, resolve_student
@@ -51,6 +51,17 @@ def parameters(name: str) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("dataset", ["Cora", "CiteSeer"])
+def test_recipes_for_few_labels_are_those_of_the_suite(dataset: str) -> None:
+    (run,) = [
+        run for run in configurations(load_suite("few-labels")[1]) if (run.data, run.method) == (f"{dataset} 10 %", "gml, class prior")
+    ]
+    assert parse_config(read_recipe(f"{dataset.lower()}-few-labels"), {"seeds": 10}).model_dump(
+        exclude={"protocol"}
+    ) == run.config.model_dump(exclude={"protocol"})
+    assert run.config.protocol in (None, "public")
+
+
 def test_each_known_dataset_has_a_small_and_a_reference_recipe() -> None:
     for dataset in WIDTHS:
         for kind in ("small", "reference"):
@@ -68,7 +79,7 @@ def test_a_recipe_says_where_it_comes_from_and_names_no_code(name: str) -> None:
     assert lines[0].startswith("# ") and all(len(line) <= 140 for line in lines)
     assert recipes()[name] and not list(import_paths(read_recipe(name)))
     config = parse_config(read_recipe(name))
-    assert config.protocol is not None and config.training != TrainingOptions()
+    assert config.protocol is not None and (config.grid or config.training != TrainingOptions())
     assert "searched" in " ".join(lines)
 
 
