@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 runs_argument = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 
 dataset_option = click.option(
-    "--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset, by its name in the table; can be repeated."
+    "--dataset",
+    "datasets",
+    multiple=True,
+    metavar="NAME",
+    help="Only this dataset, as tables name it (without --by-target); can be repeated.",
 )
-method_option = click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method; can be repeated.")
+method_option = click.option(
+    "--method", "methods", multiple=True, metavar="NAME", help="Only this method, as tables name it (without --by-target); can be repeated."
+)
 
 
 def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:

@@ -66,13 +66,13 @@ class SuiteDataset(Options):
     @field_validator("methods", mode="before")
     @classmethod
     def _layers(cls, methods: Any) -> Any:
-        if isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods):
+        if isinstance(methods, list | tuple) and methods and all(isinstance(name, str) for name in methods):
             return {name: {} for name in methods}
         if methods is None:
             return None
-        if not isinstance(methods, Mapping):
+        if not isinstance(methods, Mapping) or not methods:
             raise ValueError(f"names of methods are needed, or a mapping from their names to options, not {methods!r}")
-        return {name: {} if layer is None else layer for name, layer in methods.items()}
+        return {name: {} if layer is None else _without_dataset(layer) for name, layer in methods.items()}
 
 
 class Suite(Options):
@@ -195,7 +195,7 @@ def configurations(
     """
     entries = []
     for setting in suite.datasets:
-        here = setting.methods or {name: {} for name in suite.methods}
+        here = {name: {} for name in suite.methods} if setting.methods is None else setting.methods
         for method, layer in here.items():
             if method not in suite.methods:
                 raise unknown("method", method, suite.methods)
@@ -319,8 +319,15 @@ def run_suite(
 def _method(layer: Any) -> Any:
     """A file's configuration without what belongs to the data; anything else as it is."""
     if not isinstance(layer, str) or not layer.endswith((".yaml", ".yml")):
-        return layer
+        return _without_dataset(layer)
     return {key: value for key, value in read_config(Path(layer)).items() if key not in _OF_THE_DATA}
+
+
+def _without_dataset(layer: Any) -> Any:
+    """What a method is called on one dataset must not be run on another."""
+    if isinstance(layer, Mapping) and "dataset" in layer:
+        raise ValueError(f"a method has no dataset of its own ({layer['dataset']!r}): name it among the suite's 'datasets'")
+    return layer
 
 
 def _dataset(entry: Any) -> Any:

@@ -55,7 +55,8 @@ def export(
     found = chosen_runs(load_runs(runs), datasets, methods)
     trials = gather_by_target(found) if by_target else gather(found, metric)
     preferred = None if by_target else preferred_baseline(runs)
-    chosen = baseline or (preferred if not methods or preferred in methods else None) or default_baseline(trials)
+    there = preferred in set(trials["method"])  # it may have been left out
+    chosen = baseline or (preferred if there else None) or default_baseline(trials)
     table_of = partial(compare, trials, value=value, metric=metric, members=members)
     try:
         comparison = table_of(baseline=None if chosen == NO_BASELINE else chosen)

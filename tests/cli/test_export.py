@@ -62,6 +62,15 @@ def test_a_suites_baseline_is_the_default(command_line: CommandLine, tmp_path: P
     assert "better / worse than independent" in command_line("export", suite, "--format", "markdown", "--baseline", "independent")[1]
 
 
+def test_a_suites_baseline_that_is_left_out_gives_way_to_independent(command_line: CommandLine, tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, data, strategy), strategy, data) for strategy in ("independent", "gml") for data in ("Cora", "CiteSeer")]
+    suite = write_suite(tmp_path, "x", [*runs, (write_run(tmp_path, "Cora", "dml"), "dml", "Cora")], baseline="dml")
+    for chosen in (("--dataset", "CiteSeer"), ("--method", "gml", "--method", "independent")):
+        status, out, err = command_line("export", suite, "--format", "markdown", *chosen)
+        assert (status, err) == (0, "") and "better / worse than independent" in out
+    assert "better / worse than dml" in command_line("export", suite, "--format", "markdown", "--dataset", "Cora")[1]
+
+
 def test_a_table_goes_to_a_file_and_never_in_the_place_of_a_folder(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
     file = tmp_path / "tables" / "x.tex"
     assert command_line("export", results, "--format", "latex", "-o", file)[:2] == (0, f"Written to {file}\n")

@@ -115,10 +115,17 @@ def test_options_of_a_dataset_come_after_those_of_the_method_and_before_those_gi
     assert dict(run.config.strategy_options) == {"weighting": "confidence", "weight": 3}
 
 
-@pytest.mark.parametrize("methods", ["gml", 3, [["gml"]]])
+@pytest.mark.parametrize("methods", ["gml", 3, [["gml"]], [], {}])
 def test_methods_of_a_dataset_are_names_or_options(methods: Any) -> None:
     with pytest.raises(UsageError, match=r"names of methods are needed, or a mapping from their names to options"):
         parse_options(Suite, {**SMALL, "datasets": [{"dataset": "ring", "methods": methods}]})
+
+
+def test_a_method_has_no_dataset_of_its_own() -> None:
+    layer = {"gml": {"dataset": "digits"}}
+    for change in ({"methods": {"independent": None, **layer}}, {"datasets": [{"dataset": "ring", "methods": layer}]}):
+        with pytest.raises(UsageError, match=r"a method has no dataset of its own \('digits'\).*'datasets'"):
+            parse_options(Suite, {**SMALL, **change})
 
 
 def test_options_of_a_method_on_a_dataset_are_a_mapping_that_names_the_run() -> None:
