@@ -33,6 +33,7 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
         "entropy",
         "few-labels",
         "graph",
+        "molhiv",
         "node",
         "noise",
         "peers",
