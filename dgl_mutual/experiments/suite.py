@@ -66,13 +66,10 @@ class SuiteDataset(Options):
     @field_validator("methods", mode="before")
     @classmethod
     def _layers(cls, methods: Any) -> Any:
-        if isinstance(methods, list | tuple) and methods and all(isinstance(name, str) for name in methods):
-            return {name: {} for name in methods}
         if methods is None:
             return None
-        if not isinstance(methods, Mapping) or not methods:
-            raise ValueError(f"names of methods are needed, or a mapping from their names to options, not {methods!r}")
-        return {name: {} if layer is None else _without_dataset(layer) for name, layer in methods.items()}
+        named = _by_name(methods, "names of methods are needed, or a mapping from their names to options")
+        return {name: {} if layer is None else _of_any_dataset(layer) for name, layer in named.items()}
 
 
 class Suite(Options):
@@ -109,11 +106,8 @@ class Suite(Options):
     @classmethod
     def _layers(cls, methods: Any) -> Any:
         """``name:`` alone means the strategy of that name, and so does a name in a list."""
-        if isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods):
-            methods = dict.fromkeys(methods)
-        if not isinstance(methods, Mapping):
-            raise ValueError("names of strategies are needed, or a mapping from names of your own to configuration")
-        return {name: {"strategy": name} if layer is None else _method(layer) for name, layer in methods.items()}
+        named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
+        return {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
 
     @model_validator(mode="after")
     def _known_baseline(self) -> Suite:
@@ -316,14 +310,23 @@ def run_suite(
         )
 
 
+def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
+    """What is given for each method; nothing for the names of a list."""
+    if isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods):
+        methods = dict.fromkeys(methods)
+    if not isinstance(methods, Mapping) or not methods:
+        raise ValueError(f"{needed}, not {methods!r}")
+    return methods
+
+
 def _method(layer: Any) -> Any:
     """A file's configuration without what belongs to the data; anything else as it is."""
     if not isinstance(layer, str) or not layer.endswith((".yaml", ".yml")):
-        return _without_dataset(layer)
+        return _of_any_dataset(layer)
     return {key: value for key, value in read_config(Path(layer)).items() if key not in _OF_THE_DATA}
 
 
-def _without_dataset(layer: Any) -> Any:
+def _of_any_dataset(layer: Any) -> Any:
     """What a method is called on one dataset must not be run on another."""
     if isinstance(layer, Mapping) and "dataset" in layer:
         raise ValueError(f"a method has no dataset of its own ({layer['dataset']!r}): name it among the suite's 'datasets'")
