@@ -89,8 +89,19 @@ class Distribution(ABC):
         """H(p(z)) in nats per sample: shape (..., N)."""
 
     @abstractmethod
-    def mean_entropy(self, logits: Tensor) -> Tensor:
-        """H(mean_v p(z_v)), the entropy in nats of the mean prediction: shape (...); 0 if there are no samples."""
+    def marginal(self, labels: Tensor, num_outputs: int) -> Tensor:
+        """p(y) of a sample of which nothing is known: (C,) probabilities in float64, estimated from the known labels.
+
+        Each value of a label counts once more than it occurs (Laplace's rule of succession), so that none has probability 0.
+        """
+
+    @abstractmethod
+    def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
+        """KL(mean_v p(z_v) || p(y)) in nats, of the mean prediction: shape (...); 0 if there are no samples.
+
+        Args:
+            marginal: p(y), as `marginal` estimates it.
+        """
 
     @abstractmethod
     def certainty(self, probabilities: Tensor) -> Tensor:
@@ -153,8 +164,14 @@ class Categorical(Distribution):
         log_p = log_softmax(logits)
         return -(log_p.exp() * log_p).sum(-1)
 
-    def mean_entropy(self, logits: Tensor) -> Tensor:
-        return -_p_log_p(_mean_over_samples(softmax(logits))).sum(-1)
+    def marginal(self, labels: Tensor, num_outputs: int) -> Tensor:
+        known = labels[self.known(labels)]
+        counts = torch.bincount(known, minlength=num_outputs) + 1
+        return counts.double() / counts.sum()
+
+    def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
+        p = _mean_over_samples(softmax(logits))
+        return (_p_log_p(p) - p * marginal.log()).sum(-1)
 
     def certainty(self, probabilities: Tensor) -> Tensor:
         return probabilities.amax(-1)
@@ -194,10 +211,13 @@ class Bernoulli(Distribution):
         p = torch.sigmoid(logits)
         return -(p * F.logsigmoid(logits) + (1 - p) * F.logsigmoid(-logits)).mean(-1)
 
-    def mean_entropy(self, logits: Tensor) -> Tensor:
+    def marginal(self, labels: Tensor, num_outputs: int) -> Tensor:
+        return (labels.nan_to_num(0.0).double().sum(0) + 1) / (self.known(labels).sum(0) + 2)
+
+    def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
         # The mean of 1 - p is computed from -z: in 1 - mean(p) small probabilities would be rounded away.
-        sides = (_mean_over_samples(torch.sigmoid(sign * logits)) for sign in (1, -1))
-        return -torch.stack([_p_log_p(p).mean(-1) for p in sides]).sum(0)
+        sides = ((_mean_over_samples(torch.sigmoid(z)), q) for z, q in ((logits, marginal), (-logits, 1 - marginal)))
+        return torch.stack([(_p_log_p(p) - p * q.log()).mean(-1) for p, q in sides]).sum(0)
 
     def certainty(self, probabilities: Tensor) -> Tensor:
         return torch.maximum(probabilities, 1 - probabilities).mean(-1)

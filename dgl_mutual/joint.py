@@ -126,8 +126,12 @@ class Joint(nn.Module, Distribution):
     def entropy(self, logits: Tensor) -> Tensor:
         return self._weighted([head.distribution.entropy(head.logits(logits)) for head in self.heads])
 
-    def mean_entropy(self, logits: Tensor) -> Tensor:
-        return self._weighted([head.distribution.mean_entropy(head.logits(logits)) for head in self.heads])
+    def marginal(self, labels: Tensor, num_outputs: int) -> Tensor:
+        own = zip(self.heads, self.widths, strict=True)
+        return torch.cat([head.distribution.marginal(head.labels(labels), width) for head, width in own])
+
+    def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
+        return self._weighted([head.distribution.mean_divergence(head.logits(logits), head.logits(marginal)) for head in self.heads])
 
     def certainty(self, probabilities: Tensor) -> Tensor:
         """The mean over tasks."""

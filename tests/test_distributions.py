@@ -165,7 +165,7 @@ def test_extreme_logits_keep_values_and_gradients_finite(distribution: Distribut
     for value in (
         distribution.supervised(extreme, labels),
         distribution.entropy(extreme),
-        distribution.mean_entropy(extreme),
+        distribution.mean_divergence(extreme, torch.tensor([0.9, 0.05, 0.05], dtype=dtype)),
         distribution.confidence(extreme),
         distribution.probabilities(extreme, temperature),
         distribution.divergence(target, extreme, temperature),
@@ -188,15 +188,30 @@ def test_bounds(distribution: Distribution, logits: Tensor) -> None:
 
 
 @DISTRIBUTIONS
-def test_the_entropy_of_the_mean_prediction(distribution: Distribution, logits: Tensor) -> None:
-    """As SciPy says; at least the mean entropy, which it exceeds by the mutual information; 0 where there are no samples."""
+def test_the_divergence_of_the_mean_prediction(distribution: Distribution, logits: Tensor) -> None:
+    """As SciPy says; 0 where there are no samples, and where each prediction is the marginal itself."""
+    marginal = torch.tensor([0.5, 0.2, 0.1, 0.15, 0.05], dtype=torch.float64)
     if isinstance(distribution, Categorical):
-        expected = scipy.stats.entropy(class_probabilities(logits).mean(1), axis=-1)
+        expected = scipy.stats.entropy(class_probabilities(logits).mean(1), marginal.numpy(), axis=-1)
     else:
-        expected = scipy.stats.entropy(label_probabilities(logits).mean(1), axis=-1).mean(-1)
-    np.testing.assert_allclose(distribution.mean_entropy(logits).numpy(), expected, rtol=1e-9)
-    assert (distribution.mean_entropy(logits) > distribution.entropy(logits).mean(-1)).all()
-    assert torch.equal(distribution.mean_entropy(logits[:, :0]), torch.zeros(K, dtype=torch.float64))
+        sides = np.stack([1 - marginal, marginal], axis=-1)
+        expected = scipy.stats.entropy(label_probabilities(logits).mean(1), sides, axis=-1).mean(-1)
+    np.testing.assert_allclose(distribution.mean_divergence(logits, marginal).numpy(), expected, rtol=1e-9)
+    assert torch.equal(distribution.mean_divergence(logits[:, :0], marginal), torch.zeros(K, dtype=torch.float64))
+    itself = (marginal.log() if isinstance(distribution, Categorical) else torch.logit(marginal)).expand(1, N, C)
+    torch.testing.assert_close(distribution.mean_divergence(itself, marginal), torch.zeros(1, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@DISTRIBUTIONS
+def test_the_marginal_counts_each_value_once_more(distribution: Distribution) -> None:
+    if isinstance(distribution, Categorical):
+        labels, expected, unknown = torch.tensor([0, 0, 0, 1, -1]), [4 / 9, 2 / 9, 1 / 9, 1 / 9, 1 / 9], 1 / C
+    else:
+        unseen = torch.nan
+        labels = torch.tensor([[1, 0, unseen, 1, 0], [1, 0, unseen, unseen, 0], [1, 1, 0, 1, 0]])
+        expected, unknown = [4 / 5, 2 / 5, 1 / 3, 3 / 4, 1 / 5], 1 / 2
+    np.testing.assert_allclose(distribution.marginal(labels, C).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(distribution.marginal(labels[:0], C).numpy(), [unknown] * C, rtol=1e-6)
 
 
 @DISTRIBUTIONS

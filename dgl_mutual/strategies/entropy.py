@@ -23,15 +23,15 @@ class EntropyOptions(ExchangeOptions):
 
     entropy_weight: float = Field(0.0, allow_inf_nan=False)
     """gamma: weight of the predictive entropy. A positive weight is a bonus, which flattens predictions. A negative weight sharpens them,
-    and a second term keeps the entropy of their mean high (class_prior_weight)."""
+    and a second term keeps their mean close to the class prior (class_prior_weight)."""
     entropy_schedule: Literal["constant", "warmup"] = "constant"
     """Epochs with the entropy term: all of them (constant), or only those before the exchange begins (warmup; see exchange_warmup)."""
     entropy_on: Literal["exchange", "labelled", "all"] = "exchange"
     """Samples of the entropy term: those of the exchange (exchange_on), the labelled training samples, or all samples of a step (on a node
     task all nodes, on a graph task the graphs of the batch)."""
     class_prior_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """Weight of the entropy of the mean prediction, with a negative entropy_weight: it keeps the students from predicting a single class.
-    It suits classes of about the same size (default: -entropy_weight)."""
+    """Weight of the divergence of the mean prediction from the class prior, with a negative entropy_weight: it keeps the students from
+    neglecting classes. The prior is each class's share of the labelled training samples (default: -entropy_weight)."""
 
     @model_validator(mode="after")
     def _check_class_prior(self) -> EntropyOptions:
@@ -66,18 +66,21 @@ class EntropyOptions(ExchangeOptions):
 
     @property
     def prior_weight(self) -> float:
-        """Weight of the entropy of the mean prediction; 0 where nothing is sharpened."""
+        """Weight of the class prior; 0 where nothing is sharpened."""
         return max(0.0, -self.entropy_weight) if self.class_prior_weight is None else self.class_prior_weight
 
 
-def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Step) -> dict[str, Tensor]:
-    """-gamma mean_v H(p_i(v)), and where gamma < 0 also -rho H(mean_v p_i(v)), for each active i: (A,) each; no terms while they are off.
+def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Step, marginal: Tensor) -> dict[str, Tensor]:
+    """-gamma mean_v H(p_i(v)), and where gamma < 0 also rho KL(mean_v p_i(v) || p(y)), for each active i: (A,) each; none while they are off.
 
-    With gamma = -rho < 0 their sum is -rho I(v; y), the mutual information of samples and predictions. Sources: Pereyra et al., ICLR 2017
-    workshop, arXiv 1701.06548 (bonus); Grandvalet and Bengio, NeurIPS 2004 (entropy minimisation); Krause, Perona and Gomes, NeurIPS 2010
-    (regularised information maximisation).
+    With gamma = -rho < 0 and classes of one size their sum is, up to a constant, -rho I(v; y), the mutual information of samples and
+    predictions. Sources: Pereyra et al., ICLR 2017 workshop, arXiv 1701.06548 (bonus); Grandvalet and Bengio, NeurIPS 2004 (entropy
+    minimisation); Krause, Perona and Gomes, NeurIPS 2010 (regularised information maximisation, with a prior of the classes).
 
-    NOTE: the mean is over the samples of a step. In small batches its entropy is lower than over all samples.
+    NOTE: the mean is over the samples of a step. In small batches it is further from the prior than over all samples.
+
+    Args:
+        marginal: p(y), the class prior (see `Setting`): (C,).
     """
     if options.entropy_weight == 0 or (options.entropy_schedule == "warmup" and step.ramp > 0):
         return {}
@@ -85,7 +88,7 @@ def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Ste
     count = max(own.shape[1], 1)  # a mini-batch may hold no labelled sample
     terms = {"entropy": -options.entropy_weight * distribution.entropy(own).sum(-1) / count}
     if options.prior_weight > 0:
-        terms["class_prior"] = -options.prior_weight * distribution.mean_entropy(own)
+        terms["class_prior"] = options.prior_weight * distribution.mean_divergence(own, marginal)
     return terms
 
 

@@ -114,7 +114,7 @@ class GraphMutualLearning(ExchangeStrategy):
     Two weightings learn differently: `cross-fitted` is fitted on labels that each student leaves out, and `consensus` uses no labels: it
     counts how often students agree on the samples of the exchange.
     `entropy_schedule` sets the epochs of the last term, and `entropy_on` its samples. With gamma < 0 it sharpens predictions, and the
-    entropy of the mean prediction is added as a bonus.
+    divergence of the mean prediction from the class prior is added.
 
     With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
     training samples that were held out from all students' supervised terms. Validation labels are never looked at.
@@ -139,10 +139,13 @@ class GraphMutualLearning(ExchangeStrategy):
     running_loss: Tensor
     #: (samples,), true for training samples that no student learns from (direction: best).
     held_out: Tensor
+    #: p(y), estimated from the training labels: (C,).
+    class_prior: Tensor
 
     def __init__(self, options: GMLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.register_buffer("running_loss", torch.full((setting.num_students,), math.inf))
+        self.register_buffer("class_prior", setting.class_prior, persistent=False)
         if options.direction == "best":
             assert setting.training is not None
             mask = held_out_samples(setting.training, options.held_out, seed=setting.seed)
@@ -182,7 +185,7 @@ class GraphMutualLearning(ExchangeStrategy):
             divergence = mean * self._learners(step)
             step.log["exchange"] = divergence.detach()
             terms["mutual"] = options.scale * step.ramp * divergence
-        terms.update(entropy_terms(options, self.distribution, step))
+        terms.update(entropy_terms(options, self.distribution, step, self.class_prior))
         if any(True for _ in self.coordinator.parameters()):
             terms["coordinator"] = self._coordinator_loss(step)
         return terms

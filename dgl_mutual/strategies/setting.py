@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from dgl_mutual.data.dataset import IntArray, TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.options import StudentOptions
@@ -44,6 +46,7 @@ class Setting:
             embeddings, too, and each has hidden states of its share; where they divide students each has both of its own students alone.
         seed: base seed of whatever the strategy draws.
         training: the labelled samples.
+        class_prior: p(y), estimated from their labels (see `Distribution.marginal`): (C,).
     """
 
     task: TaskName
@@ -56,6 +59,7 @@ class Setting:
     divided: Divided | None = None
     seed: int = 0
     training: TrainingSamples | None = None
+    class_prior: Tensor | None = None
 
     def state_widths(self, member: int) -> tuple[int, ...]:
         """Widths of a member's node states, convolution by convolution (see `Strategy.node_states`)."""

@@ -135,19 +135,24 @@ def fit_cohort(
         fanout=resolve_fanout(training.fanout, [num_blocks(member) for member in members]) if training.sampler else None,
         ranks=ranks,
     )
+    distribution = make_distribution(dataset.target, task_weights or "equal")
+    train_labels = seen.labels[split.train]
     setting = Setting(
         task=dataset.task,
         members=members,
         num_students=len(students),
         num_outputs=dataset.target.num_outputs,
         num_samples=feed.num_transductive_samples,
-        distribution=make_distribution(dataset.target, task_weights or "equal"),
+        distribution=distribution,
         sampled=feed.sampled,
         divided=ranks.divides,
         seed=seeds.derive(seed, "strategy", fold),
         training=TrainingSamples(
-            split.train, seen.labels[split.train].astype(np.int64) if dataset.target.kind == "single-label" else None, dataset.num_samples
+            split.train,
+            train_labels.astype(np.int64) if dataset.target.kind == "single-label" else None,
+            dataset.num_samples,
         ),
+        class_prior=distribution.marginal(torch.as_tensor(train_labels), dataset.target.num_outputs),
     )
     modules = []
     for place, member in enumerate(members):

@@ -87,14 +87,16 @@ class Bench:
         extras = [options for _, options in strategy.extra_members(parsed, students)]
         members = tuple(resolve_student(member, task) for member in (*students, *extras))
         train = np.flatnonzero(np.arange(dataset.num_samples) % 3 < 2)
+        distribution = make_distribution(dataset.target, task_weights)
         setting = Setting(
             task=task,
             members=members,
             num_students=num_students,
             num_outputs=dataset.target.num_outputs,
             num_samples=dataset.num_samples if task == "node" else None,
-            distribution=make_distribution(dataset.target, task_weights),
+            distribution=distribution,
             training=TrainingSamples(train, dataset.labels[train] if kind == "single-label" else None, dataset.num_samples),
+            class_prior=distribution.marginal(torch.as_tensor(dataset.labels[train]), dataset.target.num_outputs),
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -21,19 +21,20 @@ KINDS = pytest.mark.parametrize("kind", ["single-label", "multi-label", "joint"]
 def terms_of(options, kind="single-label", task="node", **changes):
     bench = Bench.of("gml", task, kind, 3, options)
     step = bench.step(range(3), **changes)
-    return bench.strategy.loss_terms(step), step
+    return bench.strategy.loss_terms(step), step, bench.strategy.class_prior.numpy()
 
 
-def entropies(z, kind):
-    """Of each sample's prediction, and of the mean prediction, from SciPy: (K, N) and (K,)."""
+def entropies(z, kind, prior):
+    """Of each sample's prediction, and how far the mean prediction is from the class prior, from SciPy: (K, N) and (K,)."""
     if kind == "joint":
-        first, second = entropies(z[..., :3], "single-label"), entropies(z[..., 3:], "multi-label")
+        first = entropies(z[..., :3], "single-label", prior[:3])
+        second = entropies(z[..., 3:], "multi-label", prior[3:])
         return first[0] + second[0], first[1] + second[1]
     if kind == "single-label":
         p = softmax(z, axis=-1)
-        return entropy(p, axis=-1), entropy(p.mean(1), axis=-1)
-    q = np.stack([expit(-z), expit(z)], axis=-1)
-    return entropy(q, axis=-1).mean(-1), entropy(q.mean(1), axis=-1).mean(-1)
+        return entropy(p, axis=-1), entropy(p.mean(1), prior, axis=-1)
+    q, r = np.stack([expit(-z), expit(z)], axis=-1), np.stack([1 - prior, prior], axis=-1)
+    return entropy(q, axis=-1).mean(-1), entropy(q.mean(1), r, axis=-1).mean(-1)
 
 
 @KINDS
@@ -42,30 +43,31 @@ def entropies(z, kind):
 def test_both_terms_equal_the_formula_on_their_samples(kind, task, on):
     options = {"entropy_weight": -0.2, "class_prior_weight": 0.7, "entropy_on": on}
     exchange = torch.tensor([0, 3, 4, 8])
-    terms, step = terms_of(options, kind, task, exchange=exchange)
+    terms, step, prior = terms_of(options, kind, task, exchange=exchange)
     rows = {"exchange": exchange, "labelled": step.labelled, "all": slice(None)}[on]
-    each, of_mean = entropies(step.logits.detach().numpy()[:, rows], kind)
+    each, of_mean = entropies(step.logits.detach().numpy()[:, rows], kind, prior)
     np.testing.assert_allclose(terms["entropy"].detach().numpy(), 0.2 * each.mean(1))
-    np.testing.assert_allclose(terms["class_prior"].detach().numpy(), -0.7 * of_mean)
+    np.testing.assert_allclose(terms["class_prior"].detach().numpy(), 0.7 * of_mean)
 
 
 @KINDS
 def test_a_bonus_flattens_and_the_opposite_sharpens(kind):
     changes = {}
     for weight in (0.5, -0.5):
-        terms, step = terms_of({"entropy_weight": weight, "class_prior_weight": 0.0 if weight < 0 else None}, kind)
+        terms, step, prior = terms_of({"entropy_weight": weight, "class_prior_weight": 0.0 if weight < 0 else None}, kind)
         assert "class_prior" not in terms
         (gradient,) = torch.autograd.grad(terms["entropy"].sum(), step.logits)
-        before, after = (entropies(z.detach().numpy(), kind)[0] for z in (step.logits, step.logits - 0.1 * gradient))
+        before, after = (entropies(z.detach().numpy(), kind, prior)[0] for z in (step.logits, step.logits - 0.1 * gradient))
         changes[weight] = after - before
     assert (changes[0.5] > 0).all() and (changes[-0.5] < 0).all()
 
 
 def test_by_default_sharpening_is_information_maximisation_which_does_not_fall_into_one_class():
-    terms, step = terms_of({"entropy_weight": -1.0})
-    each, of_mean = entropies(step.logits.detach().numpy(), "single-label")
-    information = of_mean - each.mean(1)
-    np.testing.assert_allclose((terms["entropy"] + terms["class_prior"]).detach().numpy(), -information)
+    terms, step, prior = terms_of({"entropy_weight": -1.0})
+    p = softmax(step.logits.detach().numpy(), axis=-1)
+    information = entropy(p.mean(1), axis=-1) - entropy(p, axis=-1).mean(1)
+    expected = -information - p.mean(1) @ np.log(prior)  # the last term is a constant where the prior is uniform
+    np.testing.assert_allclose((terms["entropy"] + terms["class_prior"]).detach().numpy(), expected)
     shares = {}
     for prior in (0.0, 1.0):
         bench = Bench.of("gml", "node", "single-label", 3, {"entropy_weight": -1.0, "class_prior_weight": prior})
@@ -96,7 +98,7 @@ def test_the_warm_up_schedule_is_on_until_the_exchange_begins():
 
 
 def test_a_batch_without_samples_of_the_term_adds_nothing():
-    terms, _ = terms_of({"entropy_weight": -0.1}, exchange=torch.empty(0, dtype=torch.int64), ramp=0.0)
+    terms, *_ = terms_of({"entropy_weight": -0.1}, exchange=torch.empty(0, dtype=torch.int64), ramp=0.0)
     assert terms["entropy"].tolist() == [0, 0, 0] and terms["class_prior"].abs().tolist() == [0, 0, 0]
 
 
