@@ -34,7 +34,6 @@ from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import where_labels_are_hidden
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
@@ -92,11 +91,9 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
                 "'distill', or choose another strategy, for example independent."
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
-    chosen = (
-        where_labels_are_hidden(kind.Options, config.strategy_options)
-        if label_rate is not None or hides_labels or dataset.num_pool
-        else config.strategy_options
-    )
+    chosen = config.strategy_options
+    if label_rate is not None or hides_labels or dataset.num_pool:
+        chosen = kind.Options.with_unlabelled(chosen, dataset.task, pool=dataset.num_pool > 0)
     strategy_options = parse_options(kind.Options, chosen, "strategy_options")
     return config.model_copy(
         update={

@@ -26,6 +26,7 @@ class ReferenceStep:
         labels, samples: of the N samples.
         labelled, exchange: rows that are learned from by label, and by imitation.
         ramp: factor on imitation.
+        prior: the class prior (C,).
     """
 
     logits: Sequence[Tensor]
@@ -35,6 +36,7 @@ class ReferenceStep:
     labelled: Tensor
     exchange: Tensor
     ramp: float
+    prior: Tensor
 
 
 def supervised(z: Tensor, y: Tensor) -> Tensor:
@@ -67,14 +69,19 @@ def entropy(z: Tensor, multi_label: bool) -> Tensor:
     return per_sample
 
 
-def entropy_of_mean(z: Tensor, multi_label: bool) -> Tensor:
-    """H of the mean prediction, averaged over labels: a scalar."""
+def class_prior(y: Tensor, num_outputs: int) -> Tensor:
+    """(n_c + 1) / (n + C) of the known labels, or (n_1 + 1) / (n + 2) for each binary label: (C,)."""
+    if y.is_floating_point():
+        return torch.stack([(label[~torch.isnan(label)].double().sum() + 1) / (int((~torch.isnan(label)).sum()) + 2) for label in y.T])
+    return torch.stack([((y == label).sum().double() + 1) / (int((y >= 0).sum()) + num_outputs) for label in range(num_outputs)])
+
+
+def divergence_of_mean(z: Tensor, prior: Tensor, multi_label: bool) -> Tensor:
+    """KL of the mean prediction from the class prior, averaged over labels: a scalar."""
+    kind = torch.distributions.Bernoulli if multi_label else torch.distributions.Categorical
     mean = probabilities(z, 1.0, multi_label).mean(dim=0)
-    if multi_label:
-        per_label: Tensor = torch.distributions.Bernoulli(probs=mean).entropy()  # type: ignore[no-untyped-call]  # torch's own gap
-        return per_label.mean()
-    whole: Tensor = torch.distributions.Categorical(probs=mean).entropy()  # type: ignore[no-untyped-call]  # torch's own gap
-    return whole
+    apart: Tensor = torch.distributions.kl_divergence(kind(probs=mean), kind(probs=prior))
+    return apart.mean()
 
 
 def independent(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
@@ -99,7 +106,7 @@ def dml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
 def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
     """loss_i = CE(z_i, y) + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i the coordinator's mix; and the coordinator's own loss.
 
-    Where gamma < 0, also - rho H(mean p_i).
+    Where gamma < 0, also rho KL(mean p_i || class prior).
     """
     multi_label = step.labels.is_floating_point()
     terms = independent(step, options, coordinator)
@@ -120,7 +127,7 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
         given = options["class_prior_weight"]
         prior = max(0.0, -options["entropy_weight"]) if given is None else given
         if prior > 0:
-            terms["class_prior"] = [-prior * entropy_of_mean(z[rows], multi_label) for z in step.logits]
+            terms["class_prior"] = [prior * divergence_of_mean(z[rows], step.prior, multi_label) for z in step.logits]
     if list(coordinator.parameters()):
         seen = [z.detach() for z in step.logits] if options["coordinator_inputs"] == "train" else step.targets
         rows = step.labelled

@@ -25,7 +25,7 @@ from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
 from dgl_mutual.reference.graphs import to_graphs
-from dgl_mutual.reference.losses import LOSSES, ReferenceStep, entropy, supervised
+from dgl_mutual.reference.losses import LOSSES, ReferenceStep, class_prior, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
 from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.metrics import refuse_non_finite_logits
@@ -144,6 +144,7 @@ class ReferenceTrainer:
         self.optimizer = torch.optim.Adam(groups, lr=training.learning_rate)
         self.graphs = to_graphs(dataset, dtype)
         self.labels = torch.as_tensor(dataset.labels)
+        self.prior = class_prior(self.labels[torch.as_tensor(split.train)], num_outputs).to(dtype)
         self.scorer = scorer_of(dataset)
         self.train_loader = self._train_loader(order)
         self.clean = torch.zeros(len(students), dataset.num_samples, num_outputs, dtype=dtype)
@@ -187,6 +188,7 @@ class ReferenceTrainer:
             labelled=labelled,
             exchange=rows if self.options.get("exchange_on") == "all" else labelled,
             ramp=self._ramp(),
+            prior=self.prior,
         )
         terms: dict[str, Tensor] = {}
         for term, values in self.loss(step, self.options, self.coordinator).items():

@@ -71,7 +71,7 @@ class EntropyOptions(ExchangeOptions):
 
 
 def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Step, marginal: Tensor) -> dict[str, Tensor]:
-    """-gamma mean_v H(p_i(v)), and where gamma < 0 also rho KL(mean_v p_i(v) || p(y)), for each active i: (A,) each; none while they are off.
+    """-gamma mean_v H(p_i(v)), and where gamma < 0 also rho KL(mean_v p_i(v) || p(y)), for each active i: (A,); none while they are off.
 
     With gamma = -rho < 0 and classes of one size their sum is, up to a constant, -rho I(v; y), the mutual information of samples and
     predictions. Sources: Pereyra et al., ICLR 2017 workshop, arXiv 1701.06548 (bonus); Grandvalet and Bengio, NeurIPS 2004 (entropy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -35,12 +36,22 @@ if TYPE_CHECKING:
 #: accuracy on PROTEINS is lower with `consensus` than with `attention`.
 GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train", "weighting": "attention"}
 
+#: Where labels are hidden, most graphs of the exchange have none to fit.
+GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "eval"}
+#: With few labels, students that imitate each other come to neglect some classes.
+CLASS_PRIOR: dict[TaskName, dict[str, Any]] = {
+    "node": {"entropy_weight": -0.05, "class_prior_weight": 3.0},
+    "graph": {"entropy_weight": -0.05, "class_prior_weight": 1.0},
+}
+
 
 class GMLOptions(GateOptions):
     """Options of `gml`. The defaults are those that were chosen on validation (see results/README.md).
 
     On a graph task these are others unless they are given: weight 0.3, target_temperature 1, mix logits, targets train,
-    weighting attention.
+    weighting attention. Where labels are hidden, predictions are also sharpened and held to the class prior (entropy_weight -0.05,
+    class_prior_weight 3, on a graph task 1), unless entropy_weight is given; and on a graph task weight is 1, mix probabilities, targets
+    eval. With a pool, or another exchange_on than training, these defaults are as without hidden labels.
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -91,6 +102,15 @@ class GMLOptions(GateOptions):
         if isinstance(weighting, str) or (info.mode == "python" and not_importable(weighting)):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
+
+    @classmethod
+    def with_unlabelled(cls, values: Mapping[str, Any], task: TaskName, *, pool: bool) -> dict[str, Any]:
+        """See `StrategyOptions.with_unlabelled`."""
+        chosen = super().with_unlabelled(values, task, pool=pool)
+        if pool or chosen["exchange_on"] != "training":
+            return chosen
+        defaults = GRAPH_TASK_HIDDEN_LABELS if task == "graph" else {}
+        return {**defaults, **({} if "entropy_weight" in chosen else CLASS_PRIOR[task]), **chosen}
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""

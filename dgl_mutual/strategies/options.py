@@ -24,11 +24,14 @@ class StrategyOptions(Options):
         """The same, with what was left open filled in for a training of this many epochs on a task."""
         return self
 
+    @classmethod
+    def with_unlabelled(cls, values: Mapping[str, Any], task: TaskName, *, pool: bool) -> dict[str, Any]:
+        """Plain values of options, and the defaults of others where some training samples have no labels.
 
-def where_labels_are_hidden(kind: type[StrategyOptions], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a strategy as plain values, with what they default to where labels of training samples are hidden."""
-    defaults = {"exchange_on": "training"} if "exchange_on" in kind.model_fields else {}
-    return {**defaults, **values}
+        Args:
+            pool: some of these are of a pool, where classes may have other shares.
+        """
+        return {"exchange_on": "training", **values} if "exchange_on" in cls.model_fields else dict(values)
 
 
 class TeachingOptions(StrategyOptions):

@@ -28,7 +28,6 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.options import where_labels_are_hidden
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training import seeds
@@ -93,7 +92,9 @@ def fit_cohort(
     own = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
-    chosen = where_labels_are_hidden(kind.Options, strategy_options or {}) if len(split.unlabelled) else strategy_options or {}
+    chosen = strategy_options or {}
+    if len(split.unlabelled):
+        chosen = kind.Options.with_unlabelled(chosen, dataset.task, pool=dataset.num_pool > 0)
     options = parse_options(kind.Options, chosen, "strategy_options").resolved(training.epochs, dataset.task)
     if kind.transduces:
         check_transductive(kind.name, dataset)

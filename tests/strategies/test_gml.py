@@ -160,3 +160,32 @@ def test_the_default_weighting_is_that_of_the_task_and_takes_its_own_options(tas
     assert GMLOptions(weighting="uniform").resolved(100, task).weighting == "uniform"
     with pytest.raises(UsageError, match="weighting_options"):
         GMLOptions(weighting_options={"temperature": 1.0}).resolved(100, task)
+
+
+class TestHiddenLabels:
+    """The class prior is a default where labels are hidden, and the exchange is on samples that were drawn as the labelled ones were."""
+
+    def defaults(self, given, task="node", pool=False):
+        return GMLOptions(**GMLOptions.with_unlabelled(given, task, pool=pool)).resolved(60, task)
+
+    @pytest.mark.parametrize("task", ["node", "graph"])
+    def test_the_class_prior_is_on(self, task):
+        options = self.defaults({}, task)
+        assert options.exchange_on == "training" and options.entropy_weight < 0 < options.prior_weight
+        assert options.weight == 1 and options.mix == "probabilities" and options.targets == "eval"
+
+    @pytest.mark.parametrize("given", [{"exchange_on": "all"}, {"exchange_on": "labelled"}, {"exchange_on": "transductive"}, None])
+    @pytest.mark.parametrize("task", ["node", "graph"])
+    def test_elsewhere_defaults_are_those_of_all_labels(self, given, task):
+        options = self.defaults(given or {}, task, pool=given is None)
+        expected = GMLOptions(**(given or {"exchange_on": "training"})).resolved(60, task)
+        assert options == expected and options.prior_weight == 0
+
+    @pytest.mark.parametrize("weight", [0.0, 0.1, -0.2])
+    def test_an_entropy_weight_that_is_given_stays_what_it_is(self, weight):
+        options = self.defaults({"entropy_weight": weight}, "graph")
+        assert options.entropy_weight == weight and options.prior_weight == max(0.0, -weight) and options.weight == 1
+
+    def test_its_weight_alone_can_be_given(self):
+        options = self.defaults({"class_prior_weight": 0.7})
+        assert options.prior_weight == 0.7 and options.entropy_weight < 0

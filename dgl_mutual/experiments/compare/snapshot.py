@@ -106,7 +106,7 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Coho
         dtype=dtype,
     )
     batch = next(iter(feed.training_batches()))
-    strategy = _strategy(config, dataset, cohort, feed.num_transductive_samples)
+    strategy = _strategy(trial, config, dataset, cohort, feed.num_transductive_samples)
     cohort.eval()
     with torch.no_grad():
         clean = torch.stack([output.logits for output in cohort(batch.batch)])
@@ -129,7 +129,7 @@ def _after_warmup(config: RunConfig) -> int:
     return sum(config.strategy_options.get("exchange_warmup", ()))
 
 
-def _strategy(config: RunConfig, dataset: Dataset, cohort: Cohort, num_samples: int | None) -> Strategy:
+def _strategy(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort, num_samples: int | None) -> Strategy:
     kind = resolve_strategy(config.strategy)
     setting = Setting(
         task=dataset.task,
@@ -138,8 +138,10 @@ def _strategy(config: RunConfig, dataset: Dataset, cohort: Cohort, num_samples: 
         num_outputs=dataset.target.num_outputs,
         num_samples=num_samples,
         distribution=cohort.distribution,
+        class_prior=cohort.distribution.marginal(torch.as_tensor(dataset.labels[trial.split.train]), dataset.target.num_outputs),
     )
-    strategy = kind(parse_options(kind.Options, config.strategy_options, "strategy_options"), setting)
+    dtype = next(cohort.parameters()).dtype
+    strategy = kind(parse_options(kind.Options, config.strategy_options, "strategy_options"), setting).to(dtype)
     strategy.coordinator = cohort.coordinator
     return strategy
 
