@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import Options
 from dgl_mutual.python_compat import is_class
 
@@ -46,11 +47,11 @@ class Option:
     meaning: str
 
 
-def describe(kind: type[Options], resolve: Callable[[str], Options] | None = None) -> list[Option]:
+def describe(kind: type[Options], resolve: Callable[[TaskName, bool], Options] | None = None) -> list[Option]:
     """All options of a class, in its order.
 
     Args:
-        resolve: gives the options with the defaults of a task, ``node`` or ``graph``. Where the two differ, both are shown.
+        resolve: gives the options with the defaults of a task, with labels hidden or not. Where they differ, all are shown.
     """
     return [
         Option(name, values_of(field), _default(name, field, resolve), " ".join((_docstring(kind, name) or "").split()))
@@ -110,14 +111,21 @@ def _any_of(choices: Sequence[str]) -> str:
     return " or ".join(part for part in (", ".join(choices[:-1]), choices[-1]) if part)
 
 
-def _default(name: str, field: FieldInfo, resolve: Callable[[str], Options] | None) -> str:
-    own = field.get_default(call_default_factory=True)
+def _default(name: str, field: FieldInfo, resolve: Callable[[TaskName, bool], Options] | None) -> str:
+    own = _shown(field.get_default(call_default_factory=True))
     if resolve is None:
-        return _shown(own)
-    node, graph = (_shown(getattr(resolve(task), name)) for task in ("node", "graph"))
-    if node == graph or _shown(own) not in (node, graph):  # what depends on the training is explained in words
-        return _shown(own)
-    return f"{node} (graph task: {graph})"
+        return own
+    node, graph, hidden, both = (
+        _shown(getattr(resolve(task, is_hidden), name)) for is_hidden in (False, True) for task in ("node", "graph")
+    )
+    if own not in (node, graph, hidden, both):  # what depends on the training is explained in words
+        return own
+    others = [
+        *([f"graph task: {graph}"] if graph != node else []),
+        *([f"hidden labels: {hidden}"] if hidden != node else []),
+        *([f"graph task with hidden labels: {both}"] if both != (hidden if hidden != node else graph) else []),
+    ]
+    return f"{node} ({', '.join(others)})" if others else node
 
 
 def _shown(value: Any) -> str:

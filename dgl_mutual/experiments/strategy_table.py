@@ -6,6 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 
+from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import option_table
 from dgl_mutual.experiments.option_table import Option
@@ -13,6 +14,7 @@ from dgl_mutual.registry import Found
 from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.weightings import WEIGHTINGS
 
@@ -75,9 +77,14 @@ def options_as_markdown(name: str) -> str:
 
 
 def options_of(kind: type[Strategy]) -> list[Option]:
-    """The options of a strategy, with the defaults of node and graph tasks where they differ."""
+    """The options of a strategy, with the defaults of node and graph tasks, with labels hidden or not, where they differ."""
     options = kind.Options
-    return option_table.describe(options, lambda task: options().resolved(TrainingOptions().epochs, "graph" if task == "graph" else "node"))
+
+    def resolve(task: TaskName, is_hidden: bool) -> StrategyOptions:
+        values = options.with_unlabelled({}, task, pool=False) if is_hidden else {}
+        return options(**values).resolved(TrainingOptions().epochs, task)
+
+    return option_table.describe(options, resolve)
 
 
 def _all() -> Iterator[tuple[str, Found[type[Strategy]] | UsageError]]:

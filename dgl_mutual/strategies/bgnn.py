@@ -25,8 +25,8 @@ class BGNNOptions(TeachingOptions):
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "boost": Choice((True, False))}
     exchange_on: ExchangeOn = "all"
-    """Imitate the teacher on all samples of a step, on training samples, labelled or not (training: the default where labels are hidden),
-    on the labelled ones only, or also on samples outside the training part (transductive)."""
+    """Imitate the teacher on all samples of a step, on training samples, labelled or not (training), on the labelled ones
+    only, or also on samples outside the training part (transductive)."""
     boost: bool = True
     """Weigh the samples of the supervised term by the teachers' errors."""
     temperature_hidden: int = Field(16, ge=1)

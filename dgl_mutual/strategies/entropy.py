@@ -23,7 +23,7 @@ class EntropyOptions(ExchangeOptions):
 
     entropy_weight: float = Field(0.0, allow_inf_nan=False)
     """gamma: weight of the predictive entropy. A positive weight is a bonus, which flattens predictions. A negative weight sharpens them,
-    and a second term holds their mean to the class prior (class_prior_weight). Where labels are hidden the default is -0.05."""
+    and a second term holds their mean to the class prior (class_prior_weight)."""
     entropy_schedule: Literal["constant", "warmup"] = "constant"
     """Epochs with the entropy term: all of them (constant), or only those before the exchange begins (warmup; see exchange_warmup)."""
     entropy_on: Literal["exchange", "labelled", "all"] = "exchange"
@@ -31,8 +31,7 @@ class EntropyOptions(ExchangeOptions):
     task all nodes, on a graph task the graphs of the batch)."""
     class_prior_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Weight of the divergence of the mean prediction from the class prior, with a negative entropy_weight: it keeps the students from
-    neglecting classes. The prior is each class's share of the labelled training samples (default: -entropy_weight; where labels are
-    hidden and no entropy_weight is given 3, on a graph task 1)."""
+    neglecting classes. The prior is each class's share of the labelled training samples (null: -entropy_weight)."""
 
     @model_validator(mode="after")
     def _check_class_prior(self) -> EntropyOptions:

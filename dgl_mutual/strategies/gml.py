@@ -48,10 +48,9 @@ CLASS_PRIOR: dict[TaskName, dict[str, Any]] = {
 class GMLOptions(GateOptions):
     """Options of `gml`. The defaults are those that were chosen on validation (see results/README.md).
 
-    On a graph task these are others unless they are given: weight 0.3, target_temperature 1, mix logits, targets train,
-    weighting attention. Where labels are hidden, predictions are also sharpened and held to the class prior (entropy_weight -0.05,
-    class_prior_weight 3, on a graph task 1), unless entropy_weight is given; and on a graph task weight is 1, mix probabilities, targets
-    eval. With a pool, or another exchange_on than training, these defaults are as without hidden labels.
+    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK`, `GRAPH_TASK_HIDDEN_LABELS` and
+    `CLASS_PRIOR`). The latter two count where the exchange is on training samples and there is no pool, and the class prior only where
+    `entropy_weight` is not given.
     """
 
     search_space: ClassVar[SearchSpace] = {

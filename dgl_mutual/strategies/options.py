@@ -83,9 +83,9 @@ class ImitationOptions(TeachingOptions):
     """Multiply the exchange by T^2, so that its gradient does not shrink with T."""
     exchange_on: ExchangeOn = "all"
     """Imitate on all samples of a step (on a node task all nodes, on a graph task the graphs of the batch), on the training samples,
-    labelled or not (training: the default where labels are hidden), on the labelled ones only, or, transductive, also on validation and
-    test samples, which steps then see without their labels. Where neighbours are sampled, all means the step's training nodes and as many
-    other nodes, as does transductive."""
+    labelled or not (training), on the labelled ones only, or, transductive, also on validation and test samples, which steps then see
+    without their labels. Where neighbours are sampled, all means the step's training nodes and as many other nodes, as does
+    transductive."""
 
     @property
     def peers_temperature(self) -> float:

@@ -22,8 +22,8 @@ class PseudoLabelOptions(TeachingOptions):
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "threshold": Choice((0.0, 0.6, 0.8, 0.9, 0.95))}
     exchange_warmup: tuple[int, int] | None = None
     exchange_on: ExchangeOn = "all"
-    """Where pseudo-labels are given: to all unlabelled samples of a step, to training samples (training: the default where labels are
-    hidden), or, transductive, to validation and test samples, too. With labelled there are none."""
+    """Where pseudo-labels are given: to all unlabelled samples of a step, to training samples (training), or, transductive, to validation
+    and test samples, too. With labelled there are none."""
     threshold: float = Field(0.95, ge=0, le=1)
     """Confidence from which on a prediction counts as a label; 0 takes all of them."""
     targets: TargetPass = "eval"

@@ -75,10 +75,14 @@ def test_text_keeps_to_its_width() -> None:
     assert "epochs: whole number >= 1 (default: 200)\n    Maximum number of epochs." in text
 
 
-def test_defaults_of_graph_tasks_are_shown_beside_those_of_node_tasks() -> None:
+def test_defaults_of_graph_tasks_and_of_hidden_labels_are_shown_beside_those_of_node_tasks() -> None:
     defaults = {option.name: option.default for option in options_of(STRATEGIES["gml"])}
-    assert defaults["weight"] == "1.0 (graph task: 0.3)"
+    assert defaults["weight"] == "1.0 (graph task: 0.3, graph task with hidden labels: 1.0)"
+    assert defaults["target_temperature"] == "0.5 (graph task: 1.0)"
+    assert defaults["exchange_on"] == "all (hidden labels: training)"
+    assert defaults["class_prior_weight"] == "null (hidden labels: 3.0, graph task with hidden labels: 1.0)"
     assert defaults["temperature"] == "1.0"
+    assert defaults["exchange_warmup"] == "null"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
