@@ -62,7 +62,7 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
     cases = [
         (*graph_data, options()),
         (*graph_data, options(direction="best", held_out=0.3)),
-        (*graph_data, options(exchange_on="transductive", targets="ema", entropy_weight=0.1)),
+        (*graph_data, options(exchange_on="transductive", targets="ema", entropy_weight=-0.1)),
         (*multi_label_data, options("dml", norm="none", feature_mask=0.3, own_views=True)),
         (*graph_data, options("okddip", leader={"dropout": 0.0, "hidden": 8})),
         (*graph_data, options("bgnn", norm="none")),
