@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
@@ -54,8 +55,7 @@ def _without_derived(resolved: Mapping[str, Any]) -> dict[str, Any]:
         }
         values["training"] = _other(values["training"], training)
         epochs = values["training"].get("epochs", training["epochs"])
-        options = resolve_strategy(values["strategy"]).Options().resolved(epochs, task).model_dump(mode="json")
-        values["strategy_options"] = _other(values["strategy_options"], options)
+        values["strategy_options"] = _other(values["strategy_options"], _default_options(values, epochs, task))
         students = []
         for student in values["students"]:
             default = resolve_student(StudentOptions(architecture=student["architecture"]), task).model_dump(mode="json")
@@ -67,6 +67,17 @@ def _without_derived(resolved: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in values.items() if key not in counts or value != counts[key]}
     except (KeyError, TypeError, AttributeError, IndexError, UsageError):  # edited: every key counts, and what is wrong will show
         return dict(resolved)
+
+
+def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> dict[str, Any]:
+    """What strategy options default to. Whether labels are hidden shows in `exchange_on`, too, which therefore counts as given there."""
+    kind = resolve_strategy(values["strategy"]).Options
+    rate, pool = values.get("label_rate"), "unlabelled" in values
+    if rate is None and not pool and values["strategy_options"].get("exchange_on") != "training":
+        return kind().resolved(epochs, task).model_dump(mode="json")
+    given = {key: value for key, value in values["strategy_options"].items() if key == "exchange_on"}
+    options = kind(**given).with_unlabelled(task, pool=pool, balanced=isinstance(rate, int))
+    return options.resolved(epochs, task).model_dump(mode="json", exclude={"exchange_on"})
 
 
 def _other(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

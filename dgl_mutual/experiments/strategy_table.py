@@ -81,8 +81,7 @@ def options_of(kind: type[Strategy]) -> list[Option]:
     options = kind.Options
 
     def resolve(task: TaskName, is_hidden: bool) -> StrategyOptions:
-        values = options.with_unlabelled({}, task, pool=False) if is_hidden else {}
-        return options(**values).resolved(TrainingOptions().epochs, task)
+        return (options().with_unlabelled(task) if is_hidden else options()).resolved(TrainingOptions().epochs, task)
 
     return option_table.describe(options, resolve)
 

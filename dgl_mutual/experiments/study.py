@@ -326,8 +326,8 @@ def _defaults(resolved: RunConfig, space: SearchSpace) -> dict[str, Any]:
         else:
             value = value_at(values, key)
         stored = domain.stored(value)
-        if stored is None and group == "strategy_options" and name in declared:  # a default that is resolved by the number of epochs
-            stored = domain.stored(declared[name].default)
+        if stored is None and group == "strategy_options" and name in declared and declared[name].default is None:
+            stored = domain.stored(None)  # a default that is resolved by the number of epochs
         if stored is not None:
             found[key] = stored
     return found

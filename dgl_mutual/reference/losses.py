@@ -104,9 +104,9 @@ def dml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
 
 
 def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceCoordinator) -> dict[str, list[Tensor]]:
-    """loss_i = CE(z_i, y) + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i the coordinator's mix; and the coordinator's own loss.
+    """loss_i = CE(z_i, y) + lambda T^2 KL(t_i || p_i) - gamma H(p_i) + rho KL(mean p_i || class prior), and the coordinator's own loss.
 
-    Where gamma < 0, also rho KL(mean p_i || class prior).
+    t_i is the coordinator's mix.
     """
     multi_label = step.labels.is_floating_point()
     terms = independent(step, options, coordinator)
@@ -120,14 +120,15 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
             _scale(options) * step.ramp * divergence(target, z, options["temperature"], multi_label)
             for target, z in zip(targets, exchanged, strict=True)
         ]
-    if options["entropy_weight"] != 0 and not (options["entropy_schedule"] == "warmup" and step.ramp > 0):
+    if not (options["entropy_schedule"] == "warmup" and step.ramp > 0):
         everywhere = torch.arange(len(step.labels), device=step.labels.device)
         rows = {"exchange": step.exchange, "labelled": step.labelled, "all": everywhere}[options["entropy_on"]]
-        terms["entropy"] = [-options["entropy_weight"] * entropy(z[rows], multi_label).mean() for z in step.logits]
-        given = options["class_prior_weight"]
-        prior = max(0.0, -options["entropy_weight"]) if given is None else given
-        if prior > 0:
-            terms["class_prior"] = [prior * divergence_of_mean(z[rows], step.prior, multi_label) for z in step.logits]
+        gamma, given = options["entropy_weight"], options["class_prior_weight"]
+        rho = max(0.0, -gamma) if given is None else given
+        if gamma != 0:
+            terms["entropy"] = [-gamma * entropy(z[rows], multi_label).mean() for z in step.logits]
+        if rho > 0:
+            terms["class_prior"] = [rho * divergence_of_mean(z[rows], step.prior, multi_label) for z in step.logits]
     if list(coordinator.parameters()):
         seen = [z.detach() for z in step.logits] if options["coordinator_inputs"] == "train" else step.targets
         rows = step.labelled

@@ -22,25 +22,16 @@ class EntropyOptions(ExchangeOptions):
     """Options of the entropy term in the loss of students that exchange predictions."""
 
     entropy_weight: float = Field(0.0, allow_inf_nan=False)
-    """gamma: weight of the predictive entropy. A positive weight is a bonus, which flattens predictions. A negative weight sharpens them,
-    and a second term holds their mean to the class prior (class_prior_weight)."""
+    """gamma: weight of the predictive entropy. A positive weight is a bonus that flattens predictions, and a negative one sharpens them."""
     entropy_schedule: Literal["constant", "warmup"] = "constant"
-    """Epochs with the entropy term: all of them (constant), or only those before the exchange begins (warmup; see exchange_warmup)."""
+    """Epochs with the terms of entropy and class prior: all of them (constant), or only those before the exchange begins (warmup; see
+    exchange_warmup)."""
     entropy_on: Literal["exchange", "labelled", "all"] = "exchange"
-    """Samples of the entropy term: those of the exchange (exchange_on), the labelled training samples, or all samples of a step (on a node
+    """Samples of these two terms: those of the exchange (exchange_on), the labelled training samples, or all samples of a step (on a node
     task all nodes, on a graph task the graphs of the batch)."""
     class_prior_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """Weight of the divergence of the mean prediction from the class prior, with a negative entropy_weight: it keeps the students from
-    neglecting classes. The prior is each class's share of the labelled training samples (null: -entropy_weight)."""
-
-    @model_validator(mode="after")
-    def _check_class_prior(self) -> EntropyOptions:
-        if self.class_prior_weight is not None and self.entropy_weight >= 0:
-            raise ValueError(
-                f"class_prior_weight = {self.class_prior_weight:g} has no effect with entropy_weight = {self.entropy_weight:g}, which is "
-                "not negative. Leave class_prior_weight out, or give a negative entropy_weight, for example -0.1"
-            )
-        return self
+    """Weight of the divergence of the mean prediction from the class prior: each class's share of the labelled training samples. It keeps
+    students from neglecting classes (null: -entropy_weight if that is positive, else 0)."""
 
     @model_validator(mode="after")
     def _check_schedule(self) -> EntropyOptions:
@@ -50,7 +41,8 @@ class EntropyOptions(ExchangeOptions):
 
     def _schedule_fault(self) -> str | None:
         """The fault of a schedule under which the term is on in no epoch."""
-        if self.entropy_weight == 0 or self.entropy_schedule == "constant" or self.exchange_warmup is None or self.exchange_warmup[0] > 0:
+        is_off = self.entropy_weight == 0 and self.prior_weight == 0
+        if is_off or self.entropy_schedule == "constant" or self.exchange_warmup is None or self.exchange_warmup[0] > 0:
             return None
         return (
             f"With entropy_schedule = warmup the entropy term is never on, since the exchange begins in the first epoch (exchange_warmup = "
@@ -66,12 +58,12 @@ class EntropyOptions(ExchangeOptions):
 
     @property
     def prior_weight(self) -> float:
-        """Weight of the class prior; 0 where nothing is sharpened."""
+        """Weight of the class prior."""
         return max(0.0, -self.entropy_weight) if self.class_prior_weight is None else self.class_prior_weight
 
 
 def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Step, marginal: Tensor) -> dict[str, Tensor]:
-    """-gamma mean_v H(p_i(v)), and where gamma < 0 also rho KL(mean_v p_i(v) || p(y)), for each active i: (A,); none while they are off.
+    """-gamma mean_v H(p_i(v)) and rho KL(mean_v p_i(v) || p(y)) for each active i: (A,); no term that is off.
 
     With gamma = -rho < 0 and classes of one size their sum is, up to a constant, -rho I(v; y), the mutual information of samples and
     predictions. Sources: Pereyra et al., ICLR 2017 workshop, arXiv 1701.06548 (bonus); Grandvalet and Bengio, NeurIPS 2004 (entropy
@@ -82,11 +74,13 @@ def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Ste
     Args:
         marginal: p(y), the class prior (see `Setting`): (C,).
     """
-    if options.entropy_weight == 0 or (options.entropy_schedule == "warmup" and step.ramp > 0):
+    if options.entropy_schedule == "warmup" and step.ramp > 0:
         return {}
     own = step.logits[:, _rows(options, step)]
-    count = max(own.shape[1], 1)  # a mini-batch may hold no labelled sample
-    terms = {"entropy": -options.entropy_weight * distribution.entropy(own).sum(-1) / count}
+    terms = {}
+    if options.entropy_weight != 0:
+        count = max(own.shape[1], 1)  # a mini-batch may hold no labelled sample
+        terms["entropy"] = -options.entropy_weight * distribution.entropy(own).sum(-1) / count
     if options.prior_weight > 0:
         terms["class_prior"] = options.prior_weight * distribution.mean_divergence(own, marginal)
     return terms

@@ -38,19 +38,15 @@ GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "target
 
 #: Where labels are hidden, most graphs of the exchange have none to fit.
 GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "eval"}
-#: With few labels, students that imitate each other come to neglect some classes.
-CLASS_PRIOR: dict[TaskName, dict[str, Any]] = {
-    "node": {"entropy_weight": -0.05, "class_prior_weight": 3.0},
-    "graph": {"entropy_weight": -0.05, "class_prior_weight": 1.0},
-}
+#: The same: with few labels, students that imitate each other come to neglect some classes.
+SHARPENING = -0.05
+CLASS_PRIOR_WEIGHT: dict[TaskName, float] = {"node": 3.0, "graph": 1.0}
 
 
 class GMLOptions(GateOptions):
     """Options of `gml`. The defaults are those that were chosen on validation (see results/README.md).
 
-    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK`, `GRAPH_TASK_HIDDEN_LABELS` and
-    `CLASS_PRIOR`). The latter two count where the exchange is on training samples and there is no pool, and the class prior only where
-    `entropy_weight` is not given.
+    On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK` and `with_unlabelled`).
     """
 
     search_space: ClassVar[SearchSpace] = {
@@ -59,7 +55,7 @@ class GMLOptions(GateOptions):
         "weighting": Choice(("attention", "confidence", "consensus", "uniform")),
         "mix": Choice(("logits", "probabilities")),
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
-        "entropy_weight": Choice((0.0, 0.03, 0.1)),
+        "entropy_weight": Choice((0.0, 0.03, 0.1, -0.05)),
     }
     target_temperature: float | None = Field(0.5, gt=0)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
@@ -102,14 +98,26 @@ class GMLOptions(GateOptions):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
 
-    @classmethod
-    def with_unlabelled(cls, values: Mapping[str, Any], task: TaskName, *, pool: bool) -> dict[str, Any]:
-        """See `StrategyOptions.with_unlabelled`."""
-        chosen = super().with_unlabelled(values, task, pool=pool)
-        if pool or chosen["exchange_on"] != "training":
-            return chosen
-        defaults = GRAPH_TASK_HIDDEN_LABELS if task == "graph" else {}
-        return {**defaults, **({} if "entropy_weight" in chosen else CLASS_PRIOR[task]), **chosen}
+    def with_unlabelled(self, task: TaskName, *, pool: bool = False, balanced: bool = False) -> Self:
+        """See `StrategyOptions.with_unlabelled`.
+
+        The class prior is that of the labelled samples, so it is a default only where the others were drawn as they were. A number of
+        labels per class leaves shares as they are on node tasks, where `public` and `random` splits train on equally many of each class.
+        """
+        options = super().with_unlabelled(task, pool=pool, balanced=balanced)
+        if pool or options.exchange_on != "training":
+            return options
+        if task == "graph":
+            options = options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
+        if balanced if task == "graph" else options.entropy_on == "all":
+            return options
+        options = options._with_own_defaults({"entropy_weight": SHARPENING})
+        return options._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT[task]}) if options.entropy_weight < 0 else options
+
+    def _with_own_defaults(self, defaults: Mapping[str, Any]) -> Self:
+        """As `_with_defaults`, but where a subclass declares a default of its own."""
+        own, ours = type(self).model_fields, GMLOptions.model_fields
+        return self._with_defaults({name: value for name, value in defaults.items() if own[name].default == ours[name].default})
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""
@@ -117,23 +125,19 @@ class GMLOptions(GateOptions):
         return parse_options(kind.Options, self.weighting_options, "strategy_options.weighting_options")
 
     def resolved(self, epochs: int, task: TaskName) -> Self:
-        left_open: dict[str, Any] = {
-            name: value for name, value in GRAPH_TASK.items() if task == "graph" and name not in self.model_fields_set
-        }
-        weighting = left_open.get("weighting", self.weighting)
-        left_open["weighting_options"] = self._options_of(weighting).model_dump(mode="json")
-        return super().resolved(epochs, task).model_copy(update=left_open)
+        resolved = super().resolved(epochs, task)._with_own_defaults(GRAPH_TASK if task == "graph" else {})
+        return resolved.model_copy(update={"weighting_options": resolved._options_of(resolved.weighting).model_dump(mode="json")})
 
 
 class GraphMutualLearning(ExchangeStrategy):
-    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)) - gamma mean_v H(p_i(v)).
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)) - gamma mean_v H(p_i(v)) + rho KL(mean_v p_i(v) || p(y)).
 
     t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by
     cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
     Two weightings learn differently: `cross-fitted` is fitted on labels that each student leaves out, and `consensus` uses no labels: it
     counts how often students agree on the samples of the exchange.
-    `entropy_schedule` sets the epochs of the last term, and `entropy_on` its samples. With gamma < 0 it sharpens predictions, and the
-    divergence of the mean prediction from the class prior is added.
+    `entropy_schedule` sets the epochs of the last two terms, and `entropy_on` their samples. With gamma < 0 predictions are sharpened.
+    p(y) is the class prior, estimated from the labelled samples.
 
     With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
     training samples that were held out from all students' supervised terms. Validation labels are never looked at.

@@ -24,14 +24,18 @@ class StrategyOptions(Options):
         """The same, with what was left open filled in for a training of this many epochs on a task."""
         return self
 
-    @classmethod
-    def with_unlabelled(cls, values: Mapping[str, Any], task: TaskName, *, pool: bool) -> dict[str, Any]:
-        """Plain values of options, and the defaults of others where some training samples have no labels.
+    def with_unlabelled(self, task: TaskName, *, pool: bool = False, balanced: bool = False) -> Self:
+        """The same, with the defaults for training samples without labels in place of those that were not given.
 
         Args:
-            pool: some of these are of a pool, where classes may have other shares.
+            pool: some of these samples are of a pool, where classes may have other shares.
+            balanced: labels were left to the same number of samples of each class, whatever their shares.
         """
-        return {"exchange_on": "training", **values} if "exchange_on" in cls.model_fields else dict(values)
+        return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
+
+    def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
+        """The same with other defaults, but where an option was given."""
+        return self.model_copy(update={name: value for name, value in defaults.items() if name not in self.model_fields_set})
 
 
 class TeachingOptions(StrategyOptions):

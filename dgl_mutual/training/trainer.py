@@ -92,10 +92,10 @@ def fit_cohort(
     own = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
-    chosen = strategy_options or {}
+    options = parse_options(kind.Options, strategy_options or {}, "strategy_options")
     if len(split.unlabelled):
-        chosen = kind.Options.with_unlabelled(chosen, dataset.task, pool=dataset.num_pool > 0)
-    options = parse_options(kind.Options, chosen, "strategy_options").resolved(training.epochs, dataset.task)
+        options = options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0)
+    options = options.resolved(training.epochs, dataset.task)
     if kind.transduces:
         check_transductive(kind.name, dataset)
     if not kind.trains:

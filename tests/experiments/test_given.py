@@ -49,6 +49,11 @@ def test_a_kept_configuration_is_the_same_run(ring: Dataset, pairs: Dataset, tmp
             {"students": "gcn,gat", "student": {"hidden": 16}, "strategy_options": {"weight": 2}},
             {"students": ["gcn", {"architecture": "gin", "hidden": 8}], "strategy": "dml", "training": {"epochs": 3}},
             {"grid": {"student.hidden": [8, 16]}, "training": {"scale_inputs": True}, "folds": 4, "seeds": 2},
+            {"label_rate": 0.5},
+            {"label_rate": 0.5, "strategy_options": {"entropy_weight": 0.0, "weight": 0.3}},
+            {"label_rate": 0.5, "strategy_options": {"exchange_on": "all"}},
+            {"label_rate": 2, "strategy_options": {"class_prior_weight": 2.0}},
+            {"strategy_options": {"exchange_on": "training"}},
         ):
             plan = planned(dataset, values)
             again = planned(dataset, kept(plan, tmp_path, old=old))

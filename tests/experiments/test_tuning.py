@@ -304,3 +304,23 @@ def test_hidden_labels_are_unknown_and_others_stay(ring: Dataset) -> None:
     assert ring.official_split is not None
     hidden = hide_test_labels(ring, ring.official_split).labels
     assert (hidden[18:] == -1).all() and (hidden[:18] == ring.labels[:18]).all()
+
+
+@pytest.mark.parametrize("given", [{}, {"class_prior_weight": 2.0}])
+def test_with_hidden_labels_a_search_begins_with_their_defaults(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def fit(config: Any, *_: Any, **__: Any) -> float:
+        seen.append(config.strategy_options)
+        return 1.0 - 0.01 * len(seen)
+
+    faking(monkeypatch, fit)
+    tuning = quick(ring, tmp_path, trials=8, config={"label_rate": 0.5, "strategy_options": given})
+    assert (tuning.history["state"] == "complete").all()
+    assert seen[0]["entropy_weight"] == -0.05 and seen[0]["class_prior_weight"] == given.get("class_prior_weight", 3.0)
+    assert [options["entropy_weight"] for options in seen] == tuning.history["strategy_options.entropy_weight"].tolist()
+    for options in seen[1:]:
+        expected = 3.0 if options["entropy_weight"] < 0 else None
+        assert options["class_prior_weight"] == given.get("class_prior_weight", expected)

@@ -97,6 +97,15 @@ def test_the_warm_up_schedule_is_on_until_the_exchange_begins():
     assert [bool(keys) for keys in seen] == [True, True, False, False, False]
 
 
+@KINDS
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_the_class_prior_needs_no_sharpening(kind, weight):
+    terms, step, prior = terms_of({"entropy_weight": weight, "class_prior_weight": 0.7}, kind)
+    _, of_mean = entropies(step.logits.detach().numpy(), kind, prior)
+    np.testing.assert_allclose(terms["class_prior"].detach().numpy(), 0.7 * of_mean)
+    assert ("entropy" in terms) == (weight != 0)
+
+
 def test_a_batch_without_samples_of_the_term_adds_nothing():
     terms, *_ = terms_of({"entropy_weight": -0.1}, exchange=torch.empty(0, dtype=torch.int64), ramp=0.0)
     assert terms["entropy"].tolist() == [0, 0, 0] and terms["class_prior"].abs().tolist() == [0, 0, 0]
@@ -110,8 +119,7 @@ def test_no_weight_no_term(options):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"class_prior_weight": 0.1}, "has no effect with entropy_weight = 0"),
-        ({"class_prior_weight": 0.1, "entropy_weight": 0.1}, "negative entropy_weight"),
+        ({"class_prior_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),
         ({"class_prior_weight": -1, "entropy_weight": -0.1}, "greater than or equal to 0"),
         ({"entropy_weight": float("nan")}, "finite"),
         ({"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),

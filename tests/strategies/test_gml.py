@@ -165,8 +165,8 @@ def test_the_default_weighting_is_that_of_the_task_and_takes_its_own_options(tas
 class TestHiddenLabels:
     """The class prior is a default where labels are hidden, and the exchange is on samples that were drawn as the labelled ones were."""
 
-    def defaults(self, given, task="node", pool=False):
-        return GMLOptions(**GMLOptions.with_unlabelled(given, task, pool=pool)).resolved(60, task)
+    def defaults(self, given, task="node", kind=GMLOptions, **how):
+        return kind(**given).with_unlabelled(task, **how).resolved(60, task)
 
     @pytest.mark.parametrize("task", ["node", "graph"])
     def test_the_class_prior_is_on(self, task):
@@ -181,11 +181,32 @@ class TestHiddenLabels:
         expected = GMLOptions(**(given or {"exchange_on": "training"})).resolved(60, task)
         assert options == expected and options.prior_weight == 0
 
+    def test_the_prior_is_off_where_classes_may_have_other_shares(self):
+        assert self.defaults({"entropy_on": "all"}, "node").prior_weight == 0
+        assert self.defaults({"entropy_on": "all"}, "graph").prior_weight > 0
+        balanced = self.defaults({}, "graph", balanced=True)
+        assert balanced.prior_weight == balanced.entropy_weight == 0 and balanced.weight == 1
+        assert self.defaults({}, "node", balanced=True) == self.defaults({}, "node")
+
     @pytest.mark.parametrize("weight", [0.0, 0.1, -0.2])
     def test_an_entropy_weight_that_is_given_stays_what_it_is(self, weight):
         options = self.defaults({"entropy_weight": weight}, "graph")
-        assert options.entropy_weight == weight and options.prior_weight == max(0.0, -weight) and options.weight == 1
+        assert options.entropy_weight == weight and (options.prior_weight > 0) == (weight < 0) and options.weight == 1
 
     def test_its_weight_alone_can_be_given(self):
         options = self.defaults({"class_prior_weight": 0.7})
         assert options.prior_weight == 0.7 and options.entropy_weight < 0
+
+    def test_defaults_of_a_subclass_stay_what_it_declares(self):
+        class Own(GMLOptions):
+            entropy_weight: float = 0.1
+            weight: float = 0.5
+
+        options = self.defaults({}, "graph", Own)
+        assert options.entropy_weight == 0.1 and options.weight == 0.5 and options.targets == "eval"
+        assert Own().resolved(60, "graph").weight == 0.5
+
+    def test_a_schedule_that_does_not_fit_is_refused_without_options_that_nobody_gave(self):
+        with pytest.raises(UsageError, match="the entropy term is never on") as refused:
+            self.defaults({"entropy_schedule": "warmup", "exchange_warmup": (0, 0)})
+        assert "class_prior_weight" not in str(refused.value)

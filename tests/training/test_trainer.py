@@ -163,6 +163,17 @@ def test_test_labels_reach_the_test_column_alone(strategy: str, task: str, how: 
     assert np.isnan(tests).all() if how == "unknown" else tests != [member.test for member in honest.members]
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("task", ["node", "graph", "multi-label"])
+def test_the_class_prior_is_that_of_training_labels(task: str, part: str, fit: Fit, data_of: Callable[[str], Data]) -> None:
+    options = {"entropy_weight": -0.3, "class_prior_weight": 3.0}
+    honest = fit(data_of(task), strategy_options=options, epochs=4)
+    priors = [row[f"loss/class_prior/{name}"] for row in honest.history for name in honest.cohort.names]
+    assert max(priors) > 0
+    scrambled = fit(relabelled(data_of(task), part, "wrong"), strategy_options=options, epochs=4)
+    assert priors == [row[f"loss/class_prior/{name}"] for row in scrambled.history for name in scrambled.cohort.names]
+
+
 @TASKS
 def test_validation_labels_choose_and_teach_nothing(task: str, fit: Fit, data_of: Callable[[str], Data]) -> None:
     honest = fit(data_of(task), epochs=6)

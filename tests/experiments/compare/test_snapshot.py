@@ -30,6 +30,7 @@ def broken(checks: list[Check]) -> set[tuple[str, str]]:
         ("gml", {}),
         ("gml", {"weighting": "classwise", "mix": "probabilities", "entropy_weight": 0.3}),
         ("gml", {"entropy_weight": -0.3, "entropy_on": "labelled", "class_prior_weight": 0.2}),
+        ("gml", {"class_prior_weight": 0.4, "entropy_on": "all"}),
         ("gml", {"weighting": "confidence", "targets": "train", "temperature": 2.0, "target_temperature": None}),
         ("gml", {"weighting": "uniform", "targets": "ema", "exchange_on": "labelled"}),
         ("gml", {"weighting": "consensus", "weighting_options": {"power": 2, "memory": 40}}),

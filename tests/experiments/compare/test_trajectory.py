@@ -18,7 +18,14 @@ EARLY = {"exchange_warmup": [1, 2]}
 @pytest.mark.parametrize("task", ["node", "graph"])
 @pytest.mark.parametrize(
     ("strategy", "options"),
-    [("gml", EARLY), ("gml", {**EARLY, "targets": "ema"}), ("gml", {**EARLY, "weighting": "consensus"}), ("dml", {}), ("independent", {})],
+    [
+        ("gml", EARLY),
+        ("gml", {**EARLY, "targets": "ema"}),
+        ("gml", {**EARLY, "weighting": "consensus"}),
+        ("gml", {**EARLY, "entropy_weight": -0.3, "class_prior_weight": 2.0}),
+        ("dml", {}),
+        ("independent", {}),
+    ],
 )
 def test_both_sides_train_alike(task: str, kind: str, strategy: str, options: dict[str, object]) -> None:
     trajectory = certify_trajectory(*make_case(task, kind, strategy, options, training={"batch_size": 3}), "float64", 8)
