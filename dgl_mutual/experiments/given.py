@@ -72,11 +72,11 @@ def _without_derived(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> dict[str, Any]:
     """What strategy options default to. Whether labels are hidden shows in `exchange_on`, too, which therefore counts as given there."""
     kind = resolve_strategy(values["strategy"]).Options
-    rate, pool = values.get("label_rate"), "unlabelled" in values
-    if rate is None and not pool and values["strategy_options"].get("exchange_on") != "training":
+    pool = "unlabelled" in values
+    if "label_rate" not in values and not pool and values["strategy_options"].get("exchange_on") != "training":
         return kind().resolved(epochs, task).model_dump(mode="json")
     given = {key: value for key, value in values["strategy_options"].items() if key == "exchange_on"}
-    options = kind(**given).with_unlabelled(task, pool=pool, balanced=isinstance(rate, int))
+    options = kind(**given).with_unlabelled(task, pool=pool)
     return options.resolved(epochs, task).model_dump(mode="json", exclude={"exchange_on"})
 
 

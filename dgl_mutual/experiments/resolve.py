@@ -93,7 +93,7 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
     strategy_options = parse_options(kind.Options, config.strategy_options, "strategy_options")
     if label_rate is not None or hides_labels or dataset.num_pool:
-        strategy_options = strategy_options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0, balanced=isinstance(label_rate, int))
+        strategy_options = strategy_options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0)
     return config.model_copy(
         update={
             "task": dataset.task,

@@ -38,9 +38,10 @@ GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "target
 
 #: Where labels are hidden, most graphs of the exchange have none to fit.
 GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "eval"}
-#: The same: with few labels, students that imitate each other come to neglect some classes.
+#: With few labels, students that imitate each other's sharpened predictions come to neglect some classes. On graph tasks, where targets are
+#: not sharpened, validation with 10 % of the labels is higher with these two terms on PROTEINS, and lower on NCI1 and ogbg-molbace.
 SHARPENING = -0.05
-CLASS_PRIOR_WEIGHT: dict[TaskName, float] = {"node": 3.0, "graph": 1.0}
+CLASS_PRIOR_WEIGHT = 3.0
 
 
 class GMLOptions(GateOptions):
@@ -98,21 +99,20 @@ class GMLOptions(GateOptions):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
 
-    def with_unlabelled(self, task: TaskName, *, pool: bool = False, balanced: bool = False) -> Self:
+    def with_unlabelled(self, task: TaskName, *, pool: bool = False) -> Self:
         """See `StrategyOptions.with_unlabelled`.
 
-        The class prior is that of the labelled samples, so it is a default only where the others were drawn as they were. A number of
-        labels per class leaves shares as they are on node tasks, where `public` and `random` splits train on equally many of each class.
+        The class prior is that of the labelled samples, so it is a default only where the others were drawn as they were.
         """
-        options = super().with_unlabelled(task, pool=pool, balanced=balanced)
+        options = super().with_unlabelled(task, pool=pool)
         if pool or options.exchange_on != "training":
             return options
         if task == "graph":
-            options = options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
-        if balanced if task == "graph" else options.entropy_on == "all":
+            return options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
+        if options.entropy_on == "all":
             return options
         options = options._with_own_defaults({"entropy_weight": SHARPENING})
-        return options._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT[task]}) if options.entropy_weight < 0 else options
+        return options._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT}) if options.entropy_weight < 0 else options
 
     def _with_own_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """As `_with_defaults`, but where a subclass declares a default of its own."""

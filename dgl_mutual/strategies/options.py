@@ -24,12 +24,11 @@ class StrategyOptions(Options):
         """The same, with what was left open filled in for a training of this many epochs on a task."""
         return self
 
-    def with_unlabelled(self, task: TaskName, *, pool: bool = False, balanced: bool = False) -> Self:
+    def with_unlabelled(self, task: TaskName, *, pool: bool = False) -> Self:
         """The same, with the defaults for training samples without labels in place of those that were not given.
 
         Args:
             pool: some of these samples are of a pool, where classes may have other shares.
-            balanced: labels were left to the same number of samples of each class, whatever their shares.
         """
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
 

@@ -80,7 +80,7 @@ def test_defaults_of_graph_tasks_and_of_hidden_labels_are_shown_beside_those_of_
     assert defaults["weight"] == "1.0 (graph task: 0.3, graph task with hidden labels: 1.0)"
     assert defaults["target_temperature"] == "0.5 (graph task: 1.0)"
     assert defaults["exchange_on"] == "all (hidden labels: training)"
-    assert defaults["class_prior_weight"] == "null (hidden labels: 3.0, graph task with hidden labels: 1.0)"
+    assert defaults["class_prior_weight"] == "null (hidden labels: 3.0, graph task with hidden labels: null)"
     assert defaults["temperature"] == "1.0"
     assert defaults["exchange_warmup"] == "null"
 
