@@ -155,7 +155,7 @@ class GraphMutualLearning(ExchangeStrategy):
         authors="Agbaje, Mitra, Anjum, Khose, Nwafor, Olufowobi",
         venue="arXiv 2025",
         url="https://arxiv.org/abs/2510.19223",
-        formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i), t_i = p(sum_j a_ij z_j / T)",
+        formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i) + rho KL(mean_v p_i || p(y)), t_i = p(sum_j a_ij z_j / T)",
     )
 
     #: Running loss of each student on the held-out samples; infinite before the first.
