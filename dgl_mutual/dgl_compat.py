@@ -88,10 +88,11 @@ def _stand_in() -> None:
 if "dgl" not in sys.modules:
     _stand_in()
 
-import dgl  # noqa: E402  # after the stand-in
-import dgl.dataloading  # noqa: E402  # DGL 2.4 no longer imports all of these by itself
-import dgl.distributed  # noqa: E402  # as above
-import dgl.nn.pytorch  # noqa: E402  # as above
-import dgl.ops  # noqa: E402  # as above
+# DGL 2.4 no longer imports all of its modules by itself.
+import dgl  # noqa: E402  # only after the stand-in
+import dgl.dataloading  # noqa: E402  # only after the stand-in
+import dgl.distributed  # noqa: E402  # only after the stand-in
+import dgl.nn.pytorch  # noqa: E402  # only after the stand-in
+import dgl.ops  # noqa: E402  # only after the stand-in
 
 __all__ = ["GRAPHBOLT", "MissingGraphBolt", "dgl", "graphbolt_loads"]

@@ -38,7 +38,7 @@ from dgl_mutual.files import read_bytes, unwritable, user_path
 GRAPH = "graph"
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test")
-#: What a folder is called while parts are written to it: ``.NAME.partition-XXXXXXXX``.
+#: What a folder is called while parts are written to it: ``.NAME.partition-`` and random characters.
 _ASIDE, _LOCK, _BEFORE = ".partition-", "building", "before"
 #: Bytes that partition.json may have; names of features take the most.
 _MOST_MANIFEST = 2**28

@@ -102,13 +102,14 @@ class GMLOptions(GateOptions):
     def with_unlabelled(self, task: TaskName, *, pool: bool = False) -> Self:
         """See `StrategyOptions.with_unlabelled`.
 
-        The class prior is that of the labelled samples, so it is a default only where the others were drawn as they were.
+        The class prior is that of the labelled samples, so it is a default only where the others were drawn as they were. With a pool, for
+        which nothing was searched, the exchange stays as it is with all labels.
         """
         options = super().with_unlabelled(task, pool=pool)
-        if pool or options.exchange_on != "training":
+        if options.exchange_on != "training":
             return options
         if task == "graph":
-            return options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
+            return options if pool else options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
         if options.entropy_on == "all":
             return options
         options = options._with_own_defaults({"entropy_weight": SHARPENING})

@@ -28,7 +28,7 @@ class StrategyOptions(Options):
         """The same, with the defaults for training samples without labels in place of those that were not given.
 
         Args:
-            pool: some of these samples are of a pool, where classes may have other shares.
+            pool: some of these samples are graphs of a pool.
         """
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
 

@@ -175,12 +175,14 @@ class TestHiddenLabels:
         assert options.exchange_on == "training" and options.entropy_weight == options.prior_weight == 0
         assert options.weight == 1 and options.mix == "probabilities" and options.targets == "eval"
 
-    @pytest.mark.parametrize("given", [{"exchange_on": "all"}, {"exchange_on": "labelled"}, {"exchange_on": "transductive"}, None])
+    @pytest.mark.parametrize("given", ["all", "labelled", "transductive"])
     @pytest.mark.parametrize("task", ["node", "graph"])
     def test_elsewhere_defaults_are_those_of_all_labels(self, given, task):
-        options = self.defaults(given or {}, task, pool=given is None)
-        expected = GMLOptions(**(given or {"exchange_on": "training"})).resolved(60, task)
-        assert options == expected and options.prior_weight == 0
+        options = self.defaults({"exchange_on": given}, task)
+        assert options == GMLOptions(exchange_on=given).resolved(60, task) and options.prior_weight == 0
+
+    def test_with_a_pool_the_exchange_is_that_of_all_labels(self):
+        assert self.defaults({}, "graph", pool=True) == GMLOptions(exchange_on="training").resolved(60, "graph")
 
     def test_the_prior_is_off_where_classes_may_have_other_shares(self):
         assert self.defaults({"entropy_on": "all"}).prior_weight == 0

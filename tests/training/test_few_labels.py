@@ -216,9 +216,19 @@ def test_with_hidden_labels_gml_has_other_defaults(task: str, graph_data: Data, 
     assert again.config["strategy_options"]["entropy_weight"] == 0
     terms = fit((dataset, few)).history[-1]
     assert any(name.startswith("loss/class_prior/") for name in terms) == (task == "node")
+    weights: list[float] = []
+
+    class Watching(Callback):
+        def on_epoch_end(self, state: Any) -> None:
+            weights.append(state.strategy.options.weight)
+
+    fit((dataset, few), epochs=1, callbacks=[Watching()])
     if task == "graph":
         with pytest.warns(UserWarning, match="are left out"):
-            assert options_of(split=few, unlabelled=pool)["weight"] == 0.3
+            joined = public_fit(dataset, split=few, unlabelled=pool, **SHORT)
+        assert joined.config["strategy_options"]["weight"] == 0.3
+        fit((joined.dataset, joined.split), epochs=1, callbacks=[Watching()])
+    assert weights == ([1.0, 0.3] if task == "graph" else [1.0])
 
 
 def test_all_labels_are_the_same_run_as_without_a_rate(graph_data: Data) -> None:

@@ -106,7 +106,7 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Coho
         dtype=dtype,
     )
     batch = next(iter(feed.training_batches()))
-    strategy = _strategy(trial, config, dataset, cohort, feed.num_transductive_samples)
+    strategy = _strategy(trial, config, dataset, cohort, feed.num_transductive_samples).to(dtype)
     cohort.eval()
     with torch.no_grad():
         clean = torch.stack([output.logits for output in cohort(batch.batch)])
@@ -115,7 +115,7 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Coho
     step = _step(cohort, strategy, batch, clean, torch.as_tensor(dataset.labels), epoch=_after_warmup(config))
     terms = strategy.loss_terms(step)
     cohort.zero_grad()
-    torch.cat([term.reshape(-1) for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+    torch.cat([term.reshape(-1) for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
     named: dict[str, float] = {}
     for term, value in terms.items():
         names = [term] if value.dim() == 0 else [f"{term}/{name}" for name in cohort.names]
@@ -140,8 +140,7 @@ def _strategy(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Cohort,
         distribution=cohort.distribution,
         class_prior=cohort.distribution.marginal(torch.as_tensor(dataset.labels[trial.split.train]), dataset.target.num_outputs),
     )
-    dtype = next(cohort.parameters()).dtype
-    strategy = kind(parse_options(kind.Options, config.strategy_options, "strategy_options"), setting).to(dtype)
+    strategy = kind(parse_options(kind.Options, config.strategy_options, "strategy_options"), setting)
     strategy.coordinator = cohort.coordinator
     return strategy
 
@@ -190,7 +189,7 @@ def _their_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Co
     reference.students.train()
     logits = reference.forward(data)
     terms = reference.loss_terms(data, logits)
-    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
     values = {name: value.item() for name, value in terms.items()}
     gradients = [_gradients(module) for module in (*reference.students, reference.coordinator)]
     return _Numbers(logits, [*clean, ensemble], values, gradients), same
