@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EntropyOptions(ExchangeOptions):
-    """Options of the entropy term in the loss of students that exchange predictions."""
+    """Options of the terms of entropy and class prior in the loss of students that exchange predictions."""
 
     entropy_weight: float = Field(0.0, allow_inf_nan=False)
     """gamma: weight of the predictive entropy. A positive weight is a bonus that flattens predictions, and a negative one sharpens them."""

@@ -324,3 +324,9 @@ def test_with_hidden_labels_a_search_begins_with_their_defaults(
     for options in seen[1:]:
         expected = 3.0 if options["entropy_weight"] < 0 else None
         assert options["class_prior_weight"] == given.get("class_prior_weight", expected)
+
+
+def test_a_default_outside_of_what_is_searched_is_not_recorded_as_another(ring: Dataset) -> None:
+    resolved = resolve(parse_config({"dataset": "ring", "label_rate": 0.5}), ring)
+    space = {"strategy_options.entropy_weight": Choice((0.0, 0.1)), "strategy_options.exchange_warmup": Choice((None, (0, 0)))}
+    assert set(study._defaults(resolved, space)) == {"strategy_options.exchange_warmup"}
