@@ -26,9 +26,9 @@ class EntropyOptions(ExchangeOptions):
     entropy_schedule: Literal["constant", "warmup"] = "constant"
     """Epochs with the terms of entropy and class prior: all of them (constant), or only those before the exchange begins (warmup; see
     exchange_warmup)."""
-    entropy_on: Literal["exchange", "labelled", "all"] = "exchange"
-    """Samples of these two terms: those of the exchange (exchange_on), the labelled training samples, or all samples of a step (on a node
-    task all nodes, on a graph task the graphs of the batch)."""
+    entropy_on: Literal["exchange", "labelled", "training", "all"] = "exchange"
+    """Samples of these two terms: those of the exchange (exchange_on), the labelled training samples, all training samples, labelled or
+    not (training), or all samples of a step (on a node task all nodes, on a graph task the graphs of the batch)."""
     class_prior_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Weight of the divergence of the mean prediction from the class prior: each class's share of the labelled training samples. It keeps
     students from neglecting classes (null: -entropy_weight if that is positive, else 0)."""
@@ -87,4 +87,5 @@ def entropy_terms(options: EntropyOptions, distribution: Distribution, step: Ste
 
 
 def _rows(options: EntropyOptions, step: Step) -> Rows:
-    return {"exchange": step.exchange, "labelled": step.labelled, "all": slice(None)}[options.entropy_on]
+    rows = {"exchange": step.exchange, "labelled": step.labelled, "training": step.training, "all": slice(None)}
+    return rows[options.entropy_on]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-TargetPass = Literal["eval", "train", "ema"]
+TargetPass = Literal["eval", "train", "ema", "best"]
 #: Where a strategy looks only at members that do not train in the same phase: ``standing``.
-TargetSource = Literal["eval", "train", "ema", "average", "standing"]
+TargetSource = Literal["eval", "train", "ema", "best", "average", "standing"]
 ExchangeOn = Literal["all", "training", "labelled", "transductive"]
 
 
@@ -17,8 +17,9 @@ class Exchange:
 
     Attributes:
         targets: which pass gives `Step.targets`: eval (dropout off, batch norm in evaluation mode), train (the training pass of the step
-            itself), ema (the moving average of eval), or average (eval with a moving average of each member's weights). With ``standing``,
-            only members that do not train in the same phase are looked at.
+            itself), ema (the moving average of eval), best (eval of each member at its best epoch so far, by validation), or average
+            (eval with a moving average of each member's weights). With ``standing``, only members that do not train in the same phase are
+            looked at.
         decay: of the moving average, of logits or weights.
         on: the rows of `Step.exchange`.
         warmup: (start, length) in epochs of a phase: `Step.ramp` is 0 before the start, then grows linearly to 1. Early stopping counts
@@ -33,7 +34,7 @@ class Exchange:
     @property
     def uses_clean_logits(self) -> bool:
         """Whether targets are clean logits of members that train."""
-        return self.targets in ("eval", "ema", "average")
+        return self.targets in ("eval", "ema", "best", "average")
 
     def ramp(self, epoch: int) -> float:
         """The factor in [0, 1] on what is learned from others in this epoch of a phase."""

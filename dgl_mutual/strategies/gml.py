@@ -102,18 +102,19 @@ class GMLOptions(GateOptions):
     def with_unlabelled(self, task: TaskName, *, pool: bool = False) -> Self:
         """See `StrategyOptions.with_unlabelled`.
 
-        The class prior is that of the labelled samples, so it is a default only where the others were drawn as they were. With a pool, for
-        which nothing was searched, the exchange stays as it is with all labels.
+        The class prior is that of the labelled samples, so it is a default only on samples that were drawn as they were: the training
+        samples. With a pool, for which nothing was searched, the exchange stays as it is with all labels.
         """
         options = super().with_unlabelled(task, pool=pool)
-        if options.exchange_on != "training":
-            return options
         if task == "graph":
-            return options if pool else options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
-        if options.entropy_on == "all":
+            return options if pool or options.exchange_on != "training" else options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
+        sharpened = options._with_own_defaults({"entropy_weight": SHARPENING})
+        if sharpened.entropy_weight < 0 and options.exchange_on in ("all", "transductive"):
+            sharpened = sharpened._with_own_defaults({"entropy_on": "training"})
+        samples = sharpened.exchange_on if sharpened.entropy_on == "exchange" else sharpened.entropy_on
+        if sharpened.entropy_weight >= 0 or options.exchange_on == "labelled" or samples not in ("training", "labelled"):
             return options
-        options = options._with_own_defaults({"entropy_weight": SHARPENING})
-        return options._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT}) if options.entropy_weight < 0 else options
+        return sharpened._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT})
 
     def _with_own_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """As `_with_defaults`, but where a subclass declares a default of its own."""

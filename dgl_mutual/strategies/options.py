@@ -105,6 +105,6 @@ class ExchangeOptions(ImitationOptions):
 
     targets: TargetPass = "train"
     """Which predictions of the peers are the targets: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass),
-    or ema (moving average of eval)."""
+    ema (moving average of eval), or best (eval of each peer at its best epoch so far, by validation)."""
     ema_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the moving average of the peers' logits (targets: ema)."""

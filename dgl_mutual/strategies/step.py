@@ -26,7 +26,8 @@ class Step:
             students.
         targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
         labels: labels of the N samples, unknown (-1, or NaN in columns) outside of `labelled`.
-        labelled, exchange: row numbers of the labelled and the exchange samples.
+        labelled, training, exchange: row numbers of the labelled samples, of the training samples, labelled or not, and of the exchange
+            samples.
         samples: (N,): the samples' numbers in the dataset.
         ramp: factor in [0, 1] on what is learned from peers.
         epoch: from 0.
@@ -43,6 +44,7 @@ class Step:
     targets: Tensor
     labels: Tensor
     labelled: Rows
+    training: Rows
     exchange: Rows
     samples: Tensor
     batch: Batch

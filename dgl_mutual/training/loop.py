@@ -18,6 +18,7 @@ from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.optimizer import make_optimizer
+from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.targets import stack
@@ -34,6 +35,7 @@ class Loop:
     feed: Feed
     steps: StepMaker
     scorer: Scorer
+    selection: Selection
     callbacks: CallbackList
 
     def run(self) -> None:
@@ -55,8 +57,10 @@ class Loop:
         self.callbacks("on_phase_begin", state)  # where an interrupted phase is resumed
         if phase.epoch == 0 and self._learns_from_clean_logits:
             self.clean_pass(active, self._clean_samples)
-            state.clean.smooth(anew=True)
+            state.clean.keep()
         while not state.is_phase_over:
+            if state.exchange.targets == "best":
+                self._keep_best(active)
             state.epoch = phase.first + phase.epoch
             self.callbacks("on_epoch_begin", state)
             row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
@@ -65,7 +69,7 @@ class Loop:
                 state.served.after_epoch(phase.epoch)
                 if validates or state.exchange.uses_clean_logits:
                     state.served.renew_statistics(self._statistics_batches())
-            if self._learns_from_clean_logits:
+            if self._learns_from_clean_logits and state.exchange.targets != "best":
                 self.clean_pass(active, self._clean_samples)
                 state.clean.smooth()
             elif validates:
@@ -81,7 +85,16 @@ class Loop:
             averages.restart(())
         if not phase.is_last:  # later phases see these members by their best weights
             self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
-            state.clean.smooth(anew=True)
+            state.clean.keep()
+
+    def _keep_best(self, active: Sequence[int]) -> None:
+        """Keep the clean logits of the members of which the last epoch was the best so far by validation."""
+        phase = self.state.current
+        last = phase.first + phase.epoch - 1
+        best = [k for k in active if self.selection.stoppers[k].best_epoch == last]
+        if best and phase.epoch > 0:
+            self.clean_pass(active, self._clean_samples)
+            self.state.clean.keep(best)
 
     def _train_epoch(self, phase: Phase) -> HistoryRow:
         state, active, optimizer = self.state, phase.active, phase.optimizer

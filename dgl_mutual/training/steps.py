@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.nn.batch import Batch
-from dgl_mutual.nn.csr import Rows
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.strategies.step import Step
@@ -29,7 +28,7 @@ class StepMaker:
         sampled: whether steps see samples of neighbourhoods.
         cleans_own: whether the clean logits of a step's targets come from a pass of its own over its samples, not from one over all
             samples after each epoch, of which a step may need few.
-        training: (samples,), true for training samples, labelled or not; None where the exchange does not ask for them.
+        training: (samples,), true for training samples, labelled or not; None where all of these are labelled.
     """
 
     state: TrainingState
@@ -57,6 +56,7 @@ class StepMaker:
         else:
             targets = state.clean.of(batch.columns).clone()
             targets[list(active)] = logits.detach()
+        training = batch.labelled if self.training is None else torch.nonzero(self.training[batch.columns]).squeeze(1)
         seen = [] if ranks.divides == "students" else outputs  # no process has the states of all
         return Step(
             logits=logits,
@@ -66,7 +66,8 @@ class StepMaker:
             targets=targets,
             labels=self.taught[batch.columns],
             labelled=batch.labelled,
-            exchange=self._exchange(batch),
+            training=training,
+            exchange={"labelled": batch.labelled, "training": training}.get(exchange.on, slice(None)),
             samples=batch.samples,
             batch=batch.batch,
             ramp=exchange.ramp(epoch),
@@ -98,11 +99,6 @@ class StepMaker:
             edges=edges,
             columns=columns,
         )
-
-    def _exchange(self, batch: TrainingBatch) -> Rows:
-        if self.state.exchange.on == "labelled":
-            return batch.labelled
-        return slice(None) if self.training is None else torch.nonzero(self.training[batch.columns]).squeeze(1)
 
     @torch.no_grad()
     def _with_clean(self, kept: Tensor, share: TrainingBatch, active: Sequence[int]) -> Tensor:

@@ -8,22 +8,24 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.nn.csr import Rows
+from dgl_mutual.strategies.exchange import Exchange
 
 
 class CleanLogits:
-    """The latest clean logits of all members on all samples, and their moving average where a strategy asks for it.
+    """The latest clean logits of all members on all samples, and what is made of them for targets: what `Exchange.targets` names.
 
     Attributes:
         latest: (K, samples, C); rows of samples that were never evaluated are zero.
-        average: the moving average of them; the same tensor where there is no decay.
+        targets: (K, samples, C): their moving average (ema), those of each member's best epoch so far (best), or the same tensor.
     """
 
-    def __init__(self, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, decay: float | None = None) -> None:
+    def __init__(self, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, exchange: Exchange | None = None) -> None:
         members, samples, outputs = shape
         # Laid out class by class: softmax and sums over few classes are then ten times as fast on a CPU.
         self.latest = torch.zeros(members, outputs, samples, device=device, dtype=dtype).transpose(1, 2)
-        self.average = self.latest if decay is None else self.latest.clone()
-        self._decay = decay
+        exchange = exchange or Exchange()
+        self.targets = self.latest.clone() if exchange.targets in ("ema", "best") else self.latest
+        self._decay = exchange.decay
 
     @property
     def device(self) -> torch.device:
@@ -33,18 +35,24 @@ class CleanLogits:
     def dtype(self) -> torch.dtype:
         return self.latest.dtype
 
-    def smooth(self, *, anew: bool = False) -> None:
-        """Move the average towards the latest logits, or start it anew from them."""
-        if self._decay is not None:
-            self.average.lerp_(self.latest, 1.0 if anew else 1.0 - self._decay)
+    def smooth(self) -> None:
+        """Move the targets, which are a moving average, towards the latest logits."""
+        if self.targets is not self.latest:
+            self.targets.lerp_(self.latest, 1.0 - self._decay)
+
+    def keep(self, members: Sequence[int] | None = None) -> None:
+        """Have the latest logits of these members as their targets (default: of all)."""
+        if self.targets is not self.latest:
+            rows = slice(None) if members is None else list(members)
+            self.targets[rows] = self.latest[rows]
 
     def of(self, columns: Rows) -> Tensor:
         """The targets of these samples: (K, N, C)."""
-        return self.average[:, columns]
+        return self.targets[:, columns]
 
     def state(self) -> list[Tensor]:
         """What changes in training."""
-        return [self.latest, self.average]
+        return [self.latest, self.targets]
 
     def restore(self, found: Sequence[Tensor]) -> None:
         """Have the logits that `state` gave.

@@ -166,10 +166,10 @@ def fit_cohort(
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
     exchange = exchange_of(teaching)
-    if dataset.num_pool and exchange.targets == "ema":
+    if dataset.num_pool and exchange.targets in ("ema", "best"):
         raise UsageError(
-            "A moving average of clean logits (targets: ema) must be renewed on all graphs of the pool after every epoch. Choose --set "
-            "strategy_options.targets=eval or train."
+            f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need few "
+            "of them. Choose --set strategy_options.targets=eval or train."
         )
     unlabelled = _unlabelled(feed, exchange, seen, split)
     if len(unlabelled):
@@ -190,7 +190,7 @@ def fit_cohort(
             (len(members), dataset.num_samples, setting.num_outputs),
             device,
             dtype,
-            decay=exchange.decay if exchange.targets == "ema" else None,
+            exchange,
         ),
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
         served=served,
@@ -203,14 +203,14 @@ def fit_cohort(
         taught=_only(labels, split.train),
         sampled=feed.sampled,
         cleans_own=_cleans_own(feed, exchange, split),
-        training=_training_rows(exchange, dataset, split, device),
+        training=_training_rows(dataset, split, device),
     )
     scorer = scorer_of(dataset)
     refuse_undefined(scorer, steps.labels, split, dataset.target.num_outputs)
     selection = Selection(len(members), training.patience)
     clock = EpochClock()
     hooked = [selection, *_diversity(state, device), *own, clock]
-    loop = Loop(state, feed, steps, scorer, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
+    loop = Loop(state, feed, steps, scorer, selection, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
     loop.run()
     seconds, seconds_per_epoch = state.seconds, clock.seconds_per_epoch(state)
     loop.clean_pass(range(len(members)), np.arange(dataset.num_samples - dataset.num_pool))
@@ -316,8 +316,9 @@ def _only(labels: torch.Tensor, samples: IntArray) -> torch.Tensor:
     return found
 
 
-def _training_rows(exchange: Exchange, dataset: Dataset, split: Split, device: torch.device) -> torch.Tensor | None:
-    if exchange.on != "training":
+def _training_rows(dataset: Dataset, split: Split, device: torch.device) -> torch.Tensor | None:
+    """`StepMaker.training`."""
+    if not len(split.unlabelled):
         return None
     rows = torch.zeros(dataset.num_samples, dtype=torch.bool, device=device)
     rows[torch.as_tensor(split.seen, device=device)] = True

@@ -120,6 +120,7 @@ class Bench:
             targets=self.targets[:, order],
             labels=torch.as_tensor(self.dataset.labels)[order],
             labelled=torch.nonzero(self.labelled[order]).squeeze(1),
+            training=slice(None),
             exchange=slice(None),
             samples=order,
             batch=batch,

@@ -39,12 +39,12 @@ def entropies(z, kind, prior):
 
 @KINDS
 @pytest.mark.parametrize("task", ["node", "graph"])
-@pytest.mark.parametrize("on", ["exchange", "labelled", "all"])
+@pytest.mark.parametrize("on", ["exchange", "labelled", "training", "all"])
 def test_both_terms_equal_the_formula_on_their_samples(kind, task, on):
     options = {"entropy_weight": -0.2, "class_prior_weight": 0.7, "entropy_on": on}
-    exchange = torch.tensor([0, 3, 4, 8])
-    terms, step, prior = terms_of(options, kind, task, exchange=exchange)
-    rows = {"exchange": exchange, "labelled": step.labelled, "all": slice(None)}[on]
+    exchange, training = torch.tensor([0, 3, 4, 8]), torch.tensor([1, 2, 3, 6, 7])
+    terms, step, prior = terms_of(options, kind, task, exchange=exchange, training=training)
+    rows = {"exchange": exchange, "labelled": step.labelled, "training": training, "all": slice(None)}[on]
     each, of_mean = entropies(step.logits.detach().numpy()[:, rows], kind, prior)
     np.testing.assert_allclose(terms["entropy"].detach().numpy(), 0.2 * each.mean(1))
     np.testing.assert_allclose(terms["class_prior"].detach().numpy(), 0.7 * of_mean)
@@ -124,7 +124,7 @@ def test_no_weight_no_term(options):
         ({"entropy_weight": float("nan")}, "finite"),
         ({"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),
         ({"entropy_schedule": "warm-up"}, "'constant' or 'warmup'"),
-        ({"entropy_on": "unlabelled"}, "'exchange', 'labelled' or 'all'"),
+        ({"entropy_on": "unlabelled"}, "'exchange', 'labelled', 'training' or 'all'"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, part):

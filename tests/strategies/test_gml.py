@@ -175,8 +175,16 @@ class TestHiddenLabels:
         assert options.exchange_on == "training" and options.entropy_weight == options.prior_weight == 0
         assert options.weight == 1 and options.mix == "probabilities" and options.targets == "eval"
 
-    @pytest.mark.parametrize("given", ["all", "labelled", "transductive"])
-    @pytest.mark.parametrize("task", ["node", "graph"])
+    @pytest.mark.parametrize("given", ["all", "transductive"])
+    def test_with_an_exchange_on_all_nodes_the_class_prior_is_on_training_nodes(self, given):
+        options = self.defaults({"exchange_on": given})
+        assert options.entropy_on == "training" and options.entropy_weight < 0 < options.prior_weight
+        assert self.defaults({}).entropy_on == "exchange"
+        for own in ({"entropy_on": "exchange"}, {"entropy_on": "all"}, {"entropy_weight": 0.0}, {"entropy_weight": 0.1}):
+            with_own = {"exchange_on": given, **own}
+            assert self.defaults(with_own) == GMLOptions(**with_own).resolved(60, "node")
+
+    @pytest.mark.parametrize(("task", "given"), [("node", "labelled"), ("graph", "all"), ("graph", "labelled"), ("graph", "transductive")])
     def test_elsewhere_defaults_are_those_of_all_labels(self, given, task):
         options = self.defaults({"exchange_on": given}, task)
         assert options == GMLOptions(exchange_on=given).resolved(60, task) and options.prior_weight == 0

@@ -155,7 +155,7 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
         def on_epoch_end(self, state: TrainingState) -> None:
             assert state.served is not None
             state.student(0).eval()
-            self.last = {0: state.clean.average[0].clone()}
+            self.last = {0: state.clean.targets[0].clone()}
             if targets == "eval":
                 collate = Collator(state.dataset)
                 with torch.no_grad():

@@ -182,8 +182,9 @@ def test_strategies_without_a_sampled_form_refuse(node_data, fit):
         fit(node_data, shallow, strategy="oad", training={**sampled["training"], "fanout": (2,)})
     with pytest.raises(UsageError, match="transductive"):
         fit(node_data, strategy_options={"weighting": "transductive"}, **sampled)
-    with pytest.raises(UsageError, match="moving average"):
-        fit(node_data, strategy_options={"targets": "ema"}, **sampled)
+    for targets in ("ema", "best"):
+        with pytest.raises(UsageError, match=f"that are kept .targets: {targets}"):
+            fit(node_data, strategy_options={"targets": targets}, **sampled)
 
 
 def test_steps_of_an_epoch(node_data):

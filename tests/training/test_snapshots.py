@@ -27,6 +27,7 @@ SMALL = StudentOptions(hidden=4)
 #: Options that make a strategy keep something from step to step.
 OPTIONS: dict[str, dict[str, Any]] = {
     "gml": {"direction": "best", "targets": "ema", "exchange_warmup": (0, 0)},
+    "dml": {"targets": "best"},
     "kd": {"teacher": SMALL.model_dump()},
     "okddip": {"leader": SMALL.model_dump(), "targets": "eval"},
     "oad": {"exchange_warmup": (0, 0)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -156,6 +157,42 @@ def test_ema_targets_are_the_moving_average_of_eval_targets(
         torch.testing.assert_close(by_sample(theirs), average, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_best_targets_are_the_eval_targets_of_each_members_best_epoch_so_far(
+    task: str, every: int, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data
+) -> None:
+    class Scores(Callback):
+        """What each member's validation was, epoch by epoch; the validation loss decides among equal metrics."""
+
+        def __init__(self) -> None:
+            self.found: list[list[tuple[float, float]]] = []
+
+        def on_epoch_end(self, state: TrainingState) -> None:
+            validation = state.validation
+            worst = [(-math.inf, -math.inf)] * 2
+            losses = [] if validation is None else [-loss for loss in validation.losses[:2]]
+            self.found.append(worst if validation is None else list(zip(validation.metrics, losses, strict=False)))
+
+    data = node_data if task == "node" else graph_data
+    scores, clean, best = Scores(), watch(), watch(targets="best")
+    training = {"batch_size": 100, "learning_rate": 0.3, "eval_every": every}
+    for watcher in (clean, best):
+        fit(data, strategy=watcher, epochs=8, training=training, dtype=torch.float64, callbacks=[scores])
+
+    def by_sample(step: Step) -> Tensor:
+        return step.targets[:, step.samples.argsort()]
+
+    chosen = []
+    for epoch, step in enumerate(best.steps):
+        for k in range(2):
+            seen = [found[k] for found in scores.found[:epoch]]
+            source = max(range(len(seen)), key=seen.__getitem__) + 1 if epoch >= every else 0
+            chosen.append(source)
+            torch.testing.assert_close(by_sample(step)[k], by_sample(clean.steps[source])[k], rtol=1e-9, atol=1e-12)
+    assert len({*chosen}) > 3 and any(source < len(best.steps) - 1 for source in chosen[-2:])
+
+
 def test_terms_are_summed_and_logged_by_name(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
     class Terms(Watcher):
         def loss_terms(self, step: Step) -> dict[str, Tensor]:
@@ -212,7 +249,7 @@ class Taught(Watcher):
         return (students,), tuple(range(students))
 
 
-@pytest.mark.parametrize("targets", ["eval", "train", "ema"])
+@pytest.mark.parametrize("targets", ["eval", "train", "ema", "best"])
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_phases(task: str, targets: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data, graph_data: Data) -> None:
     data = node_data if task == "node" else graph_data
@@ -265,7 +302,7 @@ def test_the_test_part_of_a_graph_task_is_never_a_target(watch: Callable[..., ty
     students = [StudentOptions(architecture="gcn", hidden=8)] * 2
     results = [
         fit_cohort(part, split, students=students, strategy=watch(targets=targets), training=TrainingOptions(epochs=3))
-        for targets in ("eval", "ema")
+        for targets in ("eval", "ema", "best")
         for part in (dataset, replace(dataset, features=features))
     ]
     for honest, blinded in (results[:2], results[2:]):

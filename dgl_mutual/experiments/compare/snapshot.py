@@ -157,6 +157,7 @@ def _step(cohort: Cohort, strategy: Strategy, batch: TrainingBatch, clean: Tenso
         targets=logits.detach() if exchange.targets == "train" else clean,
         labels=labels[batch.samples],
         labelled=batch.labelled,
+        training=batch.labelled,
         exchange=torch.arange(len(batch.samples)) if exchange.on == "all" else batch.labelled,
         samples=batch.samples,
         batch=batch.batch,
