@@ -190,7 +190,7 @@ def test_best_targets_are_the_eval_targets_of_each_members_best_epoch_so_far(
             source = max(range(len(seen)), key=seen.__getitem__) + 1 if epoch >= every else 0
             chosen.append(source)
             torch.testing.assert_close(by_sample(step)[k], by_sample(clean.steps[source])[k], rtol=1e-9, atol=1e-12)
-    assert len({*chosen}) > 3 and any(source < len(best.steps) - 1 for source in chosen[-2:])
+    assert len({*chosen}) > 2 and any(source < len(best.steps) - 1 for source in chosen[-2:])
 
 
 def test_terms_are_summed_and_logged_by_name(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
@@ -305,7 +305,7 @@ def test_the_test_part_of_a_graph_task_is_never_a_target(watch: Callable[..., ty
         for targets in ("eval", "ema", "best")
         for part in (dataset, replace(dataset, features=features))
     ]
-    for honest, blinded in (results[:2], results[2:]):
+    for honest, blinded in (results[:2], results[2:4], results[4:]):
         assert torch.equal(weights(honest, 0), weights(blinded, 0))
         assert honest.history == blinded.history
 
