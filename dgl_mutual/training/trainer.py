@@ -168,8 +168,8 @@ def fit_cohort(
     exchange = exchange_of(teaching)
     if dataset.num_pool and exchange.targets in ("ema", "best"):
         raise UsageError(
-            f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need few "
-            "of them. Choose --set strategy_options.targets=eval or train."
+            f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
+            "few of them. Choose --set strategy_options.targets=eval or train."
         )
     unlabelled = _unlabelled(feed, exchange, seen, split)
     if len(unlabelled):
