@@ -93,6 +93,7 @@ def test_what_steps_learn_from_and_what_they_exchange_on(
     else:
         np.testing.assert_array_equal(exchanged, np.sort(expected))
     for step in epoch:
+        np.testing.assert_array_equal(np.sort(step.training), np.flatnonzero(np.isin(step.samples, split.seen)))
         hidden = np.isin(step.samples, split.unlabelled)
         labels = step.labels[torch.as_tensor(hidden)]
         assert (labels == -1).all() if labels.ndim == 1 else labels.isnan().all()
