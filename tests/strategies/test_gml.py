@@ -173,7 +173,7 @@ class TestHiddenLabels:
         assert options.exchange_on == "training" and options.entropy_weight < 0 < options.prior_weight
         options = self.defaults({}, "graph")
         assert options.exchange_on == "training" and options.entropy_weight == options.prior_weight == 0
-        assert options.weight == 1 and options.mix == "probabilities" and options.targets == "eval"
+        assert options.weight == 1 and options.mix == "probabilities" and options.targets == "best"
 
     @pytest.mark.parametrize("given", ["all", "transductive"])
     def test_with_an_exchange_on_all_nodes_the_class_prior_is_on_training_nodes(self, given):
@@ -211,7 +211,7 @@ class TestHiddenLabels:
 
         assert self.defaults({}, kind=Own).entropy_weight == 0.1
         options = self.defaults({}, "graph", Own)
-        assert options.weight == 0.5 and options.targets == "eval"
+        assert options.weight == 0.5 and options.targets == "best"
         assert Own().resolved(60, "graph").weight == 0.5
 
     def test_a_schedule_that_does_not_fit_is_refused_without_options_that_nobody_gave(self):
