@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 #: prior), validation accuracy on PROTEINS is lower with `consensus` than with `attention`.
 GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train", "weighting": "attention"}
 
-#: Where labels are hidden, most graphs of the exchange have none to fit. With few labels a student is good in one epoch and bad in the next:
-#: on validation with 10 % of the labels, what peers said at their best teaches more on PROTEINS and ogbg-molbace than their latest
-#: predictions do, and as much on NCI1.
+#: Where labels are hidden, most graphs of the exchange have none to fit. With few labels a student is good in one epoch and bad in the
+#: next: on validation with 10 % of the labels, what peers said at their best teaches more than what they say now on PROTEINS and
+#: ogbg-molbace, and as much on NCI1.
 GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "best"}
 #: With few labels, students that imitate each other's sharpened predictions come to neglect some classes. On graph tasks, where targets are
 #: not sharpened, validation with 10 % of the labels is higher with these two terms on PROTEINS, and lower on NCI1 and ogbg-molbace.
