@@ -27,8 +27,9 @@ class EntropyOptions(ExchangeOptions):
     """Epochs with the terms of entropy and class prior: all of them (constant), or only those before the exchange begins (warmup; see
     exchange_warmup)."""
     entropy_on: Literal["exchange", "labelled", "training", "all"] = "exchange"
-    """Samples of these two terms: those of the exchange (exchange_on), the labelled training samples, all training samples, labelled or
-    not (training), or all samples of a step (on a node task all nodes, on a graph task the graphs of the batch)."""
+    """Samples of these two terms: those of the exchange (exchange_on), the labelled training samples, all training samples of a step,
+    labelled or not (training), or all samples of a step (on a node task all nodes, on a graph task the graphs of the batch). With hidden
+    labels and an exchange on all nodes, the default of gml is training."""
     class_prior_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Weight of the divergence of the mean prediction from the class prior: each class's share of the labelled training samples. It keeps
     students from neglecting classes (null: -entropy_weight if that is positive, else 0)."""

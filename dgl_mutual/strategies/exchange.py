@@ -17,9 +17,9 @@ class Exchange:
 
     Attributes:
         targets: which pass gives `Step.targets`: eval (dropout off, batch norm in evaluation mode), train (the training pass of the step
-            itself), ema (the moving average of eval), best (eval of each member at its best epoch so far, by validation), or average
-            (eval with a moving average of each member's weights). With ``standing``, only members that do not train in the same phase are
-            looked at.
+            itself), ema (the moving average of eval), best (eval of each member at its best epoch so far, by validation; before the first,
+            its latest), or average (eval with a moving average of each member's weights). With ``standing``, only members that do not
+            train in the same phase are looked at.
         decay: of the moving average, of logits or weights.
         on: the rows of `Step.exchange`.
         warmup: (start, length) in epochs of a phase: `Step.ramp` is 0 before the start, then grows linearly to 1. Early stopping counts

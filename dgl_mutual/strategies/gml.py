@@ -110,13 +110,13 @@ class GMLOptions(GateOptions):
         options = super().with_unlabelled(task, pool=pool)
         if task == "graph":
             return options if pool or options.exchange_on != "training" else options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
-        sharpened = options._with_own_defaults({"entropy_weight": SHARPENING})
-        if sharpened.entropy_weight < 0 and options.exchange_on in ("all", "transductive"):
-            sharpened = sharpened._with_own_defaults({"entropy_on": "training"})
-        samples = sharpened.exchange_on if sharpened.entropy_on == "exchange" else sharpened.entropy_on
-        if sharpened.entropy_weight >= 0 or options.exchange_on == "labelled" or samples not in ("training", "labelled"):
+        own = options._with_own_defaults({"entropy_weight": SHARPENING})
+        if options.exchange_on in ("all", "transductive") and (own.entropy_weight < 0 or own.prior_weight > 0):
+            own = own._with_own_defaults({"entropy_on": "training"})
+        samples = own.exchange_on if own.entropy_on == "exchange" else own.entropy_on
+        if options.exchange_on == "labelled" or samples not in ("training", "labelled"):
             return options
-        return sharpened._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT})
+        return own._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT}) if own.entropy_weight < 0 else own
 
     def _with_own_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """As `_with_defaults`, but where a subclass declares a default of its own."""
@@ -144,7 +144,7 @@ class GraphMutualLearning(ExchangeStrategy):
     p(y) is the class prior, estimated from the labelled samples.
 
     With ``direction: best`` only the best student teaches, and does not learn from others: the one with the lowest running loss on
-    training samples that were held out from all students' supervised terms. Validation labels are never looked at.
+    training samples that were held out from all students' supervised terms. Validation labels do not choose it.
 
     With several tasks there is a coordinator for each of them; the best student is the best over all tasks.
 

@@ -27,8 +27,8 @@ class PseudoLabelOptions(TeachingOptions):
     threshold: float = Field(0.95, ge=0, le=1)
     """Confidence from which on a prediction counts as a label; 0 takes all of them."""
     targets: TargetPass = "eval"
-    """Which predictions become labels: eval (dropout off, batch norm in evaluation mode), train (the training pass), or ema (moving average
-    of eval)."""
+    """Which predictions become labels: eval (dropout off, batch norm in evaluation mode), train (the training pass), ema (moving average
+    of eval), or best (eval at the best epoch so far, by validation)."""
     ema_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the moving average (targets: ema)."""
 

@@ -88,13 +88,15 @@ class Loop:
             state.clean.keep()
 
     def _keep_best(self, active: Sequence[int]) -> None:
-        """Keep the clean logits of the members of which the last epoch was the best so far by validation."""
-        phase = self.state.current
+        """Keep the clean logits of the members of which the last epoch was the best so far, or that were never validated in this phase."""
+        state, phase = self.state, self.state.current
         last = phase.first + phase.epoch - 1
-        best = [k for k in active if self.selection.stoppers[k].best_epoch == last]
-        if best and phase.epoch > 0:
-            self.clean_pass(active, self._clean_samples)
-            self.state.clean.keep(best)
+        renewed = [k for k in active if self.selection.stoppers[k].best_epoch in (None, last)]
+        if not renewed or phase.epoch == 0:
+            return
+        if state.validation is None or self.feed.num_transductive_samples is None:  # validation on a whole graph has been over all of it
+            self.clean_pass(active if state.ranks.divides == "students" else renewed, self._clean_samples)
+        state.clean.keep(renewed)
 
     def _train_epoch(self, phase: Phase) -> HistoryRow:
         state, active, optimizer = self.state, phase.active, phase.optimizer

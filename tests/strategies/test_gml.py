@@ -180,6 +180,8 @@ class TestHiddenLabels:
         options = self.defaults({"exchange_on": given})
         assert options.entropy_on == "training" and options.entropy_weight < 0 < options.prior_weight
         assert self.defaults({}).entropy_on == "exchange"
+        alone = self.defaults({"exchange_on": given, "entropy_weight": 0.0, "class_prior_weight": 2.0})
+        assert (alone.entropy_on, alone.entropy_weight, alone.prior_weight) == ("training", 0, 2)
         for own in ({"entropy_on": "exchange"}, {"entropy_on": "all"}, {"entropy_weight": 0.0}, {"entropy_weight": 0.1}):
             with_own = {"exchange_on": given, **own}
             assert self.defaults(with_own) == GMLOptions(**with_own).resolved(60, "node")

@@ -187,7 +187,7 @@ def test_best_targets_are_the_eval_targets_of_each_members_best_epoch_so_far(
     for epoch, step in enumerate(best.steps):
         for k in range(2):
             seen = [found[k] for found in scores.found[:epoch]]
-            source = max(range(len(seen)), key=seen.__getitem__) + 1 if epoch >= every else 0
+            source = max(range(len(seen)), key=seen.__getitem__) + 1 if epoch >= every else epoch
             chosen.append(source)
             torch.testing.assert_close(by_sample(step)[k], by_sample(clean.steps[source])[k], rtol=1e-9, atol=1e-12)
     assert len({*chosen}) > 2 and any(source < len(best.steps) - 1 for source in chosen[-2:])

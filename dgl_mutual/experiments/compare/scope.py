@@ -28,6 +28,7 @@ _STRATEGY = {
 _TARGETS = ("single-label", "multi-label")
 _VALUES = {
     "exchange_on": ("all", "labelled"),
+    "targets": ("train", "eval", "ema"),
     "coordinator_inputs": ("train", "eval"),
     "weighting": ("attention", "classwise", "confidence", "consensus", "transductive", "uniform"),
 }

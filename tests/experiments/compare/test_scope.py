@@ -29,6 +29,12 @@ def test_a_weighting_that_the_reference_lacks() -> None:
         check_scope(config, dataset)
 
 
+def test_targets_that_the_reference_lacks() -> None:
+    _, config, dataset = make_case("node", options={"targets": "best"})
+    with pytest.raises(UsageError, match=r"strategy_options.targets=best \(it knows train, eval, ema\)"):
+        check_scope(config, dataset)
+
+
 def test_another_kind_of_target_is_ours_alone() -> None:
     _, config, dataset = make_case("node")
     with pytest.raises(DataError, match="its target is ordinal"):
