@@ -56,7 +56,7 @@ def test_recipes_for_few_labels_are_those_of_the_suite(dataset: str) -> None:
     (run,) = [
         run
         for run in configurations(load_suite("few-labels")[1])
-        if (run.data, run.method) == (f"{dataset} 10 %", "gml, exchange on all nodes")
+        if (run.data, run.method) == (f"{dataset} 10 %", "gml, class prior, all nodes")
     ]
     assert parse_config(read_recipe(f"{dataset.lower()}-few-labels"), {"seeds": 10}).model_dump(
         exclude={"protocol"}
