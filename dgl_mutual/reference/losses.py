@@ -122,6 +122,7 @@ def gml(step: ReferenceStep, options: Mapping[str, Any], coordinator: ReferenceC
         ]
     if not (options["entropy_schedule"] == "warmup" and step.ramp > 0):
         everywhere = torch.arange(len(step.labels), device=step.labels.device)
+        # All training samples are labelled: hidden labels are not covered.
         rows = {"exchange": step.exchange, "labelled": step.labelled, "training": step.labelled, "all": everywhere}[options["entropy_on"]]
         gamma, given = options["entropy_weight"], options["class_prior_weight"]
         rho = max(0.0, -gamma) if given is None else given

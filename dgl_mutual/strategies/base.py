@@ -65,10 +65,10 @@ class Strategy(nn.Module, ABC):
         if not isinstance(recipe, CoordinatorRecipe):
             raise UsageError(f"coordinator_recipe of the strategy {self.name!r} returns {recipe!r}. It must return a CoordinatorRecipe.")
         self.coordinator = make_coordinator(recipe)
-        if setting.sampled and (targets := self.exchange().targets) in ("ema", "best"):
+        if setting.sampled and (exchange := self.exchange()).keeps_logits:
             raise UsageError(
-                f"Clean logits that are kept (targets: {targets}) must be renewed on all nodes, and sampled steps see few of them. Choose "
-                "--set strategy_options.targets=eval or train."
+                f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all nodes, and sampled steps see few of "
+                "them. Choose --set strategy_options.targets=eval or train."
             )
 
     @abstractmethod

@@ -36,6 +36,11 @@ class Exchange:
         """Whether targets are clean logits of members that train."""
         return self.targets in ("eval", "ema", "best", "average")
 
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether targets are clean logits that are kept from epoch to epoch, for which there must be a pass over all samples."""
+        return self.targets in ("ema", "best")
+
     def ramp(self, epoch: int) -> float:
         """The factor in [0, 1] on what is learned from others in this epoch of a phase."""
         start, length = self.warmup

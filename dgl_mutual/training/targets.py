@@ -19,12 +19,11 @@ class CleanLogits:
         targets: (K, samples, C): their moving average (ema), those of each member's best epoch so far (best), or the same tensor.
     """
 
-    def __init__(self, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, exchange: Exchange | None = None) -> None:
+    def __init__(self, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, exchange: Exchange) -> None:
         members, samples, outputs = shape
         # Laid out class by class: softmax and sums over few classes are then ten times as fast on a CPU.
         self.latest = torch.zeros(members, outputs, samples, device=device, dtype=dtype).transpose(1, 2)
-        exchange = exchange or Exchange()
-        self.targets = self.latest.clone() if exchange.targets in ("ema", "best") else self.latest
+        self.targets = self.latest.clone() if exchange.keeps_logits else self.latest
         self._decay = exchange.decay
 
     @property

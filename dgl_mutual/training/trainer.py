@@ -166,7 +166,7 @@ def fit_cohort(
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
     exchange = exchange_of(teaching)
-    if dataset.num_pool and exchange.targets in ("ema", "best"):
+    if dataset.num_pool and exchange.keeps_logits:
         raise UsageError(
             f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
             "few of them. Choose --set strategy_options.targets=eval or train."
