@@ -179,6 +179,7 @@ class ServerTransport(Transport):
         super().__init__(key, addresses, num_nodes)
         self._own_nodes = nodes
         self._trainers: dict[str, Connection] = {}
+        self._left: set[str] = set()
 
     def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None:
         arrived: queue.SimpleQueue[Connection] = queue.SimpleQueue()
@@ -224,7 +225,9 @@ class ServerTransport(Transport):
         return [connection for connection in self._trainers.values() if connection.open]
 
     def _ended(self, end: _Ended) -> None:
-        if end.reason or not self._open_connections():
+        self._left.add(end.name)
+        # Not those whose connections are closed: the last messages of one of them may wait in the inbox behind this end.
+        if end.reason or self._left == self._trainers.keys():
             raise self._lost(end)
 
     def _lost(self, end: _Ended) -> GraphStoreError:

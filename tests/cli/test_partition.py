@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +43,19 @@ def mount_namespaces() -> None:
         pytest.skip("needs two machines, or the right to make mount namespaces (unshare -m)")
 
 
+def statuses(machines: list[subprocess.Popen[bytes]], *, seconds: float) -> list[int | None]:
+    """How both ended. One that fails ends the other, which torchrun would let wait for it for five minutes."""
+    latest = time.monotonic() + seconds
+    while time.monotonic() < latest and None in (found := [machine.poll() for machine in machines]) and not any(found):
+        time.sleep(0.1)
+    found = [machine.poll() for machine in machines]
+    for machine in machines:
+        with suppress(ProcessLookupError):
+            os.killpg(machine.pid, signal.SIGKILL)
+        machine.wait()
+    return found
+
+
 def knock(port: int) -> None:
     """Send what is no message, as soon as the server listens."""
     for _ in range(600):
@@ -56,15 +71,15 @@ def test_two_servers_and_two_trainers_give_the_losses_of_one_process(tmp_path: P
     subprocess.run([*ours, "partition", "digits", "--parts", "2", "--out", "parts"], cwd=tmp_path, check=True, capture_output=True)
     first, second, port = free_ports(3)
     (tmp_path / "servers").write_text(f"127.0.0.1 {first}\n127.0.0.1 {second}\n")
+    said = [tmp_path / f"said-{part}.txt" for part in range(2)]
     machines = []
     for part in range(2):
         script = MACHINE.format(python=sys.executable, part=part, port=port, run=RUN)
-        machines.append(
-            subprocess.Popen(["unshare", "-m", "sh", "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-        )
-    for machine in machines:
-        _, errors = machine.communicate(timeout=150)
-        assert machine.returncode == 0, errors.decode()
+        with said[part].open("w") as log:
+            machines.append(
+                subprocess.Popen(["unshare", "-m", "sh", "-c", script], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+            )
+    assert statuses(machines, seconds=150) == [0, 0], "".join(log.read_text() for log in said)
     alike = ["--set", "training.scale_inputs=false"]  # as on parts
     alone = [*ours, *RUN.split(), "--dataset", "digits", "--jobs", "1", "--out", "one", *alike]
     subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)

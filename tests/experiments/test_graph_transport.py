@@ -159,6 +159,28 @@ def test_a_trainer_that_vanishes_ends_the_server(ends: Ends) -> None:
         server.recv_rpc_message(5000)
 
 
+def test_a_message_is_read_though_all_trainers_have_left_since(server: ServerTransport, address: Address) -> None:
+    waiting = threading.Thread(target=server.wait_for_senders, args=(address.host, address.port, 2))
+    waiting.start()
+    first, second = (TrainerTransport(KEY, [address], 10, 0) for _ in range(2))
+    for trainer in (first, second):
+        connect(trainer, address)
+        trainer.wait_for_senders("", 0, 1)
+    waiting.join()
+    first.finalize_receiver()
+    while len(server._open_connections()) == 2:
+        threading.Event().wait(0.01)
+    second.send_rpc_message(request([1, 2]), 0)
+    second.finalize_receiver()
+    while server._open_connections():
+        threading.Event().wait(0.01)
+    message = server.recv_rpc_message(5000)
+    assert message is not None
+    assert message.tensors[0].tolist() == [1, 2]
+    with pytest.raises(GraphStoreError, match="A trainer has gone"):
+        server.recv_rpc_message(5000)
+
+
 @pytest.fixture
 def of_two_servers(server: ServerTransport, address: Address) -> Iterator[Ends]:
     """The first of two servers, and a trainer that the second has told that it ends."""
