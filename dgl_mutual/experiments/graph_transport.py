@@ -83,6 +83,7 @@ class Transport(ABC):
         self._nodes = range(num_nodes)
         self._inbox: queue.SimpleQueue[Message | _Ended] = queue.SimpleQueue()
         self._connections: dict[int, Connection] = {}
+        self._readers: list[threading.Thread] = []
 
     def install(self) -> None:
         """Let DGL send and receive by this transport, in this process, from now on."""
@@ -105,6 +106,9 @@ class Transport(ABC):
     def finalize_receiver(self) -> None:
         for connection in self._open_connections():
             connection.close()
+        # A thread that still holds a tensor when Python ends makes torch abort the process.
+        for reader in self._readers:
+            reader.join()
 
     def connect_receiver_finalize(self, *_: object) -> bool:
         return True
@@ -150,7 +154,9 @@ class Transport(ABC):
         """Raises MessageError if it is not a message that this process can expect."""
 
     def _start_reading(self, connection: Connection) -> None:
-        threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+        reader = threading.Thread(target=self._read, args=(connection,), daemon=True)
+        self._readers.append(reader)
+        reader.start()
 
     def _read(self, connection: Connection) -> None:
         try:

@@ -159,6 +159,14 @@ def test_a_trainer_that_vanishes_ends_the_server(ends: Ends) -> None:
         server.recv_rpc_message(5000)
 
 
+def test_no_reader_is_left_when_a_process_ends(ends: Ends) -> None:
+    readers = [reader for end in ends for reader in end._readers]
+    assert [reader.is_alive() for reader in readers] == [True, True]
+    for end in ends:
+        end.finalize_receiver()
+    assert [reader.is_alive() for reader in readers] == [False, False]
+
+
 def test_a_message_is_read_though_all_trainers_have_left_since(server: ServerTransport, address: Address) -> None:
     waiting = threading.Thread(target=server.wait_for_senders, args=(address.host, address.port, 2))
     waiting.start()
