@@ -91,7 +91,9 @@ def fit(
     callbacks: Callback | Sequence[Callback] | None = (),
     progress: bool = False,
 ) -> FitResult:
-    """Train one cohort: what ``dgl-mutual run`` does for one seed and fold, and with the same result if torch uses as many threads.
+    """Train one cohort with one seed on one fold.
+
+    With the same number of threads the result equals that of ``dgl-mutual run``.
 
     `run` uses one thread a trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets their number. Other numbers change the last
     digits of sums.
@@ -112,6 +114,7 @@ def fit(
             subclass of `Strategy`, and its options.
         training: see `TrainingOptions`.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
+        seed: initialises students and draws everything that is random; the same seed gives the same result.
         protocol, fold, folds: how the samples are split, and which of the splits to take.
         label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
             (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
@@ -120,8 +123,12 @@ def fit(
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
 
+    Returns:
+        Each member's metrics at its best epoch by validation, the history, and the trained cohort.
+
     Raises:
         UsageError: an unknown name, key or value, or options that do not fit together.
+        DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
     dataset = as_dataset(dataset, split=split if isinstance(split, Split) else None)
@@ -148,6 +155,11 @@ def fit(
     refuse_idle(asked, resolved)
     watching = _listed(callbacks)
     refuse_untrained(resolved.strategy, given, ["callbacks"] if watching else [])
+    if training is not None and training.get("checkpoint_every") is not None:
+        raise UsageError(
+            f"training.checkpoint_every = {training['checkpoint_every']} has no effect in fit, which keeps no snapshots. Leave it "
+            "out, or use dgl_mutual.experiment or 'dgl-mutual run'."
+        )
     check_whole("fold", fold)
     if split is None:
         splits = splits_of(resolved, dataset, seed)

@@ -63,8 +63,8 @@ class Coordinator(nn.Module, ABC):
         """Start again as the uniform mean."""
 
     def observe(self, logits: Tensor, samples: Tensor) -> None:
-        """Learn from the students' predictions on the samples of the exchange, without labels; called in each step. By default nothing is
-        learned.
+        """Learn from the students' predictions on the samples of the exchange, without labels; called in each step in which the exchange is
+        on. By default nothing is learned.
 
         Args:
             logits: (K, N, C).
@@ -110,12 +110,13 @@ class Coordinator(nn.Module, ABC):
                 f"{title} gives scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected are floating-point "
                 f"numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), where any of them may be 1."
             )
-        if bool((scores.isnan() | (scores == math.inf)).any()) or bool(scores.isneginf().all(1).any()):
+        scores = scores.expand(k, k, *scores.shape[2:])
+        if bool((scores.isnan() | (scores == math.inf)).any()) or bool(without_own(scores).isneginf().all(1).any()):
             raise TrainingError(
                 f"{title} gives scores that are NaN or infinite, or minus infinity for all peers of a student. Check its scores for "
                 "divisions by zero and logarithms of zero."
             )
-        return scores.expand(k, k, *scores.shape[2:])
+        return scores
 
 
 class WeightingOptions(Options):

@@ -43,6 +43,7 @@ def test_a_saved_student_predicts_the_same(digits: Dataset, tmp_path: Path) -> N
         ({"students": "gcn,gnn"}, "Unknown student 'gnn'"),
         ({"strategy": "gmll"}, "Unknown strategy 'gmll'"),
         ({"training": {"epoch": 1}}, "Did you mean 'epochs'"),
+        ({"training": {"epochs": 2, "checkpoint_every": 1}}, "checkpoint_every = 1 has no effect in fit"),
         ({"fold": 1}, "There is no fold 1: protocol 'random' has the folds 0 to 0"),
         ({"protocol": "nested"}, "'nested'"),
     ],

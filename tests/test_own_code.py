@@ -198,6 +198,10 @@ def _failing(self: Any, options: Any, recipe: Any) -> None:
         (weighting(lambda z: z[None].long()), "the type torch.int64"),
         (weighting(lambda z: z[None] / 0), "gives scores that are NaN or infinite"),
         (weighting(lambda z: z[None] * 0 - torch.inf), "minus infinity for all peers"),
+        (
+            weighting(lambda z: torch.zeros(3, 3, 1, 1).index_fill(1, torch.tensor([1, 2]), -torch.inf)),
+            "minus infinity for all peers",
+        ),
         (weighting(lambda z: z.nothing), r"The weighting 'Mine' raised an error: AttributeError: .*\(.*test_own_code.py"),
         (weighting(lambda z: z[None], observe=_observes), r"observe of the weighting 'Mine' raised an error: KeyError: 'no note' \(.*line"),
         (weighting(lambda z: z, Options=dict), "has Options = <class 'dict'>"),

@@ -150,9 +150,7 @@ def run_trial(
                     scene.seen_split,
                     seed=trial.seed,
                     fold=trial.fold,
-                    callbacks=[*callbacks, *kept, *reports, *trackers[len(trackers) - len(track) :]]
-                    if trackers
-                    else [*callbacks, *kept, *reports],
+                    callbacks=[*callbacks, *kept, *reports, *here],
                     snapshots=None if every is None else Snapshots(file, every),
                     device=device,
                     ranks=ranks,
@@ -168,6 +166,7 @@ def run_trial(
                 fold=trial.fold,
                 batch_size=config.training.batch_size,
                 scale_inputs=bool(config.training.scale_inputs),
+                unlabelled_ratio=config.training.unlabelled_ratio,
             )
         if result.cohort.num_students:
             with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:

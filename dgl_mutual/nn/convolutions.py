@@ -287,7 +287,7 @@ class GATConvolution(Convolution):
     """h_i = sum_{j in N(i) + i} a_ij W x_j + b, a_ij = softmax_j(LeakyReLU(<a_source, W x_j> + <a_destination, W x_i>)), per head.
 
     Velickovic et al., ICLR 2018, arXiv 1710.10903, eq. 1-4. Heads stand side by side; a layer that gives logits has one head.
-    NOTE[PAPER]: the original output layer averages heads on Pubmed only; one head serves everywhere else, as here.
+    NOTE[PAPER]: the output layer has one head, as that of the paper on Cora and CiteSeer.
     NOTE: where neighbours are sampled, the softmax runs over those that are there, as in DGL's GATConv.
 
     With edge features the score has a third term, <a_edge, W_e e_ij>, as in `torch_geometric.nn.GATConv`; e_ii is the mean over N(i).

@@ -216,9 +216,10 @@ class TAGConvolution(SGConvolution):
 
 
 class ChebConvolution(DGLConvolution):
-    """h = [T_0(L) x, T_1(L) x] W + b, L = -D^-1/2 A D^-1/2 (largest eigenvalue taken as 2), A without self-loops: `dgl.nn.ChebConv`.
+    """h = [T_0(L) x, T_1(L) x, T_2(L) x] W + b, L = -D^-1/2 A D^-1/2, A without self-loops: `dgl.nn.ChebConv`.
 
-    Defferrard et al., NeurIPS 2016, arXiv 1606.09375, eq. 4, with polynomials T_k of the order 2 (k = 0, 1, 2).
+    Defferrard et al., NeurIPS 2016, arXiv 1606.09375, eq. 4, with polynomials T_k of the order 2 (k = 0, 1, 2); the largest eigenvalue is
+    taken as 2.
     """
 
     loops = False

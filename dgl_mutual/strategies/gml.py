@@ -1,4 +1,4 @@
-"""Graph mutual learning: an ensemble coordinator weighs the peers, an entropy bonus keeps predictions informative."""
+"""Graph mutual learning: each student learns from a mix of its peers, which an ensemble coordinator weighs per sample."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class GMLOptions(GateOptions):
     target_temperature: float | None = Field(0.5, gt=0)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
     targets: TargetPass = "eval"
-    #: Young students err together, and sharpened targets make them keep what they err in: not a tenth of the epochs, but a quarter.
+    #: Early in training students make the same errors, and sharpened targets reinforce them: not a tenth of the epochs, but a quarter.
     exchange_warmup: tuple[int, int] | None = None
     weighting: str | Annotated[type[Weighting], SkipValidation] = "consensus"
     """How the coordinator weighs peers: attention, classwise or transductive (learned from labels), cross-fitted (from labels that each
@@ -93,6 +93,22 @@ class GMLOptions(GateOptions):
             self._options_of(self.weighting)
         if self.direction == "best" and WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted:
             raise ValueError(f"direction best gives all weight to one student, so the weighting {self.weighting!r} would have no effect")
+        return self
+
+    @model_validator(mode="after")
+    def _check_held_out(self) -> GMLOptions:
+        fields = GMLOptions.model_fields
+        if self.direction == "best":
+            return self
+        if self.running_decay != fields["running_decay"].default:
+            raise ValueError(
+                f"running_decay = {self.running_decay:g} has no effect without direction=best. Add it, or leave running_decay out"
+            )
+        if self.held_out != fields["held_out"].default and not WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted:
+            raise ValueError(
+                f"held_out = {self.held_out:g} has no effect without weighting=cross-fitted or direction=best. Add one of them, or leave "
+                "held_out out"
+            )
         return self
 
     @field_serializer("weighting")
@@ -136,8 +152,9 @@ class GMLOptions(GateOptions):
 class GraphMutualLearning(ExchangeStrategy):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)) - gamma mean_v H(p_i(v)) + rho KL(mean_v p_i(v) || p(y)).
 
-    t_i is the coordinator's mix of the peers' logits, t_i(v) = softmax(sum_j a_ij(v) z_j(v) / T). The coordinator learns by
-    cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
+    t_i is the coordinator's mix of the peers' probabilities, t_i(v) = sum_j a_ij(v) softmax(z_j(v) / T'), or, in the form of the paper
+    (``mix: logits``), softmax(sum_j a_ij(v) z_j(v) / T'). T' is `target_temperature`; H and mean_v p_i are at temperature 1. The
+    coordinator learns by cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
     Two weightings learn differently: `cross-fitted` is fitted on labels that each student leaves out, and `consensus` uses no labels: it
     counts how often students agree on the samples of the exchange.
     `entropy_schedule` sets the epochs of the last two terms, and `entropy_on` their samples. With gamma < 0 predictions are sharpened.
@@ -159,7 +176,7 @@ class GraphMutualLearning(ExchangeStrategy):
         authors="Agbaje, Mitra, Anjum, Khose, Nwafor, Olufowobi",
         venue="arXiv 2025",
         url="https://arxiv.org/abs/2510.19223",
-        formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i) + rho KL(mean_v p_i || p(y)), t_i = p(sum_j a_ij z_j / T)",
+        formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i) + rho KL(mean_v p_i || p(y)), t_i = sum_j a_ij p(z_j / T')",
     )
 
     #: Running loss of each student on the held-out samples; infinite before the first.

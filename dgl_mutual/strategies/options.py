@@ -108,3 +108,9 @@ class ExchangeOptions(ImitationOptions):
     ema (moving average of eval), or best (eval of each peer at its best epoch so far, by validation)."""
     ema_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the moving average of the peers' logits (targets: ema)."""
+
+    @model_validator(mode="after")
+    def _check_decay(self) -> ExchangeOptions:
+        if self.targets != "ema" and self.ema_decay != ExchangeOptions.model_fields["ema_decay"].default:
+            raise ValueError(f"ema_decay = {self.ema_decay:g} has no effect without targets=ema. Add it, or leave ema_decay out")
+        return self

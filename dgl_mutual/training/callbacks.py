@@ -133,7 +133,6 @@ class ProgressBar(Callback):
     def on_fit_begin(self, state: TrainingState) -> None:
         self._bar = make_bar(total=state.options.epochs * len(state.strategy.phases()), unit="epoch", leave=True)
         self._ending.callback(self._bar.close)
-        self._bar.update(len(state.history))
         if shows_bars():  # a file would get a line each time
             clock = Clock(self._bar.refresh)
             self._ending.callback(clock.close)

@@ -21,7 +21,7 @@ from dgl_mutual.training.assessment import assess, calibrations_by_metric, infer
 from dgl_mutual.training.calibration import mean_over_tasks
 from dgl_mutual.training.distilled import DistilledMLP
 from dgl_mutual.training.early_stopping import EarlyStopping
-from dgl_mutual.training.feeds import Feed, make_feed
+from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
 from dgl_mutual.training.inductive_split import InductiveSplit
 from dgl_mutual.training.inference import predict
 from dgl_mutual.training.metrics import Scorer
@@ -39,14 +39,17 @@ def distill(
     fold: int = 0,
     batch_size: int | None = None,
     scale_inputs: bool = False,
+    unlabelled_ratio: float | None = None,
 ) -> FitResult:
     """Train an MLP from the ensemble of a cohort that was trained on ``scene.seen``.
 
-    loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all nodes that are seen, or the training graphs.
+    loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all nodes that are seen, or the
+    training graphs, with hidden labels or without.
 
     Args:
         batch_size: of a graph task.
         scale_inputs: learn from feature columns of one size, as ``training.scale_inputs``; the MLP takes them as they are.
+        unlabelled_ratio: how many graphs without labels an epoch sees, as ``training.unlabelled_ratio``.
 
     Returns:
         The same result with a member ``mlp`` more. Where nodes were kept from training, every member is assessed on them, in the whole
@@ -61,6 +64,10 @@ def distill(
     scales = column_scales(mlp_scene.seen, scene.seen_split) if scale_inputs else None
     dataset = mlp_scene.seen if scales is None else with_scaled_columns(mlp_scene.seen, scales)
     feed = _feed(dataset, scene.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)
+    unlabelled = scene.seen_split.unlabelled
+    if len(unlabelled):
+        drawn = num_drawn(unlabelled_ratio, len(unlabelled), len(scene.seen_split.train)) if dataset.task == "graph" else None
+        feed.add_unlabelled(unlabelled, drawn)
     with seeds.initialisation(seed, "distill", "initialisation", fold):
         mlp = MLP(
             dataset.task,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,7 +24,7 @@ from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.files import check_regular
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
-from dgl_mutual.training.state import TrainingState
+from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.training.teaching import phases_of
 from dgl_mutual.version import __version__
 
@@ -168,6 +168,7 @@ def _state(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any
         "clean": state.clean.state(),
         "averages": [averages.state() for averages in state.all_averages],
         "history": state.history,
+        "validation": None if state.validation is None else asdict(state.validation),
         "callbacks": {name: kept for name, callback in _named(callbacks).items() if (kept := callback.state_dict())},
     }
 
@@ -205,6 +206,16 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
             raise ValueError(f"it holds the state of a callback {name} that is missing now")
         named[name].load_state_dict(kept)
     state.history[:] = history
+    state.epoch = len(history) - 1
+    state.validation = None if found["validation"] is None else _validation(found["validation"])
+
+
+def _validation(found: Mapping[str, Any]) -> Validation:
+    """Raises ValueError, or an error of its parts, if they are not a name and two numbers for each member."""
+    names, metrics, losses = tuple(found["names"]), list(found["metrics"]), list(found["losses"])
+    if not all(isinstance(value, int | float) for value in (*metrics, *losses)) or not len(names) == len(metrics) == len(losses):
+        raise ValueError("scores with something other than numbers")
+    return Validation(names, metrics, losses)
 
 
 def _check_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any]) -> None:

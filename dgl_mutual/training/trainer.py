@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.positions import with_positions
-from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
+from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
@@ -28,6 +29,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training import seeds
@@ -36,7 +38,7 @@ from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
 from dgl_mutual.training.diversity import Diversity
-from dgl_mutual.training.feeds import Feed, make_feed
+from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.loop import Loop
@@ -107,40 +109,27 @@ def fit_cohort(
             f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
             "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
         )
-    extras = extra_members(kind, options, students)
-    has_edge_features = dataset.edge_features is not None
-    members = tuple(
-        resolve_student(member, dataset.task, has_edge_features=has_edge_features)
-        for member in (*students, *(extra for _, extra in extras))
-    )
-    if not any(member.edge_features for member in members):
+    members = _members(kind, options, students, dataset, device)
+    if not any(member.edge_features for member in members.values()):
         dataset = dataset.without_edge_features()
-    seen = with_positions(dataset, training.positions)
-    edges = EdgeInput.of(seen.num_edge_features, seen.feature_kinds)
-    scales = column_scales(seen, split) if training.scale_inputs else None
-    edge_scales = edge_column_scales(seen, split) if training.scale_inputs else None
-    seen = with_scaled_edge_columns(seen if scales is None else with_scaled_columns(seen, scales), edge_scales)
-    names = (*student_names(members[: len(students)]), *(name for name, _ in extras))
-    for name, member in zip(names, members, strict=True):
-        if member.is_own or member.architecture in DGL_LAYERS:
-            check_device(device, name)
+    inputs = _Inputs.of(dataset, split, training)
     _check_ranks(ranks, len(students), training)
     order = seeds.generator(seed, "order", fold)
     feed = make_feed(
-        seen,
+        inputs.dataset,
         split,
         batch_size=training.batch_size,
         order=order,
         device=device,
         dtype=dtype,
-        fanout=resolve_fanout(training.fanout, [num_blocks(member) for member in members]) if training.sampler else None,
+        fanout=resolve_fanout(training.fanout, [num_blocks(member) for member in members.values()]) if training.sampler else None,
         ranks=ranks,
     )
     distribution = make_distribution(dataset.target, task_weights or "equal")
-    train_labels = seen.labels[split.train]
+    train_labels = dataset.labels[split.train]
     setting = Setting(
         task=dataset.task,
-        members=members,
+        members=tuple(members.values()),
         num_students=len(students),
         num_outputs=dataset.target.num_outputs,
         num_samples=feed.num_transductive_samples,
@@ -156,13 +145,11 @@ def fit_cohort(
         class_prior=distribution.marginal(torch.as_tensor(train_labels), dataset.target.num_outputs),
     )
     modules = []
-    for place, member in enumerate(members):
+    for place, (name, member) in enumerate(members.items()):
         with seeds.initialisation(seed, "initialisation", fold, place):
-            modules.append(
-                make_student(member, dataset.task, seen.num_features, setting.num_outputs, names[place], edges).to(device, dtype)
-            )
+            modules.append(inputs.student(member, setting, name).to(device, dtype))
             share_batch_norm(modules[-1], ranks)
-    _refuse_shared_weights(modules, names)
+    _refuse_shared_weights(modules, tuple(members))
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
     exchange = exchange_of(teaching)
@@ -171,12 +158,10 @@ def fit_cohort(
             f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
             "few of them. Choose --set strategy_options.targets=eval or train."
         )
-    unlabelled = _unlabelled(feed, exchange, seen, split)
-    if len(unlabelled):
-        feed.add_unlabelled(unlabelled, _per_epoch(training.unlabelled_ratio, len(unlabelled), feed, split))
+    _add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
     served, averages = _averages(modules, training, exchange)
     state = TrainingState(
-        cohort=Cohort(modules, teaching.coordinator, setting.distribution, names, len(students), positions=training.positions),
+        cohort=Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions),
         strategy=teaching,
         dataset=dataset,
         split=split,
@@ -196,7 +181,7 @@ def fit_cohort(
         served=served,
         averages=averages,
     )
-    labels = torch.as_tensor(seen.labels, device=device)
+    labels = torch.as_tensor(dataset.labels, device=device)
     steps = StepMaker(
         state,
         labels=labels,
@@ -216,7 +201,7 @@ def fit_cohort(
     loop.clean_pass(range(len(members)), np.arange(dataset.num_samples - dataset.num_pool))
     logits = state.clean.latest
     if kind.transduces:
-        logits = transduced_logits(kind, options, dataset, split, setting.distribution, scorer, logits)
+        logits = transduced_logits(kind, options, dataset, split, distribution, scorer, logits)
     state.result = assess(
         cohort=state.cohort,
         dataset=dataset,
@@ -231,14 +216,60 @@ def fit_cohort(
         seconds_per_epoch=seconds_per_epoch,
     )
     if kind.transduces:
-        state.result = with_kept(state.result, setting.distribution, logits, torch.arange(dataset.num_samples, device=device))
-    if scales is not None:
-        for student in state.cohort.students:
-            student.fold_input_scaling(torch.as_tensor(scales, device=device))
-            if edge_scales is not None:
-                student.fold_edge_scaling(torch.as_tensor(edge_scales, device=device))
+        state.result = with_kept(state.result, distribution, logits, torch.arange(dataset.num_samples, device=device))
+    inputs.fold_scaling(state.cohort.students, device)
     loop.callbacks("on_fit_end", state)
     return state.result
+
+
+def _members(
+    kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
+) -> dict[str, StudentOptions]:
+    """Resolved options of the students, and of the members that the strategy adds, by name."""
+    extras = extra_members(kind, options, students)
+    resolved = [
+        resolve_student(member, dataset.task, has_edge_features=dataset.edge_features is not None)
+        for member in (*students, *(extra for _, extra in extras))
+    ]
+    names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
+    for name, member in zip(names, resolved, strict=True):
+        if member.is_own or member.architecture in DGL_LAYERS:
+            check_device(device, name)
+    return dict(zip(names, resolved, strict=True))
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What students see: the dataset with positional features and scaled columns.
+
+    Attributes:
+        scales, edge_scales: what columns were multiplied by, (F,) and (F_e,); None if they are as they were.
+    """
+
+    dataset: Dataset
+    scales: ScaleArray | None
+    edge_scales: ScaleArray | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: Split, training: TrainingOptions) -> _Inputs:
+        dataset = with_positions(dataset, training.positions)
+        scales = column_scales(dataset, split) if training.scale_inputs else None
+        edge_scales = edge_column_scales(dataset, split) if training.scale_inputs else None
+        scaled = dataset if scales is None else with_scaled_columns(dataset, scales)
+        return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales)
+
+    def student(self, member: StudentOptions, setting: Setting, name: str) -> AnyStudent:
+        edges = EdgeInput.of(self.dataset.num_edge_features, self.dataset.feature_kinds)
+        return make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
+
+    def fold_scaling(self, students: Iterable[AnyStudent], device: torch.device) -> None:
+        """Put the scales into the first layers, so that students take inputs as they are."""
+        if self.scales is None:
+            return
+        for student in students:
+            student.fold_input_scaling(torch.as_tensor(self.scales, device=device))
+            if self.edge_scales is not None:
+                student.fold_edge_scaling(torch.as_tensor(self.edge_scales, device=device))
 
 
 def _refuse_shared_weights(modules: Sequence[nn.Module], names: Sequence[str]) -> None:
@@ -260,31 +291,25 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 
 
+def _add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> None:
+    """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones."""
+    if ratio is not None and not (feed.sampled or isinstance(feed, GraphsFeed)):
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
+            "neighbourhoods with --sampler neighbor."
+        )
+    samples = _unlabelled(feed, exchange, dataset, split)
+    if len(samples):
+        feed.add_unlabelled(samples, num_drawn(ratio, len(samples), len(split.train)))
+
+
 def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> IntArray:
-    """What steps see beside the labelled samples, for a strategy that exchanges on more than those."""
+    """What steps see beside the labelled samples."""
     if exchange.on == "labelled":
         return np.empty(0, dtype=np.int64)
     if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
         return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
     return split.unlabelled
-
-
-def _per_epoch(ratio: float | None, available: int, feed: Feed, split: Split) -> int | None:
-    """How many unlabelled samples an epoch draws; None for all."""
-    if ratio is None:
-        return None
-    if not (feed.sampled or isinstance(feed, GraphsFeed)):
-        raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
-            "neighbourhoods with --sampler neighbor."
-        )
-    count = max(1, round(ratio * len(split.train)))
-    if count > available:
-        raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} asks for {count} unlabelled samples an epoch ({len(split.train)} are labelled), and "
-            f"there are {available}. Give {math.floor(1000 * available / len(split.train)) / 1000:g} or less, or leave it out to take all."
-        )
-    return count
 
 
 def _cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:

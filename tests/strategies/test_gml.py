@@ -6,6 +6,7 @@ import torch
 from scipy.special import rel_entr, softmax
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.options import parse_options
 from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
 from tests.strategies.cases import Bench
 from tests.strategies.test_kd import fit
@@ -220,3 +221,23 @@ class TestHiddenLabels:
         with pytest.raises(UsageError, match="the entropy term is never on") as refused:
             self.defaults({"entropy_schedule": "warmup", "exchange_warmup": (0, 0)})
         assert "class_prior_weight" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"ema_decay": 0.5}, "ema_decay = 0.5 has no effect without targets=ema"),
+        ({"ema_decay": 0.5, "targets": "best"}, "ema_decay = 0.5 has no effect without targets=ema"),
+        ({"running_decay": 0.5}, "running_decay = 0.5 has no effect without direction=best"),
+        ({"running_decay": 0.5, "weighting": "cross-fitted"}, "running_decay = 0.5 has no effect without direction=best"),
+        ({"held_out": 0.5}, "held_out = 0.5 has no effect without weighting=cross-fitted or direction=best"),
+    ],
+)
+def test_options_without_effect_are_refused(options, part):
+    with pytest.raises(UsageError, match=part):
+        parse_options(GMLOptions, options)
+
+
+@pytest.mark.parametrize("options", [{"ema_decay": 0.5, "targets": "ema"}, {"held_out": 0.5, "weighting": "cross-fitted"}])
+def test_options_with_effect_are_not(options):
+    assert parse_options(GMLOptions, options).model_dump(include=set(options)) == options

@@ -13,6 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.distill import distill
+from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
@@ -61,6 +62,38 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
     scene = replace(scene, split=scene.seen_split)
     mlp = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 400, "patience": 400}), seed=0)["mlp"]
     assert mlp.test > 0.9
+
+
+@pytest.mark.parametrize("ratio", [None, 0.5])
+def test_graphs_with_hidden_labels_are_learned_from(monkeypatch, ratio):
+    seen = []
+
+    class Recording(Feed):
+        def __init__(self, feed):
+            self._feed = feed
+
+        def training_batches(self):
+            for batch in self._feed.training_batches():
+                seen.append(batch)
+                yield batch
+
+        def add_unlabelled(self, samples, per_epoch=None):
+            self._feed.add_unlabelled(samples, per_epoch)
+
+        def evaluation_batches(self, samples):
+            return self._feed.evaluation_batches(samples)
+
+    dataset = make_dataset("graph", "single-label")
+    split = split_of(dataset)
+    split = Split(split.train[:2], split.val, split.test, split.train[2:])
+    expected = len(split.seen) if ratio is None else 3
+    scene = make_inductive_split(dataset, split, 0.0, seed=1)
+    result = fit_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    monkeypatch.setattr("dgl_mutual.training.distill.make_feed", lambda *args, **options: Recording(make_feed(*args, **options)))
+    distill(result, scene, DistillOptions(**{**QUICK, "epochs": 1}), seed=0, batch_size=6, unlabelled_ratio=ratio)
+    assert sum(len(batch.samples) for batch in seen) == expected
+    labelled = torch.cat([batch.samples[batch.labelled] for batch in seen])
+    assert sorted(labelled.tolist()) == split.train.tolist()
 
 
 def test_a_repeat_is_bit_equal_and_seeds_differ():

@@ -82,6 +82,36 @@ def test_every_strategy_goes_on_to_the_bit(strategy: str, task: str, fit: Fit, n
         snapshots.file.unlink()
 
 
+class AtThePhasesEnd(Callback):
+    """What a callback sees of the last epoch when a phase ends."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_phase_end(self, state: TrainingState) -> None:
+        self.seen.append((state.epoch, state.validation))
+
+
+class CutAtThePhasesEnd(Callback):
+    def on_phase_end(self, _: TrainingState) -> None:
+        raise Cut
+
+
+def test_the_last_epoch_is_known_when_a_phase_ends(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    whole, resumed = AtThePhasesEnd(), AtThePhasesEnd()
+    fit(node_data, callbacks=[whole])
+    snapshots = Snapshots(tmp_path / "0.safetensors", 1)
+    with pytest.raises(Cut):
+        fit(node_data, snapshots=snapshots, callbacks=[CutAtThePhasesEnd()])
+    fit(node_data, snapshots=snapshots, callbacks=[resumed])
+    ((epoch, validation),) = resumed.seen
+    assert epoch == EPOCHS - 1
+    assert validation is not None
+    assert (epoch, [*validation.names], [*validation.metrics], [*validation.losses]) == tuple(
+        part for epoch, other in whole.seen for part in (epoch, [*other.names], [*other.metrics], [*other.losses])
+    )
+
+
 def test_a_student_that_starts_late_goes_on_to_the_bit(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     students = [StudentOptions(hidden=8), StudentOptions(architecture="gin", hidden=8, starts_after=0.5, feature_noise=0.2)]
     whole = fit(node_data, students, EPOCHS)

@@ -10,11 +10,11 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.errors import UsageError
 from dgl_mutual.training.distributed import ALONE, Ranks
-from dgl_mutual.training.feeds.base import Feed, TrainingBatch
+from dgl_mutual.training.feeds.base import Feed, TrainingBatch, num_drawn
 from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 
-__all__ = ["Feed", "TrainingBatch", "make_feed"]
+__all__ = ["Feed", "TrainingBatch", "make_feed", "num_drawn"]
 
 
 def make_feed(

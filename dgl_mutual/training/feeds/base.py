@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.csr import Rows
 from dgl_mutual.training.distributed import Ranks
@@ -64,3 +66,21 @@ class Feed(ABC):
     @abstractmethod
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
         """Batches that cover at least these samples, each with its samples' numbers."""
+
+
+def num_drawn(ratio: float | None, num_unlabelled: int, num_labelled: int) -> int | None:
+    """How many unlabelled samples an epoch draws by ``training.unlabelled_ratio``; None for all.
+
+    Raises:
+        UsageError: more than there are.
+    """
+    if ratio is None:
+        return None
+    count = max(1, round(ratio * num_labelled))
+    if count > num_unlabelled:
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} asks for {count} unlabelled samples an epoch ({num_labelled} are labelled), and "
+            f"there are {num_unlabelled}. Give {math.floor(1000 * num_unlabelled / num_labelled) / 1000:g} or less, or leave it out to "
+            "take all."
+        )
+    return count
