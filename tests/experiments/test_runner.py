@@ -124,8 +124,9 @@ def test_processes_and_their_number_change_nothing(tmp_path: Path, capfd: pytest
     assert all(first.equals(other) for other in others)
     assert len({(folder / "history.csv").read_bytes() for folder in folders}) == 1
     assert first["test"].nunique() > 3
-    # Processes tell their epochs too.
-    assert capfd.readouterr().err.count("epoch 4/4") == 2 * 3
+    # Processes tell their epochs too. On a slow machine there are also lines that tell how far all trials are.
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("seed-") and "epoch 4/4" in line]
+    assert len(told) == 2 * 3
 
 
 def test_lines_tell_every_nth_epoch(capsys: pytest.CaptureFixture[str], ring: object) -> None:
