@@ -24,14 +24,18 @@ class Cohort(nn.Module):
 
     A strategy may add members (a teacher, a leader): they follow the students and are not part of the ensemble.
 
+    Args:
+        members: the students, and then those that the strategy has added.
+
     Attributes:
-        names: one name a student: its architecture and its place, for example ``gat-1``.
+        names: one name a member; of a student, its architecture and its place, for example ``gat-1``.
+        num_students: K.
         positions: steps of the random walk whose return probabilities the students take as the last of their features.
     """
 
     def __init__(
         self,
-        students: Sequence[AnyStudent],
+        members: Sequence[AnyStudent],
         coordinator: Coordinator,
         distribution: Distribution,
         names: Sequence[str],
@@ -40,7 +44,7 @@ class Cohort(nn.Module):
         positions: int = 0,
     ) -> None:
         super().__init__()
-        self._students = nn.ModuleList(students)
+        self._members = nn.ModuleList(members)
         self.coordinator = coordinator
         self.distribution = distribution
         self.names = tuple(names)
@@ -48,19 +52,24 @@ class Cohort(nn.Module):
         self.positions = positions
 
     @property
+    def members(self) -> Sequence[AnyStudent]:
+        """All members: the K students, and then those that the strategy has added."""
+        return cast("Sequence[AnyStudent]", self._members)
+
+    @property
     def students(self) -> Sequence[AnyStudent]:
-        """All members in order."""
-        return cast("Sequence[AnyStudent]", self._students)
+        """The K students."""
+        return self.members[: self.num_students]
 
     def __len__(self) -> int:
-        return len(self.students)
+        return len(self.members)
 
     def forward(
         self, batch: Batch, members: Sequence[int] | None = None, generators: Sequence[torch.Generator] | None = None
     ) -> list[StudentOutput]:
-        """One output a member (all students by default); `generators` has one dropout stream for each of the K students."""
+        """One output a member (by default of all members); `generators` has one dropout stream for each of all members."""
         chosen = range(len(self)) if members is None else members
-        return [self.students[k].forward_batch(batch, generators[k] if generators is not None else None) for k in chosen]
+        return [self.members[k].forward_batch(batch, generators[k] if generators is not None else None) for k in chosen]
 
     def ensemble_logits(self, logits: Tensor, samples: Tensor) -> Tensor:
         """The coordinator's mix of all K students: logits (K, N, C), samples (N,) sample numbers; result (N, C)."""

@@ -21,7 +21,7 @@ from dgl_mutual.user_code import blamed, is_ours
 
 
 @dataclass(frozen=True)
-class CoordinatorRecipe:
+class CoordinatorConfig:
     """All that is needed to make a coordinator, and to make it again from a file.
 
     Attributes:
@@ -48,7 +48,7 @@ class Coordinator(nn.Module, ABC):
     """
 
     #: What it was made by.
-    recipe: CoordinatorRecipe
+    config: CoordinatorConfig
     #: Works on samples that it was not trained with.
     inductive: bool = True
     #: Its scores are the log-odds that a peer is right, fitted on training labels that this peer leaves out.
@@ -72,7 +72,7 @@ class Coordinator(nn.Module, ABC):
         """
         return
 
-    def take_note(self, logits: Tensor, samples: Tensor) -> None:
+    def checked_observe(self, logits: Tensor, samples: Tensor) -> None:
         """Call `observe`; an error that a weighting of a user's own raises is named."""
         with blamed(f"observe of the weighting {type(self).__name__!r}", self):
             self.observe(logits, samples)
@@ -134,15 +134,15 @@ class Weighting(Coordinator):
     name: ClassVar[str]
     Options: ClassVar[type[WeightingOptions]] = WeightingOptions
 
-    def __init__(self, options: WeightingOptions, recipe: CoordinatorRecipe) -> None:
-        """Make the weighting for so many students, outputs and samples as `recipe` says; its own `tasks` is always None.
+    def __init__(self, options: WeightingOptions, config: CoordinatorConfig) -> None:
+        """Make the weighting for so many students, outputs and samples as `config` says; its own `tasks` is always None.
 
         Raises:
             UsageError: a setting that the weighting has no form for.
         """
         super().__init__()
         self.options = options
-        self.recipe = recipe
+        self.config = config
 
     def reset_parameters(self) -> None:
         """Start again as the uniform mean. A weighting with weights of its own overrides this."""
@@ -169,9 +169,9 @@ class PerTask(Coordinator):
     Shapes: confidence (K, N, T); the others as in `Coordinator`, C being the logits of all tasks side by side.
     """
 
-    def __init__(self, coordinators: Sequence[Coordinator], widths: Sequence[int], recipe: CoordinatorRecipe) -> None:
+    def __init__(self, coordinators: Sequence[Coordinator], widths: Sequence[int], config: CoordinatorConfig) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.config = config
         self.coordinators = nn.ModuleList(coordinators)
         self.widths = list(widths)
         self.inductive = all(coordinator.inductive for coordinator in coordinators)
@@ -182,7 +182,7 @@ class PerTask(Coordinator):
 
     def observe(self, logits: Tensor, samples: Tensor) -> None:
         for coordinator, block in zip(self._each(), torch.split(logits, self.widths, dim=-1), strict=True):
-            coordinator.take_note(block, samples)
+            coordinator.checked_observe(block, samples)
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         scores = [

@@ -104,7 +104,7 @@ class Distribution(ABC):
         """
 
     @abstractmethod
-    def certainty(self, probabilities: Tensor) -> Tensor:
+    def max_probability(self, probabilities: Tensor) -> Tensor:
         """The probability of the likeliest value of each label, averaged over labels: shape (..., N)."""
 
     def confidence(self, logits: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class Categorical(Distribution):
         p = _mean_over_samples(softmax(logits))
         return (_p_log_p(p) - p * marginal.log()).sum(-1)
 
-    def certainty(self, probabilities: Tensor) -> Tensor:
+    def max_probability(self, probabilities: Tensor) -> Tensor:
         return probabilities.amax(-1)
 
 
@@ -219,7 +219,7 @@ class Bernoulli(Distribution):
         sides = ((_mean_over_samples(torch.sigmoid(z)), q) for z, q in ((logits, marginal), (-logits, 1 - marginal)))
         return torch.stack([(_p_log_p(p) - p * q.log()).mean(-1) for p, q in sides]).sum(0)
 
-    def certainty(self, probabilities: Tensor) -> Tensor:
+    def max_probability(self, probabilities: Tensor) -> Tensor:
         return torch.maximum(probabilities, 1 - probabilities).mean(-1)
 
 

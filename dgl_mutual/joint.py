@@ -133,9 +133,9 @@ class Joint(nn.Module, Distribution):
     def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
         return self._weighted([head.distribution.mean_divergence(head.logits(logits), head.logits(marginal)) for head in self.heads])
 
-    def certainty(self, probabilities: Tensor) -> Tensor:
+    def max_probability(self, probabilities: Tensor) -> Tensor:
         """The mean over tasks."""
-        return torch.stack([head.distribution.certainty(head.logits(probabilities)) for head in self.heads]).mean(0)
+        return torch.stack([head.distribution.max_probability(head.logits(probabilities)) for head in self.heads]).mean(0)
 
     def confidence(self, logits: Tensor) -> Tensor:
         """One a task, for the coordinator of each: shape (..., N, T)."""

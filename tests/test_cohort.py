@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dgl_mutual.cohort import Cohort, student_names
-from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.distributions import Categorical
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.options import StudentOptions
@@ -27,7 +27,7 @@ def cohort() -> Cohort:
     """Two students and a third member that is none."""
     torch.manual_seed(0)
     students = [Student(options, "node", 4, 3) for options in OPTIONS]
-    coordinator = make_coordinator(CoordinatorRecipe("attention", 2, 3))
+    coordinator = make_coordinator(CoordinatorConfig("attention", 2, 3))
     for parameter in coordinator.parameters():
         torch.nn.init.normal_(parameter)
     return Cohort(students, coordinator, Categorical(), student_names(OPTIONS), num_students=2)
@@ -38,9 +38,9 @@ def test_names_are_architecture_and_place() -> None:
 
 
 def test_forward_is_each_member_alone(cohort: Cohort, batch: GraphBatch) -> None:
-    assert len(cohort) == len(cohort.students) == 3
+    assert len(cohort) == len(cohort.members) == 3
     outputs = cohort(batch)
-    for student, output in zip(cohort.students, outputs, strict=True):
+    for student, output in zip(cohort.members, outputs, strict=True):
         torch.testing.assert_close(output.logits, student.forward_batch(batch).logits)
     chosen = cohort(batch, [2, 0])
     torch.testing.assert_close(chosen[0].logits, outputs[2].logits)
@@ -53,7 +53,7 @@ def test_each_member_draws_from_its_own_stream(cohort: Cohort, batch: GraphBatch
 
     everyone, one = cohort(batch, generators=streams()), cohort(batch, [1], streams())
     assert torch.equal(everyone[1].logits, one[0].logits)
-    assert torch.equal(one[0].logits, cohort.students[1].forward_batch(batch, torch.Generator().manual_seed(11)).logits)
+    assert torch.equal(one[0].logits, cohort.members[1].forward_batch(batch, torch.Generator().manual_seed(11)).logits)
 
 
 def test_ensemble_is_of_the_students_alone(cohort: Cohort, batch: GraphBatch) -> None:
@@ -66,5 +66,5 @@ def test_ensemble_is_of_the_students_alone(cohort: Cohort, batch: GraphBatch) ->
 
 
 def test_parameters_are_those_of_members_and_coordinator(cohort: Cohort) -> None:
-    parts = [*cohort.students, cohort.coordinator]
+    parts = [*cohort.members, cohort.coordinator]
     assert sum(p.numel() for p in cohort.parameters()) == sum(p.numel() for part in parts for p in part.parameters())

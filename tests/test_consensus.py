@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit, softmax
 from torch import Tensor
 
-from dgl_mutual.coordinator import CoordinatorRecipe, PerTask
+from dgl_mutual.coordinator import CoordinatorConfig, PerTask
 from dgl_mutual.distributions import Bernoulli, Categorical
 from dgl_mutual.errors import UsageError
 from dgl_mutual.weightings import make_coordinator
@@ -24,7 +24,7 @@ Array = npt.NDArray[np.float64]
 
 
 def consensus_of(num_students: int = K, num_outputs: int = C, multi_label: bool = False, **options: Any) -> Consensus:
-    made = make_coordinator(CoordinatorRecipe("consensus", num_students, num_outputs, options=options, multi_label=(multi_label,)))
+    made = make_coordinator(CoordinatorConfig("consensus", num_students, num_outputs, options=options, multi_label=(multi_label,)))
     assert isinstance(made, Consensus)
     return made.double()
 
@@ -208,7 +208,7 @@ def test_of_several_tasks_each_has_counts_of_its_own() -> None:
     assert isinstance(coordinator, PerTask)
     joint = bench.strategy.distribution
     for own, head in zip(coordinator.coordinators, joint.heads, strict=True):
-        alone = consensus_of(num_outputs=own.recipe.num_outputs, multi_label=head.distribution.has_columns)
+        alone = consensus_of(num_outputs=own.config.num_outputs, multi_label=head.distribution.has_columns)
         alone.observe(head.logits(bench.targets), torch.arange(bench.dataset.num_samples))
         torch.testing.assert_close(own.agreed, alone.agreed)
         assert own.predicted.any()

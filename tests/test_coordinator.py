@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.coordinator import Coordinator, CoordinatorRecipe, Weighting, WeightingOptions, mix
+from dgl_mutual.coordinator import Coordinator, CoordinatorConfig, Weighting, WeightingOptions, mix
 from dgl_mutual.distributions import Categorical
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import parse_options
@@ -20,14 +20,14 @@ K, N, C, H = 4, 30, 3, 6
 every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS)
 
 
-def recipe_of(weighting: str, num_students: int = K, **options: float) -> CoordinatorRecipe:
+def config_of(weighting: str, num_students: int = K, **options: float) -> CoordinatorConfig:
     width = {"hidden": H} if "hidden" in WEIGHTINGS[weighting].Options.model_fields else {}
-    return CoordinatorRecipe(weighting, num_students, C, N, options={**width, **options})
+    return CoordinatorConfig(weighting, num_students, C, N, options={**width, **options})
 
 
 def make(weighting: str, num_students: int = K) -> Coordinator:
     torch.manual_seed(0)
-    return make_coordinator(recipe_of(weighting, num_students)).double()
+    return make_coordinator(config_of(weighting, num_students)).double()
 
 
 def disturbed(weighting: str, num_students: int = K) -> Coordinator:
@@ -133,7 +133,7 @@ def test_transductive_weights_are_a_softmax_of_the_papers_form(evidence: tuple[T
 
 
 def test_confidence_listens_to_whoever_is_sure(evidence: tuple[Tensor, Tensor, Tensor]) -> None:
-    coordinator = make_coordinator(recipe_of("confidence", temperature=0.2))
+    coordinator = make_coordinator(config_of("confidence", temperature=0.2))
     weights = coordinator.ensemble_weights(*evidence)[0].squeeze(-1)
     torch.testing.assert_close(weights, torch.softmax(evidence[1] / 0.2, dim=0))
     assert torch.equal(weights.argmax(0), evidence[1].argmax(0))
@@ -199,18 +199,18 @@ def test_learns_whom_to_trust(weighting: str) -> None:
 
 def test_transductive_needs_a_fixed_set_of_samples() -> None:
     with pytest.raises(UsageError, match=r"'transductive'.*full-batch node task.*'attention' or 'classwise'"):
-        make_coordinator(CoordinatorRecipe("transductive", K, C))
+        make_coordinator(CoordinatorConfig("transductive", K, C))
 
 
 def test_an_unknown_weighting_lists_the_choices() -> None:
     with pytest.raises(UsageError, match=r"Unknown weighting 'atention'. Did you mean 'attention'\?.*uniform"):
-        make_coordinator(CoordinatorRecipe("atention", K, C))
+        make_coordinator(CoordinatorConfig("atention", K, C))
 
 
 @every_weighting
 def test_a_coordinator_knows_its_recipe(weighting: str) -> None:
-    recipe = recipe_of(weighting)
-    assert make_coordinator(recipe).recipe == recipe
+    config = config_of(weighting)
+    assert make_coordinator(config).config == config
 
 
 def test_each_weighting_has_options_of_its_own() -> None:
@@ -220,9 +220,9 @@ def test_each_weighting_has_options_of_its_own() -> None:
     }
     assert all(kind.name == name for name, kind in WEIGHTINGS.items())
     with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.weighting_options.hidden'"):
-        make_coordinator(CoordinatorRecipe("uniform", K, C, options={"hidden": 4}))
+        make_coordinator(CoordinatorConfig("uniform", K, C, options={"hidden": 4}))
     with pytest.raises(UsageError, match=r"'strategy_options.weighting_options.temperature' = 0: .*greater than 0"):
-        make_coordinator(CoordinatorRecipe("confidence", K, C, options={"temperature": 0}))
+        make_coordinator(CoordinatorConfig("confidence", K, C, options={"temperature": 0}))
 
 
 class FirstOptions(WeightingOptions):
@@ -247,7 +247,7 @@ def test_an_own_weighting_is_a_class_or_an_import_path(given: str | type[Weighti
     options = GMLOptions(weighting=given, weighting_options={"bonus": 2}).resolved(10, "node")
     assert options.model_dump(mode="json")["weighting"] == f"{__name__}:First"
     assert options.weighting_options == {"bonus": 2.0}
-    weights = make_coordinator(CoordinatorRecipe(given, K, C, options=options.weighting_options)).ensemble_weights(*evidence)
+    weights = make_coordinator(CoordinatorConfig(given, K, C, options=options.weighting_options)).ensemble_weights(*evidence)
     torch.testing.assert_close(weights.flatten(), torch.softmax(torch.tensor([2.0, 0, 0, 0], dtype=torch.float64), 0))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import expit, log_softmax, softmax
 
-from dgl_mutual.coordinator import CoordinatorRecipe, mix
+from dgl_mutual.coordinator import CoordinatorConfig, mix
 from dgl_mutual.data.dataset import Target
 from dgl_mutual.data.targets import join_targets
 from dgl_mutual.distributions import distribution_of
@@ -144,7 +144,7 @@ def test_a_task_without_a_label_in_a_step_keeps_its_weight() -> None:
 def test_each_task_has_a_coordinator_of_its_own(weighting: str) -> None:
     joint, _ = joint_of(CLASSES, MARKS)
     torch.manual_seed(0)
-    whole = make_coordinator(CoordinatorRecipe(weighting, K, 5, N, joint.widths)).double()
+    whole = make_coordinator(CoordinatorConfig(weighting, K, 5, N, joint.widths)).double()
     for parameter in whole.parameters():
         torch.nn.init.normal_(parameter)
     logits, samples = logits_of(5), torch.arange(N)

@@ -57,8 +57,8 @@ def result(data: dm.Dataset, split: dm.Split) -> Any:
 
 def test_a_cohort_of_all_kinds_of_students(result: Any) -> None:
     assert [member.member for member in result.members] == ["gcn-0", "gat-1", "MyNet-2", "MyNet-3", "mean", "best_by_val", "ensemble"]
-    assert result.cohort.students[3].module.last.in_features == 3
-    assert result.cohort.students[0].options.hidden == 4 and result.cohort.students[1].options.hidden == 8
+    assert result.cohort.members[3].module.last.in_features == 3
+    assert result.cohort.members[0].options.hidden == 4 and result.cohort.members[1].options.hidden == 8
 
 
 def test_a_split_decides_who_is_assessed_on_what(result: Any, data: dm.Dataset, split: dm.Split) -> None:
@@ -125,7 +125,7 @@ def test_the_result_knows_how_it_was_trained(result: Any) -> None:
 
 def test_embeddings_are_the_last_hidden_states(result: Any, data: dm.Dataset) -> None:
     graph = dgl.graph(tuple(torch.as_tensor(data.edges)), num_nodes=NODES)
-    expected = result.cohort.students[1].embed(graph, torch.as_tensor(data.features))
+    expected = result.cohort.members[1].embed(graph, torch.as_tensor(data.features))
     np.testing.assert_allclose(result.embeddings("gat-1"), expected.detach(), rtol=1e-5, atol=1e-6)
     assert result.embeddings().shape[0] == NODES
     with pytest.raises(DglMutualError, match="Unknown student 'ensemble'"):
@@ -149,10 +149,10 @@ def test_print_gives_a_few_readable_lines(result: Any, data: dm.Dataset, split: 
     text = str(result)
     assert text.startswith("4 students on mine by ") and "(node task, accuracy), 3 epochs" in text
     assert len(text.splitlines()) == 9 and max(map(len, text.splitlines())) < 120
-    assert repr(result.cohort.students[0]).startswith(
+    assert repr(result.cohort.members[0]).startswith(
         "gcn student, depth 2, hidden 4, dropout 0.5 (node task): 3 features -> 2 outputs, 26 parameters"
     )
-    assert repr(result.cohort.students[2]).splitlines()[0].startswith(f"MyNet-2 student of {__name__}:MyNet (node task)")
+    assert repr(result.cohort.members[2]).splitlines()[0].startswith(f"MyNet-2 student of {__name__}:MyNet (node task)")
 
 
 class Counting(dm.Callback):

@@ -77,7 +77,7 @@ class Broken(dm.Strategy):
         (strategy(phases=lambda self: ((0, 7),)), r"phases .* \(\(0, 7\),\)\. Each phase must name some of the 2 members"),
         (strategy(phases=lambda self: ((0, 0),)), "once each"),
         (strategy(exchange=lambda self: None), "exchange of the strategy 'Mine' returns None. It must return an Exchange"),
-        (strategy(coordinator_recipe=lambda self: None), "coordinator_recipe of the strategy 'Mine' returns None"),
+        (strategy(coordinator_config=lambda self: None), "coordinator_config of the strategy 'Mine' returns None"),
         (strategy(extra_members=classmethod(lambda cls, options, students: (("teacher", "gcn"),))), "returns .*'teacher', 'gcn'"),
         (strategy(Options=dict), r"has Options = <class 'dict'>. Derive the class of its options from .*StrategyOptions"),
         (strategy(min_students="2"), "has min_students = '2'"),
@@ -180,13 +180,13 @@ def _observes(self: Any, logits: Tensor, samples: Tensor) -> None:
     raise KeyError("no note")
 
 
-def _silent(self: Any, options: Any, recipe: Any) -> None: ...
+def _silent(self: Any, options: Any, config: Any) -> None: ...
 
 
 def _alone(self: Any) -> None: ...
 
 
-def _failing(self: Any, options: Any, recipe: Any) -> None:
+def _failing(self: Any, options: Any, config: Any) -> None:
     raise OSError("no disk")
 
 
@@ -205,8 +205,8 @@ def _failing(self: Any, options: Any, recipe: Any) -> None:
         (weighting(lambda z: z.nothing), r"The weighting 'Mine' raised an error: AttributeError: .*\(.*test_own_code.py"),
         (weighting(lambda z: z[None], observe=_observes), r"observe of the weighting 'Mine' raised an error: KeyError: 'no note' \(.*line"),
         (weighting(lambda z: z, Options=dict), "has Options = <class 'dict'>"),
-        (weighting(lambda z: z, __init__=_silent), r"'Mine' does not call super\(\).__init__\(options, recipe\)"),
-        (weighting(lambda z: z, __init__=_alone), r"weightings are made with \(options, recipe\)"),
+        (weighting(lambda z: z, __init__=_silent), r"'Mine' does not call super\(\).__init__\(options, config\)"),
+        (weighting(lambda z: z, __init__=_alone), r"weightings are made with \(options, config\)"),
         (weighting(lambda z: z, __init__=_failing), "'Mine' cannot be made: OSError: no disk"),
     ],
 )
@@ -268,7 +268,7 @@ def test_arguments_of_another_type(tmp_path: Path) -> None:
         (lambda: result.save(tmp_path / "file"), StoreError, "is a file. Name a folder"),
         (lambda: result.predict(3), UsageError, "Expected a Dataset, a DGL graph or a PyG graph, found int"),
         (lambda: result.embeddings(data=3), UsageError, "found int"),
-        (lambda: result.cohort.students[0](graph(), FEATURES), UsageError, "are a ndarray. Give a tensor"),
+        (lambda: result.cohort.members[0](graph(), FEATURES), UsageError, "are a ndarray. Give a tensor"),
     ]
     for call, kind, message in calls:
         with pytest.raises(kind, match=message):

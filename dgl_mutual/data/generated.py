@@ -25,7 +25,7 @@ _ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Recipe:
+class GeneratorConfig:
     """What to generate.
 
     Attributes:
@@ -59,10 +59,10 @@ class Recipe:
 
 
 #: Sizes: Hu et al., NeurIPS 2020 (OGB), table 2; splits: the sets' own. Nodes and edges of `power-law` are asked for.
-RECIPES = {
-    "arxiv-twin": Recipe(169_343, 1_166_243, 128, 40, 90_941, 29_799),
-    "products-twin": Recipe(2_449_029, 61_859_140, 100, 47, 196_615, 39_323, homophily=0.8),
-    "power-law": Recipe(100_000, 1_000_000, 64, 10, 50_000, 10_000),
+GENERATORS = {
+    "arxiv-twin": GeneratorConfig(169_343, 1_166_243, 128, 40, 90_941, 29_799),
+    "products-twin": GeneratorConfig(2_449_029, 61_859_140, 100, 47, 196_615, 39_323, homophily=0.8),
+    "power-law": GeneratorConfig(100_000, 1_000_000, 64, 10, 50_000, 10_000),
 }
 
 
@@ -70,117 +70,117 @@ def generate_dataset(name: str, out: Path, *, seed: int, nodes: int | None = Non
     """Write a generated dataset to the folder `out`, in OGB's raw form (arrays), and return the folder. The same seed gives the same data.
 
     Args:
-        name: a name in `RECIPES`.
+        name: a name in `GENERATORS`.
         nodes, edges: size of `power-law`.
 
     Raises:
         UsageError: an unknown name, a size for a twin, a size that no graph has, or a folder that exists.
         DataError: the folder cannot be written.
     """
-    recipe = _resolve(name, nodes, edges)
+    config = _resolve(name, nodes, edges)
     if seed < 0:
         raise UsageError(f"The seed {seed} is negative. Give a whole number from 0 on.")
     if out.exists():
         raise UsageError(f"{out} exists, and nothing is overwritten. Remove it, or name another folder with --out.")
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
-    classes = _classes(recipe, streams[0])
+    classes = _classes(config, streams[0])
     try:
         with scratch_folder(out.parent, "generating") as scratch:
-            _write(scratch, recipe, classes, streams)
+            _write(scratch, config, classes, streams)
             os.replace(scratch, out)
     except OSError as error:
         raise DataError(f"{out} cannot be written ({error}). Check the folder's permissions and space.") from None
     return out
 
 
-def _resolve(name: str, nodes: int | None, edges: int | None) -> Recipe:
-    if name not in RECIPES:
-        raise unknown("generated dataset", name, RECIPES)
-    recipe = RECIPES[name]
+def _resolve(name: str, nodes: int | None, edges: int | None) -> GeneratorConfig:
+    if name not in GENERATORS:
+        raise unknown("generated dataset", name, GENERATORS)
+    config = GENERATORS[name]
     if name != "power-law" and (nodes, edges) != (None, None):
-        raise UsageError(f"{name} has {recipe.nodes} nodes and {recipe.edges} edges; a size can be asked for with power-law.")
+        raise UsageError(f"{name} has {config.nodes} nodes and {config.edges} edges; a size can be asked for with power-law.")
     if nodes is not None:
-        mean = recipe.edges / recipe.nodes
-        recipe = replace(recipe, nodes=nodes, edges=round(mean * nodes), train=nodes // 2, val=nodes // 10)
+        mean = config.edges / config.nodes
+        config = replace(config, nodes=nodes, edges=round(mean * nodes), train=nodes // 2, val=nodes // 10)
     if edges is not None:
-        recipe = replace(recipe, edges=edges)
-    recipe.check()
-    return recipe
+        config = replace(config, edges=edges)
+    config.check()
+    return config
 
 
-def _write(folder: Path, recipe: Recipe, classes: IntArray, streams: list[np.random.Generator]) -> None:
+def _write(folder: Path, config: GeneratorConfig, classes: IntArray, streams: list[np.random.Generator]) -> None:
     (folder / "raw").mkdir()
-    ends = draw_edges(recipe, classes, streams[1])
+    ends = draw_edges(config, classes, streams[1])
     np.savez(
         folder / "raw" / "data.npz",
-        edge_index=ends.astype(np.int32 if recipe.nodes < 2**31 else np.int64),
-        num_nodes_list=np.array([recipe.nodes]),
-        num_edges_list=np.array([recipe.edges]),
-        node_feat=_features(recipe, classes, streams[2]),
+        edge_index=ends.astype(np.int32 if config.nodes < 2**31 else np.int64),
+        num_nodes_list=np.array([config.nodes]),
+        num_edges_list=np.array([config.edges]),
+        node_feat=_features(config, classes, streams[2]),
     )
     del ends
-    redrawn = streams[3].random(recipe.nodes) < recipe.label_noise
-    labels = np.where(redrawn, streams[3].integers(recipe.classes, size=recipe.nodes), classes)
+    redrawn = streams[3].random(config.nodes) < config.label_noise
+    labels = np.where(redrawn, streams[3].integers(config.classes, size=config.nodes), classes)
     np.savez(folder / "raw" / "node-label.npz", node_label=labels[:, None])
     (folder / "split" / "random").mkdir(parents=True)
-    order = streams[3].permutation(recipe.nodes)
-    parts = np.split(order, [recipe.train, recipe.train + recipe.val])
+    order = streams[3].permutation(config.nodes)
+    parts = np.split(order, [config.train, config.train + config.val])
     for part, chosen in zip(("train", "valid", "test"), parts, strict=True):
         pd.Series(np.sort(chosen)).to_csv(
             folder / "split" / "random" / f"{part}.csv.gz", header=False, index=False, compression={"method": "gzip", "mtime": 1}
         )
 
 
-def _classes(recipe: Recipe, random: np.random.Generator) -> IntArray:
+def _classes(config: GeneratorConfig, random: np.random.Generator) -> IntArray:
     """The class of each node, in no order; class c has a share in proportion to (c + 1)^-1/2."""
-    shares = 1 / np.sqrt(1 + np.arange(recipe.classes))
-    sizes = 1 + random.multinomial(recipe.nodes - recipe.classes, shares / shares.sum())
-    return random.permutation(np.repeat(np.arange(recipe.classes), sizes))
+    shares = 1 / np.sqrt(1 + np.arange(config.classes))
+    sizes = 1 + random.multinomial(config.nodes - config.classes, shares / shares.sum())
+    return random.permutation(np.repeat(np.arange(config.classes), sizes))
 
 
-def draw_edges(recipe: Recipe, classes: IntArray, random: np.random.Generator) -> IntArray:
+def draw_edges(config: GeneratorConfig, classes: IntArray, random: np.random.Generator) -> IntArray:
     """Undirected edges, each once: (2, edges).
 
     Draws until there are enough different ones, since hubs meet again and again, and then leaves out the surplus.
     """
     nodes = np.argsort(classes, kind="stable")  # class by class
-    starts = np.searchsorted(classes[nodes], np.arange(recipe.classes + 1))
-    weights = np.minimum((1 - random.random(recipe.nodes)) ** (-1 / (_EXPONENT - 1)), _HUB * 3)
+    starts = np.searchsorted(classes[nodes], np.arange(config.classes + 1))
+    weights = np.minimum((1 - random.random(config.nodes)) ** (-1 / (_EXPONENT - 1)), _HUB * 3)
     keys = np.empty(0, dtype=np.int64)
-    while len(keys) < recipe.edges:
-        missing = recipe.edges - len(keys)
-        more = _draw(recipe, nodes, starts, weights, missing + missing // 20 + 16, random)
+    while len(keys) < config.edges:
+        missing = config.edges - len(keys)
+        more = _draw(config, nodes, starts, weights, missing + missing // 20 + 16, random)
         keys = np.concatenate([keys, more])
         del more
         keys.sort()
         keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
-    surplus = random.choice(len(keys), len(keys) - recipe.edges, replace=False)
+    surplus = random.choice(len(keys), len(keys) - config.edges, replace=False)
     keys = np.delete(keys, surplus)
-    return np.stack(np.divmod(keys, recipe.nodes))
+    return np.stack(np.divmod(keys, config.nodes))
 
 
 def _draw(
-    recipe: Recipe, nodes: IntArray, starts: IntArray, weights: npt.NDArray[np.float64], count: int, random: np.random.Generator
+    config: GeneratorConfig, nodes: IntArray, starts: IntArray, weights: npt.NDArray[np.float64], count: int, random: np.random.Generator
 ) -> IntArray:
     """So many edges as keys ``lower end * |V| + higher end``, self-loops left out: both ends by weight, within a class or among all."""
-    within = random.binomial(count, recipe.homophily)
+    within = random.binomial(count, config.homophily)
     volumes = np.add.reduceat(weights, starts[:-1])
-    groups = [(0, recipe.nodes, count - within)]
+    groups = [(0, config.nodes, count - within)]
     groups += zip(starts[:-1], starts[1:], random.multinomial(within, volumes / volumes.sum()), strict=True)
     keys = []
     for first, end, number in groups:
         own = weights[first:end] / weights[first:end].sum()
         source, destination = (np.repeat(nodes[first:end], random.multinomial(number, own)) for _ in range(2))
         random.shuffle(destination)
-        keys.append(np.minimum(source, destination) * recipe.nodes + np.maximum(source, destination))
+        keys.append(np.minimum(source, destination) * config.nodes + np.maximum(source, destination))
         keys[-1] = keys[-1][source != destination]
     return np.concatenate(keys)
 
 
-def _features(recipe: Recipe, classes: IntArray, random: np.random.Generator) -> FloatArray:
-    centres = recipe.signal * random.standard_normal((recipe.classes, recipe.features), dtype=np.float32)
-    features = np.empty((recipe.nodes, recipe.features), dtype=np.float32)
-    for start in range(0, recipe.nodes, _ROWS):
+def _features(config: GeneratorConfig, classes: IntArray, random: np.random.Generator) -> FloatArray:
+    centres = config.signal * random.standard_normal((config.classes, config.features), dtype=np.float32)
+    features = np.empty((config.nodes, config.features), dtype=np.float32)
+    for start in range(0, config.nodes, _ROWS):
         rows = features[start : start + _ROWS]
         random.standard_normal(out=rows, dtype=np.float32)
         rows += centres[classes[start : start + _ROWS]]

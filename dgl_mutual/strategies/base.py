@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.citation import Citation
@@ -61,10 +61,10 @@ class Strategy(nn.Module, ABC):
         self.options = options
         self.setting = setting
         self.distribution = setting.distribution
-        recipe = self.coordinator_recipe()
-        if not isinstance(recipe, CoordinatorRecipe):
-            raise UsageError(f"coordinator_recipe of the strategy {self.name!r} returns {recipe!r}. It must return a CoordinatorRecipe.")
-        self.coordinator = make_coordinator(recipe)
+        config = self.coordinator_config()
+        if not isinstance(config, CoordinatorConfig):
+            raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
+        self.coordinator = make_coordinator(config)
         if setting.sampled and (exchange := self.exchange()).keeps_logits:
             raise UsageError(
                 f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all nodes, and sampled steps see few of "
@@ -90,9 +90,9 @@ class Strategy(nn.Module, ABC):
         self.coordinator.reset_parameters()
         self.distribution.reset_parameters()
 
-    def coordinator_recipe(self) -> CoordinatorRecipe:
+    def coordinator_config(self) -> CoordinatorConfig:
         """How the students' logits become the ensemble's: the plain mean, unless a strategy learns better."""
-        return CoordinatorRecipe("uniform", self.setting.num_students, self.setting.num_outputs)
+        return CoordinatorConfig("uniform", self.setting.num_students, self.setting.num_outputs)
 
     def phases(self) -> tuple[tuple[int, ...], ...]:
         """Which members train together, phase after phase; the default is all of them at once. Members of other phases do not change."""

@@ -93,7 +93,7 @@ class BoostedGNN(Strategy):
         return tuple((k,) for k in range(self.setting.num_students))
 
     def exchange(self) -> Exchange:
-        return Exchange("standing", on=self.options.exchange_on, warmup=self.options.warmup())
+        return Exchange("frozen", on=self.options.exchange_on, warmup=self.options.warmup())
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         return 0 not in active

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 TargetPass = Literal["eval", "train", "ema", "best"]
-#: Where a strategy looks only at members that do not train in the same phase: ``standing``.
-TargetSource = Literal["eval", "train", "ema", "best", "average", "standing"]
+#: Where a strategy looks only at members that do not train in the same phase: ``frozen``.
+TargetSource = Literal["eval", "train", "ema", "best", "average", "frozen"]
 ExchangeOn = Literal["all", "training", "labelled", "transductive"]
 
 
@@ -18,7 +18,7 @@ class Exchange:
     Attributes:
         targets: which pass gives `Step.targets`: eval (dropout off, batch norm in evaluation mode), train (the training pass of the step
             itself), ema (the moving average of eval), best (eval of each member at its best epoch so far, by validation; before the first,
-            its latest), or average (eval with a moving average of each member's weights). With ``standing``, only members that do not
+            its latest), or average (eval with a moving average of each member's weights). With ``frozen``, only members that do not
             train in the same phase are looked at.
         decay: of the moving average, of logits or weights.
         on: the rows of `Step.exchange`.

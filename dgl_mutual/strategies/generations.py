@@ -30,7 +30,7 @@ class SecondGeneration(ImitationStrategy, ABC):
         return tuple(len(students) + k for k in students), students
 
     def exchange(self) -> Exchange:
-        return replace(super().exchange(), targets="standing")
+        return replace(super().exchange(), targets="frozen")
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         return 0 in active

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, FieldSerializationInfo, SkipValidation, field_serializer, model_validator
 from torch import Tensor
 
-from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions, mix
+from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions, mix
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import parse_options
 from dgl_mutual.registry import not_importable
@@ -201,9 +201,9 @@ class GraphMutualLearning(ExchangeStrategy):
         super().reset_parameters()
         self.running_loss.fill_(math.inf)
 
-    def coordinator_recipe(self) -> CoordinatorRecipe:
+    def coordinator_config(self) -> CoordinatorConfig:
         setting, options = self.setting, self.options
-        return CoordinatorRecipe(
+        return CoordinatorConfig(
             options.weighting,
             setting.num_students,
             setting.num_outputs,
@@ -238,7 +238,7 @@ class GraphMutualLearning(ExchangeStrategy):
     def _peer_target(self, step: Step) -> Tensor:
         """t_i on the exchange samples, for each active i: (A, N, C) probabilities."""
         logits, samples = step.targets[:, step.exchange], step.samples[step.exchange]
-        self.coordinator.take_note(logits, samples)  # with direction best, for the ensemble alone
+        self.coordinator.checked_observe(logits, samples)  # with direction best, for the ensemble alone
         if self.options.direction == "best":
             weights = self._weights_of_the_best(step)
         else:

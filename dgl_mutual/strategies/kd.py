@@ -57,7 +57,7 @@ class KnowledgeDistillation(ImitationStrategy):
         return (len(students),), students
 
     def exchange(self) -> Exchange:
-        return replace(super().exchange(), targets="standing")
+        return replace(super().exchange(), targets="frozen")
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         return self.setting.num_students not in active

@@ -52,7 +52,7 @@ def assess(
     scores = [one.overall for one in found]
     measured = calibrations_by_metric(dataset, cohort.distribution, predictions, labels[rows])
     nlls, eces = zip(*mean_over_tasks(list(measured.values())), strict=True)
-    milliseconds = [inference_ms(student, test_batches) for student in cohort.students]
+    milliseconds = [inference_ms(student, test_batches) for student in cohort.members]
     results = [
         MemberResult(
             member=name,
@@ -66,7 +66,7 @@ def assess(
             nll=nlls[k],
             ece=eces[k],
         )
-        for k, (name, student) in enumerate(zip(cohort.names, cohort.students, strict=True))
+        for k, (name, student) in enumerate(zip(cohort.names, cohort.members, strict=True))
     ]
     students = results[: cohort.num_students]
     mean = MemberResult(

@@ -77,7 +77,7 @@ def distill(
             depth=options.depth,
             rate=options.dropout,
         ).to(parameter.device, parameter.dtype)
-    lesson = _Lesson(
+    distillation = _Distillation(
         mlp=mlp,
         feed=feed,
         split=scene.seen_split,
@@ -86,11 +86,11 @@ def distill(
         distribution=make_distribution(dataset.target),
         scorer=scorer_of(dataset),
     )
-    best_epoch = lesson.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
+    best_epoch = distillation.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
     if scales is not None:
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if scene.nodes is None else _assess(result, scene)
-    member, in_tasks, reliability = _member(mlp, mlp_scene, lesson, best_epoch, parameter)
+    member, in_tasks, reliability = _member(mlp, mlp_scene, distillation, best_epoch, parameter)
     tasks = {metric: (*members, in_tasks[metric]) for metric, members in assessed.tasks.items()}
     return replace(
         assessed,
@@ -102,7 +102,7 @@ def distill(
 
 
 @dataclass
-class _Lesson:
+class _Distillation:
     mlp: MLP
     feed: Feed
     split: Split
@@ -153,15 +153,15 @@ def _logits(mlp: MLP, feed: Feed, samples: IntArray, num_samples: int) -> Tensor
 
 
 def _member(
-    mlp: MLP, scene: InductiveSplit, lesson: _Lesson, best_epoch: int, parameter: Tensor
+    mlp: MLP, scene: InductiveSplit, distillation: _Distillation, best_epoch: int, parameter: Tensor
 ) -> tuple[MemberResult, dict[str, MemberResult], list[dict[str, Any]]]:
     """The MLP's figures, those in each of several tasks, and its rows of reliability.csv."""
     dataset, split = scene.dataset, scene.split
     feed = _feed(dataset, split, torch.Generator(), None, parameter)
     logits = _logits(mlp, feed, np.arange(dataset.num_samples), dataset.num_samples)
     labels = torch.as_tensor(dataset.labels, device=parameter.device)
-    scores = [score(lesson.scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
-    measured = calibrations_by_metric(dataset, lesson.distribution, logits[None, split.test], labels[split.test])
+    scores = [score(distillation.scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
+    measured = calibrations_by_metric(dataset, distillation.distribution, logits[None, split.test], labels[split.test])
     ((nll, ece),) = mean_over_tasks(list(measured.values()))
     member = MemberResult(
         member="mlp",
@@ -190,7 +190,7 @@ def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
         )
     cohort, dataset = result.cohort, scene.dataset
     parameter = next(cohort.parameters())
-    takes_edges = any(student.edge_features for student in cohort.students)
+    takes_edges = any(student.edge_features for student in cohort.members)
     inputs = with_positions(dataset if takes_edges else dataset.without_edge_features(), cohort.positions)
     feed = _feed(inputs, scene.split, torch.Generator(), None, parameter)
     (batch, _) = next(iter(feed.evaluation_batches(scene.split.test)))

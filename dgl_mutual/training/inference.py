@@ -163,7 +163,7 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
         raise unknown("student", member, cohort.names)
     place = cohort.names.index(member)
     return _predictor(cohort, _student_logits(cohort, place)).rows_of(
-        graph_or_dataset(data), lambda batch, samples: cohort.students[place].embed_batch(batch)
+        graph_or_dataset(data), lambda batch, samples: cohort.members[place].embed_batch(batch)
     )
 
 
@@ -178,8 +178,8 @@ def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
 
 def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
     cohort.eval()
-    first, parameter = cohort.students[0], next(cohort.parameters())
-    edge_features = max(student.edge_features for student in cohort.students)
+    first, parameter = cohort.members[0], next(cohort.parameters())
+    edge_features = max(student.edge_features for student in cohort.members)
     return Predictor(
         logits, first.task, first.in_features, cohort.distribution, parameter.device, parameter.dtype, edge_features, cohort.positions
     )
@@ -201,7 +201,7 @@ def predictor_of_mlp(mlp: MLP, distribution: Distribution) -> Predictor:
 
 
 def _student_logits(cohort: Cohort, place: int) -> Logits:
-    name, task = cohort.names[place], cohort.students[place].task
+    name, task = cohort.names[place], cohort.members[place].task
     return lambda batch, samples: _finite(cohort(batch, [place])[0].logits, samples, name, task)
 
 
@@ -211,7 +211,7 @@ def _ensemble_logits(cohort: Cohort) -> Logits:
     def logits(batch: Batch, samples: Tensor) -> Tensor:
         # One student after another: what one keeps of its hidden layers is gone before the next begins.
         stacked = torch.stack([student(batch, samples) for student in students])
-        return _finite(cohort.ensemble_logits(stacked, samples), samples, "ensemble", cohort.students[0].task)
+        return _finite(cohort.ensemble_logits(stacked, samples), samples, "ensemble", cohort.members[0].task)
 
     return logits
 
@@ -241,9 +241,9 @@ def check_samples(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> None:
     Raises:
         UsageError: another number of nodes.
     """
-    expected, found = cohort.coordinator.recipe.num_samples, data.num_nodes if isinstance(data, Dataset) else data.num_nodes()
+    expected, found = cohort.coordinator.config.num_samples, data.num_nodes if isinstance(data, Dataset) else data.num_nodes()
     if not cohort.coordinator.inductive and found != expected:
         raise UsageError(
-            f"The ensemble's coordinator (weighting {cohort.coordinator.recipe.weighting!r}) has weights for the {expected} nodes that it "
+            f"The ensemble's coordinator (weighting {cohort.coordinator.config.weighting!r}) has weights for the {expected} nodes that it "
             f"was trained with and the data has {found}. Predict with a single student, or train with an inductive weighting."
         )

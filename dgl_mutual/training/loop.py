@@ -45,7 +45,7 @@ class Loop:
         self.callbacks("on_fit_begin", state)
         for number in range(state.phases_over, len(phases)):
             active = phases[number]
-            own = [state.cohort.students[k] for k in state.ranks.own(active)]
+            own = [state.cohort.members[k] for k in state.ranks.own(active)]
             optimizer = make_optimizer(own, state.strategy, state.options, state.clean.device)
             state.phase = Phase(number, active, optimizer, first=len(state.history), is_last=number == len(phases) - 1)
             self._run_phase(state.phase)
@@ -112,7 +112,7 @@ class Loop:
             with self._own_code_named(active):
                 torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             self._leave_waiting(phase)
-            state.ranks.sum_gradients([state.cohort.students[k] for k in active], state.strategy)
+            state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)
             with self._own_code_named(active):
                 optimizer.step()
             for averages in state.all_averages:
@@ -138,7 +138,7 @@ class Loop:
 
     def _leave_waiting(self, phase: Phase) -> None:
         """Remove the gradients of members that do not learn yet: otherwise weight decay would change their weights."""
-        for student in (self.state.cohort.students[k] for k in phase.active):
+        for student in (self.state.cohort.members[k] for k in phase.active):
             if phase.epoch < student.options.first_epoch(self.state.options.epochs):
                 student.zero_grad(set_to_none=True)
 

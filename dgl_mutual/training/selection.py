@@ -35,7 +35,7 @@ class Selection(Callback):
         phase = state.current
         exchange = state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0
         start = phase.first + max(exchange, state.served.start if state.served is not None else 0)
-        starts = {k: phase.first + state.cohort.students[k].options.first_epoch(state.options.epochs) for k in phase.active}
+        starts = {k: phase.first + state.cohort.members[k].options.first_epoch(state.options.epochs) for k in phase.active}
         for k in phase.active:  # a member that trains again is selected again
             self.stoppers[k] = EarlyStopping(self._patience, max(start, starts[k]))
         self._ensemble = EarlyStopping(self._patience, max(start, *starts.values()))
@@ -61,8 +61,8 @@ class Selection(Callback):
         active = state.current.active
         for k in state.ranks.own(active):
             best = self._best.get(str(k))
-            state.cohort.students[k].load_state_dict(weights_of(state.student(k)) if best is None else best)
-        state.ranks.spread_weights(state.cohort.students, active)
+            state.cohort.members[k].load_state_dict(weights_of(state.student(k)) if best is None else best)
+        state.ranks.spread_weights(state.cohort.members, active)
         if "coordinator" in self._best:
             state.cohort.coordinator.load_state_dict(self._best["coordinator"])
 

@@ -108,7 +108,7 @@ class Checkpointer(Callback):
 def identity_of(state: TrainingState) -> Identity:
     """All that decides the outcome of a training."""
     decisive = {
-        "students": [student.options.model_dump(mode="json") for student in state.cohort.students],
+        "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
         "strategy": [state.strategy.name, state.strategy.options.model_dump(mode="json")],
         "training options": state.options.model_dump(mode="json", exclude={"checkpoint_every"}),
         "task weights": state.task_weights,

@@ -119,7 +119,7 @@ class TrainingState:
 
     def student(self, member: int) -> AnyStudent:
         """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""
-        return self.cohort.students[member] if self.served is None else self.served.of(member)
+        return self.cohort.members[member] if self.served is None else self.served.of(member)
 
     @property
     def seconds(self) -> float:

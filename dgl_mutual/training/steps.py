@@ -24,7 +24,7 @@ class StepMaker:
 
     Attributes:
         labels: of all samples, for validation.
-        taught: the same, unknown but for the labelled training samples: no strategy can learn from other labels.
+        train_labels: the same, unknown but for the labelled training samples: no strategy can learn from other labels.
         sampled: whether steps see samples of neighbourhoods.
         cleans_own: whether the clean logits of a step's targets come from a pass of its own over its samples, not from one over all
             samples after each epoch, of which a step may need few.
@@ -33,7 +33,7 @@ class StepMaker:
 
     state: TrainingState
     labels: Tensor
-    taught: Tensor
+    train_labels: Tensor
     sampled: bool
     cleans_own: bool
     training: Tensor | None
@@ -64,7 +64,7 @@ class StepMaker:
             hidden=[output.hidden for output in seen],
             embeddings=[ranks.gather(output.embedding) for output in seen],
             targets=targets,
-            labels=self.taught[batch.columns],
+            labels=self.train_labels[batch.columns],
             labelled=batch.labelled,
             training=training,
             exchange={"labelled": batch.labelled, "training": training}.get(exchange.on, slice(None)),
@@ -125,12 +125,12 @@ class StepMaker:
         A clean pass over the whole graph after each epoch would cost more on a large one, and be an epoch old.
         """
         state = self.state
-        standing = [k for k in range(len(state.cohort)) if k not in active]
+        frozen = [k for k in range(len(state.cohort)) if k not in active]
         clean = list(state.ranks.own(active)) if state.exchange.uses_clean_logits else []
         state.cohort.eval()
-        outputs = [*(output.logits for output in state.cohort(batch.batch, standing)), *self._clean_logits(batch.batch, clean)]
+        outputs = [*(output.logits for output in state.cohort(batch.batch, frozen)), *self._clean_logits(batch.batch, clean)]
         state.cohort.train()
         if clean:
-            logits = state.ranks.gather_members(stack(outputs[len(standing) :]), active)
-        by_member = dict(zip([*standing, *active], [*outputs[: len(standing)], *logits], strict=True))
+            logits = state.ranks.gather_members(stack(outputs[len(frozen) :]), active)
+        by_member = dict(zip([*frozen, *active], [*outputs[: len(frozen)], *logits], strict=True))
         return stack([by_member[k] for k in range(len(state.cohort))])

@@ -185,7 +185,7 @@ def fit_cohort(
     steps = StepMaker(
         state,
         labels=labels,
-        taught=_only(labels, split.train),
+        train_labels=_only(labels, split.train),
         sampled=feed.sampled,
         cleans_own=_cleans_own(feed, exchange, split),
         training=_training_rows(dataset, split, device),
@@ -217,7 +217,7 @@ def fit_cohort(
     )
     if kind.transduces:
         state.result = with_kept(state.result, distribution, logits, torch.arange(dataset.num_samples, device=device))
-    inputs.fold_scaling(state.cohort.students, device)
+    inputs.fold_scaling(state.cohort.members, device)
     loop.callbacks("on_fit_end", state)
     return state.result
 

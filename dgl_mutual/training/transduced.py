@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import TrainingError, UsageError
@@ -104,7 +104,7 @@ def fit_untrained(
         train_seconds=seconds,
         seconds_per_epoch=0.0,
         disagreement=float("nan"),
-        cohort=Cohort([], make_coordinator(CoordinatorRecipe("uniform", 1, dataset.target.num_outputs)), distribution, (), 0),
+        cohort=Cohort([], make_coordinator(CoordinatorConfig("uniform", 1, dataset.target.num_outputs)), distribution, (), 0),
         dataset=dataset,
         split=split,
         reliability=reliability_rows(measured, [kind.name]),

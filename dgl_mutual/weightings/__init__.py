@@ -12,7 +12,7 @@ import pkgutil
 from dataclasses import replace
 from typing import Any
 
-from dgl_mutual.coordinator import Coordinator, CoordinatorRecipe, PerTask, Weighting, WeightingOptions
+from dgl_mutual.coordinator import Coordinator, CoordinatorConfig, PerTask, Weighting, WeightingOptions
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.python_compat import is_class
@@ -37,7 +37,7 @@ WEIGHTINGS = _find()
 def _fault(value: Any) -> str | None:
     return (
         subclass_of(Weighting, "dgl_mutual.Weighting")(value)
-        or made_by(value, "weightings", ("options", "recipe"))
+        or made_by(value, "weightings", ("options", "config"))
         or fault_of_options(value, WeightingOptions, "dgl_mutual.coordinator.WeightingOptions")
     )
 
@@ -46,23 +46,23 @@ def _fault(value: Any) -> str | None:
 WEIGHTING_REGISTRY: Registry[type[Weighting]] = Registry("weighting", WEIGHTINGS, _fault, group="dgl_mutual.weightings")
 
 
-def make_coordinator(recipe: CoordinatorRecipe) -> Coordinator:
-    """The coordinator of a recipe, with fresh weights: of several tasks, one for each.
+def make_coordinator(config: CoordinatorConfig) -> Coordinator:
+    """The coordinator that a configuration describes, with fresh weights; for several tasks, one for each.
 
     Raises:
         UsageError: a weighting that does not exist, options that it does not have, or a setting that it has no form for.
     """
-    if recipe.tasks is not None:
+    if config.tasks is not None:
         each = [
-            make_coordinator(replace(recipe, num_outputs=width, tasks=None, multi_label=(multi_label,)))
-            for width, multi_label in zip(recipe.tasks, recipe.multi_label or (False,) * len(recipe.tasks), strict=True)
+            make_coordinator(replace(config, num_outputs=width, tasks=None, multi_label=(multi_label,)))
+            for width, multi_label in zip(config.tasks, config.multi_label or (False,) * len(config.tasks), strict=True)
         ]
-        return PerTask(each, recipe.tasks, recipe)
-    kind = WEIGHTING_REGISTRY.find(recipe.weighting).value
-    options = parse_options(kind.Options, recipe.options, "strategy_options.weighting_options")
+        return PerTask(each, config.tasks, config)
+    kind = WEIGHTING_REGISTRY.find(config.weighting).value
+    options = parse_options(kind.Options, config.options, "strategy_options.weighting_options")
     title = f"The weighting {kind.__name__!r}"
     with blamed(title, kind, "cannot be made"):
-        made = kind(options, recipe)
-    if not isinstance(getattr(made, "recipe", None), CoordinatorRecipe):
-        raise UsageError(f"{title} does not call super().__init__(options, recipe) in its __init__. Do so first.")
+        made = kind(options, config)
+    if not isinstance(getattr(made, "config", None), CoordinatorConfig):
+        raise UsageError(f"{title} does not call super().__init__(options, config) in its __init__. Do so first.")
     return made

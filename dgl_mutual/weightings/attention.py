@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions
+from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 
 
 class AttentionOptions(WeightingOptions):
@@ -29,9 +29,9 @@ class Attention(Weighting):
     Options = AttentionOptions
     options: AttentionOptions
 
-    def __init__(self, options: AttentionOptions, recipe: CoordinatorRecipe) -> None:
-        super().__init__(options, recipe)
-        num_outputs, hidden = recipe.num_outputs, options.hidden
+    def __init__(self, options: AttentionOptions, config: CoordinatorConfig) -> None:
+        super().__init__(options, config)
+        num_outputs, hidden = config.num_outputs, options.hidden
         self.query = nn.Linear(num_outputs + 1, hidden, bias=False)
         self.key = nn.Linear(num_outputs + 1, hidden, bias=False)
         self.reset_parameters()

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions
+from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 
 
 class ClasswiseOptions(WeightingOptions):
@@ -26,9 +26,9 @@ class Classwise(Weighting):
     Options = ClasswiseOptions
     options: ClasswiseOptions
 
-    def __init__(self, options: ClasswiseOptions, recipe: CoordinatorRecipe) -> None:
-        super().__init__(options, recipe)
-        num_outputs, hidden = recipe.num_outputs, options.hidden
+    def __init__(self, options: ClasswiseOptions, config: CoordinatorConfig) -> None:
+        super().__init__(options, config)
+        num_outputs, hidden = config.num_outputs, options.hidden
         self.first = nn.Linear(num_outputs + 1, hidden)
         self.last = nn.Linear(hidden, num_outputs)
         self.reset_parameters()

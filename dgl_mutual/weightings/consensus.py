@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions
+from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 
 
 class ConsensusOptions(WeightingOptions):
@@ -46,10 +46,10 @@ class Consensus(Weighting):
     predicted: Tensor
     agreed: Tensor
 
-    def __init__(self, options: ConsensusOptions, recipe: CoordinatorRecipe) -> None:
-        super().__init__(options, recipe)
-        self.multi_label = recipe.multi_label == (True,)
-        shape = (recipe.num_students, recipe.num_outputs, 2) if self.multi_label else (recipe.num_students, 1, recipe.num_outputs)
+    def __init__(self, options: ConsensusOptions, config: CoordinatorConfig) -> None:
+        super().__init__(options, config)
+        self.multi_label = config.multi_label == (True,)
+        shape = (config.num_students, config.num_outputs, 2) if self.multi_label else (config.num_students, 1, config.num_outputs)
         self.register_buffer("predicted", torch.zeros(shape))
         self.register_buffer("agreed", torch.zeros(shape))
 

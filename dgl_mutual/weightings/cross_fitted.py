@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions
+from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 
 
 class CrossFitted(Weighting):
@@ -25,9 +25,9 @@ class CrossFitted(Weighting):
     name = "cross-fitted"
     cross_fitted: ClassVar[bool] = True
 
-    def __init__(self, options: WeightingOptions, recipe: CoordinatorRecipe) -> None:
-        super().__init__(options, recipe)
-        self.bias = nn.Parameter(torch.zeros(recipe.num_students))
+    def __init__(self, options: WeightingOptions, config: CoordinatorConfig) -> None:
+        super().__init__(options, config)
+        self.bias = nn.Parameter(torch.zeros(config.num_students))
         self.slope = nn.Parameter(torch.zeros(()))
 
     def reset_parameters(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import CoordinatorRecipe, Weighting, WeightingOptions
+from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 from dgl_mutual.errors import UsageError
 
 
@@ -30,15 +30,15 @@ class Transductive(Weighting):
     options: TransductiveOptions
     inductive = False
 
-    def __init__(self, options: TransductiveOptions, recipe: CoordinatorRecipe) -> None:
-        super().__init__(options, recipe)
-        if recipe.num_samples is None:
+    def __init__(self, options: TransductiveOptions, config: CoordinatorConfig) -> None:
+        super().__init__(options, config)
+        if config.num_samples is None:
             raise UsageError(
                 "Weighting 'transductive' keeps one row of weights per sample, so it needs a full-batch node task; "
                 "this task sees new samples. Choose 'attention' or 'classwise', which are inductive."
             )
-        self.chi = nn.Parameter(torch.empty(recipe.num_students, recipe.num_samples, options.hidden))
-        self.phi = nn.Parameter(torch.empty(recipe.num_students, options.hidden, recipe.num_outputs))
+        self.chi = nn.Parameter(torch.empty(config.num_students, config.num_samples, options.hidden))
+        self.phi = nn.Parameter(torch.empty(config.num_students, options.hidden, config.num_outputs))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

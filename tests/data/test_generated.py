@@ -14,7 +14,7 @@ from dgl_mutual.cli.main import main
 from dgl_mutual.data import load_dataset, verify_dataset
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.describe import describe_dataset, edge_homophily
-from dgl_mutual.data.generated import RECIPES, draw_edges, generate_dataset
+from dgl_mutual.data.generated import GENERATORS, draw_edges, generate_dataset
 from dgl_mutual.errors import UsageError
 
 
@@ -75,15 +75,15 @@ def test_neighbours_and_features_tell_the_class(dataset: Dataset) -> None:
 
 
 def test_twins_have_the_sizes_of_their_models() -> None:
-    arxiv, products = RECIPES["arxiv-twin"], RECIPES["products-twin"]
+    arxiv, products = GENERATORS["arxiv-twin"], GENERATORS["products-twin"]
     assert (arxiv.nodes, arxiv.edges, arxiv.features, arxiv.classes) == (169_343, 1_166_243, 128, 40)
     assert (products.nodes, products.edges, products.features, products.classes) == (2_449_029, 61_859_140, 100, 47)
 
 
 def test_as_many_edges_as_asked_for_where_hubs_collide() -> None:
-    recipe = replace(RECIPES["power-law"], nodes=300, edges=4400, classes=3)
+    config = replace(GENERATORS["power-law"], nodes=300, edges=4400, classes=3)
     classes = np.arange(300) % 3
-    source, destination = draw_edges(recipe, classes, np.random.default_rng(0))
+    source, destination = draw_edges(config, classes, np.random.default_rng(0))
     assert len(set(zip(source.tolist(), destination.tolist(), strict=True))) == 4400 and (source < destination).all()
 
 

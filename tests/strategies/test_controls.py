@@ -34,7 +34,7 @@ def fit(task: str, strategy: Any, options: dict[str, Any] | None = None, *, stud
 
 
 def state_of(result: Any, member: int) -> Tensor:
-    return torch.cat([value.detach().flatten() for value in result.cohort.students[member].parameters()])
+    return torch.cat([value.detach().flatten() for value in result.cohort.members[member].parameters()])
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
@@ -64,7 +64,7 @@ class Watching(Callback):
         self._keep(state)
 
     def _keep(self, state: Any) -> None:
-        self.weights.append([{key: value.clone() for key, value in student.state_dict().items()} for student in state.cohort.students])
+        self.weights.append([{key: value.clone() for key, value in student.state_dict().items()} for student in state.cohort.members])
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
@@ -80,7 +80,7 @@ def test_targets_of_the_mean_teacher_are_of_the_average_of_the_weights(decay: fl
 
     options = {"decay": decay, "exchange_warmup": (0, 0)}
     result = fit(task, Keeping, options, callbacks=[watching], dtype=torch.float64)
-    student = result.cohort.students[1]
+    student = result.cohort.members[1]
     average = dict(watching.weights[0][1])
     for step, (batch, (_, targets)) in enumerate(zip(evaluated, watching.targets, strict=True)):
         student.load_state_dict(average)
@@ -163,7 +163,7 @@ def test_teachers_are_the_students_options_with_weights_of_their_own(strategy: s
     result = fit(task, strategy)
     assert [member.member for member in result.members][:4] == ["gcn-0", "gin-1", "teacher-0", "teacher-1"]
     for student, teacher in ((0, 2), (1, 3)):
-        assert result.cohort.students[student].options == result.cohort.students[teacher].options
+        assert result.cohort.members[student].options == result.cohort.members[teacher].options
         assert not torch.equal(state_of(result, student), state_of(result, teacher))
     assert {"val/teacher-0", "val/teacher-1"} < set(result.history[0]) and "val/gcn-0" not in result.history[0]
     assert "loss/distillation/gcn-0" in result.history[-1] and "val/teacher-0" not in result.history[-1]

@@ -35,13 +35,13 @@ def test_only_samples_that_pass_are_learned_from(gate, kind):
         if kind == "single-label":
             divergence = rel_entr(target, softmax(own, axis=-1)).sum(-1)
             votes = np.stack([(z.argmax(-1) == c).mean(0) for c in range(z.shape[-1])], axis=-1)
-            certainty = (target if gate == "confidence" else votes).max(-1)
+            max_probability = (target if gate == "confidence" else votes).max(-1)
         else:
             p = expit(own)
             divergence = (rel_entr(target, p) + rel_entr(1 - target, 1 - p)).mean(-1)
             share = target if gate == "confidence" else (z > 0).mean(0)
-            certainty = np.maximum(share, 1 - share).mean(-1)
-        passes = certainty >= threshold
+            max_probability = np.maximum(share, 1 - share).mean(-1)
+        passes = max_probability >= threshold
         shares.append(passes.mean())
         assert mutual[i] == pytest.approx((divergence * passes).mean())
     assert min(shares) > 0 and max(shares) < 1

@@ -26,7 +26,7 @@ def fit(task, strategy, options=None, **training):
 
 
 def parameters_of(result, member):
-    return torch.cat([parameter.detach().flatten() for parameter in result.cohort.students[member].parameters()])
+    return torch.cat([parameter.detach().flatten() for parameter in result.cohort.members[member].parameters()])
 
 
 def test_a_teacher_does_not_count_as_a_student_that_disagrees(monkeypatch):

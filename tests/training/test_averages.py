@@ -43,7 +43,7 @@ class Plain(Callback):
         self.served: dict[int, dict[str, Tensor]] = {}
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        student = state.cohort.students[1]
+        student = state.cohort.members[1]
         if self.kind == "swa":
             self.average = AveragedModel(student)
         else:
@@ -54,14 +54,14 @@ class Plain(Callback):
 
     def on_step_end(self, state: TrainingState) -> None:
         if self.kind == "ema" and state.epoch >= self.start:
-            self.average.update_parameters(state.cohort.students[1])
+            self.average.update_parameters(state.cohort.members[1])
 
     def on_evaluation_batch(self, state: TrainingState, member: int, samples: Tensor, output: Any) -> None:
         if member == 1 and state.phase is not None and not state.is_phase_over:
             self.served[state.epoch] = {key: value.clone() for key, value in state.student(1).state_dict().items()}
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        student: nn.Module = state.cohort.students[1]
+        student: nn.Module = state.cohort.members[1]
         if self.kind == "swa" and state.epoch >= self.start:
             self.average.update_parameters(student)
         if state.epoch >= self.start:
@@ -100,7 +100,7 @@ def test_what_is_served_is_the_average_of_a_plain_loop(
         torch.testing.assert_close(plain.served[epoch], expected, rtol=1e-9, atol=1e-9)
     best = result.members[1].best_epoch
     assert best is not None
-    torch.testing.assert_close(dict(result.cohort.students[1].state_dict()), plain.expected[best], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(dict(result.cohort.members[1].state_dict()), plain.expected[best], rtol=1e-9, atol=1e-9)
 
 
 class _Own(nn.Module):

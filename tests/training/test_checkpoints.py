@@ -62,7 +62,7 @@ def test_options_and_precision_come_back(fit: Fit, multi_label_data: Data, tmp_p
     result.save(tmp_path)
     for member in ("gat-1", "ensemble"):
         model = load_student(tmp_path / f"{member}.safetensors")
-        assert model.cohort.students[-1].options == result.cohort.students[1].options
+        assert model.cohort.members[-1].options == result.cohort.members[1].options
         probabilities = model.predict(multi_label_data[0])
         assert probabilities.dtype == np.float64
         np.testing.assert_array_equal(probabilities, result.predict(member=member))

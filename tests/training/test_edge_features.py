@@ -64,7 +64,7 @@ def test_a_student_is_the_same_beside_peers_without_edge_features(bonded_data: D
     alone = fit((dataset, bonded_data[1]), ("gin",), strategy="independent", epochs=3)
     beside = fit((dataset, bonded_data[1]), ("gin", StudentOptions(edge_features=False), "gatv2"), strategy="independent", epochs=3)
     np.testing.assert_array_equal(alone.predict(member="gin-0"), beside.predict(member="gin-0"))
-    widths = [student.convolutions[0].input_weights[0].shape[0] for student in beside.cohort.students[:2]]
+    widths = [student.convolutions[0].input_weights[0].shape[0] for student in beside.cohort.members[:2]]
     assert widths == [1, 2]
 
 
@@ -120,7 +120,7 @@ def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tm
     assert np.isfinite(load_student(tmp_path, "gcn-1").predict(dataset.without_edge_features())).all()
     with pytest.raises(UsageError, match="trained with 2 edge features and the edges of graph have 1"):
         result.predict(single)
-    assert "2 features and 2 edge features" in repr(result.cohort.students[0])
+    assert "2 features and 2 edge features" in repr(result.cohort.members[0])
 
 
 def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_fit_takes_a_dgl_graph_with_edge_features() -> None:
     graph.edata["feat"] = torch.randn(40, 2)
     split = Split(np.arange(6), np.arange(6, 9), np.arange(9, 12))
     result = dgl_mutual.fit(graph, students="gcn,gin", training={"epochs": 1}, split=split)
-    assert [student.edge_features for student in result.cohort.students] == [2, 2]
+    assert [student.edge_features for student in result.cohort.members] == [2, 2]
     off = dgl_mutual.fit(graph, students="gcn,gin", training={"epochs": 1}, split=split, student={"edge_features": False})
     assert off.dataset.edge_features is None
 
@@ -197,13 +197,13 @@ def test_a_student_of_ones_own_finds_edge_features_in_the_graph(bonded_data: Dat
     own = StudentOptions(architecture=Edged, edge_features=True)
     options = {"strategy": "independent", "epochs": 60, "training": {"scale_inputs": True, "learning_rate": 0.1}}
     result = fit(bonded_data, (own, "gin"), **options)
-    assert result.members[0].test > 0.95 and result.cohort.students[0].edge_features == 2
-    student = result.cohort.students[0].module  # type: ignore[union-attr]  # one's own
+    assert result.members[0].test > 0.95 and result.cohort.members[0].edge_features == 2
+    student = result.cohort.members[0].module  # type: ignore[union-attr]  # one's own
     assert isinstance(student, Edged)
     features, edge_features = (torch.as_tensor(np.asarray(part)) for part in (dataset.features, dataset.edge_features))
-    scale = result.cohort.students[0].edge_scale  # type: ignore[union-attr]
+    scale = result.cohort.members[0].edge_scale  # type: ignore[union-attr]
     sums = torch.zeros(dataset.num_nodes, 2).index_add_(0, torch.as_tensor(dataset.edges[1]), student.edges(edge_features * scale))
-    states = student.nodes(features * result.cohort.students[0].input_scale) + sums  # type: ignore[union-attr]
+    states = student.nodes(features * result.cohort.members[0].input_scale) + sums  # type: ignore[union-attr]
     expected = torch.stack([part.mean(0) for part in states.split(5)]).softmax(1)
     np.testing.assert_allclose(result.predict(member="Edged-0"), expected.detach(), atol=1e-5)
     result.save(tmp_path)

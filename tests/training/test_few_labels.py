@@ -112,7 +112,7 @@ def test_targets_on_graphs_without_labels_are_clean_and_of_the_step_itself(
 
     def step(self: Any, active: Any, share: Any, batch: Any, epoch: int) -> Any:
         made = step_of(self, active, share, batch, epoch)
-        students = self.state.cohort.students
+        students = self.state.cohort.members
         assert all(student.training for student in students)
         with torch.no_grad():
             expected.append(torch.stack([student.eval().forward_batch(share.batch).logits for student in students]))

@@ -134,7 +134,7 @@ def test_extreme_features_of_a_test_sample_are_no_prediction(task: str, fit: Fit
     extreme = replace(dataset, features=features)
     result = fit((dataset, split))
     with torch.no_grad():
-        for weight in result.cohort.students[0].convolutions[0].input_weights:
+        for weight in result.cohort.members[0].convolutions[0].input_weights:
             weight.mul_(1e3)
     for member in ("gcn-0", "ensemble"):
         with pytest.raises(DataError, match=rf"The logits of gcn-0 for {task} \d+ are not finite"):
@@ -147,7 +147,7 @@ def test_extreme_features_of_a_test_sample_are_no_prediction(task: str, fit: Fit
 def test_no_probability_is_made_of_an_infinite_logit(member: str, fit: Fit, multi_label_data: Data) -> None:
     """A sigmoid makes 1 of it, and looks sound."""
     result = fit(multi_label_data)
-    *_, bias = (parameter for name, parameter in result.cohort.students[0].named_parameters() if name.endswith("bias"))
+    *_, bias = (parameter for name, parameter in result.cohort.members[0].named_parameters() if name.endswith("bias"))
     with torch.no_grad():
         bias[0] = torch.inf
     with pytest.raises(DataError, match=r"The logits of gcn-0 for \w+ 0 are not finite"):

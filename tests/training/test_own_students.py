@@ -62,7 +62,7 @@ def test_an_own_student_trains_under_every_strategy_that_needs_logits_alone(stra
     result = fit(data, ("gcn", student, "sage"), strategy=strategy, epochs=2)
     name = f"{student.label}-1"
     assert result[name].architecture == f"{HERE}:{student.label}"
-    assert result[name].parameters == sum(weight.numel() for weight in result.cohort.students[1].module.parameters())
+    assert result[name].parameters == sum(weight.numel() for weight in result.cohort.members[1].module.parameters())
     probabilities = result.predict(member=name)
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     moved = [key for key in result.history[0] if key.startswith("loss/supervised/")]
@@ -82,7 +82,7 @@ def test_the_same_again_whatever_else_draws_and_whoever_the_peers_are(node_data,
     one, two, three = run("gcn", 1), run("gcn", 2), run(own(Net, hidden=3), 3)
     assert [row["train/Net-1"] for row in one.history] == [row["train/Net-1"] for row in two.history]
     assert figures(one, "Net-1") == figures(two, "Net-1") == figures(three, "Net-1")
-    assert torch.equal(one.cohort.students[1].module.first.weight, three.cohort.students[1].module.first.weight)
+    assert torch.equal(one.cohort.members[1].module.first.weight, three.cohort.members[1].module.first.weight)
     alone = fit(node_data, ("gcn", "sage"), strategy="independent", epochs=5)
     assert figures(one, "gcn-0") == figures(alone, "gcn-0")
 
@@ -120,7 +120,7 @@ def test_embed_is_the_students_own_where_it_has_one(node_data, fit):
     result = fit(node_data, ("gcn", own(Embedding), own(Net)), strategy="independent", epochs=2)
     found, data = result.embeddings("Embedding-1"), node_data[0]
     assert found.shape == (data.num_nodes, 8) and (found >= 0).all()
-    student = result.cohort.students[1].eval()
+    student = result.cohort.members[1].eval()
     graph = dgl.graph(tuple(torch.as_tensor(data.edges)), num_nodes=data.num_nodes)
     feat = torch.as_tensor(np.asarray(data.features))
     np.testing.assert_allclose(student.embed(graph, feat).detach(), found, atol=1e-6)
@@ -190,7 +190,7 @@ def test_scaled_inputs_are_folded_into_an_own_student(node_data, fit):
     dataset, split = node_data
     large = dgl_mutual.Dataset(**{**vars(dataset), "features": dataset.features * np.float32(1000)})
     result = fit((large, split), ("gcn", own(Net)), epochs=3, training={"scale_inputs": True})
-    student = result.cohort.students[1]
+    student = result.cohort.members[1]
     assert (student.input_scale != 1).all()
     logits = student.eval().forward_batch(Collator(large).all()).logits
     np.testing.assert_allclose(torch.softmax(logits.detach(), 1).numpy(), result.predict(member="Net-1"), rtol=1e-5)

@@ -55,7 +55,7 @@ def test_a_single_student_disagrees_with_nobody(fit: Callable[..., FitResult], n
 
 
 def test_parameters(result: FitResult) -> None:
-    counts = [sum(parameter.numel() for parameter in student.parameters()) for student in result.cohort.students]
+    counts = [sum(parameter.numel() for parameter in student.parameters()) for student in result.cohort.members]
     coordinator = sum(parameter.numel() for parameter in result.cohort.coordinator.parameters())
     assert [member.parameters for member in result.members[:3]] == counts
     assert result["ensemble"].parameters == sum(counts) + coordinator

@@ -33,7 +33,7 @@ FIGURES = ("member", "train", "val", "test", "best_epoch", "parameters")
 
 
 def weights(result: FitResult, member: int | None = None) -> dict[str, Tensor]:
-    module = result.cohort if member is None else result.cohort.students[member]
+    module = result.cohort if member is None else result.cohort.members[member]
     return module.state_dict()
 
 
@@ -93,7 +93,7 @@ def test_seeds_and_folds_may_run_in_any_order(task: str, fit: Fit, data_of: Call
     for pair in pairs:
         assert_same_weights(weights(forwards[pair]), weights(backwards[pair]))
         assert forwards[pair].history == backwards[pair].history
-    distinct = {tuple(weights(result)["_students.0.convolutions.0.weight"].flatten().tolist()) for result in forwards.values()}
+    distinct = {tuple(weights(result)["_members.0.convolutions.0.weight"].flatten().tolist()) for result in forwards.values()}
     assert len(distinct) == len(pairs)
 
 

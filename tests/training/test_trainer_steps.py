@@ -58,7 +58,7 @@ def watch() -> Callable[..., type[Watcher]]:
 
 
 def weights(result: FitResult, member: int) -> Tensor:
-    return torch.cat([value.flatten().double() for value in result.cohort.students[member].state_dict().values()])
+    return torch.cat([value.flatten().double() for value in result.cohort.members[member].state_dict().values()])
 
 
 @pytest.mark.parametrize("data", ["node_data", "graph_data", "multi_label_data"])
@@ -317,7 +317,7 @@ def test_a_late_student_keeps_its_first_weights_until_it_starts_and_is_not_stopp
 
     class Keeping(Callback):
         def on_epoch_end(self, state: TrainingState) -> None:
-            found.append([torch.cat([p.detach().flatten().clone() for p in one.parameters()]) for one in state.cohort.students])
+            found.append([torch.cat([p.detach().flatten().clone() for p in one.parameters()]) for one in state.cohort.members])
 
     students = [StudentOptions(hidden=8), StudentOptions(hidden=8, starts_after=0.5)]
     training = {"patience": 2, "learning_rate": 0.0001}

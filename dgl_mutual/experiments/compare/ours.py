@@ -90,7 +90,7 @@ def starting_point(trial: Trial, config: RunConfig, dataset: Dataset, dtype: tor
     """Where `fit` starts from, found by running one epoch of it."""
     watch = Watch()
     cohort = fit(trial, shortened(config, 1), dataset, dtype, [watch]).cohort
-    modules = [*cohort.students, cohort.coordinator]
+    modules = [*cohort.members, cohort.coordinator]
     owner_of = {id(parameter): (k, name) for k, module in enumerate(modules) for name, parameter in module.named_parameters()}
     owners = tuple(owner_of[id(parameter)] for parameter in watch.parameters)
     return StartingPoint(tuple(student.architecture_name for student in config.students), owners, watch.start)

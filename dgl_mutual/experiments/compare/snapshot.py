@@ -120,7 +120,7 @@ def _our_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Coho
     for term, value in terms.items():
         names = [term] if value.dim() == 0 else [f"{term}/{name}" for name in cohort.names]
         named.update(zip(names, value.reshape(-1).tolist(), strict=True))
-    gradients = [to_reference(student.options.architecture_name, _gradients(student)) for student in cohort.students]
+    gradients = [to_reference(student.options.architecture_name, _gradients(student)) for student in cohort.members]
     return _Numbers(list(step.logits.detach()), [*clean, ensemble], named, [*gradients, _gradients(strategy.coordinator)])
 
 
@@ -171,7 +171,7 @@ def _their_numbers(trial: Trial, config: RunConfig, dataset: Dataset, cohort: Co
     dtype = next(cohort.parameters()).dtype
     reference = make_reference(config, dataset, trial.split, seed=trial.seed, fold=trial.fold, dtype=dtype)
     architectures = [student.architecture_name for student in config.students]
-    states = [student.state_dict() for student in cohort.students]
+    states = [student.state_dict() for student in cohort.members]
     mapped = [to_reference(architecture, state) for architecture, state in zip(architectures, states, strict=True)]
     reference.load(mapped, cohort.coordinator.state_dict())
     back = [to_ours(architecture, student.state_dict()) for architecture, student in zip(architectures, reference.students, strict=True)]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.files import check_regular, read_bytes, user_path
 from dgl_mutual.joint import make_distribution
@@ -76,7 +76,7 @@ def _load(folder: Path, name: str, description: Description, trust: Trust) -> Tr
         return _load_mlp(folder, name, description, description.mlp)
     cohort = Cohort(
         [_load_one(folder, name, description, trust)],
-        make_coordinator(CoordinatorRecipe("uniform", 1, description.target.num_outputs)),
+        make_coordinator(CoordinatorConfig("uniform", 1, description.target.num_outputs)),
         make_distribution(description.target),
         (name,),
         1,
@@ -103,16 +103,16 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     return path, member or ENSEMBLE
 
 
-def _load_ensemble(folder: Path, name: str, description: Description, recipe: CoordinatorRecipe, trust: Trust) -> TrainedModel:
-    if (recipe.num_students, recipe.num_outputs) != (len(description.members), description.target.num_outputs):
-        raise ValueError(f"a coordinator of {recipe.num_students} students and {recipe.num_outputs} outputs")
-    weighting = str(recipe.weighting)
+def _load_ensemble(folder: Path, name: str, description: Description, config: CoordinatorConfig, trust: Trust) -> TrainedModel:
+    if (config.num_students, config.num_outputs) != (len(description.members), description.target.num_outputs):
+        raise ValueError(f"a coordinator of {config.num_students} students and {config.num_outputs} outputs")
+    weighting = str(config.weighting)
     is_own = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
     if is_own:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
         with torch.device("meta"):
-            coordinator = make_coordinator(recipe)
+            coordinator = make_coordinator(config)
     except UsageError as error:
         raise (_OwnClassError if is_own else ValueError)(str(error)) from None
     _load_weights(folder, name, coordinator)

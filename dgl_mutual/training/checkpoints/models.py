@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.coordinator import CoordinatorRecipe
+from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.data.arrays import as_kinds
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
 from dgl_mutual.data.positions import with_positions
@@ -75,7 +75,7 @@ class Description(BaseModel):
     mlp: MLPShape | None = None
     members: tuple[str, ...] = ()
     """Students of the ensemble."""
-    coordinator: CoordinatorRecipe | None = None
+    coordinator: CoordinatorConfig | None = None
 
     @property
     def kinds(self) -> tuple[FeatureKind, ...]:
@@ -177,7 +177,7 @@ class TrainedStudent(TrainedModel):
         if self.member != ENSEMBLE:
             return self._student.forward(graph, feat)
         check_samples(self.cohort, graph)
-        logits = torch.stack([student(graph, feat) for student in self.cohort.students])
+        logits = torch.stack([student(graph, feat) for student in self.cohort.members])
         return self.cohort.ensemble_logits(logits, torch.arange(logits.shape[1], device=logits.device))
 
     def embed(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ class TrainedStudent(TrainedModel):
 
     @property
     def _student(self) -> StudentModule:
-        return self.cohort.students[self.cohort.names.index(self.member)]
+        return self.cohort.members[self.cohort.names.index(self.member)]
 
     def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
         return predict(self.cohort, data, self.member)

@@ -35,7 +35,7 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
 
     A cohort that is there already is replaced as a whole; other files in the folder stay.
     """
-    for student in cohort.students:
+    for student in cohort.members:
         _check_portable(student.options)
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{str(folder)!r} is a file. Name a folder to save the students in.")
@@ -58,14 +58,14 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
             "safetensors": safetensors.__version__,
         },
     )
-    for name, student in zip(cohort.names, cohort.students, strict=True):
+    for name, student in zip(cohort.names, cohort.members, strict=True):
         unused = {} if student.edge_features else {"edge_feature_names": (), "edge_feature_kinds": ()}
         _save(folder, name, student, common.model_copy(update={"student": student.options, **unused}))
     members = cohort.names[: cohort.num_students]
-    recipe = cohort.coordinator.recipe
-    if not isinstance(recipe.weighting, str):
-        recipe = replace(recipe, weighting=WEIGHTING_REGISTRY.name_of(recipe.weighting))
-    _save(folder, ENSEMBLE, cohort.coordinator, common.model_copy(update={"members": members, "coordinator": recipe}))
+    config = cohort.coordinator.config
+    if not isinstance(config.weighting, str):
+        config = replace(config, weighting=WEIGHTING_REGISTRY.name_of(config.weighting))
+    _save(folder, ENSEMBLE, cohort.coordinator, common.model_copy(update={"members": members, "coordinator": config}))
     if mlp is not None:
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)
