@@ -18,7 +18,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import layered, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.loading import joined_with_pool
+from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
@@ -118,7 +118,8 @@ def fit(
         protocol, fold, folds: how the samples are split, and which of the splits to take.
         label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
             (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
-        unlabelled: a pool of further graphs with the same feature columns, as a dataset or graphs; their labels are not looked at.
+        unlabelled: a pool of further graphs with the same feature columns, as a dataset, graphs, the name of a dataset or a folder, which
+            needs no labels; they are not looked at.
         device: cpu, cuda, cuda:N (the N-th GPU), auto, or a `torch.device`.
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
@@ -132,9 +133,7 @@ def fit(
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
     dataset = as_dataset(dataset, split=split if isinstance(split, Split) else None)
-    pool = None if unlabelled is None else as_dataset(unlabelled)
-    if pool is not None:
-        dataset = joined_with_pool(dataset, pool)
+    pool = None if unlabelled is None else _pool(unlabelled)
     if split is not None and (protocol is not None or folds is not None or fold != 0):
         raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
     options = {
@@ -150,7 +149,16 @@ def fit(
         "task_weights": task_weights,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    asked = parse_config(_start(recipe, config, split, trust=trust), {"dataset": dataset.name, **given})
+    given["dataset"] = dataset.name
+    asked = parse_config(_start(recipe, config, split, given, trust=trust), given)
+    idle = [key for key in _NOT_BY_FIT if getattr(asked, key) is not None]
+    if idle:
+        over = f" Of the grid, give one value each, as for {', '.join(asked.grid)}." if asked.grid else ""
+        raise UsageError(
+            f"The configuration asks for {', '.join(idle)}, which 'fit' does not do.{over} Leave it out, or use 'dgl-mutual run'."
+        )
+    if pool is not None:
+        dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
     resolved = resolve(asked, dataset, hides_labels=isinstance(split, Split) and len(split.unlabelled) > 0)
     refuse_idle(asked, resolved)
     watching = _listed(callbacks)
@@ -197,20 +205,30 @@ def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:
     return list(cast("Iterable[Callback]", callbacks)) if several else [cast("Callback", callbacks)]
 
 
-def _start(recipe: str | None, config: str | Path | Mapping[str, Any] | None, split: Split | None, *, trust: bool) -> dict[str, Any]:
+def _pool(unlabelled: Any) -> Dataset:
+    """Graphs without labels: a name or folder, a dataset, or graphs.
+
+    Raises:
+        UsageError, DataError: see `load` and `as_dataset`.
+    """
+    if isinstance(unlabelled, str | Path):
+        return read_pool(str(unlabelled))
+    return as_dataset(unlabelled, None if isinstance(unlabelled, Dataset) else "graph")
+
+
+def _start(
+    recipe: str | None, config: str | Path | Mapping[str, Any] | None, split: Split | None, given: Mapping[str, Any], *, trust: bool
+) -> dict[str, Any]:
     """The layer of configuration that `fit` starts from.
 
     Raises:
-        UsageError: it cannot be read, or holds what `fit` does not do, or a file names code and is not trusted.
+        UsageError: it cannot be read, or a file names code and is not trusted.
     """
-    layer = {} if recipe is None else read_recipe(recipe)
+    layer = {} if recipe is None else read_recipe(recipe, given)
     if config is not None:
         own = layer_of_file(config) if isinstance(config, Mapping) else read_config(user_path(config))
         if not trust and not isinstance(config, Mapping):
             check_trust([parse_config(own)], config, {})
         layer = layered(layer, own)
-    idle = [key for key in _NOT_BY_FIT if layer.get(key) is not None]
-    if idle:
-        raise UsageError(f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use 'dgl-mutual run'.")
     dropped = (*_OF_ANOTHER_RUN, *(("protocol", "folds") if split is not None else ()))
     return {key: value for key, value in layer.items() if key not in dropped}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -24,7 +24,7 @@ class Options(BaseModel):
 
     search_space: ClassVar[SearchSpace] = {}
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -48,8 +48,15 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(kind, where, dict(fault)) for fault in error.errors()]
+        faults = error.errors()
+        lines = [_explain(kind, where, dict(fault)) for fault in faults if not _follows(fault, faults)]
         raise UsageError("\n".join(lines)) from None
+
+
+def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a list is too short for no other reason than that entries of it have faults."""
+    place = fault["loc"]
+    return fault["type"] == "too_short" and any(other["loc"][: len(place)] == place and other is not fault for other in faults)
 
 
 def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", metavar="NAME|FILE.yaml", required=False, shell_complete=completion.one(completion.suites, path="file"))
-@click.option("--dry-run", is_flag=True, help="List the trials, with an estimate of their time. Runs and downloads nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="List the trials, with an estimate of their time. Downloads nothing; measures a few epochs of each run."
+)
 @click.option("--quick", is_flag=True, help="Scale down to 2 seeds, 2 folds and 30 epochs.")
 @click.option(
     "--checkpoint-every",

@@ -87,7 +87,7 @@ def _tune(
             say(tuning.shared)
     if tuning.failed:
         say("\n".join((f"{len(tuning.failed)} trials failed:", *tuning.failed)), err=True)
-    if tuning.best is None:
+    if tuning.best is None or tuning.failed:
         raise click.exceptions.Exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -131,18 +132,42 @@ def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, 
     return edges
 
 
-def canonical_edge_rows(source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool) -> tuple[IntArray, IntArray]:
+def canonical_edge_rows(
+    source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool, features: Features | None = None
+) -> tuple[IntArray, IntArray]:
     """As `canonical_edges`, and the given edge, by number, that each of them comes from: of duplicates the first.
 
     With `symmetric` the reverse of an edge comes from the edge itself, unless the reverse was given, too.
+
+    Args:
+        features: of the given edges, (|E|, F_e); a warning tells where they differ between duplicates.
     """
     rows = np.flatnonzero(source != destination)
     source, destination = source[rows].astype(np.int64), destination[rows].astype(np.int64)
     keys = destination * num_nodes + source
+    if features is not None:
+        _warn_of_differing_duplicates(keys, rows, num_nodes, features)
     if symmetric:
         keys, rows = np.concatenate([keys, source * num_nodes + destination]), np.concatenate([rows, rows])
     keys, first = np.unique(keys, return_index=True)
     return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
+
+
+def _warn_of_differing_duplicates(keys: IntArray, rows: IntArray, num_nodes: int, features: Features) -> None:
+    """Warn where an edge, a key, is there more than once with different features, which stand in these rows."""
+    distinct, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    if len(distinct) == len(keys):
+        return
+    later = np.flatnonzero(first[place] != np.arange(len(keys)))
+    unlike = features[rows[later]] != features[rows[first[place[later]]]]
+    differing = later[np.asarray(unlike.sum(axis=1)).ravel() > 0]
+    if len(differing):
+        source, destination = keys[differing[0]] % num_nodes, keys[differing[0]] // num_nodes
+        warnings.warn(
+            f"{len(differing)} edges are repeated with other features, for example {source} -> {destination} (nodes counted over all "
+            "graphs). The first of each counts. Merge their features, or leave the others out.",
+            stacklevel=3,
+        )
 
 
 def as_edges(edges: Any, num_nodes: int) -> IntArray:

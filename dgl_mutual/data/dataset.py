@@ -176,7 +176,7 @@ class Dataset:
                 "of the edges; an undirected edge that stands in both directions has two."
             )
         if not is_canonical(edges):
-            edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False)
+            edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False, features=features)
             features = features[rows]
         names = tuple(self.edge_feature_names)
         if len(names) != features.shape[1]:
@@ -246,7 +246,7 @@ class Dataset:
             ends = check_ends(edges, num_nodes)
             of_edges = columns_of(edge_features, edge_feature_names, edge_feature_kinds, "edge")
             check_features(of_edges.values, ends.shape[1], "edge features", "edge")
-            ends, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=symmetric)
+            ends, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=symmetric, features=of_edges.values)
             of_edges = of_edges.taken(rows)
         columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
         task = task or ("node" if node_offsets is None else "graph")

@@ -64,7 +64,7 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
     node_offsets = np.concatenate([[0], np.cumsum(arrays["num-node-list"])]).astype(np.int64)
     ends = arrays["edge"].T + np.repeat(node_offsets[:-1], arrays["num-edge-list"][:, 0])
     num_nodes = int(node_offsets[-1])
-    edges, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=True)
+    edges, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=True, features=arrays["edge-feat"])
     bonds = _multi_hot(arrays["edge-feat"][rows], bond_widths)
     atoms = _multi_hot(arrays["node-feat"], atom_widths)
     features = sparse.hstack([atoms, _incoming(edges, num_nodes) @ bonds])

@@ -23,7 +23,7 @@ def with_pool(dataset: Dataset, pool: Dataset) -> tuple[Dataset, int]:
     Left out is what the dataset holds already, in whatever numbering of nodes (see `graph_hashes`): test graphs must not be trained on.
 
     Raises:
-        UsageError: a node task, or a pool that holds nothing but the dataset's graphs.
+        UsageError: a node task, a dataset that has a pool, or a pool that holds nothing but the dataset's graphs.
         DataError: the pool has other feature columns; both sides are shown.
     """
     if dataset.task != "graph" or pool.task != "graph" or dataset.store is not None:
@@ -31,6 +31,8 @@ def with_pool(dataset: Dataset, pool: Dataset) -> tuple[Dataset, int]:
         raise UsageError(
             f"A pool of unlabelled graphs is for graph tasks, and {wrong.name} is a dataset for the {wrong.task} task. Leave the pool out."
         )
+    if dataset.num_pool:
+        raise UsageError(f"{dataset.name} has a pool of {dataset.num_pool} graphs already. Give the dataset without it, and one pool.")
     pool = _aligned(dataset, pool)
     new = ~np.isin(graph_hashes(pool), graph_hashes(dataset))
     if not new.any():

@@ -16,6 +16,7 @@ from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.given import layer_of_file
+from dgl_mutual.experiments.recipes import DESCRIPTION
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
@@ -27,6 +28,8 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 
 _DEFAULT_STRATEGY = "gml"
+#: Options of all students that a student of a user's own has, too.
+_SHARED_WITH_OWN = ("edge_features",)
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
 
@@ -124,10 +127,11 @@ class RunConfig(Options):
     def _no_idle_option(self) -> RunConfig:
         """An option of all students that each of them sets for itself would be ignored."""
         for key in sorted(self.student.model_fields_set):
-            if all(student.is_own for student in self.students):
+            takers = [student for student in self.students if not student.is_own or key in _SHARED_WITH_OWN]
+            if not takers:
                 raise ValueError(f"student.{key} has no effect: students of your own have options of their own. Leave it out")
-            if all(student.is_own or key in student.model_fields_set for student in self.students):
-                own = ", ".join(dict.fromkeys(str(getattr(student, key)) for student in self.students if not student.is_own))
+            if all(key in student.model_fields_set for student in takers):
+                own = ", ".join(dict.fromkeys(str(getattr(student, key)) for student in takers))
                 raise ValueError(
                     f"student.{key} = {getattr(self.student, key)!r} has no effect, since every student has its own {key} ({own}): "
                     f"leave out one of them, or give {key} within 'students'"
@@ -136,12 +140,16 @@ class RunConfig(Options):
 
     @property
     def cohort(self) -> tuple[StudentOptions, ...]:
-        """The students, with the options that they share; a student of your own has none of these."""
+        """The students, with the options that they share; of these, a student of your own has `edge_features` alone."""
         shared = {key: getattr(self.student, key) for key in self.student.model_fields_set}
         return tuple(
-            student
-            if student.is_own
-            else student.model_copy(update={key: value for key, value in shared.items() if key not in student.model_fields_set})
+            student.model_copy(
+                update={
+                    key: value
+                    for key, value in shared.items()
+                    if key not in student.model_fields_set and (not student.is_own or key in _SHARED_WITH_OWN)
+                }
+            )
             for student in self.students
         )
 
@@ -174,6 +182,8 @@ def _student(student: Any, place: int) -> Any:
 def read_config(file: Path) -> dict[str, Any]:
     """The layer of configuration in a YAML file: one of the user's own, or the config.yaml of a run, of which what was given counts.
 
+    The description of a recipe may be in it.
+
     Raises:
         UsageError: no such file, no YAML, or no mapping.
     """
@@ -185,7 +195,7 @@ def read_config(file: Path) -> dict[str, Any]:
         raise UsageError(f"The configuration {str(file)!r} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"The configuration {str(file)!r} must be a mapping such as 'dataset: Cora', and holds {type(values).__name__}.")
-    return layer_of_file(values)
+    return layer_of_file({key: value for key, value in values.items() if key != DESCRIPTION})
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -262,7 +272,7 @@ def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """All layers as one, each overriding those before it.
 
     A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the weighting those of
-    the former weighting. One that changes the data removes their fingerprint.
+    the former weighting. One that changes the data removes their fingerprint, and one that sets an option a former grid over it.
     """
     values: dict[str, Any] = {}
     for layer in layers:
@@ -271,11 +281,28 @@ def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
             values = _without_options_of_the_default(values, now)
         elif now is not None and now != before:
             values = _without_strategy_options(values, str(before), str(now))
-        values = _without_weighting_options(values, layer)
+        values = _without_grid_over(_without_weighting_options(values, layer), layer)
         if any(key in layer and layer[key] != values.get(key) for key in ("dataset", "task", "targets")):
             values = {key: value for key, value in values.items() if key != "fingerprint"}
         values = merge(values, layer)
     return values
+
+
+def _without_grid_over(values: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A grid of earlier layers varies nothing that a later layer sets."""
+    grid = values.get("grid")
+    if not isinstance(grid, Mapping):
+        return values
+    rest = {key: choices for key, choices in grid.items() if value_at(layer, str(key)) is None}
+    return values if len(rest) == len(grid) else {**values, "grid": rest or None}
+
+
+def value_at(values: Mapping[str, Any], key: str) -> Any:
+    """What nested mappings hold at a dotted key; None if nothing."""
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> dict[str, Any]:

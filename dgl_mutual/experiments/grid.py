@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.model_selection import ParameterGrid
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, merge, nest, parse_config
+from dgl_mutual.experiments.config import RunConfig, merge, nest, parse_config, value_at
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.training.result import FitResult
 
@@ -72,11 +72,3 @@ def point_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
     for key, value in values.items():
         layer = merge(layer, nest(key, value))
     return parse_config(given, layer)
-
-
-def value_at(given: Mapping[str, Any], key: str) -> Any:
-    """What stands at a dotted key; None where nothing does."""
-    value: Any = given
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

@@ -77,8 +77,8 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
         )
     if config.unlabelled is not None and not dataset.num_pool:
         raise UsageError(
-            f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. Give the graphs themselves in Python, as "
-            "fit(unlabelled=dgl_mutual.load(...)), or leave the pool out."
+            f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. In Python, give it as "
+            f"fit(unlabelled={config.unlabelled!r}), or leave the pool out."
         )
     protocol = config.protocol or default_protocol(dataset)
     folded = protocol in FOLDED_PROTOCOLS

@@ -18,9 +18,9 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
-from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest
+from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest, value_at
 from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.grid import point_of, value_at
+from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.journal import JOURNAL_ERRORS, check_trial, damaged, end_last_line
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve

@@ -19,7 +19,7 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.config import RunConfig, merged, parse_config, read_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
-from dgl_mutual.experiments.loading import load_pool
+from dgl_mutual.experiments.loading import load_pool, takes_edge_features
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
@@ -231,13 +231,15 @@ def suite_loader(
         return load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets)
 
     @cache
-    def pooled(dataset: Dataset, unlabelled: str | None) -> Dataset:
-        return load_pool(dataset, unlabelled, data_dir=data_dir, offline=offline)
+    def pooled(dataset: Dataset, unlabelled: str | None, edge_features: bool) -> Dataset:
+        return load_pool(dataset, unlabelled, edge_features=edge_features, data_dir=data_dir, offline=offline)
 
     def of_run(run: SuiteRun) -> Dataset:
         known = (in_memory or {}).get(run.data)
         dataset = load(run.config.dataset, run.config.task, run.config.targets) if known is None else known
-        return pooled(dataset, run.config.unlabelled)
+        if run.config.unlabelled is None:
+            return dataset
+        return pooled(dataset, run.config.unlabelled, takes_edge_features(run.config.cohort))
 
     return of_run
 
@@ -337,7 +339,8 @@ def _dataset(entry: Any) -> Any:
     if isinstance(entry, str):
         return {"name": entry, "config": {"dataset": entry}}
     if isinstance(entry, Mapping) and "recipe" in entry:
-        entry = merged(read_recipe(str(entry["recipe"])), {key: value for key, value in entry.items() if key != "recipe"})
+        own = {key: value for key, value in entry.items() if key != "recipe"}
+        entry = merged(read_recipe(str(entry["recipe"]), own), own)
     if not isinstance(entry, Mapping) or "dataset" not in entry:
         raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset' or 'recipe', not {entry!r}")
     layer = {key: value for key, value in entry.items() if key not in ("name", "methods", "tuning")}

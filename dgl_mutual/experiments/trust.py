@@ -53,8 +53,9 @@ def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool, 
     Raises:
         UsageError: see `read_recipe`, `read_config`, `parse_config` and, without `trust`, `check_trust`.
     """
-    start = {} if recipe is None else read_recipe(recipe)
-    config = parse_config(start, read_config(file) if file is not None else {}, typed)
+    given = {} if file is None else read_config(file)
+    start = {} if recipe is None else read_recipe(recipe, given, typed)
+    config = parse_config(start, given, typed)
     if file is not None and not trust:
         check_trust([config], file, typed)
     return config

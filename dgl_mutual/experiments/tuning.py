@@ -20,10 +20,9 @@ import pandas as pd
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.splits import FOLDED_PROTOCOLS
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.config import RunConfig, value_at
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.grid import value_at
 from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
@@ -212,7 +211,10 @@ def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:
 
 def _refuse(given: RunConfig) -> None:
     if given.grid:
-        raise UsageError("The configuration has a grid, which is a search of its own. Leave out the grid, or do without tuning.")
+        raise UsageError(
+            "The configuration has a grid, which is a search of its own. Leave out the grid, give a value for each of "
+            f"its keys ({', '.join(given.grid)}), or do without tuning."
+        )
     kind = resolve_strategy(given.strategy)
     if not kind.trains:
         raise UsageError(f"Strategy {kind.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")

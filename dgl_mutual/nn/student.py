@@ -64,7 +64,9 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
         "readout": "last" if node else "jumping",
         "edge_features": has_edge_features and kind.takes_edge_features,
     }
-    return options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
+    resolved = options.model_copy(update={key: value for key, value in defaults.items() if getattr(options, key) is None})
+    # It is updated between layers.
+    return resolved.model_copy(update={"virtual_node": False}) if resolved.virtual_node and resolved.depth == 1 else resolved
 
 
 class Student(StudentModule):

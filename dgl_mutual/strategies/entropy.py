@@ -47,7 +47,7 @@ class EntropyOptions(ExchangeOptions):
             return None
         return (
             f"With entropy_schedule = warmup the entropy term is never on, since the exchange begins in the first epoch (exchange_warmup = "
-            f"{list(self.exchange_warmup)}). Let the exchange begin later, for example exchange_warmup=[10, 10], or choose "
+            f"{list(self.exchange_warmup)}). Let the exchange begin later, for example exchange_warmup=[1, 1], or choose "
             "entropy_schedule=constant."
         )
 

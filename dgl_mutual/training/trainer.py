@@ -298,6 +298,11 @@ def _add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Spl
             f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
             "neighbourhoods with --sampler neighbor."
         )
+    if ratio is not None and not feed.sampled and not len(split.unlabelled) and exchange.on != "transductive":
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no effect, since no sample is without its label. Leave it out, hide labels with "
+            "label_rate, or give a pool of unlabelled graphs."
+        )
     samples = _unlabelled(feed, exchange, dataset, split)
     if len(samples):
         feed.add_unlabelled(samples, num_drawn(ratio, len(samples), len(split.train)))

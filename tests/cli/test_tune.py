@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,6 +69,23 @@ def test_a_search_of_which_every_trial_fails_says_so(
     status, out, err = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 2, "--jobs", 1)
     assert status == 1 and "2 trials failed" in err and "too large" in err and "Written" not in out
     assert not list((elsewhere / "results").glob("*/best.yaml"))
+
+
+def test_a_search_of_which_a_trial_fails_does_not_end_as_if_none_had(
+    command_line: Callable[..., Ended], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dgl_mutual.experiments import study  # it needs Optuna
+
+    fit, fits = study.fit_resolved, itertools.count()
+
+    def fails_later(*given: Any, **more: Any) -> Any:
+        if next(fits) >= 2:
+            raise MemoryError("too large")
+        return fit(*given, **more)
+
+    monkeypatch.setattr("dgl_mutual.experiments.study.fit_resolved", fails_later)
+    status, out, err = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 3, "--jobs", 1)
+    assert status == 1 and "trials failed" in err and "Best on validation" in out
 
 
 def test_a_split_by_seed_is_tuned_on_with_a_note_of_what_is_shared(command_line: Callable[..., Ended], elsewhere: Path) -> None:

@@ -56,12 +56,22 @@ def test_unsorted_edges_keep_their_features() -> None:
 
 def test_of_duplicates_the_first_counts_and_self_loops_go() -> None:
     edges = np.array([[0, 1, 0, 2, 0], [1, 1, 1, 0, 1]])
-    dataset = toy(edges=edges, edge_features=[[1], [2], [3], [4], [5]])
+    with pytest.warns(UserWarning, match="2 edges are repeated with other features, for example 0 -> 1"):
+        dataset = toy(edges=edges, edge_features=[[1], [2], [3], [4], [5]])
     assert by_ends(dataset) == {(0, 1): [1], (2, 0): [4]}
-    both = toy(edges=edges, edge_features=[[1], [2], [3], [4], [5]], symmetric=True)
+    with pytest.warns(UserWarning, match="2 edges are repeated"):
+        both = toy(edges=edges, edge_features=[[1], [2], [3], [4], [5]], symmetric=True)
     assert by_ends(both) == {(0, 1): [1], (1, 0): [1], (2, 0): [4], (0, 2): [4]}
     given = toy(edges=np.array([[0, 1], [1, 0]]), edge_features=[[1], [2]], symmetric=True)
     assert by_ends(given) == {(0, 1): [1], (1, 0): [2]}
+
+
+@pytest.mark.parametrize("store", [np.asarray, sparse.csr_matrix])
+def test_duplicates_with_the_same_features_are_no_fault(store: Callable[[list[list[int]]], Any], recwarn: pytest.WarningsRecorder) -> None:
+    edges = np.array([[0, 1, 0, 2, 0], [1, 1, 1, 0, 1]])
+    same = toy(edges=edges, edge_features=store([[1], [2], [1], [4], [1]]))
+    reverse = toy(edges=np.array([[0, 1], [1, 0]]), edge_features=store([[1], [2]]), symmetric=True)
+    assert (same.num_edges, reverse.num_edges, len(recwarn)) == (2, 2, 0)
 
 
 def test_rows_lead_to_the_same_edges_as_without() -> None:

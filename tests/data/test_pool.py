@@ -14,6 +14,8 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.pool import graph_hashes, with_pool
 from dgl_mutual.data.splits import make_splits
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.loading import joined_with_pool, takes_edge_features
 
 Graph = tuple[np.ndarray, np.ndarray]  # edges (2, |E|), features (|V|, 2)
 
@@ -139,3 +141,23 @@ def test_no_part_of_a_split_holds_a_graph_of_the_pool(protocol: str) -> None:
     joined, _ = with_pool(dataset, dataset_of(graphs(1), "pool"))
     for ours, theirs in zip(*(make_splits(one, protocol, seed=0, folds=2) for one in (joined, dataset)), strict=True):
         assert all(np.array_equal(ours.parts[part], theirs.parts[part]) for part in ("train", "val", "test"))
+
+
+def test_a_dataset_has_one_pool() -> None:
+    joined, _ = with_pool(dataset_of(graphs(0)), dataset_of(graphs(1)))
+    with pytest.raises(UsageError, match="some has a pool of 8 graphs already"):
+        with_pool(joined, dataset_of(graphs(2)))
+
+
+def test_edge_features_that_no_student_takes_are_not_asked_for() -> None:
+    plain, pool = dataset_of(graphs(0)), dataset_of(graphs(1), "pool")
+    edges = np.arange(plain.num_edges, dtype=np.float32).reshape(-1, 1)
+    dataset = plain.replaced(edge_features=edges, edge_feature_names=("b",), edge_feature_kinds=())
+    with pytest.raises(DataError, match="edges of pool have none"):
+        joined_with_pool(dataset, pool)
+    joined = joined_with_pool(dataset, pool, edge_features=False)
+    assert joined.edge_features is None and joined.num_pool == 8
+    cases = {"gcn,mlp": True, "mlp,bag": False, "gcn": False}
+    for students, takes in cases.items():
+        shared = {"edge_features": False} if students == "gcn" else {}
+        assert takes_edge_features(parse_config({"students": students, "student": shared}).cohort) is takes

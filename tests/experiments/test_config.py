@@ -6,6 +6,7 @@ import pytest
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig, merge, parse_assignment, parse_config, read_config
+from dgl_mutual.nn.options import StudentOptions
 
 
 def test_a_later_layer_overrides_an_earlier_one_key_by_key() -> None:
@@ -49,6 +50,7 @@ def test_shared_student_options_yield_to_those_of_one_student() -> None:
         ({"seeds": True}, ["'seeds' = True", "not a number"]),
         ({"student": {"dropout": True}}, ["'student.dropout' = True", "not a number"]),
         ({"students": []}, ["'students'", "at least 1"]),
+        ({"training": {"learning_rate": float("inf")}}, ["'training.learning_rate' = inf", "finite"]),
         ({"students": 5}, ["'students' = 5"]),
         ({"student": {"dropout": 1.5}}, ["'student.dropout' = 1.5", "less than 1"]),
         ({"task": "edge"}, ["'task' = 'edge'", "'node' or 'graph'"]),
@@ -98,3 +100,13 @@ def test_unreadable_file_is_refused(tmp_path: Path, content: str | None, message
     with pytest.raises(UsageError, match=message) as caught:
         read_config(file)
     assert str(file) in str(caught.value)
+
+
+def test_edge_features_alone_are_shared_with_students_of_a_users_own() -> None:
+    students = ["mypkg.nets:Net", "gcn"]
+    config = parse_config({"students": students, "student": {"edge_features": True, "hidden": 16}})
+    assert [student.edge_features for student in config.cohort] == [True, True]
+    assert [student.hidden for student in config.cohort] == [StudentOptions().hidden, 16]
+    assert parse_config({"students": students[:1], "student": {"edge_features": True}}).cohort[0].edge_features
+    with pytest.raises(UsageError, match="students of your own have options of their own"):
+        parse_config({"students": students[:1], "student": {"hidden": 16}})

@@ -143,3 +143,31 @@ def test_fit_takes_a_recipe(ring: Dataset) -> None:
     assert [student["hidden"] for student in result.config["students"]] == [24, 24]
     again = dgl_mutual.fit(ring, config=read_recipe("citeseer-small"), **options)
     np.testing.assert_array_equal(result.predict(), again.predict())
+
+
+def test_a_recipe_says_nothing_of_another_datasets_splits() -> None:
+    own, other = (trusted_config(None, typed, trust=False, recipe="mutag-small") for typed in ({"folds": 3}, {"dataset": "ogbg-molbace"}))
+    assert (own.dataset, own.task, own.protocol, own.folds) == ("MUTAG", "graph", "nested", 3)
+    assert (other.dataset, other.task, other.protocol, other.folds) == ("ogbg-molbace", None, None, None)
+    assert other.student == own.student
+
+
+def test_an_option_that_is_set_is_not_varied_by_a_recipes_grid(ring: Dataset) -> None:
+    key = "training.learning_rate"
+    assert key in (read_recipe("cora-few-labels")["grid"])
+    given: dict[str, Any] = {"training": {"learning_rate": 0.02}}
+    config = trusted_config(None, given, trust=False, recipe="cora-few-labels")
+    assert config.training.learning_rate == 0.02 and not config.grid
+    with pytest.raises(UsageError, match=rf"grid, which 'fit' does not do. Of the grid, give one value each, as for {key}"):
+        dgl_mutual.fit(ring, recipe="cora-few-labels")
+    training = {"learning_rate": 0.02, "epochs": 2}
+    result = dgl_mutual.fit(ring, "gcn,sage", "independent", recipe="cora-few-labels", training=training, label_rate=1)
+    assert result.config["training"]["learning_rate"] == 0.02
+
+
+def test_a_recipe_that_was_printed_is_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(recipe_text("cora-small"))
+    assert trusted_config(file, {}, trust=False) == trusted_config(None, {}, trust=False, recipe="cora-small")
+    with pytest.raises(UsageError, match=r"is given as --config \./own\.yaml"):
+        trusted_config(None, {}, trust=False, recipe="./own.yaml")

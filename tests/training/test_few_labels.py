@@ -342,3 +342,9 @@ def test_students_of_independent_training_take_no_notice_of_a_pool(graph_data: D
     with pytest.warns(UserWarning, match="are left out"):
         pooled = public_fit(dataset, split=split, unlabelled=pool, strategy="independent", **short)
     assert plain.history == pooled.history
+
+
+def test_a_ratio_without_unlabelled_samples_is_refused(fit: Fit, graph_data: Data) -> None:
+    for strategy in ("gml", "independent"):
+        with pytest.raises(UsageError, match="unlabelled_ratio = 2 has no effect, since no sample is without its label"):
+            fit(graph_data, strategy=strategy, training={"unlabelled_ratio": 2.0})

@@ -342,3 +342,8 @@ def test_a_part_without_known_labels_is_refused_at_once(fit: Fit, node_data: Dat
 def test_an_unknown_option_of_a_strategy_is_refused(fit: Fit, node_data: Data) -> None:
     with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.wieght'. Did you mean 'weight'"):
         fit(node_data, strategy_options={"wieght": 1.0})
+
+
+def test_a_virtual_node_needs_two_layers(fit: Fit, graph_data: Data) -> None:
+    one, two = (fit(graph_data, [StudentOptions(hidden=4, depth=depth, virtual_node=True)] * 2, 1) for depth in (1, 2))
+    assert [student.options.virtual_node for result in (one, two) for student in result.cohort.students] == [False] * 2 + [True] * 2

@@ -5,21 +5,23 @@ Each is a YAML file in this folder. Its first lines name the sources of its valu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from dgl_mutual.errors import unknown
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.plain_yaml import read_yaml
 
 #: The key of a recipe that is not part of the configuration.
-_DESCRIPTION = "description"
+DESCRIPTION = "description"
+_OF_ITS_DATASET = ("dataset", "task", "targets", "protocol", "folds")
 
 
 @cache
 def recipes() -> dict[str, str]:
     """The names of all recipes, each with its description, in alphabetical order."""
-    return {name: str(_values(name)[_DESCRIPTION]) for name in _names()}
+    return {name: str(_values(name)[DESCRIPTION]) for name in _names()}
 
 
 def recipe_text(name: str) -> str:
@@ -28,18 +30,27 @@ def recipe_text(name: str) -> str:
     Raises:
         UsageError: there is no such recipe; the message lists all of them.
     """
+    if isinstance(name, str) and name not in _names() and ("/" in name or name.endswith((".yaml", ".yml"))):
+        raise UsageError(f"{name!r} is not the name of a recipe. A file of your own is given as --config {name}.")
     if name not in _names():
         raise unknown("recipe", name, _names())
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def read_recipe(name: str, *later: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a recipe, like that of a file given with ``--config``.
+
+    Args:
+        later: layers of configuration that override it. If they name another dataset, the task, targets and splits of the recipe do not
+            count.
 
     Raises:
         UsageError: there is no such recipe.
     """
-    return {key: value for key, value in _values(name).items() if key != _DESCRIPTION}
+    values = {key: value for key, value in _values(name).items() if key != DESCRIPTION}
+    if all(layer.get("dataset") in (None, values["dataset"]) for layer in later):
+        return values
+    return {key: value for key, value in values.items() if key not in _OF_ITS_DATASET}
 
 
 def _values(name: str) -> dict[str, Any]:

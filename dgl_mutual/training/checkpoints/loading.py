@@ -214,7 +214,8 @@ def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
                 raise ValueError(f"{key} has the type {weights[key].dtype}")
         if not all(value.isfinite().all() for value in weights.values()):
             raise ValueError("not all of them are finite")
-        module.load_state_dict(weights, assign=True)
+        # What is read lies at any address, and torch sums numbers in an order that depends on it: copies predict to the bit what was saved.
+        module.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)
     except FileNotFoundError:
         raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None
     except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
