@@ -42,13 +42,14 @@ class StudentOptions(Options):
     options: dict[str, Any] = Field(default_factory=dict)
     """Options that the class or function of your own student takes."""
     depth: int | None = Field(None, ge=1, le=32)
-    """Number of convolutions (node task: 2, graph task: 3)."""
+    """Number of convolutions (node task: 2, graph task: 3; sgc 1 on both, bag 1 on graphs)."""
     hidden: int = Field(64, ge=1)
-    """Width of the hidden layers (for gat: of all heads together)."""
+    """Width of the hidden layers (for gat and gatv2: of all heads together)."""
     heads: int = Field(8, ge=1)
-    """Attention heads of the hidden layers (gat)."""
+    """Attention heads of the hidden layers (gat, gatv2)."""
     dropout: float | None = Field(None, ge=0, lt=1)
-    """Dropout rate on each convolution's input (node task: 0.5, gat 0.6; graph task: 0 on the convolutions, 0.5 before the classifier)."""
+    """Dropout rate on each convolution's input (node task: 0.5, gat and gatv2 0.6; graph task: 0 on the convolutions, 0.5 before the
+    classifier)."""
     input_dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout rate on the features (default: as on the input of the other convolutions)."""
     feature_noise: float | None = Field(None, gt=0, le=1)
@@ -65,7 +66,8 @@ class StudentOptions(Options):
     virtual_node: bool = False
     """A node in each graph that exchanges states with all others between convolutions (graph task; Gilmer et al., ICML 2017)."""
     readout: Literal["last", "jumping"] | None = None
-    """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge)."""
+    """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge, Xu et al., ICML 2018). Node task: last;
+    graph task: jumping."""
     edge_features: bool | None = None
     """Whether messages also use edge features (gcn, gat, gin, sage; default: on where the dataset has edge features). A student of your own
     gets them as ``graph.edata["feat"]`` if this is on (default: off)."""
