@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
@@ -60,6 +61,11 @@ def make_own(options: StudentOptions) -> Callable[..., Any]:
             f"{''.join(f', {key}=...' for key in options.options)}): {error}. It takes {signature}."
         ) from None
     return make
+
+
+def has_node_states(options: StudentOptions, task: TaskName) -> bool:
+    """Whether a built-in student has states of nodes on this task."""
+    return options.is_own or task == "node" or not ARCHITECTURES[options.architecture_name].pools_first
 
 
 def num_blocks(options: StudentOptions) -> int:

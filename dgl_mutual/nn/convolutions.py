@@ -61,6 +61,8 @@ class Convolution(nn.Module, ABC):
         takes_edge_features: whether it has a form for edges with features.
         hops: how far a layer reaches; only layers that reach at most one hop can be trained on sampled neighbourhoods.
         uses_edges: whether its output depends on edges.
+        has_heads: whether it has attention heads, of which each has a part of the width.
+        pools_first: whether, on a graph task, node features are pooled before the first layer, so that there are no node states.
     """
 
     default_dropout: ClassVar[float] = 0.5
@@ -68,6 +70,8 @@ class Convolution(nn.Module, ABC):
     hops: ClassVar[int] = 1
     takes_edge_features: ClassVar[bool] = False
     uses_edges: ClassVar[bool] = True
+    has_heads: ClassVar[bool] = False
+    pools_first: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, layer: Layer) -> None:
@@ -104,6 +108,11 @@ class Convolution(nn.Module, ABC):
     def edge_weights(self) -> tuple[nn.Parameter, ...]:
         """The matrices (D, ...) that edge features are multiplied by."""
         return ()
+
+    @classmethod
+    def fewest_weights(cls, hidden: int) -> int:
+        """How many weights a student of this width has at least, if making it takes memory before any weight is read; else 0."""
+        return 0
 
     @staticmethod
     def activation(x: Tensor) -> Tensor:
@@ -296,6 +305,7 @@ class GATConvolution(Convolution):
     default_dropout: ClassVar[float] = 0.6
     negative_slope: ClassVar[float] = 0.2
     takes_edge_features: ClassVar[bool] = True
+    has_heads: ClassVar[bool] = True
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)

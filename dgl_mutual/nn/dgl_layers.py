@@ -88,6 +88,7 @@ class GATv2Convolution(DGLConvolution):
 
     default_dropout = 0.6
     hops = 1
+    has_heads = True
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
@@ -97,6 +98,10 @@ class GATv2Convolution(DGLConvolution):
     def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
         states: Tensor = self.layer(graph, x)
         return states.flatten(1)
+
+    @classmethod
+    def fewest_weights(cls, hidden: int) -> int:
+        return hidden
 
     @property
     def input_layers(self) -> tuple[nn.Linear, ...]:
@@ -143,6 +148,10 @@ class GCN2Convolution(DGLConvolution):
     """
 
     hops = 2  # the initial states of a block's destinations are not at hand where neighbours are sampled
+
+    @classmethod
+    def fewest_weights(cls, hidden: int) -> int:
+        return hidden**2
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
@@ -193,18 +202,22 @@ class SGConvolution(DGLConvolution):
         return (self.layer.fc,)
 
 
-class TAGConvolution(SGConvolution):
+class TAGConvolution(DGLConvolution):
     """h = sum_(k = 0..2) (D^-1/2 A D^-1/2)^k x W_k + b, A without self-loops: `dgl.nn.TAGConv`.
 
     Du et al., 2017, arXiv 1710.10370, eq. 5; two hops are DGL's default.
     """
 
     loops = False
-    default_depth: ClassVar[Mapping[str, int]] = {"node": 2, "graph": 3}
+    hops = 2
 
     def __init__(self, layer: Layer) -> None:
-        Convolution.__init__(self, layer)
+        super().__init__(layer)
         self.layer = dglnn.TAGConv(layer.in_features, layer.out_features, k=self.hops)
+
+    def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
+        states: Tensor = self.layer(graph, x)
+        return states
 
     def reset_parameters(self) -> None:
         self.layer.lin.reset_parameters()  # DGL's leaves the bias as it is

@@ -97,11 +97,6 @@ class StudentOptions(Options):
         return self.architecture not in ARCHITECTURES
 
     @property
-    def pools_first(self) -> bool:
-        """Whether, on a graph task, node features are pooled before the first layer, so that there are no node states."""
-        return self.architecture == "bag"
-
-    @property
     def architecture_name(self) -> str:
         """The architecture as text, also where it is a class."""
         return self.architecture if isinstance(self.architecture, str) else import_path_of(self.architecture)

@@ -48,6 +48,7 @@ class BagConvolution(MLPConvolution):
     """
 
     default_depth: ClassVar[Mapping[str, int]] = {"node": 2, "graph": 1}
+    pools_first: ClassVar[bool] = True
 
 
 STRUCTURE_FREE: dict[str, type[Convolution]] = {"mlp": MLPConvolution, "bag": BagConvolution}

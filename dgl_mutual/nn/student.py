@@ -44,7 +44,7 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
             f"{{architecture: {options.architecture}, hidden: 32}}."
         )
     kind = ARCHITECTURES[options.architecture_name]
-    if options.architecture in ("gat", "gatv2") and options.hidden % options.heads:
+    if kind.has_heads and options.hidden % options.heads:
         raise UsageError(
             f"A {options.architecture} student of hidden width {options.hidden} cannot have {options.heads} heads: the width must be a "
             "multiple of the heads."
@@ -94,7 +94,7 @@ class Student(StudentModule):
         make = ARCHITECTURES[options.architecture_name]
         self.edge_features = edges.width if edges is not None and options.edge_features else 0
         self.node_columns = edges.node_columns if edges is not None and (options.edge_features or not make.uses_edges) else None
-        self.pools_first = options.pools_first and task == "graph"
+        self.pools_first = make.pools_first and task == "graph"
         first = in_features if self.node_columns is None else len(self.node_columns)
         self.has_classifier = task == "graph" or options.readout == "jumping"
         # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
@@ -148,8 +148,9 @@ class Student(StudentModule):
         scales = scales if self.node_columns is None else scales[list(self.node_columns)]
         first.fold_input_scaling(scales)
         if self.residuals:
-            (weight, _), *_ = (residual.parameters() for residual in self.residuals)
-            weight.mul_(scales.unsqueeze(1))
+            first = self.residuals[0]
+            assert isinstance(first, Residual)
+            first.weight.mul_(scales.unsqueeze(1))
 
     @torch.no_grad()
     def fold_edge_scaling(self, scales: Tensor) -> None:

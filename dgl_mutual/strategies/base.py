@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.architectures import has_node_states
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
@@ -140,7 +141,7 @@ class Strategy(nn.Module, ABC):
                 f"Strategy {self.name!r} looks at what all students have before their logits, and processes have that of some each. "
                 "Leave out --divide students, or choose another strategy."
             )
-        bags = [member.label for member in setting.members if setting.task == "graph" and member.pools_first]
+        bags = [member.label for member in setting.members if not has_node_states(member, setting.task)]
         if bags and self.needs_all_states:
             raise UsageError(
                 f"Strategy {self.name!r} needs the states of nodes, and a {bags[0]!r} student has only states of whole graphs. Choose mlp "

@@ -19,6 +19,7 @@ from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.files import check_regular, read_bytes, user_path
 from dgl_mutual.joint import make_distribution
+from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own import OwnStudent
@@ -173,7 +174,7 @@ def _load_own(folder: Path, name: str, description: Description, options: Studen
 
 def _check_size(weights: Path, options: StudentOptions) -> None:
     """Refuse a width that the file cannot hold: some of DGL's layers take memory when they are made, before any weight is read."""
-    least = options.hidden**2 if options.architecture == "gcn2" else options.hidden if options.architecture == "gatv2" else 0
+    least = ARCHITECTURES[options.architecture_name].fewest_weights(options.hidden)
     if weights.is_file() and least > max(weights.stat().st_size, 1 << 20):
         raise ValueError(f"hidden = {options.hidden}, and {weights.stat().st_size} bytes of weights")
 
