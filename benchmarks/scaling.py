@@ -27,7 +27,7 @@ import torch
 from common import ARCHITECTURES, Clock, write
 
 from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
-from dgl_mutual.data.splits import unlabelled_samples
+from dgl_mutual.data.protocols import unlabelled_samples
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.memory import FreedMemory, peak

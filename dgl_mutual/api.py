@@ -12,8 +12,8 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.load import as_dataset, load_dataset
-from dgl_mutual.data.splits import refuse_one_class
-from dgl_mutual.data.targets import select_targets
+from dgl_mutual.data.protocols import refuse_one_class
+from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import layered, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
@@ -102,7 +102,7 @@ def fit(
         dataset: a dataset, or a DGL or PyG graph, as `load` takes it.
         students: the cohort (default: gcn,gat,gin,sage). Each is the name of an architecture, a mapping of `StudentOptions`, an import path
             ``package.module:Class``, or a class or function (in_features, num_outputs) that makes a module with ``forward(graph, feat)``
-            (see `dgl_mutual.nn.own.OwnStudent`).
+            (see `dgl_mutual.nn.custom.CustomStudent`).
         recipe: name of a configuration of this package to start from (see `dgl-mutual recipes list`). `config` and all other arguments
             override it; its dataset is not used.
         config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or

@@ -79,7 +79,7 @@ class Coordinator(nn.Module, ABC):
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of peer j for receiver i on each sample: (K, K, N, 1 or C); zero for j = i, sums to 1 over j."""
-        return torch.softmax(without_own(self._scores(logits, confidence, samples)), dim=1)
+        return torch.softmax(mask_self(self._scores(logits, confidence, samples)), dim=1)
 
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of student j in the ensemble on each sample: (1, K, N, 1 or C); sums to 1 over j.
@@ -91,7 +91,7 @@ class Coordinator(nn.Module, ABC):
     def all_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """`peer_weights` and, as the last receiver, `ensemble_weights`, from one evaluation: (K + 1, K, N, 1 or C)."""
         scores = self._scores(logits, confidence, samples)
-        return torch.softmax(torch.cat([without_own(scores), scores.mean(0, keepdim=True)]), dim=1)
+        return torch.softmax(torch.cat([mask_self(scores), scores.mean(0, keepdim=True)]), dim=1)
 
     def _scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """`scores`, expanded over receivers and peers. Those of a weighting of a user's own are checked first."""
@@ -111,7 +111,7 @@ class Coordinator(nn.Module, ABC):
                 f"numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), where any of them may be 1."
             )
         scores = scores.expand(k, k, *scores.shape[2:])
-        if bool((scores.isnan() | (scores == math.inf)).any()) or bool(without_own(scores).isneginf().all(1).any()):
+        if bool((scores.isnan() | (scores == math.inf)).any()) or bool(mask_self(scores).isneginf().all(1).any()):
             raise TrainingError(
                 f"{title} gives scores that are NaN or infinite, or minus infinity for all peers of a student. Check its scores for "
                 "divisions by zero and logarithms of zero."
@@ -148,7 +148,7 @@ class Weighting(Coordinator):
         """Start again as the uniform mean. A weighting with weights of its own overrides this."""
 
 
-def without_own(scores: Tensor) -> Tensor:
+def mask_self(scores: Tensor) -> Tensor:
     """Scores (K, K, N, 1 or C) in which no student attends to itself: minus infinity where receiver and peer are the same."""
     own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)[:, :, None, None]
     return scores.masked_fill(own, -math.inf)

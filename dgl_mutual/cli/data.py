@@ -37,8 +37,8 @@ def list_datasets(data_dir: Path | None) -> None:
       dgl-mutual data list --data-dir data
     """
     from dgl_mutual.data.catalog import known_datasets
+    from dgl_mutual.data.custom import DATASET_REGISTRY
     from dgl_mutual.data.folders import data_folders
-    from dgl_mutual.data.own import DATASET_REGISTRY
 
     folders = data_folders(data_dir)
     for entry in known_datasets().values():
@@ -81,11 +81,11 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
       dgl-mutual data fetch digits
     """
     from dgl_mutual.data.catalog import find_entry
+    from dgl_mutual.data.custom import find_custom
     from dgl_mutual.data.load import fetch_dataset
-    from dgl_mutual.data.own import find_own
 
     for dataset in datasets:
-        if find_own(dataset) is None:
+        if find_custom(dataset) is None:
             find_entry(dataset)  # a wrong name ends the command before anything is downloaded
     for dataset in datasets:
         say(f"{dataset}: {fetch_dataset(dataset, data_dir=data_dir, progress=True) or 'built in, nothing to fetch'}")

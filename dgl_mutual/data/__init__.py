@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dgl_mutual.data.describe import describe_dataset
     from dgl_mutual.data.faults import Fault
     from dgl_mutual.data.load import fetch_dataset, load_dataset
-    from dgl_mutual.data.splits import available_protocols, default_protocol, make_splits
+    from dgl_mutual.data.protocols import available_protocols, default_protocol, make_splits
     from dgl_mutual.data.verify import verify_dataset
 
 __all__ = [
@@ -38,7 +38,7 @@ _HOMES = {
     "describe": ("describe_dataset",),
     "faults": ("Fault",),
     "load": ("fetch_dataset", "load_dataset"),
-    "splits": ("available_protocols", "default_protocol", "make_splits"),
+    "protocols": ("available_protocols", "default_protocol", "make_splits"),
     "verify": ("verify_dataset",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, Features
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.targets import one_by_one
+from dgl_mutual.data.several_targets import one_by_one
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, object]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
-from dgl_mutual.data.targets import one_by_one
+from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.errors import UsageError
 
 #: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.

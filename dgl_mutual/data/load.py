@@ -10,6 +10,7 @@ from typing import Any
 
 from dgl_mutual.data.catalog import Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
+from dgl_mutual.data.custom import find_custom, read_own
 from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
@@ -19,10 +20,9 @@ from dgl_mutual.data.graph_objects import is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
-from dgl_mutual.data.own import find_own, read_own
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
-from dgl_mutual.data.targets import select_targets
+from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.files import user_path
@@ -195,7 +195,7 @@ def find_source(name_or_dir: str | Path) -> Source:
         entry = lookup(name_or_dir)
         if entry is not None and (is_bare or not is_folder):
             return Source(entry=entry)
-        own = None if folder.exists() else find_own(name_or_dir)
+        own = None if folder.exists() else find_custom(name_or_dir)
         if own is not None:
             return Source(own=own)
         if is_bare and not folder.exists():
@@ -263,7 +263,7 @@ def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = Fa
         UsageError: no dataset is known by this name.
         DataError: it is not there and cannot be downloaded.
     """
-    if find_own(name) is not None:
+    if find_custom(name) is not None:
         return None
     entry = find_entry(name)
     return _find_or_fetch(entry, data_folders(data_dir), offline=offline, progress=progress) if entry.files else None

@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
 from dgl_mutual.data.features import compact
-from dgl_mutual.data.targets import join_targets, one_by_one
+from dgl_mutual.data.several_targets import join_targets, one_by_one
 from dgl_mutual.errors import UsageError, unknown
 
 

@@ -29,7 +29,7 @@ from dgl_mutual.data.dataset import Dataset, FeatureKind, IntArray, MetricName, 
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.numpy_files import read_npz
-from dgl_mutual.data.targets import target_names
+from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.files import read_bytes, unwritable, user_path

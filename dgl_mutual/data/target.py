@@ -22,7 +22,7 @@ class Target:
 
     Attributes:
         kind: ``single-label`` (softmax over classes), ``multi-label`` (one Bernoulli per label; binary is one label), or ``joint`` (several
-            targets at once, see `dgl_mutual.data.targets`).
+            targets at once, see `dgl_mutual.data.several_targets`).
         names: class names, or label names; their number is the number of logits.
         metric: how predictions are scored; ``mean`` of the parts' metrics for a joint target.
         name: what it is called where a dataset has several.

@@ -13,7 +13,7 @@ from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import Fault, Faults
 from dgl_mutual.data.folders import data_folders, missing_error, missing_files
 from dgl_mutual.data.load import Source, find_source
-from dgl_mutual.data.targets import one_by_one
+from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.errors import DataError
 
 

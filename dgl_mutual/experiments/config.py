@@ -29,7 +29,7 @@ from dgl_mutual.training.options import DistillOptions, TrainingOptions
 
 _DEFAULT_STRATEGY = "gml"
 #: Options of all students that a student of a user's own has, too.
-_SHARED_WITH_OWN = ("edge_features",)
+_SHARED_WITH_CUSTOM = ("edge_features",)
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
 
@@ -127,7 +127,7 @@ class RunConfig(Options):
     def _no_idle_option(self) -> RunConfig:
         """An option of all students that each of them sets for itself would be ignored."""
         for key in sorted(self.student.model_fields_set):
-            takers = [student for student in self.students if not student.is_own or key in _SHARED_WITH_OWN]
+            takers = [student for student in self.students if not student.is_custom or key in _SHARED_WITH_CUSTOM]
             if not takers:
                 raise ValueError(f"student.{key} has no effect: students of your own have options of their own. Leave it out")
             if all(key in student.model_fields_set for student in takers):
@@ -147,7 +147,7 @@ class RunConfig(Options):
                 update={
                     key: value
                     for key, value in shared.items()
-                    if key not in student.model_fields_set and (not student.is_own or key in _SHARED_WITH_OWN)
+                    if key not in student.model_fields_set and (not student.is_custom or key in _SHARED_WITH_CUSTOM)
                 }
             )
             for student in self.students

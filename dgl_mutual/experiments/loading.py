@@ -50,7 +50,7 @@ def takes_edge_features(students: Sequence[StudentOptions]) -> bool:
     """Whether a student takes edge features, if the dataset has them."""
     return any(
         student.edge_features
-        if student.is_own
+        if student.is_custom
         else student.edge_features is not False and ARCHITECTURES[student.architecture_name].takes_edge_features
         for student in students
     )

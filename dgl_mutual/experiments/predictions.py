@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.data.targets import parts_of, target_names
+from dgl_mutual.data.several_targets import parts_of, target_names
 from dgl_mutual.errors import UsageError
 from dgl_mutual.safe_text import csv_cell
 from dgl_mutual.training.checkpoints import load_student

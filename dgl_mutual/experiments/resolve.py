@@ -21,8 +21,8 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.data.splits import FOLDED_PROTOCOLS, default_protocol, make_splits
-from dgl_mutual.data.targets import target_names
+from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, default_protocol, make_splits
+from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import grid_points
@@ -113,7 +113,7 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
 
 
 def _without_edge_features(student: StudentOptions) -> StudentOptions:
-    if student.is_own or student.edge_features is not None:
+    if student.is_custom or student.edge_features is not None:
         return student
     return student.model_copy(update={"edge_features": False})
 

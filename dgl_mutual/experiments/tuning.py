@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.splits import FOLDED_PROTOCOLS
+from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig, value_at
 from dgl_mutual.experiments.device import resolve_device
@@ -85,7 +85,7 @@ def search_space(config: RunConfig) -> SearchSpace:
         "student": StudentOptions.search_space,
         "strategy_options": resolve_strategy(config.strategy).Options.search_space,
     }
-    idle = {key for key in StudentOptions.search_space if all(one.is_own or key in one.model_fields_set for one in config.students)}
+    idle = {key for key in StudentOptions.search_space if all(one.is_custom or key in one.model_fields_set for one in config.students)}
     if config.training.fanout is not None:
         idle.add("depth")  # a fan-out has an entry for each convolution
     return {

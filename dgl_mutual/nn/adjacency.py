@@ -24,7 +24,7 @@ class Adjacency:
     Attributes:
         in_offsets, sources: CSC form without self-loops: the in-neighbours of destination v are sources[in_offsets[v]:in_offsets[v + 1]].
         num_sources: number of sources.
-        own: positions of the destinations among the sources; ``slice(None)`` where they are the same nodes.
+        dst_index: positions of the destinations among the sources; ``slice(None)`` where they are the same nodes.
         dtype: floating-point type of what is computed here.
         is_chunked: it is too large to compute anything for all edges at once, so operations go through `chunks` (evaluation only).
         edge_features: e_ij (edges, D) in the order of `sources`, if students take any.
@@ -42,7 +42,7 @@ class Adjacency:
         dtype: torch.dtype,
         *,
         num_sources: int | None = None,
-        own: Rows = slice(None),
+        dst_index: Rows = slice(None),
         degrees: tuple[Tensor, Tensor] | None = None,
         edge_features: NodeFeatures | None = None,
         by_source: Callable[[], tuple[Tensor, Tensor]] | None = None,
@@ -50,7 +50,7 @@ class Adjacency:
         """Take the arrays of the CSC form.
 
         Args:
-            num_sources, own: default: as on a whole graph.
+            num_sources, dst_index: default: as on a whole graph.
             degrees: in-degrees of the destinations (destinations, 1) and out-degrees of the sources (sources, 1) in the graph that this is
                 a sample of; default: those here.
             edge_features: see the attribute.
@@ -60,7 +60,7 @@ class Adjacency:
         self.sources = sources
         self.dtype = dtype
         self.num_sources = len(in_offsets) - 1 if num_sources is None else num_sources
-        self.own = own
+        self.dst_index = dst_index
         self.edge_features = edge_features
         self._degrees = degrees
         self._by_source = by_source
@@ -81,7 +81,7 @@ class Adjacency:
     @property
     def is_whole(self) -> bool:
         """The destinations are the sources."""
-        return self.own == slice(None)
+        return self.dst_index == slice(None)
 
     @property
     def is_sample(self) -> bool:
@@ -95,7 +95,7 @@ class Adjacency:
 
     def at_destinations(self, x: Tensor) -> Tensor:
         """The rows of the destinations among those of the sources."""
-        return x if self.is_whole else take_rows(x, self.own)
+        return x if self.is_whole else take_rows(x, self.dst_index)
 
     @property
     def whole(self) -> Adjacency:
@@ -114,7 +114,7 @@ class Adjacency:
     @cached_property
     def looped_pattern(self) -> Pattern:
         """`pattern` with a self-loop of each destination, the last non-zero of its row."""
-        nodes = torch.arange(self.num_sources, device=self.device)[self.own]
+        nodes = torch.arange(self.num_sources, device=self.device)[self.dst_index]
         offsets = self.in_offsets + torch.arange(len(self.in_offsets), device=self.device)
         return Pattern(offsets, self._with_loops(self.sources, nodes), self.num_sources)
 

@@ -36,7 +36,7 @@ def _fault(value: Any) -> str | None:
 STUDENT_REGISTRY: Registry[Callable[..., Any]] = Registry("student", ARCHITECTURES, _fault, group="dgl_mutual.students")
 
 
-def make_own(options: StudentOptions) -> Callable[..., Any]:
+def make_custom(options: StudentOptions) -> Callable[..., Any]:
     """The class or function of a student of your own, which takes (in_features, num_outputs, **options).
 
     Raises:
@@ -65,7 +65,7 @@ def make_own(options: StudentOptions) -> Callable[..., Any]:
 
 def has_node_states(options: StudentOptions, task: TaskName) -> bool:
     """Whether a built-in student has states of nodes on this task."""
-    return options.is_own or task == "node" or not ARCHITECTURES[options.architecture_name].pools_first
+    return options.is_custom or task == "node" or not ARCHITECTURES[options.architecture_name].pools_first
 
 
 def num_blocks(options: StudentOptions) -> int:
@@ -74,7 +74,7 @@ def num_blocks(options: StudentOptions) -> int:
     Raises:
         UsageError: the student has no form for sampled neighbourhoods.
     """
-    if not options.is_own:
+    if not options.is_custom:
         convolution = ARCHITECTURES[options.architecture_name]
         if convolution.hops > 1:
             raise UsageError(

@@ -61,12 +61,20 @@ class BlockBatch(Batch):
             in_offsets, sources, nodes = (part.to(device) for part in (*block.adj_tensors("csc")[:2], block.srcdata[dgl.NID]))
             num_destinations = block.num_dst_nodes()
             degrees = (take_rows(whole.in_degrees, nodes[:num_destinations]), take_rows(whole.out_degrees, nodes))
-            own = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
+            dst_index = slice(None) if len(nodes) == num_destinations else slice(0, num_destinations)
             edge_features = None
             if whole.edge_features is not None:
                 edge_features = take_rows(whole.edge_features, _drawn_edges(block).to(device))
             adjacencies.append(
-                Adjacency(in_offsets, sources, whole.dtype, num_sources=len(nodes), own=own, degrees=degrees, edge_features=edge_features)
+                Adjacency(
+                    in_offsets,
+                    sources,
+                    whole.dtype,
+                    num_sources=len(nodes),
+                    dst_index=dst_index,
+                    degrees=degrees,
+                    edge_features=edge_features,
+                )
             )
         return cls(adjacencies, take_rows(whole.features, blocks[0].srcdata[dgl.NID].to(device)))
 
@@ -109,12 +117,17 @@ class _ChunkedAdjacency(Adjacency):
 
     is_chunked = True
 
-    def __init__(self, whole: GraphBatch, own: Rows) -> None:
+    def __init__(self, whole: GraphBatch, dst_index: Rows) -> None:
         super().__init__(
-            whole.in_offsets, whole.sources, whole.dtype, num_sources=whole.num_sources, own=own, edge_features=whole.edge_features
+            whole.in_offsets,
+            whole.sources,
+            whole.dtype,
+            num_sources=whole.num_sources,
+            dst_index=dst_index,
+            edge_features=whole.edge_features,
         )
         self._whole = whole
-        self._nodes = torch.arange(whole.num_nodes, device=whole.device)[own]
+        self._nodes = torch.arange(whole.num_nodes, device=whole.device)[dst_index]
 
     @property
     def whole(self) -> GraphBatch:
@@ -149,10 +162,16 @@ class _ChunkedAdjacency(Adjacency):
             edges = shift + torch.arange(len(shift), device=self.device)
         # The degrees of the sources cannot be counted in a chunk.
         all_degrees = (take_rows(self.whole.in_degrees, nodes), self.whole.out_degrees)
-        own = rows if self.is_whole else nodes
+        dst_index = rows if self.is_whole else nodes
         of_edges = None if self.edge_features is None else take_rows(self.edge_features, edges)
         return Adjacency(
-            in_offsets, self.sources[edges], self.dtype, num_sources=self.num_sources, own=own, degrees=all_degrees, edge_features=of_edges
+            in_offsets,
+            self.sources[edges],
+            self.dtype,
+            num_sources=self.num_sources,
+            dst_index=dst_index,
+            degrees=all_degrees,
+            edge_features=of_edges,
         )
 
 

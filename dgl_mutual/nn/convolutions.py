@@ -20,7 +20,7 @@ from dgl_mutual.nn.adjacency import Adjacency, Norm
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dropout import keep_multiplier
 from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
-from dgl_mutual.nn.functional import attention, linear, own_linear, propagate, score_heads
+from dgl_mutual.nn.functional import attention, linear, propagate, score_heads, self_linear
 from dgl_mutual.nn.norm import batch_norm
 
 
@@ -237,7 +237,7 @@ class SAGEConvolution(Convolution):
             states = self.messages.states(x)
             own = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
             return torch.addmm(own, self.messages(graph, "mean", states), self.neighbour_weight)
-        return propagate(graph, "mean", x, self.neighbour_weight, plus=own_linear(graph, x, self.self_weight, self.bias))
+        return propagate(graph, "mean", x, self.neighbour_weight, plus=self_linear(graph, x, self.self_weight, self.bias))
 
 
 class GINConvolution(Convolution):

@@ -72,7 +72,7 @@ def _graph_of(adjacency: Adjacency, loops: bool) -> dgl.DGLGraph:
 
 def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGLGraph, Tensor]:
     """A block of those sources alone that its destinations need, the destinations first, and the numbers of these sources."""
-    destinations = torch.arange(adjacency.num_sources, device=adjacency.device)[adjacency.own]
+    destinations = torch.arange(adjacency.num_sources, device=adjacency.device)[adjacency.dst_index]
     place = adjacency.sources.new_full((adjacency.num_sources,), -1)
     place[destinations] = torch.arange(len(destinations), device=adjacency.device)
     others = adjacency.sources[place[adjacency.sources] < 0].unique()  # type: ignore[no-untyped-call]  # torch's own gap
@@ -82,7 +82,7 @@ def compact_block(adjacency: Adjacency, *, loops: bool = False) -> tuple[dgl.DGL
         place[adjacency.sources],
         adjacency.dtype,
         num_sources=len(destinations) + len(others),
-        own=slice(0, len(destinations)),
+        dst_index=slice(0, len(destinations)),
     )
     return _graph_of(local, loops), torch.cat([destinations, others])
 

@@ -45,7 +45,7 @@ def linear(x: NodeFeatures, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return x @ weight if bias is None else torch.addmm(bias, x, weight)
 
 
-def own_linear(graph: Adjacency, x: NodeFeatures, weight: Tensor, bias: Tensor) -> Tensor:
+def self_linear(graph: Adjacency, x: NodeFeatures, weight: Tensor, bias: Tensor) -> Tensor:
     """W x_i + b for each destination i: (destinations, width)."""
     if isinstance(x, Tensor):
         return torch.addmm(bias, graph.at_destinations(x), weight)

@@ -92,7 +92,7 @@ class StudentOptions(Options):
         return import_path_of(architecture)
 
     @property
-    def is_own(self) -> bool:
+    def is_custom(self) -> bool:
         """Whether the student is not a built-in one."""
         return self.architecture not in ARCHITECTURES
 
@@ -110,7 +110,7 @@ class StudentOptions(Options):
     @model_serializer(mode="wrap")
     def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what has no meaning for the student."""
-        own = self.is_own
+        own = self.is_custom
         values = self.model_copy(update={"architecture": self.architecture_name}) if callable(self.architecture) else self
         plain: dict[str, Any] = handler(values)
         kept = ("architecture", "options", *(["edge_features"] if self.edge_features else []))
@@ -118,4 +118,4 @@ class StudentOptions(Options):
 
     def first_epoch(self, epochs: int) -> int:
         """First epoch in which the student learns, in a phase of `epochs` epochs."""
-        return 0 if self.is_own or self.starts_after is None else round(self.starts_after * epochs)
+        return 0 if self.is_custom or self.starts_after is None else round(self.starts_after * epochs)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.csr import NodeFeatures
-from dgl_mutual.nn.functional import own_linear
+from dgl_mutual.nn.functional import self_linear
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.pooling import pool
 
@@ -40,7 +40,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, graph: Adjacency, x: NodeFeatures) -> Tensor:
-        return own_linear(graph, x, self.weight, self.bias)
+        return self_linear(graph, x, self.weight, self.bias)
 
 
 class VirtualNode(nn.Module):

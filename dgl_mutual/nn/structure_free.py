@@ -13,7 +13,7 @@ from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.dgl_graphs import dense
-from dgl_mutual.nn.functional import own_linear
+from dgl_mutual.nn.functional import self_linear
 from dgl_mutual.nn.pooling import pool
 
 
@@ -38,7 +38,7 @@ class MLPConvolution(Convolution):
         nn.init.zeros_(self.bias)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
-        return own_linear(graph, x, self.weight, self.bias)
+        return self_linear(graph, x, self.weight, self.bias)
 
 
 class BagConvolution(MLPConvolution):

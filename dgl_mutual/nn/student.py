@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.architectures import ARCHITECTURES, make_own
+from dgl_mutual.nn.architectures import ARCHITECTURES, make_custom
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
+from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.module import EdgeInput, StudentModule, StudentOutput
 from dgl_mutual.nn.noise import with_noise
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.parts import ACTIVATIONS, Residual, VirtualNode
 from dgl_mutual.nn.pooling import pool
 from dgl_mutual.nn.structure_free import bags
@@ -33,8 +33,8 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
         UsageError: an unknown architecture, an own one that cannot be found or does not take its options, or a hidden width that the
             attention heads do not divide; or edge features that the dataset does not have or the architecture does not take.
     """
-    if options.is_own:
-        make_own(options)
+    if options.is_custom:
+        make_custom(options)
         if options.edge_features and not has_edge_features:
             raise UsageError(f"The student {options.label!r} has edge_features on, and the dataset has no edge features. Leave it out.")
         return options
@@ -207,7 +207,7 @@ class Student(StudentModule):
 
 
 #: A member of a cohort.
-AnyStudent: TypeAlias = "Student | OwnStudent"
+AnyStudent: TypeAlias = "Student | CustomStudent"
 
 
 def make_student(
@@ -221,7 +221,7 @@ def make_student(
         name: what messages call it.
         edges: see `Student`.
     """
-    if options.is_own:
+    if options.is_custom:
         width = edges.width if edges is not None and options.edge_features else 0
-        return OwnStudent(options, task, in_features, num_outputs, name, edge_features=width)
+        return CustomStudent(options, task, in_features, num_outputs, name, edge_features=width)
     return Student(options, task, in_features, num_outputs, edges)

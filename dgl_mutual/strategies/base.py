@@ -147,7 +147,7 @@ class Strategy(nn.Module, ABC):
                 f"Strategy {self.name!r} needs the states of nodes, and a {bags[0]!r} student has only states of whole graphs. Choose mlp "
                 "instead, or another strategy."
             )
-        own = [member.label for member in setting.members if member.is_own]
+        own = [member.label for member in setting.members if member.is_custom]
         if own and (self.needs_all_states or self.needs_embeddings):
             raise UsageError(
                 f"Strategy {self.name!r} looks at hidden states, and those of the student {own[0]!r} are not known: only the logits of a "

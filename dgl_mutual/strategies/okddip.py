@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dgl_mutual.coordinator import mix, without_own
+from dgl_mutual.coordinator import mask_self, mix
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
@@ -87,7 +87,7 @@ class DiversePeers(ExchangeStrategy):
         states = [step.embeddings[k].detach()[step.exchange] for k in range(self.setting.num_students)]
         received, sent = (_project(maps, states) for maps in (self.receive, self.send))
         scores = torch.einsum("anh,bnh->abn", received, sent)
-        return torch.softmax(without_own(scores.unsqueeze(-1)), dim=1).squeeze(-1)
+        return torch.softmax(mask_self(scores.unsqueeze(-1)), dim=1).squeeze(-1)
 
 
 def _project(maps: Any, states: list[Tensor]) -> Tensor:

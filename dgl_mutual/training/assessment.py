@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.data.targets import parts_of
+from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule

@@ -73,7 +73,7 @@ class Ranks:
         """The part of a batch that falls to this process."""
         return samples
 
-    def own(self, members: Sequence[int]) -> Sequence[int]:
+    def local(self, members: Sequence[int]) -> Sequence[int]:
         """Those that this process runs, of members that train side by side."""
         return members
 
@@ -168,7 +168,7 @@ class DividedStudents(Ranks):
                 f"Start torchrun with --nproc-per-node {count} or less, or leave out --divide students."
             )
 
-    def own(self, members: Sequence[int]) -> Sequence[int]:
+    def local(self, members: Sequence[int]) -> Sequence[int]:
         return self._parts(members)[self.rank]
 
     def gather_members(self, logits: Tensor, members: Sequence[int]) -> Tensor:

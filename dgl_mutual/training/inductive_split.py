@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.data.splits import is_inductive
+from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.errors import UsageError
 
 

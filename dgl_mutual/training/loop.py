@@ -14,6 +14,7 @@ from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.training.callbacks import CallbackList
+from dgl_mutual.training.clean_logits import stack
 from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.history import HistoryRow, columns_of, refuse_non_finite
 from dgl_mutual.training.metrics import Scorer
@@ -21,7 +22,6 @@ from dgl_mutual.training.optimizer import make_optimizer
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
-from dgl_mutual.training.targets import stack
 from dgl_mutual.training.task_metrics import history_columns, score
 from dgl_mutual.training.teaching import logged, loss_terms_of, phases_of
 from dgl_mutual.user_code import described, is_ours, is_out_of_memory
@@ -45,7 +45,7 @@ class Loop:
         self.callbacks("on_fit_begin", state)
         for number in range(state.phases_over, len(phases)):
             active = phases[number]
-            own = [state.cohort.members[k] for k in state.ranks.own(active)]
+            own = [state.cohort.members[k] for k in state.ranks.local(active)]
             optimizer = make_optimizer(own, state.strategy, state.options, state.clean.device)
             state.phase = Phase(number, active, optimizer, first=len(state.history), is_last=number == len(phases) - 1)
             self._run_phase(state.phase)
@@ -53,7 +53,7 @@ class Loop:
     def _run_phase(self, phase: Phase) -> None:
         state, active = self.state, phase.active
         for averages in state.all_averages:
-            averages.restart(state.ranks.own(active))
+            averages.restart(state.ranks.local(active))
         self.callbacks("on_phase_begin", state)  # where an interrupted phase is resumed
         if phase.epoch == 0 and self._learns_from_clean_logits:
             self.clean_pass(active, self._clean_samples)
@@ -109,11 +109,11 @@ class Loop:
             step = self.steps.step(active, share, batch, phase.epoch)
             terms = loss_terms_of(state.strategy, step)
             optimizer.zero_grad(set_to_none=True)
-            with self._own_code_named(active):
+            with self._naming_custom_code(active):
                 torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             self._leave_waiting(phase)
             state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)
-            with self._own_code_named(active):
+            with self._naming_custom_code(active):
                 optimizer.step()
             for averages in state.all_averages:
                 averages.after_step(phase.epoch)
@@ -143,12 +143,12 @@ class Loop:
                 student.zero_grad(set_to_none=True)
 
     @contextmanager
-    def _own_code_named(self, active: Sequence[int]) -> Iterator[None]:
+    def _naming_custom_code(self, active: Sequence[int]) -> Iterator[None]:
         """Name the strategy and students of a user's own in an error of torch within the block, which they probably cause."""
         try:
             yield
         except RuntimeError as error:
-            students = [self.state.cohort.names[k] for k in active if self.state.strategy.setting.members[k].is_own]
+            students = [self.state.cohort.names[k] for k in active if self.state.strategy.setting.members[k].is_custom]
             own = [*(() if is_ours(self.state.strategy) else (f"the strategy {self.state.strategy.name!r}",)), *map(repr, students)]
             if not own or is_out_of_memory(error):
                 raise
@@ -180,7 +180,7 @@ class Loop:
         """Renew the clean logits of these members on at least these samples."""
         state = self.state
         state.cohort.eval()
-        own = state.ranks.own(members)
+        own = state.ranks.local(members)
         students = {k: state.student(k) for k in own}
         watched = self.callbacks.wants("on_evaluation_batch")
         latest = state.clean.latest

@@ -48,7 +48,7 @@ class Selection(Callback):
         if state.validation is None:
             return
         phase, validation, epoch = state.current, state.validation, state.epoch
-        own = state.ranks.own(phase.active)
+        own = state.ranks.local(phase.active)
         for k, metric, loss in zip(phase.active, validation.metrics, validation.losses, strict=False):
             if self.stoppers[k].update(epoch, val_metric=metric, val_loss=loss) and k in own:
                 self._best[str(k)] = weights_of(state.student(k))
@@ -59,7 +59,7 @@ class Selection(Callback):
 
     def on_phase_end(self, state: TrainingState) -> None:
         active = state.current.active
-        for k in state.ranks.own(active):
+        for k in state.ranks.local(active):
             best = self._best.get(str(k))
             state.cohort.members[k].load_state_dict(weights_of(state.student(k)) if best is None else best)
         state.ranks.spread_weights(state.cohort.members, active)

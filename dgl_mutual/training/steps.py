@@ -12,10 +12,10 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.views import perturbed
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.training.clean_logits import stack
 from dgl_mutual.training.feeds import TrainingBatch
 from dgl_mutual.training.seeds import generator
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.training.targets import stack
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class StepMaker:
         """The step of an epoch within its phase, given this process's share of a batch, and all of it."""
         state = self.state
         ranks, exchange = state.ranks, state.exchange
-        outputs = self._training_pass(share.batch, ranks.own(active))
+        outputs = self._training_pass(share.batch, ranks.local(active))
         logits_here = ranks.gather_members(stack([output.logits for output in outputs]), active)
         logits = ranks.gather(logits_here, dim=1)
         if self.sampled:
@@ -105,7 +105,7 @@ class StepMaker:
         """What is kept of the members, with clean logits of the active ones, made here on the samples of the step: (K, N, C)."""
         state, ranks = self.state, self.state.ranks
         state.cohort.eval()
-        clean = stack(self._clean_logits(share.batch, ranks.own(active)))
+        clean = stack(self._clean_logits(share.batch, ranks.local(active)))
         state.cohort.train()
         targets = kept.clone()
         targets[list(active)] = ranks.gather(ranks.gather_members(clean, active), dim=1)
@@ -126,7 +126,7 @@ class StepMaker:
         """
         state = self.state
         frozen = [k for k in range(len(state.cohort)) if k not in active]
-        clean = list(state.ranks.own(active)) if state.exchange.uses_clean_logits else []
+        clean = list(state.ranks.local(active)) if state.exchange.uses_clean_logits else []
         state.cohort.eval()
         outputs = [*(output.logits for output in state.cohort(batch.batch, frozen)), *self._clean_logits(batch.batch, clean)]
         state.cohort.train()

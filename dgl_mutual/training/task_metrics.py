@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.data.targets import parts_of
+from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import Head
 from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_non_finite_logits

@@ -15,8 +15,8 @@ from dgl_mutual.cohort import Cohort, student_names
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.protocols import unlabelled_samples
 from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
-from dgl_mutual.data.splits import unlabelled_samples
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks
@@ -36,6 +36,7 @@ from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
+from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
@@ -48,7 +49,6 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
-from dgl_mutual.training.targets import CleanLogits
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.teaching import exchange_of, extra_members, make_strategy
 from dgl_mutual.training.transduced import fit_untrained, transduced_logits, with_kept
@@ -233,7 +233,7 @@ def _members(
     ]
     names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
     for name, member in zip(names, resolved, strict=True):
-        if member.is_own or member.architecture in DGL_LAYERS:
+        if member.is_custom or member.architecture in DGL_LAYERS:
             check_device(device, name)
     return dict(zip(names, resolved, strict=True))
 

@@ -12,7 +12,7 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.pool import graph_hashes, with_pool
-from dgl_mutual.data.splits import make_splits
+from dgl_mutual.data.protocols import make_splits
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import joined_with_pool, takes_edge_features

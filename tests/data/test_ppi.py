@@ -11,7 +11,7 @@ import pytest
 from networkx.readwrite import json_graph
 
 from dgl_mutual.data import load_dataset
-from dgl_mutual.data.splits import is_inductive, make_splits
+from dgl_mutual.data.protocols import is_inductive, make_splits
 from dgl_mutual.data.verify import verify_dataset
 from dgl_mutual.errors import DataError
 from tests.data.ppi import PARTS, ppi_files, write_ppi

@@ -23,7 +23,7 @@ from dgl_mutual.nn.edge_functional import aggregate_messages, edge_scores
 from dgl_mutual.nn.functional import linear
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.split import split_batch
+from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.nn.student import Student
 from dgl_mutual.nn.views import perturbed
 

@@ -13,8 +13,8 @@ import torch
 from dgl_mutual.api import fit as public_fit
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.label_rate import hide_labels
+from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.data.scaling import column_scales
-from dgl_mutual.data.splits import is_inductive
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GraphMutualLearning

@@ -15,8 +15,8 @@ import dgl_mutual
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
+from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.dgl_graphs import graph_of
-from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.checkpoints import load_student
@@ -90,13 +90,13 @@ def test_the_same_again_whatever_else_draws_and_whoever_the_peers_are(node_data,
 def test_dropout_draws_from_the_students_stream_and_evaluation_repeats(node_data):
     batch = Collator(node_data[0]).all()
     torch.manual_seed(0)
-    student = OwnStudent(own(Net), "node", 6, 3)
+    student = CustomStudent(own(Net), "node", 6, 3)
     one, two, three = (student.forward_batch(batch, torch.Generator().manual_seed(seed)).logits for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, three)
     generator = torch.Generator().manual_seed(1)
     first, second = (student.forward_batch(batch, generator).logits for _ in range(2))
     assert torch.equal(first, one) and not torch.equal(first, second)
-    drawing = OwnStudent(own(Drawing), "node", 6, 3).eval()
+    drawing = CustomStudent(own(Drawing), "node", 6, 3).eval()
     assert torch.equal(drawing.forward_batch(batch).logits, drawing.forward_batch(batch).logits)
 
 
@@ -148,7 +148,7 @@ def test_a_function_makes_a_student_and_so_does_a_local_class(node_data, fit, tm
 
 def test_an_own_student_on_blocks_gives_what_it_gives_on_the_graph(node_data):
     whole = Collator(node_data[0]).all()
-    student = OwnStudent(own(BlockNet), "node", 6, 3).eval()
+    student = CustomStudent(own(BlockNet), "node", 6, 3).eval()
     seeds = torch.tensor([5, 40, 2])
     blocks = dgl.dataloading.MultiLayerFullNeighborSampler(3).sample_blocks(graph_of(whole), seeds)[2]
     expected = student.forward_batch(whole).logits[seeds]

@@ -116,7 +116,7 @@ def test_chunks_are_bounded_and_cover_every_node_once(node_data, monkeypatch):
         chunks = list(adjacency.chunks())
         assert all(chunk.num_destinations <= 7 and len(chunk.sources) <= max(13, most) for _, chunk in chunks)
         assert torch.equal(torch.cat([torch.arange(48)[rows] for rows, _ in chunks]), torch.arange(48))
-        assert torch.equal(torch.cat([torch.arange(48)[chunk.own] for _, chunk in chunks]), torch.arange(48))
+        assert torch.equal(torch.cat([torch.arange(48)[chunk.dst_index] for _, chunk in chunks]), torch.arange(48))
         assert sum(len(chunk.sources) for _, chunk in chunks) == node_data[0].num_edges
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.splits import is_inductive_under
+from dgl_mutual.data.protocols import is_inductive_under
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.options import Options, parse_options

@@ -20,9 +20,9 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.files import check_regular, read_bytes, user_path
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
+from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own import OwnStudent
 from dgl_mutual.nn.student import AnyStudent, Student
 from dgl_mutual.training.checkpoints.models import (
     ENSEMBLE,
@@ -43,7 +43,7 @@ _DTYPES = (torch.float32, torch.float64)
 Trust: TypeAlias = "bool | str | Collection[str]"
 
 
-class _OwnClassError(UsageError):
+class _CustomClassError(UsageError):
     """What is wrong with the class of a student, rather than with its file."""
 
 
@@ -63,7 +63,7 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
     description = _read_description(folder / f"{name}.json")
     try:
         return _load(folder, name, description, trust).eval()
-    except _OwnClassError:
+    except _CustomClassError:
         raise
     # A width of 10^30 and other nonsense that passes for a number.
     except (UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -108,14 +108,14 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     if (config.num_students, config.num_outputs) != (len(description.members), description.target.num_outputs):
         raise ValueError(f"a coordinator of {config.num_students} students and {config.num_outputs} outputs")
     weighting = str(config.weighting)
-    is_own = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
-    if is_own:
+    is_custom = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
+    if is_custom:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
         with torch.device("meta"):
             coordinator = make_coordinator(config)
     except UsageError as error:
-        raise (_OwnClassError if is_own else ValueError)(str(error)) from None
+        raise (_CustomClassError if is_custom else ValueError)(str(error)) from None
     _load_weights(folder, name, coordinator)
     students = []
     for member in description.members:
@@ -138,8 +138,8 @@ def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape
 def _load_one(folder: Path, name: str, description: Description, trust: Trust) -> AnyStudent:
     if description.student is None:
         raise ValueError(f"{name} is not a student")
-    if description.student.is_own:
-        return _load_own(folder, name, description, description.student, trust)
+    if description.student.is_custom:
+        return _load_custom(folder, name, description, description.student, trust)
     _check_size(folder / f"{name}.safetensors", description.student)
     with torch.device("meta"):
         outputs = description.target.num_outputs
@@ -150,24 +150,24 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
 
 def _check_trust(what: str, path: str, trust: Trust) -> None:
     if not isinstance(trust, bool | str | Collection) or isinstance(trust, type):
-        raise _OwnClassError(f"trust = {trust!r} is neither True or False nor the names of packages, modules or classes. Give names.")
+        raise _CustomClassError(f"trust = {trust!r} is neither True or False nor the names of packages, modules or classes. Give names.")
     known = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else [str(name) for name in trust]
     if trust is not True and not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
-        raise _OwnClassError(
+        raise _CustomClassError(
             f"{what} of the class {path!r}. Loading it imports that module, which executes it. If you trust "
             "the file and the module, call load_student(..., trust=True), or 'dgl-mutual predict --trust'."
         )
 
 
-def _load_own(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> OwnStudent:
+def _load_custom(folder: Path, name: str, description: Description, options: StudentOptions, trust: Trust) -> CustomStudent:
     _check_trust(f"The student {name!r} in {folder} is", options.architecture_name, trust)
     try:
         with torch.random.fork_rng(devices=[]):
             width = len(description.edge_feature_names) if options.edge_features else 0
             outputs = description.target.num_outputs
-            student = OwnStudent(options, description.task, description.in_features, outputs, name, edge_features=width)
+            student = CustomStudent(options, description.task, description.in_features, outputs, name, edge_features=width)
     except UsageError as error:
-        raise _OwnClassError(str(error)) from error
+        raise _CustomClassError(str(error)) from error
     _load_weights(folder, name, student)
     return student
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.data.splits import is_inductive
+from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.errors import UsageError
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, num_drawn

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
-from dgl_mutual.nn.split import split_batch
+from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
 

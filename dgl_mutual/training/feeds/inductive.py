@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.data.splits import graphs_of
+from dgl_mutual.data.protocols import graphs_of
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch

@@ -15,7 +15,7 @@ from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.architectures import make_own, num_blocks, takes_blocks
+from dgl_mutual.nn.architectures import make_custom, num_blocks, takes_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.dgl_graphs import dense, graph_of, python_streams, torch_stream
@@ -24,7 +24,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.user_code import blamed
 
 
-class OwnStudent(StudentModule):
+class CustomStudent(StudentModule):
     """Runs a module of yours on the package's batches.
 
     The module gets the graph as a DGLGraph without self-loops or duplicate edges, and the features as a dense matrix:
@@ -67,7 +67,7 @@ class OwnStudent(StudentModule):
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.name = name or options.label
-        self._make = make_own(options)
+        self._make = make_custom(options)
         self._num_blocks = num_blocks(options) if takes_blocks(self._make) else None
         self.module = self._made()
         self.edge_features = edge_features

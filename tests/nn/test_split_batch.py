@@ -13,7 +13,7 @@ from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.csr import Pattern, SparseMatrix
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.split import split_batch
+from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.nn.student import Student
 
 MakeDataset = Callable[..., Dataset]

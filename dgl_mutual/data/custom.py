@@ -32,7 +32,7 @@ def _fault(value: Any) -> str | None:
 DATASET_REGISTRY: Registry[Any] = Registry("dataset", known_datasets(), _fault, group="dgl_mutual.datasets")
 
 
-def find_own(name: str) -> Found[Any] | None:
+def find_custom(name: str) -> Found[Any] | None:
     """What an import path or the name of an installed package's dataset means; None for other names.
 
     Raises:

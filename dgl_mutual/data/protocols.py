@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
-from dgl_mutual.data.targets import strata
+from dgl_mutual.data.several_targets import strata
 from dgl_mutual.errors import UsageError, unknown
 
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
@@ -31,7 +31,7 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
     - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates, and at least one
       sample of each class. Multi-label sets have no classes to stratify by: their folds and validation parts are plain random ones.
 
-    The classes of several targets are those of one of them (see `dgl_mutual.data.targets.strata`).
+    The classes of several targets are those of one of them (see `dgl_mutual.data.several_targets.strata`).
 
     Args:
         seed: from 0 on. It selects the folds or the random samples.
