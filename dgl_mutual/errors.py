@@ -18,6 +18,10 @@ class UsageError(DglMutualError):
     exit_code = 2
 
 
+class TaskMismatchError(UsageError):
+    """A dataset is not for the task that was asked for."""
+
+
 class DataError(DglMutualError):
     """A dataset is missing, incomplete or breaks a rule of its format."""
 

@@ -21,7 +21,7 @@ from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.several_targets import check_target_names, choose_labels, join_targets
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import TaskMismatchError
 from dgl_mutual.exact_numbers import is_number
 from dgl_mutual.files import RefusedFile
 from dgl_mutual.plain_yaml import read_yaml
@@ -97,7 +97,9 @@ def read_csv_folder(
     faults.check()
     assert meta is not None
     if task == "graph" and meta.graph_data is None:
-        raise UsageError(f"{folder} is a dataset for the node task, not for 'graph': its meta.yaml has no graph_data. Ask for task 'node'.")
+        raise TaskMismatchError(
+            f"{folder} is a dataset for the node task, not for 'graph': its meta.yaml has no graph_data. Ask for task 'node'."
+        )
     task = task or ("graph" if meta.graph_data is not None else "node")
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field], faults)

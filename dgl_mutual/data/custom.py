@@ -9,7 +9,7 @@ from typing import Any
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.graph_objects import is_dgl, is_pyg
-from dgl_mutual.errors import DataError, DglMutualError, UsageError
+from dgl_mutual.errors import DataError, DglMutualError, TaskMismatchError
 from dgl_mutual.registry import Found, Registry, is_import_path
 from dgl_mutual.user_code import described, is_out_of_memory
 
@@ -68,5 +68,5 @@ def read_own(found: Found[Any], task: TaskName | None) -> Dataset:
             "PyG graph or dataset."
         )
     if task not in (None, made.task):
-        raise UsageError(f"{found.name} is a dataset for the {made.task} task, not for {task!r}. Ask for task {made.task!r}.")
+        raise TaskMismatchError(f"{found.name} is a dataset for the {made.task} task, not for {task!r}. Ask for task {made.task!r}.")
     return replace(made, name=found.name)

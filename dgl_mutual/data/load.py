@@ -24,7 +24,7 @@ from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.tu import read_tu
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.files import user_path
 from dgl_mutual.registry import Found
 
@@ -119,7 +119,7 @@ class Source:
     def choose_task(self, task: TaskName | None) -> TaskName | None:
         """The task to load, or None where the folder says (CSV form)."""
         if task is not None and task not in self.tasks:
-            raise UsageError(f"{self} is a dataset for the {self.tasks[0]} task, not for {task!r}. Ask for task {self.tasks[0]!r}.")
+            raise TaskMismatchError(f"{self} is a dataset for the {self.tasks[0]} task, not for {task!r}. Ask for task {self.tasks[0]!r}.")
         return task if task is not None or self.entry is None else self.tasks[0]
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:

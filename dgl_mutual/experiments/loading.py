@@ -9,6 +9,7 @@ from pathlib import Path
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.pool import with_pool
+from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.options import StudentOptions
@@ -43,7 +44,12 @@ def read_pool(unlabelled: str, *, data_dir: Path | None = None, offline: bool = 
     Raises:
         UsageError, DataError: see `load_dataset`.
     """
-    return load_dataset(unlabelled, "graph", data_dir=data_dir, offline=offline, progress=True, require_labels=False)
+    try:
+        return load_dataset(unlabelled, "graph", data_dir=data_dir, offline=offline, progress=True, require_labels=False)
+    except TaskMismatchError:
+        raise UsageError(
+            f"A pool of unlabelled graphs is for graph tasks, and {unlabelled} is a dataset for the node task. Leave the pool out."
+        ) from None
 
 
 def takes_edge_features(students: Sequence[StudentOptions]) -> bool:

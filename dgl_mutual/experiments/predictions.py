@@ -11,7 +11,7 @@ import pandas as pd
 
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.several_targets import parts_of, target_names
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.safe_text import csv_cell
 from dgl_mutual.training.checkpoints import load_student
 
@@ -47,7 +47,13 @@ def predict_dataset(
     targets = target_names(model.target) or None
     if task not in (None, model.task):
         raise UsageError(f"{checkpoint} was trained for the {model.task} task, not for {task!r}. Leave the task out, or train another.")
-    dataset = load_dataset(data, model.task, data_dir=data_dir, offline=offline, progress=True, require_labels=False, targets=targets)
+    try:
+        dataset = load_dataset(data, model.task, data_dir=data_dir, offline=offline, progress=True, require_labels=False, targets=targets)
+    except TaskMismatchError:
+        raise UsageError(
+            f"{checkpoint} was trained for the {model.task} task, and {data} is a dataset for the other. Give data of that task, or a "
+            "student that was trained for the task of the data."
+        ) from None
     return prediction_table(model, dataset)
 
 
