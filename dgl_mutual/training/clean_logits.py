@@ -45,9 +45,9 @@ class CleanLogits:
             rows = slice(None) if members is None else list(members)
             self.targets[rows] = self.latest[rows]
 
-    def of(self, columns: Rows) -> Tensor:
+    def of(self, index: Rows) -> Tensor:
         """The targets of these samples: (K, N, C)."""
-        return self.targets[:, columns]
+        return self.targets[:, index]
 
     def state(self) -> list[Tensor]:
         """What changes in training."""

@@ -119,9 +119,9 @@ class _Distillation:
         for epoch in range(options.epochs):
             for batch in self.feed.training_batches():
                 logits = self.mlp.forward_batch(batch.batch, dropout).logits
-                loss = (1 - options.supervised_weight) * self.distribution.divergence(self.teacher[batch.columns], logits).mean()
+                loss = (1 - options.supervised_weight) * self.distribution.divergence(self.teacher[batch.index], logits).mean()
                 if options.supervised_weight > 0:
-                    labels = self.labels[batch.columns][batch.labelled]
+                    labels = self.labels[batch.index][batch.labelled]
                     loss = loss + options.supervised_weight * self.distribution.supervised(logits[batch.labelled], labels)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap

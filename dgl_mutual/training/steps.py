@@ -47,16 +47,9 @@ class StepMaker:
         logits = ranks.gather(logits_here, dim=1)
         if self.sampled:
             targets = ranks.gather(self._sampled_targets(share, logits_here.detach(), active), dim=1)
-        elif self.cleans_own:
-            targets = self._with_clean(state.clean.of(batch.columns), share, active)
-        elif exchange.targets != "train":
-            targets = state.clean.of(batch.columns)
-        elif len(active) == len(state.cohort):
-            targets = logits.detach()
         else:
-            targets = state.clean.of(batch.columns).clone()
-            targets[list(active)] = logits.detach()
-        training = batch.labelled if self.training is None else torch.nonzero(self.training[batch.columns]).squeeze(1)
+            targets = self._targets(share, batch, logits.detach(), active)
+        training = batch.labelled if self.training is None else torch.nonzero(self.training[batch.index]).squeeze(1)
         seen = [] if ranks.divides == "students" else outputs  # no process has the states of all
         return Step(
             logits=logits,
@@ -64,7 +57,7 @@ class StepMaker:
             hidden=[output.hidden for output in seen],
             embeddings=[ranks.gather(output.embedding) for output in seen],
             targets=targets,
-            labels=self.train_labels[batch.columns],
+            labels=self.train_labels[batch.index],
             labelled=batch.labelled,
             training=training,
             exchange={"labelled": batch.labelled, "training": training}.get(exchange.on, slice(None)),
@@ -73,6 +66,25 @@ class StepMaker:
             ramp=exchange.ramp(epoch),
             epoch=epoch,
         )
+
+    def _targets(self, share: TrainingBatch, batch: TrainingBatch, logits: Tensor, active: Sequence[int]) -> Tensor:
+        """What members are looked at for: (K, N, C). Of those that do not train here, what is kept of them; of the others, what
+        `Exchange.targets` names.
+
+        Args:
+            logits: of the active members, from the training pass, (A, N, C).
+        """
+        of_training_pass = self.state.exchange.targets == "train"
+        if of_training_pass and len(active) == len(self.state.cohort):
+            return logits
+        kept = self.state.clean.of(batch.index)
+        if self.cleans_own:
+            return self._with_clean(kept, share, active)
+        if not of_training_pass:
+            return kept
+        targets = kept.clone()
+        targets[list(active)] = logits
+        return targets
 
     def _training_pass(self, batch: Batch, members: Sequence[int]) -> list[StudentOutput]:
         """The outputs of members on a perturbed view of a batch, which is shared, or separate for each member."""

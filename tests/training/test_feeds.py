@@ -23,7 +23,7 @@ def test_a_node_task_sees_the_whole_graph(node_data: tuple[Dataset, Split]) -> N
     (batch,) = feed.training_batches()
     assert batch.batch.num_nodes == 48 and batch.batch.dtype == torch.float64
     assert torch.equal(batch.samples, torch.arange(48))
-    assert torch.equal(torch.arange(48)[batch.columns], batch.samples)
+    assert torch.equal(torch.arange(48)[batch.index], batch.samples)
     np.testing.assert_array_equal(batch.samples[batch.labelled], split.train)
     assert feed.num_transductive_samples == 48
     ((seen, numbers),) = feed.evaluation_batches(split.val)
@@ -42,7 +42,7 @@ def test_an_epoch_sees_each_training_graph_once_in_a_new_order(graph_data: tuple
         np.testing.assert_array_equal(np.sort(orders[-1]), split.train)
         for batch in batches:
             np.testing.assert_array_equal(batch.batch.graph_sizes, np.diff(dataset.node_offsets)[batch.samples])
-            assert torch.equal(torch.arange(40)[batch.columns], batch.samples)
+            assert torch.equal(torch.arange(40)[batch.index], batch.samples)
             assert torch.equal(batch.samples[batch.labelled], batch.samples)
     assert not np.array_equal(*orders)
     again = np.concatenate([batch.samples for batch in feed_of(graph_data, batch_size=8).training_batches()])

@@ -24,13 +24,13 @@ class TrainingBatch:
     Attributes:
         batch: the graphs.
         samples: (N,): dataset numbers of the batch's samples.
-        columns: the same numbers as an index, ``slice(None)`` where the batch is the whole dataset in order.
+        index: the same numbers as an index, ``slice(None)`` where the batch is the whole dataset in order.
         labelled: rows of the samples whose labels may be learned from.
     """
 
     batch: Batch
     samples: Tensor
-    columns: Rows
+    index: Rows
     labelled: Rows
 
     def gathered(self, ranks: Ranks) -> TrainingBatch:
