@@ -14,6 +14,7 @@ import re
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome, Trial
-from dgl_mutual.experiments.work import Work, datasets_of
+from dgl_mutual.experiments.work import Work
 from dgl_mutual.files import replacing
 from dgl_mutual.training.history import EpochReport
 
@@ -37,6 +38,8 @@ from dgl_mutual.training.history import EpochReport
 PATIENCE = 10
 #: torch's and DGL's random streams are those of a process, so in a worker with several threads trials take turns.
 _TURN = threading.Lock()
+#: Times that a trial is sent again after the cluster has lost its dataset.
+_MOST_LOSSES = 3
 
 
 class ClusterError(DglMutualError):
@@ -73,17 +76,32 @@ class Cluster:
             yield from self._outcomes(distributed, task, works)
 
     def _outcomes(self, distributed: Any, task: Task, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
-        futures: list[Any] = []
-        try:
-            # Each worker gets each dataset once.
-            sent = {id(dataset): self.client.scatter([dataset], broadcast=True)[0] for dataset in datasets_of(works)}
+        places: dict[Any, int] = {}
+        sent: dict[int, Any] = {}
+        lost: Counter[int] = Counter()
+
+        def submit(place: int) -> Any:
+            dataset = works[place].plan.dataset
+            if id(dataset) not in sent or sent[id(dataset)].status != "finished":
+                sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # each worker gets each dataset once
             # Not through joblib, which runs everything in this process if the cluster has a single worker.
-            futures = [
-                self.client.submit(_elsewhere, task, _sent(work), sent[id(work.plan.dataset)], place, pure=False)
-                for place, work in enumerate(works)
-            ]
-            for future in distributed.as_completed(futures, loop=self.client.loop):
-                place, (result, files) = future.result()
+            future = self.client.submit(_elsewhere, task, _sent(works[place]), sent[id(dataset)], place, pure=False)
+            places[future] = place
+            return future
+
+        try:
+            completed = distributed.as_completed([submit(place) for place in range(len(works))], loop=self.client.loop)
+            for future in completed:
+                try:
+                    place, (result, files) = future.result()
+                except distributed.CancelledError:
+                    # Dask keeps few copies of a dataset: the last one may have gone with a worker.
+                    place = places[future]
+                    lost[place] += 1
+                    if self.client.status != "running" or lost[place] > _MOST_LOSSES:
+                        raise
+                    completed.add(submit(place))
+                    continue
                 future.release()
                 _put(files, works[place].checkpoints / works[place].trial.name)
                 yield result
@@ -98,7 +116,7 @@ class Cluster:
             ) from None
         finally:
             with suppress(Exception):  # the cluster may be gone
-                self.client.cancel([future for future in futures if not future.done()])
+                self.client.cancel([future for future in places if not future.done()])
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,27 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
     assert all((there.folder / file).read_bytes() == (here.folder / file).read_bytes() for file in files if file.suffix == ".safetensors")
 
 
+def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+    plan = prepare(parse_config(CONFIG), ring)
+    lost: list[Any] = []
+    with connected("local:2") as cluster:
+        submit = cluster.client.submit
+
+        def submit_and_lose(function: Any, task: Any, work: Any, data: Any, place: int, **options: Any) -> Any:
+            future = submit(function, task, work, data, place, **options)
+            if not lost:
+                lost.append(data)
+                cluster.client.cancel([data], force=True)
+            return future
+
+        monkeypatch.setattr(cluster.client, "submit", submit_and_lose)
+        (report,) = execute([plan], out=tmp_path, executor=cluster)
+    assert lost and report.failed == ()
+    assert pd.read_csv(report.folder / "trials.csv")["seed"].nunique() == len(plan.trials)
+
+
 def test_a_single_worker_trains_and_not_the_process_that_asks_which_is_told_the_epochs(
     tmp_path: Path, ring: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
