@@ -64,6 +64,10 @@ class Broken(dm.Strategy):
     def loss_terms(self, step: Any) -> Any: ...
 
 
+def adds(*names: str) -> Any:
+    return classmethod(lambda cls, options, students: tuple((name, students[0]) for name in names))
+
+
 @pytest.mark.parametrize(
     ("mine", "message"),
     [
@@ -79,6 +83,9 @@ class Broken(dm.Strategy):
         (strategy(exchange=lambda self: None), "exchange of the strategy 'Mine' returns None. It must return an Exchange"),
         (strategy(coordinator_config=lambda self: None), "coordinator_config of the strategy 'Mine' returns None"),
         (strategy(extra_members=classmethod(lambda cls, options, students: (("teacher", "gcn"),))), "returns .*'teacher', 'gcn'"),
+        (strategy(extra_members=adds("teacher", "teacher")), "under names that are taken: .*teacher, teacher, ensemble"),
+        (strategy(extra_members=adds("gcn-0")), "under names that are taken: gcn-0, .*gcn-0, ensemble"),
+        (strategy(extra_members=adds("ensemble")), "under names that are taken"),
         (strategy(Options=dict), r"has Options = <class 'dict'>. Derive the class of its options from .*StrategyOptions"),
         (strategy(min_students="2"), "has min_students = '2'"),
         (strategy(name=3), "has name = 3"),

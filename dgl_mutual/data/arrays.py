@@ -145,27 +145,28 @@ def canonical_edge_rows(
     rows = np.flatnonzero(source != destination)
     source, destination = source[rows].astype(np.int64), destination[rows].astype(np.int64)
     keys = destination * num_nodes + source
-    if features is not None:
-        _warn_of_differing_duplicates(keys, rows, num_nodes, features)
     if symmetric:
         keys, rows = np.concatenate([keys, source * num_nodes + destination]), np.concatenate([rows, rows])
-    keys, first = np.unique(keys, return_index=True)
+    if features is None:
+        keys, first = np.unique(keys, return_index=True)
+    else:
+        keys, first, place = np.unique(keys, return_index=True, return_inverse=True)
+        # Given edges come before reverses, so the first of each key that was given is one of them.
+        _warn_of_differing_duplicates(source, destination, features, rows[: len(source)], rows[first[place[: len(source)]]])
     return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
 
 
-def _warn_of_differing_duplicates(keys: IntArray, rows: IntArray, num_nodes: int, features: Features) -> None:
-    """Warn where an edge, a key, is there more than once with different features, which stand in these rows."""
-    distinct, first, place = np.unique(keys, return_index=True, return_inverse=True)
-    if len(distinct) == len(keys):
+def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, features: Features, rows: IntArray, firsts: IntArray) -> None:
+    """Warn where an edge's features, in these rows, are others than those of the first edge with the same ends."""
+    later = np.flatnonzero(rows != firsts)
+    if not len(later):
         return
-    later = np.flatnonzero(first[place] != np.arange(len(keys)))
-    unlike = features[rows[later]] != features[rows[first[place[later]]]]
+    unlike = features[rows[later]] != features[firsts[later]]
     differing = later[np.asarray(unlike.sum(axis=1)).ravel() > 0]
     if len(differing):
-        source, destination = keys[differing[0]] % num_nodes, keys[differing[0]] // num_nodes
         warnings.warn(
-            f"{len(differing)} edges are repeated with other features, for example {source} -> {destination} (nodes counted over all "
-            "graphs). The first of each counts. Merge their features, or leave the others out.",
+            f"{len(differing)} edges are repeated with other features, for example {source[differing[0]]} -> {destination[differing[0]]} "
+            "(nodes counted over all graphs). The first of each counts. Merge their features, or leave the others out.",
             stacklevel=3,
         )
 

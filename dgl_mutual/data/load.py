@@ -76,7 +76,7 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
     """
     if isinstance(data, Dataset):
         if task not in (None, data.task):
-            raise UsageError(f"{data.name} is a dataset for the {data.task} task, not for {task!r}.")
+            raise TaskMismatchError(f"{data.name} is a dataset for the {data.task} task, not for {task!r}. Ask for task {data.task!r}.")
         return data
     if is_dgl(data):
         return Dataset.from_dgl(data, task=task, split=split)

@@ -237,8 +237,6 @@ def suite_loader(
     def of_run(run: SuiteRun) -> Dataset:
         known = (in_memory or {}).get(run.data)
         dataset = load(run.config.dataset, run.config.task, run.config.targets) if known is None else known
-        if run.config.unlabelled is None:
-            return dataset
         return pooled(dataset, run.config.unlabelled, takes_edge_features(run.config.cohort))
 
     return of_run

@@ -64,7 +64,7 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
 
 
 def has_node_states(options: StudentOptions, task: TaskName) -> bool:
-    """Whether a built-in student has states of nodes on this task."""
+    """Whether a student has states of nodes on this task."""
     return options.is_custom or task == "node" or not ARCHITECTURES[options.architecture_name].pools_first
 
 

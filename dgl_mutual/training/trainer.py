@@ -225,13 +225,21 @@ def fit_cohort(
 def _members(
     kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
 ) -> dict[str, StudentOptions]:
-    """Resolved options of the students, and of the members that the strategy adds, by name."""
+    """Resolved options of the students, and of the members that the strategy adds, by name.
+
+    Raises:
+        UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken.
+    """
     extras = extra_members(kind, options, students)
     resolved = [
         resolve_student(member, dataset.task, has_edge_features=dataset.edge_features is not None)
         for member in (*students, *(extra for _, extra in extras))
     ]
     names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
+    if len({*names, "ensemble"}) <= len(names):
+        raise UsageError(
+            f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(names)}, ensemble. Give each its own."
+        )
     for name, member in zip(names, resolved, strict=True):
         if member.is_custom or member.architecture in DGL_LAYERS:
             check_device(device, name)

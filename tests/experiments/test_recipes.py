@@ -150,6 +150,8 @@ def test_a_recipe_says_nothing_of_another_datasets_splits() -> None:
     assert (own.dataset, own.task, own.protocol, own.folds) == ("MUTAG", "graph", "nested", 3)
     assert (other.dataset, other.task, other.protocol, other.folds) == ("ogbg-molbace", None, None, None)
     assert other.student == own.student
+    folder = trusted_config(None, {"dataset": "somewhere/MUTAG"}, trust=False, recipe="mutag-small")
+    assert (folder.task, folder.protocol) == ("graph", "nested")
 
 
 def test_an_option_that_is_set_is_not_varied_by_a_recipes_grid(ring: Dataset) -> None:

@@ -87,6 +87,12 @@ def test_a_wrong_suite_says_what_is_wrong(change: dict[str, Any], message: str) 
         parse_options(Suite, {**SMALL, **change})
 
 
+def test_a_wrong_entry_is_one_fault() -> None:
+    with pytest.raises(UsageError, match="tuning") as caught:
+        parse_options(Suite, {**SMALL, "datasets": [{"dataset": "ring", "tuning": 3}]})
+    assert "at least 1" not in str(caught.value)
+
+
 def test_a_wrong_run_is_named(small: Suite, tmp_path: Path) -> None:
     wrong = parse_options(Suite, {**SMALL, "methods": {"mine": {"strategy": "gml", "training": {"epoch": 3}}, "gml": None}})
     with pytest.raises(UsageError, match=r"mine on ring: Unknown option 'training.epoch'"):

@@ -280,6 +280,8 @@ def test_more_than_there_is_cannot_be_drawn(graph_data: Data, node_data: Data, f
     fit((dataset, few), training={"unlabelled_ratio": 1.5}, epochs=1)
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task whose steps see whole graphs"):
         fit((node_data[0], hide_labels(*node_data, 0.5, seed=0)), training={"unlabelled_ratio": 1})
+    with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task"):
+        fit(node_data, strategy="independent", training={"unlabelled_ratio": 1})
 
 
 @pytest.fixture

@@ -95,6 +95,21 @@ def test_a_node_step(exchange: str, fit: Fit, watch: Callable[..., type[Watcher]
         assert step.ramp == 1.0
 
 
+@pytest.mark.parametrize("data", ["node_data", "graph_data"])
+def test_of_the_training_pass_are_the_targets_of_members_that_train(
+    data: str, fit: Fit, watch: Callable[..., type[Watcher]], request: pytest.FixtureRequest
+) -> None:
+    """Of two that train in a later phase, beside the first, which does not change any more."""
+    watcher = watch(targets="train", phases=lambda self: ((0,), (1, 2)))
+    result = fit(request.getfixturevalue(data), ["gcn", "sage", "gin"], strategy=watcher, epochs=2)
+    later = [step for step in watcher.steps if step.active == (1, 2)]
+    standing = torch.as_tensor(result.predict(member="gcn-0"))
+    assert len(later) >= 2
+    for step in later:
+        torch.testing.assert_close(step.targets[1:], step.logits, rtol=0, atol=0)
+        torch.testing.assert_close(step.targets[0].softmax(-1), standing[step.samples].to(step.targets.dtype))
+
+
 def test_a_graph_step(fit: Fit, watch: Callable[..., type[Watcher]], graph_data: Data) -> None:
     dataset, split = graph_data
     watcher = watch(rows="labelled")

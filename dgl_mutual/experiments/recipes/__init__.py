@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from dgl_mutual.errors import UsageError, unknown
@@ -48,7 +49,8 @@ def read_recipe(name: str, *later: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: there is no such recipe.
     """
     values = {key: value for key, value in _values(name).items() if key != DESCRIPTION}
-    if all(layer.get("dataset") in (None, values["dataset"]) for layer in later):
+    named = [Path(str(layer["dataset"])).name for layer in later if layer.get("dataset") is not None]
+    if all(name == values["dataset"] for name in named):  # a folder of that name holds it
         return values
     return {key: value for key, value in values.items() if key not in _OF_ITS_DATASET}
 
