@@ -67,9 +67,10 @@ class Strategy(nn.Module, ABC):
             raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
         self.coordinator = make_coordinator(config)
         if setting.sampled and (exchange := self.exchange()).keeps_logits:
+            choose = "--set strategy_options.targets=eval or train" if hasattr(options, "targets") else "another strategy"
             raise UsageError(
                 f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all nodes, and sampled steps see few of "
-                "them. Choose --set strategy_options.targets=eval or train."
+                f"them. Choose {choose}, or leave out --sampler."
             )
 
     @abstractmethod

@@ -6,26 +6,22 @@ from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import ImitationStrategy
-from dgl_mutual.strategies.options import ImitationOptions
-from dgl_mutual.strategies.step import Step
+from dgl_mutual.strategies.own_predictions import OwnPredictions, OwnPredictionsOptions
 
 
-class MeanTeacherOptions(ImitationOptions):
+class MeanTeacherOptions(OwnPredictionsOptions):
     """Options of `mean-teacher`."""
 
-    search_space: ClassVar[SearchSpace] = {**ImitationOptions.search_space, "decay": Choice((0.9, 0.99, 0.999))}
-    exchange_warmup: tuple[int, int] | None = None
+    search_space: ClassVar[SearchSpace] = {**OwnPredictionsOptions.search_space, "decay": Choice((0.9, 0.99, 0.999))}
     decay: float = Field(0.99, ge=0, lt=1)
     """alpha: decay of the moving average of the weights."""
 
 
-class MeanTeacher(ImitationStrategy):
+class MeanTeacher(OwnPredictions):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p(z'_i(v) / T) || p(z_i(v) / T)),
 
     z'_i the logits of student i with the weights w'_i <- a w'_i + (1 - a) w_i, renewed after every step, a = min(1 - 1 / (t + 1), alpha)
@@ -39,7 +35,6 @@ class MeanTeacher(ImitationStrategy):
     name = "mean-teacher"
     Options = MeanTeacherOptions
     options: MeanTeacherOptions
-    min_students: ClassVar[int] = 1
     citation = Citation(
         title="Mean teachers are better role models",
         authors="Tarvainen, Valpola",
@@ -50,8 +45,3 @@ class MeanTeacher(ImitationStrategy):
 
     def exchange(self) -> Exchange:
         return replace(super().exchange(), targets="average", decay=self.options.decay)
-
-    def loss_terms(self, step: Step) -> dict[str, Tensor]:
-        own = step.targets[list(step.active)][:, step.exchange]
-        target = self.distribution.probabilities(own, self.options.peers_temperature)
-        return {"supervised": self.supervised(step), "consistency": self.imitation(step, target)}

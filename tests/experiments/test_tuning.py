@@ -32,7 +32,7 @@ pytest.importorskip("optuna")
 
 STRATEGIES = (
     *("gml", "dml", "kd", "kdcl", "okddip", "oad", "alignahead", "bgnn", "independent"),
-    *("mean-teacher", "pseudo-label", "self-distillation", "ensemble-distillation"),
+    *("mean-teacher", "pseudo-label", "self-distillation", "snapshot-distillation", "ensemble-distillation"),
 )
 
 

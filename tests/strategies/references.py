@@ -110,7 +110,7 @@ def kd(n):
     return {"supervised": n.supervised, "distillation": n.imitation([teacher] * n.num_students)}
 
 
-def mean_teacher(n):
+def own_predictions(n):
     return {"supervised": n.supervised, "consistency": n.imitation([n.p(n.targets[k]) for k in n.active])}
 
 
@@ -242,8 +242,9 @@ REFERENCES: dict[str, Callable[[Numbers], dict[str, object]]] = {
     "kd": kd,
     "kdcl": kdcl,
     "oad": oad,
-    "mean-teacher": mean_teacher,
+    "mean-teacher": own_predictions,
     "okddip": okddip,
     "pseudo-label": pseudo_label,
     "self-distillation": self_distillation,
+    "snapshot-distillation": own_predictions,
 }

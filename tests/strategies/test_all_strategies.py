@@ -26,7 +26,8 @@ JOINT_CASES = [(name, task, "joint", 3) for name in STRATEGIES for task in ("nod
 TAUGHT_BY = {
     **dict.fromkeys(("dml", "gml", "kdcl", "oad", "okddip"), "mutual"),
     **dict.fromkeys(("bgnn", "ensemble-distillation", "kd", "self-distillation"), "distillation"),
-    **{"alignahead": "alignment", "independent": None, "mean-teacher": "consistency", "pseudo-label": "pseudo_label"},
+    **dict.fromkeys(("mean-teacher", "snapshot-distillation"), "consistency"),
+    **{"alignahead": "alignment", "independent": None, "pseudo-label": "pseudo_label"},
 }
 
 every_case = pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests.strategies.cases import SMALL, Bench, make_dataset
 
-CONTROLS = ("ensemble-distillation", "mean-teacher", "pseudo-label", "self-distillation")
-ALONE = ("mean-teacher", "pseudo-label", "self-distillation")
+CONTROLS = ("ensemble-distillation", "mean-teacher", "pseudo-label", "self-distillation", "snapshot-distillation")
+ALONE = ("mean-teacher", "pseudo-label", "self-distillation", "snapshot-distillation")
 
 
 def fit(task: str, strategy: Any, options: dict[str, Any] | None = None, *, students: int = 2, epochs: int = 3, **more: Any) -> Any:
@@ -96,6 +96,23 @@ def test_an_average_is_not_the_student_itself() -> None:
     watching = Watching()
     fit("graph", "mean-teacher", {"decay": 0.9}, callbacks=[watching])
     assert not torch.equal(watching.targets[-1][1], watching.targets[0][1])
+
+
+def test_targets_of_snapshots_are_of_the_own_best_epoch() -> None:
+    """The validation accuracy of each student falls or rises in its own way; the targets change in the epochs after a best one alone."""
+    watching = Watching()
+    result = fit(
+        "node", "snapshot-distillation", {"exchange_warmup": (0, 0)}, epochs=12, training={"learning_rate": 0.05}, callbacks=[watching]
+    )
+    changes = set()
+    for k, name in enumerate(result.cohort.names):
+        scores = [row[f"val/{name}"] for row in result.history]
+        for epoch in range(1, 11):
+            highest = max(scores[:epoch])
+            changed = not torch.equal(watching.targets[epoch + 1][1][k], watching.targets[epoch][1][k])
+            assert (scores[epoch] > highest) <= changed <= (scores[epoch] >= highest)  # the validation loss decides among equals
+            changes.add(changed)
+    assert changes == {True, False}
 
 
 def test_an_average_that_is_restarted_forgets() -> None:

@@ -1,0 +1,33 @@
+"""Snapshot distillation: every student follows what it predicted at its best epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.own_predictions import OwnPredictions
+
+
+class SnapshotDistillation(OwnPredictions):
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p'_i(v) || p_i(v)),
+
+    p'_i what student i predicted at its best epoch so far, by validation. It is `gml` with ``targets: best`` and no peers: the control of
+    what these targets give without an exchange.
+
+    NOTE[PAPER]: the paper's snapshots are the last of each cycle of a cyclic learning rate. Here the rate has no cycles, and a snapshot is
+    taken wherever the validation metric improves.
+    NOTE[PAPER]: the paper uses a temperature of its own for the teacher. Ours is `target_temperature`, by default that of the student.
+    """
+
+    name = "snapshot-distillation"
+    citation = Citation(
+        title="Snapshot Distillation: Teacher-Student Optimization in One Generation",
+        authors="Yang, Xie, Su, Yuille",
+        venue="CVPR 2019",
+        url="https://arxiv.org/abs/1812.00123",
+        formula="CE + lambda T^2 KL(p'_i || p_i), p'_i of student i at its best epoch so far",
+    )
+
+    def exchange(self) -> Exchange:
+        return replace(super().exchange(), targets="best")
