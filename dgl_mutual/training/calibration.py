@@ -50,7 +50,7 @@ def calibrations(distribution: Distribution, logits: Tensor, labels: Tensor) -> 
     """The calibration of each member in one task.
 
     ECE = sum_b n_b / n |acc_b - conf_b| over 15 bins of equal width of the confidence. Source: Guo et al., On Calibration of Modern Neural
-    Networks, ICML 2017, eq. 5.
+    Networks, ICML 2017, section 2.
 
     - Single-label: a sample is one decision. Its confidence is the largest probability of a class, and it is right if that is the label.
     - Multi-label and binary: each known label of each sample is a decision of its own between yes and no, and all of them share the bins.

@@ -25,7 +25,7 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
 
     It is 1 for the same up to rotation and scale, 0 for unrelated, NaN where one of them is constant.
 
-    Source: Kornblith et al., ICML 2019, arXiv 1905.00414, eq. 5.
+    Source: Kornblith et al., ICML 2019, arXiv 1905.00414, section 3.
     """
     x, y = x - x.mean(0), y - y.mean(0)
     return float((y.t() @ x).square().sum() / ((x.t() @ x).norm() * (y.t() @ y).norm()))
