@@ -67,10 +67,9 @@ class Strategy(nn.Module, ABC):
             raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
         self.coordinator = make_coordinator(config)
         if setting.sampled and (exchange := self.exchange()).keeps_logits:
-            choose = "--set strategy_options.targets=eval or train" if hasattr(options, "targets") else "another strategy"
             raise UsageError(
                 f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all nodes, and sampled steps see few of "
-                f"them. Choose {choose}, or leave out --sampler."
+                f"them. Choose {self.without_kept_logits}, or leave out --sampler."
             )
 
     @abstractmethod
@@ -103,6 +102,11 @@ class Strategy(nn.Module, ABC):
     def exchange(self) -> Exchange:
         """What the loop hands over for the exchange, and when it begins; asked for once."""
         return Exchange()
+
+    @property
+    def without_kept_logits(self) -> str:
+        """What messages say to choose where clean logits cannot be kept."""
+        return "--set strategy_options.targets=eval or train" if hasattr(self.options, "targets") else "another strategy"
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         """Whether members that train in one phase learn from others in it: a teacher that is trained first does not."""

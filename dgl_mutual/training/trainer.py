@@ -156,7 +156,7 @@ def fit_cohort(
     if dataset.num_pool and exchange.keeps_logits:
         raise UsageError(
             f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
-            "few of them. Choose --set strategy_options.targets=eval or train."
+            f"few of them. Choose {teaching.without_kept_logits}, or leave out the pool."
         )
     _add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
     served, averages = _averages(modules, training, exchange)

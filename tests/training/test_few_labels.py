@@ -331,10 +331,18 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
     assert len(result.split.unlabelled) > 30 and set(range(40, 70)) < set(result.split.unlabelled)
 
 
-@pytest.mark.parametrize("targets", ["ema", "best"])
-def test_clean_logits_that_are_kept_of_a_pool_are_refused(targets: str, graph_data: Data, pool: Dataset) -> None:
-    with pytest.raises(UsageError, match=r"renewed on all graphs of the pool"), pytest.warns(UserWarning, match="are left out"):
-        public_fit(graph_data[0], split=graph_data[1], unlabelled=pool, strategy_options={"targets": targets}, **SHORT)
+@pytest.mark.parametrize(
+    ("given", "mend"),
+    [
+        ({"strategy_options": {"targets": "ema"}}, "strategy_options.targets=eval or train"),
+        ({"strategy_options": {"targets": "best"}}, "strategy_options.targets=eval or train"),
+        ({"strategy": "snapshot-distillation"}, "another strategy"),
+    ],
+)
+def test_clean_logits_that_are_kept_of_a_pool_are_refused(given: dict[str, Any], mend: str, graph_data: Data, pool: Dataset) -> None:
+    message = f"renewed on all graphs of the pool.* Choose .*{mend}, or leave out the pool"
+    with pytest.raises(UsageError, match=message), pytest.warns(UserWarning, match="are left out"):
+        public_fit(graph_data[0], split=graph_data[1], unlabelled=pool, **given, **SHORT)
 
 
 def test_students_of_independent_training_take_no_notice_of_a_pool(graph_data: Data, pool: Dataset) -> None:
