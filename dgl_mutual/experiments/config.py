@@ -187,6 +187,15 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         UsageError: no such file, no YAML, or no mapping.
     """
+    return layer_of_file({key: value for key, value in read_mapping(file).items() if key != DESCRIPTION})
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """What a YAML file of a user's own holds.
+
+    Raises:
+        UsageError: no such file, no YAML, or no mapping.
+    """
     try:
         values = read_yaml_file(file)
     except (OSError, UnicodeDecodeError) as error:
@@ -195,7 +204,7 @@ def read_config(file: Path) -> dict[str, Any]:
         raise UsageError(f"The configuration {str(file)!r} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"The configuration {str(file)!r} must be a mapping such as 'dataset: Cora', and holds {type(values).__name__}.")
-    return layer_of_file({key: value for key, value in values.items() if key != DESCRIPTION})
+    return values
 
 
 def parse_assignment(text: str) -> dict[str, Any]:

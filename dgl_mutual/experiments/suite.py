@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.experiments.config import RunConfig, merged, parse_config, read_config
+from dgl_mutual.experiments.config import RunConfig, merged, parse_config, read_config, read_mapping
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
 from dgl_mutual.experiments.loading import load_pool, takes_edge_features
@@ -167,7 +167,7 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
     """
     if name_or_file.endswith((".yaml", ".yml")):
         file = Path(name_or_file)
-        return file.stem, parse_options(Suite, read_config(file))
+        return file.stem, parse_options(Suite, read_mapping(file))
     if name_or_file not in suite_names():
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")

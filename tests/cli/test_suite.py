@@ -28,7 +28,6 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == [
         "ablation",
-        "baselines",
         "cohort-size",
         "entropy",
         "few-labels",
@@ -55,6 +54,7 @@ def test_a_suite_of_ones_own_from_plan_to_table(command_line: CommandLine) -> No
     assert status == 0
     assert "| mean student | independent |" in out
     assert "finished  [4/4]" in err
+    assert "description: two methods on the digits\n" in Path("results/suite-mine/suite.yaml").read_text()
     assert command_line("status", "results/suite-mine")[0] == 0
     exported = command_line("export", "results/suite-mine", "--format", "markdown", "--percent")[1]
     assert exported == Path("results/suite-mine/table.md").read_text()
