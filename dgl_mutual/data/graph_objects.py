@@ -188,13 +188,13 @@ def joined_edge_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | N
     found = [record.edge_features for record in records]
     if all(one is None for one in found):
         return None
-    shape = next(one.shape[1:] for one in found if one is not None)
+    first = next(one for one in found if one is not None)
     blocks = []
     for number, (record, one) in enumerate(zip(records, found, strict=True)):
         count = record.edges.shape[1]
         if one is not None and len(one) != count:
             raise DataError(f"Graph {number} has {count} edges and {len(one)} rows of edge features. Give a row for each edge.")
-        blocks.append(np.zeros((0, *shape)) if count == 0 and (one is None or one.size == 0) else one)
+        blocks.append(np.zeros((0, *first.shape[1:]), dtype=first.dtype) if count == 0 and (one is None or one.size == 0) else one)
     return joined(blocks, "edge features")
 
 

@@ -58,14 +58,18 @@ class WeightAverages:
             self._update()
 
     @torch.no_grad()
-    def renew_statistics(self, batches: Iterable[Batch]) -> None:
-        """Recompute the running statistics of batch norm, if they are not averaged, on these batches and with dropout off."""
+    def renew_statistics(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Recompute the running statistics of batch norm, if they are not averaged, on these batches and with dropout off.
+
+        Args:
+            batches: makes the batches; called only where there are statistics to renew.
+        """
         if self.kind != "swa":
             return
         begun = [average.module for average in self._averaged.values() if self._has_begun(average)]
         normed = [module for module in begun if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())]
         if normed:
-            update_bn(batches, _SideBySide(normed))
+            update_bn(batches(), _SideBySide(normed))
             for module in normed:
                 module.eval()
 

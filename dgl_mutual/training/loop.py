@@ -68,7 +68,7 @@ class Loop:
             if state.served is not None:
                 state.served.after_epoch(phase.epoch)
                 if validates or state.exchange.uses_clean_logits:
-                    state.served.renew_statistics(self._statistics_batches())
+                    state.served.renew_statistics(self._statistics_batches)
             if self._learns_from_clean_logits and state.exchange.targets != "best":
                 self.clean_pass(active, self._clean_samples)
                 state.clean.smooth()
@@ -170,10 +170,9 @@ class Loop:
         return np.concatenate([self.state.split.seen, self.state.split.val])
 
     def _statistics_batches(self) -> Iterator[Batch]:
-        """Batches of the training samples, without those of one sample if there are others: a single sample has no statistics."""
-        batches = list(self.feed.evaluation_batches(self.state.split.seen))
-        several = [batch for batch, samples in batches if len(samples) > 1]
-        return iter(several or [batch for batch, _ in batches])
+        """Batches of the training samples that steps see."""
+        split = self.state.split
+        return self.feed.statistics_batches(split.train if self.state.exchange.on == "labelled" else split.seen)
 
     @torch.no_grad()
     def clean_pass(self, members: Sequence[int], samples: IntArray) -> None:

@@ -64,7 +64,7 @@ def exchange_of(strategy: Strategy) -> Exchange:
 
 
 def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
-    """Which members train together, phase after phase.
+    """Which members train together, phase after phase, each phase in the cohort's order.
 
     Raises:
         UsageError: there are no phases, or a phase is empty, names a member twice, or names one that does not exist.
@@ -78,7 +78,7 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
                 f"phases of the strategy {strategy.name!r} returns {phases!r}. Each phase must name some of the {len(members)} members, "
                 f"counted from 0, once each, for example {(tuple(members),)!r}."
             )
-    return phases
+    return tuple(tuple(sorted(phase)) for phase in phases)
 
 
 def loss_terms_of(strategy: Strategy, step: Step) -> Mapping[str, Tensor]:

@@ -67,6 +67,15 @@ class Feed(ABC):
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
         """Batches that cover at least these samples, each with its samples' numbers."""
 
+    def statistics_batches(self, samples: IntArray) -> Iterator[Batch]:
+        """Batches of these samples, in the same order each time, for statistics of batch norm as training steps make them.
+
+        A batch of one sample, which has no statistics, is left out if there are others.
+        """
+        batches = [(batch, len(numbers)) for batch, numbers in self.evaluation_batches(samples)]
+        several = [batch for batch, count in batches if count > 1]
+        yield from several or [batch for batch, _ in batches]
+
 
 def num_drawn(ratio: float | None, num_unlabelled: int, num_labelled: int) -> int | None:
     """How many unlabelled samples an epoch draws by ``training.unlabelled_ratio``; None for all.

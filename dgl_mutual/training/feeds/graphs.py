@@ -85,6 +85,12 @@ class GraphsFeed(Feed):
         order: IntArray = torch.randperm(len(graphs), generator=self._order).numpy()
         return np.take(graphs, order)
 
+    def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
+        """Of as many graphs as a training step has, and not in the dataset's order: files are often sorted by class."""
+        order = np.random.default_rng(0).permutation(samples)
+        for graphs in np.array_split(order, max(1, len(order) // max(2, self._batch_size))):
+            yield self._collate(graphs)
+
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         key = samples.tobytes()
         if key not in self._kept:
