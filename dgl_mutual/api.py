@@ -159,7 +159,9 @@ def fit(
         )
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
-    resolved = resolve(asked, dataset, hides_labels=isinstance(split, Split) and len(split.unlabelled) > 0)
+    if isinstance(split, Split):
+        split.check(dataset.num_samples - dataset.num_pool)
+    resolved = resolve(asked, dataset, split if isinstance(split, Split) else None)
     refuse_idle(asked, resolved)
     watching = _listed(callbacks)
     refuse_untrained(resolved.strategy, given, ["callbacks"] if watching else [])
@@ -177,7 +179,7 @@ def fit(
     elif not isinstance(split, Split):
         raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     else:
-        split = with_unlabelled(resolved, dataset, split.check(dataset.num_samples - dataset.num_pool), seed=seed, fold=fold)
+        split = with_unlabelled(resolved, dataset, split, seed=seed, fold=fold)
     refuse_one_class(dataset)
     with closing(ProgressBar()) as bar:
         result = fit_resolved(

@@ -215,7 +215,10 @@ def _edge_ends(nodes: CsvTable, node_meta: _NodeMeta, edges: CsvTable, edge_meta
 def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | None:
     """The feature columns, or None where the file has none."""
     columns = ["feat"] if "feat" in nodes.frame else [str(column) for column in nodes.frame if column not in reserved]
-    return _block(nodes, columns, faults) if columns else None
+    if columns != ["feat"]:
+        return _block(nodes, columns, faults) if columns else None
+    values = nodes.numbers("feat", faults)
+    return Columns.numbers(values, (f"feature {column}" for column in range(values.shape[1])))  # as of arrays and graph objects
 
 
 def _block(table: CsvTable, columns: Sequence[str], faults: Faults, prefix: str = "") -> Columns:

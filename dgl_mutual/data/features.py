@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -168,7 +169,19 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
     )
     if len(named) != width:
         raise DataError(f"There are {len(named)} names for {width} feature columns. Give one for each.")
+    if not kinds:
+        _warn_of_codes(values, where)
     return Columns(values, named, as_kinds(kinds or ("indicator" if values.dtype == np.bool_ else "number"), width))
+
+
+def _warn_of_codes(values: Any, where: str) -> None:
+    """Warn of whole numbers that may be codes of categories, as in the raw data of OGB: students would take them as amounts."""
+    if values.dtype.kind in "iu" and not sparse.issparse(values) and values.size and values.min() >= 0 and values.max() > 1:
+        warnings.warn(
+            f"The {where} are whole numbers from {values.min()} to {values.max()}, and are taken as amounts. If they are codes of "
+            "categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are amounts, give floats.",
+            stacklevel=4,
+        )
 
 
 def one_hot(codes: IntArray, num_columns: int) -> sparse.csr_matrix:
@@ -193,6 +206,13 @@ def degree_features(edges: IntArray, num_nodes: int) -> Columns:
     degrees = np.minimum(np.bincount(edges[1], minlength=num_nodes), MAX_DEGREE)
     width = int(degrees.max()) + 1
     return Columns.indicators(one_hot(degrees, width), (indicator_name("degree", degree) for degree in range(width)))
+
+
+def sums_of_edges(edges: IntArray, num_nodes: int, features: sparse.csr_matrix) -> sparse.csr_matrix:
+    """For each node the sum of the features of the edges that end in it: (|V|, D), of features (|E|, D)."""
+    numbers = np.arange(edges.shape[1])
+    incoming = sparse.csr_matrix((np.ones(len(numbers), dtype=np.float32), (edges[1], numbers)), shape=(num_nodes, len(numbers)))
+    return sparse.csr_matrix(incoming @ features)
 
 
 def normalise_rows(features: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -81,6 +81,18 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     return replace(split, train=split.train[keeps], unlabelled=np.sort(np.concatenate([split.unlabelled, split.train[~keeps]])))
 
 
+def draws_alike(rate: LabelRate | None, labels: IntArray | FloatArray) -> bool:
+    """Whether labels that a rate keeps are distributed over the classes as these are: a number a class is the same for large classes.
+
+    Args:
+        labels: of the training samples, before any are hidden.
+    """
+    if not isinstance(rate, int):
+        return True
+    _, counts = np.unique(labels[labels >= 0], return_counts=True)
+    return len(np.unique(counts)) == 1
+
+
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
     """The dataset with the labels of these samples unknown; itself where there are none."""
     if not len(samples):

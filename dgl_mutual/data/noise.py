@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
+from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
-from dgl_mutual.data.features import compact
+from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.several_targets import join_targets, one_by_one
 from dgl_mutual.errors import UsageError, unknown
 
@@ -47,6 +48,11 @@ class NoiseSpec:
             raise UsageError(f"Noise {text!r} has no amount between 0 and 1. The form is KIND:AMOUNT, for example {kind}:0.2.")
         return cls(kind, amount)
 
+    @property
+    def changes_edges(self) -> bool:
+        """Whether edges change, and with them node features that are made of edge features."""
+        return self.kind.startswith("edge")
+
     def __str__(self) -> str:
         return f"{self.kind}:{self.amount:g}"
 
@@ -57,7 +63,8 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
     - ``feature``: X' = (1 - a) X + a N(0, 1) (the protocol of Zhang et al., ICLR 2022, arXiv 2110.08727).
     - ``edge-remove``: a share a of the edges is removed.
     - ``edge-add``: as many edges as a share a of those there are, between random nodes of one graph that had none.
-    - ``edge``: both, so that the number of edges stays. A new edge has the edge features of another edge, drawn at random.
+    - ``edge``: both, so that the number of edges stays. A new edge has the edge features of another edge, drawn at random. Node features
+      that are made of edges (sums of edge features, one-hot degrees) are those of the noisy edges; of more degrees than columns, the last.
     - ``label``: a share a of the training samples' labels becomes another class at random (symmetric noise); of a multi-label target, a
       share a of the known training labels is inverted. With several targets, noise is added to each. Labels of the validation and test
       parts do not change, and neither do hidden labels of the training part.
@@ -69,7 +76,7 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
     left gets fewer edges than asked for.
 
     Raises:
-        UsageError: label noise that changes no label.
+        UsageError: label noise that changes no label; noise in edges whose features are missing, and of which nodes have sums.
     """
     return NOISES[noise.kind](dataset, split, noise.amount, np.random.default_rng(seed))
 
@@ -119,9 +126,35 @@ def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: b
     source, destination = np.concatenate([kept, added], axis=1)
     noisy = canonical_edges(source, destination, dataset.num_nodes, symmetric=symmetric)
     if dataset.edge_features is None:
-        return dataset.replaced(edges=noisy)
+        return _with_features_of_edges(dataset.replaced(edges=noisy))
     rows = _rows_of(dataset, noisy, random)
-    return dataset.replaced(edges=noisy, edge_features=dataset.edge_features[rows])
+    return _with_features_of_edges(dataset.replaced(edges=noisy, edge_features=dataset.edge_features[rows]))
+
+
+def _with_features_of_edges(dataset: Dataset) -> Dataset:
+    """The dataset with node features that are made of edges made anew: sums of edge features (``edge-sum``) and one-hot degrees.
+
+    Raises:
+        UsageError: sums of edge features that are not there.
+    """
+    names = dataset.feature_names
+    summed = [place for place, kind in enumerate(dataset.feature_kinds) if kind == "edge-sum"]
+    if summed:
+        known = {name: place for place, name in enumerate(dataset.edge_feature_names)}
+        missing = [names[place] for place in summed if names[place] not in known]
+        if dataset.edge_features is None or missing:
+            raise UsageError(
+                f"Node features of {dataset.name} are sums over edges (for example {(missing or names)[0]!r}), which noise in edges "
+                "changes, and no edge feature has this name. Give the edge features that were summed, under the same names."
+            )
+        columns = sparse.csr_matrix(dataset.edge_features)[:, [known[names[place]] for place in summed]]
+        features = sparse.lil_matrix(dataset.features)
+        features[:, summed] = sums_of_edges(dataset.edges, dataset.num_nodes, columns)
+        return dataset.replaced(features=compact(sparse.csr_matrix(features)))
+    if names == tuple(indicator_name("degree", degree) for degree in range(len(names))):
+        degrees = np.minimum(np.bincount(dataset.edges[1], minlength=dataset.num_nodes), len(names) - 1)
+        return dataset.replaced(features=compact(one_hot(degrees, len(names))))
+    return dataset
 
 
 def _rows_of(dataset: Dataset, edges: IntArray, random: Generator) -> IntArray:

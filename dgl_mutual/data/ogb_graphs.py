@@ -14,7 +14,7 @@ from scipy import sparse
 from dgl_mutual.data.arrays import as_kinds, canonical_edge_rows
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.features import compact, indicator_name, one_hot
+from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.ogb_package import feature_widths, master_facts
 from dgl_mutual.data.tables import Table, read_table
 
@@ -67,7 +67,7 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
     edges, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=True, features=arrays["edge-feat"])
     bonds = _multi_hot(arrays["edge-feat"][rows], bond_widths)
     atoms = _multi_hot(arrays["node-feat"], atom_widths)
-    features = sparse.hstack([atoms, _incoming(edges, num_nodes) @ bonds])
+    features = sparse.hstack([atoms, sums_of_edges(edges, num_nodes, bonds)])
     return Dataset(
         name=name,
         task="graph",
@@ -89,12 +89,6 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
 def _multi_hot(codes: IntArray, widths: list[int]) -> sparse.csr_matrix:
     """One-hot of each column of `codes`, side by side: shape (rows, sum of widths)."""
     return sparse.csr_matrix(sparse.hstack([one_hot(codes[:, column], width) for column, width in enumerate(widths)]))
-
-
-def _incoming(edges: IntArray, num_nodes: int) -> sparse.csr_matrix:
-    """0/1 matrix, shape (nodes, edges): which edges end in a node."""
-    numbers = np.arange(edges.shape[1])
-    return sparse.csr_matrix((np.ones(len(numbers), dtype=np.float32), (edges[1], numbers)), shape=(num_nodes, len(numbers)))
 
 
 def _column_names(features: tuple[str, ...], widths: list[int]) -> list[str]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import filelock
 import numpy as np
@@ -37,7 +37,7 @@ from dgl_mutual.files import read_bytes, unwritable, user_path
 #: What the store calls the graph.
 GRAPH = "graph"
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
-_PARTS = ("train", "val", "test")
+_PARTS = ("train", "val", "test", "unlabelled")
 #: What a folder is called while parts are written to it: ``.NAME.partition-`` and random characters.
 _ASIDE, _LOCK, _BEFORE = ".partition-", "building", "before"
 #: Bytes that partition.json may have; names of features take the most.
@@ -229,7 +229,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
         raise DataError(f"DGL cannot cut {dataset.name} into {num_parts} parts ({str(error).splitlines()[0]}).") from None
     split = dataset.official_split
-    parts = {} if split is None else {part: getattr(split, part) for part in _PARTS}
+    parts: dict[str, Any] = {} if split is None else dict(split.parts)
     np.savez(folder / _NODES, labels=dataset.labels, ids=ids, **parts)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = _Manifest(
@@ -297,7 +297,7 @@ def read_partition(folder: Path) -> Partition:
         raise _damaged(folder, f"{_NODES} is not the file that was written")
     labels, ids = arrays["labels"], arrays["ids"]
     try:
-        split = Split(*(arrays[part] for part in _PARTS)) if "train" in arrays else None
+        split = Split(**{part: arrays[part] for part in _PARTS if part in arrays}) if "train" in arrays else None
         target = Target(**{**manifest.target.model_dump(), "names": tuple(manifest.target.names)})
         if len(ids) != len(labels):
             raise ValueError("numbers of nodes differ")

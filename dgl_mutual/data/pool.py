@@ -109,7 +109,7 @@ def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> D
         edge_features=edge_features,
         labels=np.concatenate([dataset.labels, unknown.astype(dataset.labels.dtype)]),
         node_offsets=np.concatenate([dataset.node_offsets, dataset.num_nodes + np.cumsum(sizes[graphs])]),
-        official_split=None if split is None else Split(split.train, split.val, split.test),
+        official_split=None if split is None else Split(split.train, split.val, split.test, split.unlabelled),
         sample_ids=None,
         num_pool=len(graphs),
     )

@@ -21,6 +21,8 @@ _SMALLEST = {2: 4}
 _GIVE_SPLIT = "Give the dataset a split of its own, in a folder in CSV form: columns train_mask, val_mask and test_mask."
 #: The protocols that give one split for each of `folds`; the others give one.
 FOLDED_PROTOCOLS = ("nested",)
+#: The protocols whose split is the dataset's own.
+OFFICIAL_PROTOCOLS = ("public", "scaffold")
 
 
 def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) -> list[Split]:

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
@@ -65,7 +66,8 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
     points = resolved_points(given, dataset) if given.grid else (({}, config),)
-    if not any(student.edge_features for _, point in points for student in point.students):
+    has_edge_noise = config.noise is not None and NoiseSpec.parse(config.noise).changes_edges
+    if not has_edge_noise and not any(student.edge_features for _, point in points for student in point.students):
         dataset = _without_edge_features(dataset)
     assert config.seeds is not None
     splits = ((seed, enumerate(splits_of(config, dataset, seed))) for seed in range(config.seeds))

@@ -18,10 +18,10 @@ from pydantic_core import PydanticSerializationError
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import hide_labels
+from dgl_mutual.data.label_rate import draws_alike, hide_labels
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, default_protocol, make_splits
+from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, default_protocol, make_splits
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
@@ -42,11 +42,11 @@ DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
 
 
-def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) -> RunConfig:
+def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> RunConfig:
     """The same run with nothing left open.
 
     Args:
-        hides_labels: the split that was given has unlabelled training samples; without it `label_rate` decides.
+        split: the split that was given in place of a protocol.
 
     Raises:
         UsageError: a name or option that does not exist, or does not fit the task.
@@ -92,8 +92,11 @@ def resolve(config: RunConfig, dataset: Dataset, *, hides_labels: bool = False) 
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
     strategy_options = parse_options(kind.Options, config.strategy_options, "strategy_options")
-    if label_rate is not None or hides_labels or dataset.num_pool:
-        strategy_options = strategy_options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0)
+    fixed = split or (dataset.official_split if protocol in OFFICIAL_PROTOCOLS else None)
+    if label_rate is not None or dataset.num_pool or (fixed is not None and len(fixed.unlabelled)):
+        # The protocol that draws splits of nodes takes as many of each class.
+        even = fixed is not None and not draws_alike(label_rate, dataset.labels[fixed.train])
+        strategy_options = strategy_options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0, even=even)
     return config.model_copy(
         update={
             "task": dataset.task,

@@ -220,8 +220,6 @@ class Search:
         values: list[float] = []
         for place, (seed, fold, split) in enumerate(parts):
             data = hide_test_labels(dataset, split)
-            if not any(student.edge_features for student in config.students):
-                data = data.without_edge_features()
             if config.noise is not None:
                 data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
 

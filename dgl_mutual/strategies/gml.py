@@ -44,6 +44,9 @@ GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "b
 #: not sharpened, validation with 10 % of the labels is higher with these two terms on PROTEINS, and lower on NCI1 and ogbg-molbace.
 SHARPENING = -0.05
 CLASS_PRIOR_WEIGHT = 3.0
+#: Where as many labels are kept of each class, and classes differ in size, the estimated prior is not that of the samples. On validation of
+#: Cora (1,000 training nodes, 2 and 10 labels a class, 3 seeds) a weight of 1 is better than 3, 0.3 and 0 on average.
+EVEN_CLASS_PRIOR_WEIGHT = 1.0
 
 
 class GMLOptions(GateOptions):
@@ -117,13 +120,13 @@ class GMLOptions(GateOptions):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
 
-    def with_unlabelled(self, task: TaskName, *, pool: bool = False) -> Self:
+    def with_unlabelled(self, task: TaskName, *, pool: bool = False, even: bool = False) -> Self:
         """See `StrategyOptions.with_unlabelled`.
 
         The class prior is that of the labelled samples, so it is a default only on samples that were drawn as they were: the training
         samples. With a pool, for which nothing was searched, the exchange stays as it is with all labels.
         """
-        options = super().with_unlabelled(task, pool=pool)
+        options = super().with_unlabelled(task, pool=pool, even=even)
         if task == "graph":
             return options if pool or options.exchange_on != "training" else options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
         own = options._with_own_defaults({"entropy_weight": SHARPENING})
@@ -132,7 +135,8 @@ class GMLOptions(GateOptions):
         samples = own.exchange_on if own.entropy_on == "exchange" else own.entropy_on
         if options.exchange_on == "labelled" or samples not in ("training", "labelled"):
             return options
-        return own._with_own_defaults({"class_prior_weight": CLASS_PRIOR_WEIGHT}) if own.entropy_weight < 0 else own
+        weight = EVEN_CLASS_PRIOR_WEIGHT if even else CLASS_PRIOR_WEIGHT
+        return own._with_own_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def _with_own_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """As `_with_defaults`, but where a subclass declares a default of its own."""

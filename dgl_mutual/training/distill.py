@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.positions import with_positions
-from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+from dgl_mutual.data.scaling import ScaleArray, column_scales, with_scaled_columns
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution
@@ -61,7 +61,7 @@ def distill(
     parameter = next(result.cohort.parameters())
     seen, whole = (with_positions(data.without_edge_features(), options.positions) for data in (scene.seen, scene.dataset))
     mlp_scene = replace(scene, seen=seen, dataset=whole)
-    scales = column_scales(mlp_scene.seen, scene.seen_split) if scale_inputs else None
+    scales = _input_scales(mlp_scene, scale_inputs)
     dataset = mlp_scene.seen if scales is None else with_scaled_columns(mlp_scene.seen, scales)
     feed = _feed(dataset, scene.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)
     unlabelled = scene.seen_split.unlabelled
@@ -140,6 +140,16 @@ class _Distillation:
         logits = _logits(self.mlp, self.feed, self.split.val, self.labels.shape[0])[val]
         scores = score(self.scorer, logits.unsqueeze(0), self.labels[val], ["mlp"])
         return scores.overall[0], float(self.distribution.supervised(logits, self.labels[val]))
+
+
+def _input_scales(scene: InductiveSplit, scale_inputs: bool) -> ScaleArray | None:
+    """What to multiply the MLP's inputs by, (F,): sums of edge features (``edge-sum``) by zero, since it sees nothing of the graph."""
+    dataset = scene.seen
+    of_edges = np.array([kind == "edge-sum" for kind in dataset.feature_kinds], dtype=np.bool_)
+    if not scale_inputs and not of_edges.any():
+        return None
+    scales = column_scales(dataset, scene.seen_split) if scale_inputs else np.ones(dataset.num_features, dtype=np.float32)
+    return np.where(of_edges, np.float32(0), scales)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.schema import align_edge_features, align_features
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.files import user_path
 
@@ -150,10 +151,12 @@ class FitResult:
             data: a dataset, a DGLGraph with node features ``feat``, or data of PyG; by default what the cohort was trained on.
             member: a student's name, ``best_by_val`` or ``ensemble``.
 
+        The columns of a dataset are matched by name; missing indicator columns are filled with zeros.
+
         Raises:
             UsageError: no such member, data of another kind or with features of another width, or other data where predictions belong to
                 this dataset (see `kept`).
-            DataError: features or logits that are not finite.
+            DataError: features or logits that are not finite, or a dataset's columns that are not those of the training data.
         """
         from dgl_mutual.training.inference import predict
 
@@ -161,7 +164,19 @@ class FitResult:
             member = self.best_student
         if self.kept is not None:
             return self._kept(data, member)
-        return predict(self.cohort, self.dataset if data is None else data, member)
+        return predict(self.cohort, self._in_columns(data), member)
+
+    def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
+        """The data, in the columns of the dataset that was trained on; a DGLGraph has columns without names."""
+        from dgl_mutual.training.inference import graph_or_dataset
+
+        found = graph_or_dataset(self.dataset if data is None else data)
+        if data is None or not isinstance(found, Dataset):
+            return found
+        known = self.dataset
+        edge_columns = known.edge_feature_names if any(student.edge_features for student in self.cohort.members) else ()
+        aligned = align_features(found, known.feature_names, known.feature_kinds)
+        return align_edge_features(aligned, edge_columns, known.edge_feature_kinds)
 
     def _kept(self, data: Dataset | dgl.DGLGraph | None, member: str) -> npt.NDArray[Any]:
         assert self.kept is not None
@@ -187,7 +202,7 @@ class FitResult:
 
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students, so there are no hidden states. Use result.predict().")
-        return embeddings(self.cohort, self.dataset if data is None else data, self.best_student if member == "best_by_val" else member)
+        return embeddings(self.cohort, self._in_columns(data), self.best_student if member == "best_by_val" else member)
 
     @property
     def best_student(self) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dgl_mutual.cohort import Cohort, student_names
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.protocols import unlabelled_samples
@@ -109,9 +109,10 @@ def fit_cohort(
             f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
             "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
         )
+    students = [resolve_student(one, dataset.task, has_edge_features=dataset.edge_features is not None) for one in students]
+    if not any(student.edge_features for student in students):
+        dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
     members = _members(kind, options, students, dataset, device)
-    if not any(member.edge_features for member in members.values()):
-        dataset = dataset.without_edge_features()
     inputs = _Inputs.of(dataset, split, training)
     _check_ranks(ranks, len(students), training)
     order = seeds.generator(seed, "order", fold)
@@ -139,7 +140,7 @@ def fit_cohort(
         seed=seeds.derive(seed, "strategy", fold),
         training=TrainingSamples(
             split.train,
-            train_labels.astype(np.int64) if dataset.target.kind == "single-label" else None,
+            _classes(train_labels),
             dataset.num_samples,
         ),
         class_prior=distribution.marginal(torch.as_tensor(train_labels), dataset.target.num_outputs),
@@ -225,15 +226,15 @@ def fit_cohort(
 def _members(
     kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
 ) -> dict[str, StudentOptions]:
-    """Resolved options of the students, and of the members that the strategy adds, by name.
+    """Options of the students, which are resolved, and resolved ones of the members that the strategy adds, by name.
 
     Raises:
         UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken.
     """
     extras = extra_members(kind, options, students)
     resolved = [
-        resolve_student(member, dataset.task, has_edge_features=dataset.edge_features is not None)
-        for member in (*students, *(extra for _, extra in extras))
+        *students,
+        *(resolve_student(extra, dataset.task, has_edge_features=dataset.edge_features is not None) for _, extra in extras),
     ]
     names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
     if len({*names, "ensemble"}) <= len(names):
@@ -344,6 +345,13 @@ def _averages(
     if served is not None and (served.kind, served.decay, served.start) == ("ema", exchange.decay, 0):
         return served, served
     return served, WeightAverages(members, "ema", decay=exchange.decay)
+
+
+def _classes(labels: IntArray | FloatArray) -> IntArray | None:
+    """The class of each training sample, of a single-label target or of one binary label; None where a sample has several labels."""
+    if labels.ndim == 1:
+        return labels.astype(np.int64)
+    return np.nan_to_num(labels[:, 0], nan=-1).astype(np.int64) if labels.shape[1] == 1 else None
 
 
 def _only(labels: torch.Tensor, samples: IntArray) -> torch.Tensor:

@@ -27,7 +27,7 @@ def test_graphs_in_the_order_of_their_file(build_csv: Build) -> None:
     assert dataset.node_offsets.tolist() == [0, 1, 4]
     assert dataset.edges.tolist() == [[1, 2], [2, 3]]  # directed as listed; the duplicate and the loop are gone
     np.testing.assert_array_equal(dataset.features, [[4, 0], [1, 0.5], [0, 2], [0, 0]])
-    assert dataset.feature_names == ("feat 0", "feat 1")
+    assert dataset.feature_names == ("feature 0", "feature 1")
     assert dataset.target.names == ("no", "yes") and dataset.labels.tolist() == [1, 0]
 
 

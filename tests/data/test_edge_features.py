@@ -69,8 +69,8 @@ def test_of_duplicates_the_first_counts_and_self_loops_go() -> None:
 @pytest.mark.parametrize("store", [np.asarray, sparse.csr_matrix])
 def test_duplicates_with_the_same_features_are_no_fault(store: Callable[[list[list[int]]], Any], recwarn: pytest.WarningsRecorder) -> None:
     edges = np.array([[0, 1, 0, 2, 0], [1, 1, 1, 0, 1]])
-    same = toy(edges=edges, edge_features=store([[1], [2], [1], [4], [1]]))
-    reverse = toy(edges=np.array([[0, 1], [1, 0]]), edge_features=store([[1], [2]]), symmetric=True)
+    same = toy(edges=edges, edge_features=store([[1.0], [2], [1], [4], [1]]))
+    reverse = toy(edges=np.array([[0, 1], [1, 0]]), edge_features=store([[1.0], [2]]), symmetric=True)
     assert (same.num_edges, reverse.num_edges, len(recwarn)) == (2, 2, 0)
 
 

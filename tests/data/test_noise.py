@@ -169,3 +169,37 @@ def test_multi_label_noise_inverts_known_training_labels_alone():
     assert changed.sum() == round(0.4 * known[split.train].sum())
     assert not changed[split.val].any() and not changed[split.test].any()
     assert np.array_equal(labels[changed], 1 - dataset.labels[changed])
+
+
+@pytest.mark.parametrize("kind", ["edge", "edge-add", "edge-remove"])
+def test_sums_of_edge_features_are_those_of_the_noisy_edges(kind):
+    plain = make_dataset()
+    bonds = np.random.default_rng(1).integers(0, 2, size=(plain.num_edges, 2)).astype(np.float32)
+
+    def with_sums(dataset, edges, bonds):
+        sums = np.zeros((dataset.num_nodes, 2), dtype=np.float32)
+        np.add.at(sums, edges[1], bonds)
+        return np.concatenate([sums[:, :1], np.asarray(dataset.features)[:, :3], sums[:, 1:]], axis=1)
+
+    dataset = plain.replaced(
+        features=with_sums(plain, plain.edges, bonds),
+        feature_names=("a", "v", "w", "x", "b"),
+        feature_kinds=("edge-sum", "number", "number", "number", "edge-sum"),
+        edge_features=bonds,
+        edge_feature_names=("a", "b"),
+        edge_feature_kinds=("indicator", "indicator"),
+    )
+    found = noisy(dataset, f"{kind}:0.5")
+    assert found.num_edges != 0 and not np.array_equal(found.edges, dataset.edges)
+    np.testing.assert_array_equal(found.features, with_sums(plain, found.edges, np.asarray(found.edge_features)))
+    with pytest.raises(UsageError, match=r"Node features of random are sums over edges .for example 'a'.*same names"):
+        noisy(dataset.without_edge_features(), f"{kind}:0.5")
+
+
+def test_degrees_are_those_of_the_noisy_edges():
+    plain = make_dataset()
+    dataset = Dataset.from_arrays(plain.edges, None, plain.labels, node_offsets=plain.node_offsets)
+    found = noisy(dataset, "edge-remove:0.5")
+    np.testing.assert_array_equal(found.features.argmax(1).ravel(), np.bincount(found.edges[1], minlength=dataset.num_nodes))
+    more = noisy(dataset, "edge-add:1.0").features
+    assert more.shape == dataset.features.shape and (more.sum(1) == 1).all()

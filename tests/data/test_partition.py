@@ -42,6 +42,15 @@ def test_the_parts_hold_every_node_with_its_features_and_degrees(folder: Path, d
     np.testing.assert_array_equal(degrees[:, 0], np.diff(digits.in_offsets))
 
 
+def test_the_official_split_comes_back(digits: Dataset, tmp_path: Path) -> None:
+    for parts in (3, 4):
+        split = Split(*np.array_split(np.arange(digits.num_nodes), parts))
+        write_partition(digits.replaced(official_split=split), 1, tmp_path / str(parts))
+        found = read_partition(tmp_path / str(parts)).dataset.official_split
+        assert found is not None
+        assert {name: part.tolist() for name, part in found.parts.items()} == {name: part.tolist() for name, part in split.parts.items()}
+
+
 def test_what_a_trainer_keeps_is_the_dataset_without_its_graph(folder: Path, digits: Dataset) -> None:
     partition = read_partition(folder)
     kept = partition.dataset

@@ -16,13 +16,16 @@ STUDENTS = [StudentOptions(architecture=name, **SMALL) for name in ("gcn", "gin"
 OPTIONS = {"kd": {"teacher": {"architecture": "gat", **SMALL}}}
 
 
-def fit(task, strategy, options=None, **training):
+def fit(task, strategy, options=None, callbacks=(), **training):
     dataset = make_dataset(task, "single-label")
     order = torch.randperm(dataset.num_samples, generator=torch.Generator().manual_seed(0)).numpy()
     split = Split(*(order[start::3] for start in range(3)))
     training = TrainingOptions(epochs=4, batch_size=3, **training)
     options = {**OPTIONS.get(getattr(strategy, "name", strategy), {}), **(options or {})}
-    return fit_cohort(dataset, split, students=STUDENTS, strategy=strategy, strategy_options=options, training=training), split
+    result = fit_cohort(
+        dataset, split, students=STUDENTS, strategy=strategy, strategy_options=options, training=training, callbacks=callbacks
+    )
+    return result, split
 
 
 def parameters_of(result, member):

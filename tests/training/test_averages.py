@@ -21,6 +21,7 @@ from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
@@ -89,7 +90,8 @@ def test_what_is_served_is_the_average_of_a_plain_loop(
 ) -> None:
     dataset, split = data = node_data if task == "node" else graph_data
     collate = Collator(dataset, torch.device("cpu"), torch.float64)
-    batches = [collate.all() if task == "node" else collate(split.train)]
+    shuffled = np.array_split(np.random.default_rng(0).permutation(split.train), len(split.train) // 8)
+    batches = [collate.all()] if task == "node" else [collate(graphs) for graphs in shuffled]
     decay = {"average_decay": 0.8} if kind == "ema" else {}
     plain = Plain(kind, start, 0.8, batches)
     training = {"average": kind, "average_start": start, "scale_inputs": False, **decay, **({"batch_size": 8} if task == "graph" else {})}
@@ -204,7 +206,8 @@ def test_an_interrupted_average_goes_on_to_the_bit(average: str, strategy: str, 
 
 @pytest.mark.parametrize("average", ["ema", "swa"])
 def test_sampled_neighbourhoods_are_averaged_alike(average: str, fit: Fit, node_data: Data) -> None:
-    """With all neighbours and one step an epoch, a sampled training is the plain one."""
+    """With all neighbours and one step an epoch, a sampled training is that on the whole graph, but for statistics (swa): a step on
+    samples looks at training nodes and what is around them, and one on the whole graph at all nodes."""
     gin = StudentOptions(architecture="gin", hidden=8, norm="batch", dropout=0.0)
     batch = {"sampler": "neighbor", "fanout": (-1, -1), "batch_size": 24}
     training = {"average": average, "average_start": 1}
@@ -214,6 +217,57 @@ def test_sampled_neighbourhoods_are_averaged_alike(average: str, fit: Fit, node_
     dataset, split = node_data
     right = sampled.predict(member="gin-0").argmax(1) == dataset.labels
     assert sampled.members[0].test == pytest.approx(right[split.test].mean())
+    plain_gin = StudentOptions(architecture="gin", hidden=8, norm="none", dropout=0.0)
+    one, other = (fit(node_data, [plain_gin], 4, training={**training, **more}, **options) for more in (batch, {}))
+    for ours, theirs in zip(one.history, other.history, strict=True):
+        assert ours["val/gin-0"] == theirs["val/gin-0"]
+    assert weights_of(one) == pytest.approx(weights_of(other), rel=1e-9, abs=1e-12)
+
+
+def weights_of(result: Any) -> Any:
+    return torch.cat([parameter.detach().flatten() for parameter in result.cohort.parameters()]).numpy()
+
+
+@pytest.mark.parametrize("strategy", ["independent", "gml"])
+def test_statistics_are_of_what_steps_see(strategy: str, fit: Fit, graph_data: Data) -> None:
+    """Graphs without labels, as those of a pool, count where students learn on them."""
+    dataset, split = graph_data
+    training = {"average": "swa", "batch_size": 4, "scale_inputs": False}
+    results = []
+    for hidden in (split.unlabelled, split.test[:10]):
+        part = Split(split.train, split.val, split.test[10:], hidden)
+        options = {"exchange_warmup": (0, 0), "targets": "train"} if strategy == "gml" else {}
+        results.append(fit((dataset, part), [GCN, GIN], 3, strategy=strategy, strategy_options=options, training=training))
+    same = all(torch.equal(ours, theirs) for ours, theirs in zip(*(list(r.cohort.members[1].buffers()) for r in results), strict=True))
+    assert same == (strategy == "independent")
+
+
+def test_statistics_are_neither_made_nor_collated_where_none_are_needed(
+    fit: Fit, graph_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    plain = GraphsFeed.statistics_batches
+    monkeypatch.setattr(GraphsFeed, "statistics_batches", lambda self, samples: asked.append(1) or plain(self, samples))
+    bare = StudentOptions(architecture="gcn", hidden=4, norm="none")
+    for students, training in (([GIN], {"average": "ema"}), ([bare], {"average": "swa"}), ([GIN], {"average": "swa", "average_start": 2})):
+        fit(graph_data, students, 3, strategy="independent", training=training)
+    assert len(asked) == 1, "after the last epoch of the last"
+    fit(graph_data, [GIN], 3, strategy="independent", training={"average": "swa", "average_start": 0})
+    assert len(asked) == 1 + 3
+
+
+def test_statistics_of_large_graphs_are_of_several_at_a_time(fit: Fit) -> None:
+    """A virtual node has one state a graph: a batch of one graph has no variance."""
+    rng = np.random.default_rng(0)
+    graphs = [np.stack([np.arange(1, 4200), rng.integers(4200, size=4199)]) for _ in range(8)]
+    edges = np.concatenate([graph + number * 4200 for number, graph in enumerate(graphs)], axis=1)
+    features = np.repeat(rng.normal(size=(8, 3)).astype(np.float32), 4200, axis=0)
+    dataset = Dataset.from_arrays(edges, features, np.arange(8) % 2, node_offsets=np.arange(9) * 4200, symmetric=True)
+    student = StudentOptions(architecture="gcn", hidden=4, depth=2, virtual_node=True)
+    split = Split(np.arange(4), np.arange(4, 6), np.arange(6, 8))
+    result = fit((dataset, split), [student], 2, strategy="independent", training={"average": "swa", "batch_size": 4})
+    tracked = [module for module in result.cohort.members[0].modules() if isinstance(module, nn.BatchNorm1d)]
+    assert all(int(module.num_batches_tracked) > 0 for module in tracked) and len(tracked) > 1
 
 
 def test_statistics_are_renewed_without_dropout(fit: Fit, node_data: Data) -> None:

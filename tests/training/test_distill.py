@@ -50,18 +50,57 @@ def test_the_mlp_joins_the_members_and_leaves_them_as_they_were(task, kind):
 
 
 def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
+    """Validation labels, which choose the epoch, are what the ensemble says, and training labels are others."""
     dataset = make_dataset("node", "single-label")
-    other = replace(dataset, labels=np.roll(dataset.labels, 1))
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
     result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
-    # All samples validate here, so that the epoch is chosen by what the ensemble says as well.
     ensemble = torch.as_tensor(result.predict()).argmax(-1).numpy()
-    everything = np.arange(30)
-    judged = replace(other, labels=ensemble)
-    scene = replace(scene, seen=judged, dataset=judged, seen_split=Split(everything, everything, everything))
-    scene = replace(scene, split=scene.seen_split)
-    mlp = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 400, "patience": 400}), seed=0)["mlp"]
-    assert mlp.test > 0.9
+    split, labels = scene.seen_split, ensemble.copy()
+    labels[split.train] = (labels[split.train] + 1) % 3
+    judged = replace(dataset, labels=labels)
+    scene = replace(scene, seen=judged, dataset=judged)
+    after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 400, "patience": 400}), seed=0)
+    assert after["mlp"].val > 0.9 and after["mlp"].train < 0.1
+    said = after.mlp.module.forward_batch(Collator(dataset).all()).logits.argmax(-1).numpy()
+    assert (said == ensemble)[split.train].mean() > 0.9
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
+    dataset = make_dataset("graph", "single-label")
+    split = split_of(dataset)
+    result = fit_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    labels = dataset.labels.copy()
+    labels[split.train] = (labels[split.train] + 1) % 3
+    said = result.predict(dataset)
+    found = {}
+    for name, data, teacher in (
+        ("plain", dataset, said),
+        ("other labels", replace(dataset, labels=labels), said),
+        ("other teacher", dataset, np.roll(said, 1, axis=1)),
+    ):
+        scene = make_inductive_split(data, split, 0.0, seed=1)
+        with mock.patch("dgl_mutual.training.distill.predict", return_value=teacher):
+            options = DistillOptions(**{**QUICK, "epochs": 1, "supervised_weight": weight})
+            found[name] = distill(result, scene, options, seed=0, batch_size=6).mlp.module.weight
+    assert torch.equal(found["plain"], found["other labels"]) == (weight == 0)
+    assert torch.equal(found["plain"], found["other teacher"]) == (weight == 1)
+
+
+def test_the_mlp_sees_no_sums_of_edge_features():
+    dataset = make_dataset("graph", "single-label")
+    kinds = ("number", "edge-sum", "number", "edge-sum", "number")
+    summed = np.asarray(dataset.features) * np.float32([1, 7, 1, -3, 1])
+    found = []
+    for features in (dataset.features, summed):
+        data = replace(dataset, features=features, feature_kinds=kinds)
+        scene = make_inductive_split(data, split_of(data), 0.0, seed=1)
+        result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+        with mock.patch("dgl_mutual.training.distill.predict", return_value=result.predict(dataset)):
+            mlp = distill(result, scene, DistillOptions(**QUICK), seed=0, batch_size=6).mlp.module
+        found.append(mlp.forward_batch(Collator(data).all()).logits)
+        assert not mlp.weight[[1, 3]].any()
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("ratio", [None, 0.5])
@@ -101,8 +140,10 @@ def test_a_repeat_is_bit_equal_and_seeds_differ():
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
     result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
-    first, again = (distill(result, scene, options, seed=3)["mlp"] for _ in range(2))
-    assert replace(first, inference_ms=0.0) == replace(again, inference_ms=0.0)
+    first, again, other = (distill(result, scene, options, seed=seed) for seed in (3, 3, 4))
+    assert replace(first["mlp"], inference_ms=0.0) == replace(again["mlp"], inference_ms=0.0)
+    assert torch.equal(first.mlp.module.weight, again.mlp.module.weight)
+    assert not torch.equal(first.mlp.module.weight, other.mlp.module.weight)
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])

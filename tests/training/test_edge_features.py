@@ -118,8 +118,11 @@ def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tm
     with pytest.raises(DataError, match="the edges of graph have none"):
         model.predict(dataset.without_edge_features())
     assert np.isfinite(load_student(tmp_path, "gcn-1").predict(dataset.without_edge_features())).all()
-    with pytest.raises(UsageError, match="trained with 2 edge features and the edges of graph have 1"):
-        result.predict(single)
+    np.testing.assert_array_equal(result.predict(single, member="gin-0"), model.predict(single))
+    np.testing.assert_array_equal(result.embeddings("gin-0", single), result.embeddings("gin-0", both))
+    for wrong in (unseen, dataset.without_edge_features()):
+        with pytest.raises(DataError, match=r"not known to the model: bond=triple|the edges of graph have none"):
+            result.predict(wrong)
     assert "2 features and 2 edge features" in repr(result.cohort.members[0])
 
 
@@ -218,3 +221,12 @@ def test_edge_features_of_a_student_of_ones_own_must_be_there(graph_data: Data, 
     with pytest.raises(UsageError, match="'Edged' has edge_features on, and the dataset has no edge features"):
         fit(graph_data, (StudentOptions(architecture=Edged, edge_features=True),), strategy="independent")
     assert "edge_features" not in StudentOptions(architecture=Edged).model_dump()
+
+
+def test_members_that_a_strategy_adds_take_edge_features_only_beside_students_that_do(bonded_data: Data, fit: Fit) -> None:
+    """As in `dgl-mutual run`, which then reads the dataset without them."""
+    dataset, split = bonded_data
+    for taken in (True, False):
+        students = tuple(StudentOptions(architecture=kind, edge_features=taken) for kind in ("gcn", "gin"))
+        result = fit((dataset, split), students, epochs=1, strategy="kd")
+        assert [member.edge_features for member in result.cohort.members] == [2 * taken] * 3

@@ -208,9 +208,10 @@ def test_with_hidden_labels_gml_has_other_defaults(task: str, graph_data: Data, 
     def options_of(**how: Any) -> dict[str, Any]:
         return dict(public_fit(dataset, **how, **SHORT).config["strategy_options"])
 
-    for options in (options_of(split=few), options_of(split=split, label_rate=0.4), options_of(split=split, label_rate=2)):
+    for how, prior in (({"split": few}, 3), ({"split": split, "label_rate": 0.4}, 3), ({"split": split, "label_rate": 2}, 1)):
+        options = options_of(**how)
         assert options["weight"] == 1
-        assert (options["entropy_weight"], options["class_prior_weight"]) == ((-0.05, 3) if task == "node" else (0, None))
+        assert (options["entropy_weight"], options["class_prior_weight"]) == ((-0.05, prior) if task == "node" else (0, None))
     options = options_of(split=split)
     assert options["class_prior_weight"] is None and options["weight"] == (1 if task == "node" else 0.3)
     again = public_fit(dataset, split=few, config=public_fit(dataset, split=few, strategy_options={"entropy_weight": 0.0}, **SHORT).config)

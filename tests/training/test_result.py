@@ -4,10 +4,11 @@ from collections.abc import Callable
 from math import isnan
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.result import FitResult
 
@@ -110,3 +111,18 @@ def test_figures_of_a_noisy_student_are_those_of_its_best_epoch(fit: Callable[..
     probabilities = result.predict(member="gin-0")
     right = probabilities.argmax(1) == graph_data[0].labels
     assert noisy.test == right[graph_data[1].test].mean()
+
+
+def test_columns_are_matched_by_name(fit: Callable[..., FitResult], node_data: Data) -> None:
+    dataset, split = node_data
+    result = fit((dataset, split), STUDENTS, epochs=2)
+    order = [2, 0, 3, 1][: dataset.num_features]
+    order += [column for column in range(dataset.num_features) if column not in order]
+    names = tuple(dataset.feature_names[column] for column in order)
+    moved = dataset.replaced(features=dataset.features[:, order], feature_names=names)
+    np.testing.assert_allclose(result.predict(moved), result.predict(dataset), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result.embeddings(data=moved), result.embeddings(data=dataset), rtol=1e-5, atol=1e-6)
+    other = dataset.replaced(feature_names=tuple(f"other {name}" for name in dataset.feature_names))
+    for asked in (result.predict, lambda data: result.embeddings(data=data)):
+        with pytest.raises(DataError, match="not known to the model: other"):
+            asked(other)

@@ -295,6 +295,17 @@ def test_phases(task: str, targets: str, fit: Fit, watch: Callable[..., type[Wat
             torch.testing.assert_close(weights(result, k), weights(alone, k), rtol=1e-8, atol=1e-10)
 
 
+def test_members_of_a_phase_train_in_the_cohorts_order(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
+    class Backwards(Watcher):
+        def phases(self) -> tuple[tuple[int, ...], ...]:
+            return ((1, 0),)
+
+    watcher = watch(Backwards, targets="train")
+    fit(node_data, strategy=watcher, epochs=2)
+    for step in watcher.steps:
+        assert step.active == (0, 1) and torch.equal(step.targets, step.logits)
+
+
 def test_a_member_may_train_in_two_phases(fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data) -> None:
     class Twice(Watcher):
         def phases(self) -> tuple[tuple[int, ...], ...]:
