@@ -280,6 +280,10 @@ class Dataset:
         task: TaskName | None = None,
         split: Split | None = None,
         name: str | None = None,
+        feature_names: Sequence[str] | None = None,
+        feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
+        edge_feature_names: Sequence[str] | None = None,
+        edge_feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
     ) -> Dataset:
         """A dataset of a `dgl.DGLGraph`, of a batched one, of a sequence of graphs or (graph, label) pairs, or of one of DGL's datasets.
 
@@ -293,16 +297,38 @@ class Dataset:
             label: the key of the labels.
             task: where the graphs are for both.
             split, name: default: those of `data`, if it has them.
+            feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: as in `from_arrays`. A trained student matches columns by
+                their names.
 
         Raises:
             DataError: a heterogeneous graph, features that are not there or that only some graphs have, or what `from_arrays` refuses.
         """
         records = records_of_dgl(data, feat, label, edge_feat)
-        return cls._from_records(records, labels, task, split, name or name_of(data, "graph" if len(records) == 1 else "graphs"))
+        return cls._from_records(
+            records,
+            labels,
+            task,
+            split,
+            name or name_of(data, "graph" if len(records) == 1 else "graphs"),
+            feature_names=feature_names,
+            feature_kinds=feature_kinds,
+            edge_feature_names=edge_feature_names,
+            edge_feature_kinds=edge_feature_kinds,
+        )
 
     @classmethod
     def from_pyg(
-        cls, data: Any, labels: Any = None, *, task: TaskName | None = None, split: Split | None = None, name: str | None = None
+        cls,
+        data: Any,
+        labels: Any = None,
+        *,
+        task: TaskName | None = None,
+        split: Split | None = None,
+        name: str | None = None,
+        feature_names: Sequence[str] | None = None,
+        feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
+        edge_feature_names: Sequence[str] | None = None,
+        edge_feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
     ) -> Dataset:
         """A dataset of a `torch_geometric.data.Data`, of a batch, of a sequence of them, or of one of PyG's datasets, as `from_dgl`.
 
@@ -312,10 +338,22 @@ class Dataset:
             DataError: heterogeneous data, features that are not there or that only some graphs have, or what `from_arrays` refuses.
         """
         records = records_of_pyg(data)
-        return cls._from_records(records, labels, task, split, name or name_of(data, "graph" if len(records) == 1 else "graphs"))
+        return cls._from_records(
+            records,
+            labels,
+            task,
+            split,
+            name or name_of(data, "graph" if len(records) == 1 else "graphs"),
+            feature_names=feature_names,
+            feature_kinds=feature_kinds,
+            edge_feature_names=edge_feature_names,
+            edge_feature_kinds=edge_feature_kinds,
+        )
 
     @classmethod
-    def _from_records(cls, records: Sequence[GraphRecord], labels: Any, task: TaskName | None, split: Split | None, name: str) -> Dataset:
+    def _from_records(
+        cls, records: Sequence[GraphRecord], labels: Any, task: TaskName | None, split: Split | None, name: str, **columns: Any
+    ) -> Dataset:
         offsets = np.cumsum([0, *(record.num_nodes for record in records)])
         edges = np.concatenate([record.edges + first for record, first in zip(records, offsets[:-1], strict=True)], axis=1)
         if task is None:
@@ -325,7 +363,9 @@ class Dataset:
             split = split_of_masks(records)
         features = None if records[0].features is None else joined([record.features for record in records], "node features")
         of_edges = joined_edge_features(records)
-        return cls.from_arrays(edges, features, own, edge_features=of_edges, node_offsets=offsets, task=task, split=split, name=name)
+        return cls.from_arrays(
+            edges, features, own, edge_features=of_edges, node_offsets=offsets, task=task, split=split, name=name, **columns
+        )
 
     def __repr__(self) -> str:
         """A few readable lines: task, sizes, labels and split."""

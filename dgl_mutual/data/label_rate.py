@@ -149,7 +149,7 @@ def _check(
         count, what = min(bare)
         other = ""
         if len(named) == 1:
-            share = min(math.ceil(1000 * 0.5 / count) / 1000, 1.0)
+            share = min(math.ceil(1000 * 0.6 / count) / 1000, 1.0)  # half a sample is enough, and other splits have a few less
             other = f", for example --label-rate {share:g}, or a number of labels a class, for example --label-rate 1"
         raise UsageError(
             f"{asked} leaves {what} of {dataset.name} without a labelled training sample: it has {count} in the training part. "

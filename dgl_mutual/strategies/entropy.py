@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -54,6 +55,15 @@ class EntropyOptions(ExchangeOptions):
 
     def resolved(self, epochs: int, task: TaskName) -> Self:
         resolved = super().resolved(epochs, task)
+        if resolved.entropy_weight == 0 and resolved.prior_weight == 0:
+            fields = EntropyOptions.model_fields
+            for name in ("entropy_on", "entropy_schedule"):
+                if (value := getattr(resolved, name)) != fields[name].default:
+                    warnings.warn(
+                        f"strategy_options.{name} = {value} has no effect, since entropy_weight and class_prior_weight are zero here. Give "
+                        "one of these, for example entropy_weight=-0.05.",
+                        stacklevel=2,
+                    )
         if fault := resolved._schedule_fault():  # a quarter of few epochs is none
             raise UsageError(fault)
         return resolved

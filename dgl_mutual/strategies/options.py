@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+#: Decay of a moving average of logits.
+DEFAULT_EMA_DECAY = 0.9
+
+
 class StrategyOptions(Options):
     """Options of a strategy; the base has none."""
 
@@ -109,11 +113,18 @@ class ExchangeOptions(ImitationOptions):
     targets: TargetPass = "train"
     """Which predictions of the peers are the targets: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass),
     ema (moving average of eval), or best (eval of each peer at its best epoch so far, by validation)."""
-    ema_decay: float = Field(0.9, ge=0, lt=1)
+    ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
     """Decay of the moving average of the peers' logits (targets: ema)."""
 
     @model_validator(mode="after")
     def _check_decay(self) -> ExchangeOptions:
-        if self.targets != "ema" and self.ema_decay != ExchangeOptions.model_fields["ema_decay"].default:
-            raise ValueError(f"ema_decay = {self.ema_decay:g} has no effect without targets=ema. Add it, or leave ema_decay out")
+        if fault := fault_of_decay(self.targets, self.ema_decay):
+            raise ValueError(fault)
         return self
+
+
+def fault_of_decay(targets: TargetPass, decay: float) -> str | None:
+    """What is wrong with a decay of the moving average of logits that was given for other targets."""
+    if targets == "ema" or decay == DEFAULT_EMA_DECAY:
+        return None
+    return f"ema_decay = {decay:g} has no effect without targets=ema. Add it, or leave ema_decay out"

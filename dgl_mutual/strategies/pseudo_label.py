@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
-from dgl_mutual.strategies.options import TeachingOptions
+from dgl_mutual.strategies.options import DEFAULT_EMA_DECAY, TeachingOptions, fault_of_decay
 from dgl_mutual.strategies.step import Step
 
 
@@ -29,8 +29,14 @@ class PseudoLabelOptions(TeachingOptions):
     targets: TargetPass = "eval"
     """Which predictions become labels: eval (dropout off, batch norm in evaluation mode), train (the training pass), ema (moving average
     of eval), or best (eval at the best epoch so far, by validation)."""
-    ema_decay: float = Field(0.9, ge=0, lt=1)
+    ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
     """Decay of the moving average (targets: ema)."""
+
+    @model_validator(mode="after")
+    def _check_decay(self) -> PseudoLabelOptions:
+        if fault := fault_of_decay(self.targets, self.ema_decay):
+            raise ValueError(fault)
+        return self
 
 
 class PseudoLabel(Strategy):
@@ -40,6 +46,8 @@ class PseudoLabel(Strategy):
     anything: a control of what unlabelled samples give without peers. With several labels each is confident, or not, on its own.
 
     The threshold is that of FixMatch (Sohn et al., NeurIPS 2020, arXiv 2001.07685), and so is the mean over all of U.
+
+    Without unlabelled samples, as on a graph task with all labels, it is `independent`.
 
     NOTE[PAPER]: lambda grows from 0 by `exchange_warmup`, linearly, as the paper's alpha(t) does.
     """

@@ -31,7 +31,10 @@ EVALUATION_NODES = 1 << 16
 #: Edges cost less than nodes, but graphs may have very many of them.
 EDGES_PER_NODE = 8
 
-NEEDS_POSITIONS = "The model needs positional features, which are computed from a dataset. Call predict with a dataset."
+NEEDS_POSITIONS = (
+    "The model needs positional features, which are computed from a dataset. Call predict with a dataset that has the columns of the "
+    "training data, for example dgl_mutual.Dataset.from_dgl(graph, feature_names=student.feature_names)."
+)
 
 #: Logits (N, C) of a batch, given the numbers (N,) of its samples.
 Logits: TypeAlias = Callable[[Batch, Tensor], Tensor]

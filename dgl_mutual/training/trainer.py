@@ -159,7 +159,7 @@ def fit_cohort(
             f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
             f"few of them. Choose {teaching.without_kept_logits}, or leave out the pool."
         )
-    _add_unlabelled(feed, exchange, inputs.dataset, split, training.unlabelled_ratio)
+    _add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
     served, averages = _averages(modules, training, exchange)
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions),
@@ -300,7 +300,7 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 
 
-def _add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split, ratio: float | None) -> None:
+def _add_unlabelled(feed: Feed, exchange: Exchange, options: StrategyOptions, dataset: Dataset, split: Split, ratio: float | None) -> None:
     """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones."""
     if ratio is not None and not (feed.sampled or isinstance(feed, GraphsFeed)):
         raise UsageError(
@@ -311,6 +311,11 @@ def _add_unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Spl
         raise UsageError(
             f"training.unlabelled_ratio = {ratio:g} has no effect, since no sample is without its label. Leave it out, hide labels with "
             "label_rate, or give a pool of unlabelled graphs."
+        )
+    if ratio is not None and exchange.on == "labelled" and hasattr(options, "exchange_on"):
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no effect, since students learn from others on labelled samples alone "
+            "(strategy_options.exchange_on = labelled). Leave one of the two out."
         )
     samples = _unlabelled(feed, exchange, dataset, split)
     if len(samples):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,40 @@ def test_new_data_in_the_columns_of_a_model() -> None:
         align_edge_features(data.without_edge_features(), names, kinds)
     lone = toy(edges=np.zeros((2, 0)), edge_features=None)
     assert align_edge_features(lone, names, kinds).num_edge_features == 3
+
+
+def test_columns_of_graph_objects_have_names_of_ones_own() -> None:
+    """So that a trained student finds them."""
+    pyg, torch = pytest.importorskip("torch_geometric.data"), pytest.importorskip("torch")
+    names = {
+        "feature_names": ("x", "y"),
+        "feature_kinds": ("count", "number"),
+        "edge_feature_names": ("s", "d"),
+        "edge_feature_kinds": "indicator",
+    }
+    graph = dgl_graph(feat=[[1.0, 0], [0, 1], [1, 0]])
+    graph.ndata["feat"] = torch.tensor([[1.0, 2], [3, 4], [5, 6]])
+    same = pyg.Data(x=graph.ndata["feat"], edge_index=torch.stack(graph.edges()), edge_attr=graph.edata["feat"])
+    for dataset in (Dataset.from_dgl(graph, **names), Dataset.from_pyg(same, **names)):
+        assert (dataset.feature_names, dataset.feature_kinds) == (("x", "y"), ("count", "number"))
+        assert (dataset.edge_feature_names, dataset.edge_feature_kinds) == (("s", "d"), ("indicator", "indicator"))
+
+
+def test_booleans_stay_indicators_beside_a_graph_without_edges() -> None:
+    dgl = pytest.importorskip("dgl")
+    graph = dgl_graph(feat=[[1.0, 0], [0, 1], [1, 0]])
+    graph.edata["feat"] = graph.edata["feat"].bool()
+    alone = dgl.graph(([], []), num_nodes=1)
+    alone.ndata["feat"] = graph.ndata["feat"][:1]
+    assert Dataset.from_dgl([graph, alone, graph], labels=[0, 1, 0]).edge_feature_kinds == ("indicator", "indicator")
+
+
+@pytest.mark.parametrize("what", ["features", "edge_features"])
+def test_whole_numbers_that_may_be_codes_are_a_warning(what: str) -> None:
+    codes = np.array([[0, 3], [7, 1], [2, 0]])
+    with pytest.warns(UserWarning, match=r"features are whole numbers from 0 to 7, and are taken as amounts.*encode each column one-hot"):
+        Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **{"features": np.eye(3), what: codes})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for values in (codes.astype(float), codes > 1, np.minimum(codes, 1), codes - 4):
+            Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **{"features": np.eye(3), what: values})

@@ -10,7 +10,7 @@ import pytest
 
 from dgl_mutual.data import Dataset, Split, Target, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import hide_labels, parse_label_rate, without_labels
+from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.several_targets import join_targets
 from dgl_mutual.errors import DataError, UsageError
@@ -217,3 +217,20 @@ def test_protocols_are_the_same_without_their_labels(task: str, protocol: str) -
         few = hide_labels(dataset, split, 0.2, seed=0)
         np.testing.assert_array_equal(few.test, split.test)
         np.testing.assert_array_equal(few.val, split.val)
+
+
+def test_numbers_a_class_are_drawn_alike_only_where_classes_have_one_size() -> None:
+    even, uneven = np.array([0, 0, 1, 1, -1]), np.array([0, 0, 0, 1])
+    assert [draws_alike(rate, labels) for labels in (even, uneven) for rate in (None, 0.5, 1.0, 1)] == [True] * 4 + [True] * 3 + [False]
+
+
+def test_the_share_that_a_message_suggests_works_for_parts_of_about_this_size() -> None:
+    dataset, split = toy()
+    rare = np.flatnonzero(dataset.labels[split.train] == 2)
+    for count in (7, len(rare)):
+        part = replace(split, train=np.delete(split.train, rare[count:]))
+        with pytest.raises(UsageError, match="leaves the class 'small'") as refused:
+            hide_labels(dataset, part, 0.1 / count, seed=0)
+        share = float(str(refused.value).split("for example --label-rate ")[1].split(",")[0])
+        for fewer in (count, count - 1):
+            hide_labels(dataset, replace(split, train=np.delete(split.train, rare[fewer:])), share, seed=0)

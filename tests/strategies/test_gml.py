@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy.special import rel_entr, softmax
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import parse_options
+from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
 from tests.strategies.cases import Bench
 from tests.strategies.test_kd import fit
@@ -196,7 +199,8 @@ class TestHiddenLabels:
         assert self.defaults({}, "graph", pool=True) == GMLOptions(exchange_on="training").resolved(60, "graph")
 
     def test_the_prior_is_off_where_classes_may_have_other_shares(self):
-        assert self.defaults({"entropy_on": "all"}).prior_weight == 0
+        with pytest.warns(UserWarning, match="entropy_on = all has no effect"):
+            assert self.defaults({"entropy_on": "all"}).prior_weight == 0
 
     @pytest.mark.parametrize("weight", [0.0, 0.1, -0.2])
     def test_an_entropy_weight_that_is_given_stays_what_it_is(self, weight):
@@ -236,6 +240,22 @@ class TestHiddenLabels:
 def test_options_without_effect_are_refused(options, part):
     with pytest.raises(UsageError, match=part):
         parse_options(GMLOptions, options)
+    if set(options) <= {"ema_decay", "targets"}:
+        with pytest.raises(UsageError, match=part):
+            parse_options(STRATEGIES["pseudo-label"].Options, options)
+
+
+@pytest.mark.parametrize("options", [{"entropy_on": "all"}, {"entropy_on": "labelled"}, {"entropy_schedule": "warmup"}])
+def test_a_user_is_warned_of_where_and_when_a_term_is_on_that_is_off(options):
+    (name,) = options
+    with pytest.warns(UserWarning, match=f"{name} = {options[name]} has no effect, since entropy_weight and class_prior_weight are zero"):
+        parse_options(GMLOptions, options).resolved(100, "node")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parse_options(GMLOptions, {**options, "entropy_weight": 0.1}).resolved(100, "node")
+        parse_options(GMLOptions, {"entropy_on": "labelled"}).with_unlabelled("node").resolved(100, "node")
+    with pytest.warns(UserWarning, match="entropy_on = all has no effect"):
+        parse_options(GMLOptions, {"entropy_on": "all"}).with_unlabelled("node").resolved(100, "node")
 
 
 @pytest.mark.parametrize("options", [{"ema_decay": 0.5, "targets": "ema"}, {"held_out": 0.5, "weighting": "cross-fitted"}])

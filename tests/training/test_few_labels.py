@@ -279,6 +279,8 @@ def test_more_than_there_is_cannot_be_drawn(graph_data: Data, node_data: Data, f
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 2 asks for 16 .*\(8 are labelled\), and there are 12. Give 1.5 or less"):
         fit((dataset, few), training={"unlabelled_ratio": 2})
     fit((dataset, few), training={"unlabelled_ratio": 1.5}, epochs=1)
+    with pytest.raises(UsageError, match=r"unlabelled_ratio = 1.5 has no effect, since .*exchange_on = labelled"):
+        fit((dataset, few), training={"unlabelled_ratio": 1.5}, strategy_options={"exchange_on": "labelled"})
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task whose steps see whole graphs"):
         fit((node_data[0], hide_labels(*node_data, 0.5, seed=0)), training={"unlabelled_ratio": 1})
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task"):

@@ -111,8 +111,11 @@ def test_an_unknown_member_lists_the_members(fit: Fit, node_data: Data) -> None:
 def test_features_of_another_width_are_refused(fit: Fit, node_data: Data) -> None:
     dataset, _ = node_data
     result = fit(node_data, epochs=1)
+    narrow = replace(dataset, features=dataset.features[:, :4], feature_names=dataset.feature_names[:4], feature_kinds=())
+    with pytest.raises(DataError, match="expects 6 feature columns and nodes has 4. Missing: x4, x5"):
+        result.predict(narrow)
     with pytest.raises(UsageError, match="trained on 6 features a node and the data has 4"):
-        result.predict(replace(dataset, features=dataset.features[:, :4], feature_names=dataset.feature_names[:4], feature_kinds=()))
+        result.predict(as_dgl(narrow))
 
 
 def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: Data) -> None:
@@ -160,3 +163,14 @@ def test_features_beyond_float32_are_refused_in_a_dgl_graph(fit: Fit, node_data:
     graph.ndata["feat"][5, 2] = 1e39
     with pytest.raises(DataError, match=r"node features 'feat', node 5: expected finite numbers.*found 1e\+39"):
         fit(node_data).predict(graph)
+
+
+def test_a_graph_without_edges_needs_no_edge_features(fit: Fit, graph_data: Data) -> None:
+    dataset, split = graph_data
+    with_bonds = dataset.replaced(edge_features=np.ones((dataset.num_edges, 2)), edge_feature_names=("a", "b"))
+    result = fit((with_bonds, split), epochs=1)
+    alone = dgl.graph(([], []), num_nodes=2)
+    alone.ndata["feat"] = torch.ones(2, dataset.num_features)
+    kept = alone.clone()
+    kept.edata["feat"] = torch.zeros(0, 2)
+    np.testing.assert_array_equal(result.predict(alone), result.predict(kept))
