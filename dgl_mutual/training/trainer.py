@@ -127,7 +127,6 @@ def fit_cohort(
         ranks=ranks,
     )
     distribution = make_distribution(dataset.target, task_weights or "equal")
-    train_labels = dataset.labels[split.train]
     setting = Setting(
         task=dataset.task,
         members=tuple(members.values()),
@@ -138,12 +137,8 @@ def fit_cohort(
         sampled=feed.sampled,
         divided=ranks.divides,
         seed=seeds.derive(seed, "strategy", fold),
-        training=TrainingSamples(
-            split.train,
-            _classes(train_labels),
-            dataset.num_samples,
-        ),
-        class_prior=distribution.marginal(torch.as_tensor(train_labels), dataset.target.num_outputs),
+        training=TrainingSamples(split.train, _classes(dataset.labels[split.train]), dataset.num_samples),
+        class_prior=distribution.marginal(torch.as_tensor(dataset.labels[split.train]), dataset.target.num_outputs),
     )
     modules = []
     for place, (name, member) in enumerate(members.items()):
@@ -172,12 +167,7 @@ def fit_cohort(
         seed=seed,
         fold=fold,
         ranks=ranks,
-        clean=CleanLogits(
-            (len(members), dataset.num_samples, setting.num_outputs),
-            device,
-            dtype,
-            exchange,
-        ),
+        clean=CleanLogits((len(members), dataset.num_samples, setting.num_outputs), device, dtype, exchange),
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
         served=served,
         averages=averages,
@@ -198,29 +188,37 @@ def fit_cohort(
     hooked = [selection, *_diversity(state, device), *own, clock]
     loop = Loop(state, feed, steps, scorer, selection, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
     loop.run()
+    state.result = _assessed(loop, clock)
+    inputs.fold_scaling(state.cohort.members, device)
+    loop.callbacks("on_fit_end", state)
+    return state.result
+
+
+def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
+    """The result of a training that is over."""
+    state, kind = loop.state, type(loop.state.strategy)
     seconds, seconds_per_epoch = state.seconds, clock.seconds_per_epoch(state)
-    loop.clean_pass(range(len(members)), np.arange(dataset.num_samples - dataset.num_pool))
+    dataset, split, distribution = state.dataset, state.split, state.cohort.distribution
+    loop.clean_pass(range(len(state.cohort)), np.arange(dataset.num_samples - dataset.num_pool))
     logits = state.clean.latest
     if kind.transduces:
-        logits = transduced_logits(kind, options, dataset, split, distribution, scorer, logits)
-    state.result = assess(
+        logits = transduced_logits(kind, state.strategy.options, dataset, split, distribution, loop.scorer, logits)
+    result = assess(
         cohort=state.cohort,
         dataset=dataset,
         split=split,
         logits=logits,
-        labels=steps.labels,
-        scorer=scorer,
-        test_batches=[batch for batch, _ in feed.evaluation_batches(split.test)],
-        best_epochs=[stopper.best_epoch for stopper in selection.stoppers],
+        labels=loop.steps.labels,
+        scorer=loop.scorer,
+        test_batches=[batch for batch, _ in loop.feed.evaluation_batches(split.test)],
+        best_epochs=[stopper.best_epoch for stopper in loop.selection.stoppers],
         history=state.history,
         train_seconds=seconds,
         seconds_per_epoch=seconds_per_epoch,
     )
-    if kind.transduces:
-        state.result = with_kept(state.result, distribution, logits, torch.arange(dataset.num_samples, device=device))
-    inputs.fold_scaling(state.cohort.members, device)
-    loop.callbacks("on_fit_end", state)
-    return state.result
+    if not kind.transduces:
+        return result
+    return with_kept(result, distribution, logits, torch.arange(dataset.num_samples, device=logits.device))
 
 
 def _members(
