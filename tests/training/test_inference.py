@@ -112,7 +112,7 @@ def test_features_of_another_width_are_refused(fit: Fit, node_data: Data) -> Non
     dataset, _ = node_data
     result = fit(node_data, epochs=1)
     narrow = replace(dataset, features=dataset.features[:, :4], feature_names=dataset.feature_names[:4], feature_kinds=())
-    with pytest.raises(DataError, match="expects 6 feature columns and nodes has 4. Missing: x4, x5"):
+    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 4. Missing: x4, x5"):
         result.predict(narrow)
     with pytest.raises(UsageError, match="trained on 6 features a node and the data has 4"):
         result.predict(as_dgl(narrow))
