@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,6 +76,11 @@ class Feed(ABC):
         batches = [(batch, len(numbers)) for batch, numbers in self.evaluation_batches(samples)]
         several = [batch for batch, count in batches if count > 1]
         yield from several or [batch for batch, _ in batches]
+
+
+def shuffled(samples: IntArray, order: torch.Generator) -> IntArray:
+    """The samples in a random order, which the generator decides."""
+    return np.take(samples, torch.randperm(len(samples), generator=order).numpy())
 
 
 def num_drawn(ratio: float | None, num_unlabelled: int, num_labelled: int) -> int | None:

@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.training.distributed import ALONE, Ranks
-from dgl_mutual.training.feeds.base import Feed, TrainingBatch
+from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
 #: their memory (PROTEINS: 110 MiB of training memory against 320 with 65,536).
@@ -59,7 +59,7 @@ class GraphsFeed(Feed):
     def training_batches(self) -> Iterator[TrainingBatch]:
         num_steps = math.ceil(len(self._train) / self._batch_size)
         # Batches of nearly equal size: batch norm would be noisy in a last one of few graphs.
-        drawn = (self._shuffled(self._train), self._shuffled(self._unlabelled)[: self._per_epoch])
+        drawn = (shuffled(self._train, self._order), shuffled(self._unlabelled, self._order)[: self._per_epoch])
         labelled, others = (np.array_split(graphs, num_steps) for graphs in drawn)
         known = [self._ranks.share(graphs) for graphs in labelled]
         steps = [np.concatenate([mine, self._ranks.share(unknown)]) for mine, unknown in zip(known, others, strict=True)]
@@ -80,10 +80,6 @@ class GraphsFeed(Feed):
     def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
         """By default an epoch sees all of them."""
         self._unlabelled, self._per_epoch = samples, per_epoch
-
-    def _shuffled(self, graphs: IntArray) -> IntArray:
-        order: IntArray = torch.randperm(len(graphs), generator=self._order).numpy()
-        return np.take(graphs, order)
 
     def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
         """Of as many graphs as a training step has, and not in the dataset's order: files are often sorted by class."""

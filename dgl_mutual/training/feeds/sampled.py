@@ -16,7 +16,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
-from dgl_mutual.training.feeds.base import Feed, TrainingBatch
+from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH
 
 #: Neighbours that are sampled for a node in each convolution, by default.
@@ -61,17 +61,13 @@ class SeedsFeed(Feed):
         """This process's training nodes and other nodes of each step; sizes of steps differ by one at most, as in `GraphsFeed`."""
         unlabelled = self._some(self._unlabelled, len(self._train) if self._per_epoch is None else self._per_epoch)
         num_steps = math.ceil(len(self._train) / self._batch_size)
-        parts = (np.array_split(nodes, num_steps) for nodes in (self._shuffled(self._train), unlabelled))
+        parts = (np.array_split(nodes, num_steps) for nodes in (shuffled(self._train, self._order), unlabelled))
         return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]
 
     def _some(self, nodes: IntArray, most: int) -> IntArray:
         """So many of the nodes at most, in random order. Unlike a shuffle it takes no longer where there are more nodes."""
         rng = np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=self._order)))
         return nodes[rng.choice(len(nodes), min(most, len(nodes)), replace=False)]
-
-    def _shuffled(self, nodes: IntArray) -> IntArray:
-        order: IntArray = torch.randperm(len(nodes), generator=self._order).numpy()
-        return np.take(nodes, order)
 
     def _seed_draws(self) -> None:
         """DGL has one stream for all, so it is put where this step is, whatever else has drawn from it. Each process draws its own."""
