@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import io
 import os
@@ -149,7 +150,9 @@ def _run(arguments: list[str] | None) -> Any:
     """
     try:
         with warnings.catch_warnings(), _termination_interrupts():
-            warnings.showwarning = lambda message, *_, **__: say(f"Warning: {message}", err=True)
+            # Each once: torch and DGL change the filters, after which Python forgets what it has shown.
+            show = functools.cache(lambda text: say(f"Warning: {text}", err=True))
+            warnings.showwarning = lambda message, *_, **__: show(str(message))
             return cli.main(args=arguments, prog_name="dgl-mutual", standalone_mode=False)
     except DglMutualError as error:
         return _complain(str(error), error.exit_code)

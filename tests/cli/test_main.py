@@ -69,10 +69,15 @@ def test_wrong_usage_is_status_2(command_line: Callable[..., object], arguments:
 
 
 def test_a_warning_is_one_message(monkeypatch: pytest.MonkeyPatch, command_line: Callable[..., object]) -> None:
-    monkeypatch.setattr(
-        cli, "get_command", lambda context, name: click.Command("risky", callback=lambda: warnings.warn("mind this", stacklevel=1))
-    )
-    assert command_line("risky") == (0, "", "Warning: mind this\n")
+    """Also after a library has changed the filters."""
+
+    def warn() -> None:
+        for text in ("mind this", "mind this", "and this"):
+            warnings.warn(text, stacklevel=1)
+            warnings.filterwarnings("ignore", message="of a library")
+
+    monkeypatch.setattr(cli, "get_command", lambda context, name: click.Command("risky", callback=warn))
+    assert command_line("risky") == (0, "", "Warning: mind this\nWarning: and this\n")
 
 
 @pytest.mark.parametrize(
