@@ -104,7 +104,10 @@ def experiment(
     if failed:
         warnings.warn(f"{len(failed)} trials failed (see .failures). The first: {failed[0]}", stacklevel=2)
     else:
-        write_suite_tables(plan.folder)
+        try:
+            write_suite_tables(plan.folder)
+        except UsageError as error:  # the trials are there all the same, and would be lost with a temporary folder
+            warnings.warn(f"No table of all methods: {error} The trials are in .trials.", stacklevel=2)
     return found
 
 

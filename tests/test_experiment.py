@@ -17,6 +17,7 @@ from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.reporting.export import export
 from dgl_mutual.strategies.independent import Independent
 from tests.reporting.folders import write_run, write_suite
 
@@ -166,6 +167,29 @@ def test_methods_with_and_without_edge_features_are_compared() -> None:
     found = dgl_mutual.experiment(data, methods, baseline="bonds", students="gcn", training={"epochs": 2}, seeds=3, jobs=1)
     assert found.trials.groupby("seed")["split"].nunique().tolist() == [1, 1, 1]
     assert found.table().shape[0] >= 2
+
+
+def test_methods_that_learn_on_other_samples_have_columns_of_their_own(tmp_path: Path) -> None:
+    methods = {name: {"strategy": "independent", **layer} for name, layer in (("all", {}), ("few", {"label_rate": 0.3}))}
+    found = dgl_mutual.experiment("digits", methods, out=tmp_path, **{**SMALL, "seeds": 1})
+    columns = list(found.table().columns)
+    assert columns == ["digits", "digits (30% labels)"]
+    without_suite = export([tmp_path], "csv", wide=True).splitlines()[0]
+    assert all(column in without_suite for column in columns)
+    assert "digits (30% labels)" in (found.folder / "table.md").read_text()
+    with pytest.raises(UsageError, match="no data in common"):
+        found.compare("all", "few")
+
+
+def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object, **options: object) -> None:
+        raise UsageError("They cannot stand in one table.")
+
+    monkeypatch.setattr("dgl_mutual.reporting.suite_tables.compare_with_default", refused)
+    monkeypatch.setattr("dgl_mutual.reporting.experiment.compare", refused)
+    with pytest.warns(UserWarning, match=r"No table of all methods: They cannot .* The trials are in \.trials"):
+        found = dgl_mutual.experiment("digits", ["independent"], **{**SMALL, "seeds": 1})
+    assert len(found.trials) and "No table: They cannot" in repr(found) and "They cannot" in found._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def command(
 ) -> None:
     """Run methods on datasets, and write tables of the results. Without a NAME: list the suites.
 
-    If a dataset is not available, this is reported, and the others are run. The exit status is then 1, as it is if a trial fails.
+    If a dataset is not available, this is reported, and the others are run. The exit status is then 1, as it is if a trial fails, or no
+    table can be made.
 
     \b
     Examples:
@@ -114,6 +115,7 @@ def command(
         )
         layers = tuning.layers
     plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run, tuned=layers)
+    has_tables = True
     if dry_run:
         searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, jobs)
         _list(plan, jobs, searches)
@@ -128,14 +130,14 @@ def command(
             )
         if tuning is not None and (searches_file := tuning.write(plan.folder)) is not None:
             say(f"The searches: {searches_file}")
-        _write_tables(plan)
+        has_tables = _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:
             say("\n".join((f"{len(failed)} trials failed (failures.csv in the run's folder):", *failed)), err=True)
             _complain_of_missing(plan)
             raise click.exceptions.Exit(1)
     _complain_of_missing(plan)
-    if plan.missing:
+    if plan.missing or not has_tables:
         raise click.exceptions.Exit(1)
 
 
@@ -179,7 +181,8 @@ def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> None:
         say(f"Together with the searches: about {_duration((before + total) / jobs)}")
 
 
-def _write_tables(plan: SuitePlan) -> None:
+def _write_tables(plan: SuitePlan) -> bool:
+    """Write the tables and show one. Returns whether there are some."""
     from dgl_mutual.errors import DglMutualError, StoreError
     from dgl_mutual.reporting.suite_tables import write_suite_tables
 
@@ -189,9 +192,10 @@ def _write_tables(plan: SuitePlan) -> None:
         raise
     except DglMutualError as error:  # the runs are there all the same, and can be exported one by one
         say(f"No tables: {error}", err=True)
-        return
+        return False
     say(table)
     say(f"Written to {', '.join(str(file) for file in files)}")
+    return True
 
 
 def _complain_of_missing(plan: SuitePlan) -> None:

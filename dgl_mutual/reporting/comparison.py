@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,6 +111,29 @@ def compare(
     rows = pd.concat([rows, tests], axis=1)
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
     return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)), _tuned(trials), _told(unpaired))
+
+
+def compare_with_default(
+    trials: pd.DataFrame,
+    baseline: str | None,
+    *,
+    value: str = "test",
+    metric: str | None = None,
+    members: Sequence[str] | None = None,
+) -> Comparison:
+    """`compare` with a baseline that nobody asked for: where its trials pair with those of no other method, nothing is tested, with a
+    warning.
+
+    Raises:
+        UsageError: an unknown name, or runs that must not stand in one table.
+    """
+    table_of = partial(compare, trials, value=value, metric=metric, members=members)
+    try:
+        return table_of(baseline=baseline)
+    except UsageError as error:
+        comparison = table_of()  # a table without tests can be made, or the same error comes again
+        warnings.warn(f"Nothing is tested. {error}", stacklevel=3)
+        return comparison
 
 
 def default_baseline(trials: pd.DataFrame) -> str | None:

@@ -134,6 +134,12 @@ class Experiment:
                 raise unknown("method", method, self.methods)
         if a == b:
             raise UsageError(f"{a!r} cannot be compared with itself. Name two methods: {', '.join(self.methods)}.")
+        datas = {method: dict.fromkeys(run.data for run in self.runs if run.method == method) for method in (a, b)}
+        if datas[a].keys().isdisjoint(datas[b]):
+            raise UsageError(
+                f"{a!r} (on {', '.join(datas[a])}) and {b!r} (on {', '.join(datas[b])}) have no data in common, so their trials do not "
+                "pair. Name two methods of the same data, label rate and noise."
+            )
         trials = gather([run for run in self.runs if run.method in (a, b)])
         comparison = compare(trials, value=value, members=members, baseline=b)
         if comparison.unpaired:
@@ -207,13 +213,19 @@ class Experiment:
         head = f"Experiment: {', '.join(self.methods) or 'no method'} on {', '.join(datas) or 'no data'}; {trials} trials in {self.folder}"
         if not self.runs:
             return head
-        table = self._shown()
+        try:
+            table = self._shown()
+        except UsageError as error:
+            return f"{head}\n\nNo table: {error}"
         return f"{head}\n\n{table.to_string()}\n\n{table.attrs['caption']}"
 
     def _repr_html_(self) -> str:
-        if not self.runs:
+        try:
+            table = self._shown() if self.runs else None
+        except UsageError:
+            table = None
+        if table is None:
             return f"<p>{html.escape(repr(self))}</p>"
-        table = self._shown()
         return f"{table.to_html()}\n<p>{html.escape(table.attrs['caption'])}</p>"
 
     def _shown(self) -> pd.DataFrame:

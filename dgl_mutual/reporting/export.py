@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
-from dgl_mutual.reporting.comparison import compare, default_baseline
+from dgl_mutual.reporting.comparison import compare, compare_with_default, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.tables import text_table
@@ -56,16 +55,12 @@ def export(
     trials = gather_by_target(found) if by_target else gather(found, metric)
     preferred = None if by_target else preferred_baseline(runs)
     there = preferred in set(trials["method"])  # it may have been left out
-    chosen = baseline or (preferred if there else None) or default_baseline(trials)
-    table_of = partial(compare, trials, value=value, metric=metric, members=members)
-    try:
-        comparison = table_of(baseline=None if chosen == NO_BASELINE else chosen)
-    except UsageError as error:
-        if baseline is not None:
-            raise
-        # Nobody asked for tests, and a table without them can be made, or the same error comes again.
-        comparison = table_of()
-        warnings.warn(f"Nothing is tested. {error}", stacklevel=2)
+    if baseline is None:
+        chosen = (preferred if there else None) or default_baseline(trials)
+        comparison = compare_with_default(trials, chosen, value=value, metric=metric, members=members)
+    else:
+        asked = None if baseline == NO_BASELINE else baseline
+        comparison = compare(trials, value=value, metric=metric, members=members, baseline=asked)
     if by_target and comparison.baseline is not None and (drawn := drawn_by_labels(trials)):
         warnings.warn(
             f"On {', '.join(drawn)} splits are stratified by the learned targets. So a seed or fold can have other test samples for one "

@@ -15,6 +15,8 @@ from dgl_mutual.reporting.run import Run
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
 _OF_THE_DATA = ("label_rate", "unlabelled", "noise", "students", "targets")
+#: What decides on which samples students learn: runs that differ in one of these have no common column in a table.
+_DECIDES_SAMPLES = ("label_rate", "unlabelled", "noise", "task", "targets", "folds")
 #: Parts of a run that are there or not: of one that is not there, no option is told.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
@@ -55,6 +57,21 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
+def data_of_suite(runs: Sequence[Run]) -> list[Run]:
+    """The runs of a suite, those of one data that learned on different samples told apart as `label_runs` tells them apart.
+
+    A suite's methods may have label rates, noise, pools, targets and folds of their own: ``MUTAG (30% labels)`` beside ``MUTAG``.
+    """
+    flat = [_flat(run) for run in runs]
+    of_data: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for run, values in zip(runs, flat, strict=True):
+        of_data[run.data].append(values)
+    differing = {
+        data: [key for key in _DECIDES_SAMPLES if len({str(values.get(key)) for values in group}) > 1] for data, group in of_data.items()
+    }
+    return [replace(run, data=_named(run.data, values, differing[run.data])) for run, values in zip(runs, flat, strict=True)]
+
+
 def data_name(run: Run) -> str:
     """The dataset of a run with its label rate, pool and noise, whatever its targets: ``digits-multi (10% labels)``."""
     return _data_label(_flat(run), [])
@@ -86,20 +103,25 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
-    extra = [_label_rate(values["label_rate"])] if values.get("label_rate") else []
-    extra += [f"and {Path(str(values['unlabelled'])).name}"] if values.get("unlabelled") else []
-    extra += [str(values["noise"])] if values.get("noise") else []
     told = [key for key in ("task", "targets", "students", "protocol", "folds") if len({str(other.get(key)) for other in of_dataset}) > 1]
     if "task" in told:  # node and graph tasks have protocols of their own
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
         told = [key for key in told if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
-    extra += [f"{values[key]} folds" if key == "folds" else str(values[key]) for key in told if values.get(key) is not None]
-    name = Path(str(values["dataset"])).name
+    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "unlabelled", "noise", *told))
+
+
+def _named(name: str, values: Mapping[str, Any], told: Sequence[str]) -> str:
+    """A name of data with what is to be told of it: ``Cora (10% labels)``."""
+    extra = [_data_part(key, values[key]) for key in told if values.get(key) is not None]
     return _short(f"{name} ({', '.join(extra)})") if extra else name
 
 
-def _label_rate(rate: Any) -> str:
-    return f"{rate} label{'s' if rate > 1 else ''} a class" if isinstance(rate, int) else f"{100 * rate:g}% labels"
+def _data_part(key: str, value: Any) -> str:
+    if key == "label_rate":
+        return f"{value} label{'s' if value > 1 else ''} a class" if isinstance(value, int) else f"{100 * value:g}% labels"
+    if key == "unlabelled":
+        return f"and {Path(str(value)).name}"
+    return f"{value} folds" if key == "folds" else str(value)
 
 
 def _told(group: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:

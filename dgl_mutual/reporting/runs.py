@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.plain_yaml import read_yaml_file
-from dgl_mutual.reporting.labels import label_runs
+from dgl_mutual.reporting.labels import data_of_suite, label_runs
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, TUNING_ENDED, read_tuning
@@ -137,7 +137,10 @@ def preferred_baseline(paths: Sequence[Path]) -> str | None:
 
 
 def suite_runs(folder: Path) -> list[Run]:
-    """The runs of a suite. Those that have not begun are left out (see `dgl_mutual.reporting.status`)."""
+    """The runs of a suite. Those that have not begun are left out (see `dgl_mutual.reporting.status`).
+
+    Methods that learned on different samples of one data, for example at different label rates, are told apart (see `data_of_suite`).
+    """
     runs, searched = [], _searched(folder)
     for entry in read_suite(folder)["runs"]:
         # A name alone: a suite file cannot point outside the folder in which its own folder lies.
@@ -149,7 +152,7 @@ def suite_runs(folder: Path) -> list[Run]:
             config = {**run.config, "seeds": asked} if isinstance(asked, int) and 1 <= asked < there else run.config
             method, data = str(entry["method"]), str(entry["data"])
             runs.append(replace(run, config=config, method=method, data=data, tuned=searched.get((data, method), 0)))
-    return runs
+    return data_of_suite(runs)
 
 
 def _searched(folder: Path) -> dict[tuple[str, str], int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.files import write_text
-from dgl_mutual.reporting.comparison import compare, default_baseline
+from dgl_mutual.reporting.comparison import compare_with_default, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import text_table
@@ -29,7 +29,7 @@ def suite_tables(folder: Path) -> dict[Path, str]:
     """
     runs = [run for run in suite_runs(folder) if len(run.trials)]
     trials = gather(runs)
-    comparison = compare(trials, baseline=preferred_baseline([folder]) or default_baseline(trials))
+    comparison = compare_with_default(trials, preferred_baseline([folder]) or default_baseline(trials))
     table = text_table(comparison, percent=True)
     rows = pd.concat([run.figures.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
     # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.

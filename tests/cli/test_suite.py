@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dgl_mutual.errors import UsageError
+
 CommandLine = Callable[..., tuple[int, str, str]]
 MINE = """
 description: two methods on the digits
@@ -104,6 +106,22 @@ def test_failed_trials_are_rows_and_the_exit_status_is_1(command_line: CommandLi
     assert "| independent |" in out
     (failures,) = Path("results").glob("*/failures.csv")
     assert list(pd.read_csv(failures)["seed"]) == [0, 1]
+
+
+def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = "methods: {independent: , few: {strategy: independent, label_rate: 0.3}}"
+    Path("mine.yaml").write_text(MINE.replace("methods: [independent, dml]", few))
+    status, out, _ = command_line("suite", "mine.yaml", "--jobs", "1", "--set", "seeds=1")
+    assert status == 0 and "| digits | digits (30% labels) |" in out
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise UsageError("They cannot stand in one table.")
+
+    monkeypatch.setattr("dgl_mutual.reporting.suite_tables.compare_with_default", refused)
+    status, out, err = command_line("suite", "mine.yaml", "--jobs", "1", "--set", "seeds=1")
+    assert status == 1 and "No tables: They cannot" in err
 
 
 @pytest.mark.parametrize(

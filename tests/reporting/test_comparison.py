@@ -12,7 +12,8 @@ from scipy import stats
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
 from dgl_mutual.reporting.experiment import Experiment
-from dgl_mutual.reporting.runs import gather, load_runs
+from dgl_mutual.reporting.runs import gather, load_runs, suite_runs
+from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.reporting.tables import BETTER as MARK
 from dgl_mutual.reporting.tables import WORSE, Cell, caption, text_table, value_name
 from dgl_mutual.store.tables import NAME_COLUMNS, TRIAL_COLUMNS, TUNING_COLUMNS, read_trials
@@ -261,6 +262,25 @@ def test_only_what_is_unpaired_is_not_tested(tmp_path: Path) -> None:
     assert unpaired["n"] == 5 and math.isnan(unpaired["difference"]) and math.isnan(unpaired["p_holm"])
     assert comparison.unpaired == ("gml on CiteSeer (gml lacks seed 5 fold 0)",)
     assert "Not tested, since the trials are not paired: gml on CiteSeer (gml lacks seed 5 fold 0)." in list(caption(comparison))
+
+
+def test_a_suite_whose_methods_do_not_pair_has_a_table_without_tests(tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, "Cora", method, seeds=seeds), method, "Cora") for method, seeds in (("independent", 3), ("gml", 2))]
+    with pytest.warns(UserWarning, match="Nothing is tested. .* not paired on Cora"):
+        text, _ = write_suite_tables(write_suite(tmp_path, "s", runs))
+    assert "| mean student | gml |" in text and "independent" in text
+
+
+def test_only_the_data_whose_methods_differ_are_told_apart(tmp_path: Path) -> None:
+    settings: list[tuple[str, str, dict[str, Any]]] = [
+        ("Cora", "independent", {"label_rate": 0.1}),
+        ("Cora", "gml", {"label_rate": 0.1}),
+        ("CiteSeer", "independent", {}),
+        ("CiteSeer", "gml", {"label_rate": 5, "noise": "label:0.2"}),
+    ]
+    runs = [(write_run(tmp_path, data, method, config=config), method, data) for data, method, config in settings]
+    found = suite_runs(write_suite(tmp_path, "s", runs))
+    assert [run.data for run in found] == ["Cora", "Cora", "CiteSeer", "CiteSeer (5 labels a class, label:0.2)"]
 
 
 def test_an_experiment_compares_what_is_paired(tmp_path: Path) -> None:
