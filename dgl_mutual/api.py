@@ -15,7 +15,7 @@ from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.protocols import refuse_one_class
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import layered, parse_config, read_config
+from dgl_mutual.experiments.config import RunConfig, layered, merged, nest, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
@@ -150,13 +150,8 @@ def fit(
     }
     given = {key: value for key, value in options.items() if value is not None}
     given["dataset"] = dataset.name
-    asked = parse_config(_start(recipe, config, split, given, trust=trust), given)
-    idle = [key for key in _NOT_BY_FIT if getattr(asked, key) is not None]
-    if idle:
-        over = f" Of the grid, give one value each, as for {', '.join(asked.grid)}." if asked.grid else ""
-        raise UsageError(
-            f"The configuration asks for {', '.join(idle)}, which 'fit' does not do.{over} Leave it out, or use 'dgl-mutual run'."
-        )
+    asked = parse_config(_start(recipe, config, split, {**given, "task": dataset.task}, trust=trust), given)
+    _refuse_what_fit_does_not_do(asked)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
     if isinstance(split, Split):
@@ -196,7 +191,25 @@ def fit(
 
 #: What a configuration says of the data that it was made on, and of how often.
 _OF_ANOTHER_RUN = ("dataset", "task", "targets", "fingerprint", "seeds")
-_NOT_BY_FIT = ("grid", "noise", "distill")
+
+
+def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
+    """Refuse a grid, noise and an MLP.
+
+    Raises:
+        UsageError: names them, and for a grid the arguments that decide it.
+    """
+    if asked.grid:
+        first = merged(*(nest(key, choices[0]) for key, choices in asked.grid.items()))
+        arguments = ", ".join(f"{group}={values!r}" for group, values in first.items())
+        values = "; ".join(f"{key} is one of {', '.join(map(repr, choices))}" for key, choices in asked.grid.items())
+        raise UsageError(
+            f"The configuration has a grid, which 'fit' does not search ({values}). Give fit a value of each, for example {arguments}, or "
+            "search it with dgl_mutual.experiment or 'dgl-mutual run'."
+        )
+    idle = [key for key in ("noise", "distill") if getattr(asked, key) is not None]
+    if idle:
+        raise UsageError(f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use 'dgl-mutual run'.")
 
 
 def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:

@@ -73,7 +73,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     if whole_graph and config.training.batch_size is not None:
         raise UsageError(
             f"A step on the nodes of one graph sees all of it, so a batch size of {config.training.batch_size} has no meaning. Leave it "
-            "out, or sample neighbourhoods with --sampler neighbor."
+            "out (training.batch_size=null, if it comes from a recipe or file), or sample neighbourhoods with --sampler neighbor."
         )
     if config.unlabelled is not None and not dataset.num_pool:
         raise UsageError(

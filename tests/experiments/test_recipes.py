@@ -11,8 +11,9 @@ import pytest
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.config import parse_assignment, parse_config
 from dgl_mutual.experiments.recipes import read_recipe, recipe_text, recipes
+from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.suite import Suite, configurations, load_suite
 from dgl_mutual.experiments.trust import import_paths, trusted_config
 from dgl_mutual.nn.module import EdgeInput
@@ -154,13 +155,34 @@ def test_a_recipe_says_nothing_of_another_datasets_splits() -> None:
     assert (folder.task, folder.protocol) == ("graph", "nested")
 
 
+@pytest.mark.parametrize("name", [name for name in recipes() if read_recipe(name).get("task") == "graph"])
+def test_a_recipe_for_graphs_leaves_out_what_has_no_meaning_for_nodes(name: str, ring: Dataset) -> None:
+    options: dict[str, Any] = {"students": ["gcn", "sage"], "student": {"hidden": 4, "depth": 2}, "training": {"epochs": 1}}
+    with pytest.warns(UserWarning, match=rf"recipe {name} that the node task of {ring.name} does not take over: training\.batch_size="):
+        result = dgl_mutual.fit(ring, recipe=name, **options)
+    assert result.config["training"]["batch_size"] is None
+    with pytest.warns(UserWarning, match=rf"recipe {name} that the node task of Cora does not take over"):
+        assert trusted_config(None, {"dataset": "Cora"}, trust=False, recipe=name).training.batch_size is None
+    own = trusted_config(None, {"dataset": "tu/AIDS"}, trust=False, recipe=name)
+    assert own.training.batch_size == read_recipe(name)["training"]["batch_size"]
+
+
+def test_an_option_of_a_recipe_can_be_taken_back(ring: Dataset) -> None:
+    """Of a folder the task is not known before it is loaded."""
+    config = trusted_config(None, {"dataset": "./ring"}, trust=False, recipe="mutag-small")
+    with pytest.raises(UsageError, match=r"a batch size of 32 has no meaning.*\(training\.batch_size=null, if it comes from a recipe"):
+        resolve(config, ring)
+    typed = parse_assignment("training.batch_size=null")
+    assert resolve(trusted_config(None, {"dataset": "./ring", **typed}, trust=False, recipe="mutag-small"), ring).task == "node"
+
+
 def test_an_option_that_is_set_is_not_varied_by_a_recipes_grid(ring: Dataset) -> None:
     key = "training.learning_rate"
     assert key in (read_recipe("cora-few-labels")["grid"])
     given: dict[str, Any] = {"training": {"learning_rate": 0.02}}
     config = trusted_config(None, given, trust=False, recipe="cora-few-labels")
     assert config.training.learning_rate == 0.02 and not config.grid
-    with pytest.raises(UsageError, match=rf"grid, which 'fit' does not do. Of the grid, give one value each, as for {key}"):
+    with pytest.raises(UsageError, match=rf"{key} is one of 0\.003, 0\.01.* for example training={{'learning_rate': 0\.003}}, or"):
         dgl_mutual.fit(ring, recipe="cora-few-labels")
     training = {"learning_rate": 0.02, "epochs": 2}
     result = dgl_mutual.fit(ring, "gcn,sage", "independent", recipe="cora-few-labels", training=training, label_rate=1)

@@ -5,18 +5,22 @@ Each is a YAML file in this folder. Its first lines name the sources of its valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from dgl_mutual.data.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.plain_yaml import read_yaml
 
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"
 _OF_ITS_DATASET = ("dataset", "task", "targets", "protocol", "folds")
+#: What a recipe for graphs says that has no meaning for the nodes of one graph.
+_OF_GRAPH_TASKS = (("training", "batch_size"), ("student", "pooling"), ("student", "virtual_node"))
 
 
 @cache
@@ -43,7 +47,7 @@ def read_recipe(name: str, *later: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         later: layers of configuration that override it. If they name another dataset, the task, targets and splits of the recipe do not
-            count.
+            count. Nor does what has no meaning for its task, as far as the task is known before it is loaded; a warning names it.
 
     Raises:
         UsageError: there is no such recipe.
@@ -52,7 +56,29 @@ def read_recipe(name: str, *later: Mapping[str, Any]) -> dict[str, Any]:
     named = [Path(str(layer["dataset"])).name for layer in later if layer.get("dataset") is not None]
     if all(name == values["dataset"] for name in named):  # a folder of that name holds it
         return values
-    return {key: value for key, value in values.items() if key not in _OF_ITS_DATASET}
+    is_for_graphs = values.get("task") == "graph"
+    values = {key: value for key, value in values.items() if key not in _OF_ITS_DATASET}
+    return _for_nodes(values, name, named[-1]) if is_for_graphs and _task_of(later) == "node" else values
+
+
+def _task_of(layers: Sequence[Mapping[str, Any]]) -> str | None:
+    """The task that layers of configuration name, or that of their dataset, where it is one of the catalog."""
+    given = {key: str(value) for layer in layers for key, value in layer.items() if key in ("task", "dataset") and value is not None}
+    if "task" in given:
+        return given["task"]
+    entry = lookup(given["dataset"])
+    return None if entry is None else entry.tasks[0]
+
+
+def _for_nodes(values: Mapping[str, Any], name: str, dataset: str) -> dict[str, Any]:
+    """A recipe for graphs without what has no meaning on a node task; a warning names it."""
+    idle = [(group, key) for group, key in _OF_GRAPH_TASKS if key in values.get(group, {})]
+    if not idle:
+        return dict(values)
+    told = ", ".join(f"{group}.{key}={values[group][key]}" for group, key in idle)
+    warnings.warn(f"Options of the recipe {name} that the node task of {dataset} does not take over: {told}.", stacklevel=5)
+    groups = {group: {key: value for key, value in values[group].items() if (group, key) not in idle} for group, _ in idle}
+    return {**values, **groups}
 
 
 def _values(name: str) -> dict[str, Any]:
