@@ -11,12 +11,15 @@ from typing import Any
 
 from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.load import as_dataset
+from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.experiments.config import layered
 from dgl_mutual.experiments.progress import display, silence
+from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import Suite, plan_suite, run_suite
 from dgl_mutual.experiments.suite_tuning import tune_suite
 from dgl_mutual.files import check_writable
+from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
@@ -27,12 +30,17 @@ def experiment(
     dataset: Any,
     methods: Sequence[str] | Mapping[str, str | type[Strategy] | Mapping[str, Any] | None] = ("independent", "gml"),
     *,
-    students: str | StudentLike | Sequence[StudentLike] = "gcn,gat,gin,sage",
+    recipe: str | None = None,
+    students: str | StudentLike | Sequence[StudentLike] | None = None,
     student: Mapping[str, Any] | None = None,
+    strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    task_weights: TaskWeights | None = None,
     protocol: str | None = None,
     seeds: int | None = None,
     folds: int | None = None,
+    label_rate: int | float | None = None,
+    unlabelled: Dataset | Any = None,
     baseline: str | None = None,
     tuned: int | None = None,
     out: str | Path | None = None,
@@ -53,8 +61,11 @@ def experiment(
     Args:
         dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables.
         methods: names of strategies, or a mapping from names for the tables: to a strategy, or to a mapping with any key of a
-            configuration.
-        students, student, training, protocol, folds: see `fit`; of all methods.
+            configuration, and ``recipe``, the name of one that the method starts from (without its dataset and splits).
+        recipe, students, student, training, task_weights, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A method may
+            set another value, also by a recipe of its own. Methods of different label rates or pools have columns of their own in tables.
+        strategy_options: options of the strategies of all methods. One that gml has and another strategy lacks is left out there, with a
+            warning.
         seeds: how many, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds).
         baseline: the method that tables compare the others with (default: independent, where it is one of them).
         tuned: first tune every method on every dataset with this number of trials (see `dgl_mutual.experiments.tuning.tune`). The trials
@@ -71,19 +82,39 @@ def experiment(
         TrainingError: no trial has finished.
     """
     named = _named_datasets(dataset)
+    pool: Dataset | None = None
+    if unlabelled is not None and not isinstance(unlabelled, str | Path):
+        pool = as_dataset(unlabelled, None if isinstance(unlabelled, Dataset) else "graph")
+        # What stands beside a pool in memory is in memory, too: no run of theirs can be repeated from files.
+        named = {label: _loaded(data, data_dir, offline=offline) for label, data in named.items()}
     in_memory = {label: data for label, data in named.items() if isinstance(data, Dataset)}
-    base = {"students": students, "student": student, "training": training, "protocol": protocol, "seeds": seeds, "folds": folds}
-    layers = [{"name": label, "dataset": data.name if isinstance(data, Dataset) else str(data)} for label, data in named.items()]
+    base = {
+        "students": students,
+        "student": student,
+        "strategy_options": strategy_options,
+        "training": training,
+        "task_weights": task_weights,
+        "protocol": protocol,
+        "seeds": seeds,
+        "folds": folds,
+        "label_rate": label_rate,
+        "unlabelled": pool.name if pool is not None else None if unlabelled is None else str(unlabelled),
+    }
+    given = {key: value for key, value in base.items() if value is not None}
     values = {
         "baseline": baseline,
-        "base": {key: value for key, value in base.items() if value is not None},
-        "datasets": layers,
+        "datasets": [{"name": label, **_layer_of(data, recipe, given)} for label, data in named.items()],
         "methods": methods if not isinstance(methods, Mapping) else {label: _method(layer) for label, layer in methods.items()},
     }
     suite = parse_options(Suite, values)
     temporary = TemporaryDirectory(prefix="dgl-mutual-") if out is None else None
     folder = Path(temporary.name if temporary is not None else str(out))
-    data: dict[str, Any] = {"data_dir": None if data_dir is None else Path(data_dir), "offline": offline, "in_memory": in_memory}
+    data: dict[str, Any] = {
+        "data_dir": None if data_dir is None else Path(data_dir),
+        "offline": offline,
+        "in_memory": in_memory,
+        "pool": pool,
+    }
     tuning = None
     if tuned is not None:
         check_writable(folder)
@@ -124,11 +155,33 @@ def _named_datasets(dataset: Any) -> dict[str, Any]:
     return dict(zip(names, found, strict=True))
 
 
+def _loaded(data: Any, data_dir: str | Path | None, *, offline: bool) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    return load_dataset(data, "graph", data_dir=None if data_dir is None else Path(data_dir), offline=offline)
+
+
+def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer of configuration of a dataset: what was given for all methods, over the recipe.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    named: dict[str, Any] = {"dataset": data.name if isinstance(data, Dataset) else str(data)}
+    if recipe is None:
+        return {**given, **named}
+    known = {"task": data.task} if isinstance(data, Dataset) else {}
+    return layered(read_recipe(recipe, {**named, **known}), {**given, **named})
+
+
 def _dataset(entry: Any) -> Any:
     return str(entry) if isinstance(entry, str | Path) else as_dataset(entry)
 
 
 def _method(layer: Any) -> Any:
     if layer is None or isinstance(layer, Mapping):
-        return layer if layer is None or "strategy" in layer else {"strategy": "gml", **layer}
+        if layer is None or "strategy" in layer:
+            return layer
+        recipe = read_recipe(layer["recipe"]) if "recipe" in layer else {}
+        return {"strategy": recipe.get("strategy", "gml"), **layer}
     return {"strategy": layer}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from scipy import stats
 
 import dgl_mutual
-from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
@@ -179,6 +180,62 @@ def test_methods_that_learn_on_other_samples_have_columns_of_their_own(tmp_path:
     assert "digits (30% labels)" in (found.folder / "table.md").read_text()
     with pytest.raises(UsageError, match="no data in common"):
         found.compare("all", "few")
+
+
+def resolved(found: dgl_mutual.Experiment) -> dict[str, dict[str, Any]]:
+    """By method, the configuration of its run."""
+    return {run.method: run.config for run in found.runs}
+
+
+def test_it_takes_what_fit_takes(tmp_path: Path) -> None:
+    names = inspect.signature(dgl_mutual.experiment).parameters
+    alone = {"strategy", "config", "trust", "split", "seed", "fold", "callbacks"}  # of one training
+    assert set(inspect.signature(dgl_mutual.fit).parameters) - alone <= set(names)
+    options: dict[str, Any] = {"label_rate": 0.3, "strategy_options": {"weight": 2.5}}
+    small = {**SMALL, "seeds": 1}
+    with pytest.warns(UserWarning, match=r"Options of gml that independent does not take over: weight=2\.5"):
+        found = dgl_mutual.experiment("digits", ["independent", "gml"], out=tmp_path / "a", **options, **small)
+    mine = found.trials.query("method == 'gml'").set_index("member")["test"]
+    result = dgl_mutual.fit(dgl_mutual.load("digits"), **{key: small[key] for key in ("students", "student", "training")}, **options)
+    assert mine["mean"] == result["mean"].test
+    joint = dgl_mutual.experiment("digits-multi", ["independent"], task_weights="uncertainty", out=tmp_path / "b", **small)
+    assert resolved(joint)["independent"]["task_weights"] == "uncertainty"
+
+
+def test_it_starts_from_a_recipe_and_so_does_a_method(tmp_path: Path) -> None:
+    small = {"student": {"hidden": 8}, "training": {"epochs": 2}, "seeds": 1, "jobs": 1}
+    with pytest.warns(UserWarning, match=r"mutag-small that the node task of digits does not take over: training\.batch_size=32"):
+        found = dgl_mutual.experiment("digits", ["independent"], recipe="mutag-small", out=tmp_path / "a", **small)
+    config = resolved(found)["independent"]
+    assert (config["protocol"], config["training"]["patience"], config["training"]["epochs"]) == ("random", 50, 2)
+    methods = {"large": {"recipe": "citeseer-reference", "training": {"epochs": 3}, "student": {"hidden": 4}}, "small": "independent"}
+    found = dgl_mutual.experiment("digits", methods, out=tmp_path / "b", **small)
+    large, other = (resolved(found)[name] for name in ("large", "small"))
+    assert (large["strategy"], large["training"]["patience"], large["training"]["epochs"]) == ("independent", 500, 3)
+    assert len(large["students"]) == 1 and large["protocol"] == other["protocol"] == "random"
+    for options in ({"recipe": "cora"}, {"methods": {"mine": {"recipe": "cora"}}}):
+        with pytest.raises(UsageError, match="Unknown recipe 'cora'"):
+            dgl_mutual.experiment("digits", **{**small, **options})
+
+
+def test_a_pool_of_graphs_in_memory_is_a_pool_of_each_dataset() -> None:
+    random = np.random.default_rng(0)
+
+    def rings(count: int) -> dgl_mutual.Dataset:
+        nodes, offsets = np.arange(5 * count), 5 * np.arange(count + 1)
+        edges = np.stack([nodes, nodes // 5 * 5 + (nodes + 1) % 5])
+        features = random.standard_normal((5 * count, 3)).astype(np.float32)
+        return dgl_mutual.Dataset.from_arrays(edges, features, np.arange(count) % 2, node_offsets=offsets, name=f"{count} rings")
+
+    some, pool = rings(40), rings(30)
+    shared: dict[str, Any] = {**{key: SMALL[key] for key in ("students", "student", "training")}, "folds": 2}
+    found = dgl_mutual.experiment(some, ["gml"], unlabelled=pool, jobs=1, **shared)
+    mine = found.trials.query("fold == 1").set_index("member")["test"]
+    result = dgl_mutual.fit(some, unlabelled=pool, fold=1, **shared)
+    assert len(result.split.unlabelled) == 30 and mine["mean"] == result["mean"].test
+    assert resolved(found)["gml"]["unlabelled"] == "30 rings"
+    with pytest.raises(DataError, match="3 feature columns"):
+        dgl_mutual.experiment({"other": "digits"}, ["gml"], unlabelled=pool, **SMALL)
 
 
 def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from pydantic import Field, field_validator, model_validator
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.experiments.config import RunConfig, merged, parse_config, read_config, read_mapping
+from dgl_mutual.experiments.config import RunConfig, layered, merged, parse_config, read_config, read_mapping
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
-from dgl_mutual.experiments.loading import load_pool, takes_edge_features
+from dgl_mutual.experiments.loading import joined_with_pool, load_pool, takes_edge_features
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
@@ -84,7 +84,8 @@ class Suite(Options):
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
     """Names of datasets, or mappings: ``dataset`` or ``recipe``, any other key of a configuration, and the keys of a `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1)
-    """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out."""
+    """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out. The
+    key ``recipe`` names a recipe that a method starts from; of it, too, what belongs to the data is left out."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -195,11 +196,25 @@ def configurations(
                 raise unknown("method", method, suite.methods)
             chosen = (tuned or {}).get((setting.name, method), {})
             try:
-                config = parse_config(suite.base, setting.config, suite.methods[method], layer, overrides or {}, chosen)
+                own = [_with_recipe(one, setting.config) for one in (suite.methods[method], layer)]
+                config = parse_config(suite.base, setting.config, *own, overrides or {}, chosen)
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
             entries.append(SuiteRun(setting.name, method, _scaled_down(config) if quick else config, setting.tuning))
     return entries
+
+
+def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's layer over the recipe that it names, if it names one, without what belongs to the data.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    own = {key: value for key, value in layer.items() if key != "recipe"}
+    if len(own) == len(layer):
+        return own
+    recipe = read_recipe(layer["recipe"], of_data)
+    return layered({key: value for key, value in recipe.items() if key not in _OF_THE_DATA}, own)
 
 
 def _scaled_down(config: RunConfig) -> RunConfig:
@@ -218,12 +233,12 @@ def _scaled_down(config: RunConfig) -> RunConfig:
 
 
 def suite_loader(
-    *, data_dir: Path | None = None, offline: bool = False, in_memory: Mapping[str, Dataset] | None = None
+    *, data_dir: Path | None = None, offline: bool = False, in_memory: Mapping[str, Dataset] | None = None, pool: Dataset | None = None
 ) -> Callable[[SuiteRun], Dataset]:
     """A function that loads the dataset of a run, with its pool of unlabelled graphs. Each dataset is loaded once.
 
     Args:
-        in_memory: see `plan_suite`.
+        in_memory, pool: see `plan_suite`.
     """
 
     @cache
@@ -232,6 +247,8 @@ def suite_loader(
 
     @cache
     def pooled(dataset: Dataset, unlabelled: str | None, edge_features: bool) -> Dataset:
+        if pool is not None and unlabelled == pool.name:
+            return joined_with_pool(dataset, pool, edge_features=edge_features)
         return load_pool(dataset, unlabelled, edge_features=edge_features, data_dir=data_dir, offline=offline)
 
     def of_run(run: SuiteRun) -> Dataset:
@@ -252,19 +269,21 @@ def plan_suite(
     data_dir: Path | None = None,
     offline: bool = False,
     in_memory: Mapping[str, Dataset] | None = None,
+    pool: Dataset | None = None,
     tuned: Layers | None = None,
 ) -> SuitePlan:
     """Load every dataset once and resolve every run. A dataset that is not available is noted, and the rest goes on.
 
     Args:
         in_memory: datasets that need not be loaded, by the names that the suite's tables use.
+        pool: a pool of unlabelled graphs that need not be loaded either, for datasets in memory; configurations name it as `unlabelled`.
         tuned: see `configurations`; the suite's folder then has a name of its own.
 
     Raises:
         UsageError: a run that cannot work; says which.
     """
 
-    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory)
+    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory, pool=pool)
     entries, missing = [], {}
     for entry in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
         if entry.data in missing:

@@ -68,6 +68,7 @@ def tune_suite(
     data_dir: Path | None = None,
     offline: bool = False,
     in_memory: Mapping[str, Dataset] | None = None,
+    pool: Dataset | None = None,
     device: str = "auto",
     threads: int = 1,
     jobs: int | None = None,
@@ -82,7 +83,7 @@ def tune_suite(
     Args:
         trials: of each search.
         quick, overrides: see `dgl_mutual.experiments.suite.configurations`.
-        in_memory: see `dgl_mutual.experiments.suite.plan_suite`.
+        in_memory, pool: see `dgl_mutual.experiments.suite.plan_suite`.
         jobs: trials at a time (default: one per core, and one on cuda); see `tune`.
         progress: makes a display for each search.
 
@@ -90,7 +91,7 @@ def tune_suite(
         UsageError, StoreError, Interrupted: see `tune`; a usage error says of which run.
         TrainingError: every trial of a search has failed. Without it, an untuned method would be compared with tuned ones.
     """
-    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory)
+    load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory, pool=pool)
     searches: dict[tuple[str, str], Tuning] = {}
     runs = _searched(suite, quick, overrides)
     for place, run in enumerate(runs, start=1):
