@@ -211,9 +211,10 @@ def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:
 
 def _refuse(given: RunConfig) -> None:
     if given.grid:
+        values = " ".join(f"{key}={choices[0]}" for key, choices in given.grid.items())
         raise UsageError(
-            "The configuration has a grid, which is a search of its own. Leave out the grid, give a value for each of "
-            f"its keys ({', '.join(given.grid)}), or do without tuning."
+            "The configuration has a grid, which is a search of its own. Take it back with --set grid=null, so that all options that are "
+            f"not given are tuned, or give each of its keys a value, for example {values}."
         )
     kind = resolve_strategy(given.strategy)
     if not kind.trains:

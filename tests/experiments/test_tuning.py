@@ -257,7 +257,7 @@ def test_what_each_student_has_for_itself_and_students_of_ones_own_are_not_searc
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
-        ({"grid": {"training.epochs": [1, 2]}}, {}, "a search of its own"),
+        ({"grid": {"training.epochs": [1, 2]}}, {}, r"grid=null, .* or give each of its keys a value, for example training\.epochs=1\."),
         ({"distill": {}}, {}, "Leave out 'distill'"),
         ({"students": "gcn", "strategy": "dml"}, {}, "two students|2 students|at least"),
         ({}, {"trials": 0}, "trials = 0"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import is_inductive_under
@@ -56,21 +56,27 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
                 f"The reference has no student {student.architecture_name!r}. Compare with students of: {', '.join(ARCHITECTURES)}."
             )
     strategy = parse_options(resolve_strategy(config.strategy).Options, config.strategy_options, "strategy_options")
-    surplus = [*_surplus("training", config.training, _TRAINING), *_surplus("strategy_options", strategy, _STRATEGY)]
+    # What is not covered -> the assignment that takes it back.
+    surplus = {**_surplus("training", config.training, _TRAINING), **_surplus("strategy_options", strategy, _STRATEGY)}
     for student in config.students:
-        surplus += _surplus("student", student, _STUDENT)
+        surplus |= _surplus("student", student, _STUDENT)
         if student.norm == "layer":
-            surplus.append("student.norm=layer")
+            surplus["student.norm=layer"] = "student.norm=null"
     for name, values in _VALUES.items():
         if (value := getattr(strategy, name, values[0])) not in values:
-            surplus.append(f"strategy_options.{name}={value} (it knows {', '.join(values)})")
-    surplus += [name for name in ("label_rate", "unlabelled", "noise", "distill", "grid") if getattr(config, name) is not None]
+            surplus[f"strategy_options.{name}={value} (it knows {', '.join(values)})"] = f"strategy_options.{name}={values[0]}"
+    absent = ("label_rate", "unlabelled", "noise", "distill", "grid")
+    surplus |= {name: f"{name}=null" for name in absent if getattr(config, name) is not None}
     if surplus:
-        raise UsageError(f"The reference does not cover {'; '.join(dict.fromkeys(surplus))}. Leave that at its default to compare.")
+        mends = " ".join(f"--set {assignment}" for assignment in dict.fromkeys(surplus.values()))
+        raise UsageError(f"The reference does not cover {'; '.join(surplus)}. To compare without, leave that out, or take it back: {mends}")
 
 
-def _surplus(where: str, options: Options, covered: set[str]) -> Iterator[str]:
-    """Options that are neither covered nor at their default."""
+def _surplus(where: str, options: Options, covered: set[str]) -> dict[str, str]:
+    """Options that are neither covered nor at their default, and the assignment of the default."""
+    found = {}
     for name, field in type(options).model_fields.items():
-        if name not in covered and getattr(options, name) != field.get_default(call_default_factory=True):
-            yield f"{where}.{name}={getattr(options, name)}"
+        value, default = getattr(options, name), field.get_default(call_default_factory=True)
+        if name not in covered and value != default:
+            found[f"{where}.{name}={value}"] = f"{where}.{name}={json.dumps(default, default=str)}"
+    return found

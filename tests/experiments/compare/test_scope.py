@@ -5,8 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.compare.scope import STRATEGIES, check_scope
+from dgl_mutual.experiments.config import merged, parse_assignment
+from dgl_mutual.experiments.recipes import read_recipe, recipes
+from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.trust import trusted_config
 from tests.experiments.compare.cases import make_case
 
 
@@ -49,3 +54,20 @@ def test_options_of_students_that_the_reference_lacks(name: str, value: object) 
     students = tuple(student.model_copy(update={name: value}) for student in config.students)
     with pytest.raises(UsageError, match=f"does not cover student.{name}={value}"):
         check_scope(config.model_copy(update={"students": students}), dataset)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_can_be_compared_when_what_the_message_names_is_taken_back(name: str, ring: Dataset, pairs: Dataset) -> None:
+    dataset = pairs if read_recipe(name).get("task") == "graph" else ring
+    options = {"protocol": None, "student": {"edge_features": False}}
+
+    def check(*assignments: str) -> None:
+        typed = merged(options, *map(parse_assignment, assignments))
+        check_scope(resolve(trusted_config(None, typed, trust=False, recipe=name), dataset), dataset)
+
+    if name.endswith("-small") or (name.endswith("-reference") and dataset is pairs):
+        check()
+        return
+    with pytest.raises(UsageError, match="To compare without, leave that out, or take it back: --set ") as caught:
+        check()
+    check(*str(caught.value).partition("take it back: --set ")[2].split(" --set "))
