@@ -41,7 +41,7 @@ def load(
     name: str | Path | Any,
     task: TaskName | None = None,
     *,
-    targets: Sequence[str] | None = None,
+    targets: str | Sequence[str] | None = None,
     data_dir: str | Path | None = None,
     offline: bool = False,
 ) -> Dataset:
@@ -50,7 +50,8 @@ def load(
     Args:
         name: a name, a folder, or whatever `Dataset.from_dgl` or `Dataset.from_pyg` takes.
         task: ``node`` or ``graph``, where the dataset is for both.
-        targets: which of several targets, or in a folder in CSV form the label columns (default: all; in CSV form the column ``label``).
+        targets: which of several targets, or in a folder in CSV form the label columns, as a list or as a text such as ``digit,even``
+            (default: all; in CSV form the column ``label``).
         data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
         offline: never try to download.
 

@@ -59,6 +59,14 @@ def test_public_names_are_there_and_no_others() -> None:
         dgl_mutual.nonsense  # noqa: B018  # the access itself is the test
 
 
+def test_targets_are_names_in_a_list_or_in_a_text() -> None:
+    text, several = (dgl_mutual.load("digits-multi", targets=targets) for targets in ("digit, even", ["digit", "even"]))
+    assert repr(text) == repr(several)
+    assert repr(dgl_mutual.load(dgl_mutual.load("digits-multi"), targets="digit,even")) == repr(several)
+    with pytest.raises(UsageError, match="Unknown target 'evn'"):
+        dgl_mutual.load("digits-multi", targets="digit,evn")
+
+
 @pytest.mark.parametrize("seed", [1.5, "0", -1, True, None, float("nan")])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
     with pytest.raises(UsageError, match="whole number from 0"):

@@ -25,8 +25,3 @@ track_option = click.option(
     callback=lambda context, option, names: tuple(name.strip() for given in names for name in given.split(",")),
     help="Also log to a tracker: tensorboard, mlflow or wandb; one tracked run per trial (default: none).",
 )
-
-
-def split_names(names: str | None) -> tuple[str, ...] | None:
-    """``"a,b"`` as two names."""
-    return None if names is None else tuple(name.strip() for name in names.split(","))

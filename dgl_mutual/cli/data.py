@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def describe(dataset: str, task: TaskName | None, targets: str | None, data_dir:
     from dgl_mutual.data.describe import describe_dataset
     from dgl_mutual.data.load import load_dataset
 
-    facts = describe_dataset(load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets)))
+    facts = describe_dataset(load_dataset(dataset, task, data_dir=data_dir, offline=offline, progress=True, targets=targets))
     for name, value in facts.items():
         say(f"{name:<21} {_readable(value)}")
 
@@ -123,7 +123,7 @@ def verify(dataset: str, task: TaskName | None, targets: str | None, data_dir: P
     """
     from dgl_mutual.data.verify import verify_dataset
 
-    faults = verify_dataset(dataset, task, data_dir=data_dir, targets=split_names(targets))
+    faults = verify_dataset(dataset, task, data_dir=data_dir, targets=targets)
     for fault in faults:
         say(str(fault))
     if faults:

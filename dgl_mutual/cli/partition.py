@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, split_names, targets_option
+from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
 from dgl_mutual.cli.output import say
 
 
@@ -36,6 +36,6 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     given, target = user_path(dataset).resolve(), user_path(out).resolve()
     if given.exists() and (target == given or target in given.parents):
         raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or holds it. Choose another folder.")
-    loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=split_names(targets))
+    loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=targets)
     write_partition(loaded, parts, out)
     say(f"Written to {out}")

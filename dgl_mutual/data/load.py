@@ -22,7 +22,7 @@ from dgl_mutual.data.ogb_graphs import read_ogb
 from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
-from dgl_mutual.data.several_targets import select_targets
+from dgl_mutual.data.several_targets import named_targets, select_targets
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.files import user_path
@@ -37,7 +37,7 @@ def load_dataset(
     offline: bool = False,
     progress: bool = False,
     require_labels: bool = True,
-    targets: Sequence[str] | None = None,
+    targets: str | Sequence[str] | None = None,
 ) -> Dataset:
     """Load a dataset by its name (see `dgl_mutual.data.catalog`; any case) or from a folder in TU's, DGL's CSV or OGB's raw form.
 
@@ -49,7 +49,8 @@ def load_dataset(
         offline: never try to download.
         progress: show a bar on standard error while downloading.
         require_labels: whether a folder without labels is a fault; otherwise its labels are all unknown.
-        targets: which of several targets, or in a folder in CSV form the label columns (default: all; in CSV form the column ``label``).
+        targets: which of several targets, or in a folder in CSV form the label columns, as a list or as a text such as ``digit,even``
+            (default: all; in CSV form the column ``label``).
 
     Raises:
         UsageError: an unknown name or target, or a task that the dataset does not have.
@@ -148,9 +149,10 @@ class Source:
         faults: Faults,
         *,
         require_labels: bool = True,
-        targets: Sequence[str] | None = None,
+        targets: str | Sequence[str] | None = None,
     ) -> Dataset:
         """Read the files under `location`; raises DataError at the first checkpoint that finds faults."""
+        targets = None if targets is None else named_targets(targets)
         if self.own is not None:
             dataset = read_own(self.own, task)
             return dataset if targets is None else select_targets(dataset, targets)

@@ -53,6 +53,11 @@ def target_names(target: Target) -> tuple[str, ...]:
     return tuple(part.name for part in parts_of(target))
 
 
+def named_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of targets, of a list or of a text such as ``digit,even``."""
+    return tuple(name.strip() for name in targets.split(",")) if isinstance(targets, str) else tuple(targets)
+
+
 def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:
     """Named targets and their labels side by side: a student has one head for each, and their logits stand in this order.
 
@@ -70,14 +75,15 @@ def one_by_one(dataset: Dataset) -> list[Dataset]:
     return [dataset.replaced(target=part.target, labels=_as_labels(part, dataset.labels)) for part in parts_of(dataset.target)]
 
 
-def select_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
-    """The dataset with these of its targets, in this order.
+def select_targets(dataset: Dataset, names: str | Sequence[str]) -> Dataset:
+    """The dataset with these of its targets, in this order: a list of names, or a text such as ``digit,even``.
 
     In a dataset with one multi-label target, names are those of its labels, and each chosen label becomes a target of its own.
 
     Raises:
         UsageError: a name that none of its targets has, or the same twice.
     """
+    names = named_targets(names)
     if dataset.target.parts is not None:
         apart = one_by_one(dataset)
     elif dataset.target.kind == "multi-label" and dataset.target.num_outputs > 1:

@@ -18,7 +18,7 @@ from dgl_mutual.errors import DataError
 
 
 def verify_dataset(
-    name_or_dir: str | Path, task: TaskName | None = None, *, data_dir: Path | None = None, targets: Sequence[str] | None = None
+    name_or_dir: str | Path, task: TaskName | None = None, *, data_dir: Path | None = None, targets: str | Sequence[str] | None = None
 ) -> list[Fault]:
     """All faults of a dataset: empty where it is sound. Nothing is downloaded or written.
 

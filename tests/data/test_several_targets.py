@@ -169,6 +169,7 @@ def test_label_columns_of_a_folder(build_csv: Callable[..., Path]) -> None:
     assert dataset.target.names == ("colour=blue", "colour=red", "size=2", "size=10", "marks: label 0", "marks: label 1")
     nan = np.nan
     np.testing.assert_array_equal(dataset.labels, np.array([[1, 0, 1, 0], [0, 1, nan, nan], [nan, 0, nan, 1]]))
+    assert fingerprint(load_dataset(folder, targets="colour, size,marks")) == fingerprint(dataset)
     alone = load_dataset(folder, targets=["size"])
     assert (alone.target, alone.labels.tolist()) == (Target("single-label", ("2", "10"), "accuracy", "size"), [0, 1, 0])
     with pytest.raises(UsageError, match=r"Unknown target 'coluor'. Did you mean 'colour'\? Choose from: colour, size, marks\."):
