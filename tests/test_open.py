@@ -145,6 +145,11 @@ def test_a_plot_has_a_line_a_student_and_the_ensemble(result: Any) -> None:
     assert lines["gcn-0"].get_ydata().tolist() == [row["val/gcn-0"] for row in result.history]
 
 
+def test_what_trains_nothing_has_no_learning_curves() -> None:
+    with pytest.raises(DglMutualError, match=r"label-propagation trains nothing, so there are no learning curves\. Use result\.table"):
+        dm.fit(dm.load("digits"), strategy="label-propagation").plot()
+
+
 def test_print_gives_a_few_readable_lines(result: Any, data: dm.Dataset, split: dm.Split) -> None:
     text = str(result)
     assert text.startswith("4 students on mine by ") and "(node task, accuracy), 3 epochs" in text

@@ -124,10 +124,12 @@ class FitResult:
         """A figure of the learning curves: the metric on the validation part by epoch, a line a student.
 
         Raises:
-            UsageError: matplotlib is not installed.
+            UsageError: matplotlib is not installed, or nothing was trained.
         """
         import pandas as pd
 
+        if not self.history:
+            raise UsageError(f"{self.members[0].member} trains nothing, so there are no learning curves. Use result.table().")
         try:
             from matplotlib.figure import Figure
         except ModuleNotFoundError:
