@@ -20,9 +20,12 @@ class Options(BaseModel):
 
     Class attributes:
         search_space: what of it `dgl-mutual tune` varies.
+        idle_with: an option that is searched -> another one, and the values of that with which the first has no effect, so that it is not
+            drawn. The other stands before it in the search space.
     """
 
     search_space: ClassVar[SearchSpace] = {}
+    idle_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 

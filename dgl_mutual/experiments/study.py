@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,7 @@ class Search:
         self.epochs = resolved.training.epochs
         self.resolved = resolved
         self.defaults = _defaults(resolved, space)
+        self.idle_with = resolve_strategy(resolved.strategy).Options.idle_with
         self.study: optuna.Study
 
     @contextmanager
@@ -149,10 +150,19 @@ class Search:
             trial = self.study.ask()
             # A trial that waited has options of its own; with the defaults of an earlier version it has none.
             for key in trial.user_attrs.get("keys", [] if "defaults" in trial.user_attrs else keys):
-                _suggest(trial, key, self.space[key])
+                if not self._is_idle(key, trial.params):
+                    _suggest(trial, key, self.space[key])
             held = filelock.FileLock(self._lock_of(trial.number))
             held.acquire(timeout=0)
         return _holding(trial, held)
+
+    def _is_idle(self, key: str, drawn: Mapping[str, Any]) -> bool:
+        """Whether an option has no effect beside what a trial has drawn before it."""
+        group, _, name = key.partition(".")
+        if group != "strategy_options" or name not in self.idle_with:
+            return False
+        other, values = self.idle_with[name]
+        return drawn.get(f"{group}.{other}", self.resolved.strategy_options.get(other)) in values
 
     def _enqueue_defaults(self) -> None:
         self.study.enqueue_trial(self.defaults, user_attrs={"defaults": True, "keys": list(self.defaults)})

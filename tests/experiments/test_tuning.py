@@ -97,7 +97,8 @@ def test_the_first_trial_has_all_defaults_and_the_best_is_a_configuration_to_sta
     config = {"student": {"hidden": 8}, "strategy_options": {"temperature": 2.0}, "seeds": 7}
     tuning = quick(ring, tmp_path, trials=4, config=config)
     options = tuning.history.iloc[:, 6:]
-    assert options.loc[0, "training.learning_rate"] == 0.01 and options.iloc[2].notna().all()
+    drawn = options.loc[2].drop("strategy_options.uniform_kl_weight")  # it has no effect with some weightings
+    assert options.loc[0, "training.learning_rate"] == 0.01 and drawn.notna().all()
     assert not {"student.hidden", "strategy_options.temperature"} & set(tuning.history.columns)
     best = read_config(tuning.folder / BEST_FILE)
     assert best == tuning.best and best["student"]["hidden"] == 8 and "seeds" not in best
@@ -224,6 +225,19 @@ def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monk
     assert set(drawn) == {"null", "[0, 0]"}
     assert asked[1:] == [{"null": (3, 3), "[0, 0]": (0, 0)}[value] for value in drawn]
     assert read_config(tuning.folder / BEST_FILE)["strategy"] == "dml"
+
+
+def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda config, *_, **__: 0.5)
+    pull, weighting = "strategy_options.uniform_kl_weight", "strategy_options.weighting"
+    history = quick(ring, tmp_path, trials=40).history
+    learned = history[weighting] == "attention"
+    assert learned.any() and history[pull][learned][history["trial"] % 2 == 0].notna().all()
+    assert not learned.all() and history[pull][~learned].isna().all()
+    given = quick(ring, tmp_path, trials=6, config={"strategy_options": {"weighting": "classwise"}}).history
+    assert given[pull].notna().any()
+    given = quick(ring, tmp_path, trials=6, config={"strategy_options": {"weighting": "uniform"}}).history
+    assert given[pull].isna().all()
 
 
 def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_range_are_options(ring: Dataset) -> None:
