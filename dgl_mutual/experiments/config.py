@@ -77,6 +77,17 @@ class RunConfig(Options):
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] | None = None
     """Dotted key -> values to choose from, on validation, within each trial; for example ``training.learning_rate: [0.01, 0.001]``."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_recipe(cls, values: Any) -> Any:
+        """A recipe is read before it is part of a configuration."""
+        if isinstance(values, Mapping) and "recipe" in values:
+            raise ValueError(
+                f"recipe = {values['recipe']!r} is no option of a configuration: give it as --recipe, in Python as fit(recipe=...) or "
+                "experiment(recipe=...), or in a suite as the key 'recipe' of a dataset or method"
+            )
+        return values
+
     @field_validator("students", mode="before")
     @classmethod
     def _expand(cls, students: Any) -> Any:

@@ -133,6 +133,12 @@ def test_a_suite_takes_a_recipe_as_a_dataset() -> None:
     assert (first.data, first.config.dataset, first.config.seeds, first.config.strategy) == ("Cora", "Cora", 3, "gml")
     assert first.config.student.hidden == 512 and first.config.training.epochs == 500  # a dataset's layer stands above the base
     assert (second.data, second.config.dataset, second.config.student.hidden) == ("mine", "Cora", 24)
+    own = {**values, "datasets": [{"dataset": "Cora", "methods": {"gml": {"recipe": "cora-few-labels", "label_rate": 5}}}]}
+    (third,) = configurations(parse_options(Suite, own))
+    assert (third.config.label_rate, third.config.training.epochs, third.config.protocol) == (5, 9, None)
+    assert third.config.strategy_options["class_prior_weight"] == 3.0
+    with pytest.raises(UsageError, match="recipe = 'cora-small' is no option of a configuration: give it as --recipe"):
+        configurations(parse_options(Suite, {**values, "base": {"recipe": "cora-small"}}))
     with pytest.raises(UsageError, match="nothing-small"):
         parse_options(Suite, {"datasets": [{"recipe": "nothing-small"}], "methods": ["gml"]})
 
