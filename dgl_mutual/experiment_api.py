@@ -23,6 +23,7 @@ from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
+from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.base import Strategy
 
 
@@ -104,7 +105,7 @@ def experiment(
     values = {
         "baseline": baseline,
         "datasets": [{"name": label, **_layer_of(data, recipe, given)} for label, data in named.items()],
-        "methods": methods if not isinstance(methods, Mapping) else {label: _method(layer) for label, layer in methods.items()},
+        "methods": methods if not isinstance(methods, Mapping) else {label: _method(label, layer) for label, layer in methods.items()},
     }
     suite = parse_options(Suite, values)
     temporary = TemporaryDirectory(prefix="dgl-mutual-") if out is None else None
@@ -178,9 +179,9 @@ def _dataset(entry: Any) -> Any:
     return str(entry) if isinstance(entry, str | Path) else as_dataset(entry)
 
 
-def _method(layer: Any) -> Any:
+def _method(label: str, layer: Any) -> Any:
     if layer is None or isinstance(layer, Mapping):
-        if layer is None or "strategy" in layer:
+        if layer is None or "strategy" in layer or label in STRATEGIES:
             return layer
         recipe = read_recipe(layer["recipe"]) if "recipe" in layer else {}
         return {"strategy": recipe.get("strategy", "gml"), **layer}

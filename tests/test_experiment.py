@@ -18,6 +18,8 @@ from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.experiments.suite import Suite, configurations
+from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.export import export
 from dgl_mutual.strategies.independent import Independent
 from tests.reporting.folders import write_run, write_suite
@@ -272,3 +274,26 @@ def test_a_suite_of_the_command_line_is_an_experiment(tmp_path: Path) -> None:
     write_suite(tmp_path, "other", runs)
     with pytest.raises(UsageError, match="several suites: suite-mine, suite-other"):
         dgl_mutual.Experiment.load(tmp_path)
+
+
+def test_a_method_is_the_strategy_of_its_name_whatever_its_recipe() -> None:
+    """The recipe's strategy options count only for its own strategy."""
+    suite = {
+        "methods": {
+            "independent": {"recipe": "cora-few-labels"},
+            "gml": {"recipe": "cora-few-labels"},
+            "mine": {"recipe": "cora-few-labels"},
+        },
+        "datasets": ["Cora", {"dataset": "CiteSeer", "methods": {"independent": {"recipe": "citeseer-few-labels"}}}],
+    }
+    found = {(entry.data, entry.method): entry.config for entry in configurations(parse_options(Suite, suite))}
+    assert {key: config.strategy for key, config in found.items()} == {
+        ("Cora", "independent"): "independent",
+        ("Cora", "gml"): "gml",
+        ("Cora", "mine"): "gml",
+        ("CiteSeer", "independent"): "independent",
+    }
+    assert not found["Cora", "independent"].strategy_options and found["Cora", "gml"].strategy_options["class_prior_weight"] == 3
+    assert all(config.label_rate for config in found.values())
+    plain = parse_options(Suite, {"methods": {"dml": {"training": {"epochs": 3}}}, "datasets": ["Cora"]})
+    assert [entry.config.strategy for entry in configurations(plain)] == ["dml"]

@@ -122,7 +122,7 @@ def read_csv_folder(
     no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *_MASKS}
     labels, target = _labels(samples, targets, no_labels, task, faults, require_labels)
     split = _split(samples, faults)
-    edge_values = _block(edges, ["feat"], faults, "edge ") if "feat" in edges.frame else None
+    edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame else None
     faults.check()
     _warn_of_unused(edges, {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}, "edges")
     if graphs is not None and "feat" in graphs.frame:
@@ -214,17 +214,22 @@ def _edge_ends(nodes: CsvTable, node_meta: _NodeMeta, edges: CsvTable, edge_meta
 
 def _features(nodes: CsvTable, reserved: set[str], faults: Faults) -> Columns | None:
     """The feature columns, or None where the file has none."""
-    columns = ["feat"] if "feat" in nodes.frame else [str(column) for column in nodes.frame if column not in reserved]
-    if columns != ["feat"]:
-        return _block(nodes, columns, faults) if columns else None
-    values = nodes.numbers("feat", faults)
-    return Columns.numbers(values, (f"feature {column}" for column in range(values.shape[1])))  # as of arrays and graph objects
+    if "feat" in nodes.frame:
+        return _vectors(nodes, faults)
+    columns = [str(column) for column in nodes.frame if column not in reserved]
+    return _block(nodes, columns, faults) if columns else None
 
 
-def _block(table: CsvTable, columns: Sequence[str], faults: Faults, prefix: str = "") -> Columns:
+def _vectors(table: CsvTable, faults: Faults, prefix: str = "") -> Columns:
+    """The vectors of the column ``feat``, under the names that columns of arrays and graph objects have."""
+    values = table.numbers("feat", faults)
+    return Columns.numbers(values, (f"{prefix}feature {column}" for column in range(values.shape[1])))
+
+
+def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
     blocks = [table.numbers(column, faults) for column in columns]
     names = [
-        f"{prefix}{column}" if block.shape[1] == 1 else f"{prefix}{column} {position}"
+        column if block.shape[1] == 1 else f"{column} {position}"
         for column, block in zip(columns, blocks, strict=True)
         for position in range(block.shape[1])
     ]

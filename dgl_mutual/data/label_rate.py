@@ -14,6 +14,9 @@ from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.errors import UsageError
 
+#: Classes of which none is larger than another by more than this count as equally large.
+MOST_UNEVEN = 1.1
+
 #: A share of the labels, or a whole number of labels a class, as in scikit-learn: 1.0 is all of them, 1 is one a class.
 LabelRate = int | float
 
@@ -82,15 +85,15 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
 
 
 def draws_alike(rate: LabelRate | None, labels: IntArray | FloatArray) -> bool:
-    """Whether labels that a rate keeps are distributed over the classes as these are: a number a class is the same for large classes.
+    """Whether labels that a rate keeps are distributed over the classes nearly as these are: a number a class is the same for large ones.
 
     Args:
-        labels: of the training samples, before any are hidden.
+        labels: of the training samples, one each, before any are hidden.
     """
     if not isinstance(rate, int):
         return True
     _, counts = np.unique(labels[labels >= 0], return_counts=True)
-    return len(np.unique(counts)) == 1
+    return bool(counts.max() <= MOST_UNEVEN * counts.min())
 
 
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:

@@ -145,7 +145,8 @@ def _with_features_of_edges(dataset: Dataset) -> Dataset:
         if dataset.edge_features is None or missing:
             raise UsageError(
                 f"Node features of {dataset.name} are sums over edges (for example {(missing or names)[0]!r}), which noise in edges "
-                "changes, and no edge feature has this name. Give the edge features that were summed, under the same names."
+                "changes, and no edge feature has this name. Give the edge features that were summed, under the same names"
+                f"{', or leave out the pool' if dataset.num_pool else ''}."
             )
         columns = sparse.csr_matrix(dataset.edge_features)[:, [known[names[place]] for place in summed]]
         features = sparse.lil_matrix(dataset.features)

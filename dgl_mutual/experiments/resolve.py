@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.entropy import EntropyOptions
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
@@ -131,7 +133,7 @@ def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[tuple[dict[str
 
 
 def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
-    """Refuse what was asked for of one run and has no effect on it. In a suite it may, on another dataset.
+    """Refuse what was asked for of one run and has no effect on it, or warn of it. In a suite it may, on another dataset.
 
     Raises:
         UsageError: folds under a protocol that has none.
@@ -141,6 +143,15 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
             f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
         )
+    options = parse_options(resolve_strategy(resolved.strategy).Options, resolved.strategy_options, "strategy_options")
+    weights = {"strategy_options.entropy_weight", "strategy_options.class_prior_weight"}
+    if isinstance(options, EntropyOptions) and not weights & set(asked.grid or ()):
+        for name, value in options.without_effect().items():
+            warnings.warn(
+                f"strategy_options.{name} = {value} has no effect, since entropy_weight and class_prior_weight are zero here. Give one of "
+                "these, for example entropy_weight=-0.05.",
+                stacklevel=3,
+            )
 
 
 def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], others: Sequence[str] = ()) -> None:

@@ -181,7 +181,9 @@ class Search:
             return sampler, list(self.space)
         varied = random.Random(seed).sample(list(self.space), max(1, round(len(self.space) / 3)))
         fixed = {key: value for key, value in best.params.items() if key in self.space and key not in varied}
-        return self.optuna.samplers.PartialFixedSampler(fixed, sampler), [key for key in self.space if key in varied or key in fixed]
+        return self.optuna.samplers.PartialFixedSampler(fixed, sampler), [
+            key for key in self.space if key in varied or key in fixed or key.rpartition(".")[2] in self.idle_with
+        ]
 
     def run(
         self,

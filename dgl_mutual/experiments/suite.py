@@ -30,6 +30,7 @@ from dgl_mutual.options import Options, parse_options
 from dgl_mutual.plain_yaml import read_yaml
 from dgl_mutual.safe_text import path_name
 from dgl_mutual.store.tables import MAX_TITLE, SUITE_FILE
+from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.trackers import check_trackers
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
@@ -106,9 +107,10 @@ class Suite(Options):
     @field_validator("methods", mode="before")
     @classmethod
     def _layers(cls, methods: Any) -> Any:
-        """``name:`` alone means the strategy of that name, and so does a name in a list."""
+        """``name:`` alone means the strategy of that name, and so does a name in a list, or a name whose configuration has no strategy."""
         named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
-        return {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
+        layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
+        return {name: {"strategy": name, **layer} if name in STRATEGIES else layer for name, layer in layers.items()}
 
     @model_validator(mode="after")
     def _known_baseline(self) -> Suite:
@@ -196,7 +198,7 @@ def configurations(
                 raise unknown("method", method, suite.methods)
             chosen = (tuned or {}).get((setting.name, method), {})
             try:
-                own = [_with_recipe(one, setting.config) for one in (suite.methods[method], layer)]
+                own = [_with_recipe(one, setting.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, setting.config, *own, overrides or {}, chosen)
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
@@ -204,8 +206,10 @@ def configurations(
     return entries
 
 
-def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any]) -> dict[str, Any]:
+def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
     """A method's layer over the recipe that it names, if it names one, without what belongs to the data.
+
+    The strategy is the method's own, if it names one. The recipe's strategy options then count only if it has the same.
 
     Raises:
         UsageError: there is no such recipe.
@@ -214,7 +218,10 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any]) -> dict[s
     if len(own) == len(layer):
         return own
     recipe = read_recipe(layer["recipe"], of_data)
-    return layered({key: value for key, value in recipe.items() if key not in _OF_THE_DATA}, own)
+    strategy = own.get("strategy", method.get("strategy"))
+    is_other = strategy is not None and strategy != recipe.get("strategy", RunConfig.model_fields["strategy"].default)
+    left_out = {*_OF_THE_DATA, "strategy", *(("strategy_options",) if is_other else ())} if strategy is not None else _OF_THE_DATA
+    return layered({key: value for key, value in recipe.items() if key not in left_out}, own)
 
 
 def _scaled_down(config: RunConfig) -> RunConfig:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -55,18 +54,17 @@ class EntropyOptions(ExchangeOptions):
 
     def resolved(self, epochs: int, task: TaskName) -> Self:
         resolved = super().resolved(epochs, task)
-        if resolved.entropy_weight == 0 and resolved.prior_weight == 0:
-            fields = EntropyOptions.model_fields
-            for name in ("entropy_on", "entropy_schedule"):
-                if (value := getattr(resolved, name)) != fields[name].default:
-                    warnings.warn(
-                        f"strategy_options.{name} = {value} has no effect, since entropy_weight and class_prior_weight are zero here. Give "
-                        "one of these, for example entropy_weight=-0.05.",
-                        stacklevel=2,
-                    )
         if fault := resolved._schedule_fault():  # a quarter of few epochs is none
             raise UsageError(fault)
         return resolved
+
+    def without_effect(self) -> dict[str, Any]:
+        """Options that were changed and have no effect, since both weights are zero."""
+        if self.entropy_weight != 0 or self.prior_weight != 0:
+            return {}
+        fields = EntropyOptions.model_fields
+        values = {name: getattr(self, name) for name in ("entropy_on", "entropy_schedule")}
+        return {name: value for name, value in values.items() if value != fields[name].default}
 
     @property
     def prior_weight(self) -> float:

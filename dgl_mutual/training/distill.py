@@ -143,7 +143,7 @@ class _Distillation:
 
 
 def _input_scales(scene: InductiveSplit, scale_inputs: bool) -> ScaleArray | None:
-    """What to multiply the MLP's inputs by, (F,): sums of edge features (``edge-sum``) by zero, since it sees nothing of the graph."""
+    """What to multiply the MLP's inputs by, (F,): sums of edge features (``edge-sum``) by zero, as the student `mlp` leaves them out."""
     dataset = scene.seen
     of_edges = np.array([kind == "edge-sum" for kind in dataset.feature_kinds], dtype=np.bool_)
     if not scale_inputs and not of_edges.any():

@@ -33,7 +33,7 @@ EDGES_PER_NODE = 8
 
 NEEDS_POSITIONS = (
     "The model needs positional features, which are computed from a dataset. Call predict with a dataset that has the columns of the "
-    "training data, for example dgl_mutual.Dataset.from_dgl(graph, feature_names=student.feature_names)."
+    "training data. Those of graph objects are named with Dataset.from_dgl(graph, feature_names=..., edge_feature_names=...)."
 )
 
 #: Logits (N, C) of a batch, given the numbers (N,) of its samples.

@@ -169,13 +169,12 @@ class FitResult:
         return predict(self.cohort, self._in_columns(data), member)
 
     def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
-        """The data, in the columns of the dataset that was trained on; a DGLGraph has columns without names."""
+        """A dataset in the columns of the one that was trained on. Columns of graph objects have no names; their number is checked."""
         from dgl_mutual.training.inference import graph_or_dataset
 
-        found = graph_or_dataset(self.dataset if data is None else data)
-        if data is None or not isinstance(found, Dataset):
-            return found
-        known = self.dataset
+        if not isinstance(data, Dataset):
+            return graph_or_dataset(self.dataset if data is None else data)
+        found, known = data, self.dataset
         edge_columns = known.edge_feature_names if any(student.edge_features for student in self.cohort.members) else ()
         aligned = align_features(found, known.feature_names, known.feature_kinds)
         return align_edge_features(aligned, edge_columns, known.edge_feature_kinds)

@@ -230,6 +230,12 @@ def _members(
         UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken.
     """
     extras = extra_members(kind, options, students)
+    for name, extra in extras:
+        if extra.edge_features and not any(student.edge_features for student in students):
+            raise UsageError(
+                f"The member {name!r} of the strategy {kind.name!r} takes edge features, and no student does. Turn them on for a student "
+                "of a dataset that has them, or leave edge_features out of the strategy's options."
+            )
     resolved = [
         *students,
         *(resolve_student(extra, dataset.task, has_edge_features=dataset.edge_features is not None) for _, extra in extras),

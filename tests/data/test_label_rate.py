@@ -222,6 +222,7 @@ def test_protocols_are_the_same_without_their_labels(task: str, protocol: str) -
 def test_numbers_a_class_are_drawn_alike_only_where_classes_have_one_size() -> None:
     even, uneven = np.array([0, 0, 1, 1, -1]), np.array([0, 0, 0, 1])
     assert [draws_alike(rate, labels) for labels in (even, uneven) for rate in (None, 0.5, 1.0, 1)] == [True] * 4 + [True] * 3 + [False]
+    assert draws_alike(5, np.repeat([0, 1], [31, 30])), "as many, but for what a split leaves over"
 
 
 def test_the_share_that_a_message_suggests_works_for_parts_of_about_this_size() -> None:

@@ -230,3 +230,5 @@ def test_members_that_a_strategy_adds_take_edge_features_only_beside_students_th
         students = tuple(StudentOptions(architecture=kind, edge_features=taken) for kind in ("gcn", "gin"))
         result = fit((dataset, split), students, epochs=1, strategy="kd")
         assert [member.edge_features for member in result.cohort.members] == [2 * taken] * 3
+    with pytest.raises(UsageError, match="The member 'teacher' of the strategy 'kd' takes edge features, and no student does"):
+        fit((dataset, split), students, strategy="kd", strategy_options={"teacher": {"architecture": "gin", "edge_features": True}})

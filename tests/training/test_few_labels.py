@@ -361,3 +361,15 @@ def test_a_ratio_without_unlabelled_samples_is_refused(fit: Fit, graph_data: Dat
     for strategy in ("gml", "independent"):
         with pytest.raises(UsageError, match="unlabelled_ratio = 2 has no effect, since no sample is without its label"):
             fit(graph_data, strategy=strategy, training={"unlabelled_ratio": 2.0})
+
+
+def test_a_user_is_warned_of_options_of_terms_that_are_off(node_data: Data) -> None:
+    dataset, split = node_data
+    for options in ({"entropy_on": "all"}, {"entropy_on": "labelled", "entropy_weight": 0.0}):
+        with pytest.warns(
+            UserWarning, match=r"entropy_on = (all|labelled) has no effect, since entropy_weight and class_prior_weight are zero"
+        ):
+            public_fit(dataset, split=split, label_rate=0.4, strategy_options=options, **SHORT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        public_fit(dataset, split=split, label_rate=0.4, strategy_options={"entropy_on": "labelled"}, **SHORT)

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from math import isnan
 from statistics import fmean
 
+import dgl
 import numpy as np
 import pytest
+import torch
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import DataError, UsageError
@@ -126,3 +128,17 @@ def test_columns_are_matched_by_name(fit: Callable[..., FitResult], node_data: D
     for asked in (result.predict, lambda data: result.embeddings(data=data)):
         with pytest.raises(DataError, match="not known to the model: other"):
             asked(other)
+
+
+def test_graph_objects_have_columns_without_names(fit: Callable[..., FitResult], node_data: Data) -> None:
+    """Whatever the training data call theirs."""
+    pyg = pytest.importorskip("torch_geometric.data")
+    dataset, split = node_data
+    result = fit((dataset, split), STUDENTS, epochs=2)
+    edges = torch.as_tensor(dataset.edges)
+    features = torch.as_tensor(dataset.features)
+    graph = dgl.graph((edges[0], edges[1]), num_nodes=dataset.num_nodes)
+    graph.ndata["feat"] = features
+    for data in (graph, [graph], pyg.Data(x=features, edge_index=edges)):
+        np.testing.assert_allclose(result.predict(data), result.predict(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(result.embeddings(data=data), result.embeddings(), rtol=1e-5, atol=1e-6)

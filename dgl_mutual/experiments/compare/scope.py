@@ -69,7 +69,11 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
     surplus |= {name: f"{name}=null" for name in absent if getattr(config, name) is not None}
     if surplus:
         mends = " ".join(f"--set {assignment}" for assignment in dict.fromkeys(surplus.values()))
-        raise UsageError(f"The reference does not cover {'; '.join(surplus)}. To compare without, leave that out, or take it back: {mends}")
+        singly = {tuple(_surplus("student", student, _STUDENT)) for student in config.students}
+        raise UsageError(
+            f"The reference does not cover {'; '.join(surplus)}. To compare without, leave that out, or take it back"
+            f"{' (an option of a single student in the list of students)' if len(singly) > 1 else ''}: {mends}"
+        )
 
 
 def _surplus(where: str, options: Options, covered: set[str]) -> dict[str, str]:

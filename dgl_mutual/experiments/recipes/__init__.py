@@ -19,7 +19,7 @@ from dgl_mutual.plain_yaml import read_yaml
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"
 _OF_ITS_DATASET = ("dataset", "task", "targets", "protocol", "folds")
-#: What a recipe for graphs says that has no meaning for the nodes of one graph.
+#: What a recipe for graphs says that is not meant for node tasks.
 _OF_GRAPH_TASKS = (("training", "batch_size"), ("student", "pooling"), ("student", "virtual_node"))
 
 
@@ -71,7 +71,7 @@ def _task_of(layers: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _for_nodes(values: Mapping[str, Any], name: str, dataset: str) -> dict[str, Any]:
-    """A recipe for graphs without what has no meaning on a node task; a warning names it."""
+    """A recipe for graphs without what is not meant for node tasks; a warning names it."""
     idle = [(group, key) for group, key in _OF_GRAPH_TASKS if key in values.get(group, {})]
     if not idle:
         return dict(values)

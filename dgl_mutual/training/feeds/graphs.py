@@ -82,9 +82,10 @@ class GraphsFeed(Feed):
         self._unlabelled, self._per_epoch = samples, per_epoch
 
     def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
-        """Of as many graphs as a training step has, and not in the dataset's order: files are often sorted by class."""
+        """As many batches as an epoch has steps, of two graphs at least, and in random order: files are often sorted by class."""
         order = np.random.default_rng(0).permutation(samples)
-        for graphs in np.array_split(order, max(1, len(order) // max(2, self._batch_size))):
+        num_steps = math.ceil(len(self._train) / self._batch_size)
+        for graphs in np.array_split(order, max(1, min(num_steps, len(order) // 2))):
             yield self._collate(graphs)
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
