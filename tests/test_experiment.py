@@ -278,14 +278,9 @@ def test_a_suite_of_the_command_line_is_an_experiment(tmp_path: Path) -> None:
 
 def test_a_method_is_the_strategy_of_its_name_whatever_its_recipe() -> None:
     """The recipe's strategy options count only for its own strategy."""
-    suite = {
-        "methods": {
-            "independent": {"recipe": "cora-few-labels"},
-            "gml": {"recipe": "cora-few-labels"},
-            "mine": {"recipe": "cora-few-labels"},
-        },
-        "datasets": ["Cora", {"dataset": "CiteSeer", "methods": {"independent": {"recipe": "citeseer-few-labels"}}}],
-    }
+    recipe = {"recipe": "cora-few-labels"}
+    other = {"dataset": "CiteSeer", "methods": {"independent": {"recipe": "citeseer-few-labels"}}}
+    suite = {"methods": {"independent": recipe, "gml": recipe, "mine": recipe}, "datasets": ["Cora", other]}
     found = {(entry.data, entry.method): entry.config for entry in configurations(parse_options(Suite, suite))}
     assert {key: config.strategy for key, config in found.items()} == {
         ("Cora", "independent"): "independent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -366,9 +367,7 @@ def test_a_ratio_without_unlabelled_samples_is_refused(fit: Fit, graph_data: Dat
 def test_a_user_is_warned_of_options_of_terms_that_are_off(node_data: Data) -> None:
     dataset, split = node_data
     for options in ({"entropy_on": "all"}, {"entropy_on": "labelled", "entropy_weight": 0.0}):
-        with pytest.warns(
-            UserWarning, match=r"entropy_on = (all|labelled) has no effect, since entropy_weight and class_prior_weight are zero"
-        ):
+        with pytest.warns(UserWarning, match=r"entropy_on = (all|labelled) has no effect, since .* are zero"):
             public_fit(dataset, split=split, label_rate=0.4, strategy_options=options, **SHORT)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
