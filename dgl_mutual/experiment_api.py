@@ -62,7 +62,8 @@ def experiment(
     Args:
         dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables.
         methods: names of strategies, or a mapping from names for the tables: to a strategy, or to a mapping with any key of a
-            configuration, and ``recipe``, the name of one that the method starts from (without its dataset and splits).
+            configuration, and ``recipe``, the name of one that the method starts from (without its dataset and splits). A mapping without
+            a strategy has the strategy of the method's name, if there is one, else that of its recipe, else gml.
         recipe, students, student, training, task_weights, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A method may
             set another value, also by a recipe of its own. Methods of different label rates or pools have columns of their own in tables.
         strategy_options: options of the strategies of all methods. One that gml has and another strategy lacks is left out there, with a
