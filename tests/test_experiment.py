@@ -292,3 +292,10 @@ def test_a_method_is_the_strategy_of_its_name_whatever_its_recipe() -> None:
     assert all(config.label_rate for config in found.values())
     plain = parse_options(Suite, {"methods": {"dml": {"training": {"epochs": 3}}}, "datasets": ["Cora"]})
     assert [entry.config.strategy for entry in configurations(plain)] == ["dml"]
+
+
+@pytest.mark.parametrize("layer", ["text", 3, ["independent"]])
+def test_a_method_under_a_strategys_name_is_checked_as_any_other(layer: Any) -> None:
+    for name in ("independent", "mine"):
+        with pytest.raises(UsageError, match=f"methods.{name}"):
+            parse_options(Suite, {"methods": {name: layer}, "datasets": ["Cora"]})

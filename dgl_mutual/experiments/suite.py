@@ -110,7 +110,10 @@ class Suite(Options):
         """``name:`` alone means the strategy of that name, and so does a name in a list, or a name whose configuration has no strategy."""
         named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
-        return {name: {"strategy": name, **layer} if name in STRATEGIES else layer for name, layer in layers.items()}
+        return {
+            name: {"strategy": name, **layer} if name in STRATEGIES and isinstance(layer, Mapping) else layer
+            for name, layer in layers.items()
+        }
 
     @model_validator(mode="after")
     def _known_baseline(self) -> Suite:

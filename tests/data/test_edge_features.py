@@ -180,7 +180,7 @@ def test_csv_edges(build_csv: Build) -> None:
     }
     dataset = load_dataset(build_csv(**files, edges_csv='src_id,dst_id,feat,weight\n2,1,"1,2",9\n0,1,"3,4",9\n0,1,"5,6",9\n'))
     assert by_ends(dataset) == {(2, 1): [1, 2], (0, 1): [3, 4]}
-    assert dataset.edge_feature_names == ("edge feat 0", "edge feat 1")
+    assert dataset.edge_feature_names == ("edge feature 0", "edge feature 1")
     with pytest.raises(DataError, match=r"edges\.csv.*feat"):
         load_dataset(build_csv(**files, edges_csv="src_id,dst_id,feat\n2,1,1\n0,1,red\n"))
 
