@@ -23,7 +23,6 @@ from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
-from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.base import Strategy
 
 
@@ -63,7 +62,7 @@ def experiment(
         dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables.
         methods: names of strategies, or a mapping from names for the tables: to a strategy, or to a mapping with any key of a
             configuration, and ``recipe``, the name of one that the method starts from (without its dataset and splits). A mapping without
-            a strategy has the strategy of the method's name, if there is one, else that of its recipe, else gml.
+            a strategy has the strategy of the method's name, if there is one, else that of the recipe, else gml.
         recipe, students, student, training, task_weights, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A method may
             set another value, also by a recipe of its own. Methods of different label rates or pools have columns of their own in tables.
         strategy_options: options of the strategies of all methods. One that gml has and another strategy lacks is left out there, with a
@@ -106,7 +105,7 @@ def experiment(
     values = {
         "baseline": baseline,
         "datasets": [{"name": label, **_layer_of(data, recipe, given)} for label, data in named.items()],
-        "methods": methods if not isinstance(methods, Mapping) else {label: _method(label, layer) for label, layer in methods.items()},
+        "methods": methods if not isinstance(methods, Mapping) else {label: _method(layer) for label, layer in methods.items()},
     }
     suite = parse_options(Suite, values)
     temporary = TemporaryDirectory(prefix="dgl-mutual-") if out is None else None
@@ -180,10 +179,5 @@ def _dataset(entry: Any) -> Any:
     return str(entry) if isinstance(entry, str | Path) else as_dataset(entry)
 
 
-def _method(label: str, layer: Any) -> Any:
-    if layer is None or isinstance(layer, Mapping):
-        if layer is None or "strategy" in layer or label in STRATEGIES:
-            return layer
-        recipe = read_recipe(layer["recipe"]) if "recipe" in layer else {}
-        return {"strategy": recipe.get("strategy", "gml"), **layer}
-    return {"strategy": layer}
+def _method(layer: Any) -> Any:
+    return layer if layer is None or isinstance(layer, Mapping) else {"strategy": layer}

@@ -27,17 +27,7 @@ from dgl_mutual.data.arrays import (
     is_canonical,
 )
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
-from dgl_mutual.data.graph_objects import (
-    GraphRecord,
-    joined,
-    joined_edge_features,
-    labels_of,
-    name_of,
-    records_of_dgl,
-    records_of_pyg,
-    split_of_masks,
-    task_of,
-)
+from dgl_mutual.data.graph_objects import arrays_of, records_of_dgl, records_of_pyg
 from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels
@@ -303,13 +293,8 @@ class Dataset:
         Raises:
             DataError: a heterogeneous graph, features that are not there or that only some graphs have, or what `from_arrays` refuses.
         """
-        records = records_of_dgl(data, feat, label, edge_feat)
-        return cls._from_records(
-            records,
-            labels,
-            task,
-            split,
-            name or name_of(data, "graph" if len(records) == 1 else "graphs"),
+        return cls.from_arrays(
+            **arrays_of(records_of_dgl(data, feat, label, edge_feat), data, labels, task, split, name),
             feature_names=feature_names,
             feature_kinds=feature_kinds,
             edge_feature_names=edge_feature_names,
@@ -337,34 +322,12 @@ class Dataset:
         Raises:
             DataError: heterogeneous data, features that are not there or that only some graphs have, or what `from_arrays` refuses.
         """
-        records = records_of_pyg(data)
-        return cls._from_records(
-            records,
-            labels,
-            task,
-            split,
-            name or name_of(data, "graph" if len(records) == 1 else "graphs"),
+        return cls.from_arrays(
+            **arrays_of(records_of_pyg(data), data, labels, task, split, name),
             feature_names=feature_names,
             feature_kinds=feature_kinds,
             edge_feature_names=edge_feature_names,
             edge_feature_kinds=edge_feature_kinds,
-        )
-
-    @classmethod
-    def _from_records(
-        cls, records: Sequence[GraphRecord], labels: Any, task: TaskName | None, split: Split | None, name: str, **columns: Any
-    ) -> Dataset:
-        offsets = np.cumsum([0, *(record.num_nodes for record in records)])
-        edges = np.concatenate([record.edges + first for record, first in zip(records, offsets[:-1], strict=True)], axis=1)
-        if task is None:
-            task = task_of(records, labels, int(offsets[-1]))
-        own = labels_of(records, task) if labels is None else labels
-        if split is None and task == "node":
-            split = split_of_masks(records)
-        features = None if records[0].features is None else joined([record.features for record in records], "node features")
-        of_edges = joined_edge_features(records)
-        return cls.from_arrays(
-            edges, features, own, edge_features=of_edges, node_offsets=offsets, task=task, split=split, name=name, **columns
         )
 
     def __repr__(self) -> str:

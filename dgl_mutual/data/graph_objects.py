@@ -122,6 +122,32 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
     ]
 
 
+def arrays_of(
+    records: Sequence[GraphRecord], data: Any, labels: Any, task: TaskName | None, split: Split | None, name: str | None
+) -> dict[str, Any]:
+    """The arguments of `Dataset.from_arrays` for graphs, one after another.
+
+    Args:
+        data: what the records are of.
+        labels, task, split, name: in place of those of the graphs, as in `Dataset.from_dgl`.
+
+    Raises:
+        DataError: see `joined`, `joined_edge_features` and `labels_of`.
+    """
+    offsets = np.cumsum([0, *(record.num_nodes for record in records)])
+    task = task or task_of(records, labels, int(offsets[-1]))
+    return {
+        "edges": np.concatenate([record.edges + first for record, first in zip(records, offsets[:-1], strict=True)], axis=1),
+        "features": None if records[0].features is None else joined([record.features for record in records], "node features"),
+        "labels": labels_of(records, task) if labels is None else labels,
+        "edge_features": joined_edge_features(records),
+        "node_offsets": offsets,
+        "task": task,
+        "split": split_of_masks(records) if split is None and task == "node" else split,
+        "name": name or name_of(data, "graph" if len(records) == 1 else "graphs"),
+    }
+
+
 def _warn_of_weights(name: str, mend: str) -> None:
     warnings.warn(
         f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {mend}.", stacklevel=4

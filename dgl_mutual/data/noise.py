@@ -148,10 +148,12 @@ def _with_features_of_edges(dataset: Dataset) -> Dataset:
                 "changes, and no edge feature has this name. Give the edge features that were summed, under the same names"
                 f"{', or leave out the pool' if dataset.num_pool else ''}."
             )
-        columns = sparse.csr_matrix(dataset.edge_features)[:, [known[names[place]] for place in summed]]
-        features = sparse.lil_matrix(dataset.features)
-        features[:, summed] = sums_of_edges(dataset.edges, dataset.num_nodes, columns)
-        return dataset.replaced(features=compact(sparse.csr_matrix(features)))
+        sums = sums_of_edges(dataset.edges, dataset.num_nodes, sparse.csr_matrix(dataset.edge_features))
+        width = len(names)
+        others = sparse.diags(np.isin(np.arange(width), summed, invert=True).astype(np.float32))
+        to_place = np.ones(len(summed), dtype=np.float32), ([known[names[place]] for place in summed], summed)
+        placed = sums @ sparse.csr_matrix(to_place, shape=(sums.shape[1], width))
+        return dataset.replaced(features=compact(sparse.csr_matrix(sparse.csr_matrix(dataset.features) @ others + placed)))
     if names == tuple(indicator_name("degree", degree) for degree in range(len(names))):
         degrees = np.minimum(np.bincount(dataset.edges[1], minlength=dataset.num_nodes), len(names) - 1)
         return dataset.replaced(features=compact(one_hot(degrees, len(names))))

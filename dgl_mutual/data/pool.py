@@ -8,7 +8,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, Features, Split
 from dgl_mutual.data.features import compact
-from dgl_mutual.data.schema import align_edge_features, align_features
+from dgl_mutual.data.schema import align_to
 from dgl_mutual.errors import DataError, UsageError
 
 #: Rounds of colour refinement in which a node's colour takes in those of its neighbours.
@@ -82,8 +82,7 @@ def _mixed(values: Hashes) -> Hashes:
 
 def _aligned(dataset: Dataset, pool: Dataset) -> Dataset:
     try:
-        pool = align_features(pool, dataset.feature_names, dataset.feature_kinds)
-        return align_edge_features(pool, dataset.edge_feature_names, dataset.edge_feature_kinds)
+        return align_to(pool, dataset)
     except DataError as error:
         told = str(error).replace("The model was trained", f"{dataset.name} is to be trained on")
         for theirs in ("The model", "the model"):

@@ -53,6 +53,12 @@ def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequenc
     return dataset.replaced(edge_features=aligned, edge_feature_names=tuple(columns), edge_feature_kinds=tuple(kinds))
 
 
+def align_to(dataset: Dataset, known: Dataset, *, edge_features: bool = True) -> Dataset:
+    """The dataset in the columns of another one, edge features among them unless they are not wanted. Errors as above."""
+    aligned = align_features(dataset, known.feature_names, known.feature_kinds)
+    return align_edge_features(aligned, known.edge_feature_names if edge_features else (), known.edge_feature_kinds)
+
+
 def _aligned(
     features: Features, found: Sequence[str], columns: Sequence[str], kinds: Sequence[FeatureKind], counted: str, what: str
 ) -> Features:

@@ -35,7 +35,6 @@ from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.entropy import EntropyOptions
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
@@ -144,14 +143,10 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
         )
     options = parse_options(resolve_strategy(resolved.strategy).Options, resolved.strategy_options, "strategy_options")
-    weights = {"strategy_options.entropy_weight", "strategy_options.class_prior_weight"}
-    if isinstance(options, EntropyOptions) and not weights & set(asked.grid or ()):
-        for name, value in options.without_effect().items():
-            warnings.warn(
-                f"strategy_options.{name} = {value} has no effect, since entropy_weight and class_prior_weight are zero here. Give one of "
-                "these, for example entropy_weight=-0.05.",
-                stacklevel=3,
-            )
+    if any(key.startswith("strategy_options.") for key in asked.grid or ()):
+        return  # at another point it may have one
+    for name, why in options.without_effect().items():
+        warnings.warn(f"strategy_options.{name} = {getattr(options, name)} has no effect, {why}", stacklevel=3)
 
 
 def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], others: Sequence[str] = ()) -> None:

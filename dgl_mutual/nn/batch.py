@@ -162,7 +162,7 @@ def _features_of(graph: dgl.DGLGraph) -> Tensor:
 
 def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
     if "feat" not in graph.edata and not graph.num_edges():
-        return torch.zeros(0, width)
+        return torch.zeros(0, width, device=graph.device)
     if "feat" not in graph.edata:
         raise UsageError(
             f"The student was trained with {width} edge features, and the graph's edges have none (edata has: "

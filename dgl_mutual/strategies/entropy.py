@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -58,13 +59,13 @@ class EntropyOptions(ExchangeOptions):
             raise UsageError(fault)
         return resolved
 
-    def without_effect(self) -> dict[str, Any]:
-        """Options that were changed and have no effect, since both weights are zero."""
+    def without_effect(self) -> Mapping[str, str]:
         if self.entropy_weight != 0 or self.prior_weight != 0:
-            return {}
+            return super().without_effect()
         fields = EntropyOptions.model_fields
-        values = {name: getattr(self, name) for name in ("entropy_on", "entropy_schedule")}
-        return {name: value for name, value in values.items() if value != fields[name].default}
+        changed = [name for name in ("entropy_on", "entropy_schedule") if getattr(self, name) != fields[name].default]
+        why = "since entropy_weight and class_prior_weight are zero here. Give one of these, for example entropy_weight=-0.05."
+        return {**super().without_effect(), **dict.fromkeys(changed, why)}
 
     @property
     def prior_weight(self) -> float:

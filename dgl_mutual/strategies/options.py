@@ -39,6 +39,10 @@ class StrategyOptions(Options):
         """
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
 
+    def without_effect(self) -> Mapping[str, str]:
+        """Resolved options that were changed and have no effect beside the others -> why, as the end of a sentence."""
+        return {}
+
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """The same with other defaults, but where an option was given."""
         return self.model_copy(update={name: value for name, value in defaults.items() if name not in self.model_fields_set})

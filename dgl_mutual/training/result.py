@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
-from dgl_mutual.data.schema import align_edge_features, align_features
+from dgl_mutual.data.schema import align_to
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.files import user_path
 
@@ -174,10 +174,7 @@ class FitResult:
 
         if not isinstance(data, Dataset):
             return graph_or_dataset(self.dataset if data is None else data)
-        found, known = data, self.dataset
-        edge_columns = known.edge_feature_names if any(student.edge_features for student in self.cohort.members) else ()
-        aligned = align_features(found, known.feature_names, known.feature_kinds)
-        return align_edge_features(aligned, edge_columns, known.edge_feature_kinds)
+        return align_to(data, self.dataset, edge_features=any(student.edge_features for student in self.cohort.members))
 
     def _kept(self, data: Dataset | dgl.DGLGraph | None, member: str) -> npt.NDArray[Any]:
         assert self.kept is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, splits_of
@@ -108,3 +108,17 @@ def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset)
 def test_a_pool_that_is_not_there_is_not_passed_over(pairs: Dataset) -> None:
     with pytest.raises(UsageError, match=r"pool of unlabelled graphs 'ogbg-molhiv' is not loaded here.*leave the pool out"):
         resolve(parse_config({"unlabelled": "ogbg-molhiv"}), pairs)
+
+
+@pytest.mark.parametrize("protocol", ["public", "random"])
+def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring: Dataset, protocol: str) -> None:
+    """As the same split does that `fit` is given; a protocol that draws other splits does not."""
+    assert ring.official_split is not None
+    whole = ring.official_split
+    few = Split(whole.train[::2], whole.val, whole.test, whole.train[1::2])
+    dataset = ring.replaced(official_split=few)
+    asked = parse_config({"protocol": protocol})
+    hidden = plain(resolve(asked, dataset))["strategy_options"]
+    assert (hidden["exchange_on"] == "training") == (protocol == "public")
+    assert plain(resolve(asked, ring, few))["strategy_options"]["exchange_on"] == "training"
+    assert plain(resolve(asked, ring))["strategy_options"]["exchange_on"] == "all"

@@ -244,11 +244,11 @@ def test_options_without_effect_are_refused(options, part):
 
 @pytest.mark.parametrize("options", [{"entropy_on": "all"}, {"entropy_on": "labelled"}, {"entropy_schedule": "warmup"}])
 def test_where_and_when_a_term_is_on_has_no_effect_if_there_is_none(options):
-    assert parse_options(GMLOptions, options).resolved(100, "node").without_effect() == options
+    assert set(parse_options(GMLOptions, options).resolved(100, "node").without_effect()) == set(options)
     assert not parse_options(GMLOptions, {**options, "entropy_weight": 0.1}).resolved(100, "node").without_effect()
     assert not parse_options(GMLOptions, {**options, "class_prior_weight": 0.1}).resolved(100, "node").without_effect()
     hidden = parse_options(GMLOptions, options).with_unlabelled("node").resolved(100, "node")
-    assert hidden.without_effect() == ({"entropy_on": "all"} if options == {"entropy_on": "all"} else {})
+    assert set(hidden.without_effect()) == ({"entropy_on"} if options == {"entropy_on": "all"} else set())
 
 
 @pytest.mark.parametrize("options", [{"ema_decay": 0.5, "targets": "ema"}, {"held_out": 0.5, "weighting": "cross-fitted"}])

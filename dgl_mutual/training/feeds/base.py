@@ -73,9 +73,9 @@ class Feed(ABC):
 
         A batch of one sample, which has no statistics, is left out if there are others.
         """
-        batches = [(batch, len(numbers)) for batch, numbers in self.evaluation_batches(samples)]
-        several = [batch for batch, count in batches if count > 1]
-        yield from several or [batch for batch, _ in batches]
+        for batch, numbers in self.evaluation_batches(samples):
+            if len(numbers) > 1 or len(samples) == 1:
+                yield batch
 
 
 def shuffled(samples: IntArray, order: torch.Generator) -> IntArray:
