@@ -281,7 +281,8 @@ def test_a_method_is_the_strategy_of_its_name_whatever_its_recipe() -> None:
     recipe = {"recipe": "cora-few-labels"}
     other = {"dataset": "CiteSeer", "methods": {"independent": {"recipe": "citeseer-few-labels"}}}
     suite = {"methods": {"independent": recipe, "gml": recipe, "mine": recipe}, "datasets": ["Cora", other]}
-    found = {(entry.data, entry.method): entry.config for entry in configurations(parse_options(Suite, suite))}
+    with pytest.warns(UserWarning, match="Options of gml that independent does not take over"):
+        found = {(entry.data, entry.method): entry.config for entry in configurations(parse_options(Suite, suite))}
     assert {key: config.strategy for key, config in found.items()} == {
         ("Cora", "independent"): "independent",
         ("Cora", "gml"): "gml",

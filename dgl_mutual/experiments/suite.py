@@ -212,7 +212,7 @@ def configurations(
 def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:
     """A method's layer over the recipe that it names, if it names one, without what belongs to the data.
 
-    The strategy is the method's own, if it names one. The recipe's strategy options then count only if it has the same.
+    The strategy is the method's own, if it names one.
 
     Raises:
         UsageError: there is no such recipe.
@@ -220,11 +220,8 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: M
     own = {key: value for key, value in layer.items() if key != "recipe"}
     if len(own) == len(layer):
         return own
-    recipe = read_recipe(layer["recipe"], of_data)
-    strategy = own.get("strategy", method.get("strategy"))
-    is_other = strategy is not None and strategy != recipe.get("strategy", RunConfig.model_fields["strategy"].default)
-    left_out = {*_OF_THE_DATA, "strategy", *(("strategy_options",) if is_other else ())} if strategy is not None else _OF_THE_DATA
-    return layered({key: value for key, value in recipe.items() if key not in left_out}, own)
+    recipe = {key: value for key, value in read_recipe(layer["recipe"], of_data).items() if key not in _OF_THE_DATA}
+    return layered(recipe, {key: method[key] for key in ("strategy",) if key in method}, own)
 
 
 def _scaled_down(config: RunConfig) -> RunConfig:

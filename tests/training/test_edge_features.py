@@ -232,3 +232,10 @@ def test_members_that_a_strategy_adds_take_edge_features_only_beside_students_th
         assert [member.edge_features for member in result.cohort.members] == [2 * taken] * 3
     with pytest.raises(UsageError, match="The member 'teacher' of the strategy 'kd' takes edge features, and no student does"):
         fit((dataset, split), students, strategy="kd", strategy_options={"teacher": {"architecture": "gin", "edge_features": True}})
+
+
+@pytest.mark.parametrize("noise", [None, "feature:0.1", "edge:0.5"])
+def test_noise_in_edges_has_their_features_also_where_no_student_takes_them(noise: str | None, bonded_data: Data) -> None:
+    """Node features may be sums of them."""
+    plan = prepare(parse_config({"student": {"edge_features": False}, "noise": noise}), bonded_data[0], in_memory=True)
+    assert (plan.dataset.edge_features is not None) == (noise == "edge:0.5")
