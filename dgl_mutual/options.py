@@ -20,8 +20,8 @@ class Options(BaseModel):
 
     Class attributes:
         search_space: what of it `dgl-mutual tune` varies.
-        idle_with: an option that is searched -> another one, and the values of that with which the first has no effect, so that it is not
-            drawn. The other stands before it in the search space.
+        idle_with: an option -> another one, and the values of that with which the first has no effect, so that a search does not draw it.
+            The other stands before it in the search space.
     """
 
     search_space: ClassVar[SearchSpace] = {}

@@ -29,7 +29,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import resolve_student
+from dgl_mutual.nn.student import resolve_student, without_effect
 from dgl_mutual.options import parse_options
 from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
@@ -142,11 +142,47 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
             f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
         )
+    varied = tuple(asked.grid or ())  # at another point an option may have an effect
     options = parse_options(resolve_strategy(resolved.strategy).Options, resolved.strategy_options, "strategy_options")
-    if any(key.startswith("strategy_options.") for key in asked.grid or ()):
-        return  # at another point it may have one
-    for name, why in options.without_effect().items():
-        warnings.warn(f"strategy_options.{name} = {getattr(options, name)} has no effect, {why}", stacklevel=3)
+    idle = (
+        {}
+        if any(key.startswith("strategy_options.") for key in varied)
+        else {f"strategy_options.{name} = {getattr(options, name)}": why for name, why in options.without_effect().items()}
+    )
+    if not any(key.startswith("student") for key in varied):
+        idle |= _idle_of_students(asked, resolved)
+    for what, why in idle.items():
+        warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
+
+
+def _idle_of_students(asked: RunConfig, resolved: RunConfig) -> dict[str, str]:
+    """What was asked for of students and changes none of them -> why."""
+    idle: dict[str, str] = {}
+    students = [
+        (own, _without_effect_of(together, resolved))
+        for own, together in zip(asked.students, asked.cohort, strict=True)
+        if not own.is_custom
+    ]
+    for name in sorted(asked.student.model_fields_set):
+        reasons = [why for own, why in students if name not in own.model_fields_set]
+        if reasons and all(name in why for why in reasons):
+            idle[f"student.{name} = {getattr(asked.student, name)}"] = reasons[0][name]
+    for own, why in students:
+        for name in sorted(own.model_fields_set & why.keys()):
+            idle[f"{name} = {getattr(own, name)} of the student {own.architecture}"] = why[name]
+    return idle
+
+
+def _without_effect_of(student: StudentOptions, config: RunConfig) -> dict[str, str]:
+    """Options of a built-in student without effect (see `without_effect`) that have another value than if they are left out."""
+    assert config.task is not None
+    fields = StudentOptions.model_fields
+    found = {}
+    for name, why in without_effect(resolve_student(student, config.task, has_edge_features=True), config.task).items():
+        left_out = resolve_student(student.model_copy(update={name: fields[name].default}), config.task, has_edge_features=True)
+        if getattr(student, name) not in (None, getattr(left_out, name)):
+            found[name] = why
+    return found
 
 
 def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], others: Sequence[str] = ()) -> None:

@@ -63,6 +63,7 @@ class Convolution(nn.Module, ABC):
         uses_edges: whether its output depends on edges.
         has_heads: whether it has attention heads, of which each has a part of the width.
         pools_first: whether, on a graph task, node features are pooled before the first layer, so that there are no node states.
+        inner: options of hidden layers that also change a layer that gives logits, since it has a hidden layer of its own.
     """
 
     default_dropout: ClassVar[float] = 0.5
@@ -72,6 +73,7 @@ class Convolution(nn.Module, ABC):
     uses_edges: ClassVar[bool] = True
     has_heads: ClassVar[bool] = False
     pools_first: ClassVar[bool] = False
+    inner: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def __init__(self, layer: Layer) -> None:
@@ -250,6 +252,7 @@ class GINConvolution(Convolution):
     """
 
     takes_edge_features: ClassVar[bool] = True
+    inner: ClassVar[frozenset[str]] = frozenset({"hidden", "norm"})
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)

@@ -148,6 +148,7 @@ class GCN2Convolution(DGLConvolution):
     """
 
     hops = 2  # the initial states of a block's destinations are not at hand where neighbours are sampled
+    inner = frozenset({"hidden"})
 
     @classmethod
     def fewest_weights(cls, hidden: int) -> int:

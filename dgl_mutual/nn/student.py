@@ -69,6 +69,32 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
     return resolved.model_copy(update={"virtual_node": False}) if resolved.virtual_node and resolved.depth == 1 else resolved
 
 
+def without_effect(options: StudentOptions, task: TaskName) -> dict[str, str]:
+    """Options that change nothing of such a student -> why, as the end of a sentence. A student of your own has none of them.
+
+    Args:
+        options: resolved options (see `resolve_student`).
+    """
+    if options.is_custom:
+        return {}
+    name = options.architecture_name
+    kind = ARCHITECTURES[name]
+    idle = {} if kind.has_heads else {"heads": f"since {name} has no attention heads."}
+    if task == "node":
+        idle["pooling"] = "since a node task has no states of graphs."
+        if options.depth == 1 and options.readout == "last":
+            why = f"since the one layer of {name} gives the logits, and there is no hidden one. Give student.depth=2, for example."
+            within = kind.inner | ({"hidden"} if options.edge_features else set())
+            idle |= {key: why for key in ("hidden", "heads", "norm", "activation", "residual") if key not in within}
+        return idle
+    if kind.pools_first:
+        idle["pooling"] = f"since {name} sums the features of nodes before its first layer."
+    if options.depth == 1:
+        why = f"since {name} has one layer here. Give student.depth=2, for example."
+        idle |= dict.fromkeys(("readout", "virtual_node"), why)
+    return idle
+
+
 class Student(StudentModule):
     """A shallow GNN: convolutions with normalisation, activation and dropout between them, then logits.
 

@@ -63,9 +63,10 @@ class GMLOptions(GateOptions):
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
         "entropy_weight": Choice((0.0, 0.03, 0.1, -0.05)),
     }
-    #: These weightings learn nothing from labels, so that nothing pulls them to the mean.
+    #: These weightings learn nothing from labels, so that nothing pulls them to the mean; cross-fitted always learns from clean logits.
     idle_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-        "uniform_kl_weight": ("weighting", ("confidence", "consensus", "uniform"))
+        "uniform_kl_weight": ("weighting", ("confidence", "consensus", "uniform")),
+        "coordinator_inputs": ("weighting", ("confidence", "consensus", "cross-fitted", "uniform")),
     }
     target_temperature: float | None = Field(0.5, gt=0)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.

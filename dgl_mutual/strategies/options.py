@@ -41,7 +41,12 @@ class StrategyOptions(Options):
 
     def without_effect(self) -> Mapping[str, str]:
         """Resolved options that were changed and have no effect beside the others -> why, as the end of a sentence."""
-        return {}
+        fields = type(self).model_fields
+        return {
+            name: f"since {other} = {getattr(self, other)}. Leave it out, or choose another {other}."
+            for name, (other, values) in self.idle_with.items()
+            if getattr(self, other) in values and getattr(self, name) != fields[name].default
+        }
 
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """The same with other defaults, but where an option was given."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,7 +11,7 @@ import yaml
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name, splits_of
+from dgl_mutual.experiments.resolve import anchored, plain, refuse_idle, resolve, run_name, splits_of
 
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
@@ -122,3 +124,43 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
     assert (hidden["exchange_on"] == "training") == (protocol == "public")
     assert plain(resolve(asked, ring, few))["strategy_options"]["exchange_on"] == "training"
     assert plain(resolve(asked, ring))["strategy_options"]["exchange_on"] == "all"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"students": "gcn,sage", "student": {"heads": 4}}, ["student.heads = 4 has no effect, since gcn has no attention heads."]),
+        ({"students": "gcn,gat", "student": {"heads": 4, "pooling": "sum"}}, []),
+        (
+            {"students": ["gcn", {"architecture": "sage", "pooling": "mean"}]},
+            ["pooling = mean of the student sage has no effect, since a node task has no states of graphs."],
+        ),
+        (
+            {"students": "sgc", "student": {"norm": "batch"}},
+            ["student.norm = batch has no effect, since the one layer of sgc gives the logits"],
+        ),
+        ({"students": "sgc", "student": {"norm": "none"}}, []),
+        ({"students": "sgc,gin", "student": {"norm": "batch", "depth": 1}}, []),
+        ({"students": "sgc", "student": {"norm": "batch"}, "grid": {"student.depth": [1, 2]}}, []),
+        (
+            {"strategy": "gml", "strategy_options": {"weighting": "uniform", "uniform_kl_weight": 3}},
+            ["since weighting = uniform. Leave it out"],
+        ),
+    ],
+)
+def test_options_without_effect_are_named(values: dict[str, Any], expected: list[str], ring: Dataset) -> None:
+    asked = parse_config({"strategy": "independent", **values})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        refuse_idle(asked, resolve(asked, ring))
+    messages = [str(one.message) for one in caught]
+    assert len(messages) == len(expected)
+    assert all(part in message for part, message in zip(expected, messages, strict=True))
+
+
+def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Dataset) -> None:
+    for dataset in (ring, pairs):
+        resolved = resolve(parse_config({"students": "gcn,sgc,mlp", "student": {"depth": 1}}), dataset)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            refuse_idle(parse_config(plain(resolved)), resolved)

@@ -16,7 +16,7 @@ from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.convolutions import CONVOLUTIONS
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import Student, resolve_student
+from dgl_mutual.nn.student import Student, resolve_student, without_effect
 from dgl_mutual.options import parse_options
 
 MakeDataset = Callable[..., Dataset]
@@ -229,3 +229,46 @@ def test_smallest_width(architecture: str, make_dataset: MakeDataset) -> None:
     for task in ("node", "graph"):
         student = make_student(task, architecture=architecture, hidden=1, heads=1)  # type: ignore[arg-type]  # a literal out of a loop
         assert student.forward_batch(Collator(make_dataset(SIZES), dtype=torch.float64).all()).logits.isfinite().all()
+
+
+#: Two values of each option.
+TWO_VALUES: dict[str, tuple[Any, Any]] = {
+    "hidden": (8, 16),
+    "heads": (2, 4),
+    "dropout": (0.1, 0.6),
+    "input_dropout": (0.1, 0.6),
+    "feature_noise": (None, 0.5),
+    "norm": ("none", "batch"),
+    "activation": ("relu", "tanh"),
+    "residual": (False, True),
+    "virtual_node": (False, True),
+    "readout": ("last", "jumping"),
+    "pooling": ("sum", "mean"),
+}
+
+
+def outcome(task: TaskName, batch: GraphBatch, **options: Any) -> tuple[list[torch.Size], Tensor]:
+    """The shapes of a student's parameters, and what it predicts in training. Parameters of one shape are the same in all students."""
+    student = make_student(task, **options).train()
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+    return [parameter.shape for parameter in student.parameters()], student.forward_batch(batch, torch.Generator().manual_seed(0)).logits
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+@pytest.mark.parametrize("depth", [1, 2])
+@architectures
+def test_options_without_effect_are_those_that_change_nothing(
+    architecture: str, depth: int, task: TaskName, make_dataset: MakeDataset
+) -> None:
+    if (architecture, task) == ("bag", "node"):
+        pytest.skip("it is for graphs")
+    batch = Collator(make_dataset(SIZES if task == "graph" else (12,)), dtype=torch.float64).all()
+    start = {"architecture": architecture, "depth": depth}
+    unchanged = set()
+    for name, values in TWO_VALUES.items():
+        if (name, task) != ("virtual_node", "node"):  # refused
+            (shapes, logits), (other_shapes, others) = (outcome(task, batch, **start, **{name: value}) for value in values)
+            unchanged |= {name} if shapes == other_shapes and torch.equal(logits, others) else set()
+    assert set(without_effect(resolve_student(StudentOptions(**start), task), task)) == unchanged

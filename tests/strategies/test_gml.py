@@ -9,6 +9,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
+from dgl_mutual.weightings import WEIGHTINGS
 from tests.strategies.cases import Bench
 from tests.strategies.test_kd import fit
 
@@ -254,3 +255,12 @@ def test_where_and_when_a_term_is_on_has_no_effect_if_there_is_none(options):
 @pytest.mark.parametrize("options", [{"ema_decay": 0.5, "targets": "ema"}, {"held_out": 0.5, "weighting": "cross-fitted"}])
 def test_options_with_effect_are_not(options):
     assert parse_options(GMLOptions, options).model_dump(include=set(options)) == options
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("option", [{"uniform_kl_weight": 3.0}, {"coordinator_inputs": "eval"}])
+def test_what_changes_nothing_of_the_coordinator_has_no_effect(option, weighting):
+    learned = [terms_of({"weighting": weighting, **more})[0].get("coordinator") for more in ({}, option)]
+    idle = learned[0] is None or torch.equal(*learned)
+    resolved = parse_options(GMLOptions, {"weighting": weighting, **option}).resolved(100, "node")
+    assert set(resolved.without_effect()) == (set(option) if idle else set())
