@@ -29,19 +29,22 @@ def _tune(
     trials: int,
     splits: int,
     timeout: float | None,
+    search: tuple[str, ...],
     **flags: Any,
 ) -> None:
     """Search the options of a method on validation, and write the best configuration as a file. Needs optuna.
 
-    Options that are given are not searched. The first trial has all defaults. The search sees no labels of a test part. Give every method
-    of a comparison the same number of trials, also 'independent'. The same command continues an interrupted search. Several processes that
-    run it at the same time, also on several machines with a shared folder, share the trials. With --jobs 1 a search is reproducible.
+    Options that are given are not searched, but for those that --search names. The first trial has what is given, and all other defaults.
+    The search sees no labels of a test part. Give every method of a comparison the same number of trials, also 'independent'. The same
+    command continues an interrupted search. Several processes that run it at the same time, also on several machines with a shared
+    folder, share the trials. With --jobs 1 a search is reproducible.
 
     \b
     Examples:
       dgl-mutual tune --dataset Cora --strategy gml --trials 50
       dgl-mutual tune --dataset Cora --strategy independent --trials 50
       dgl-mutual tune --dataset MUTAG --splits 3 --set student.hidden=32 --timeout 3600
+      dgl-mutual tune --recipe mutag-small --search training.learning_rate --strategy independent
       dgl-mutual run --config results/<tune-...>/best.yaml --seeds 10
     """
     from dgl_mutual.data.partition import is_partition
@@ -69,6 +72,7 @@ def _tune(
             trials=trials,
             splits=splits,
             timeout=timeout,
+            search=search,
             out=out,
             device=device,
             threads=threads,
@@ -125,6 +129,12 @@ command = click.Command(
             show_default=True,
             metavar="N",
             help="Trainings of each configuration: folds, or seeds where there are none.",
+        ),
+        click.Option(
+            ["--search"],
+            multiple=True,
+            metavar="KEY",
+            help="Search this option, too, although a recipe or configuration gives it, e.g. training.learning_rate.",
         ),
         click.Option(["--timeout"], type=float, metavar="SECONDS", help="Start no trial after this time (default: no limit)."),
     ],

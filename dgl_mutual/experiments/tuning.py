@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.experiments.config import RunConfig, value_at
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
@@ -73,11 +74,14 @@ class Tuning:
         return tuple(f"trial {number}: {error}" for number, error in rows[["trial", "error"]].itertuples(index=False))
 
 
-def search_space(config: RunConfig) -> SearchSpace:
+def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace:
     """What is searched of a given configuration, by dotted key: what its options declare, without what is given.
 
+    Args:
+        search: keys that are searched although they are given.
+
     Raises:
-        UsageError: an unknown strategy.
+        UsageError: an unknown strategy, or a key of `search` that cannot be searched.
     """
     given = given_values(config)
     groups: dict[str, SearchSpace] = {
@@ -88,14 +92,23 @@ def search_space(config: RunConfig) -> SearchSpace:
     idle = {key for key in StudentOptions.search_space if all(one.is_custom or key in one.model_fields_set for one in config.students)}
     if config.training.fanout is not None:
         idle.add("depth")  # a fan-out has an entry for each convolution
-    return {
-        f"{group}.{key}": domain
-        for group, space in groups.items()
-        for key, domain in space.items()
-        if value_at(given, f"{group}.{key}") is None
-        and value_at(given, f"{group}.{key}_options") is None  # which would fit one of its values only
-        and not (group == "student" and key in idle)
+    declared = {f"{group}.{key}": domain for group, space in groups.items() for key, domain in space.items()}
+    possible = {
+        key: domain
+        for key, domain in declared.items()
+        if value_at(given, f"{key}_options") is None  # which would fit one of its values only
+        and not (key.startswith("student.") and key.removeprefix("student.") in idle)
     }
+    for key in search:
+        if key not in declared:
+            raise unknown("option to search", key, possible)
+        if key not in possible:
+            name = key.rpartition(".")[2]
+            raise UsageError(
+                f"{key} cannot be searched: every student has its own {name}, or another option has to fit it (training.fanout, "
+                f"{key}_options). Leave that out."
+            )
+    return {key: domain for key, domain in possible.items() if key in search or value_at(given, key) is None}
 
 
 def tune(
@@ -105,6 +118,7 @@ def tune(
     trials: int = 20,
     splits: int = 1,
     timeout: float | None = None,
+    search: Collection[str] = (),
     out: Path = Path("results"),
     device: str = "auto",
     threads: int = 1,
@@ -129,6 +143,8 @@ def tune(
         trials: of the whole search; pruned and failed ones count.
         splits: trainings of each configuration, whose metric is averaged: the first folds, where there are folds, else seeds.
         timeout: seconds after which no further trial is started.
+        search: dotted keys of options that are searched although they are given, for example by a recipe. The first trial has the given
+            values.
         threads: number of threads of a trial.
         jobs: number of trials at a time; several run in processes of their own. With one job, and the same number of threads, a search is
             reproducible. With several, the options that a trial draws depend on which others have ended.
@@ -137,7 +153,8 @@ def tune(
         in_memory: the dataset has no files that its name stands for.
 
     Raises:
-        UsageError: optuna is not installed, nothing is left to be searched, or the configuration cannot work.
+        UsageError: optuna is not installed, nothing is left to be searched, `search` names what cannot be, or the configuration cannot
+            work.
         StoreError: the folder cannot be written, or holds what no search writes.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
@@ -148,6 +165,7 @@ def tune(
         dataset,
         trials=trials,
         splits=splits,
+        search=search,
         out=out,
         device=resolve_device(device),
         threads=threads,
@@ -157,23 +175,23 @@ def tune(
     if timeout is not None:
         job = replace(job, deadline=time.time() + timeout)
     split = job.parts(dataset)[0][2]
-    search, progress = job.search(), progress or Silence()
-    with search.opened(splits):
-        done = search.num_counted()
+    study, progress = job.search(), progress or Silence()
+    with study.opened(splits):
+        done = study.num_counted()
         numbers, missing = range(done, trials), max(0, trials - done)
-        progress.start([job.shown(number, split) for number in numbers], min(done, trials), search.seconds_left(missing, jobs))
+        progress.start([job.shown(number, split) for number in numbers], min(done, trials), study.seconds_left(missing, jobs))
         try:
-            with closing(job.outcomes(search, dataset, split, jobs=jobs, missing=missing, progress=progress)) as outcomes:
+            with closing(job.outcomes(study, dataset, split, jobs=jobs, missing=missing, progress=progress)) as outcomes:
                 for outcome in outcomes:
                     progress.end(outcome)
         except KeyboardInterrupt:
-            history = search.write()
+            history = study.write()
             kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
             raise Interrupted(
                 f"Interrupted. {kept} of {trials} trials are finished and kept in {job.folder}. The same command goes on from there."
             ) from None
-        history = search.write()
-        return Tuning(job.folder, str(job.resolved.protocol), history, search.best(trials), search.chosen(trials) or {})
+        history = study.write()
+        return Tuning(job.folder, str(job.resolved.protocol), history, study.best(trials), study.chosen(trials) or {})
 
 
 def search_job(
@@ -182,6 +200,7 @@ def search_job(
     *,
     trials: int,
     splits: int = 1,
+    search: Collection[str] = (),
     out: Path = Path("results"),
     device: str = "cpu",
     threads: int = 1,
@@ -191,14 +210,17 @@ def search_job(
     """A search that is ready to start; nothing is written yet. See `tune`.
 
     Raises:
-        UsageError: nothing is left to be searched, or the configuration cannot work.
+        UsageError: nothing is left to be searched, `search` names what cannot be, or the configuration cannot work.
     """
     given = config if in_memory else anchored(config)
     resolved = resolve(given, dataset)
     _refuse(given)
-    space = search_space(given)
+    space = search_space(given, search)
     if not space:
-        raise UsageError("Every option that could be searched is given, so there is nothing to tune. Leave out some of them.")
+        raise UsageError(
+            "Every option that could be searched is given, so there is nothing to tune. Leave out some of them, or name them in 'search' "
+            "(--search KEY)."
+        )
     return SearchJob(out / _name(resolved, space, splits), given, resolved, space, splits, trials, device, threads, label or "tune")
 
 

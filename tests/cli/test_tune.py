@@ -53,6 +53,8 @@ def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: P
         assert best["strategy"] == strategy and best["student"]["hidden"] == 8
         status, out, _ = command_line("run", "--config", folder / "best.yaml", "--seeds", 2, "--jobs", 1)
         assert status == 0 and "n = 2 seeds" in out
+    status, _, err = command_line("tune", "--dataset", "mine", *SMALL, "--search", "student.widht", "--trials", 2)
+    assert status == 2 and "Unknown option to search 'student.widht'" in err
     # Searches lie beside runs, and no table takes them for runs.
     assert command_line("export", "results")[0] == 0
     status, out, _ = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 4, "--jobs", 1)

@@ -227,6 +227,34 @@ def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monk
     assert read_config(tuning.folder / BEST_FILE)["strategy"] == "dml"
 
 
+def test_an_option_that_is_given_is_searched_if_asked_for_and_the_first_trial_has_the_given_value(ring: Dataset, tmp_path: Path) -> None:
+    config = {"training": {"epochs": 12, "learning_rate": 0.02, "weight_decay": 0.0}, "student": {"hidden": 8, "norm": "layer"}}
+    tuning = quick(ring, tmp_path, trials=4, config=config, search=("training.learning_rate", "student.norm"))
+    drawn = tuning.history[["training.learning_rate", "student.norm"]]
+    assert drawn.loc[0].tolist() == [0.02, "layer"] and drawn["training.learning_rate"].nunique() > 2
+    assert not {"training.weight_decay", "student.hidden"} & set(tuning.history.columns)
+    best = tuning.history["value"].idxmax()
+    assert tuning.best is not None and parse_config(tuning.best).training.learning_rate == drawn.loc[best, "training.learning_rate"]
+    assert read_config(tuning.folder / BEST_FILE)["student"]["hidden"] == 8
+    assert tuning.folder != quick(ring, tmp_path, trials=1, config=config).folder
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ("training.learnig_rate", "Unknown option to search 'training.learnig_rate'. Did you mean 'training.learning_rate'?"),
+        ("learning_rate", "Unknown option to search 'learning_rate'"),
+        ("training.epochs", "Unknown option to search 'training.epochs'"),
+        ("student.hidden", "student.hidden cannot be searched: every student has its own hidden"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(search: str, message: str) -> None:
+    config = parse_config({"students": [{"architecture": "gcn", "hidden": 8}, {"architecture": "sage", "hidden": 4}]})
+    with pytest.raises(UsageError) as refused:
+        search_space(config, [search])
+    assert message in str(refused.value)
+
+
 def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda config, *_, **__: 0.5)
     pull, weighting = "strategy_options.uniform_kl_weight", "strategy_options.weighting"
