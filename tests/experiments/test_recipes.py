@@ -35,6 +35,8 @@ WIDTHS = {
     "ogbg-molbace": (187, 13, 1),
     "ogbg-molbbbp": (187, 13, 1),
     "ogbg-molhiv": (187, 13, 1),
+    "ogbg-molsider": (187, 13, 27),
+    "ogbg-molclintox": (187, 13, 2),
     "ogbg-moltox21": (187, 13, 12),
 }
 
