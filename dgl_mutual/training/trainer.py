@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from dgl_mutual.cohort import Cohort, student_names
+from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
 from dgl_mutual.data.label_rate import without_labels
-from dgl_mutual.data.positions import with_positions
-from dgl_mutual.data.protocols import unlabelled_samples
-from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks
-from dgl_mutual.nn.dgl_graphs import check_device
-from dgl_mutual.nn.dgl_layers import DGL_LAYERS
-from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import AnyStudent, make_student, resolve_student
+from dgl_mutual.nn.student import AnyStudent, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
@@ -37,12 +29,13 @@ from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.clean_logits import CleanLogits
-from dgl_mutual.training.distributed import ALONE, Ranks, share_batch_norm
+from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.diversity import Diversity
-from dgl_mutual.training.feeds import Feed, make_feed, num_drawn
-from dgl_mutual.training.feeds.graphs import GraphsFeed
+from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
+from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.loop import Loop
+from dgl_mutual.training.members import make_members, resolve_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.selection import Selection
@@ -50,8 +43,9 @@ from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
-from dgl_mutual.training.teaching import exchange_of, extra_members, make_strategy
+from dgl_mutual.training.teaching import exchange_of, make_strategy
 from dgl_mutual.training.transduced import fit_untrained, transduced_logits, with_kept
+from dgl_mutual.training.unlabelled import add_unlabelled, cleans_own
 
 
 def fit_cohort(
@@ -94,27 +88,19 @@ def fit_cohort(
     own = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
-    options = parse_options(kind.Options, strategy_options or {}, "strategy_options")
-    if len(split.unlabelled):
-        options = options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0)
-    options = options.resolved(training.epochs, dataset.task)
+    options = _resolve_options(kind, strategy_options or {}, dataset, split, training)
     if kind.transduces:
         check_transductive(kind.name, dataset)
     if not kind.trains:
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
         return fit_untrained(kind, options, dataset, split, distribution, dtype)
-    if training.node_drop and dataset.task == "graph" and kind.needs_all_states:
-        raise UsageError(
-            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
-            "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
-        )
     students = [resolve_student(one, dataset.task, has_edge_features=dataset.edge_features is not None) for one in students]
     if not any(student.edge_features for student in students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
-    members = _members(kind, options, students, dataset, device)
-    inputs = _Inputs.of(dataset, split, training)
+    members = resolve_members(kind, options, students, dataset, device)
     _check_ranks(ranks, len(students), training)
+    inputs = Inputs.of(dataset, split, training)
     order = seeds.generator(seed, "order", fold)
     feed = make_feed(
         inputs.dataset,
@@ -140,12 +126,7 @@ def fit_cohort(
         training=TrainingSamples(split.train, _classes(dataset.labels[split.train]), dataset.num_samples),
         class_prior=distribution.marginal(torch.as_tensor(dataset.labels[split.train]), dataset.target.num_outputs),
     )
-    modules = []
-    for place, (name, member) in enumerate(members.items()):
-        with seeds.initialisation(seed, "initialisation", fold, place):
-            modules.append(inputs.student(member, setting, name).to(device, dtype))
-            share_batch_norm(modules[-1], ranks)
-    _refuse_shared_weights(modules, tuple(members))
+    modules = make_members(members, inputs, setting, seed=seed, fold=fold, ranks=ranks, device=device, dtype=dtype)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
     exchange = exchange_of(teaching)
@@ -154,7 +135,7 @@ def fit_cohort(
             f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
             f"few of them. Choose {teaching.without_kept_logits}, or leave out the pool."
         )
-    _add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
+    add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
     served, averages = _averages(modules, training, exchange)
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions),
@@ -178,7 +159,7 @@ def fit_cohort(
         labels=labels,
         train_labels=_only(labels, split.train),
         sampled=feed.sampled,
-        cleans_own=_cleans_own(feed, exchange, split),
+        cleans_own=cleans_own(feed, exchange, split),
         training=_training_rows(dataset, split, device),
     )
     scorer = scorer_of(dataset)
@@ -221,125 +202,29 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
     return with_kept(result, distribution, logits, torch.arange(dataset.num_samples, device=logits.device))
 
 
-def _members(
-    kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
-) -> dict[str, StudentOptions]:
-    """Options of the students, which are resolved, and resolved ones of the members that the strategy adds, by name.
+def _resolve_options(
+    kind: type[Strategy], given: Mapping[str, Any], dataset: Dataset, split: Split, training: TrainingOptions
+) -> StrategyOptions:
+    """The options of a strategy with nothing left open.
 
     Raises:
-        UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken.
+        UsageError: see `parse_options` and `StrategyOptions.resolved`; or views that the strategy cannot train with.
     """
-    extras = extra_members(kind, options, students)
-    for name, extra in extras:
-        if extra.edge_features and not any(student.edge_features for student in students):
-            raise UsageError(
-                f"The member {name!r} of the strategy {kind.name!r} takes edge features, and no student does. Turn them on for a student "
-                "of a dataset that has them, or leave edge_features out of the strategy's options."
-            )
-    resolved = [
-        *students,
-        *(resolve_student(extra, dataset.task, has_edge_features=dataset.edge_features is not None) for _, extra in extras),
-    ]
-    names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
-    if len({*names, "ensemble"}) <= len(names):
+    options = parse_options(kind.Options, given, "strategy_options")
+    if len(split.unlabelled):
+        options = options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0)
+    if training.node_drop and dataset.task == "graph" and kind.needs_all_states:
         raise UsageError(
-            f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(names)}, ensemble. Give each its own."
+            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
+            "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
         )
-    for name, member in zip(names, resolved, strict=True):
-        if member.is_custom or member.architecture in DGL_LAYERS:
-            check_device(device, name)
-    return dict(zip(names, resolved, strict=True))
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """What students see: the dataset with positional features and scaled columns.
-
-    Attributes:
-        scales, edge_scales: what columns were multiplied by, (F,) and (F_e,); None if they are as they were.
-    """
-
-    dataset: Dataset
-    scales: ScaleArray | None
-    edge_scales: ScaleArray | None
-
-    @classmethod
-    def of(cls, dataset: Dataset, split: Split, training: TrainingOptions) -> _Inputs:
-        dataset = with_positions(dataset, training.positions)
-        scales = column_scales(dataset, split) if training.scale_inputs else None
-        edge_scales = edge_column_scales(dataset, split) if training.scale_inputs else None
-        scaled = dataset if scales is None else with_scaled_columns(dataset, scales)
-        return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales)
-
-    def student(self, member: StudentOptions, setting: Setting, name: str) -> AnyStudent:
-        edges = EdgeInput.of(self.dataset.num_edge_features, self.dataset.feature_kinds)
-        return make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
-
-    def fold_scaling(self, students: Iterable[AnyStudent], device: torch.device) -> None:
-        """Put the scales into the first layers, so that students take inputs as they are."""
-        if self.scales is None:
-            return
-        for student in students:
-            student.fold_input_scaling(torch.as_tensor(self.scales, device=device))
-            if self.edge_scales is not None:
-                student.fold_edge_scaling(torch.as_tensor(self.edge_scales, device=device))
-
-
-def _refuse_shared_weights(modules: Sequence[nn.Module], names: Sequence[str]) -> None:
-    """Refuse students that share a layer, as students of a user's own may: they would be one student, and not several."""
-    owner: dict[int, str] = {}
-    for module, name in zip(modules, names, strict=True):
-        for parameter in module.parameters():
-            other = owner.setdefault(id(parameter), name)
-            if other != name:
-                raise UsageError(
-                    f"The students {other!r} and {name!r} share weights, so they cannot learn from each other. Make new layers in the "
-                    "__init__ of the student."
-                )
+    return options.resolved(training.epochs, dataset.task)
 
 
 def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> None:
     ranks.check_students(num_students)
     if ranks.divides == "students" and training.diversity:
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
-
-
-def _add_unlabelled(feed: Feed, exchange: Exchange, options: StrategyOptions, dataset: Dataset, split: Split, ratio: float | None) -> None:
-    """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones."""
-    if ratio is not None and not (feed.sampled or isinstance(feed, GraphsFeed)):
-        raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
-            "neighbourhoods with --sampler neighbor."
-        )
-    if ratio is not None and not feed.sampled and not len(split.unlabelled) and exchange.on != "transductive":
-        raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} has no effect, since no sample is without its label. Leave it out, hide labels with "
-            "label_rate, or give a pool of unlabelled graphs."
-        )
-    if ratio is not None and exchange.on == "labelled" and hasattr(options, "exchange_on"):
-        raise UsageError(
-            f"training.unlabelled_ratio = {ratio:g} has no effect, since students learn from others on labelled samples alone "
-            "(strategy_options.exchange_on = labelled). Leave one of the two out."
-        )
-    samples = _unlabelled(feed, exchange, dataset, split)
-    if len(samples):
-        feed.add_unlabelled(samples, num_drawn(ratio, len(samples), len(split.train)))
-
-
-def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> IntArray:
-    """What steps see beside the labelled samples."""
-    if exchange.on == "labelled":
-        return np.empty(0, dtype=np.int64)
-    if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
-        return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
-    return split.unlabelled
-
-
-def _cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:
-    """Whether targets are clean logits from a pass of each step over its own samples."""
-    if feed.sampled or exchange.targets == "average":
-        return True
-    return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None
 
 
 def _averages(

@@ -1,0 +1,91 @@
+"""The members of a cohort: first their options, then the modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from dgl_mutual.cohort import student_names
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.dgl_graphs import check_device
+from dgl_mutual.nn.dgl_layers import DGL_LAYERS
+from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.student import AnyStudent, resolve_student
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.training import seeds
+from dgl_mutual.training.distributed import Ranks, share_batch_norm
+from dgl_mutual.training.inputs import Inputs
+from dgl_mutual.training.teaching import extra_members
+
+
+def resolve_members(
+    kind: type[Strategy], options: StrategyOptions, students: Sequence[StudentOptions], dataset: Dataset, device: torch.device
+) -> dict[str, StudentOptions]:
+    """Options of the students, which are resolved, and resolved ones of the members that the strategy adds, by name.
+
+    Raises:
+        UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken.
+    """
+    extras = extra_members(kind, options, students)
+    for name, extra in extras:
+        if extra.edge_features and not any(student.edge_features for student in students):
+            raise UsageError(
+                f"The member {name!r} of the strategy {kind.name!r} takes edge features, and no student does. Turn them on for a student "
+                "of a dataset that has them, or leave edge_features out of the strategy's options."
+            )
+    resolved = [
+        *students,
+        *(resolve_student(extra, dataset.task, has_edge_features=dataset.edge_features is not None) for _, extra in extras),
+    ]
+    names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
+    if len({*names, "ensemble"}) <= len(names):
+        raise UsageError(
+            f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(names)}, ensemble. Give each its own."
+        )
+    for name, member in zip(names, resolved, strict=True):
+        if member.is_custom or member.architecture in DGL_LAYERS:
+            check_device(device, name)
+    return dict(zip(names, resolved, strict=True))
+
+
+def make_members(
+    members: Mapping[str, StudentOptions],
+    inputs: Inputs,
+    setting: Setting,
+    *,
+    seed: int,
+    fold: int,
+    ranks: Ranks,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> list[AnyStudent]:
+    """The modules of members with resolved options; each has initial weights of its own stream.
+
+    Raises:
+        UsageError: two of them share weights.
+    """
+    modules = []
+    for place, (name, member) in enumerate(members.items()):
+        with seeds.initialisation(seed, "initialisation", fold, place):
+            modules.append(inputs.student(member, setting, name).to(device, dtype))
+            share_batch_norm(modules[-1], ranks)
+    _refuse_shared_weights(modules, tuple(members))
+    return modules
+
+
+def _refuse_shared_weights(modules: Sequence[nn.Module], names: Sequence[str]) -> None:
+    """Refuse students that share a layer, as students of a user's own may: they would be one student, and not several."""
+    owner: dict[int, str] = {}
+    for module, name in zip(modules, names, strict=True):
+        for parameter in module.parameters():
+            other = owner.setdefault(id(parameter), name)
+            if other != name:
+                raise UsageError(
+                    f"The students {other!r} and {name!r} share weights, so they cannot learn from each other. Make new layers in the "
+                    "__init__ of the student."
+                )

@@ -1,0 +1,51 @@
+"""Samples without labels: which of them steps see, and where their targets come from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.protocols import unlabelled_samples
+from dgl_mutual.errors import UsageError
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.training.feeds import Feed, num_drawn
+from dgl_mutual.training.feeds.graphs import GraphsFeed
+
+
+def add_unlabelled(feed: Feed, exchange: Exchange, options: StrategyOptions, dataset: Dataset, split: Split, ratio: float | None) -> None:
+    """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones."""
+    if ratio is not None and not (feed.sampled or isinstance(feed, GraphsFeed)):
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
+            "neighbourhoods with --sampler neighbor."
+        )
+    if ratio is not None and not feed.sampled and not len(split.unlabelled) and exchange.on != "transductive":
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no effect, since no sample is without its label. Leave it out, hide labels with "
+            "label_rate, or give a pool of unlabelled graphs."
+        )
+    if ratio is not None and exchange.on == "labelled" and hasattr(options, "exchange_on"):
+        raise UsageError(
+            f"training.unlabelled_ratio = {ratio:g} has no effect, since students learn from others on labelled samples alone "
+            "(strategy_options.exchange_on = labelled). Leave one of the two out."
+        )
+    samples = _unlabelled(feed, exchange, dataset, split)
+    if len(samples):
+        feed.add_unlabelled(samples, num_drawn(ratio, len(samples), len(split.train)))
+
+
+def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> IntArray:
+    """What steps see beside the labelled samples."""
+    if exchange.on == "labelled":
+        return np.empty(0, dtype=np.int64)
+    if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
+        return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
+    return split.unlabelled
+
+
+def cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:
+    """Whether targets are clean logits from a pass of each step over its own samples."""
+    if feed.sampled or exchange.targets == "average":
+        return True
+    return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None
