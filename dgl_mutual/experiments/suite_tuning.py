@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, silence
 from dgl_mutual.experiments.study import HISTORY_FILE
 from dgl_mutual.experiments.suite import Layers, Suite, SuiteRun, configurations, suite_loader
-from dgl_mutual.experiments.tuning import Tuning, search_job, tune
+from dgl_mutual.experiments.tuning import Tuning, checked_space, search_job, tune
 from dgl_mutual.experiments.tuning_trials import import_optuna
 from dgl_mutual.files import write_text
 from dgl_mutual.safe_text import csv_cell, plain_csv
@@ -99,23 +99,20 @@ def tune_suite(
             dataset = load(run)
         except DataError:
             continue
-        try:
-            with progress() as shown:
-                tuning = tune(
-                    run.config,
-                    dataset,
-                    trials=_trials(run, trials),
-                    splits=run.tuning.splits,
-                    out=out,
-                    device=device,
-                    threads=threads,
-                    jobs=jobs or default_jobs(resolve_device(device)),
-                    progress=shown,
-                    label=f"tune {place}/{len(runs)} {run.data} {run.method}",
-                    in_memory=run.data in (in_memory or {}),
-                )
-        except UsageError as error:
-            raise UsageError(f"{run.method} on {run.data}: {error}") from None
+        with _named(run), progress() as shown:
+            tuning = tune(
+                run.config,
+                dataset,
+                trials=_trials(run, trials),
+                splits=run.tuning.splits,
+                out=out,
+                device=device,
+                threads=threads,
+                jobs=jobs or default_jobs(resolve_device(device)),
+                progress=shown,
+                label=f"tune {place}/{len(runs)} {run.data} {run.method}",
+                in_memory=run.data in (in_memory or {}),
+            )
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
             raise TrainingError(
@@ -166,21 +163,33 @@ def estimate_searches(
         except DataError:
             continue
         asked, splits = _trials(run, trials), run.tuning.splits
-        try:
+        with _named(run):
             job = search_job(run.config, dataset, trials=asked, splits=splits, out=out)
             job.parts(dataset)
             missing, ended = job.progress()
             seconds = 0.0
             if missing:
                 seconds = ended if ended is not None else splits * seconds_per_trial(prepare(run.config, dataset), out)
-        except UsageError as error:
-            raise UsageError(f"{run.method} on {run.data}: {error}") from None
         found.append(SearchEstimate(run.data, run.method, asked, splits, missing, seconds))
     return found
 
 
 def _searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None) -> list[SuiteRun]:
-    return [run for run in configurations(suite, quick=quick, overrides=overrides) if resolve_strategy(run.config.strategy).trains]
+    """The runs that are tuned; one that cannot be is refused before the first search."""
+    runs = [run for run in configurations(suite, quick=quick, overrides=overrides) if resolve_strategy(run.config.strategy).trains]
+    for run in runs:
+        with _named(run):
+            checked_space(run.config)
+    return runs
+
+
+@contextmanager
+def _named(run: SuiteRun) -> Iterator[None]:
+    """A usage error says of which run it is."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{run.method} on {run.data}: {error}") from None
 
 
 def _trials(run: SuiteRun, trials: int) -> int:

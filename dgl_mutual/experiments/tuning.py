@@ -214,13 +214,7 @@ def search_job(
     """
     given = config if in_memory else anchored(config)
     resolved = resolve(given, dataset)
-    _refuse(given)
-    space = search_space(given, search)
-    if not space:
-        raise UsageError(
-            "Every option that could be searched is given, so there is nothing to tune. Leave out some of them, or name them in 'search' "
-            "(--search KEY)."
-        )
+    space = checked_space(given, search)
     return SearchJob(out / _name(resolved, space, splits), given, resolved, space, splits, trials, device, threads, label or "tune")
 
 
@@ -231,7 +225,12 @@ def _name(resolved: RunConfig, space: SearchSpace, splits: int) -> str:
     return re.sub(r"[0-9a-f]{8}$", digest[:8], f"tune-{run_name(resolved)}")
 
 
-def _refuse(given: RunConfig) -> None:
+def checked_space(given: RunConfig, search: Collection[str] = ()) -> SearchSpace:
+    """See `search_space`.
+
+    Raises:
+        UsageError: the configuration cannot be tuned, nothing is left to be searched, or `search` names what cannot be.
+    """
     if given.grid:
         values = " ".join(f"{key}={choices[0]}" for key, choices in given.grid.items())
         raise UsageError(
@@ -243,6 +242,13 @@ def _refuse(given: RunConfig) -> None:
         raise UsageError(f"Strategy {kind.name!r} cannot be tuned: it chooses its options on validation in every run. Use 'run'.")
     if given.distill is not None:
         raise UsageError("What is tuned is the cohort, and the configuration also distills an MLP from it. Leave out 'distill'.")
+    space = search_space(given, search)
+    if not space:
+        raise UsageError(
+            "Every option that could be searched is given, so there is nothing to tune. Leave out some of them, or name them in 'search' "
+            "(--search KEY)."
+        )
+    return space
 
 
 def _check(*, trials: int, splits: int, timeout: float | None, jobs: int) -> None:

@@ -247,7 +247,8 @@ def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFra
     order = {name: place for names in (datas, methods) for place, name in enumerate(names)} | {baseline: -1}
     rows = rows.sort_values(["data", "member", "method"], key=lambda column: column.map(order) if column.name != "member" else column)
     columns = ["data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts", "folds"]
-    return rows[columns].astype({"mean": float, "std": float}).reset_index(drop=True)
+    # The order in which trials are summed decides on the last bits, and these may decide how a table rounds.
+    return rows[columns].astype({"mean": float, "std": float}).round({"mean": 14}).reset_index(drop=True)
 
 
 def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:

@@ -27,7 +27,7 @@ class AlignaheadOptions(TeachingOptions):
 
 
 class Alignahead(Strategy):
-    """loss_i = CE(z_i[L], y[L]) + a / (K - 1) sum_{j != i} 1/L_j sum_l KL(S_j^l || S_i^{l+1}),
+    """loss_i = CE(z_i[L], y[L]) + lambda / (K - 1) sum_{j != i} 1/L_j sum_l KL(S_j^l || S_i^{l+1}),
 
     S^l(v, u) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100): the local structure of layer l, a distribution over the neighbours u of node v. The
     last layer teaches the first; where students differ in depth, l + 1 is taken modulo the own number of layers. KL is averaged over the
@@ -49,7 +49,7 @@ class Alignahead(Strategy):
         authors="Guo, Chen, Wang",
         venue="IJCNN 2022",
         url="https://arxiv.org/abs/2205.02468",
-        formula="CE + a mean_(j, l) KL(S_j^l || S_i^(l+1)), S^l(v, .) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100)",
+        formula="CE + lambda mean_(j, l) KL(S_j^l || S_i^(l+1)), S^l(v, .) = softmax_u exp(-|h^l_v - h^l_u|_1 / 100)",
     )
 
     def exchange(self) -> Exchange:

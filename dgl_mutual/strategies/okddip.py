@@ -32,18 +32,18 @@ class OKDDipOptions(ExchangeOptions):
 
 
 class DiversePeers(ExchangeStrategy):
-    """loss_a = CE(z_a[L], y[L]) + lambda T^2 mean_v KL(t_a(v) || p_a(v)),
+    """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)),
 
-    t_a(v) = sum_{b != a} alpha_ab(v) p_b(v), alpha_a(v) = softmax_{b != a} <W_L h_a(v), W_E h_b(v)> over the other students (first
-    level); the leader's target is the plain mean, t(v) = 1/K sum_b p_b(v) (second level). h: embeddings. W_L differs from W_E, so the
+    t_i(v) = sum_{j != i} alpha_ij(v) p_j(v), alpha_i(v) = softmax_{j != i} <W_L h_i(v), W_E h_j(v)> over the other students (first
+    level); the leader's target is the plain mean, t(v) = 1/K sum_j p_j(v) (second level). h: embeddings. W_L differs from W_E, so the
     weights are not symmetric. Of two students each has the other as its target, and there is no attention to learn.
 
     NOTE[PAPER]: a student does not attend to itself. The abstract derives its target "from predictions of other auxiliary peers"; the
-    authors' code (github.com/DefangChen/OKDDip) keeps b = a in the softmax and lets the gradient pass into the targets. With detached
-    targets that loss is least at alpha_aa = 1: on Cora it rose from 0.25 to 0.98 within 120 epochs, and nothing was exchanged any more.
+    authors' code (github.com/DefangChen/OKDDip) keeps j = i in the softmax and lets the gradient pass into the targets. With detached
+    targets that loss is least at alpha_ii = 1: on Cora it rose from 0.25 to 0.98 within 120 epochs, and nothing was exchanged any more.
     What the attention can still do is to prefer the peers that are nearest to a student; the history shows what is left (``exchange``).
     NOTE[PAPER]: the paper's members are alike and share W_L and W_E; ours may differ in architecture and width, so each has its own pair.
-    NOTE[PAPER]: p_b and h are detached, as everywhere in this package; the attention learns through alpha, by the same loss.
+    NOTE[PAPER]: p_j and h are detached, as everywhere in this package; the attention learns through alpha, by the same loss.
     """
 
     name = "okddip"
@@ -55,7 +55,7 @@ class DiversePeers(ExchangeStrategy):
         authors="Chen, Mei, Wang, Feng, Chen",
         venue="AAAI 2020",
         url="https://arxiv.org/abs/1912.00350",
-        formula="CE + lambda T^2 KL(sum_(b != a) a_ab p_b || p_a), a_a = softmax_(b != a) <W_L h_a, W_E h_b>; leader: KL(mean_b p_b || p)",
+        formula="CE + lambda T^2 KL(sum_(j != i) a_ij p_j || p_i), a_i = softmax_(j != i) <W_L h_i, W_E h_j>; leader: KL(mean_j p_j || p)",
     )
 
     def __init__(self, options: OKDDipOptions, setting: Setting) -> None:
