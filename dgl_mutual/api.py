@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.protocols import refuse_one_class
 from dgl_mutual.data.several_targets import select_targets
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import UsageError, whole_number
 from dgl_mutual.experiments.config import RunConfig, layered, merged, nest, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
@@ -29,7 +29,6 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.seeds import check_whole
 
 __all__ = ["fit", "load", "load_student"]
 
@@ -62,7 +61,7 @@ def load(
     if not isinstance(name, str | Path):
         dataset = as_dataset(name, task)
         return dataset if targets is None else select_targets(dataset, targets)
-    return load_dataset(name, task, data_dir=None if data_dir is None else Path(data_dir), offline=offline, targets=targets)
+    return load_dataset(name, task, data_dir=None if data_dir is None else user_path(data_dir), offline=offline, targets=targets)
 
 
 #: A student: an architecture's name, an import path, a class or function that makes a module, or a mapping of `StudentOptions`.
@@ -166,7 +165,7 @@ def fit(
             f"training.checkpoint_every = {training['checkpoint_every']} has no effect in fit, which keeps no snapshots. Leave it "
             "out, or use dgl_mutual.experiment or 'dgl-mutual run'."
         )
-    check_whole("fold", fold)
+    whole_number("fold", fold)
     if split is None:
         splits = splits_of(resolved, dataset, seed)
         if not 0 <= fold < len(splits):

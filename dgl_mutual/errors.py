@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class DglMutualError(Exception):
@@ -32,6 +33,17 @@ class TrainingError(DglMutualError):
 
 class StoreError(DglMutualError):
     """A run folder cannot be written, or holds something else than this run."""
+
+
+def whole_number(name: str, value: object, least: int = 0) -> int:
+    """A whole number, of numpy too, as an int. Text and fractions are refused: they would be another number in silence.
+
+    Raises:
+        UsageError: it is none, or less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} = {value!r} is not a whole number from {least}. Give one, for example {name}={least}.")
+    return int(value)
 
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:

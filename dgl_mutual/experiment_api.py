@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from dgl_mutual.experiments.progress import display, silence
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import Suite, plan_suite, run_suite
 from dgl_mutual.experiments.suite_tuning import tune_suite
-from dgl_mutual.files import check_writable
+from dgl_mutual.files import check_writable, user_path
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
@@ -82,6 +82,8 @@ def experiment(
         DataError: a dataset that is not available.
         TrainingError: no trial has finished.
     """
+    if not isinstance(name, str) or not name.strip():
+        raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
     named = _named_datasets(dataset)
     pool: Dataset | None = None
     if unlabelled is not None and not isinstance(unlabelled, str | Path):
@@ -90,7 +92,7 @@ def experiment(
         named = {label: _loaded(data, data_dir, offline=offline) for label, data in named.items()}
     in_memory = {label: data for label, data in named.items() if isinstance(data, Dataset)}
     base = {
-        "students": students,
+        "students": list(students) if isinstance(students, Iterator) else students,
         "student": student,
         "strategy_options": strategy_options,
         "training": training,
@@ -108,10 +110,13 @@ def experiment(
         "methods": methods if not isinstance(methods, Mapping) else {label: _method(layer) for label, layer in methods.items()},
     }
     suite = parse_options(Suite, values)
-    temporary = TemporaryDirectory(prefix="dgl-mutual-") if out is None else None
-    folder = Path(temporary.name if temporary is not None else str(out))
+    temporary = None
+    if out is None:
+        temporary = TemporaryDirectory(prefix="dgl-mutual-")
+        out = temporary.name
+    folder = user_path(out)
     data: dict[str, Any] = {
-        "data_dir": None if data_dir is None else Path(data_dir),
+        "data_dir": None if data_dir is None else user_path(data_dir),
         "offline": offline,
         "in_memory": in_memory,
         "pool": pool,
@@ -159,7 +164,7 @@ def _named_datasets(dataset: Any) -> dict[str, Any]:
 def _loaded(data: Any, data_dir: str | Path | None, *, offline: bool) -> Dataset:
     if isinstance(data, Dataset):
         return data
-    return load_dataset(data, "graph", data_dir=None if data_dir is None else Path(data_dir), offline=offline)
+    return load_dataset(data, "graph", data_dir=None if data_dir is None else user_path(data_dir), offline=offline)
 
 
 def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

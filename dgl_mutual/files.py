@@ -151,6 +151,8 @@ def user_path(text: str | Path) -> Path:
     """
     if not isinstance(text, str | os.PathLike):
         raise UsageError(f"Expected a path, found {text!r:.60} (a {type(text).__name__}).")
+    if text == "":
+        raise UsageError("The path is empty. Give a file or folder, or '.' for the working folder.")
     shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."
     try:
         path = Path(text).expanduser()

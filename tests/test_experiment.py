@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 import dgl_mutual
@@ -17,6 +19,7 @@ from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.processes import INTERVAL, end_with
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.suite import Suite, configurations
 from dgl_mutual.options import parse_options
@@ -259,11 +262,38 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"training": {"epoch": 3}}, "Did you mean 'epochs'"),
         ({"seeds": 0}, "'seeds' = 0"),
         ({"dataset": "digitz"}, "Unknown dataset 'digitz'"),
+        ({"methods": ["gml", "gml"]}, "'gml' is named twice"),
+        ({"methods": []}, r"names of strategies are needed.*not \[\]"),
+        ({"students": {"gcn"}}, "is a set, which has no order"),
+        ({"jobs": 1.5}, "jobs = 1.5 is not a whole number from 1"),
+        ({"jobs": 0}, "jobs = 0 is not a whole number from 1"),
+        ({"threads": None}, "threads = None is not a whole number from 1"),
+        ({"device": 5}, "Unknown device '5'"),
+        ({"data_dir": 5}, "Expected a path, found 5"),
+        ({"out": 5}, "Expected a path, found 5"),
+        ({"out": ""}, "The path is empty"),
+        ({"name": ""}, "name = '' is not a name"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_runs(options: dict[str, Any], message: str) -> None:
+def test_what_is_wrong_is_told_before_anything_runs(
+    options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
         dgl_mutual.experiment(**{"dataset": "digits", **SMALL, **options})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_numpy_torch_and_iterators_give_is_taken() -> None:
+    few = {**SMALL, "seeds": np.int64(1), "jobs": np.int64(1), "device": torch.device("cpu"), "methods": np.array(["independent", "dml"])}
+    found = dgl_mutual.experiment("digits", **{**few, "students": (name for name in ("gcn", "sage"))})
+    assert {*found.trials["method"]} == {"independent", "dml"} and {"gcn-0", "sage-1"} < {*found.trials["member"]}
+
+
+def test_a_call_in_the_parent_itself_does_not_end_it() -> None:
+    """As joblib makes where it starts no processes."""
+    end_with(os.getpid())
+    time.sleep(2 * INTERVAL)
 
 
 def test_a_suite_of_the_command_line_is_an_experiment(tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ def read_csv_folder(
     task = task or ("graph" if meta.graph_data is not None else "node")
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field], faults)
-    edges = read_csv(folder / edge_meta.file_name, meta.separator, [edge_meta.src_id_field, edge_meta.dst_id_field], faults)
+    ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
+    edges = read_csv(folder / edge_meta.file_name, meta.separator, ends, faults, may_be_empty=True)
     graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
     faults.check()
     assert nodes is not None and edges is not None
@@ -122,7 +123,7 @@ def read_csv_folder(
     no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *_MASKS}
     labels, target = _labels(samples, targets, no_labels, task, faults, require_labels)
     split = _split(samples, faults)
-    edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame else None
+    edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()
     _warn_of_unused(edges, {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}, "edges")
     if graphs is not None and "feat" in graphs.frame:

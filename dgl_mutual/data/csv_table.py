@@ -31,6 +31,8 @@ _MAX_COLUMNS = 20_000
 #: Numbers that are looked through where cells do not have equally many.
 _MAX_MISFIT = 1 << 22
 _BOOLEANS = {"false": 0.0, "true": 1.0}
+#: Letters that are no part of a number, of ``nan`` or of ``inf``.
+_WORD = r"(?i)(?:(?!nan\b|inf\b|infinity\b|none\b|null\b)\b[a-z_]{2,})"
 #: Rows whose numbers are taken apart at a time: text takes ten times the memory of numbers.
 _ROWS = 1024
 #: Characters of a cell that a message shows.
@@ -66,6 +68,8 @@ class CsvTable:
         Args:
             allow_missing: nothing, or a word for it, in place of a number or of a whole cell means "unknown" and becomes NaN.
         """
+        if self.frame.empty:
+            return np.zeros((0, 1))
         plain = None if allow_missing else plain_numbers(list(self.frame[column]))
         if plain is not None and not unusable(plain).any():
             return plain[:, None]
@@ -85,28 +89,36 @@ class CsvTable:
             self.refuse_cells(faults, column, self.frame[column].str.contains(",").to_numpy(dtype=np.bool_), fault)
             return np.zeros((len(cells), 1))
         ragged = (cells.str.count(",") + 1 != width).to_numpy(dtype=np.bool_)
-        self.refuse(faults, ragged, f"{column}: expected {width} number{'s' if width > 1 else ''} as in the first line")
+        rule = f"expected {width} number{'s' if width > 1 else ''} as in the first line"
+        empty = (cells == "").to_numpy(dtype=np.bool_)
+        self.refuse_cells(faults, column, ragged & empty, f"{rule}; fill in what is missing")
+        self.refuse(faults, ragged & ~empty, f"{column}: {rule}")
         if width * len(cells) > _MAX_MISFIT and ragged.any():  # what a wide cell would make of many short ones is not in the file
             return np.zeros((len(cells), 1))
         values = np.full((len(cells), width), np.nan)
         missing = np.zeros(values.shape, dtype=np.bool_)
         texts, regular = cells.to_numpy(dtype=object), np.flatnonzero(~ragged)
+        are_booleans = {part.strip().casefold() for part in cells.iloc[0].split(",")} <= set(_BOOLEANS)
         for start in range(0, len(regular), _ROWS):
             rows = regular[start : start + _ROWS]
             parts = [part.strip() for cell in texts[rows] for part in cell.split(",")]
+            parts = [str(_BOOLEANS.get(part.casefold(), part)) for part in parts] if are_booleans else parts
             values[rows] = parse_numbers(parts).reshape(-1, width)
             if allow_missing:
                 missing[rows] = np.array([part.casefold() in MISSING for part in parts], dtype=np.bool_).reshape(-1, width)
         wrong = unusable(values) & ~missing
-        self.refuse_cells(faults, column, wrong.any(axis=1) & ~ragged, FINITE)
+        words = (wrong.any(axis=1) & ~ragged) & cells.str.contains(_WORD).to_numpy(dtype=np.bool_)
+        self.refuse_cells(faults, column, words, "expected numbers; encode words and categories as numbers, for example one-hot")
+        self.refuse_cells(faults, column, wrong.any(axis=1) & ~ragged & ~words, FINITE)
         return values
 
 
-def read_csv(path: Path, separator: str, required: list[str], faults: Faults) -> CsvTable | None:
+def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *, may_be_empty: bool = False) -> CsvTable | None:
     """All columns that have a name, or None after recording why not.
 
     Args:
         required: columns that no row may leave empty.
+        may_be_empty: there may be no line after the header.
     """
     if not is_file(path, faults):
         return None
@@ -134,13 +146,14 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults) ->
     absent = [column for column in required if column not in header]
     if absent:
         faults.add(path, f"expected a column {' and '.join(absent)}, found {_listed(header)}{_about_separator(header, separator)}", line)
-    if not body:
+    no_rows = not body and not may_be_empty
+    if no_rows:
         faults.add(path, "expected at least one line after the header")
     if len(header) > _MAX_COLUMNS:
         faults.add(path, f"expected at most {_MAX_COLUMNS} columns, found {len(header)}; columns of numbers fit one column feat", line)
     ragged = [line for line, row in body if len(row) != len(header)]
     faults.add_lines(path, ragged, f"expected {len(header)} cells as in the header")
-    if absent or twice or not body or ragged or len(header) > _MAX_COLUMNS:
+    if absent or twice or no_rows or ragged or len(header) > _MAX_COLUMNS:
         return None
     frame = pd.DataFrame([row for _, row in body], columns=header, index=[line for line, _ in body], dtype=str)
     table = CsvTable(path, frame.loc[:, named])

@@ -229,6 +229,8 @@ class Dataset:
             num_nodes = features.shape[0] if hasattr(features, "shape") else len(features)
         of_edges: Columns | None = None
         if edge_features is None:
+            if edge_feature_names is not None or edge_feature_kinds:
+                raise DataError("There are names or kinds of edge features, and no edge features. Give these, too, or leave the names out.")
             ends = as_edges(edges, num_nodes)
             if symmetric:
                 ends = canonical_edges(ends[0], ends[1], num_nodes, symmetric=True)

@@ -76,7 +76,7 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
     left gets fewer edges than asked for.
 
     Raises:
-        UsageError: label noise that changes no label; noise in edges whose features are missing, and of which nodes have sums.
+        UsageError: noise that changes no label or edge; noise in edges whose features are missing, and of which nodes have sums.
     """
     return NOISES[noise.kind](dataset, split, noise.amount, np.random.default_rng(seed))
 
@@ -121,6 +121,11 @@ def _wrong_labels(dataset: Dataset, split: Split, amount: float, random: Generat
 def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: bool, add: bool) -> Dataset:
     edges, symmetric = _pairs(dataset)
     num_changed = round(amount * edges.shape[1])
+    if amount > 0 and not num_changed:
+        raise UsageError(
+            f"Noise of {amount:g} in edges changes no edge of {dataset.name}: it has {edges.shape[1]} of them (a pair of nodes that is "
+            "joined in both directions counts once), and this share rounds to zero. Give more noise."
+        )
     kept = edges[:, np.sort(random.permutation(edges.shape[1])[num_changed:])] if remove else edges
     added = _new_pairs(dataset, edges, num_changed if add else 0, symmetric, random)
     source, destination = np.concatenate([kept, added], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +63,8 @@ def align_to(dataset: Dataset, known: Dataset, *, edge_features: bool = True) ->
 def _aligned(
     features: Features, found: Sequence[str], columns: Sequence[str], kinds: Sequence[FeatureKind], counted: str, what: str
 ) -> Features:
-    optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS}
+    # A name that only says where a column stands is no name of a value that may be absent: without it the data are narrower.
+    optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not re.fullmatch(rf"{what} \d+", name)}
     place = {name: position for position, name in enumerate(columns)}
     missing = [name for name in columns if name not in set(found) and name not in optional]
     surplus = [name for name in found if name not in place]

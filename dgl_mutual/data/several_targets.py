@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,13 @@ def target_names(target: Target) -> tuple[str, ...]:
 
 
 def named_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of targets, of a list or of a text such as ``digit,even``."""
+    """Names of targets, of a list or of a text such as ``digit,even``.
+
+    Raises:
+        UsageError: neither of the two.
+    """
+    if not isinstance(targets, str) and (not isinstance(targets, Iterable) or not all(isinstance(name, str) for name in targets)):
+        raise UsageError(f"targets = {targets!r} are no names. Give a list of texts, or one text such as 'digit,even'.")
     return tuple(name.strip() for name in targets.split(",")) if isinstance(targets, str) else tuple(targets)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,6 +102,10 @@ class RunConfig(Options):
             )
         if callable(students) or isinstance(students, Mapping):
             students = [students]
+        if isinstance(students, AbstractSet):
+            raise UsageError(f"students = {students!r} is a set, which has no order. Give a list, for example ['gcn', 'gat'].")
+        if isinstance(students, Iterable) and not isinstance(students, Sequence):
+            students = list(students)
         if not isinstance(students, Sequence):
             return students
         return tuple(_student(student, place) for place, student in enumerate(students))

@@ -11,13 +11,14 @@ from dgl_mutual.errors import UsageError, unknown
 DEVICES = ("auto", "cpu", "cuda", "cuda:N (the N-th GPU, from 0)")
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str | torch.device) -> str:
     """``cpu``, ``cuda`` or ``cuda:N``; ``auto`` means cuda where torch has a GPU. A CUDA build of DGL is not needed.
 
     Raises:
         UsageError: an unknown device, or cuda where it cannot be used; the message says what is missing and how to repair it.
     """
-    if name not in ("auto", "cpu") and not re.fullmatch(r"cuda(:\d+)?", name):
+    name = str(name) if isinstance(name, torch.device) else name
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise unknown("device", name, DEVICES)
     if name == "cpu":
         return name

@@ -23,8 +23,11 @@ def end_with(parent: int) -> None:
     """Have this process end as soon as `parent` is no longer its parent.
 
     Without it, the processes of a killed run would train on, and write into a folder that another process may hold by then. Such a process
-    does nothing else, so it counts as the command line's own.
+    does nothing else, so it counts as the command line's own. Nothing is done in `parent` itself, where joblib runs what it cannot send
+    to others.
     """
+    if os.getpid() == parent:
+        return
     own_process()
 
     def watch() -> None:

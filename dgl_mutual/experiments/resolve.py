@@ -27,7 +27,7 @@ from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import grid_points
-from dgl_mutual.nn.architectures import STUDENT_REGISTRY
+from dgl_mutual.nn.architectures import STUDENT_REGISTRY, uses_edges
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student, without_effect
 from dgl_mutual.options import parse_options
@@ -143,7 +143,8 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
         )
     varied = tuple(asked.grid or ())  # at another point an option may have an effect
-    options = parse_options(resolve_strategy(resolved.strategy).Options, resolved.strategy_options, "strategy_options")
+    kind = resolve_strategy(resolved.strategy)
+    options = parse_options(kind.Options, resolved.strategy_options, "strategy_options")
     idle = (
         {}
         if any(key.startswith("strategy_options.") for key in varied)
@@ -151,6 +152,8 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
     )
     if not any(key.startswith("student") for key in varied):
         idle |= _idle_of_students(asked, resolved)
+    if resolved.training.edge_drop and kind.trains and not any(uses_edges(student) for student in resolved.students):
+        idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no student uses edges."
     for what, why in idle.items():
         warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
 

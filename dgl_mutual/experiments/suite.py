@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -338,11 +340,18 @@ def run_suite(
 
 def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
     """What is given for each method; nothing for the names of a list."""
-    if isinstance(methods, list | tuple) and all(isinstance(name, str) for name in methods):
-        methods = dict.fromkeys(methods)
-    if not isinstance(methods, Mapping) or not methods:
+    named = methods
+    if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping | AbstractSet):
+        several = list(methods)
+        if not all(isinstance(name, str) for name in several):
+            raise ValueError(f"{needed}, not {methods!r}")
+        twice = [name for name, count in Counter(several).items() if count > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice: give it once, or a mapping from names of your own")
+        named = dict.fromkeys(map(str, several))
+    if not isinstance(named, Mapping) or not named:
         raise ValueError(f"{needed}, not {methods!r}")
-    return methods
+    return named
 
 
 def _method(layer: Any) -> Any:

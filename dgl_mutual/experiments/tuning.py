@@ -20,7 +20,7 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.errors import UsageError, unknown, whole_number
 from dgl_mutual.experiments.config import RunConfig, value_at
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
@@ -158,7 +158,7 @@ def tune(
         StoreError: the folder cannot be written, or holds what no search writes.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
-    _check(trials=trials, splits=splits, timeout=timeout, jobs=jobs)
+    _check(trials=trials, splits=splits, timeout=timeout, jobs=jobs, threads=threads)
     import_optuna()
     job = search_job(
         config,
@@ -251,9 +251,8 @@ def checked_space(given: RunConfig, search: Collection[str] = ()) -> SearchSpace
     return space
 
 
-def _check(*, trials: int, splits: int, timeout: float | None, jobs: int) -> None:
-    for name, number in (("trials", trials), ("splits", splits), ("jobs", jobs)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise UsageError(f"{name} = {number!r} is not a whole number from 1 on. Correct it.")
+def _check(*, trials: int, splits: int, timeout: float | None, jobs: int, threads: int) -> None:
+    for name, number in (("trials", trials), ("splits", splits), ("jobs", jobs), ("threads", threads)):
+        whole_number(name, number, least=1)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")

@@ -68,6 +68,11 @@ def has_node_states(options: StudentOptions, task: TaskName) -> bool:
     return options.is_custom or task == "node" or not ARCHITECTURES[options.architecture_name].pools_first
 
 
+def uses_edges(options: StudentOptions) -> bool:
+    """Whether edges can change what a student predicts; of one of your own nobody knows."""
+    return options.is_custom or ARCHITECTURES[options.architecture_name].uses_edges
+
+
 def num_blocks(options: StudentOptions) -> int:
     """Blocks that a student needs where neighbours are sampled: its depth, or the `num_blocks` of your own class.
 

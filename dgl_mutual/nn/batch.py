@@ -169,6 +169,8 @@ def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
             f"{', '.join(graph.edata) or 'nothing'}). Set graph.edata['feat'], encoded as in the training data."
         )
     features: Tensor = graph.edata["feat"]
+    if features.ndim == 1:
+        features = features.unsqueeze(1)
     if features.ndim != 2 or features.shape[1] != width:
         raise UsageError(
             f"The student was trained with {width} edge features, and graph.edata['feat'] has the shape {tuple(features.shape)}. Expected "

@@ -6,21 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 
-from dgl_mutual.errors import UsageError
-
-
-def check_whole(name: str, number: object) -> None:
-    """Refuse what is not a whole number from 0: text and fractions would be another number in silence.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
-        raise UsageError(f"{name} = {number!r} is not a whole number from 0. Give one, for example {name}=0.")
+from dgl_mutual.errors import whole_number
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -29,8 +18,9 @@ def derive(seed: int, *path: str | int) -> int:
     Raises:
         UsageError: the seed is not a whole number from 0.
     """
-    check_whole("seed", seed)
-    plain = tuple(part if isinstance(part, str) else int(part) for part in (seed, *path))  # numpy's integers read differently
+    plain = tuple(
+        part if isinstance(part, str) else int(part) for part in (whole_number("seed", seed), *path)
+    )  # numpy's integers read differently
     digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -83,7 +83,12 @@ FAULTS = [
     ({"nodes_csv": "graph_id,node_id\n7,a\n7,a\n3,a\n7,c\n"}, r"nodes\.csv, line 3: expected each node of a graph once"),
     ({"nodes_csv": 'graph_id,node_id,feat\n7,a,"1,2"\n7,b,"1"\n3,a,"1,2"\n7,c,"0,0"\n'}, r"nodes\.csv, line 3: feat: expected 2 numbers"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,nan\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: feat: expected finite numbers"),
-    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,x\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: feat: expected finite numbers"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,x1\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected finite numbers"),
+    (
+        {"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,red\n3,a,2\n7,c,4\n"},
+        r"line 3: feat: expected numbers; encode words .*, found 'red'",
+    ),
+    ({"nodes_csv": 'graph_id,node_id,feat\n7,a,"1,2"\n7,b,\n3,a,"1,2"\n7,c,"0,0"\n'}, r"line 3: feat: expected 2 numbers .*; fill in what"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: expected 3 cells as in the header"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,2,3\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: expected 3 cells as in the header"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1,9\n7,b,2,9\n"}, r"nodes\.csv, line 2: expected 3 cells as in the header \(2 lines"),
@@ -92,6 +97,7 @@ FAULTS = [
     ({"graphs_csv": "graph_id,label\n7,no\n"}, r"nodes\.csv, line 4: expected a graph that graphs\.csv lists"),
     ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"line 3: dst_id: .*, found 'c'"),
     ({"graphs_csv": "graph_id,Label\n3,1\n7,0\n"}, r"expected a column label .*, found graph_id, Label \(--targets names another column\)"),
+    ({"nodes_csv": "graph_id,node_id\n"}, r"nodes\.csv: expected at least one line after the header"),
     ({"edges_csv": None}, r"edges\.csv: the file is missing"),
     ({"edges_csv": ""}, r"edges\.csv: the file is empty"),
     ({"meta_yaml": "dataset_name: [\n"}, r"meta\.yaml, line 2: expected YAML"),
@@ -109,3 +115,16 @@ def test_faults(build_csv: Build, changed: dict[str, str | None], message: str) 
     with pytest.raises(DataError, match=message):
         load_dataset(folder)
     assert verify_dataset(folder)
+
+
+def test_a_folder_may_have_no_edges(build_csv: Build) -> None:
+    for header in ("graph_id,src_id,dst_id\n", "graph_id,src_id,dst_id,feat\n"):
+        dataset = load_dataset(build_csv(edges_csv=header))
+        assert dataset.num_edges == 0 and dataset.edge_features is None and dataset.num_samples == 2
+
+
+def test_booleans_in_one_column_or_several(build_csv: Build) -> None:
+    for cells in (("True", "False"), ('"True,False"', '"false, TRUE"')):
+        rows = f"7,a,b,{cells[0]}\n7,b,c,{cells[1]}\n"
+        features = load_dataset(build_csv(edges_csv=f"graph_id,src_id,dst_id,feat\n{rows}")).edge_features
+        assert features is not None and np.asarray(features).tolist() == ([[1], [0]] if "," not in cells[0] else [[1, 0], [0, 1]])
