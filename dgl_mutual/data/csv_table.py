@@ -31,8 +31,8 @@ _MAX_COLUMNS = 20_000
 #: Numbers that are looked through where cells do not have equally many.
 _MAX_MISFIT = 1 << 22
 _BOOLEANS = {"false": 0.0, "true": 1.0}
-#: Letters that are no part of a number, of ``nan`` or of ``inf``.
-_WORD = r"(?i)(?:(?!nan\b|inf\b|infinity\b|none\b|null\b)\b[a-z_]{2,})"
+#: A word in place of a number, but for the words of numbers that are not finite or not known.
+_WORD = r"(?i)(?:^|,)\s*(?!(?:nan|inf|infinity|none|null|na)\s*(?:,|$))[a-z_][a-z_ -]+(?:,|$)"
 #: Rows whose numbers are taken apart at a time: text takes ten times the memory of numbers.
 _ROWS = 1024
 #: Characters of a cell that a message shows.

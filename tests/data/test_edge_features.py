@@ -19,7 +19,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.ogb_graphs import read_ogb
-from dgl_mutual.data.schema import align_edge_features
+from dgl_mutual.data.schema import align_edge_features, align_features, align_to
 from dgl_mutual.errors import DataError
 from dgl_mutual.training.inductive_split import make_inductive_split
 
@@ -312,3 +312,37 @@ def test_whole_numbers_that_may_be_codes_are_a_warning(what: str) -> None:
         warnings.simplefilter("error")
         for values in (codes.astype(float), codes > 1, np.minimum(codes, 1), codes - 4):
             Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **{"features": np.eye(3), what: values})
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_only_a_named_indicator_may_be_absent_from_new_data(named: bool) -> None:
+    """A column that has no name but its place is missing because the data are narrower."""
+    values, edges = np.eye(6, dtype=bool), np.array([[0, 1, 2], [1, 2, 3]])
+
+    def columns(width: int) -> Dataset:
+        names = [f"atom={n}" for n in range(width)] if named else None
+        bonds = [f"bond={n}" for n in range(width)] if named else None
+        return Dataset.from_arrays(
+            edges, values[:, :width], edge_features=values[:3, :width], feature_names=names, edge_feature_names=bonds
+        )
+
+    known, narrow = columns(5), columns(3)
+    if named:
+        aligned = align_to(narrow, known)
+        assert aligned.num_features == 5 and not np.asarray(aligned.features)[:, 3:].any()
+        return
+    with pytest.raises(DataError, match="Missing: feature 3, feature 4"):
+        align_features(narrow, known.feature_names, known.feature_kinds)
+    with pytest.raises(DataError, match="Missing: edge feature 3, edge feature 4"):
+        align_edge_features(narrow, known.edge_feature_names, known.edge_feature_kinds)
+
+
+def test_names_without_edge_features_are_refused() -> None:
+    with pytest.raises(DataError, match="names or kinds of edge features, and no edge features"):
+        Dataset.from_arrays([[0, 1], [1, 0]], np.ones((2, 1)), edge_feature_names=["length"])
+
+
+@pytest.mark.parametrize("keys", [{"edge_feat": ["feat"]}, {"feat": 5}, {"label": None}])
+def test_keys_of_dgl_graphs_are_texts(keys: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=f"{next(iter(keys))} = .* is no key of the graph's data"):
+        Dataset.from_dgl(dgl_graph(), **keys)

@@ -203,3 +203,12 @@ def test_degrees_are_those_of_the_noisy_edges():
     np.testing.assert_array_equal(found.features.argmax(1).ravel(), np.bincount(found.edges[1], minlength=dataset.num_nodes))
     more = noisy(dataset, "edge-add:1.0").features
     assert more.shape == dataset.features.shape and (more.sum(1) == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["edge", "edge-add", "edge-remove"])
+def test_edge_noise_that_changes_no_edge_is_refused(kind):
+    dataset = make_dataset(task="node")
+    with pytest.raises(UsageError, match=r"Noise of 0\.001 in edges changes no edge of random: it has \d+ of them"):
+        noisy(dataset, f"{kind}:0.001")
+    with pytest.raises(UsageError, match="it has 0 of them"):
+        noisy(dataset.replaced(edges=np.zeros((2, 0), dtype=np.int64)), f"{kind}:1")

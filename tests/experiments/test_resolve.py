@@ -164,3 +164,12 @@ def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Data
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             refuse_idle(parse_config(plain(resolved)), resolved)
+
+
+def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dataset) -> None:
+    for students, expected in (("bag,mlp", 1), ("bag,gcn", 0)):
+        asked = parse_config({"strategy": "independent", "students": students, "training": {"edge_drop": 0.3}})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            refuse_idle(asked, resolve(asked, pairs))
+        assert [str(one.message) for one in caught] == ["training.edge_drop = 0.3 has no effect, since no student uses edges."] * expected

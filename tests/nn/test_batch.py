@@ -166,3 +166,11 @@ def test_from_dgl_takes_a_graph_without_edges() -> None:
     graph = dgl.graph((torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)), num_nodes=3)
     batch = GraphBatch.from_dgl(graph, feat=torch.ones(3, 2))
     assert (batch.num_nodes, len(batch.sources)) == (3, 0)
+
+
+def test_one_number_an_edge_needs_no_second_dimension_at_prediction() -> None:
+    graph = dgl.graph(([0, 1, 2], [1, 2, 0]))
+    graph.ndata["feat"], graph.edata["feat"] = torch.rand(3, 2), torch.rand(3)
+    flat = GraphBatch.from_dgl(graph, edge_features=1).edge_features
+    graph.edata["feat"] = graph.edata["feat"].unsqueeze(1)
+    assert torch.equal(flat, GraphBatch.from_dgl(graph, edge_features=1).edge_features)
