@@ -6,7 +6,7 @@ from dgl_mutual.errors import DglMutualError
 
 #: Layers of earlier versions name their weights otherwise.
 SUPPORTED = ">=2.5,<3"
-INSTALL = 'pip install "dgl_mutual[reference]"'
+INSTALL = "pip install 'dgl-mutual[reference]'"
 
 
 class MissingReference(DglMutualError):

@@ -7,7 +7,7 @@ import pytest
 
 from dgl_mutual.reference.requirement import SUPPORTED, MissingReference, require_torch_geometric
 
-INSTALL = 'pip install "dgl_mutual[reference]"'
+INSTALL = "pip install 'dgl-mutual[reference]'"
 
 
 def test_the_installed_version_is_given() -> None:
