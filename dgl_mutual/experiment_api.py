@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
-from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.errors import DataError, TrainingError, UsageError, whole_number
 from dgl_mutual.experiments.config import layered
+from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.progress import display, silence
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import Suite, plan_suite, run_suite
@@ -24,6 +25,9 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    import torch
 
 
 def experiment(
@@ -47,7 +51,7 @@ def experiment(
     name: str = "experiment",
     jobs: int | None = None,
     threads: int = 1,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     resume: bool = True,
     progress: bool = False,
     data_dir: str | Path | None = None,
@@ -84,6 +88,8 @@ def experiment(
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
+    jobs, threads = None if jobs is None else whole_number("jobs", jobs, 1), whole_number("threads", threads, 1)
+    device = resolve_device(device)
     named = _named_datasets(dataset)
     pool: Dataset | None = None
     if unlabelled is not None and not isinstance(unlabelled, str | Path):
@@ -92,7 +98,7 @@ def experiment(
         named = {label: _loaded(data, data_dir, offline=offline) for label, data in named.items()}
     in_memory = {label: data for label, data in named.items() if isinstance(data, Dataset)}
     base = {
-        "students": list(students) if isinstance(students, Iterator) else students,
+        "students": students,
         "student": student,
         "strategy_options": strategy_options,
         "training": training,
@@ -103,7 +109,7 @@ def experiment(
         "label_rate": label_rate,
         "unlabelled": pool.name if pool is not None else None if unlabelled is None else str(unlabelled),
     }
-    given = {key: value for key, value in base.items() if value is not None}
+    given = _lists({key: value for key, value in base.items() if value is not None})
     values = {
         "baseline": baseline,
         "datasets": [{"name": label, **_layer_of(data, recipe, given)} for label, data in named.items()],
@@ -185,4 +191,11 @@ def _dataset(entry: Any) -> Any:
 
 
 def _method(layer: Any) -> Any:
-    return layer if layer is None or isinstance(layer, Mapping) else {"strategy": layer}
+    if layer is None:
+        return None
+    return _lists(layer) if isinstance(layer, Mapping) else {"strategy": layer}
+
+
+def _lists(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer of configuration that several runs can read: an iterator would be at its end after the first."""
+    return {key: list(value) if isinstance(value, Iterator) else value for key, value in layer.items()}

@@ -267,6 +267,7 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"students": {"gcn"}}, "is a set, which has no order"),
         ({"jobs": 1.5}, "jobs = 1.5 is not a whole number from 1"),
         ({"jobs": 0}, "jobs = 0 is not a whole number from 1"),
+        ({"jobs": 0, "tuned": 1}, "jobs = 0 is not a whole number from 1"),
         ({"threads": None}, "threads = None is not a whole number from 1"),
         ({"device": 5}, "Unknown device '5'"),
         ({"data_dir": 5}, "Expected a path, found 5"),
@@ -280,7 +281,7 @@ def test_what_is_wrong_is_told_before_anything_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
-        dgl_mutual.experiment(**{"dataset": "digits", **SMALL, **options})
+        dgl_mutual.experiment(**{"dataset": "digits", "out": tmp_path / "out", **SMALL, **options})
     assert not [*tmp_path.iterdir()]
 
 
@@ -288,6 +289,8 @@ def test_what_numpy_torch_and_iterators_give_is_taken() -> None:
     few = {**SMALL, "seeds": np.int64(1), "jobs": np.int64(1), "device": torch.device("cpu"), "methods": np.array(["independent", "dml"])}
     found = dgl_mutual.experiment("digits", **{**few, "students": (name for name in ("gcn", "sage"))})
     assert {*found.trials["method"]} == {"independent", "dml"} and {"gcn-0", "sage-1"} < {*found.trials["member"]}
+    methods = {name: {"strategy": name, "students": (one for one in ("gcn", "sage"))} for name in ("independent", "dml")}
+    assert dgl_mutual.experiment({"a": "digits", "b": "digits"}, **{**few, "methods": methods}).trials["data"].nunique() == 2
 
 
 def test_a_call_in_the_parent_itself_does_not_end_it() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,9 @@ _MAX_COLUMNS = 20_000
 #: Numbers that are looked through where cells do not have equally many.
 _MAX_MISFIT = 1 << 22
 _BOOLEANS = {"false": 0.0, "true": 1.0}
-#: A word in place of a number, but for the words of numbers that are not finite or not known.
-_WORD = r"(?i)(?:^|,)\s*(?!(?:nan|inf|infinity|none|null|na)\s*(?:,|$))[a-z_][a-z_ -]+(?:,|$)"
+#: A word in place of a number, if it is not one of those that stand for a number.
+_WORD = re.compile(r"[^\W\d][\w -]*")
+_NO_WORDS = MISSING | {"inf", "infinity", *_BOOLEANS}
 #: Rows whose numbers are taken apart at a time: text takes ten times the memory of numbers.
 _ROWS = 1024
 #: Characters of a cell that a message shows.
@@ -68,8 +70,6 @@ class CsvTable:
         Args:
             allow_missing: nothing, or a word for it, in place of a number or of a whole cell means "unknown" and becomes NaN.
         """
-        if self.frame.empty:
-            return np.zeros((0, 1))
         plain = None if allow_missing else plain_numbers(list(self.frame[column]))
         if plain is not None and not unusable(plain).any():
             return plain[:, None]
@@ -78,8 +78,6 @@ class CsvTable:
         width = int(cells[known].str.count(",").iloc[0]) + 1 if known.any() else 1
         if allow_missing:
             cells = cells.where(known, "," * (width - 1))
-        elif width == 1 and set(cells.str.casefold()) <= set(_BOOLEANS):
-            return np.array([[_BOOLEANS[cell]] for cell in cells.str.casefold()], dtype=np.float64)
         if column != "feat" and width == 2 and not allow_missing and self.frame[column].str.fullmatch(_DECIMAL_COMMA).all():
             rule = "expected numbers with a decimal point, or two numbers in brackets"
             self.refuse_cells(faults, column, np.ones(len(cells), dtype=np.bool_), rule)
@@ -97,20 +95,32 @@ class CsvTable:
             return np.zeros((len(cells), 1))
         values = np.full((len(cells), width), np.nan)
         missing = np.zeros(values.shape, dtype=np.bool_)
+        truths, are_truths = np.full(values.shape, np.nan), np.full(width, not allow_missing)
         texts, regular = cells.to_numpy(dtype=object), np.flatnonzero(~ragged)
-        are_booleans = {part.strip().casefold() for part in cells.iloc[0].split(",")} <= set(_BOOLEANS)
         for start in range(0, len(regular), _ROWS):
             rows = regular[start : start + _ROWS]
             parts = [part.strip() for cell in texts[rows] for part in cell.split(",")]
-            parts = [str(_BOOLEANS.get(part.casefold(), part)) for part in parts] if are_booleans else parts
             values[rows] = parse_numbers(parts).reshape(-1, width)
+            are_truths &= np.isnan(values[rows]).all(axis=0)
+            for column_of_truths in np.flatnonzero(are_truths):
+                truths[rows, column_of_truths] = [_BOOLEANS.get(part.casefold(), np.nan) for part in parts[column_of_truths::width]]
+            are_truths &= ~np.isnan(truths[rows]).any(axis=0)
             if allow_missing:
                 missing[rows] = np.array([part.casefold() in MISSING for part in parts], dtype=np.bool_).reshape(-1, width)
-        wrong = unusable(values) & ~missing
-        words = (wrong.any(axis=1) & ~ragged) & cells.str.contains(_WORD).to_numpy(dtype=np.bool_)
-        self.refuse_cells(faults, column, words, "expected numbers; encode words and categories as numbers, for example one-hot")
-        self.refuse_cells(faults, column, wrong.any(axis=1) & ~ragged & ~words, FINITE)
+        values[:, are_truths] = truths[:, are_truths]
+        wrong = (unusable(values) & ~missing).any(axis=1) & ~ragged
+        if wrong.any():
+            first = cells[wrong].loc[cells.index[wrong].min()]
+            self.refuse_cells(faults, column, wrong, FINITE if allow_missing else _rule_of(first.casefold().split(",")))
         return values
+
+
+def _rule_of(parts: Sequence[str]) -> str:
+    """The rule that a cell breaks in which not all parts are finite numbers."""
+    parts = [part.strip() for part in parts]
+    if any(_WORD.fullmatch(part) and part not in _NO_WORDS for part in parts):
+        return "expected numbers; encode words and categories as numbers, for example one-hot"
+    return "expected either finite numbers in all lines, or true and false in all" if set(parts) & set(_BOOLEANS) else FINITE
 
 
 def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *, may_be_empty: bool = False) -> CsvTable | None:

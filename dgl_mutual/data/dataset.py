@@ -229,9 +229,9 @@ class Dataset:
             num_nodes = features.shape[0] if hasattr(features, "shape") else len(features)
         of_edges: Columns | None = None
         if edge_features is None:
-            if edge_feature_names is not None or edge_feature_kinds:
-                raise DataError("There are names or kinds of edge features, and no edge features. Give these, too, or leave the names out.")
             ends = as_edges(edges, num_nodes)
+            if ends.shape[1] and edge_feature_names is not None and len(edge_feature_names):  # a graph without edges needs no features
+                raise DataError("There are names of edge features, and no edge features. Give these, too, or leave the names out.")
             if symmetric:
                 ends = canonical_edges(ends[0], ends[1], num_nodes, symmetric=True)
         else:

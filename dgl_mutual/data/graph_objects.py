@@ -270,7 +270,7 @@ def split_of_masks(records: Sequence[GraphRecord]) -> Split | None:
 
 def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
     for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
-        if not isinstance(key, str) and (key is not None or name == "label"):
+        if key is not None and not isinstance(key, str):
             raise DataError(f"{name} = {key!r} is no key of the graph's data. Give the name of one tensor; several can be joined before.")
     source, destination = graph.edges()
     weights = [key for key in _WEIGHTS if key in graph.edata and edge_feat not in (None, key)]

@@ -72,8 +72,8 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
       2018, arXiv 1804.06872). With two classes, and with a multi-label target, a share a of the ones becomes zeros, and zeros do not
       change: if both changed, the noise would be symmetric.
 
-    A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph so dense that no pairs are
-    left gets fewer edges than asked for.
+    A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph without enough free pairs
+    gets fewer edges than asked for.
 
     Raises:
         UsageError: noise that changes no label or edge; noise in edges whose features are missing, and of which nodes have sums.
@@ -121,15 +121,16 @@ def _wrong_labels(dataset: Dataset, split: Split, amount: float, random: Generat
 def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: bool, add: bool) -> Dataset:
     edges, symmetric = _pairs(dataset)
     num_changed = round(amount * edges.shape[1])
-    if amount > 0 and not num_changed:
-        raise UsageError(
-            f"Noise of {amount:g} in edges changes no edge of {dataset.name}: it has {edges.shape[1]} of them (a pair of nodes that is "
-            "joined in both directions counts once), and this share rounds to zero. Give more noise."
-        )
     kept = edges[:, np.sort(random.permutation(edges.shape[1])[num_changed:])] if remove else edges
     added = _new_pairs(dataset, edges, num_changed if add else 0, symmetric, random)
     source, destination = np.concatenate([kept, added], axis=1)
     noisy = canonical_edges(source, destination, dataset.num_nodes, symmetric=symmetric)
+    if amount > 0 and np.array_equal(noisy, dataset.edges):
+        why = "no pair of nodes is free" if num_changed else "this share of them rounds to zero"
+        raise UsageError(
+            f"Noise of {amount:g} in edges changes no edge of {dataset.name}: it has {edges.shape[1]} of them (a pair of nodes that is "
+            f"joined in both directions counts once), and {why}. Give more noise, or another kind of noise."
+        )
     if dataset.edge_features is None:
         return _with_features_of_edges(dataset.replaced(edges=noisy))
     rows = _rows_of(dataset, noisy, random)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,7 +101,7 @@ class RunConfig(Options):
             )
         if callable(students) or isinstance(students, Mapping):
             students = [students]
-        if isinstance(students, AbstractSet):
+        if isinstance(students, set | frozenset):
             raise UsageError(f"students = {students!r} is a set, which has no order. Give a list, for example ['gcn', 'gat'].")
         if isinstance(students, Iterable) and not isinstance(students, Sequence):
             students = list(students)

@@ -17,7 +17,8 @@ def resolve_device(name: str | torch.device) -> str:
     Raises:
         UsageError: an unknown device, or cuda where it cannot be used; the message says what is missing and how to repair it.
     """
-    name = str(name) if isinstance(name, torch.device) else name
+    if isinstance(name, torch.device):
+        name = name.type if name.type == "cpu" else str(name)
     if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise unknown("device", name, DEVICES)
     if name == "cpu":

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from dgl_mutual.data.catalog import known_datasets
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import draws_alike, hide_labels
 from dgl_mutual.data.load import find_source
@@ -150,42 +150,41 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
         if any(key.startswith("strategy_options.") for key in varied)
         else {f"strategy_options.{name} = {getattr(options, name)}": why for name, why in options.without_effect().items()}
     )
-    if not any(key.startswith("student") for key in varied):
+    if kind.trains and not any(key.startswith("student") for key in varied):
         idle |= _idle_of_students(asked, resolved)
-    if resolved.training.edge_drop and kind.trains and not any(uses_edges(student) for student in resolved.students):
-        idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no student uses edges."
+    members = (*resolved.students, *(member for _, member in kind.extra_members(options, resolved.students))) if kind.trains else ()
+    if resolved.training.edge_drop and members and not any(uses_edges(member) for member in members):
+        idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
     for what, why in idle.items():
         warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
 
 
 def _idle_of_students(asked: RunConfig, resolved: RunConfig) -> dict[str, str]:
-    """What was asked for of students and changes none of them -> why."""
-    idle: dict[str, str] = {}
-    students = [
-        (own, _without_effect_of(together, resolved))
-        for own, together in zip(asked.students, asked.cohort, strict=True)
-        if not own.is_custom
-    ]
-    for name in sorted(asked.student.model_fields_set):
-        reasons = [why for own, why in students if name not in own.model_fields_set]
-        if reasons and all(name in why for why in reasons):
-            idle[f"student.{name} = {getattr(asked.student, name)}"] = reasons[0][name]
-    for own, why in students:
-        for name in sorted(own.model_fields_set & why.keys()):
-            idle[f"{name} = {getattr(own, name)} of the student {own.architecture}"] = why[name]
+    """What was asked for of built-in students and changes none of those for which it was asked -> why."""
+    assert resolved.task is not None
+    students = [(own, student) for own, student in zip(asked.students, resolved.students, strict=True) if not own.is_custom]
+    # A complete configuration gives every student its own value of what may have been asked for of all.
+    asked_for: dict[tuple[str, Any], list[tuple[StudentOptions, str | None]]] = {}
+    for own, student in students:
+        reasons = without_effect(student, resolved.task)
+        for name in sorted(own.model_fields_set | asked.student.model_fields_set):
+            value = getattr(own if name in own.model_fields_set else asked.student, name)
+            if name != "options" and value is not None and value != _left_out(student, name, resolved.task):
+                asked_for.setdefault((name, str(value)), []).append((student, reasons.get(name)))
+    idle = {}
+    for (name, value), takers in asked_for.items():
+        student, why = takers[0]
+        if why is not None and all(reason is not None for _, reason in takers):
+            what = f"student.{name} = {value}" if name in asked.student.model_fields_set else f"{name} = {value} of {student.architecture}"
+            idle[what] = why
     return idle
 
 
-def _without_effect_of(student: StudentOptions, config: RunConfig) -> dict[str, str]:
-    """Options of a built-in student without effect (see `without_effect`) that have another value than if they are left out."""
-    assert config.task is not None
-    fields = StudentOptions.model_fields
-    found = {}
-    for name, why in without_effect(resolve_student(student, config.task, has_edge_features=True), config.task).items():
-        left_out = resolve_student(student.model_copy(update={name: fields[name].default}), config.task, has_edge_features=True)
-        if getattr(student, name) not in (None, getattr(left_out, name)):
-            found[name] = why
-    return found
+def _left_out(student: StudentOptions, name: str, task: TaskName) -> Any:
+    """What an option of a resolved student is where nothing is said."""
+    default = StudentOptions.model_fields[name].default
+    plain = resolve_student(student.model_copy(update={name: default}), task, has_edge_features=bool(student.edge_features))
+    return getattr(plain, name)
 
 
 def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], others: Sequence[str] = ()) -> None:

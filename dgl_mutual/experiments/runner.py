@@ -145,7 +145,8 @@ def execute(
         track: see `run`.
 
     Raises:
-        UsageError: the cohort of the only plan cannot work. Among several plans this is a failed trial, and the others go on.
+        UsageError: `jobs` or `threads` is no whole number from 1, or the cohort of the only plan cannot work. Among several plans this is a
+            failed trial, and the others go on.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
@@ -162,7 +163,7 @@ def execute(
             if trial.key not in finished[place]
         ]
         left = Counter(work.place for work in works)
-        executor = executor or Local(jobs or default_jobs(device), threads)
+        executor = executor or Local(default_jobs(device) if jobs is None else jobs, threads)
         jobs = min(executor.num_jobs, max(1, len(works)))
         for place in left:
             made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -341,7 +340,7 @@ def run_suite(
 def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
     """What is given for each method; nothing for the names of a list."""
     named = methods
-    if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping | AbstractSet):
+    if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping | set | frozenset):
         several = list(methods)
         if not all(isinstance(name, str) for name in several):
             raise ValueError(f"{needed}, not {methods!r}")

@@ -108,7 +108,7 @@ def tune_suite(
                 out=out,
                 device=device,
                 threads=threads,
-                jobs=jobs or default_jobs(resolve_device(device)),
+                jobs=default_jobs(resolve_device(device)) if jobs is None else jobs,
                 progress=shown,
                 label=f"tune {place}/{len(runs)} {run.data} {run.method}",
                 in_memory=run.data in (in_memory or {}),

@@ -99,6 +99,7 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
         if value_at(given, f"{key}_options") is None  # which would fit one of its values only
         and not (key.startswith("student.") and key.removeprefix("student.") in idle)
     }
+    search = (search,) if isinstance(search, str) else search
     for key in search:
         if key not in declared:
             raise unknown("option to search", key, possible)
@@ -158,7 +159,9 @@ def tune(
         StoreError: the folder cannot be written, or holds what no search writes.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
-    _check(trials=trials, splits=splits, timeout=timeout, jobs=jobs, threads=threads)
+    trials, splits, jobs = (whole_number(name, value, 1) for name, value in (("trials", trials), ("splits", splits), ("jobs", jobs)))
+    if timeout is not None and not timeout > 0:
+        raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()
     job = search_job(
         config,
@@ -168,7 +171,7 @@ def tune(
         search=search,
         out=out,
         device=resolve_device(device),
-        threads=threads,
+        threads=whole_number("threads", threads, 1),
         label=label,
         in_memory=in_memory,
     )
@@ -249,10 +252,3 @@ def checked_space(given: RunConfig, search: Collection[str] = ()) -> SearchSpace
             "(--search KEY)."
         )
     return space
-
-
-def _check(*, trials: int, splits: int, timeout: float | None, jobs: int, threads: int) -> None:
-    for name, number in (("trials", trials), ("splits", splits), ("jobs", jobs), ("threads", threads)):
-        whole_number(name, number, least=1)
-    if timeout is not None and not timeout > 0:
-        raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")

@@ -169,11 +169,12 @@ def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
             f"{', '.join(graph.edata) or 'nothing'}). Set graph.edata['feat'], encoded as in the training data."
         )
     features: Tensor = graph.edata["feat"]
-    if features.ndim == 1:
+    shape = tuple(features.shape)
+    if len(shape) == 1 and width == 1:
         features = features.unsqueeze(1)
     if features.ndim != 2 or features.shape[1] != width:
         raise UsageError(
-            f"The student was trained with {width} edge features, and graph.edata['feat'] has the shape {tuple(features.shape)}. Expected "
+            f"The student was trained with {width} edge features, and graph.edata['feat'] has the shape {shape}. Expected "
             f"is ({graph.num_edges()}, {width}), encoded as in the training data."
         )
     return features

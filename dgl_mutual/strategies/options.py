@@ -45,7 +45,7 @@ class StrategyOptions(Options):
         return {
             name: f"since {other} = {getattr(self, other)}. Leave it out, or choose another {other}."
             for name, (other, values) in self.idle_with.items()
-            if getattr(self, other) in values and getattr(self, name) != fields[name].default
+            if getattr(self, other) in values and getattr(self, name) != fields[name].get_default(call_default_factory=True)
         }
 
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:

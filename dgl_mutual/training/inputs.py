@@ -31,6 +31,7 @@ class Inputs:
 
     @classmethod
     def of(cls, dataset: Dataset, split: Split, training: TrainingOptions) -> Inputs:
+        """Positions and scales as the options ask for; scales are measured on the training part."""
         dataset = with_positions(dataset, training.positions)
         scales = column_scales(dataset, split) if training.scale_inputs else None
         edge_scales = edge_column_scales(dataset, split) if training.scale_inputs else None
@@ -38,6 +39,7 @@ class Inputs:
         return cls(with_scaled_edge_columns(scaled, edge_scales), scales, edge_scales)
 
     def student(self, member: StudentOptions, setting: Setting, name: str) -> AnyStudent:
+        """A member with resolved options that fits these inputs."""
         edges = EdgeInput.of(self.dataset.num_edge_features, self.dataset.feature_kinds)
         return make_student(member, setting.task, self.dataset.num_features, setting.num_outputs, name, edges)
 

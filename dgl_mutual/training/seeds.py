@@ -18,9 +18,8 @@ def derive(seed: int, *path: str | int) -> int:
     Raises:
         UsageError: the seed is not a whole number from 0.
     """
-    plain = tuple(
-        part if isinstance(part, str) else int(part) for part in (whole_number("seed", seed), *path)
-    )  # numpy's integers read differently
+    # Numpy's integers read differently.
+    plain = (whole_number("seed", seed), *(part if isinstance(part, str) else int(part) for part in path))
     digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -14,7 +14,15 @@ from dgl_mutual.training.feeds.graphs import GraphsFeed
 
 
 def add_unlabelled(feed: Feed, exchange: Exchange, options: StrategyOptions, dataset: Dataset, split: Split, ratio: float | None) -> None:
-    """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones."""
+    """Let steps also see samples without labels, for a strategy that exchanges on more than the labelled ones.
+
+    Args:
+        options: of the strategy.
+        ratio: how many of them an epoch sees for each labelled sample (None: all).
+
+    Raises:
+        UsageError: a ratio that has no effect.
+    """
     if ratio is not None and not (feed.sampled or isinstance(feed, GraphsFeed)):
         raise UsageError(
             f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "

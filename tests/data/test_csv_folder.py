@@ -83,7 +83,10 @@ FAULTS = [
     ({"nodes_csv": "graph_id,node_id\n7,a\n7,a\n3,a\n7,c\n"}, r"nodes\.csv, line 3: expected each node of a graph once"),
     ({"nodes_csv": 'graph_id,node_id,feat\n7,a,"1,2"\n7,b,"1"\n3,a,"1,2"\n7,c,"0,0"\n'}, r"nodes\.csv, line 3: feat: expected 2 numbers"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,nan\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: feat: expected finite numbers"),
-    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,x1\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected finite numbers"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,x\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected numbers; encode words .*, found 'x'"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,1x\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected finite numbers"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,True\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected either finite numbers in all lines"),
+    ({"nodes_csv": "graph_id,node_id,feat\n7,a,True\n7,b,2\n3,a,2\n7,c,4\n"}, r"line 2: feat: expected either finite numbers in all lines"),
     (
         {"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,red\n3,a,2\n7,c,4\n"},
         r"line 3: feat: expected numbers; encode words .*, found 'red'",
@@ -124,7 +127,7 @@ def test_a_folder_may_have_no_edges(build_csv: Build) -> None:
 
 
 def test_booleans_in_one_column_or_several(build_csv: Build) -> None:
-    for cells in (("True", "False"), ('"True,False"', '"false, TRUE"')):
+    for cells in (("True", "False"), ('"True,False"', '"false, TRUE"'), ('"True,0"', '"False,1"')):
         rows = f"7,a,b,{cells[0]}\n7,b,c,{cells[1]}\n"
         features = load_dataset(build_csv(edges_csv=f"graph_id,src_id,dst_id,feat\n{rows}")).edge_features
         assert features is not None and np.asarray(features).tolist() == ([[1], [0]] if "," not in cells[0] else [[1, 0], [0, 1]])

@@ -338,11 +338,15 @@ def test_only_a_named_indicator_may_be_absent_from_new_data(named: bool) -> None
 
 
 def test_names_without_edge_features_are_refused() -> None:
-    with pytest.raises(DataError, match="names or kinds of edge features, and no edge features"):
+    with pytest.raises(DataError, match="names of edge features, and no edge features"):
         Dataset.from_arrays([[0, 1], [1, 0]], np.ones((2, 1)), edge_feature_names=["length"])
+    bare = Dataset.from_arrays([[0, 1], [1, 0]], np.ones((2, 1)))
+    copied = Dataset.from_arrays(bare.edges, bare.features, edge_features=bare.edge_features, edge_feature_names=bare.edge_feature_names)
+    lone = Dataset.from_arrays(np.zeros((2, 0)), np.ones((2, 1)), edge_feature_names=["length"])
+    assert copied.edge_features is None and lone.edge_features is None
 
 
-@pytest.mark.parametrize("keys", [{"edge_feat": ["feat"]}, {"feat": 5}, {"label": None}])
+@pytest.mark.parametrize("keys", [{"edge_feat": ["feat"]}, {"feat": 5}, {"label": 0}])
 def test_keys_of_dgl_graphs_are_texts(keys: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=f"{next(iter(keys))} = .* is no key of the graph's data"):
         Dataset.from_dgl(dgl_graph(), **keys)

@@ -103,12 +103,6 @@ def test_edge_noise_changes_the_stated_share_within_graphs(kind, num_removed, nu
     assert np.array_equal(result.edges, canonical_edges(*result.edges, dataset.num_nodes, symmetric=False))
 
 
-def test_a_complete_graph_gets_no_edge():
-    ends = np.indices((6, 6)).reshape(2, -1)
-    dataset = replace(make_dataset(graphs=1, nodes=6), edges=canonical_edges(*ends, 6, symmetric=True))
-    assert np.array_equal(noisy(dataset, "edge-add:0.5").edges, dataset.edges)
-
-
 def test_label_noise_flips_training_labels_alone():
     dataset = make_dataset(task="node")
     split, changed = split_of(dataset), np.flatnonzero(noisy(dataset, "label:0.3").labels != dataset.labels)
@@ -212,3 +206,11 @@ def test_edge_noise_that_changes_no_edge_is_refused(kind):
         noisy(dataset, f"{kind}:0.001")
     with pytest.raises(UsageError, match="it has 0 of them"):
         noisy(dataset.replaced(edges=np.zeros((2, 0), dtype=np.int64)), f"{kind}:1")
+
+
+def test_a_graph_without_free_pairs_gets_no_edges_in_silence():
+    ends = np.indices((6, 6)).reshape(2, -1)
+    complete = make_dataset(graphs=1, nodes=6).replaced(edges=canonical_edges(*ends, 6, symmetric=True))
+    with pytest.raises(UsageError, match="no pair of nodes is free"):
+        noisy(complete, "edge-add:0.5")
+    assert noisy(complete, "edge:0.5").num_edges < complete.num_edges

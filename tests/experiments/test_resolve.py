@@ -131,9 +131,15 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
     [
         ({"students": "gcn,sage", "student": {"heads": 4}}, ["student.heads = 4 has no effect, since gcn has no attention heads."]),
         ({"students": "gcn,gat", "student": {"heads": 4, "pooling": "sum"}}, []),
+        ({"students": "sgc", "student": {"heads": 4}}, ["student.heads = 4 has no effect, since sgc has no attention heads."]),
+        (
+            {"students": "gcn", "student": {"depth": 1, "hidden": 32}},
+            ["student.hidden = 32 has no effect, since the one layer of gcn gives"],
+        ),
+        ({"strategy": "label-propagation"}, []),
         (
             {"students": ["gcn", {"architecture": "sage", "pooling": "mean"}]},
-            ["pooling = mean of the student sage has no effect, since a node task has no states of graphs."],
+            ["pooling = mean of sage has no effect, since a node task has no states of graphs."],
         ),
         (
             {"students": "sgc", "student": {"norm": "batch"}},
@@ -159,17 +165,26 @@ def test_options_without_effect_are_named(values: dict[str, Any], expected: list
 
 
 def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Dataset) -> None:
-    for dataset in (ring, pairs):
-        resolved = resolve(parse_config({"students": "gcn,sgc,mlp", "student": {"depth": 1}}), dataset)
+    cases = (
+        (ring, {"students": "gcn,sgc,mlp", "student": {"depth": 1}}),
+        (pairs, {"students": "gcn,sgc,mlp", "student": {"depth": 1}}),
+        (ring, {"students": "gcn,gat", "student": {"heads": 4}}),
+        (ring, {"students": "sgc,gcn", "student": {"norm": "batch", "residual": True, "hidden": 32}}),
+        (pairs, {"students": "bag,gcn", "student": {"pooling": "mean"}}),
+    )
+    for dataset, values in cases:
+        resolved = resolve(parse_config({"strategy": "independent", **values}), dataset)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             refuse_idle(parse_config(plain(resolved)), resolved)
 
 
 def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dataset) -> None:
-    for students, expected in (("bag,mlp", 1), ("bag,gcn", 0)):
-        asked = parse_config({"strategy": "independent", "students": students, "training": {"edge_drop": 0.3}})
+    for students, expected, strategy in (("bag,mlp", 1, "independent"), ("bag,gcn", 0, "independent"), ("mlp", 0, "kd")):
+        asked = parse_config({"strategy": strategy, "students": students, "training": {"edge_drop": 0.3}})
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             refuse_idle(asked, resolve(asked, pairs))
-        assert [str(one.message) for one in caught] == ["training.edge_drop = 0.3 has no effect, since no student uses edges."] * expected
+        assert [str(one.message) for one in caught] == [
+            "training.edge_drop = 0.3 has no effect, since no member of the cohort uses edges."
+        ] * expected
