@@ -143,7 +143,7 @@ def test_features_that_stay_the_same_are_aggregated_once(norm: Norm, self_weight
     wanted = [weight] if factor is None else [weight, factor]
     for gradients in zip(*(torch.autograd.grad(result.square().sum(), wanted) for result in (kept, anew)), strict=True):
         torch.testing.assert_close(*gradients)
-    assert torch.equal(batch.aggregated_features(norm), batch.normalised(norm).csr @ batch.features)
+    torch.testing.assert_close(batch.aggregated_features(norm), batch.normalised(norm).csr @ batch.features)
     assert batch.aggregated_features(norm) is batch.aggregated_features(norm)
 
 

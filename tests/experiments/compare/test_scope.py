@@ -65,7 +65,8 @@ def test_a_recipe_can_be_compared_when_what_the_message_names_is_taken_back(name
         typed = merged(options, *map(parse_assignment, assignments))
         check_scope(resolve(trusted_config(None, typed, trust=False, recipe=name), dataset), dataset)
 
-    if name.endswith("-small") or (name.endswith("-reference") and dataset is pairs):
+    residual = name == "enzymes-small"  # which the reference lacks
+    if (name.endswith("-small") and not residual) or (name.endswith("-reference") and dataset is pairs):
         check()
         return
     with pytest.raises(UsageError, match="To compare without, leave that out, or take it back: --set ") as caught:
