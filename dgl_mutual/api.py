@@ -165,7 +165,7 @@ def fit(
             f"training.checkpoint_every = {training['checkpoint_every']} has no effect in fit, which keeps no snapshots. Leave it "
             "out, or use dgl_mutual.experiment or 'dgl-mutual run'."
         )
-    whole_number("fold", fold)
+    fold = whole_number("fold", fold)
     if split is None:
         splits = splits_of(resolved, dataset, seed)
         if not 0 <= fold < len(splits):

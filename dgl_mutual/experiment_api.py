@@ -90,12 +90,13 @@ def experiment(
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
     jobs, threads = None if jobs is None else whole_number("jobs", jobs, 1), whole_number("threads", threads, 1)
     device = resolve_device(device)
+    folder_of_data = None if data_dir is None else user_path(data_dir)
     named = _named_datasets(dataset)
     pool: Dataset | None = None
     if unlabelled is not None and not isinstance(unlabelled, str | Path):
         pool = as_dataset(unlabelled, None if isinstance(unlabelled, Dataset) else "graph")
         # What stands beside a pool in memory is in memory, too: no run of theirs can be repeated from files.
-        named = {label: _loaded(data, data_dir, offline=offline) for label, data in named.items()}
+        named = {label: _loaded(data, folder_of_data, offline=offline) for label, data in named.items()}
     in_memory = {label: data for label, data in named.items() if isinstance(data, Dataset)}
     base = {
         "students": students,
@@ -122,7 +123,7 @@ def experiment(
         out = temporary.name
     folder = user_path(out)
     data: dict[str, Any] = {
-        "data_dir": None if data_dir is None else user_path(data_dir),
+        "data_dir": folder_of_data,
         "offline": offline,
         "in_memory": in_memory,
         "pool": pool,
@@ -167,10 +168,8 @@ def _named_datasets(dataset: Any) -> dict[str, Any]:
     return dict(zip(names, found, strict=True))
 
 
-def _loaded(data: Any, data_dir: str | Path | None, *, offline: bool) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    return load_dataset(data, "graph", data_dir=None if data_dir is None else user_path(data_dir), offline=offline)
+def _loaded(data: Any, data_dir: Path | None, *, offline: bool) -> Dataset:
+    return data if isinstance(data, Dataset) else load_dataset(data, "graph", data_dir=data_dir, offline=offline)
 
 
 def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

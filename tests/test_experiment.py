@@ -274,6 +274,10 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"out": 5}, "Expected a path, found 5"),
         ({"out": ""}, "The path is empty"),
         ({"name": ""}, "name = '' is not a name"),
+        (
+            {"methods": {"independent": None, "dml": {"grid": {"training.epochs": [1, 2]}}}, "tuned": 1},
+            "dml on digits: The configuration has a grid",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_runs(
@@ -293,10 +297,13 @@ def test_what_numpy_torch_and_iterators_give_is_taken() -> None:
     assert dgl_mutual.experiment({"a": "digits", "b": "digits"}, **{**few, "methods": methods}).trials["data"].nunique() == 2
 
 
-def test_a_call_in_the_parent_itself_does_not_end_it() -> None:
+def test_a_call_in_the_parent_itself_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As joblib makes where it starts no processes."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
     end_with(os.getpid())
     time.sleep(2 * INTERVAL)
+    assert not ended
 
 
 def test_a_suite_of_the_command_line_is_an_experiment(tmp_path: Path) -> None:

@@ -94,21 +94,20 @@ class CsvTable:
         if width * len(cells) > _MAX_MISFIT and ragged.any():  # what a wide cell would make of many short ones is not in the file
             return np.zeros((len(cells), 1))
         values = np.full((len(cells), width), np.nan)
-        missing = np.zeros(values.shape, dtype=np.bool_)
-        truths, are_truths = np.full(values.shape, np.nan), np.full(width, not allow_missing)
+        words = np.zeros(values.shape, dtype=np.bool_)  # for "unknown", or for a truth value
         texts, regular = cells.to_numpy(dtype=object), np.flatnonzero(~ragged)
         for start in range(0, len(regular), _ROWS):
             rows = regular[start : start + _ROWS]
             parts = [part.strip() for cell in texts[rows] for part in cell.split(",")]
-            values[rows] = parse_numbers(parts).reshape(-1, width)
-            are_truths &= np.isnan(values[rows]).all(axis=0)
-            for column_of_truths in np.flatnonzero(are_truths):
-                truths[rows, column_of_truths] = [_BOOLEANS.get(part.casefold(), np.nan) for part in parts[column_of_truths::width]]
-            are_truths &= ~np.isnan(truths[rows]).any(axis=0)
-            if allow_missing:
-                missing[rows] = np.array([part.casefold() in MISSING for part in parts], dtype=np.bool_).reshape(-1, width)
-        values[:, are_truths] = truths[:, are_truths]
-        wrong = (unusable(values) & ~missing).any(axis=1) & ~ragged
+            numbers = parse_numbers(parts)
+            for place in np.flatnonzero(np.isnan(numbers)):
+                word, at = parts[place].casefold(), (rows[place // width], place % width)
+                words[at] = word in (MISSING if allow_missing else _BOOLEANS)
+                numbers[place] = np.nan if allow_missing else _BOOLEANS.get(word, np.nan)
+            values[rows] = numbers.reshape(-1, width)
+        if not allow_missing:  # a column holds truth values or numbers
+            values[words & ~words[regular].all(axis=0)] = np.nan
+        wrong = (unusable(values) & ~(words if allow_missing else False)).any(axis=1) & ~ragged
         if wrong.any():
             first = cells[wrong].loc[cells.index[wrong].min()]
             self.refuse_cells(faults, column, wrong, FINITE if allow_missing else _rule_of(first.casefold().split(",")))

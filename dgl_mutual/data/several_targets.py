@@ -59,9 +59,12 @@ def named_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: neither of the two.
     """
-    if not isinstance(targets, str) and (not isinstance(targets, Iterable) or not all(isinstance(name, str) for name in targets)):
+    if isinstance(targets, str):
+        return tuple(name.strip() for name in targets.split(","))
+    names = tuple(targets) if isinstance(targets, Iterable) else (targets,)
+    if not all(isinstance(name, str) for name in names):
         raise UsageError(f"targets = {targets!r} are no names. Give a list of texts, or one text such as 'digit,even'.")
-    return tuple(name.strip() for name in targets.split(",")) if isinstance(targets, str) else tuple(targets)
+    return names
 
 
 def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:

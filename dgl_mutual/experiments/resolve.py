@@ -38,6 +38,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
+from dgl_mutual.training.teaching import extra_members
 
 DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
@@ -142,19 +143,18 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
             f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
         )
-    varied = tuple(asked.grid or ())  # at another point an option may have an effect
+    varied = asked.grid or {}  # at another point an option may have an effect
     kind = resolve_strategy(resolved.strategy)
     options = parse_options(kind.Options, resolved.strategy_options, "strategy_options")
-    idle = (
-        {}
-        if any(key.startswith("strategy_options.") for key in varied)
-        else {f"strategy_options.{name} = {getattr(options, name)}": why for name, why in options.without_effect().items()}
-    )
+    idle: dict[str, str] = {}
+    if not any(key.startswith("strategy_options.") for key in varied):
+        idle |= {f"strategy_options.{name} = {getattr(options, name)}": why for name, why in options.without_effect().items()}
     if kind.trains and not any(key.startswith("student") for key in varied):
         idle |= _idle_of_students(asked, resolved)
-    members = (*resolved.students, *(member for _, member in kind.extra_members(options, resolved.students))) if kind.trains else ()
-    if resolved.training.edge_drop and members and not any(uses_edges(member) for member in members):
-        idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
+        if resolved.training.edge_drop and not any(uses_edges(student) for student in resolved.students):
+            added = [member for _, member in extra_members(kind, options, resolved.students)]
+            if not any(uses_edges(member) for member in added):
+                idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
     for what, why in idle.items():
         warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
 
@@ -163,20 +163,21 @@ def _idle_of_students(asked: RunConfig, resolved: RunConfig) -> dict[str, str]:
     """What was asked for of built-in students and changes none of those for which it was asked -> why."""
     assert resolved.task is not None
     students = [(own, student) for own, student in zip(asked.students, resolved.students, strict=True) if not own.is_custom]
-    # A complete configuration gives every student its own value of what may have been asked for of all.
-    asked_for: dict[tuple[str, Any], list[tuple[StudentOptions, str | None]]] = {}
-    for own, student in students:
-        reasons = without_effect(student, resolved.task)
-        for name in sorted(own.model_fields_set | asked.student.model_fields_set):
-            value = getattr(own if name in own.model_fields_set else asked.student, name)
-            if name != "options" and value is not None and value != _left_out(student, name, resolved.task):
-                asked_for.setdefault((name, str(value)), []).append((student, reasons.get(name)))
-    idle = {}
-    for (name, value), takers in asked_for.items():
-        student, why = takers[0]
-        if why is not None and all(reason is not None for _, reason in takers):
-            what = f"student.{name} = {value}" if name in asked.student.model_fields_set else f"{name} = {value} of {student.architecture}"
-            idle[what] = why
+    reasons = [without_effect(student, resolved.task) for _, student in students]
+    idle: dict[str, str] = {}
+    for name in sorted({name for why in reasons for name in why}):
+        # By value: a complete configuration gives every student its own value of what may have been asked for of all.
+        asked_for: dict[Any, list[tuple[str, str | None]]] = {}
+        for (own, student), why in zip(students, reasons, strict=True):
+            source = own if name in own.model_fields_set else asked.student
+            value = getattr(source, name)
+            if name in source.model_fields_set and value not in (None, _left_out(student, name, resolved.task)):
+                asked_for.setdefault(value, []).append((student.architecture_name, why.get(name)))
+        for value, takers in asked_for.items():
+            architecture, first = takers[0]
+            if first is not None and all(why is not None for _, why in takers):
+                of_all = name in asked.student.model_fields_set
+                idle[f"student.{name} = {value}" if of_all else f"{name} = {value} of {architecture}"] = first
     return idle
 
 

@@ -113,6 +113,14 @@ def test_targets_are_chosen_by_name_and_in_order(digits: Dataset) -> None:
         select_targets(alone, ["even"])
 
 
+def test_names_of_targets_may_come_from_an_iterator_and_are_texts(digits: Dataset) -> None:
+    names = target_names(digits.target)
+    assert target_names(select_targets(digits, (name for name in names[:2])).target) == names[:2]  # type: ignore[arg-type]  # an iterator
+    for wrong in (5, [1], None):
+        with pytest.raises(UsageError, match="are no names"):
+            select_targets(digits, wrong)  # type: ignore[arg-type]  # what a user may give
+
+
 def test_splits_follow_the_classes_of_one_target(digits: Dataset) -> None:
     digit = select_targets(digits, ["digit"])
     protocol = available_protocols(digits)[0]

@@ -138,6 +138,14 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
         ),
         ({"strategy": "label-propagation"}, []),
         (
+            {
+                "strategy": "gml",
+                "strategy_options": {"uniform_kl_weight": 3},
+                "grid": {"strategy_options.weighting": ["uniform", "attention"]},
+            },
+            [],
+        ),
+        (
             {"students": ["gcn", {"architecture": "sage", "pooling": "mean"}]},
             ["pooling = mean of sage has no effect, since a node task has no states of graphs."],
         ),

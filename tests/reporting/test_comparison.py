@@ -349,3 +349,14 @@ def test_less_is_better_of_calibration_errors(tmp_path: Path, value: str, percen
     if not percent:
         with pytest.raises(UsageError, match="not a fraction"):
             text_table(comparison, percent=True)
+
+
+def test_a_mean_does_not_depend_on_the_order_of_its_trials(tmp_path: Path) -> None:
+    """The last bits of a sum do, and they decide whether 34.05 is shown as 34.0 or 34.1."""
+    scores = np.array([0.318, 0.319, 0.356, 0.359, 0.303, 0.325, 0.39, 0.328, 0.316, 0.391])
+    means = set()
+    for place in range(12):
+        folder = tmp_path / str(place)
+        write_run(folder, scores=np.random.default_rng(place).permutation(scores).tolist())
+        means |= set(compared(folder, members=("mean",)).rows["mean"])
+    assert len(means) == 1
