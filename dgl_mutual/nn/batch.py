@@ -74,7 +74,8 @@ class GraphBatch(Adjacency, Batch):
         *,
         edge_features: int = 0,
     ) -> GraphBatch:
-        """A homogeneous DGL graph, batched or not, in the form of every dataset: without self-loops and duplicate edges.
+        """A homogeneous DGL graph, batched or not, in the form of every dataset: without self-loops and duplicate edges. A warning tells
+        where duplicates have other edge features; the first of each counts.
 
         Args:
             feat: node features (|V|, F); default: ``graph.ndata["feat"]``.
@@ -96,8 +97,9 @@ class GraphBatch(Adjacency, Batch):
         source, destination = (ends.cpu().numpy() for ends in graph.edges(order="eid"))
         of_edges: Tensor | None = None
         if edge_features:
-            edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False)
-            of_edges = _edge_features_of(graph, edge_features)[torch.as_tensor(rows, device=graph.device)].to(device, dtype)
+            given = _edge_features_of(graph, edge_features)
+            edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False, features=given.detach().cpu().numpy())
+            of_edges = given[torch.as_tensor(rows, device=graph.device)].to(device, dtype)
         else:
             edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
         in_degrees = np.bincount(edges[1], minlength=graph.num_nodes())

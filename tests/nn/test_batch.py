@@ -174,3 +174,11 @@ def test_one_number_an_edge_needs_no_second_dimension_at_prediction() -> None:
     flat = GraphBatch.from_dgl(graph, edge_features=1).edge_features
     graph.edata["feat"] = graph.edata["feat"].unsqueeze(1)
     assert torch.equal(flat, GraphBatch.from_dgl(graph, edge_features=1).edge_features)
+
+
+def test_from_dgl_tells_of_edges_that_are_repeated_with_other_features() -> None:
+    graph = dgl.graph(([0, 0, 1], [1, 1, 2]))
+    graph.ndata["feat"], graph.edata["feat"] = torch.rand(3, 2), torch.tensor([[1.0], [2.0], [3.0]])
+    with pytest.warns(UserWarning, match="1 edges are repeated with other features, for example 0 -> 1"):
+        batch = GraphBatch.from_dgl(graph, edge_features=1)
+    assert batch.edge_features is not None and batch.edge_features.flatten().tolist() == [1.0, 3.0]
