@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dgl_mutual.cli.export import command as export_command
 from dgl_mutual.cli.output import say
+
+if TYPE_CHECKING:
+    from dgl_mutual.reporting.run import Run
 
 #: Bytes of a page.
 _MOST_BYTES = 1 << 26
@@ -66,8 +71,10 @@ def filled(page: Path) -> str:
         UsageError: a table that cannot be made; says which.
     """
     from dgl_mutual.reporting.pages import fill
+    from dgl_mutual.reporting.runs import load_runs
 
-    return fill(_text(page), partial(_table, page))
+    # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
+    return fill(_text(page), partial(_table, page, cache(load_runs)))
 
 
 def _text(file: Path) -> str:
@@ -80,14 +87,14 @@ def _text(file: Path) -> str:
         raise UsageError(f"{str(file)!r} cannot be read ({error}). Give Markdown pages in UTF-8, and folders.") from None
 
 
-def _table(page: Path, arguments: str) -> str:
+def _table(page: Path, load: Callable[[tuple[Path, ...]], list[Run]], arguments: str) -> str:
     from dgl_mutual.errors import DglMutualError, UsageError
     from dgl_mutual.reporting.export import export
 
     try:
         options = export_command.make_context("table", shlex.split(arguments), default_map={"kind": "markdown"}).params
         del options["output"]
-        return export([page.parent / run for run in options.pop("runs")], options.pop("kind"), **options)
+        return export([page.parent / run for run in options.pop("runs")], options.pop("kind"), load=load, **options)
     except (DglMutualError, click.ClickException, ValueError) as error:
         why = error.format_message() if isinstance(error, click.ClickException) else str(error)
         raise UsageError(f"{page}, in the table of {arguments!r}: {why}") from None

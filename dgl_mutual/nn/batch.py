@@ -98,7 +98,8 @@ class GraphBatch(Adjacency, Batch):
         of_edges: Tensor | None = None
         if edge_features:
             given = _edge_features_of(graph, edge_features)
-            edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False, features=given.detach().cpu().numpy())
+            table = given.detach().cpu().numpy()
+            edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False, features=table)
             of_edges = given[torch.as_tensor(rows, device=graph.device)].to(device, dtype)
         else:
             edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
 from dgl_mutual.reporting.comparison import compare, compare_with_default, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
+from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.tables import text_table
 
@@ -33,6 +34,7 @@ def export(
     precision: int | None = None,
     percent: bool = False,
     by_target: bool = False,
+    load: Callable[[tuple[Path, ...]], list[Run]] = load_runs,
 ) -> str:
     """The table.
 
@@ -45,13 +47,14 @@ def export(
         datasets, methods: see `chosen_runs`; tests are adjusted over the comparisons that are shown.
         precision, percent: see `to_csv` and `text_table`.
         by_target: see `gather_by_target`; the default baseline is then independent on one target.
+        load: how the runs are read; whoever makes several tables of the same runs can keep them.
 
     Raises:
         UsageError, StoreError: see `load_runs`, `chosen_runs`, `gather`, `gather_by_target`, `compare` and `text_table`.
     """
     if wide and kind != "csv":
         raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
-    found = chosen_runs(load_runs(runs), datasets, methods)
+    found = chosen_runs(load(tuple(runs)), datasets, methods)
     trials = gather_by_target(found) if by_target else gather(found, metric)
     preferred = None if by_target else preferred_baseline(runs)
     there = preferred in set(trials["method"])  # it may have been left out
