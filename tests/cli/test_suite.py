@@ -43,6 +43,7 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
         "tasks",
         "unequal",
         "unseen",
+        "views",
     ]
 
 
