@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import canonical_edge_rows
+from dgl_mutual.data.arrays import as_array, canonical_edge_rows
 from dgl_mutual.data.dataset import Dataset, Features, IntArray, canonical_edges
 from dgl_mutual.data.distinct import distinct_rows
 from dgl_mutual.dgl_compat import dgl
@@ -74,8 +74,9 @@ class GraphBatch(Adjacency, Batch):
         *,
         edge_features: int = 0,
     ) -> GraphBatch:
-        """A homogeneous DGL graph, batched or not, in the form of every dataset: without self-loops and duplicate edges. A warning tells
-        where duplicates have other edge features; the first of each counts.
+        """A homogeneous DGL graph, batched or not, in the form of every dataset: without self-loops and duplicate edges.
+
+        Of duplicate edges the first counts; a warning tells where their features differ.
 
         Args:
             feat: node features (|V|, F); default: ``graph.ndata["feat"]``.
@@ -97,10 +98,10 @@ class GraphBatch(Adjacency, Batch):
         source, destination = (ends.cpu().numpy() for ends in graph.edges(order="eid"))
         of_edges: Tensor | None = None
         if edge_features:
-            given = _edge_features_of(graph, edge_features)
-            table = given.detach().cpu().numpy()
+            given = _edge_features_of(graph, edge_features).to(device, dtype)
+            table = as_array(given, "edge features")
             edges, rows = canonical_edge_rows(source, destination, graph.num_nodes(), symmetric=False, features=table)
-            of_edges = given[torch.as_tensor(rows, device=graph.device)].to(device, dtype)
+            of_edges = given[torch.as_tensor(rows, device=device)]
         else:
             edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
         in_degrees = np.bincount(edges[1], minlength=graph.num_nodes())

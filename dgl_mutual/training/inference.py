@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
+from dgl_mutual.data.arrays import as_array
 from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
 from dgl_mutual.data.features import check_features
 from dgl_mutual.data.load import as_dataset
@@ -92,9 +93,9 @@ class Predictor:
             if self.positions:
                 raise UsageError(NEEDS_POSITIONS)
             if "feat" in data.ndata and data.ndata["feat"].ndim == 2:
-                check_features(data.ndata["feat"].detach().cpu().numpy(), data.num_nodes(), "node features 'feat'")
+                check_features(as_array(data.ndata["feat"], "node features 'feat'"), data.num_nodes(), "node features 'feat'")
             if self.edge_features and "feat" in data.edata and data.edata["feat"].ndim == 2:
-                check_features(data.edata["feat"].detach().cpu().numpy(), data.num_edges(), "edge features 'feat'", "edge")
+                check_features(as_array(data.edata["feat"], "edge features 'feat'"), data.num_edges(), "edge features 'feat'", "edge")
             batch = GraphBatch.from_dgl(data, self.device, self.dtype, edge_features=self.edge_features)
             samples = torch.arange(batch.num_nodes if by_node else batch.num_graphs, device=self.device)
             yield self._bounded(batch), samples

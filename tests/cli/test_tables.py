@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dgl_mutual.reporting import runs
 from tests.reporting.folders import write_run, write_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -45,6 +46,20 @@ def test_tables_of_a_page_are_those_of_its_runs(command_line: CommandLine, page:
     assert command_line("tables", page)[1].startswith("Nothing to change")
     assert command_line("tables", page, "--check")[0] == 0
     assert page.read_text() == text
+
+
+def test_several_tables_of_the_same_runs_are_those_of_export_and_the_runs_are_read_once(
+    command_line: CommandLine, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = ["--value val --precision 3", "--percent", "--value train --members gcn-0", "--method gml", "--value val --precision 3"]
+    exported = [command_line("export", tmp_path / "results", *kind.split(), "--format", "markdown")[1].strip() for kind in kinds]
+    page.write_text("".join(f"<!-- table: results {kind} -->\n<!-- end of table -->\n\n" for kind in kinds))
+    read = []
+    monkeypatch.setattr(runs, "load_runs", lambda paths, load=runs.load_runs: read.append(paths) or load(paths))
+    assert command_line("tables", page)[0] == 0
+    tables = re.findall(r"-->\n\n(.*?)\n\n<!-- end of table -->", page.read_text(), flags=re.DOTALL)
+    assert tables == exported
+    assert read == [(tmp_path / "results",)]
 
 
 def test_a_figure_changed_by_hand_is_found(command_line: CommandLine, page: Path) -> None:

@@ -64,7 +64,7 @@ def compare(fit: Fit, device: PretendedDevice, data: Data, **options: Any) -> No
 def test_every_strategy_trains(strategy: str, task: str, fit: Fit, device: PretendedDevice, node_data: Data, graph_data: Data) -> None:
     options = {**OPTIONS.get(strategy, {}), **({"exchange_warmup": (0, 0)} if strategy not in ("independent", "gml") else {})}
     data = node_data if task == "node" else graph_data
-    training = {} if task == "node" else {"batch_size": 20}
+    training = {} if task == "node" else {"batch_size": 10}
     students = ARCHITECTURES if strategy == "gml" else ("gat", "gin")
     compare(fit, device, data, students=students, strategy=strategy, strategy_options=options, training=training)
 

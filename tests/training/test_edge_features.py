@@ -126,12 +126,28 @@ def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tm
     assert "2 features and 2 edge features" in repr(result.cohort.members[0])
 
 
-def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
-    dataset, split = bonded_data
-    result = fit((dataset, split), ("gin", "gcn"), epochs=2)
+def as_dgl(dataset: Dataset) -> dgl.DGLGraph:
     graph = dgl.graph(tuple(torch.as_tensor(ends) for ends in dataset.edges), num_nodes=dataset.num_nodes)
     graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))
     graph.set_batch_num_edges(torch.as_tensor(np.diff(dataset.edge_offsets)))
+    return graph
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_a_dgl_graph_may_have_features_of_half_precision(precision: torch.dtype, bonded_data: Data, fit: Fit) -> None:
+    dataset, split = bonded_data
+    result = fit((dataset, split), ("gin", "gat"), epochs=2)
+    half, single = as_dgl(dataset), as_dgl(dataset)
+    for rounded, to in ((half, precision), (single, torch.float32)):
+        rounded.ndata["feat"] = torch.as_tensor(dataset.features).to(precision).to(to)
+        rounded.edata["feat"] = torch.as_tensor(dataset.edge_features).to(precision).to(to)
+    np.testing.assert_array_equal(result.predict(half, member="gin-0"), result.predict(single, member="gin-0"))
+
+
+def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path) -> None:
+    dataset, split = bonded_data
+    result = fit((dataset, split), ("gin", "gcn"), epochs=2)
+    graph = as_dgl(dataset)
     graph.ndata["feat"] = torch.as_tensor(dataset.features)
     with pytest.raises(UsageError, match="edges have none"):
         result.predict(graph)
