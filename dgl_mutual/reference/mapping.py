@@ -25,7 +25,10 @@ gin   ``messages.weight`` (D, hidden)       ``lin.weight``, transposed
 gat   ``edge_weight`` (D, heads * width)    ``lin_edge.weight``, transposed
       ``attention_edge``                    ``att_edge``, with a leading axis of 1
 
-Batch norms between layers (``norms.<layer>.*``), the classifier (``classifier.*``) and the coordinator have the same names on both sides.
+With residual connections, in ``residuals.<layer>.`` of both sides: ``weight`` (F_in, hidden), transposed, and ``bias``.
+
+Norms between layers (``norms.<layer>.*``), the virtual node (``virtual_node.*``), the classifier (``classifier.*``) and the coordinator have
+the same names on both sides.
 Every rule is linear, so gradients map like weights.
 """
 
@@ -37,7 +40,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_OURS, _REFERENCE = "convolutions", "convs"
+_OURS, _REFERENCE, _RESIDUALS = "convolutions", "convs", "residuals"
 
 
 @dataclass(frozen=True)
@@ -106,22 +109,21 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
+#: Of a residual map, on any architecture.
+_RESIDUAL_RULES = (_transposed("weight", "weight"), _same("bias", "bias"))
+
+
 def to_reference(architecture: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights (or gradients) of one of our students, by name, as those of a `ReferenceStudent`.
 
     Raises:
         KeyError: a weight that no rule knows.
     """
-    rules = {rule.ours: rule for rule in RULES[architecture]}
-    mapped: dict[str, Tensor] = {}
-    for name, weight in ours.items():
-        layer, rest = _within_layer(name, _OURS)
-        if layer is None:
-            mapped[name] = weight
-        else:
-            rule = rules[rest]
-            mapped[f"{_REFERENCE}.{layer}.{rule.reference}"] = rule.forth(weight)
-    return mapped
+    rules = {
+        _OURS: (_REFERENCE, {rule.ours: rule for rule in RULES[architecture]}),
+        _RESIDUALS: (_RESIDUALS, {rule.ours: rule for rule in _RESIDUAL_RULES}),
+    }
+    return _mapped(ours, rules, lambda rule, weight: (rule.reference, rule.forth(weight)))
 
 
 def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -130,22 +132,31 @@ def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         KeyError: a weight that no rule knows.
     """
-    rules = {rule.reference: rule for rule in RULES[architecture]}
+    rules = {
+        _REFERENCE: (_OURS, {rule.reference: rule for rule in RULES[architecture]}),
+        _RESIDUALS: (_RESIDUALS, {rule.reference: rule for rule in _RESIDUAL_RULES}),
+    }
+    return _mapped(reference, rules, lambda rule, weight: (rule.ours, rule.back(weight)))
+
+
+def _mapped(
+    weights: Mapping[str, Tensor],
+    rooms: Mapping[str, tuple[str, Mapping[str, Rule]]],
+    apply: Callable[[Rule, Tensor], tuple[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Weights by their names on the other side. Where no room (``convs``) begins the name, nothing changes.
+
+    Args:
+        rooms: on this side -> its name on the other side, and the rules of the weights ``<room>.<layer>.<name>``.
+    """
     mapped: dict[str, Tensor] = {}
-    for name, weight in reference.items():
-        layer, rest = _within_layer(name, _REFERENCE)
-        if layer is None:
+    for name, weight in weights.items():
+        room, _, rest = name.partition(".")
+        if room not in rooms:
             mapped[name] = weight
-        else:
-            rule = rules[rest]
-            mapped[f"{_OURS}.{layer}.{rule.ours}"] = rule.back(weight)
+            continue
+        other_room, rules = rooms[room]
+        layer, _, within = rest.partition(".")
+        other_name, other_weight = apply(rules[within], weight)
+        mapped[f"{other_room}.{layer}.{other_name}"] = other_weight
     return mapped
-
-
-def _within_layer(name: str, room: str) -> tuple[str | None, str]:
-    """``("0", "lin.weight")`` of ``"convs.0.lin.weight"``; no layer for a weight outside the convolutions."""
-    first, _, rest = name.partition(".")
-    if first != room:
-        return None, name
-    layer, _, rest = rest.partition(".")
-    return layer, rest

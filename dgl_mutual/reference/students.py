@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch_geometric.nn import GATConv, GCNConv, GINConv, SAGEConv, global_add_pool, global_max_pool, global_mean_pool
+from torch_geometric.nn import GATConv, GCNConv, GINConv, LayerNorm, SAGEConv, global_add_pool, global_max_pool, global_mean_pool
+from torch_geometric.nn.resolver import activation_resolver
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.nn.module import EdgeInput
@@ -17,6 +18,19 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.reference.edge_layers import GCNLayer, GINELayer, SAGELayer
 
 POOLINGS = {"sum": global_add_pool, "mean": global_mean_pool, "max": global_max_pool}
+
+
+class VirtualNode(torch.nn.Module):
+    """The weights of a virtual node (Gilmer et al., ICML 2017, arXiv 1704.01212), as in OGB's example: its start, and an MLP for each update."""
+
+    def __init__(self, width: int, updates: int) -> None:
+        super().__init__()
+        self.start = torch.nn.Parameter(torch.zeros(1, width))
+
+        def step(in_features: int, out_features: int) -> tuple[torch.nn.Module, ...]:
+            return torch.nn.Linear(in_features, out_features), batch_norm(out_features), torch.nn.ReLU()
+
+        self.updates = torch.nn.ModuleList(torch.nn.Sequential(*step(width, 2 * width), *step(2 * width, width)) for _ in range(updates))
 
 
 class ReferenceStudent(torch.nn.Module):
@@ -35,6 +49,8 @@ class ReferenceStudent(torch.nn.Module):
         self.task = task
         self.classifier_dropout = options.dropout
         self.dropout = options.dropout if task == "node" else 0.0
+        self.input_dropout = self.dropout if options.input_dropout is None else options.input_dropout
+        self.activation = activation_resolver(options.activation or ("elu" if options.architecture == "gat" else "relu"))
         has_classifier = task == "graph" or options.readout == "jumping"
         seen = options.depth if options.readout == "jumping" else 1
         self.classifier = torch.nn.Linear(seen * options.hidden, num_outputs) if has_classifier else None
@@ -43,14 +59,18 @@ class ReferenceStudent(torch.nn.Module):
             in_features = len(self.edges.node_columns)
         self.convs = torch.nn.ModuleList()
         self.norms = torch.nn.ModuleList()
+        self.residuals = torch.nn.ModuleList()
+        self.virtual_node = VirtualNode(options.hidden, options.depth - 1) if options.virtual_node else None
         for layer in range(options.depth):
             width = in_features if layer == 0 else options.hidden
             if layer == options.depth - 1 and not has_classifier:
                 self.convs.append(self._convolution(layer, width, num_outputs, heads=1))
             else:
                 self.convs.append(self._convolution(layer, width, options.hidden, heads=options.heads))
-                if options.norm == "batch":
-                    self.norms.append(batch_norm(options.hidden))
+                if options.norm != "none":
+                    self.norms.append(batch_norm(options.hidden) if options.norm == "batch" else LayerNorm(options.hidden, mode="node"))
+                if options.residual:
+                    self.residuals.append(torch.nn.Linear(width, options.hidden))
 
     def _convolution(self, layer: int, width: int, out: int, heads: int) -> torch.nn.Module:
         if self.edges is not None:
@@ -100,15 +120,21 @@ class ReferenceStudent(torch.nn.Module):
             x = x[:, list(self.edges.node_columns)]
         of_edges = () if self.edges is None else (edge_attr,)
         states = []
+        virtual = None if self.virtual_node is None else self.virtual_node.start
         for layer, conv in enumerate(self.convs):
-            x = F.dropout(x, p=self.dropout, training=self.training)
-            x = conv(x, edge_index, *of_edges)
+            entering = F.dropout(x, p=self.dropout if layer else self.input_dropout, training=self.training)
+            x = conv(entering, edge_index, *of_edges)
             if layer == len(self.convs) - 1 and self.classifier is None:
                 return x
+            if len(self.residuals):
+                x = x + self.residuals[layer](entering)
             if len(self.norms):
                 x = self.norms[layer](x)
-            x = F.elu(x) if self.options.architecture == "gat" else F.relu(x)
+            x = self.activation(x)
             states.append(x)
+            if self.virtual_node is not None and layer < len(self.convs) - 1:
+                virtual = self.virtual_node.updates[layer](global_add_pool(x, batch, size=num_graphs) + virtual)
+                x = x + virtual[batch]
         if self.options.readout == "last":
             states = states[-1:]
         if self.task == "graph":

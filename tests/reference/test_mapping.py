@@ -9,8 +9,12 @@ from dgl_mutual.reference.mapping import RULES, to_ours, to_reference
 from tests.strategies.cases import ARCHITECTURES, SMALL
 
 
+#: With every part of the skeleton that has weights.
+EVERY_PART = {"residual": True, "readout": "jumping", "norm": "batch"}
+
+
 def student(architecture: str, task: str) -> Student:
-    options = resolve_student(StudentOptions(architecture=architecture, **SMALL), task)
+    options = resolve_student(StudentOptions(architecture=architecture, **SMALL, **EVERY_PART, virtual_node=task == "graph"), task)
     return Student(options, task, 5, 3)
 
 
@@ -51,3 +55,5 @@ def test_a_weight_that_no_rule_knows_is_refused() -> None:
         to_reference("gcn", {"convolutions.0.gate": torch.zeros(1)})
     with pytest.raises(KeyError, match="gate"):
         to_ours("gcn", {"convs.0.gate": torch.zeros(1)})
+    with pytest.raises(KeyError, match="gate"):
+        to_reference("gcn", {"residuals.0.gate": torch.zeros(1)})

@@ -29,6 +29,11 @@ from dgl_mutual.reference.students import ReferenceStudent
         ("graph", {}),
         ("graph", {"norm": "none", "readout": "last", "pooling": "mean"}),
         ("graph", {"depth": 1, "pooling": "max"}),
+        ("node", {"depth": 3, "norm": "layer", "residual": True, "activation": "leaky_relu"}),
+        ("node", {"depth": 1, "readout": "jumping", "residual": True, "activation": "elu"}),
+        ("graph", {"norm": "layer", "residual": True, "activation": "gelu"}),
+        ("graph", {"depth": 3, "virtual_node": True, "residual": True, "activation": "silu"}),
+        ("graph", {"virtual_node": True, "readout": "last", "activation": "tanh"}),
     ],
 )
 def test_a_student_of_the_reference_computes_what_ours_does(
@@ -73,12 +78,21 @@ def test_dropout_is_drawn_in_training_and_only_there() -> None:
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("task", "architecture"), [("node", "gat"), ("node", "gin"), ("graph", "gcn")])
-def test_dropout_moves_logits_on_both_sides_alike(task: str, architecture: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "architecture", "more"),
+    [
+        ("node", "gat", {}),
+        ("node", "gin", {}),
+        ("graph", "gcn", {}),
+        ("node", "sage", {"dropout": 0.1, "input_dropout": 0.7, "residual": True}),
+        ("graph", "gin", {"dropout": 0.1, "input_dropout": 0.7}),
+    ],
+)
+def test_dropout_moves_logits_on_both_sides_alike(task: str, architecture: str, more: dict[str, object]) -> None:
     """Draws differ; over many of them mean and variance of every logit do not."""
     draws = 300
     dataset = make_dataset(task, "single-label")
-    options = resolve_student(StudentOptions(architecture=architecture, norm="none", dropout=0.5, **SMALL), task)
+    options = resolve_student(StudentOptions(**{"architecture": architecture, "norm": "none", "dropout": 0.5, **SMALL, **more}), task)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         ours = Student(options, task, dataset.num_features, 3).double()

@@ -19,7 +19,10 @@ _TRAINING = {
     *("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "scale_inputs"),
     *("diversity", "checkpoint_every"),
 }
-_STUDENT = {"architecture", "depth", "hidden", "heads", "dropout", "norm", "readout", "pooling", "edge_features"}
+_STUDENT = {
+    *("architecture", "depth", "hidden", "heads", "dropout", "input_dropout", "norm", "activation", "residual", "virtual_node"),
+    *("readout", "pooling", "edge_features"),
+}
 _STRATEGY = {
     *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),
     *("weighting", "mix", "weighting_options", "coordinator_inputs", "uniform_kl_weight"),
@@ -60,8 +63,6 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
     surplus = {**_surplus("training", config.training, _TRAINING), **_surplus("strategy_options", strategy, _STRATEGY)}
     for student in config.students:
         surplus |= _surplus("student", student, _STUDENT)
-        if student.norm == "layer":
-            surplus["student.norm=layer"] = "student.norm=null"
     for name, values in _VALUES.items():
         if (value := getattr(strategy, name, values[0])) not in values:
             surplus[f"strategy_options.{name}={value} (it knows {', '.join(values)})"] = f"strategy_options.{name}={values[0]}"

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.experiments.compare.cases import make_case
+from tests.strategies.cases import SMALL
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 
@@ -33,6 +34,19 @@ def test_both_sides_train_alike(task: str, kind: str, strategy: str, options: di
     assert trajectory.table["weights"].max() < 1e-9
     assert trajectory.parted(1e-6) is None and all(check.holds for check in trajectory.checks)
     assert trajectory.table["loss_ours"].nunique() == 8  # training moved
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("node", {"depth": 3, "residual": True, "norm": "layer", "activation": "gelu", "input_dropout": 0.0}),
+        ("graph", {"depth": 3, "residual": True, "virtual_node": True, "activation": "silu"}),
+    ],
+)
+def test_optional_parts_of_students_train_alike(task: str, parts: dict[str, object]) -> None:
+    trajectory = certify_trajectory(*make_case(task, options=EARLY, student={**SMALL, **parts}, training={"batch_size": 3}), "float64", 6)
+    assert trajectory.table["weights"].max() < 1e-9
+    assert trajectory.parted(1e-6) is None and all(check.holds for check in trajectory.checks)
 
 
 def test_single_precision_drifts_and_is_only_reported() -> None:
