@@ -8,7 +8,6 @@ from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.reference.mapping import RULES, to_ours, to_reference
 from tests.strategies.cases import ARCHITECTURES, SMALL
 
-
 #: With every part of the skeleton that has weights.
 EVERY_PART = {"residual": True, "readout": "jumping", "norm": "batch"}
 
