@@ -21,7 +21,7 @@ POOLINGS = {"sum": global_add_pool, "mean": global_mean_pool, "max": global_max_
 
 
 class VirtualNode(torch.nn.Module):
-    """The weights of a virtual node (Gilmer et al., ICML 2017, arXiv 1704.01212): its start, and an MLP for each update, as OGB has them."""
+    """The weights of a virtual node (Gilmer et al., ICML 2017, arXiv 1704.01212): its start, and an MLP for each update, as in OGB."""
 
     def __init__(self, width: int, updates: int) -> None:
         super().__init__()
