@@ -26,7 +26,13 @@ from dgl_mutual.reference.students import ReferenceStudent
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(
     ("task", "options"),
-    [("node", {}), ("node", {"depth": 3, "norm": "batch"}), ("graph", {}), ("graph", {"norm": "none", "readout": "last", "depth": 1})],
+    [
+        ("node", {}),
+        ("node", {"depth": 3, "norm": "batch"}),
+        ("graph", {}),
+        ("graph", {"norm": "none", "readout": "last", "depth": 1}),
+        ("graph", {"residual": True, "norm": "layer", "virtual_node": True}),
+    ],
 )
 @pytest.mark.parametrize("with_sums", [False, True])
 def test_students_gradients_included(task: str, options: dict[str, object], architecture: str, with_sums: bool) -> None:
