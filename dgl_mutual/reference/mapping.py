@@ -34,13 +34,11 @@ Every rule is linear, so gradients map like weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-_OURS, _REFERENCE, _RESIDUALS = "convolutions", "convs", "residuals"
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,7 @@ def to_reference(architecture: str, ours: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         KeyError: a weight that no rule knows.
     """
-    rules = {
-        _OURS: (_REFERENCE, {rule.ours: rule for rule in RULES[architecture]}),
-        _RESIDUALS: (_RESIDUALS, {rule.ours: rule for rule in _RESIDUAL_RULES}),
-    }
-    return _mapped(ours, rules, lambda rule, weight: (rule.reference, rule.forth(weight)))
+    return _mapped(ours, {(own, rule.ours): (other, rule.reference, rule.forth) for own, other, rule in _rules(architecture)})
 
 
 def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -132,31 +126,32 @@ def to_ours(architecture: str, reference: Mapping[str, Tensor]) -> dict[str, Ten
     Raises:
         KeyError: a weight that no rule knows.
     """
-    rules = {
-        _REFERENCE: (_OURS, {rule.reference: rule for rule in RULES[architecture]}),
-        _RESIDUALS: (_RESIDUALS, {rule.reference: rule for rule in _RESIDUAL_RULES}),
-    }
-    return _mapped(reference, rules, lambda rule, weight: (rule.ours, rule.back(weight)))
+    return _mapped(reference, {(other, rule.reference): (own, rule.ours, rule.back) for own, other, rule in _rules(architecture)})
+
+
+def _rules(architecture: str) -> Iterator[tuple[str, str, Rule]]:
+    """Each rule, after what the names of its weights begin with: on our side, and in the reference."""
+    for rule in RULES[architecture]:
+        yield "convolutions", "convs", rule
+    for rule in _RESIDUAL_RULES:
+        yield "residuals", "residuals", rule
 
 
 def _mapped(
-    weights: Mapping[str, Tensor],
-    rooms: Mapping[str, tuple[str, Mapping[str, Rule]]],
-    apply: Callable[[Rule, Tensor], tuple[str, Tensor]],
+    weights: Mapping[str, Tensor], rules: Mapping[tuple[str, str], tuple[str, str, Callable[[Tensor], Tensor]]]
 ) -> dict[str, Tensor]:
-    """Weights by their names on the other side. Where no room (``convs``) begins the name, nothing changes.
+    """Weights ``<first>.<layer>.<rest>`` by their names on the other side; where no rule knows ``<first>``, nothing changes.
 
     Args:
-        rooms: on this side -> its name on the other side, and the rules of the weights ``<room>.<layer>.<name>``.
+        rules: (first, rest) on this side -> first and rest on the other side, and how the weight changes.
     """
-    mapped: dict[str, Tensor] = {}
+    known, mapped = {first for first, _ in rules}, {}
     for name, weight in weights.items():
-        room, _, rest = name.partition(".")
-        if room not in rooms:
+        first, _, rest = name.partition(".")
+        if first in known:
+            layer, _, rest = rest.partition(".")
+            other, other_rest, change = rules[first, rest]
+            mapped[f"{other}.{layer}.{other_rest}"] = change(weight)
+        else:
             mapped[name] = weight
-            continue
-        other_room, rules = rooms[room]
-        layer, _, within = rest.partition(".")
-        other_name, other_weight = apply(rules[within], weight)
-        mapped[f"{other_room}.{layer}.{other_name}"] = other_weight
     return mapped

@@ -47,6 +47,7 @@ def test_optional_parts_of_students_train_alike(task: str, parts: dict[str, obje
     trajectory = certify_trajectory(*make_case(task, options=EARLY, student={**SMALL, **parts}, training={"batch_size": 3}), "float64", 6)
     assert trajectory.table["weights"].max() < 1e-9
     assert trajectory.parted(1e-6) is None and all(check.holds for check in trajectory.checks)
+    assert trajectory.table["loss_ours"].nunique() == 6  # training moved
 
 
 def test_single_precision_drifts_and_is_only_reported() -> None:
