@@ -265,17 +265,17 @@ _TEST_COLUMNS = ["difference", "low", "high", "effect", "wins", "losses", "test"
 def _tests(
     trials: pd.DataFrame, rows: pd.DataFrame, value: str, baseline: str | None, unpaired: Collection[tuple[str, str]]
 ) -> pd.DataFrame:
-    figures = {
-        place: table.set_index(KEY)[value].astype(float)
-        for place, table in trials.groupby(["data", "member", "method"], sort=False, observed=True)
-    }
+    # A column for each method, with NaN where it lacks a trial.
+    figures = trials.pivot(index=KEY, columns=["data", "member", "method"], values=value)
+    column_of: dict[object, Array] = dict(zip(figures.columns, figures.to_numpy(dtype=np.float64).T, strict=True))
     results: list[dict[str, Any]] = []
     for data, member, method, folds in rows[["data", "member", "method", "folds"]].itertuples(index=False):
-        reference = figures.get((data, member, baseline))
+        reference = column_of.get((data, member, baseline))
         if reference is None or method == baseline or (data, method) in unpaired:
             results.append(dict.fromkeys(_TEST_COLUMNS, math.nan) | {"test": ""})
             continue
-        differences: Array = np.asarray((figures[data, member, method] - reference).dropna(), dtype=np.float64)
+        differences = column_of[data, member, method] - reference
+        differences = differences[~np.isnan(differences)]
         test = _paired_test(differences, folds)
         results.append(
             {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from io import BytesIO, StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,14 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
             BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], **EXACT_NUMBERS
         )
         _refuse_repeated_columns(file, text)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, csv.Error):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
     numbers = [name for name in table.columns if name not in _TEXT] if len(table) else []
-    wrong = [name for name in numbers if table[name].dtype.kind not in "iuf" or (table[name].abs() > _LARGEST).any()]
+    wrong = [name for name in numbers if table.dtypes[name].kind not in "iuf"]
+    too_large = (table[[name for name in numbers if name not in wrong]].abs() > _LARGEST).any()
+    wrong += list(too_large.index[too_large])
     wrong += [name for name in KEY if len(table) and name not in wrong and not _are_places(table[name])]
     if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
         wrong.append("best_epoch")
@@ -235,10 +238,10 @@ def _content(file: Path, most: int) -> bytes | None:
 
 def _refuse_repeated_columns(file: Path, text: bytes) -> None:
     """Pandas would rename them."""
-    header = pd.read_csv(BytesIO(text), header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-    repeated = header[header.duplicated()]
-    if len(repeated):
-        raise StoreError(f"{str(file)!r} has the column {str(repeated.iloc[0])[:80]!r} twice: it was changed. Restore it.")
+    header = next(csv.reader(TextIOWrapper(BytesIO(text), encoding="utf-8", newline="")), [])
+    repeated = next((name for place, name in enumerate(header) if name in header[:place]), None)
+    if repeated is not None:
+        raise StoreError(f"{str(file)!r} has the column {repeated[:80]!r} twice: it was changed. Restore it.")
 
 
 def _are_places(numbers: pd.Series[float]) -> bool:
