@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
@@ -23,6 +23,7 @@ from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scal
 from dgl_mutual.errors import TrainingError, unknown
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.reference.averages import WeightAverage
 from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
 from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, class_prior, entropy, supervised
@@ -149,6 +150,7 @@ class ReferenceTrainer:
         self.train_loader = self._train_loader(order)
         self.clean = torch.zeros(len(students), dataset.num_samples, num_outputs, dtype=dtype)
         self.average = self.clean.clone()
+        self.weight_averages: list[WeightAverage] = []
         self.best = {name: Best() for name in (*self.names, ENSEMBLE)}
         self.epoch = 0
 
@@ -203,6 +205,7 @@ class ReferenceTrainer:
             TrainingError: a loss that is not finite.
         """
         if self.epoch == 0:
+            self._start_averages()
             self.renew_targets(decay=0.0)
         self.students.train()
         sums: dict[str, float] = defaultdict(float)
@@ -217,9 +220,13 @@ class ReferenceTrainer:
                 raise
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
             self.optimizer.step()
+            for average in self.weight_averages:
+                average.after_step(self.epoch)
             for name, value in terms.items():
                 sums[name] += value.item()
             steps += 1
+        for average in self.weight_averages:
+            average.after_epoch(self.epoch)
         self.epoch += 1
         refuse_non_finite({f"loss/{name}": total for name, total in sums.items()}, self.epoch - 1, self.training.learning_rate)
         return {name: total / steps for name, total in sums.items()}
@@ -228,6 +235,7 @@ class ReferenceTrainer:
         """Close an epoch: renew the clean logits, score every member on validation, keep the best weights."""
         validates = self.epoch % self.training.eval_every == 0 or self.epoch == self.training.epochs
         if validates or self.options.get("targets", "train") != "train":
+            self._renew_statistics()
             self.renew_targets(decay=self.options.get("ema_decay", 0.0))
         if not validates:
             return {}
@@ -236,7 +244,7 @@ class ReferenceTrainer:
         refuse_non_finite_logits(self.clean[:, val], self.names)
         logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
         metrics = self.scorer(logits, self.labels[val])
-        members = dict(zip(self.names, self.students, strict=True))
+        members = dict(zip(self.names, self._served(), strict=True))
         for name, z, metric in zip(self.best, logits, metrics, strict=True):
             loss = supervised(z, self.labels[val].to(z.dtype) if self.labels.is_floating_point() else self.labels[val]).item()
             self.best[name].look(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience, start)
@@ -258,6 +266,7 @@ class ReferenceTrainer:
 
     def results(self) -> list[ReferenceResult]:
         """Put every member at its best weights and score it: the students, their mean, the best by validation, the ensemble."""
+        self.weight_averages = []
         for name, module in zip(self.best, (*self.students, self.coordinator), strict=True):
             module.load_state_dict(self.best[name].state)
         everyone = np.arange(self.dataset.num_samples)
@@ -303,9 +312,51 @@ class ReferenceTrainer:
 
     @torch.no_grad()
     def _clean_pass(self, samples: IntArray) -> None:
-        self.students.eval()
+        served = self._served()
+        for student in served:
+            student.eval()
         for data in self._batches(samples):
-            self.clean[:, data.sample] = torch.stack(self.forward(data))
+            self.clean[:, data.sample] = torch.stack([self._logits(student, data) for student in served])
+
+    def _served(self) -> list[torch.nn.Module]:
+        """The students as they are assessed: with averaged weights, where these are asked for."""
+        return [average.served for average in self.weight_averages] or list(self.students)
+
+    def _start_averages(self) -> None:
+        asked = self.training
+        if asked.average != "none":
+            decay, start = asked.average_decay or 0.0, asked.average_start or 0
+            self.weight_averages = [WeightAverage(student, asked.average, decay, start) for student in self.students]
+
+    @torch.no_grad()
+    def _renew_statistics(self) -> None:
+        """The running statistics of batch norm, for weights that are the mean of several epochs: those of the training samples.
+
+        They are the mean over as many batches as an epoch has steps; on node tasks over the graph.
+        """
+        for average in self.weight_averages:
+            if average.kind != "swa" or not average.count:
+                continue
+            norms = [part for part in average.averaged.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+            average.averaged.eval()
+            momenta = [norm.momentum for norm in norms]
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the plain mean over batches
+                norm.train()
+            for data in self._statistics_batches() if norms else ():
+                self._logits(average.averaged, data)
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+                norm.eval()
+
+    def _statistics_batches(self) -> Iterable[Data]:
+        if self.dataset.task == "node":
+            return self.graphs
+        samples = np.random.default_rng(0).permutation(self.split.train)
+        steps = math.ceil(len(samples) / (self.training.batch_size or 32))
+        parts = np.array_split(samples, max(1, min(steps, len(samples) // 2)))
+        return [Batch.from_data_list([self.graphs[number] for number in part]) for part in parts]
 
     def _ramp(self) -> float:
         """Factor on imitation in the coming epoch."""

@@ -45,11 +45,13 @@ class Check:
 
 
 def shortened(config: RunConfig, epochs: int) -> RunConfig:
-    """The same configuration for so many epochs, with the exchange in full from the middle on at the latest."""
+    """The same configuration for so many epochs; exchange in full and averages of weights begin in the middle at the latest."""
     options, quarter = dict(config.strategy_options), epochs // 4
     if "exchange_warmup" in options:
         options["exchange_warmup"] = [min(part, quarter) for part in options["exchange_warmup"] or (quarter, quarter)]
-    return config.model_copy(update={"strategy_options": options, "training": config.training.model_copy(update={"epochs": epochs})})
+    start = config.training.average_start
+    training = {"epochs": epochs, "average_start": None if start is None else min(start, epochs // 2)}
+    return config.model_copy(update={"strategy_options": options, "training": config.training.model_copy(update=training)})
 
 
 def without_dropout(config: RunConfig, epochs: int) -> RunConfig:

@@ -269,7 +269,8 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
         "strategy options": _listed(config.strategy_options),
         "protocol": f"{config.protocol}; seeds: {config.seeds}" + (f"; folds: {config.folds}" if config.folds else ""),
         "training": f"{training.epochs} epochs at most, learning rate {training.learning_rate:g}, weight decay {training.weight_decay:g}"
-        + (f", batches of {training.batch_size} graphs" if config.task == "graph" else ""),
+        + (f", batches of {training.batch_size} graphs" if config.task == "graph" else "")
+        + (f", weights averaged ({training.average}, from epoch {training.average_start})" if training.average != "none" else ""),
         "command": _command(),
         "versions": ", ".join(f"{name} {found[name]}" for name in _VERSIONS if found.get(name)),
         "commit": source_commit() or "-",

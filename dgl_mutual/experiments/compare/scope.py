@@ -17,7 +17,7 @@ STRATEGIES = ("independent", "dml", "gml")
 ARCHITECTURES = ("gcn", "gat", "gin", "sage")
 _TRAINING = {
     *("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "scale_inputs"),
-    *("diversity", "checkpoint_every"),
+    *("diversity", "checkpoint_every", "average", "average_decay", "average_start"),
 }
 _STUDENT = {
     *("architecture", "depth", "hidden", "heads", "dropout", "input_dropout", "norm", "activation", "residual", "virtual_node"),

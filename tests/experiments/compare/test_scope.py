@@ -55,6 +55,13 @@ def test_parts_of_the_skeleton_are_covered(name: str, value: object) -> None:
     check_scope(config.model_copy(update={"students": students}), dataset)
 
 
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_averages_of_weights_are_covered(average: str) -> None:
+    _, config, dataset = make_case("graph", training={"average": average})
+    assert config.training.average == average
+    check_scope(config, dataset)
+
+
 @pytest.mark.parametrize(("name", "value"), [("feature_noise", 0.5), ("starts_after", 0.5)])
 def test_options_of_students_that_the_reference_lacks(name: str, value: object) -> None:
     _, config, dataset = make_case("graph")

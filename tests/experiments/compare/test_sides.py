@@ -17,11 +17,12 @@ from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.sides import train_both
 
 
+@pytest.mark.parametrize("average", ["none", "ema", "swa"])
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_without_dropout_both_sides_end_at_the_same_figures(task: str) -> None:
+def test_without_dropout_both_sides_end_at_the_same_figures(task: str, average: str) -> None:
     """The same epoch is chosen, the same weights are kept, the same ensemble is made, and features are scaled alike."""
     student = {"hidden": 8, "heads": 2, "dropout": 0.0}
-    training = {"epochs": 6, "learning_rate": 0.001, "batch_size": 3}
+    training = {"epochs": 6, "learning_rate": 0.001, "batch_size": 3, "average": average}
     trial, config, dataset = make_case(task, options={"exchange_warmup": [1, 2]}, student=student, training=training)
     dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32(4.0))
     assert config.training.scale_inputs and (column_scales(dataset, trial.split) < 1).any()

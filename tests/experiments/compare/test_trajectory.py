@@ -50,6 +50,17 @@ def test_optional_parts_of_students_train_alike(task: str, parts: dict[str, obje
     assert trajectory.table["loss_ours"].nunique() == 6  # training moved
 
 
+@pytest.mark.parametrize("average", ["ema", "swa"])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_averaged_students_teach_alike(task: str, average: str) -> None:
+    """Clean targets are predictions of the averaged students."""
+    training = {"batch_size": 3, "average": average}
+    trajectory = certify_trajectory(*make_case(task, options={**EARLY, "targets": "eval"}, training=training), "float64", 6)
+    assert trajectory.table["weights"].max() < 1e-9
+    assert trajectory.parted(1e-6) is None and all(check.holds for check in trajectory.checks)
+    assert trajectory.table["loss_ours"].nunique() == 6  # training moved
+
+
 def test_single_precision_drifts_and_is_only_reported() -> None:
     trajectory = certify_trajectory(*make_case("node", options=EARLY), "float32", 4)
     assert 0 < trajectory.table["weights"].max() < 1e-2
