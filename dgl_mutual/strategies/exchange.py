@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-TargetPass = Literal["eval", "train", "ema", "best"]
+TargetPass = Literal["eval", "train", "ema", "best", "average"]
 #: Where a strategy looks only at members that do not train in the same phase: ``frozen``.
 TargetSource = Literal["eval", "train", "ema", "best", "average", "frozen"]
 ExchangeOn = Literal["all", "training", "labelled", "transductive"]

@@ -121,9 +121,10 @@ class ExchangeOptions(ImitationOptions):
 
     targets: TargetPass = "train"
     """Which predictions of the peers are the targets: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass),
-    ema (moving average of eval), or best (eval of each peer at its best epoch so far, by validation)."""
+    ema (moving average of eval), best (eval of each peer at its best epoch so far, by validation), or average (eval with a moving average
+    of each peer's weights, as in `mean-teacher`; Ge et al., ICLR 2020, arXiv 2001.01526)."""
     ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
-    """Decay of the moving average of the peers' logits (targets: ema)."""
+    """Decay of the moving average of the peers' logits over epochs (targets: ema), or of their weights over steps (targets: average)."""
 
     @model_validator(mode="after")
     def _check_decay(self) -> ExchangeOptions:
@@ -133,7 +134,7 @@ class ExchangeOptions(ImitationOptions):
 
 
 def fault_of_decay(targets: TargetPass, decay: float) -> str | None:
-    """What is wrong with a decay of the moving average of logits that was given for other targets."""
-    if targets == "ema" or decay == DEFAULT_EMA_DECAY:
+    """What is wrong with a decay of the moving average of logits or weights that was given for other targets."""
+    if targets in ("ema", "average") or decay == DEFAULT_EMA_DECAY:
         return None
-    return f"ema_decay = {decay:g} has no effect without targets=ema. Add it, or leave ema_decay out"
+    return f"ema_decay = {decay:g} has no effect without targets=ema or targets=average. Add one of them, or leave ema_decay out"

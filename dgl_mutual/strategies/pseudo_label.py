@@ -28,9 +28,9 @@ class PseudoLabelOptions(TeachingOptions):
     """Confidence from which on a prediction counts as a label; 0 takes all of them."""
     targets: TargetPass = "eval"
     """Which predictions become labels: eval (dropout off, batch norm in evaluation mode), train (the training pass), ema (moving average
-    of eval), or best (eval at the best epoch so far, by validation)."""
+    of eval), best (eval at the best epoch so far, by validation), or average (eval with a moving average of the weights)."""
     ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
-    """Decay of the moving average (targets: ema)."""
+    """Decay of the moving average of logits over epochs (targets: ema), or of weights over steps (targets: average)."""
 
     @model_validator(mode="after")
     def _check_decay(self) -> PseudoLabelOptions:

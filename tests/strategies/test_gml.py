@@ -252,7 +252,10 @@ def test_where_and_when_a_term_is_on_has_no_effect_if_there_is_none(options):
     assert set(hidden.without_effect()) == ({"entropy_on"} if options == {"entropy_on": "all"} else set())
 
 
-@pytest.mark.parametrize("options", [{"ema_decay": 0.5, "targets": "ema"}, {"held_out": 0.5, "weighting": "cross-fitted"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"ema_decay": 0.5, "targets": "ema"}, {"ema_decay": 0.5, "targets": "average"}, {"held_out": 0.5, "weighting": "cross-fitted"}],
+)
 def test_options_with_effect_are_not(options):
     assert parse_options(GMLOptions, options).model_dump(include=set(options)) == options
 

@@ -174,6 +174,44 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
     assert keeps.checked == 4
 
 
+@pytest.mark.parametrize("strategy", ["gml", "dml", "pseudo-label"])
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_peers_teach_with_the_average_of_their_weights(task: str, strategy: str, fit: Fit, node_data: Data, graph_data: Data) -> None:
+    class Follows(Callback):
+        average: Any = None
+        apart = 0
+
+        def on_fit_begin(self, state: TrainingState) -> None:
+            self.average = AveragedModel(state.cohort.members[1], multi_avg_fn=self._ema, use_buffers=True).eval()
+
+        def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
+            get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), 0.8))(averaged, current, steps)  # type: ignore[no-untyped-call]
+
+        def on_step_end(self, state: TrainingState) -> None:
+            assert state.step is not None
+            with torch.no_grad():
+                expected = self.average.module.forward_batch(state.step.batch).logits
+            torch.testing.assert_close(state.step.targets[1], expected)
+            self.apart += not torch.allclose(state.step.logits[1], expected)
+            self.average.update_parameters(state.cohort.members[1])
+
+    follows = Follows()
+    training = {"batch_size": 8} if task == "graph" else {}
+    options = {"targets": "average", "ema_decay": 0.8}
+    data = node_data if task == "node" else graph_data
+    fit(data, [GCN, GIN], 4, strategy=strategy, strategy_options=options, training=training, callbacks=[follows])
+    assert follows.apart >= 3
+
+
+def test_without_decay_the_average_is_what_peers_say_now(fit: Fit, node_data: Data) -> None:
+    figures = [
+        fit(node_data, [GCN, GIN], 6, strategy_options={"targets": targets, **decay}).predict(node_data[0])
+        for targets, decay in (("average", {"ema_decay": 0.0}), ("eval", {}), ("average", {}))
+    ]
+    np.testing.assert_allclose(figures[0], figures[1], rtol=1e-4, atol=1e-6)
+    assert not np.allclose(figures[0], figures[2], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("decay", [0.9, 0.5])
 def test_a_mean_teacher_that_is_served_is_one_average(decay: float, fit: Fit, node_data: Data) -> None:
     found: list[TrainingState] = []
