@@ -239,7 +239,7 @@ class ReferenceTrainer:
             self.renew_targets(decay=self.options.get("ema_decay", 0.0))
         if not validates:
             return {}
-        start, _ = self.options.get("exchange_warmup", (0, 0))
+        start = max(self.options.get("exchange_warmup", (0, 0))[0], self.training.average_start or 0)
         val = torch.as_tensor(self.split.val)
         refuse_non_finite_logits(self.clean[:, val], self.names)
         logits = torch.cat([self.clean[:, val], self.ensemble_logits(val).unsqueeze(0)])
@@ -334,21 +334,19 @@ class ReferenceTrainer:
 
         They are the mean over as many batches as an epoch has steps; on node tasks over the graph.
         """
-        for average in self.weight_averages:
-            if average.kind != "swa" or not average.count:
-                continue
-            norms = [part for part in average.averaged.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
-            average.averaged.eval()
-            momenta = [norm.momentum for norm in norms]
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # the plain mean over batches
-                norm.train()
-            for data in self._statistics_batches() if norms else ():
-                self._logits(average.averaged, data)
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-                norm.eval()
+        averaged = [average.averaged.eval() for average in self.weight_averages if average.kind == "swa" and average.count]
+        norms = [part for student in averaged for part in student.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over batches
+            norm.train()
+        for data in self._statistics_batches() if norms else ():
+            for student in averaged:
+                self._logits(student, data)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
 
     def _statistics_batches(self) -> Iterable[Data]:
         if self.dataset.task == "node":
@@ -356,7 +354,7 @@ class ReferenceTrainer:
         samples = np.random.default_rng(0).permutation(self.split.train)
         steps = math.ceil(len(samples) / (self.training.batch_size or 32))
         parts = np.array_split(samples, max(1, min(steps, len(samples) // 2)))
-        return [Batch.from_data_list([self.graphs[number] for number in part]) for part in parts]
+        return (Batch.from_data_list([self.graphs[number] for number in part]) for part in parts)
 
     def _ramp(self) -> float:
         """Factor on imitation in the coming epoch."""

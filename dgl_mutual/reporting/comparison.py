@@ -266,8 +266,8 @@ def _tests(
     trials: pd.DataFrame, rows: pd.DataFrame, value: str, baseline: str | None, unpaired: Collection[tuple[str, str]]
 ) -> pd.DataFrame:
     # A column for each method, with NaN where it lacks a trial.
-    figures = trials.pivot(index=KEY, columns=["data", "member", "method"], values=value)
-    column_of: dict[object, Array] = dict(zip(figures.columns, figures.to_numpy(dtype=np.float64).T, strict=True))
+    figures = trials.astype({value: float}).pivot(index=KEY, columns=["data", "member", "method"], values=value)
+    column_of: dict[object, Array] = dict(zip(figures.columns, figures.to_numpy().T, strict=True))
     results: list[dict[str, Any]] = []
     for data, member, method, folds in rows[["data", "member", "method", "folds"]].itertuples(index=False):
         reference = column_of.get((data, member, baseline))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from io import BytesIO, StringIO, TextIOWrapper
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
             BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], **EXACT_NUMBERS
         )
         _refuse_repeated_columns(file, text)
-    except (ValueError, OverflowError, csv.Error):
+    except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
@@ -238,10 +237,10 @@ def _content(file: Path, most: int) -> bytes | None:
 
 def _refuse_repeated_columns(file: Path, text: bytes) -> None:
     """Pandas would rename them."""
-    header = next(csv.reader(TextIOWrapper(BytesIO(text), encoding="utf-8", newline="")), [])
-    repeated = next((name for place, name in enumerate(header) if name in header[:place]), None)
-    if repeated is not None:
-        raise StoreError(f"{str(file)!r} has the column {repeated[:80]!r} twice: it was changed. Restore it.")
+    header = pd.read_csv(BytesIO(text), header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    repeated = header[header.duplicated()]
+    if len(repeated):
+        raise StoreError(f"{str(file)!r} has the column {str(repeated.iloc[0])[:80]!r} twice: it was changed. Restore it.")
 
 
 def _are_places(numbers: pd.Series[float]) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-#: Decay of a moving average of logits.
+#: Decay of a moving average of logits, over epochs.
 DEFAULT_EMA_DECAY = 0.9
 
 
@@ -124,7 +124,8 @@ class ExchangeOptions(ImitationOptions):
     ema (moving average of eval), best (eval of each peer at its best epoch so far, by validation), or average (eval with a moving average
     of each peer's weights, as in `mean-teacher`; Ge et al., ICLR 2020, arXiv 2001.01526)."""
     ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
-    """Decay of the moving average of the peers' logits over epochs (targets: ema), or of their weights over steps (targets: average)."""
+    """Decay of the moving average of the peers' logits over epochs (targets: ema), or of their weights over steps (targets: average), for
+    which 0.99 and more are usual where an epoch has many steps."""
 
     @model_validator(mode="after")
     def _check_decay(self) -> ExchangeOptions:

@@ -1,4 +1,4 @@
-"""Averages of members' weights over training: for `training.average`, and for the targets of `mean-teacher`."""
+"""Averages of members' weights over training: for `training.average`, and for targets (`targets: average`, `mean-teacher`)."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class WeightAverages:
         except (TypeError, RuntimeError, AttributeError) as error:  # of copy.deepcopy
             raise UsageError(
                 f"An average of the weights of the {member.title} needs a copy of the module, and it cannot be copied ({error}). Keep what "
-                "cannot be copied outside of the module, or train without training.average."
+                "cannot be copied outside of the module, or train without training.average and without targets of averaged weights."
             ) from error
         plain_batch_norm(averaged)
         return averaged.eval()

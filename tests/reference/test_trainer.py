@@ -11,6 +11,7 @@ from tests.nn.edges import with_edges
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 
+from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.theirs import make_reference
 from dgl_mutual.reference.trainer import Best
 
@@ -39,6 +40,17 @@ def test_a_figure_that_is_not_finite_chooses_nothing(value: float) -> None:
         with pytest.raises(TrainingError, match="not finite in epoch 3"):
             best.look(3, metric, loss, module, patience=5, start=0)
     assert best.epoch < 0 and not best.state
+
+
+def test_waiting_begins_with_the_average_of_weights() -> None:
+    training = {"epochs": 30, "patience": 1, "average": "swa", "average_start": 12}
+    trial, config, dataset = make_case("node", strategy="independent", training=training)
+    reference = make_reference(config, dataset, trial.split, seed=0, fold=0)
+    while not reference.stopped:
+        reference.train_epoch()
+        reference.evaluate()
+    assert 12 < reference.epoch < 30
+    assert 12 < len(fit(trial, config, dataset).history) < 30
 
 
 @pytest.mark.parametrize("strategy", ["independent", "dml", "gml"])

@@ -40,6 +40,7 @@ from dgl_mutual.safe_text import csv_text, markdown_text, path_name
 from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
+from dgl_mutual.training.options import TrainingOptions
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
@@ -270,12 +271,17 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
         "protocol": f"{config.protocol}; seeds: {config.seeds}" + (f"; folds: {config.folds}" if config.folds else ""),
         "training": f"{training.epochs} epochs at most, learning rate {training.learning_rate:g}, weight decay {training.weight_decay:g}"
         + (f", batches of {training.batch_size} graphs" if config.task == "graph" else "")
-        + (f", weights averaged ({training.average}, from epoch {training.average_start})" if training.average != "none" else ""),
+        + _averaged(training),
         "command": _command(),
         "versions": ", ".join(f"{name} {found[name]}" for name in _VERSIONS if found.get(name)),
         "commit": source_commit() or "-",
         "threads": threads,
     }
+
+
+def _averaged(training: TrainingOptions) -> str:
+    decay = "" if training.average_decay is None else f" with decay {training.average_decay:g}"
+    return "" if training.average == "none" else f", weights averaged ({training.average}{decay} from epoch {training.average_start})"
 
 
 def _listed(options: Mapping[str, object]) -> str:
