@@ -13,6 +13,8 @@ from dgl_mutual.training.averages import AverageKind
 class WeightAverage:
     """An average w' of the weights w of a student, which is assessed in the student's place.
 
+    Written out: the package uses torch's `AveragedModel`, and parity shows that it uses it rightly.
+
     ema: w' <- a w' + (1 - a) w after step t, a = min(1 - 1 / (t + 1), decay); so are the running statistics of batch norm (Tarvainen and
     Valpola, NeurIPS 2017). swa: the mean of w after each epoch (Izmailov et al., UAI 2018); the running statistics are to be recomputed.
 

@@ -88,7 +88,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         table: pd.DataFrame = pd.read_csv(
             BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], **EXACT_NUMBERS
         )
-        _refuse_repeated_columns(file, text, table)
+        _refuse_repeated_columns(file, text)
     except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
@@ -193,7 +193,7 @@ def read_text(file: Path) -> pd.DataFrame | None:
         return None
     try:
         table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False)
-        _refuse_repeated_columns(file, text, table)
+        _refuse_repeated_columns(file, text)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:
         raise StoreError(f"{str(file)!r} is damaged ({error}). Start over with --no-resume.") from None
@@ -235,10 +235,8 @@ def _content(file: Path, most: int) -> bytes | None:
         raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. Restore it, or start over with --no-resume.") from None
 
 
-def _refuse_repeated_columns(file: Path, text: bytes, table: pd.DataFrame) -> None:
-    """Pandas has renamed them in `table`: it appends ``.1`` and so on."""
-    if not any(str(name).rpartition(".")[2].isdigit() for name in table.columns):
-        return
+def _refuse_repeated_columns(file: Path, text: bytes) -> None:
+    """Pandas would rename them."""
     header = pd.read_csv(BytesIO(text), header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
     repeated = header[header.duplicated()]
     if len(repeated):

@@ -34,6 +34,13 @@ GIN = StudentOptions(architecture="gin", hidden=8, norm="batch")
 GCN = StudentOptions(architecture="gcn", hidden=8)
 
 
+def _moving_average(student: nn.Module, decay: float) -> AveragedModel:
+    def update(averaged: Any, current: Any, steps: Any) -> None:
+        get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), decay))(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
+
+    return AveragedModel(student, multi_avg_fn=update, use_buffers=True)
+
+
 class Plain(Callback):
     """Averages the student 1 in a plain loop, and keeps what is served, epoch by epoch."""
 
@@ -45,13 +52,7 @@ class Plain(Callback):
 
     def on_fit_begin(self, state: TrainingState) -> None:
         student = state.cohort.members[1]
-        if self.kind == "swa":
-            self.average = AveragedModel(student)
-        else:
-            self.average = AveragedModel(student, multi_avg_fn=self._ema, use_buffers=True)
-
-    def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
-        get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), self.decay))(averaged, current, steps)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(student) if self.kind == "swa" else _moving_average(student, self.decay)
 
     def on_step_end(self, state: TrainingState) -> None:
         if self.kind == "ema" and state.epoch >= self.start:
@@ -182,10 +183,7 @@ def test_peers_teach_with_the_average_of_their_weights(task: str, strategy: str,
         apart = 0
 
         def on_fit_begin(self, state: TrainingState) -> None:
-            self.average = AveragedModel(state.cohort.members[1], multi_avg_fn=self._ema, use_buffers=True).eval()
-
-        def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
-            get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), 0.8))(averaged, current, steps)  # type: ignore[no-untyped-call]
+            self.average = _moving_average(state.cohort.members[1], 0.8).eval()
 
         def on_step_end(self, state: TrainingState) -> None:
             assert state.step is not None
