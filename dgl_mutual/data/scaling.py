@@ -18,12 +18,12 @@ ScaleArray = npt.NDArray[np.float32]
 def column_scales(dataset: Dataset, split: Split) -> ScaleArray:
     """What to multiply each feature column by so that standard deviations on the training part, labelled or not, are about one: (F,).
 
-    On a graph task each column has a factor of its own. On a node task, where few nodes are for training and many a column hardly varies
-    among them, there is one factor for all.
+    On a graph task each column that varies on the training part has a factor of its own. On a node task, where few nodes are for training
+    and many a column hardly varies among them, there is one factor for all columns, from those that vary.
 
     Powers of two, since a product with one is exact: a student trained on scaled features can be changed to take unscaled ones, exactly to
-    the bit (`StudentModule.fold_input_scaling`). Columns that are one-hot, do not vary, or are not finite stay as they are. None is
-    centred: zeros stay zeros.
+    the bit (`StudentModule.fold_input_scaling`). Columns that are one-hot or not finite stay as they are. None is centred: zeros stay
+    zeros.
 
     Raises:
         UsageError: the features are in parts on several machines.
@@ -53,9 +53,12 @@ def _scales(rows: Features, kinds: Sequence[FeatureKind], *, by_column: bool) ->
     else:
         means, variances = mean_variance_axis(rows, axis=0)
     measured = np.array([kind not in ("indicator", "edge-sum") for kind in kinds], dtype=np.bool_)
-    scalable = measured & np.isfinite(variances) & (variances > 0)
-    if not by_column and scalable.any():
-        variances = np.full_like(variances, variances[scalable].mean() + means[scalable].var())
+    scalable = measured & np.isfinite(variances)
+    varying = scalable & (variances > 0)
+    if by_column or not varying.any():
+        scalable = varying
+    else:
+        variances = np.full_like(variances, variances[varying].mean() + means[varying].var())
     powers = -np.round(0.5 * np.log2(variances, where=scalable, out=np.zeros(len(variances))))
     scales: ScaleArray = np.exp2(powers.clip(-100, 100)).astype(np.float32)
     return scales

@@ -143,10 +143,9 @@ class Search:
     def claim(self, most: int) -> AbstractContextManager[optuna.Trial] | None:
         """A new trial as a context that holds it against other processes, its options drawn; None where there are `most` of them."""
         with self.claims:
-            self._release_abandoned()
-            if sum("interrupted" not in trial.user_attrs for trial in self.trials()) >= most:
+            if (number := self.num_counted()) >= most:
                 return None
-            self.study.sampler, keys = self._sampler(len(self.trials()))
+            self.study.sampler, keys = self._sampler(number)
             trial = self.study.ask()
             # A trial that waited has options of its own; with the defaults of an earlier version it has none.
             for key in trial.user_attrs.get("keys", [] if "defaults" in trial.user_attrs else keys):

@@ -22,8 +22,8 @@ class WeightAverages:
     """An average w' of the weights w of each member, with torch's `AveragedModel`.
 
     ema: w' <- a w' + (1 - a) w after each step, a = min(1 - 1 / (t + 1), decay) in step t, so that the first weights are soon
-    forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are. Source: Tarvainen and Valpola, NeurIPS
-    2017, and their code.
+    forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are; those of whole numbers or truth values
+    are copied. Source: Tarvainen and Valpola, NeurIPS 2017, and their code.
 
     swa: the mean of w after each epoch. Running statistics of batch norm are recomputed by a pass over the training samples. Source:
     Izmailov et al., UAI 2018, arXiv 1803.05407, algorithm 1.
@@ -33,14 +33,15 @@ class WeightAverages:
         members: all members of a cohort.
         kind: ema or swa.
         decay: of ema.
-        start: first epoch of a phase whose weights are averaged. Before it, the average of a member is the member itself.
+        starts: the first epoch of a phase whose weights are averaged, for each member. Before it, the average of a member is the member
+            itself.
     """
 
-    def __init__(self, members: Sequence[AnyStudent], kind: AverageKind, *, decay: float = 0.0, start: int = 0) -> None:
+    def __init__(self, members: Sequence[AnyStudent], kind: AverageKind, *, starts: Sequence[int], decay: float = 0.0) -> None:
         self._members = members
         self.kind = kind
         self.decay = decay
-        self.start = start
+        self.starts = tuple(starts)
         self._averaged: dict[int, AveragedModel] = {}
 
     def restart(self, members: Iterable[int]) -> None:
@@ -49,13 +50,13 @@ class WeightAverages:
 
     def after_step(self, epoch: int) -> None:
         """Update the averages after a step of an epoch."""
-        if self.kind == "ema" and epoch >= self.start:
-            self._update()
+        if self.kind == "ema":
+            self._update(epoch)
 
     def after_epoch(self, epoch: int) -> None:
         """Update the averages after the last step of an epoch."""
-        if self.kind == "swa" and epoch >= self.start:
-            self._update()
+        if self.kind == "swa":
+            self._update(epoch)
 
     @torch.no_grad()
     def renew_statistics(self, batches: Callable[[], Iterable[Batch]]) -> None:
@@ -66,7 +67,7 @@ class WeightAverages:
         """
         if self.kind != "swa":
             return
-        begun = [average.module for average in self._averaged.values() if self._has_begun(average)]
+        begun = [average.module for k, average in self._averaged.items() if self._has_begun(k)]
         normed = [module for module in begun if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())]
         if normed:
             update_bn(batches(), _SideBySide(normed))
@@ -75,10 +76,9 @@ class WeightAverages:
 
     def of(self, member: int) -> AnyStudent:
         """A member with its averaged weights, or the member itself if it has no average (yet)."""
-        average = self._averaged.get(member)
-        if average is None or not self._has_begun(average):
+        if member not in self._averaged or not self._has_begun(member):
             return self._members[member]
-        return cast("AnyStudent", average.module)
+        return cast("AnyStudent", self._averaged[member].module)
 
     def logits(self, member: int, batch: Batch) -> Tensor:
         """Logits (N, C) of a member with its averaged weights, in evaluation mode."""
@@ -94,9 +94,9 @@ class WeightAverages:
         for k, kept in found.items():
             self._averaged[int(k)].load_state_dict(kept)
 
-    def _has_begun(self, average: AveragedModel) -> bool:
+    def _has_begun(self, member: int) -> bool:
         # A moving average that starts in epoch 0 is used before the first step: it then has the initial weights.
-        return (self.kind == "ema" and self.start == 0) or int(average.n_averaged) > 0
+        return (self.kind == "ema" and self.starts[member] == 0) or int(self._averaged[member].n_averaged) > 0
 
     def _fresh(self, member: AnyStudent) -> AveragedModel:
         try:
@@ -109,11 +109,16 @@ class WeightAverages:
         plain_batch_norm(averaged)
         return averaged.eval()
 
-    def _update(self) -> None:
+    def _update(self, epoch: int) -> None:
         for k, averaged in self._averaged.items():
-            averaged.update_parameters(self._members[k])
+            if epoch >= self.starts[k]:
+                averaged.update_parameters(self._members[k])
 
     def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
+        if not (current[0].is_floating_point() or current[0].is_complex()):  # torch asks for each type of tensor by itself
+            for kept, value in zip(averaged, current, strict=True):
+                kept.copy_(value)
+            return
         decay = min(1 - 1 / (int(steps) + 1), self.decay)
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
 

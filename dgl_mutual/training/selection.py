@@ -34,11 +34,12 @@ class Selection(Callback):
     def on_phase_begin(self, state: TrainingState) -> None:
         phase = state.current
         exchange = state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0
-        start = phase.first + max(exchange, state.served.start if state.served is not None else 0)
-        starts = {k: phase.first + state.cohort.members[k].options.first_epoch(state.options.epochs) for k in phase.active}
-        for k in phase.active:  # a member that trains again is selected again
-            self.stoppers[k] = EarlyStopping(self._patience, max(start, starts[k]))
-        self._ensemble = EarlyStopping(self._patience, max(start, *starts.values()))
+        starts = {}
+        for k in phase.active:
+            own = state.cohort.members[k].options.first_epoch(state.options.epochs) if state.served is None else state.served.starts[k]
+            starts[k] = phase.first + max(exchange, own)
+            self.stoppers[k] = EarlyStopping(self._patience, starts[k])  # a member that trains again is selected again
+        self._ensemble = EarlyStopping(self._patience, max(starts.values()))
         self._best = {}
         self._shapes = {str(k): _shapes_of(weights_of(state.student(k))) for k in phase.active}
         self._shapes["coordinator"] = _shapes_of(weights_of(state.cohort.coordinator))

@@ -231,14 +231,17 @@ def _averages(
     members: Sequence[AnyStudent], training: TrainingOptions, exchange: Exchange
 ) -> tuple[WeightAverages | None, WeightAverages | None]:
     """`TrainingState.served` and `TrainingState.averages`."""
+    # A member that starts late has nothing to average before.
+    first = [member.options.first_epoch(training.epochs) for member in members]
     served = None
     if training.average != "none":
-        served = WeightAverages(members, training.average, decay=training.average_decay or 0.0, start=training.average_start or 0)
+        starts = [max(epoch, training.average_start or 0) for epoch in first]
+        served = WeightAverages(members, training.average, starts=starts, decay=training.average_decay or 0.0)
     if exchange.targets != "average":
         return served, None
-    if served is not None and (served.kind, served.decay, served.start) == ("ema", exchange.decay, 0):
-        return served, served
-    return served, WeightAverages(members, "ema", decay=exchange.decay)
+    own = WeightAverages(members, "ema", starts=first, decay=exchange.decay)
+    same = served is not None and (served.kind, served.decay, served.starts) == (own.kind, own.decay, own.starts)
+    return served, served if same else own
 
 
 def _classes(labels: IntArray | FloatArray) -> IntArray | None:

@@ -60,10 +60,11 @@ def test_on_a_node_task_there_is_one_factor_and_the_training_nodes_count(dataset
     measured = np.asarray(dataset.features)[1:9, [0, 1, 2]]
     factor = np.exp2(-np.round(np.log2(measured.std(dtype=np.float64))))
     assert factor != 1.0
-    np.testing.assert_array_equal(
-        column_scales(replace(dataset, task="node", labels=np.zeros(dataset.num_nodes, dtype=np.int64)), nodes),
-        [factor] * 3 + [1.0] * 3,
-    )
+    of_nodes = replace(dataset, task="node", labels=np.zeros(dataset.num_nodes, dtype=np.int64))
+    np.testing.assert_array_equal(column_scales(of_nodes, nodes), [factor] * 5 + [1.0])
+    rare = np.array(dataset.features)
+    rare[12:, 3] = 50.0  # a column that does not vary on the training nodes, and is as large as others elsewhere
+    np.testing.assert_array_equal(column_scales(replace(of_nodes, features=rare), nodes), [factor] * 5 + [1.0])
 
 
 def test_sparse_columns_are_scaled_as_dense_ones(dataset: Dataset) -> None:

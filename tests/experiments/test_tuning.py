@@ -150,6 +150,28 @@ def test_an_interrupted_trial_is_repeated_and_does_not_count(ring: Dataset, tmp_
     assert not list(tuning.folder.glob(".trial-*.lock"))
 
 
+def test_an_interrupted_search_goes_on_as_it_would_have(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    interrupted = False
+
+    def fit(config: Any, *_: Any, **__: Any) -> float:
+        nonlocal interrupted
+        if len(asked) == 3 and not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+        asked.append(str(config))
+        return 1.0 / (1.0 + abs(config.training.learning_rate - 0.003))
+
+    faking(monkeypatch, fit)
+    with pytest.raises(Interrupted):
+        quick(ring, tmp_path / "stopped", trials=8)
+    quick(ring, tmp_path / "stopped", trials=8)
+    stopped = asked[:]
+    asked.clear()
+    quick(ring, tmp_path / "straight", trials=8)
+    assert len(stopped) == 8 and stopped == asked
+
+
 def test_a_failed_trial_is_recorded_counts_and_costs_no_other(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 

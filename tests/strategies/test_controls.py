@@ -117,7 +117,7 @@ def test_targets_of_snapshots_are_of_the_own_best_epoch() -> None:
 
 def test_an_average_that_is_restarted_forgets() -> None:
     module = torch.nn.Linear(2, 1)
-    averages = WeightAverages([module], "ema", decay=0.5)  # type: ignore[list-item]  # any module will do
+    averages = WeightAverages([module], "ema", starts=[0], decay=0.5)  # type: ignore[list-item]  # any module will do
     averages.restart([0])
     averages.after_step(0)
     torch.nn.init.constant_(module.weight, 3.0)

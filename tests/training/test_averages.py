@@ -35,8 +35,10 @@ GCN = StudentOptions(architecture="gcn", hidden=8)
 
 
 def _moving_average(student: nn.Module, decay: float) -> AveragedModel:
-    def update(averaged: Any, current: Any, steps: Any) -> None:
-        get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), decay))(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
+    def update(averaged: Any, current: Any, steps: Any) -> Any:
+        if not current[0].is_floating_point():
+            return torch._foreach_copy_(averaged, current)
+        return get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), decay))(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
 
     return AveragedModel(student, multi_avg_fn=update, use_buffers=True)
 
@@ -85,19 +87,23 @@ class _Runs(nn.Module):
 
 
 @pytest.mark.parametrize("task", ["node", "graph"])
-@pytest.mark.parametrize(("kind", "start"), [("ema", 0), ("ema", 2), ("swa", 0), ("swa", 3)])
+@pytest.mark.parametrize(
+    ("kind", "start", "late"), [("ema", 0, None), ("ema", 2, None), ("swa", 0, None), ("swa", 3, None), ("ema", 0, 3), ("swa", 1, 3)]
+)
 def test_what_is_served_is_the_average_of_a_plain_loop(
-    kind: str, start: int, task: str, fit: Fit, node_data: Data, graph_data: Data
+    kind: str, start: int, late: int | None, task: str, fit: Fit, node_data: Data, graph_data: Data
 ) -> None:
+    """That of a student which starts late begins with it."""
     dataset, split = data = node_data if task == "node" else graph_data
     collate = Collator(dataset, torch.device("cpu"), torch.float64)
     shuffled = np.array_split(np.random.default_rng(0).permutation(split.train), math.ceil(len(split.train) / 8))
     batches = [collate.all()] if task == "node" else [collate(graphs) for graphs in shuffled]
     decay = {"average_decay": 0.8} if kind == "ema" else {}
-    plain = Plain(kind, start, 0.8, batches)
+    plain = Plain(kind, max(start, late or 0), 0.8, batches)
     training = {"average": kind, "average_start": start, "scale_inputs": False, **decay, **({"batch_size": 8} if task == "graph" else {})}
     options: dict[str, Any] = {"strategy": "independent", "training": training, "callbacks": [plain], "dtype": torch.float64}
-    result = fit(data, [GCN, GIN], 6, **options)
+    gin = GIN if late is None else GIN.model_copy(update={"starts_after": late / 6})
+    result = fit(data, [GCN, gin], 6, **options)
     assert len(plain.expected) == len(plain.served) == 6
     for epoch, expected in enumerate(plain.expected):
         torch.testing.assert_close(plain.served[epoch], expected, rtol=1e-9, atol=1e-9)
@@ -349,6 +355,32 @@ def test_a_constant_student_is_its_own_average(fit: Fit, node_data: Data) -> Non
     for average in ("ema", "swa"):
         averaged = fit(node_data, [GCN], 4, strategy="independent", training={**training, "average": average})
         torch.testing.assert_close(dict(averaged.cohort.state_dict()), dict(plain.cohort.state_dict()), rtol=1e-6, atol=1e-7)
+
+
+class _InAnOrder(nn.Module):
+    """A student of one's own with buffers of whole numbers and of truth values."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_features, num_outputs)
+        self.register_buffer("order", 2**40 + torch.arange(in_features))
+        self.register_buffer("taken", torch.arange(in_features) % 2 == 0)
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        self.steps += self.training
+        logits: Tensor = self.layer((feat * self.taken)[:, self.order - 2**40])
+        return logits
+
+
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_buffers_that_have_no_average_are_copied(average: str, fit: Fit, node_data: Data) -> None:
+    result = fit(node_data, [StudentOptions(architecture=_InAnOrder)], 6, strategy="independent", training={"average": average})
+    served = result.cohort.members[0].state_dict()
+    fresh = _InAnOrder(node_data[0].features.shape[1], 3)
+    own = {name: value for key, value in served.items() for name in ("order", "taken", "steps") if key.endswith(name)}
+    assert torch.equal(own["order"], fresh.order) and torch.equal(own["taken"], fresh.taken)
+    assert result.members[0].best_epoch is not None and int(own["steps"]) == result.members[0].best_epoch + 1
 
 
 @pytest.mark.parametrize(
