@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,6 +18,12 @@ from dgl_mutual.nn.student import AnyStudent
 
 #: Samples that the coordinator looks at together: its weights of each student by each other take much more memory than the logits.
 _SAMPLES = 1 << 17
+
+
+#: What the name of a member may be: a part of the name of a file.
+MEMBER_NAME = re.compile(r"\w[\w.-]*")
+#: Names of what is reported and saved beside the members.
+RESERVED_NAMES = ("mean", "best_by_val", "ensemble", "mlp")
 
 
 class Cohort(nn.Module):

@@ -126,6 +126,8 @@ class WeightingOptions(Options):
 class Weighting(Coordinator):
     """Base class of weightings. A new one is a file in `dgl_mutual.weightings`, or a class of yours, named by its import path.
 
+    What it remembers from step to step must be a parameter, a buffer or part of `get_extra_state`, as in a `Strategy`.
+
     Class attributes:
         name: what users type.
         Options: its options.

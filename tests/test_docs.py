@@ -32,6 +32,15 @@ def test_commands_have_the_names_that_users_type() -> None:
         assert command is not None and command.name == name
 
 
+def test_files_that_are_named_exist() -> None:
+    root = DOCS.parent
+    here = {str(file.relative_to(root)) for top in ("dgl_mutual", "docs", "tests", "results") for file in (root / top).rglob("*.*")}
+    here |= {file.name for file in root.iterdir()}
+    for page in [*root.glob("*.md"), *DOCS.rglob("*.md")]:
+        for named in re.findall(r"`([a-z_-]+/[a-z0-9_./-]+\.(?:py|yaml|md))`", page.read_text("utf-8")):
+            assert any(file == named or file.endswith(f"/{named}") for file in here), f"{page.name} names {named}"
+
+
 def test_every_formula_can_be_shown_without_a_script() -> None:
     pytest.importorskip("latex2mathml", reason="latex2mathml is of the extra docs")
     pytest.importorskip("docutils", reason="docutils is of the extra docs")

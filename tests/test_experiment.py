@@ -24,6 +24,7 @@ from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.suite import Suite, configurations
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.export import export
+from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.independent import Independent
 from tests.reporting.folders import write_run, write_suite
 
@@ -45,6 +46,23 @@ def test_rows_are_those_of_run(found: dgl_mutual.Experiment, tmp_path: Path) -> 
     )
     mine = found.trials[found.trials["method"] == "alone"][alone.columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine.drop(columns=TIMES), alone.drop(columns=TIMES), check_dtype=False, check_exact=True)
+
+
+class SeesTestGraphs(Independent):
+    def exchange(self) -> Exchange:
+        return Exchange("eval", on="transductive")
+
+
+def test_a_strategy_that_shows_test_samples_says_so_in_every_row(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(72, 3))
+    graphs = dgl_mutual.Dataset.from_arrays(
+        np.stack([np.arange(0, 72, 3), np.arange(1, 72, 3)]), features, np.arange(24) % 2, node_offsets=np.arange(0, 73, 3), name="graphs"
+    )
+    methods = {"alone": "independent", "transductive": SeesTestGraphs}
+    small = {**SMALL, "seeds": 1, "training": {"epochs": 1}}
+    found = dgl_mutual.experiment(graphs, methods, out=tmp_path, folds=3, **small)
+    protocols = found.trials.groupby("method")["protocol"].unique().explode().to_dict()
+    assert protocols == {"alone": "nested", "transductive": "nested-transductive"}
 
 
 def test_the_paired_test_is_that_of_the_differences(found: dgl_mutual.Experiment) -> None:

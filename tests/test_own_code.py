@@ -42,9 +42,9 @@ class Remembers(dm.Strategy):
         return {"a": self.supervised(step), "drift": drift}
 
 
-def logs(value: Any) -> Callable[..., Any]:
+def logs(value: Any, name: str = "x") -> Callable[..., Any]:
     def terms(self: dm.Strategy, step: Any) -> Any:
-        step.log["x"] = value
+        step.log[name] = value
         return {"a": self.supervised(step)}
 
     return terms
@@ -83,14 +83,21 @@ def adds(*names: str) -> Any:
         (strategy(exchange=lambda self: None), "exchange of the strategy 'Mine' returns None. It must return an Exchange"),
         (strategy(coordinator_config=lambda self: None), "coordinator_config of the strategy 'Mine' returns None"),
         (strategy(extra_members=classmethod(lambda cls, options, students: (("teacher", "gcn"),))), "returns .*'teacher', 'gcn'"),
-        (strategy(extra_members=adds("teacher", "teacher")), "under names that are taken: .*teacher, teacher, ensemble"),
-        (strategy(extra_members=adds("gcn-0")), "under names that are taken: gcn-0, .*gcn-0, ensemble"),
-        (strategy(extra_members=adds("ensemble")), "under names that are taken"),
+        (strategy(extra_members=adds("teacher", "teacher")), "under names that are taken: .*teacher, teacher, mean"),
+        (strategy(extra_members=adds("gcn-0")), "under names that are taken: gcn-0, .*gcn-0, mean"),
+        *((strategy(extra_members=adds(name)), "under names that are taken") for name in ("mean", "best_by_val", "ensemble", "mlp")),
+        *((strategy(extra_members=adds(name)), "cannot be a part of the name of a file") for name in ("", "../../a", "/a", "a\n", ".a")),
         (strategy(Options=dict), r"has Options = <class 'dict'>. Derive the class of its options from .*StrategyOptions"),
         (strategy(min_students="2"), "has min_students = '2'"),
         (strategy(name=3), "has name = 3"),
         (strategy(logs("abc")), "The value 'x' that the strategy 'Mine' logs has the type str"),
         (strategy(logs(torch.ones(3))), r"logs has the shape \(3,\)"),
+        *((strategy(logs(1.0, name)), "a column of the history already") for name in ("epoch", "loss/a/gcn-0", "train/gcn-0", "val/gcn-0")),
+        (strategy(exchange=lambda self: Exchange(on="al")), r"Unknown Exchange\(on=...\) 'al'. Did you mean 'all'"),
+        (strategy(exchange=lambda self: Exchange("evall")), r"Unknown Exchange\(targets=...\) 'evall'. Did you mean 'eval'"),
+        (strategy(exchange=lambda self: Exchange("ema", decay=1.5)), r"decay=1.5\): the decay of a moving average is in \[0, 1\)"),
+        (strategy(exchange=lambda self: Exchange(warmup=(-1, 0))), r"warmup=\(-1, 0\)\): give two numbers of epochs"),
+        (strategy(exchange=lambda self: Exchange(warmup=(9, 0))), r"begins in epoch 9, and training.epochs = \d: it never would"),
         (Silent, r"'Silent' does not call super\(\).__init__\(options, setting\)"),
         (Broken, r"The strategy 'Broken' cannot be made: KeyError: 'gone' \(.*test_own_code.py"),
         (Remembers, r"gradients of a step cannot be computed .*\(the strategy 'Remembers'\).* detach\(\)"),

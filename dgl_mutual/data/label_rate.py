@@ -62,8 +62,8 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
         seed: from 0 on.
 
     Raises:
-        UsageError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; or a
-            number of labels a class where a sample has several labels.
+        UsageError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; there is
+            no label; or a number of labels a class where a sample has several labels.
     """
     named = list(_columns(dataset))
     columns = np.column_stack([values for _, _, values in named])[split.train]
@@ -84,6 +84,20 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     return replace(split, train=split.train[keeps], unlabelled=np.sort(np.concatenate([split.unlabelled, split.train[~keeps]])))
 
 
+def is_labelled(dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Which samples have at least one known label: (N,)."""
+    labels: npt.NDArray[Any] = dataset.labels
+    return labels >= 0 if dataset.target.kind == "single-label" else ~np.isnan(labels).all(axis=1)
+
+
+def set_apart(dataset: Dataset, split: Split) -> Split:
+    """The split with training samples that have no known label in `unlabelled`; itself if all have one, or none."""
+    known = is_labelled(dataset)[split.train]
+    if known.all() or not known.any():
+        return split
+    return replace(split, train=split.train[known], unlabelled=np.union1d(split.unlabelled, split.train[~known]))
+
+
 def draws_alike(rate: LabelRate | None, labels: IntArray | FloatArray) -> bool:
     """Whether labels that a rate keeps are distributed over the classes nearly as these are: a number a class is the same for large ones.
 
@@ -93,7 +107,7 @@ def draws_alike(rate: LabelRate | None, labels: IntArray | FloatArray) -> bool:
     if not isinstance(rate, int):
         return True
     _, counts = np.unique(labels[labels >= 0], return_counts=True)
-    return bool(counts.max() <= MOST_UNEVEN * counts.min())
+    return not len(counts) or bool(counts.max() <= MOST_UNEVEN * counts.min())
 
 
 def without_labels(dataset: Dataset, samples: IntArray) -> Dataset:
@@ -135,6 +149,8 @@ def _check(
 ) -> None:
     asked = f"A label rate of {rate}"
     labelled = ~np.isnan(columns).all(axis=1)
+    if not labelled.any():
+        raise UsageError(f"{asked} has nothing to keep: none of the {len(columns)} training samples of {dataset.name} has a known label.")
     if keeps[labelled].all():
         raise UsageError(
             f"{asked} hides no label of {dataset.name}: its training part has {int(labelled.sum())} labelled samples, "

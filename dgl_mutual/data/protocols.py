@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.errors import UsageError, unknown
 
@@ -138,7 +138,7 @@ def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
     why = f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested"
     other = "Train on the official split (--protocol public)." if dataset.official_split is not None else _GIVE_SPLIT
-    _require_per_class(dataset, _labelled(dataset), needed + 1, why, lambda count: other)
+    _require_per_class(dataset, np.flatnonzero(is_labelled(dataset)), needed + 1, why, lambda count: other)
     generator = np.random.default_rng(seed)
     groups = strata(dataset)
     assert groups is not None
@@ -174,7 +174,7 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
 
     if folds < 2:
         raise UsageError(f"Cross-validation needs at least 2 folds, found {folds}. Give --folds 2 or more (10 is the custom).")
-    samples = _labelled(dataset)
+    samples = np.flatnonzero(is_labelled(dataset))
     classes = _classes(dataset, samples)
     needed = max(folds, _SMALLEST[folds]) if folds in _SMALLEST else folds
     why = f"one for each of {folds} folds, and two outside of each for training and validation"
@@ -193,13 +193,6 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
 def _fewer_folds(count: int) -> str:
     """How many folds so many samples of a class allow; nothing where none do."""
     return f"Ask for {count} folds (--folds {count}){' or fewer' if count > max(_SMALLEST.values()) else ''}." if count >= 3 else ""
-
-
-def _labelled(dataset: Dataset) -> IntArray:
-    """Samples with at least one known label."""
-    labels: npt.NDArray[Any] = dataset.labels
-    known = labels >= 0 if dataset.target.kind == "single-label" else ~np.isnan(labels).all(axis=1)
-    return np.flatnonzero(known)
 
 
 def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import draws_alike, hide_labels
+from dgl_mutual.data.label_rate import draws_alike, hide_labels, set_apart
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, default_protocol, make_splits
@@ -95,6 +95,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
     strategy_options = parse_options(kind.Options, config.strategy_options, "strategy_options")
     fixed = split or (dataset.official_split if protocol in OFFICIAL_PROTOCOLS else None)
+    fixed = None if fixed is None else set_apart(dataset, fixed)
     if label_rate is not None or dataset.num_pool or (fixed is not None and len(fixed.unlabelled)):
         # The protocol that draws splits of nodes takes as many of each class.
         even = fixed is not None and not draws_alike(label_rate, dataset.labels[fixed.train])
@@ -244,11 +245,13 @@ def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
 
 
 def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
-    """The split with labels hidden, where a resolved configuration asks for it, and the dataset's pool among its unlabelled samples.
+    """The split with labels hidden, where a resolved configuration asks for it, and all training samples without labels set apart, the
+    dataset's pool among them.
 
     Raises:
         UsageError: see `hide_labels`.
     """
+    split = set_apart(dataset, split)
     if config.label_rate is not None:
         split = hide_labels(dataset, split, config.label_rate, seed=derive(seed, "labels", fold))
     if not dataset.num_pool:

@@ -232,7 +232,7 @@ def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitRes
             "dataset": dataset.name,
             "fingerprint": config.fingerprint,
             "strategy": config.strategy,
-            "protocol": _protocol(config, scene),
+            "protocol": _protocol(config, scene, result),
             "seed": trial.seed,
             "fold": trial.fold,
             "metric": metric,
@@ -249,9 +249,9 @@ def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitRes
     ]
 
 
-def _protocol(config: RunConfig, scene: InductiveSplit) -> str:
+def _protocol(config: RunConfig, scene: InductiveSplit, result: FitResult) -> str:
     """The protocol, and what sets it apart: test samples that training has seen without labels, or that it has not seen as usual."""
-    seen = "-transductive" if config.strategy_options.get("exchange_on") == "transductive" else ""
+    seen = "-transductive" if result.exchange_on == "transductive" else ""
     return f"{config.protocol}{seen if scene.nodes is None else '-inductive'}"
 
 

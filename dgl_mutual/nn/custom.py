@@ -40,6 +40,9 @@ class CustomStudent(StudentModule):
     Random numbers that it draws from torch, NumPy or Python in `forward`, as dropout does, come from the student's own stream: results do
     not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
 
+    What the module remembers from step to step must be a parameter, a buffer (`register_buffer`) or part of `get_extra_state`: a file that
+    is saved, and an interrupted training that goes on, have these alone.
+
     An optional method ``embed(graph, feat)`` gives its last hidden states, (|V|, width) or (graphs, width). Without it `embed` gives the
     logits. Strategies that learn from hidden states do not take students of your own either way.
 

@@ -28,6 +28,9 @@ from dgl_mutual.weightings import make_coordinator
 class Strategy(nn.Module, ABC):
     """A way of teaching each other. It is a module, since some have parameters of their own.
 
+    What it remembers from step to step must be a parameter, a buffer (`register_buffer`) or part of `get_extra_state`: an interrupted
+    training goes on with these alone.
+
     Class attributes:
         name: what messages call it, and what users type for a built-in one (default: the name of the class).
         Options: its options.

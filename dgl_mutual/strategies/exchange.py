@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from dgl_mutual.errors import UsageError, unknown
 
 TargetPass = Literal["eval", "train", "ema", "best", "average"]
 #: Where a strategy looks only at members that do not train in the same phase: ``frozen``.
@@ -24,12 +26,25 @@ class Exchange:
         on: the rows of `Step.exchange`.
         warmup: (start, length) in epochs of a phase: `Step.ramp` is 0 before the start, then grows linearly to 1. Early stopping counts
             from the start on.
+
+    Raises:
+        UsageError: a value that has no meaning.
     """
 
     targets: TargetSource = "train"
     decay: float = 0.0
     on: ExchangeOn = "labelled"
     warmup: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.targets not in get_args(TargetSource):
+            raise unknown("Exchange(targets=...)", self.targets, get_args(TargetSource))
+        if self.on not in get_args(ExchangeOn):
+            raise unknown("Exchange(on=...)", self.on, get_args(ExchangeOn))
+        if not 0 <= self.decay < 1:
+            raise UsageError(f"Exchange(decay={self.decay!r}): the decay of a moving average is in [0, 1), for example 0.9.")
+        if len(self.warmup) != 2 or not all(isinstance(epochs, int) and epochs >= 0 for epochs in self.warmup):
+            raise UsageError(f"Exchange(warmup={self.warmup!r}): give two numbers of epochs, (start, length), for example (10, 10).")
 
     @property
     def uses_clean_logits(self) -> bool:

@@ -133,20 +133,15 @@ class GMLOptions(GateOptions):
         """
         options = super().with_unlabelled(task, pool=pool, even=even)
         if task == "graph":
-            return options if pool or options.exchange_on != "training" else options._with_own_defaults(GRAPH_TASK_HIDDEN_LABELS)
-        own = options._with_own_defaults({"entropy_weight": SHARPENING})
+            return options if pool or options.exchange_on != "training" else options._with_defaults(GRAPH_TASK_HIDDEN_LABELS)
+        own = options._with_defaults({"entropy_weight": SHARPENING})
         if options.exchange_on in ("all", "transductive") and (own.entropy_weight < 0 or own.prior_weight > 0):
-            own = own._with_own_defaults({"entropy_on": "training"})
+            own = own._with_defaults({"entropy_on": "training"})
         samples = own.exchange_on if own.entropy_on == "exchange" else own.entropy_on
         if options.exchange_on == "labelled" or samples not in ("training", "labelled"):
             return options
         weight = EVEN_CLASS_PRIOR_WEIGHT if even else CLASS_PRIOR_WEIGHT
-        return own._with_own_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
-
-    def _with_own_defaults(self, defaults: Mapping[str, Any]) -> Self:
-        """As `_with_defaults`, but where a subclass declares a default of its own."""
-        own, ours = type(self).model_fields, GMLOptions.model_fields
-        return self._with_defaults({name: value for name, value in defaults.items() if own[name].default == ours[name].default})
+        return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""
@@ -154,7 +149,7 @@ class GMLOptions(GateOptions):
         return parse_options(kind.Options, self.weighting_options, "strategy_options.weighting_options")
 
     def resolved(self, epochs: int, task: TaskName) -> Self:
-        resolved = super().resolved(epochs, task)._with_own_defaults(GRAPH_TASK if task == "graph" else {})
+        resolved = super().resolved(epochs, task)._with_defaults(GRAPH_TASK if task == "graph" else {})
         return resolved.model_copy(update={"weighting_options": resolved._options_of(resolved.weighting).model_dump(mode="json")})
 
 

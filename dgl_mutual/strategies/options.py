@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
+from dgl_mutual.user_code import is_ours
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,8 +51,15 @@ class StrategyOptions(Options):
         }
 
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
-        """The same with other defaults, but where an option was given."""
-        return self.model_copy(update={name: value for name, value in defaults.items() if name not in self.model_fields_set})
+        """The same with other defaults, but where an option was given, or where a class of a user's own declares its default."""
+        return self.model_copy(
+            update={name: value for name, value in defaults.items() if name not in self.model_fields_set and is_ours(self._declaring(name))}
+        )
+
+    @classmethod
+    def _declaring(cls, name: str) -> type:
+        """The class that an option has its default of."""
+        return next(kind for kind in cls.__mro__ if name in inspect.get_annotations(kind))
 
 
 class TeachingOptions(StrategyOptions):

@@ -31,10 +31,10 @@ class Step:
         samples: (N,): the samples' numbers in the dataset.
         ramp: factor in [0, 1] on what is learned from peers.
         epoch: from 0.
-        log: values for the history, beside the loss terms, by name: ``weights`` (K, K), the weight of peer j in the target of i;
-            ``exchange`` (A,), what is still to be learned from others: the mean KL from the target to the own prediction on the exchange
-            samples, in nats, as it stands in the loss but for its weight. It must not be possible to make it vanish without
-            learning from each other.
+        log: values for the history, beside the loss terms, by name, each averaged over the steps of an epoch that log it: ``weights``
+            (K, K), the weight of peer j in the target of i; ``exchange`` (A,), what is still to be learned from others: the mean KL from
+            the target to the own prediction on the exchange samples, in nats, as it stands in the loss but for its weight. It must not be
+            possible to make it vanish without learning from each other.
     """
 
     logits: Tensor

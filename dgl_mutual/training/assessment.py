@@ -16,6 +16,7 @@ from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
+from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.calibration import Calibration, calibrations, mean_over_tasks
 from dgl_mutual.training.clock import now
 from dgl_mutual.training.metrics import Scorer
@@ -40,6 +41,7 @@ def assess(
     history: list[dict[str, float]],
     train_seconds: float,
     seconds_per_epoch: float,
+    exchange_on: ExchangeOn,
 ) -> FitResult:
     """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose."""
     found = []
@@ -105,6 +107,7 @@ def assess(
         cohort=cohort,
         dataset=dataset,
         split=split,
+        exchange_on=exchange_on,
         tasks={
             metric: _in_task(members, [*(one.by_task[metric] for one in found), *_figures(measured[metric])], len(students))
             for metric in found[0].by_task

@@ -220,6 +220,7 @@ def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
         history=result.history,
         train_seconds=result.train_seconds,
         seconds_per_epoch=result.seconds_per_epoch,
+        exchange_on=result.exchange_on,
     )
 
 

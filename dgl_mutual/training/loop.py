@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class Loop:
         for averages in state.all_averages:
             averages.restart(state.ranks.local(active))
         self.callbacks("on_phase_begin", state)  # where an interrupted phase is resumed
+        if phase.stopped and phase.epoch == 0:
+            raise UsageError(
+                "A callback calls state.stop in on_phase_begin, before there is an epoch to choose the students from. Call it in "
+                "on_epoch_begin or later."
+            )
         if phase.epoch == 0 and self._learns_from_clean_logits:
             self.clean_pass(active, self._clean_samples)
             state.clean.keep()
@@ -102,8 +108,8 @@ class Loop:
         state, active, optimizer = self.state, phase.active, phase.optimizer
         state.cohort.train()
         sums: dict[str, Tensor] = {}
+        steps: Counter[str] = Counter()
         seen: list[tuple[Tensor, Tensor]] = []
-        steps = 0
         for share in self.feed.training_batches():
             batch = share.gathered(state.ranks)
             step = self.steps.step(active, share, batch, phase.epoch)
@@ -123,12 +129,13 @@ class Loop:
                 *logged(step, state.strategy).items(),
             ):
                 sums[name] = sums[name] + value if name in sums else value
-            steps += 1
+                steps[name] += 1
             if self.callbacks.wants("on_step_end"):
                 state.step, state.terms = step, terms
                 self.callbacks("on_step_end", state)
                 state.step, state.terms = None, {}
-        means = {name: (value / steps).tolist() for name, value in sums.items()}
+        # A term that is missing in a step adds nothing to its loss; a value that was not logged is not zero.
+        means = {name: (value / (len(seen) if name.startswith("loss/") else steps[name])).tolist() for name, value in sums.items()}
         row = columns_of(means, state.cohort.names, active)
         refuse_non_finite(row, phase.epoch, state.options.learning_rate)
         logits, labels = zip(*seen, strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from dgl_mutual.cohort import student_names
+from dgl_mutual.cohort import MEMBER_NAME, RESERVED_NAMES, student_names
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.dgl_graphs import check_device
@@ -29,10 +29,16 @@ def resolve_members(
     """Options of the students, which are resolved, and resolved ones of the members that the strategy adds, by name.
 
     Raises:
-        UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken.
+        UsageError: see `resolve_student` and `check_device`; or a strategy that adds a member under a name that is taken, or that cannot
+            be the name of a file.
     """
     extras = extra_members(kind, options, students)
     for name, extra in extras:
+        if not MEMBER_NAME.fullmatch(name):
+            raise UsageError(
+                f"Strategy {kind.name!r} adds a member {name!r}, which cannot be a part of the name of a file. Use letters, digits, '_', "
+                "'-' and '.', and begin with a letter or digit."
+            )
         if extra.edge_features and not any(student.edge_features for student in students):
             raise UsageError(
                 f"The member {name!r} of the strategy {kind.name!r} takes edge features, and no student does. Turn them on for a student "
@@ -43,10 +49,9 @@ def resolve_members(
         *(resolve_student(extra, dataset.task, has_edge_features=dataset.edge_features is not None) for _, extra in extras),
     ]
     names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
-    if len({*names, "ensemble"}) <= len(names):
-        raise UsageError(
-            f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(names)}, ensemble. Give each its own."
-        )
+    taken = (*names, *RESERVED_NAMES)
+    if len({*taken}) < len(taken):
+        raise UsageError(f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(taken)}. Give each its own.")
     for name, member in zip(names, resolved, strict=True):
         if member.is_custom or member.architecture in DGL_LAYERS:
             check_device(device, name)

@@ -15,6 +15,7 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.files import user_path
+from dgl_mutual.strategies.exchange import ExchangeOn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +69,7 @@ class FitResult:
             NaN of a single student.
         cohort: the modules, each student at its best weights.
         dataset, split: what it was trained on.
+        exchange_on: the samples on which students learned from others (see `Exchange`); ``transductive``: test samples were among them.
         config: how it was trained, nothing left open, as in a run's config.yaml; empty where `fit_cohort` was called directly.
         mlp: what was trained from the cohort, if anything was.
         tasks: where there are several tasks, the members' figures in each, by metric, for example ``accuracy(digit)``; those in `members`
@@ -87,6 +89,7 @@ class FitResult:
     cohort: Cohort
     dataset: Dataset
     split: Split
+    exchange_on: ExchangeOn = "labelled"
     config: Mapping[str, Any] = field(default_factory=dict)
     mlp: DistilledMLP | None = None
     tasks: Mapping[str, tuple[MemberResult, ...]] = field(default_factory=dict)

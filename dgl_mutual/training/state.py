@@ -149,5 +149,11 @@ class TrainingState:
         self.history[-1][name] = number
 
     def stop(self) -> None:
-        """End the current phase after this epoch: each of its students is then put at its best epoch by validation, as at any other end."""
-        self.current.stopped = True
+        """End the current phase after this epoch: each of its students is then put at its best epoch by validation, as at any other end.
+
+        Raises:
+            UsageError: no phase has begun.
+        """
+        if self.phase is None:
+            raise UsageError("There is no phase yet to stop. Call state.stop in on_epoch_begin or later.")
+        self.phase.stopped = True

@@ -50,16 +50,21 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
     return strategy
 
 
-def exchange_of(strategy: Strategy) -> Exchange:
-    """The `Exchange` of a strategy.
+def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
+    """The `Exchange` of a strategy in phases of so many epochs.
 
     Raises:
-        UsageError: it returns something else.
+        UsageError: it returns something else, or an exchange that would not begin in so many epochs.
     """
     with blamed(f"exchange of the strategy {strategy.name!r}", strategy):
         exchange = strategy.exchange()
     if not isinstance(exchange, Exchange):
         raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
+    if exchange.warmup[0] >= epochs and getattr(strategy.options, "weight", 1) > 0:
+        raise UsageError(
+            f"The exchange of the strategy {strategy.name!r} begins in epoch {exchange.warmup[0]}, and training.epochs = {epochs}: it "
+            "never would. Train for longer, or let it begin earlier (the first number of its warmup)."
+        )
     return exchange
 
 
@@ -120,10 +125,16 @@ def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
     """The values that a strategy has logged for the history, as tensors without gradient.
 
     Raises:
-        UsageError: a value that is neither a number nor one for each active member, or each pair of members.
+        UsageError: a value that is neither a number nor one for each active member, or each pair of members; or the name of another
+            column of the history.
     """
     values = {}
     for name, value in step.log.items():
+        if name == "epoch" or str(name).startswith(("loss/", "train/", "val/")):
+            raise UsageError(
+                f"The strategy {strategy.name!r} logs {name!r}, which is a column of the history already. Log under another name, for "
+                f"example 'my/{name}'."
+            )
         tensor = torch.as_tensor(value) if isinstance(value, Real) else value
         num_members = len(strategy.setting.members)
         shapes = ((), (len(step.active),))

@@ -129,7 +129,7 @@ def fit_cohort(
     modules = make_members(members, inputs, setting, seed=seed, fold=fold, ranks=ranks, device=device, dtype=dtype)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
-    exchange = exchange_of(teaching)
+    exchange = exchange_of(teaching, training.epochs)
     if dataset.num_pool and exchange.keeps_logits:
         raise UsageError(
             f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
@@ -196,6 +196,7 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
         history=state.history,
         train_seconds=seconds,
         seconds_per_epoch=seconds_per_epoch,
+        exchange_on=state.exchange.on,
     )
     if not kind.transduces:
         return result

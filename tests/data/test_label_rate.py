@@ -10,7 +10,7 @@ import pytest
 
 from dgl_mutual.data import Dataset, Split, Target, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, without_labels
+from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, set_apart, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.several_targets import join_targets
 from dgl_mutual.errors import DataError, UsageError
@@ -223,6 +223,23 @@ def test_numbers_a_class_are_drawn_alike_only_where_classes_have_one_size() -> N
     even, uneven = np.array([0, 0, 1, 1, -1]), np.array([0, 0, 0, 1])
     assert [draws_alike(rate, labels) for labels in (even, uneven) for rate in (None, 0.5, 1.0, 1)] == [True] * 4 + [True] * 3 + [False]
     assert draws_alike(5, np.repeat([0, 1], [31, 30])), "as many, but for what a split leaves over"
+
+
+def test_training_samples_without_any_label_are_unlabelled_ones() -> None:
+    dataset, split = toy()
+    labels = dataset.labels.copy()
+    labels[split.train[:3]] = -1
+    labels[split.val[0]] = -1
+    some = replace(dataset, labels=labels)
+    apart = set_apart(some, replace(split, train=split.train[1:], unlabelled=split.train[:1]))
+    assert apart.train.tolist() == split.train[3:].tolist() and apart.unlabelled.tolist() == sorted(split.train[:3])
+    np.testing.assert_array_equal(apart.val, split.val)
+    assert set_apart(dataset, split) is split
+    labels[split.train] = -1
+    none = replace(dataset, labels=labels)
+    assert set_apart(none, split) is split and draws_alike(5, labels[split.train])
+    with pytest.raises(UsageError, match=rf"A label rate of 5 has nothing to keep: none of the {len(split.train)} training samples"):
+        hide_labels(none, split, 5, seed=0)
 
 
 def test_the_share_that_a_message_suggests_works_for_parts_of_about_this_size() -> None:

@@ -124,6 +124,13 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
     assert (hidden["exchange_on"] == "training") == (protocol == "public")
     assert plain(resolve(asked, ring, few))["strategy_options"]["exchange_on"] == "training"
     assert plain(resolve(asked, ring))["strategy_options"]["exchange_on"] == "all"
+    # Samples of the training part whose label is unknown are unlabelled ones.
+    labels = ring.labels.copy()
+    labels[whole.train[1::2]] = -1
+    unknown = ring.replaced(labels=labels)
+    assert plain(resolve(asked, unknown, whole)) == {**plain(resolve(asked, unknown, few))}
+    (split, *_) = splits_of(resolve(parse_config({"protocol": "public"}), unknown), unknown, 0)
+    assert (split.train.tolist(), split.unlabelled.tolist()) == (few.train.tolist(), few.unlabelled.tolist())
 
 
 @pytest.mark.parametrize(

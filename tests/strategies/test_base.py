@@ -10,7 +10,7 @@ from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES, resolve_strategy
 from dgl_mutual.strategies.dml import DeepMutualLearning
-from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.exchange import Exchange, ExchangeOn
 from dgl_mutual.strategies.gml import GMLOptions
 from dgl_mutual.strategies.options import ExchangeOptions
 from dgl_mutual.strategies.setting import Setting
@@ -46,6 +46,21 @@ def test_a_warmup_left_open_is_a_quarter_of_the_epochs(epochs, warmup):
     assert ExchangeOptions(exchange_warmup=None).resolved(epochs, "node") == ExchangeOptions(exchange_warmup=warmup)
     given = ExchangeOptions(exchange_warmup=(1, 2))
     assert given.resolved(epochs, "graph") == given
+
+
+def test_a_default_that_a_class_of_ones_own_declares_stays_where_labels_are_hidden():
+    class Labelled(ExchangeOptions):
+        exchange_on: ExchangeOn = "labelled"
+
+    class Below(Labelled):
+        temperature: float = 2.0
+
+    class Transductive(GMLOptions):
+        exchange_on: ExchangeOn = "transductive"
+
+    for kind, expected in ((ExchangeOptions, "training"), (Labelled, "labelled"), (Below, "labelled"), (Transductive, "transductive")):
+        assert kind().with_unlabelled("graph").exchange_on == expected
+    assert Labelled(exchange_on="all").with_unlabelled("node").exchange_on == "all"
 
 
 def test_gml_is_lighter_on_graph_tasks_unless_told_otherwise():

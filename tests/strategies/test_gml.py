@@ -213,11 +213,14 @@ class TestHiddenLabels:
         class Own(GMLOptions):
             entropy_weight: float = 0.1
             weight: float = 0.5
+            target_temperature: float | None = 0.5
 
         assert self.defaults({}, kind=Own).entropy_weight == 0.1
         options = self.defaults({}, "graph", Own)
         assert options.weight == 0.5 and options.targets == "best"
         assert Own().resolved(60, "graph").weight == 0.5
+        # That of `GMLOptions` on a node task, and declared all the same.
+        assert Own().resolved(60, "graph").target_temperature == 0.5 and GMLOptions().resolved(60, "graph").target_temperature == 1.0
 
     def test_a_schedule_that_does_not_fit_is_refused_without_options_that_nobody_gave(self):
         with pytest.raises(UsageError, match="the entropy term is never on") as refused:

@@ -167,6 +167,14 @@ def test_stopping_before_any_validation_leaves_the_weights_as_they_are(fit: Fit,
     assert result.epochs == 1 and result["gcn-0"].best_epoch is None
 
 
+@pytest.mark.parametrize(("hook", "told"), [("on_fit_begin", "no phase yet to stop"), ("on_phase_begin", "before there is an epoch")])
+def test_stopping_before_the_first_epoch_is_refused(hook: str, told: str, fit: Fit, node_data: Data) -> None:
+    stop = type("Stop", (Callback,), {hook: lambda self, state: state.stop()})()
+    for strategy in ("independent", "kd"):
+        with pytest.raises(UsageError, match=told):
+            fit(node_data, epochs=2, strategy=strategy, callbacks=[stop])
+
+
 class Cut(Exception):
     """Stands for a kill."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
-from dgl_mutual.cohort import Cohort
+from dgl_mutual.cohort import MEMBER_NAME, Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.files import check_regular, read_bytes, user_path
@@ -36,8 +35,6 @@ from dgl_mutual.training.checkpoints.models import (
 )
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
-#: A file of the same folder.
-_MEMBER = re.compile(r"\w[\w.-]*")
 _DTYPES = (torch.float32, torch.float64)
 #: Which code may be imported: none (False), all (True), or that of these packages, modules and classes.
 Trust: TypeAlias = "bool | str | Collection[str]"
@@ -97,7 +94,7 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
         trials = sorted(found.parent for found in path.glob(f"**/{ENSEMBLE}.json"))
         if trials:
             raise UsageError(f"{path} holds the students of {len(trials)} trials. Choose one, for example {trials[0]}.")
-    if member is not None and not _MEMBER.fullmatch(member):
+    if member is not None and not MEMBER_NAME.fullmatch(member):
         raise UsageError(f"{member!r} is not the name of a member, such as gcn-0, mlp or ensemble. --member does not take a path.")
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
         raise unknown("member", member, sorted(file.stem for file in path.glob("*.json")))
@@ -119,7 +116,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     _load_weights(folder, name, coordinator)
     students = []
     for member in description.members:
-        if not _MEMBER.fullmatch(member):
+        if not MEMBER_NAME.fullmatch(member):
             raise ValueError(f"{member[:80]!r} is not the name of a member")
         own = _read_description(folder / f"{member}.json")
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
