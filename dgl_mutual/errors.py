@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from numbers import Integral
 
+#: Threads of one process: more than machines have cores, and so few that the system can start them.
+MAX_THREADS = 1024
+
 
 class DglMutualError(Exception):
     """An error that the user can correct. The command line prints the message alone and exits with `exit_code`."""
@@ -35,15 +38,25 @@ class StoreError(DglMutualError):
     """A run folder cannot be written, or holds something else than this run."""
 
 
-def whole_number(name: str, value: object, least: int = 0) -> int:
+def whole_number(name: str, value: object, least: int = 0, most: int | None = None) -> int:
     """A whole number, of numpy too, as an int. Text and fractions are refused: they would be another number in silence.
 
     Raises:
-        UsageError: it is none, or less than `least`.
+        UsageError: it is none, or less than `least`, or more than `most`.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise UsageError(f"{name} = {value!r} is not a whole number from {least}. Give one, for example {name}={least}.")
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least or (most is not None and int(value) > most):
+        limit = "" if most is None else f" to {most}"
+        raise UsageError(f"{name} = {value!r} is not a whole number from {least}{limit}. Give one, for example {name}={least}.")
     return int(value)
+
+
+def number_of_threads(value: object) -> int:
+    """The number of threads that a process is to use: 1 to `MAX_THREADS`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return whole_number("threads", value, 1, MAX_THREADS)
 
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:

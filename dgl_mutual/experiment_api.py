@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
-from dgl_mutual.errors import DataError, TrainingError, UsageError, whole_number
+from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_threads, whole_number
 from dgl_mutual.experiments.config import layered
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.progress import display, silence
@@ -88,7 +88,7 @@ def experiment(
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
-    jobs, threads = None if jobs is None else whole_number("jobs", jobs, 1), whole_number("threads", threads, 1)
+    jobs, threads = None if jobs is None else whole_number("jobs", jobs, 1), number_of_threads(threads)
     device = resolve_device(device)
     folder_of_data = None if data_dir is None else user_path(data_dir)
     named = _named_datasets(dataset)

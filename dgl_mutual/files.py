@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import secrets
 import shutil
@@ -32,6 +33,8 @@ _LARGE = 1 << 26
 def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -> Iterator[Path]:
     """A unique name beside `path` to write a file or folder to; it takes the place of `path` once the block has ended well.
 
+    What a folder in that place has and the new one has not, such as a user's notes, stays.
+
     Args:
         within: a folder that nothing may be written outside of: no link below it is followed.
         durable: have it on the disk, and not only in its cache, before it takes the place.
@@ -46,8 +49,11 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
         yield temporary
+        if temporary.is_dir() and path.is_dir() and not path.is_symlink():
+            _copy_missing(path, temporary)
         for written in [*temporary.rglob("*"), temporary] if durable else ():
-            _sync(written)
+            if not written.is_symlink():
+                _sync(written)
         _put(temporary, path)
         if durable:
             _sync(path.parent)
@@ -56,6 +62,16 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
     finally:
         with suppress(OSError):
             _remove(temporary)
+
+
+def _copy_missing(source: Path, target: Path) -> None:
+    for entry in source.iterdir():
+        if os.path.lexists(target / entry.name):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, target / entry.name, symlinks=True)
+        else:
+            shutil.copy2(entry, target / entry.name, follow_symlinks=False)
 
 
 def _put(temporary: Path, path: Path) -> None:
@@ -267,6 +283,29 @@ def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
             with suppress(OSError):
                 if time.time() - found.lstat().st_mtime >= seconds:
                     _remove(found)
+
+
+def remove_files(folder: Path, *patterns: str) -> None:
+    """Remove the files of these patterns from a folder, and the folder itself if it has nothing else. It need not be there."""
+    for pattern in patterns:
+        for file in folder.glob(pattern):
+            with suppress(OSError):
+                file.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file or folder that cannot be used, so that something else can take its place: ``NAME.damaged``, ``NAME.damaged-2``, ...
+
+    Raises:
+        StoreError: it cannot be renamed.
+    """
+    places = (path.with_name(f"{path.name}.damaged{'' if number == 1 else f'-{number}'}") for number in itertools.count(1))
+    try:
+        os.replace(path, next(place for place in places if not os.path.lexists(place)))
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:

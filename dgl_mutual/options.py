@@ -39,6 +39,14 @@ class Options(BaseModel):
                 raise ValueError("a truth value is not a number")
         return value
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_number_of_more_than_64_bits(cls, value: Any) -> Any:
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and number.bit_length() > 63:
+                raise ValueError("the number is too large: give one below 2**63")
+        return value
+
 
 def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str = "") -> OptionsType:
     """Build `kind` from plain values, turning each violation into one line of a `UsageError`.

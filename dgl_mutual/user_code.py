@@ -63,7 +63,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def described(error: BaseException) -> str:
     """``TypeError: message (file, line n).``, with the last line of the user's own code, if there is one."""
     place = own_place(error)
-    message = " ".join(str(error).split())
+    message = " ".join(str(error).partition("Exception raised from")[0].split())  # torch goes on with frames of C++
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' ({place})' if place else ''}."
 
 

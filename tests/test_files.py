@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.files import check_regular, check_writable, read_bytes, replacing, write_output, write_text
+from dgl_mutual.files import check_regular, check_writable, read_bytes, remove_files, replacing, set_aside, write_output, write_text
 
 
 def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -30,14 +30,39 @@ def test_until_the_block_ends_the_old_content_stands(tmp_path: Path) -> None:
     assert file.read_text() == "new"
 
 
-def test_a_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+def test_a_folder_takes_the_place_of_a_folder_and_what_it_lacks_stays(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "weights"
-    for name in ("first", "second"):
+    for content in ("first", "second"):
         with replacing(folder) as temporary:
             temporary.mkdir()
-            (temporary / name).touch()
-    assert [path.name for path in folder.iterdir()] == ["second"]
+            (temporary / "own").write_text(content)
+        if content == "first":
+            (folder / "notes").mkdir()
+            (folder / "notes" / "mine").write_text("text")
+            (folder / "link").symlink_to("nowhere")
+    assert (folder / "own").read_text() == "second" and (folder / "notes" / "mine").read_text() == "text"
+    assert sorted(path.name for path in folder.iterdir()) == ["link", "notes", "own"] and (folder / "link").is_symlink()
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_only_files_of_the_patterns_are_removed_and_an_empty_folder(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv", "mine.txt"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        (tmp_path / "folder" / name).touch()
+    remove_files(tmp_path / "folder", "*.csv")
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["mine.txt"]
+    remove_files(tmp_path / "folder", "*")
+    remove_files(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_what_is_set_aside_replaces_nothing(tmp_path: Path) -> None:
+    for content in ("one", "two", "three"):
+        (tmp_path / "t.csv").write_text(content)
+        set_aside(tmp_path / "t.csv")
+    assert [(tmp_path / f"t.csv.damaged{end}").read_text() for end in ("", "-2", "-3")] == ["one", "two", "three"]
+    with pytest.raises(StoreError, match="Cannot write"):
+        set_aside(tmp_path / "t.csv")
 
 
 def test_unwritable_places_are_one_clear_error(tmp_path: Path) -> None:

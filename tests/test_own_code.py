@@ -327,6 +327,7 @@ def test_the_line_that_is_told_is_not_a_librarys() -> None:
     except RuntimeError as error:
         assert "test_own_code.py, line" in described(error)
     assert described(KeyError()) == "KeyError."
+    assert described(RuntimeError("Too big.\nException raised from f at g.cpp:1\nframe #0: h")) == "RuntimeError: Too big.."
 
 
 @pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from dgl_mutual.errors import MAX_THREADS
+
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -17,6 +19,7 @@ trust_option = click.option(
     is_flag=True,
     help="Import the code that the file names as package.module:Class, which executes it (default: only what the command line names).",
 )
+THREADS = click.IntRange(1, MAX_THREADS)
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
 track_option = click.option(
     "--track",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option, track_option, trust_option
+from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, targets_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ KEYS = {
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=THREADS,
     default=1,
     show_default=True,
     metavar="N",

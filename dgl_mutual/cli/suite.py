@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, track_option, trust_option
+from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of trials at a time, each in its own process (default: one per core)."
 )
 @click.option("--cluster", metavar="tcp://HOST:PORT|local:N", help="Run trials on a Dask cluster: a scheduler's, or N processes.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Threads of each trial.")
+@click.option("--threads", type=THREADS, default=1, show_default=True, metavar="N", help="Threads of each trial.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")
 @track_option
 @data_dir_option

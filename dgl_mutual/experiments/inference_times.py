@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, number_of_threads
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.run_store import lock
@@ -67,7 +67,7 @@ def time_run(
         for member in rows["member"]
         if (folder / f"{member}.json").is_file()
     }
-    torch.set_num_threads(threads)
+    torch.set_num_threads(number_of_threads(threads))
     times = time_inference(models, dataset, repeats=repeats)
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     shared = {"seed": seed, "fold": fold, "samples": dataset.num_samples, "threads": threads, "device": where}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.trial import Outcome, trial_name
-from dgl_mutual.files import refuse_links, sweep, unwritable, write_text
+from dgl_mutual.files import refuse_links, remove_files, set_aside, sweep, unwritable, write_text
 from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.safe_text import csv_cell, plain_csv
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
@@ -33,6 +34,10 @@ from dgl_mutual.store.tables import (
     read_trials,
 )
 
+#: Characters of an error or a traceback in failures.csv.
+_MOST_TEXT = 100_000
+#: Files of the folder history/, which holds the epochs of trials until they stand in history.csv and reliability.csv.
+_HISTORY = ("seed-*.csv", "reliability-seed-*.csv")
 #: Tables with a seed and a fold in each row.
 _TABLES = ("trials.csv", "history.csv", "reliability.csv", "failures.csv", "grid.csv")
 
@@ -71,26 +76,29 @@ class RunStore:
         """(seed, fold) of the trials that need not run again."""
         return {(int(seed), int(fold)) for seed, fold in self.trials[KEY].itertuples(index=False)}
 
-    def begin(self, config: dict[str, Any]) -> None:
+    def begin(self, config: dict[str, Any], *, anew: bool = False) -> None:
         """Write config.yaml, or check that the folder holds the same run. If more seeds are asked for than before, it says so from now on.
 
         Args:
             config: see `dgl_mutual.store.configuration.file_values`.
+            anew: set the file aside if it is of another run.
 
         Raises:
             StoreError: it holds another run.
         """
-        file = self.folder / "config.yaml"
-        if not file.exists() and not file.is_symlink():
-            write_text(file, yaml.safe_dump(config, sort_keys=False))
-            return
-        before, now = read_resolved(file), resolved_part(config)
-        if before is None or identity(before) != identity(now):
-            raise StoreError(
-                f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
-                "Restore it, or start over with --no-resume."
-            )
-        if num_seeds(now) > num_seeds(before):
+        file, now = self.folder / "config.yaml", resolved_part(config)
+        before = None
+        if file.exists() or file.is_symlink():
+            before = read_resolved(file)
+            if before is None or identity(before) != identity(now):
+                if not anew:
+                    raise StoreError(
+                        f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
+                        "Restore it, or start over with --no-resume."
+                    )
+                set_aside(file)
+                before = None
+        if before is None or num_seeds(now) > num_seeds(before):
             write_text(file, yaml.safe_dump(config, sort_keys=False))
 
     def check_links(self) -> None:
@@ -122,7 +130,10 @@ class RunStore:
         """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over."""
         seed, fold = outcome.trial.key
         if outcome.error is not None:
-            self._put("failures.csv", pd.DataFrame([[seed, fold, outcome.error, outcome.details]], columns=FAILURE_COLUMNS))
+            self._put(
+                "failures.csv",
+                pd.DataFrame([[seed, fold, *(text[:_MOST_TEXT] for text in (outcome.error, outcome.details))]], columns=FAILURE_COLUMNS),
+            )
             self._drop_snapshots(outcome.trial.name)
             return
         columns = None if outcome.history else ["epoch"]  # a strategy without training has no epochs
@@ -154,11 +165,14 @@ class RunStore:
             parts = [part for part in parts if (int(part["seed"].iloc[0]), int(part["fold"].iloc[0])) in finished]
             if parts:
                 self._put(table, *parts)
-        shutil.rmtree(files, ignore_errors=True)
+        remove_files(files, *_HISTORY)
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
     def drop(self, keys: set[tuple[int, int]]) -> None:
-        """Forget these trials, so that they run again; those of other seeds stay."""
+        """Forget these trials, so that they run again; those of other seeds stay. A file that cannot be read is set aside."""
+        for name in (*_TABLES, "environment.json"):
+            if not self._is_readable(name):
+                set_aside(self.folder / name)
         if self.finished() <= keys:
             self.clear()
             return
@@ -166,16 +180,30 @@ class RunStore:
             table = read_text(self.folder / name)
             if table is not None:
                 self._write(name, table[~_keys(table).isin([(str(seed), str(fold)) for seed, fold in keys])])
-        for key in keys:
-            shutil.rmtree(self.checkpoints / trial_name(*key), ignore_errors=True)
-        self._drop_snapshots(*(trial_name(*key) for key in keys))
+        names = [trial_name(*key) for key in keys]
+        self._drop_students(*names)
+        self._drop_snapshots(*names)
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
         for name in (*_TABLES, "summary.csv", "environment.json", "config.yaml"):
-            (self.folder / name).unlink(missing_ok=True)
-        for name in ("history", "checkpoints", "snapshots"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+            file = self.folder / name
+            set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
+        remove_files(self.folder / "history", *_HISTORY)
+        for parent, drop in ((self.checkpoints, self._drop_students), (self.snapshots, self._drop_snapshots)):
+            drop(*(folder.name for folder in parent.glob("seed-*-fold-*")))
+
+    def _is_readable(self, name: str) -> bool:
+        try:
+            if name == "trials.csv":
+                read_trials(self.folder)
+            elif name == "environment.json":
+                [*read_environment(self.folder / name).get("resumed", [])]
+            else:
+                read_text(self.folder / name)
+        except (StoreError, TypeError):
+            return False
+        return True
 
     def _put(self, name: str, *tables: pd.DataFrame) -> None:
         """Put the trials of `tables` into a table in the place of those with the same keys. Other rows stay as they are, to the letter.
@@ -193,11 +221,16 @@ class RunStore:
         # A stable sort keeps the rows of a trial in their order.
         self._write(name, merged.sort_values(KEY, key=lambda column: column.astype(int), kind="stable"))
 
+    def _drop_students(self, *names: str) -> None:
+        for folder in (self.checkpoints / name for name in names):
+            members = [file.stem for file in folder.glob("*.safetensors") if file.with_suffix(".json").is_file()]
+            remove_files(folder, *(f"{glob.escape(member)}.{end}" for member in members for end in ("json", "safetensors")))
+        remove_files(self.checkpoints)
+
     def _drop_snapshots(self, *names: str) -> None:
         for name in names:
-            shutil.rmtree(self.snapshots / name, ignore_errors=True)
-        with suppress(OSError):  # it is not there, or others are under way
-            self.snapshots.rmdir()
+            remove_files(self.snapshots / name, "*.safetensors")
+        remove_files(self.snapshots)
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
         write_text(self.folder / name, plain_csv(table), within=self.folder)
@@ -257,7 +290,7 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[
         store.check_links()
         if not resume:
             store.clear() if keys is None else store.drop(keys)
-        store.begin(config)
+        store.begin(config, anew=not resume)
         try:
             yield store
         except UsageError:

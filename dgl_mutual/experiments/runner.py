@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.errors import DglMutualError, whole_number
+from dgl_mutual.errors import DglMutualError, number_of_threads, whole_number
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
@@ -151,7 +151,7 @@ def execute(
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     device = resolve_device(device)
-    jobs, threads = None if jobs is None else whole_number("jobs", jobs, least=1), whole_number("threads", threads, least=1)
+    jobs, threads = None if jobs is None else whole_number("jobs", jobs, least=1), number_of_threads(threads)
     progress = progress or Silence()
     with ExitStack() as stack:
         stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]

@@ -20,7 +20,7 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
-from dgl_mutual.errors import UsageError, unknown, whole_number
+from dgl_mutual.errors import UsageError, number_of_threads, unknown, whole_number
 from dgl_mutual.experiments.config import RunConfig, value_at
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
@@ -171,7 +171,7 @@ def tune(
         search=search,
         out=out,
         device=resolve_device(device),
-        threads=whole_number("threads", threads, 1),
+        threads=number_of_threads(threads),
         label=label,
         in_memory=in_memory,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+from collections import Counter
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -76,19 +78,17 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         columns: what it must start with.
 
     Raises:
-        StoreError: it does not, its last line is cut off, a column is there twice, or there is text, or a number that no trial has, where
+        StoreError: it does not, a line is cut off, a column is there twice, or there is text, or a number that no trial has, where
             numbers belong.
     """
     text = _content(file, _MOST_BYTES)
     if text is None:
         return pd.DataFrame(columns=columns)
-    if text and not text.endswith(b"\n"):
-        raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. Copy it again.")
     try:
+        _refuse_cut(file, text)
         table: pd.DataFrame = pd.read_csv(
             BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], **EXACT_NUMBERS
         )
-        _refuse_repeated_columns(file, text)
     except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
@@ -166,9 +166,10 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
         StoreError: it is not there, or is not what a search writes.
     """
     file = folder / "tuning.csv"
-    text = _content(file, _MOST_BYTES)
+    text = _content(file, _MOST_BYTES) or b""
     try:
-        table: pd.DataFrame = pd.read_csv(BytesIO(text or b""), **EXACT_NUMBERS)
+        _refuse_cut(file, text)
+        table: pd.DataFrame = pd.read_csv(BytesIO(text), **EXACT_NUMBERS)
         if list(table.columns)[: len(columns)] != columns:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
@@ -186,14 +187,14 @@ def read_text(file: Path) -> pd.DataFrame | None:
     """A table with every field as it is written, so that writing it again changes nothing; None where there is no such file.
 
     Raises:
-        StoreError: it has no seed and fold in every row.
+        StoreError: it has no seed and fold in every row, a line is cut off, or a column is there twice.
     """
     text = _content(file, _MOST_BYTES)
     if text is None:
         return None
     try:
+        _refuse_cut(file, text)
         table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False)
-        _refuse_repeated_columns(file, text)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:
         raise StoreError(f"{str(file)!r} is damaged ({error}). Start over with --no-resume.") from None
@@ -235,12 +236,25 @@ def _content(file: Path, most: int) -> bytes | None:
         raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. Restore it, or start over with --no-resume.") from None
 
 
-def _refuse_repeated_columns(file: Path, text: bytes) -> None:
-    """Pandas would rename them."""
-    header = pd.read_csv(BytesIO(text), header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-    repeated = header[header.duplicated()]
-    if len(repeated):
-        raise StoreError(f"{str(file)!r} has the column {str(repeated.iloc[0])[:80]!r} twice: it was changed. Restore it.")
+def _refuse_cut(file: Path, text: bytes) -> None:
+    """Raise `StoreError` where a line is cut off, or a column is there twice: pandas would fill the one with nothing, and rename the other.
+
+    Raises:
+        ValueError: it is no table.
+    """
+    mend = "Restore it, or start over with --no-resume."
+    if text and not text.endswith(b"\n"):
+        raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. {mend}")
+    try:
+        header, *rows = filter(None, csv.reader(StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(error) from None
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise StoreError(f"{str(file)!r} has the column {repeated[0][:80]!r} twice: it was changed. {mend}")
+    cut = [place for place, row in enumerate(rows, start=1) if len(row) < len(header)]
+    if cut:
+        raise StoreError(f"{str(file)!r} is cut off in its row {cut[0]}: the file is damaged. {mend}")
 
 
 def _are_places(numbers: pd.Series[float]) -> bool:

@@ -63,7 +63,8 @@ class FakeResult:
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        (folder / "weights").write_text("trained")
+        for end in ("json", "safetensors"):
+            (folder / f"gcn-0.{end}").write_text("trained")
 
 
 @pytest.fixture

@@ -215,6 +215,85 @@ def test_starting_over_removes_what_a_run_left_and_nothing_else(tmp_path: Path) 
     assert {file.name for file in folder.iterdir()} - {".lock"} == {*written, "notes.txt"}
 
 
+def with_students(folder: Path, *names: str) -> list[Path]:
+    """Files as a trial saves them, and beside them some of a user's, which are returned."""
+    for name in names:
+        (folder / "checkpoints" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "snapshots" / name).mkdir(parents=True, exist_ok=True)
+        for file in (
+            *(folder / "checkpoints" / name / f"gcn-0.{end}" for end in ("json", "safetensors")),
+            folder / "snapshots" / name / "0.safetensors",
+        ):
+            file.write_text("trained")
+    (folder / "history").mkdir(exist_ok=True)
+    mine = [folder / "history" / "x.txt", folder / "checkpoints" / "notes.txt", folder / "checkpoints" / names[0] / "predictions.csv"]
+    mine += [folder / "checkpoints" / names[0] / "notes.json", folder / "snapshots" / names[0] / "mine.txt"]
+    for file in mine:
+        file.write_text("mine")
+    return mine
+
+
+@pytest.mark.parametrize("keys", [None, {(0, 0)}, {(0, 0), (1, 0)}])
+def test_a_users_files_stay_in_the_folders_of_a_run(keys: set[tuple[int, int]] | None, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1)).folder
+    mine = with_students(folder, "seed-0-fold-0", "seed-1-fold-0")
+    fill(folder)  # nothing is left to do
+    assert all(file.exists() for file in mine)
+    with open_store(folder, CONFIG, resume=False, keys=keys):
+        pass
+    assert all(file.exists() for file in mine)
+    weights = {file.parent.name for file in folder.rglob("*.safetensors")}
+    assert weights == ({"seed-1-fold-0"} if keys == {(0, 0)} else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("trials.csv", damage) for damage in ("renamed", "twice", "cut", "bytes", "empty", "folder")),
+        *(
+            (name, damage)
+            for name in ("history.csv", "reliability.csv", "failures.csv")
+            for damage in ("renamed", "cut", "bytes", "folder")
+        ),
+        *((name, damage) for name in ("config.yaml", "environment.json") for damage in ("bytes", "empty", "folder")),
+        *(("config.yaml", "renamed"), ("environment.json", "cut")),
+    ],
+)
+def test_starting_over_works_whatever_is_damaged_and_keeps_it(name: str, damage: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1), outcome(2, error="boom")).folder
+    RunStore(folder).record_environment({"torch": "2.0"})
+    file = folder / name
+    text = file.read_bytes()
+    damaged = {"renamed": b"x" + text, "cut": text[:-9], "bytes": bytes(range(256)), "twice": text + text.splitlines(keepends=True)[-1]}
+    if damage == "folder":
+        file.unlink()
+        file.mkdir()
+        (file / "mine").touch()
+    else:
+        file.write_bytes(damaged.get(damage, b""))
+    with open_store(folder, CONFIG, resume=False, keys={(0, 0)}) as store:
+        store.record_environment({"torch": "2.1"})
+        store.add(outcome(0))
+    assert store.finished() == ({(0, 0)} if name == "trials.csv" else {(0, 0), (1, 0)})
+    aside = folder / f"{name}.damaged"
+    assert (aside / "mine").exists() if damage == "folder" else aside.read_bytes() == damaged.get(damage, b"")
+    fill(folder, outcome(1))
+    assert RunStore(folder).finished() == {(0, 0), (1, 0)}
+
+
+@pytest.mark.parametrize("name", ["history.csv", "reliability.csv", "failures.csv"])
+@pytest.mark.parametrize("cut", ["the last line", "a line within"])
+def test_a_table_that_is_cut_is_not_written_again_as_if_it_were_whole(name: str, cut: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1), outcome(3, error="boom"), outcome(4, error="bang")).folder
+    *first, last = (folder / name).read_text().splitlines()
+    damaged = [*first, last.rpartition(",")[0]] if cut == "the last line" else [*first[:-1], first[-1].rpartition(",")[0], last]
+    text = "\n".join(damaged) + ("" if cut == "the last line" else "\n")
+    (folder / name).write_text(text)
+    with pytest.raises(StoreError, match=rf"{name}' (ends in the middle of a line|is cut off in its row|is damaged).*--no-resume"):
+        fill(folder, outcome(2), outcome(5, error="boom"))
+    assert (folder / name).read_text() == text
+
+
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     for content in ("a,b\n1,2\n", ""):

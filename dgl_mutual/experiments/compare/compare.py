@@ -19,7 +19,7 @@ import yaml
 from dgl_mutual.cohort import student_names
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.errors import DataError, StoreError
+from dgl_mutual.errors import DataError, StoreError, number_of_threads
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
 from dgl_mutual.experiments.compare.checks import Check, parity_trial
@@ -94,7 +94,7 @@ def compare_with_reference(
         UsageError, DataError, StoreError: nothing was compared.
     """
     require_torch_geometric()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(number_of_threads(threads))
     plan, folder = _prepare(config, out, data_dir, offline)
     check_scope(plan.config, plan.dataset)
     # These import torch_geometric.
