@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -10,24 +11,25 @@ import pytest
 
 from dgl_mutual.cli.tables import filled
 from dgl_mutual.experiments.environment import without_folders
-from dgl_mutual.reporting.runs import suite_runs
+from dgl_mutual.reporting.runs import load_runs
 from dgl_mutual.reporting.suite_tables import LONG_FILE, suite_tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "results" / "README.md"]
+LOAD = cache(load_runs)
 SUITES = sorted(file.parent for file in (ROOT / "results" / "suites").rglob("suite.yaml"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_shows_what_the_runs_give(page: Path) -> None:
-    assert filled(page) == page.read_text(encoding="utf-8"), "make tables brings it up to date"
+    assert filled(page, LOAD) == page.read_text(encoding="utf-8"), "make tables brings it up to date"
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: str(suite.relative_to(ROOT)))
 def test_a_suite_has_the_tables_of_its_runs(suite: Path) -> None:
-    tables = suite_tables(suite)
+    tables = suite_tables(suite, LOAD)
     joined = tables.pop(suite / LONG_FILE)  # not kept: it is trials.csv of the runs, one after the other
-    assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.figures) for run in suite_runs(suite))
+    assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.figures) for run in LOAD((suite,)))
     for file, text in tables.items():
         kept = file.read_text(encoding="utf-8")
         if file.suffix == ".csv":  # all digits, of which another machine may round the last otherwise

@@ -39,16 +39,19 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
       dgl-mutual tables README.md --check
     """
     from dgl_mutual.files import write_output, write_text
+    from dgl_mutual.reporting.runs import load_runs
     from dgl_mutual.reporting.suite_tables import suite_tables
     from dgl_mutual.store.tables import SUITE_FILE
 
+    # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
+    load = cache(load_runs)
     texts: dict[Path, str] = {}
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob(SUITE_FILE)):
-                texts |= suite_tables(file.parent)
+                texts |= suite_tables(file.parent, load)
         else:
-            texts[path] = filled(path)
+            texts[path] = filled(path, load)
     if not texts:
         say(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
         return
@@ -64,17 +67,18 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def filled(page: Path) -> str:
+def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
     """The text of a page with its tables made anew.
+
+    Args:
+        load: how the runs of these folders are read.
 
     Raises:
         UsageError: a table that cannot be made; says which.
     """
     from dgl_mutual.reporting.pages import fill
-    from dgl_mutual.reporting.runs import load_runs
 
-    # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
-    return fill(_text(page), partial(_table, page, cache(load_runs)))
+    return fill(_text(page), partial(_table, page, load))
 
 
 def _text(file: Path) -> str:
