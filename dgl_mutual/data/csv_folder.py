@@ -15,13 +15,13 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from dgl_mutual.data.arrays import canonical_edge_rows
 from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, decimal_comma_fault, read_csv, thousands_fault, without_brackets
-from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
+from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges, check_name
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.several_targets import check_target_names, choose_labels, join_targets
-from dgl_mutual.errors import TaskMismatchError
+from dgl_mutual.errors import DataError, TaskMismatchError
 from dgl_mutual.exact_numbers import is_number
 from dgl_mutual.files import RefusedFile
 from dgl_mutual.plain_yaml import read_yaml
@@ -36,6 +36,14 @@ def _inside(name: str) -> str:
     path = PurePath(name)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError("expected a file within the dataset's folder")
+    return name
+
+
+def _named(name: str) -> str:
+    try:
+        check_name(name)
+    except DataError as error:
+        raise ValueError(str(error)) from None
     return name
 
 
@@ -62,7 +70,7 @@ class _GraphMeta(BaseModel):
 
 class _Meta(BaseModel):
     version: str = "1.0.0"
-    dataset_name: str
+    dataset_name: Annotated[str, AfterValidator(_named)]
     separator: str = Field(",", min_length=1, max_length=1)
     node_data: list[_NodeMeta]
     edge_data: list[_EdgeMeta]
@@ -157,7 +165,7 @@ def _read_meta(path: Path, faults: Faults) -> _Meta | None:
         meta = _Meta.model_validate(read_yaml(read_text(path, _MAX_META)))
     except ValidationError as error:
         for fault in error.errors():
-            faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}")
+            faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg'].removeprefix('Value error, ')}")
         return None
     except RefusedFile as error:
         faults.add(path, str(error))

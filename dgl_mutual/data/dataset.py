@@ -129,6 +129,8 @@ class Dataset:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        if "name" in changed:
+            check_name(self.name)
         if self.task not in ("node", "graph"):
             raise DataError(f"Unknown task {self.task!r} of the dataset {self.name!r}. Choose from: node, graph.")
         if changed & {"features", "feature_names", "feature_kinds"}:
@@ -380,6 +382,24 @@ class Dataset:
     def in_offsets(self) -> IntArray:
         """int64, shape (|V| + 1,): the in-edges of node v are in_offsets[v] ... in_offsets[v + 1] - 1 (a CSC index pointer)."""
         return np.concatenate([[0], np.cumsum(np.bincount(self.edges[1], minlength=self.num_nodes))]).astype(np.int64)
+
+
+def check_name(name: Any) -> None:
+    """Raise `DataError` for what is no name of a dataset: tables of results would not show it, or not as it is."""
+    if not isinstance(name, str) or not name or name != name.strip() or not _is_encodable(name):
+        raise DataError(
+            f"{name!r} is no name of a dataset: expected text that is not empty, neither starts nor ends with a space, and can be "
+            "written as UTF-8. Choose another name, for example 'mine'."
+        )
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether a file in UTF-8 can hold it; half a surrogate pair cannot be held."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _encoded(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | FloatArray, Target]:

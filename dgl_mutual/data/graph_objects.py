@@ -54,7 +54,7 @@ def is_pyg(data: Any) -> bool:
 def name_of(data: Any, default: str) -> str:
     """What a dataset object calls itself."""
     name = getattr(data, "name", None)
-    return name if isinstance(name, str) and name else default
+    return name.strip() if isinstance(name, str) and name.strip() else default
 
 
 def records_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | None = None) -> list[GraphRecord]:

@@ -11,6 +11,7 @@ from dgl_mutual.errors import DataError, UsageError
 
 Build = Callable[..., Path]
 
+META = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\ngraph_data: {file_name: graphs.csv}\n"
 NODE_META = "dataset_name: toy\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n"
 NODE_FILES = {
     "meta_yaml": NODE_META,
@@ -104,6 +105,8 @@ FAULTS = [
     ({"edges_csv": None}, r"edges\.csv: the file is missing"),
     ({"edges_csv": ""}, r"edges\.csv: the file is empty"),
     ({"meta_yaml": "dataset_name: [\n"}, r"meta\.yaml, line 2: expected YAML"),
+    ({"meta_yaml": META.replace("toy", "''")}, r"meta\.yaml: dataset_name: '' is no name of a dataset: .* Choose another name"),
+    ({"meta_yaml": META.replace("toy", "' toy'")}, r"meta\.yaml: dataset_name: ' toy' is no name of a dataset: .*starts nor ends"),
     ({"meta_yaml": "dataset_name: toy\n"}, r"meta\.yaml: node_data: Field required"),
     (
         {"graphs_csv": "graph_id,label,train_mask\n3,yes,1\n7,no,0\n"},

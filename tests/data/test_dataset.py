@@ -125,6 +125,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"node_offsets": [0, 2, 4], "labels": [0, 1]}, "joins graphs"),
     ({"feature_names": ["a"]}, "1 names for 2 feature columns"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
+    ({"name": ""}, "'' is no name of a dataset: expected text that is not empty"),
+    ({"name": "mine "}, "'mine ' is no name of a dataset: .*Choose another name, for example 'mine'"),
+    ({"name": None}, "None is no name of a dataset"),
+    ({"name": "m\udc80"}, "is no name of a dataset"),
     ({"task": "edge"}, "Unknown task 'edge'"),
 ]
 
@@ -196,7 +200,10 @@ def test_from_dgl_graph_task_of_lists_pairs_batches_and_datasets() -> None:
 
     for data in (list(zip(graphs, map(torch.tensor, labels), strict=True)), Pairs()):
         assert fingerprint(Dataset.from_dgl(data)) == fingerprint(known)
-    assert Dataset.from_dgl(Pairs()).name == "pairs"
+    named = Pairs()
+    assert Dataset.from_dgl(named).name == "pairs"
+    named._name = " "
+    assert Dataset.from_dgl(named).name == "graphs"
     assert fingerprint(Dataset.from_dgl(dgl.batch(graphs), labels=labels)) == fingerprint(known)
     nodes = Dataset.from_dgl(graphs)
     assert (nodes.task, nodes.num_graphs, nodes.num_samples) == ("node", 2, 8)
