@@ -11,6 +11,7 @@ import torch
 from dgl_mutual.errors import StoreError, number_of_threads
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.loading import load_data
+from dgl_mutual.experiments.resolve import check_fingerprint
 from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.trial import trial_name
 from dgl_mutual.experiments.trust import trusted_config
@@ -41,7 +42,7 @@ def time_run(
 
     Raises:
         StoreError: no students are kept, as in a folder that was copied without them, or there are none, as with label-propagation.
-        UsageError, DataError: the data cannot be loaded, or code is not trusted.
+        UsageError, DataError: the data cannot be loaded, or are not those of the run, or code is not trusted.
     """
     trials = overall(read_trials(run_folder))
     finished = {(int(seed), int(fold)) for seed, fold in trials[KEY].itertuples(index=False)}
@@ -61,6 +62,8 @@ def time_run(
     seed, fold = kept[0]
     folder = run_folder / "checkpoints" / trial_name(seed, fold)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
+    again = f"dgl-mutual run --config {run_folder / 'config.yaml'} --set fingerprint=null --out FOLDER"
+    check_fingerprint(config, dataset, f"train again on those that are there: {again}")
     rows = trials[(trials["seed"] == seed) & (trials["fold"] == fold)]
     models: dict[str, TrainedModel] = {
         str(member): load_student(folder, str(member), trust=trust).to(device)

@@ -62,12 +62,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         for student in config.cohort
     )
     found = fingerprint(dataset if any(student.edge_features for student in students) else bare)
-    # The files are the same whether or not students take edge features.
-    if config.fingerprint not in (None, found) and config.fingerprint not in (fingerprint(dataset), fingerprint(bare)):
-        raise DataError(
-            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
-            "its files differ. Use the files of that time, or remove 'fingerprint' from the configuration."
-        )
+    check_fingerprint(config, dataset, "remove 'fingerprint' from the configuration")
     target = dataset.target
     if config.task_weights is not None and target.parts is None:
         raise UsageError(f"task_weights = {config.task_weights!r} weighs several targets, and {dataset.name} has one here. Leave it out.")
@@ -116,6 +111,27 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "training": resolve_training(config.training, dataset),
         }
     )
+
+
+def check_fingerprint(config: RunConfig, dataset: Dataset, mend: str) -> None:
+    """Refuse another dataset than the one that a configuration was made for, if it says for which.
+
+    Args:
+        mend: what to do, if the files of that time are not to be used.
+
+    Raises:
+        DataError: the files differ.
+    """
+    if config.fingerprint is None:
+        return
+    found = [fingerprint(dataset)]
+    if dataset.edge_features is not None:  # the files are the same whether or not students take edge features
+        found.append(fingerprint(dataset.without_edge_features()))
+    if config.fingerprint not in found:
+        raise DataError(
+            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has "
+            f"{' or '.join(found)}: its files differ. Use the files of that time, or {mend}."
+        )
 
 
 def _without_edge_features(student: StudentOptions) -> StudentOptions:

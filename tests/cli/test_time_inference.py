@@ -40,3 +40,17 @@ def test_each_member_of_a_trial_is_timed(command_line: Callable[..., Ended], els
     shutil.rmtree(run / "checkpoints")
     status, _, err = command_line("time-inference", "results")
     assert status == 1 and "keeps no students" in err and "--seeds 1" in err
+
+
+def test_other_data_than_those_of_the_run_are_refused(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+    own, lines = elsewhere / "own", "".join(f"{node},{node % 2},{node}\n" for node in range(120))
+    own.mkdir()
+    (own / "meta.yaml").write_text("dataset_name: own\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n")
+    (own / "nodes.csv").write_text(f"node_id,label,x\n{lines}")
+    (own / "edges.csv").write_text("src_id,dst_id\n0,1\n1,2\n")
+    status, _, err = command_line("run", "--dataset", own, "--strategy", "independent", *SMALL, "--seeds", 1)
+    assert status == 0, err
+    (own / "nodes.csv").write_text(f"node_id,label,x\n{lines}".replace(",119\n", ",7\n"))
+    status, _, err = command_line("time-inference", "results")
+    assert status == 1 and "its files differ" in err and "--set fingerprint=null --out FOLDER" in err
+    assert not list(Path("results").rglob("inference.csv"))
