@@ -42,11 +42,12 @@ def whole_number(name: str, value: object, least: int = 0, most: int | None = No
     """A whole number, of numpy too, as an int. Text and fractions are refused: they would be another number in silence.
 
     Raises:
-        UsageError: it is none, or less than `least`, or more than `most`.
+        UsageError: it is none, less than `least`, or more than `most`.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least or (most is not None and int(value) > most):
-        limit = "" if most is None else f" to {most}"
-        raise UsageError(f"{name} = {value!r} is not a whole number from {least}{limit}. Give one, for example {name}={least}.")
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} = {value!r} is not a whole number from {least}. Give one, for example {name}={least}.")
+    if most is not None and int(value) > most:
+        raise UsageError(f"{name} = {value} is more than {most}, the most that is possible. Give a smaller number.")
     return int(value)
 
 

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.experiments.config import RunConfig, layered, merged, parse_config, read_config, read_mapping
+from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, layered, merged, parse_config, read_config, read_mapping
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
 from dgl_mutual.experiments.loading import joined_with_pool, load_pool, takes_edge_features
@@ -30,7 +30,7 @@ from dgl_mutual.files import check_writable, write_text
 from dgl_mutual.options import Options, parse_options
 from dgl_mutual.plain_yaml import read_yaml
 from dgl_mutual.safe_text import path_name
-from dgl_mutual.store.tables import MAX_TITLE, SUITE_FILE
+from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, SUITE_FILE
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.trackers import check_trackers
 
@@ -47,9 +47,9 @@ Layers: TypeAlias = Mapping[tuple[str, str], Mapping[str, Any]]
 class TuningOptions(Options):
     """How methods are tuned on a dataset, the same for all of them (``suite --tuned N``)."""
 
-    trials: int | None = Field(None, ge=1)
+    trials: int | None = Field(None, ge=1, le=MAX_TRIALS)
     """Maximum number of trials of a search, if it is less than N."""
-    splits: int = Field(1, ge=1)
+    splits: int = Field(1, ge=1, le=MAX_SEEDS)
     """Number of trainings of each configuration, over which the validation metric is averaged: folds, or seeds if there are no folds."""
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
 from dgl_mutual.errors import UsageError, number_of_threads, unknown, whole_number
-from dgl_mutual.experiments.config import RunConfig, value_at
+from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, value_at
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.progress import Progress, Silence
@@ -31,6 +31,7 @@ from dgl_mutual.experiments.tuning_trials import SearchJob, import_optuna
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
+from dgl_mutual.store.tables import MAX_TRIALS
 from dgl_mutual.strategies import resolve_strategy
 
 
@@ -159,7 +160,8 @@ def tune(
         StoreError: the folder cannot be written, or holds what no search writes.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
-    trials, splits, jobs = (whole_number(name, value, 1) for name, value in (("trials", trials), ("splits", splits), ("jobs", jobs)))
+    trials, splits = whole_number("trials", trials, 1, MAX_TRIALS), whole_number("splits", splits, 1, MAX_SEEDS)
+    jobs = whole_number("jobs", jobs, 1)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()

@@ -79,6 +79,8 @@ def test_layers_override_each_other_in_order(small: Suite) -> None:
         ({"datasets": "Cora"}, r"a list is needed, for example \[Cora\]"),
         ({"methods": 3}, "names of strategies are needed"),
         ({"baseline": "dml"}, r"'dml' is not among the methods \(.*independent"),
+        ({"datasets": [{"dataset": "ring", "tuning": {"splits": 10**17}}]}, "tuning.splits.*10000"),
+        ({"datasets": [{"dataset": "ring", "tuning": {"trials": 10**17}}]}, "tuning.trials.*1000000"),
         ({"method": {}}, "Unknown option 'method'.*'methods'"),
     ],
 )

@@ -326,6 +326,8 @@ def test_what_each_student_has_for_itself_and_students_of_ones_own_are_not_searc
         ({"students": "gcn", "strategy": "dml"}, {}, "two students|2 students|at least"),
         ({}, {"trials": 0}, "trials = 0"),
         ({}, {"splits": True}, "splits = True"),
+        ({}, {"splits": 10**17}, "splits = 100000000000000000 is more than 10000"),
+        ({}, {"trials": 10**17}, "trials = 100000000000000000 is more than 1000000"),
         ({}, {"timeout": 0.0}, "leaves no time"),
     ],
 )
