@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Annotated
@@ -133,9 +133,19 @@ def read_csv_folder(
     split = _split(samples, faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()
-    _warn_of_unused(edges, {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}, "edges")
-    if graphs is not None and "feat" in graphs.frame:
-        _warn_of_unused(graphs, {str(column) for column in graphs.frame} - {"feat"}, "graphs")
+    of_samples = {"label", *_MASKS, *(targets or ())}
+    used = {*ends, edge_meta.graph_id_field, "feat"}
+    _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
+    if "feat" in nodes.frame:
+        used = {node_meta.node_id_field, node_meta.graph_id_field, "feat", *of_samples}
+        _warn_of_unused(nodes, set(nodes.frame) - used, "Node features are read from the column feat, since there is one.")
+    if graphs is not None and graph_meta is not None:
+        others = graphs if task == "node" else nodes
+        hint = f"On a {task} task labels and masks are those of {task}s: put them into {samples.path.name}."
+        _warn_of_unused(others, set(others.frame) & of_samples, hint)
+        # Where targets are named, other columns may be targets, too.
+        unused = set(graphs.frame) - {graph_meta.graph_id_field, *of_samples} if targets is None else {"feat"} & set(graphs.frame)
+        _warn_of_unused(graphs, unused, "Graphs have no features: put them into those of nodes.")
 
     canonical, of_edges = canonical_edges(source, destination, len(nodes.frame), symmetric=False), None
     if edge_values is not None:
@@ -245,14 +255,12 @@ def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
     return Columns.numbers(np.concatenate(blocks, axis=1), names)
 
 
-def _warn_of_unused(table: CsvTable, used: set[str], what: str) -> None:
-    """Warn of columns that may have been meant as features, and are not."""
-    unused = [str(column) for column in table.frame if column not in used]
+def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> None:
+    """Warn of columns that may have been meant to be used, and are not, if there are some."""
     if unused:
-        one = "is" if len(unused) == 1 else "are"
-        about_edges = what == "edges"
-        hint = "Edge features are read from the column feat." if about_edges else "Graphs have no features: put them into those of nodes."
-        named = ", ".join(unused[:8]) + (", ..." if len(unused) > 8 else "")
+        columns = [str(column) for column in table.frame if column in unused]
+        one = "is" if len(columns) == 1 else "are"
+        named = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
         warnings.warn(f"{table.path}: {named} {one} not used. {hint}", stacklevel=2)
 
 
