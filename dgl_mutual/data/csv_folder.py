@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from dgl_mutual.data.arrays import canonical_edge_rows
 from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, decimal_comma_fault, read_csv, thousands_fault, without_brackets
@@ -50,22 +50,33 @@ def _named(name: str) -> str:
 _FileName = Annotated[str, AfterValidator(_inside)]
 
 
-class _NodeMeta(BaseModel):
+class _GraphMeta(BaseModel):
+    """A file and its columns of identifiers."""
+
     file_name: _FileName
     graph_id_field: str = "graph_id"
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> _GraphMeta:
+        seen: dict[str, str] = {}
+        for field, column in self:
+            if field == "file_name":
+                continue
+            if column in ("label", "feat", *_MASKS):
+                raise ValueError(f"{field} = {column!r} names a column that holds no identifiers. Name the column that does")
+            if column in seen:
+                raise ValueError(f"{seen[column]} and {field} are both {column!r}. Name a column of its own for each")
+            seen[column] = field
+        return self
+
+
+class _NodeMeta(_GraphMeta):
     node_id_field: str = "node_id"
 
 
-class _EdgeMeta(BaseModel):
-    file_name: _FileName
-    graph_id_field: str = "graph_id"
+class _EdgeMeta(_GraphMeta):
     src_id_field: str = "src_id"
     dst_id_field: str = "dst_id"
-
-
-class _GraphMeta(BaseModel):
-    file_name: _FileName
-    graph_id_field: str = "graph_id"
 
 
 class _Meta(BaseModel):

@@ -107,6 +107,19 @@ FAULTS = [
     ({"meta_yaml": "dataset_name: [\n"}, r"meta\.yaml, line 2: expected YAML"),
     ({"meta_yaml": META.replace("toy", "''")}, r"meta\.yaml: dataset_name: '' is no name of a dataset: .* Choose another name"),
     ({"meta_yaml": META.replace("toy", "' toy'")}, r"meta\.yaml: dataset_name: ' toy' is no name of a dataset: .*starts nor ends"),
+    (
+        {"meta_yaml": META.replace("edges.csv", "edges.csv, src_id_field: src_id, dst_id_field: src_id")},
+        r"meta\.yaml: edge_data\.0: src_id_field and dst_id_field are both 'src_id'\. Name a column of its own for each",
+    ),
+    (
+        {"meta_yaml": META.replace("nodes.csv", "nodes.csv, node_id_field: graph_id")},
+        "graph_id_field and node_id_field are both 'graph_id'",
+    ),
+    (
+        {"meta_yaml": META.replace("edges.csv", "edges.csv, dst_id_field: label")},
+        "dst_id_field = 'label' names a column that holds no ident",
+    ),
+    ({"meta_yaml": META.replace("graphs.csv", "graphs.csv, graph_id_field: val_mask")}, "graph_id_field = 'val_mask' names a column that"),
     ({"meta_yaml": "dataset_name: toy\n"}, r"meta\.yaml: node_data: Field required"),
     (
         {"graphs_csv": "graph_id,label,train_mask\n3,yes,1\n7,no,0\n"},
