@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 import sysconfig
 import traceback
@@ -74,7 +75,8 @@ def own_place(error: BaseException) -> str | None:
 
 
 def _is_own(file: str) -> bool:
-    if file.startswith(("<", _PACKAGE)):
+    # Compiled code names its source by a relative path, or by one on the machine that compiled it; cells of a notebook have lines to show.
+    if file.startswith(("<", _PACKAGE)) or not Path(file).is_absolute() or not linecache.getlines(file):
         return False
     parts = Path(file).parts
     installed = [place for place, part in enumerate(parts[:-1]) if part in _INSTALLED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -337,3 +338,24 @@ def test_packages_are_not_taken_for_the_users_own_code(folder: str) -> None:
         exec(code)
     except KeyError as error:
         assert "test_own_code.py, line" in described(error) and "inner.py" not in described(error)
+
+
+@pytest.mark.parametrize("file", ["numpy/random/_generator.pyx", "/build/numpy/random/_generator.pyx"])
+def test_compiled_code_is_not_taken_for_the_users_own(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = _raised_in(file)
+    assert "test_own_code.py, line" in described(error) and "_generator" not in described(error)
+
+
+def test_a_cell_of_a_notebook_is_the_users_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = "/tmp/ipykernel_7/123.py"
+    monkeypatch.setitem(linecache.cache, cell, (1, None, ["raise KeyError('deep')\n"], cell))
+    assert f"({cell}, line 1)" in described(_raised_in(cell))
+
+
+def _raised_in(file: str) -> KeyError:
+    try:
+        exec(compile("raise KeyError('deep')", file, "exec"))
+    except KeyError as error:
+        return error
+    raise AssertionError
