@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.data.dataset import FloatArray, IntArray
+from dgl_mutual.data.ogb_nodes import MAX_NODES
 from dgl_mutual.data.scratch import scratch_folder
-from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.errors import DataError, UsageError, unknown, whole_number
 
 #: Exponent of the degrees' distribution, and the largest expected degree, in mean degrees.
 _EXPONENT, _HUB = 2.5, 300.0
@@ -100,10 +101,11 @@ def _resolve(name: str, nodes: int | None, edges: int | None) -> GeneratorConfig
     if name != "power-law" and (nodes, edges) != (None, None):
         raise UsageError(f"{name} has {config.nodes} nodes and {config.edges} edges; a size can be asked for with power-law.")
     if nodes is not None:
+        nodes = whole_number("nodes", nodes, 1, MAX_NODES)
         mean = config.edges / config.nodes
         config = replace(config, nodes=nodes, edges=round(mean * nodes), train=nodes // 2, val=nodes // 10)
     if edges is not None:
-        config = replace(config, edges=edges)
+        config = replace(config, edges=whole_number("edges", edges, 1))
     config.check()
     return config
 
