@@ -12,6 +12,10 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.python_compat import is_class
 from dgl_mutual.search_space import SearchSpace
 
+#: Weights of terms of a loss, and temperatures, that float32 still computes with: what is beyond makes a loss that is not finite.
+MAX_WEIGHT = 1e6
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
+
 OptionsType = TypeVar("OptionsType", bound="Options")
 
 

@@ -22,7 +22,7 @@ class AlignaheadOptions(TeachingOptions):
     """Options of `alignahead`."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "bandwidth": Real(1.0, 1000.0, log=True)}
-    bandwidth: float = Field(100.0, gt=0)
+    bandwidth: float = Field(100.0, ge=1e-3, le=1e6)
     """Distance at which the similarity of two neighbours has fallen to 1/e."""
 
 

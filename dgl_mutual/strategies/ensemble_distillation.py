@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
+from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.generations import SecondGeneration
 from dgl_mutual.strategies.options import ImitationOptions
@@ -14,7 +15,7 @@ class EnsembleDistillationOptions(ImitationOptions):
     """Options of `ensemble-distillation`."""
 
     #: As for `kd`.
-    temperature: float = Field(2.0, gt=0)
+    temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
 
 
 class EnsembleDistillation(SecondGeneration):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions, mix
 from dgl_mutual.data.dataset import TaskName
-from dgl_mutual.options import parse_options
+from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, parse_options
 from dgl_mutual.registry import not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
@@ -68,7 +68,7 @@ class GMLOptions(GateOptions):
         "uniform_kl_weight": ("weighting", ("confidence", "consensus", "uniform")),
         "coordinator_inputs": ("weighting", ("confidence", "consensus", "cross-fitted", "uniform")),
     }
-    target_temperature: float | None = Field(0.5, gt=0)
+    target_temperature: float | None = Field(0.5, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
     targets: TargetPass = "eval"
     #: Early in training students make the same errors, and sharpened targets reinforce them: not a tenth of the epochs, but a quarter.
@@ -84,7 +84,7 @@ class GMLOptions(GateOptions):
     """Mix the peers' logits and then take probabilities (the paper's form), or mix their probabilities."""
     coordinator_inputs: Literal["train", "eval"] = "train"
     """Logits that the coordinator learns from: the training pass (dropout on, closer to unseen samples), or the targets' pass."""
-    uniform_kl_weight: float = Field(1.0, ge=0)
+    uniform_kl_weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
     """Weight of KL(uniform || coordinator weights), which regularises towards the plain mean. All students soon fit the labelled samples,
     so these tell little about the quality of peers on other samples."""
     direction: Literal["all", "best"] = "all"

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
@@ -23,7 +24,7 @@ class KDOptions(ImitationOptions):
 
     search_space: ClassVar[SearchSpace] = {**ImitationOptions.search_space, "teacher.hidden": Choice((64, 128, 256))}
     #: Hinton et al. report 2.5 to 4 for small students and up to 20 for large ones.
-    temperature: float = Field(2.0, gt=0)
+    temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     teacher: StudentOptions = StudentOptions(hidden=256)
     """The teacher: its architecture, depth, width and the rest."""
 

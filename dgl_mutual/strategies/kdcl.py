@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dgl_mutual.distributions import Categorical, Distribution
 from dgl_mutual.errors import UsageError
+from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
@@ -22,7 +23,7 @@ class KDCLOptions(ExchangeOptions):
     """Options of `kdcl`."""
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "target": Choice(("minlogit", "naive", "mean"))}
-    temperature: float = Field(2.0, gt=0)
+    temperature: float = Field(2.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     target: Literal["minlogit", "naive", "mean"] = "minlogit"
     """The target on labelled samples: per class the least logit relative to the true class's (minlogit), the logits of the member with the
     lowest CE (naive), or the mean logits (mean)."""

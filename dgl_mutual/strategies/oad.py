@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.convolutions import GCNConvolution, Layer
+from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE
 from dgl_mutual.search_space import Real, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
@@ -25,10 +26,10 @@ class OADOptions(ExchangeOptions):
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "adversarial_weight": Real(0.01, 10.0, log=True)}
     #: The paper's.
-    temperature: float = Field(3.0, gt=0)
+    temperature: float = Field(3.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; here as for gml, lambda is whole after half of them.
     exchange_warmup: tuple[int, int] | None = None
-    adversarial_weight: float = Field(1.0, ge=0)
+    adversarial_weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
     """Weight of the adversarial term."""
     discriminator_hidden: int = Field(16, ge=1)
     """Width of the discriminators."""

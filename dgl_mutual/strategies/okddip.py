@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import mask_self, mix
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.imitation import ExchangeStrategy
@@ -24,7 +25,7 @@ class OKDDipOptions(ExchangeOptions):
 
     search_space: ClassVar[SearchSpace] = {**ExchangeOptions.search_space, "attention_hidden": Choice((8, 16, 32))}
     #: The paper's.
-    temperature: float = Field(3.0, gt=0)
+    temperature: float = Field(3.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     leader: StudentOptions = StudentOptions()
     """The leader, an additional member; the students do not learn from it."""
     attention_hidden: int = Field(16, ge=1)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
-from dgl_mutual.options import Options
+from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
 from dgl_mutual.user_code import is_ours
@@ -66,7 +66,7 @@ class TeachingOptions(StrategyOptions):
     """How much, and from when on, members learn from others."""
 
     search_space: ClassVar[SearchSpace] = {"weight": Real(0.1, 10.0, log=True), "exchange_warmup": Choice((None, (0, 0)))}
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
     """lambda: weight of what is learned from others."""
     exchange_warmup: tuple[int, int] | None = (0, 0)
     """[start, length]: lambda is 0 until epoch start, then grows linearly over length epochs (null: a quarter of the epochs each)."""
@@ -103,9 +103,9 @@ class ImitationOptions(TeachingOptions):
     """How members imitate what others predict."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "temperature": Real(0.5, 5.0, log=True)}
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     """T: temperature of the student's own distribution in the exchange."""
-    target_temperature: float | None = Field(None, gt=0)
+    target_temperature: float | None = Field(None, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     """Temperature of the peers' distribution; below 1 it sharpens (default: the same as `temperature`)."""
     scale_by_temperature: bool = True
     """Multiply the exchange by T^2, so that its gradient does not shrink with T."""

@@ -14,6 +14,8 @@ from dgl_mutual.search_space import Choice, Real, SearchSpace
 
 #: Decay of a moving average of weights: that of `mean-teacher`.
 DEFAULT_AVERAGE_DECAY = 0.99
+#: With more the L2 penalty decides alone, and float32 overflows in the end.
+MAX_WEIGHT_DECAY = 1e3
 #: Training nodes in a step where neighbours are sampled.
 DEFAULT_NODE_BATCH = 1024
 
@@ -30,7 +32,7 @@ class TrainingOptions(Options):
     """Maximum number of epochs."""
     learning_rate: float = Field(0.01, gt=0)
     """Adam's step size."""
-    weight_decay: float | None = Field(None, ge=0)
+    weight_decay: float | None = Field(None, ge=0, le=MAX_WEIGHT_DECAY)
     """L2 penalty on the weights (node task: 5e-4, graph task: 0)."""
     batch_size: int | None = Field(None, ge=1)
     """Graphs in a batch (graph task: 32), or training nodes where neighbours are sampled (1024, or all if there are fewer). Other node
@@ -39,7 +41,7 @@ class TrainingOptions(Options):
     """How a step on a node task gets its part of the graph: neighbor draws neighbours around some training nodes; None: it is all of it."""
     fanout: tuple[Annotated[int, Field(ge=-1)], ...] | None = Field(None, min_length=1)
     """Neighbours that are sampled for a node in each convolution, first to last; -1: all of them (sampler: neighbor; 10 in each)."""
-    unlabelled_ratio: float | None = Field(None, gt=0)
+    unlabelled_ratio: float | None = Field(None, gt=0, le=1e6)
     """Unlabelled samples that an epoch draws for each labelled one, where members exchange on them (default: all of them; where neighbours
     are sampled, one)."""
     patience: int = Field(100, ge=1)
@@ -109,7 +111,7 @@ class DistillOptions(Options):
     """Maximum number of epochs."""
     learning_rate: float = Field(0.01, gt=0)
     """Adam's step size."""
-    weight_decay: float = Field(5e-4, ge=0)
+    weight_decay: float = Field(5e-4, ge=0, le=MAX_WEIGHT_DECAY)
     """L2 penalty on the weights."""
     patience: int = Field(50, ge=1)
     """Epochs without a better validation metric after which training ends."""

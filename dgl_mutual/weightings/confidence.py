@@ -6,12 +6,13 @@ from pydantic import Field
 from torch import Tensor
 
 from dgl_mutual.coordinator import Weighting, WeightingOptions
+from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 
 
 class ConfidenceOptions(WeightingOptions):
     """Options of `confidence`."""
 
-    temperature: float = Field(0.05, gt=0)
+    temperature: float = Field(0.05, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     """T in nats: a smaller T gives more weight to the most confident peer."""
 
 

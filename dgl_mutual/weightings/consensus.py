@@ -16,7 +16,7 @@ class ConsensusOptions(WeightingOptions):
     """Power of the odds. A larger power gives more weight to the most precise peers."""
     rounds: int = Field(3, ge=1, le=100)
     """Rounds of estimation in a step. Each round weighs the votes by the precisions of the round before."""
-    prior: float = Field(10.0, gt=0)
+    prior: float = Field(10.0, ge=1e-6, le=1e6)
     """Strength of the prior, as a number of samples: a class that a peer predicts less often gets about its precision over all classes."""
     memory: int = Field(5000, ge=1)
     """Number of samples after which counts are forgotten. A step of N samples multiplies the earlier counts by max(0, 1 - N / memory)."""

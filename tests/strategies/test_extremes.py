@@ -11,9 +11,11 @@ import torch
 from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.options import Options
 from dgl_mutual.strategies import STRATEGIES
-from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
+from dgl_mutual.weightings import WEIGHTINGS
 from tests.strategies.cases import SMALL, Bench
 
 NUM_SAMPLES = 12
@@ -77,6 +79,49 @@ def test_training_stays_finite(name: str, case: str, task: str) -> None:
     assert all(np.isfinite(value) for row in result.history for value in row.values())
     assert all(np.isfinite([member.train, member.val, member.test]).all() for member in result.members)
     assert np.isfinite(result.predict()).all()
+
+
+def bounds(kind: type[Options]) -> dict[str, list[float]]:
+    """The numbers between which each option lies that is a number with a fraction."""
+    fields = {name: field for name, field in kind.model_fields.items() if field.annotation in (float, float | None)}
+    return {
+        name: [getattr(rule, bound) for rule in field.metadata for bound in ("ge", "gt", "le", "lt") if hasattr(rule, bound)]
+        for name, field in fields.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", [TrainingOptions, DistillOptions, *(kind.Options for kind in (*STRATEGIES.values(), *WEIGHTINGS.values()))]
+)
+def test_every_option_is_bounded_but_the_step_size_which_the_error_names(kind: type[Options]) -> None:
+    assert {name for name, numbers in bounds(kind).items() if len(numbers) != 2} <= {"learning_rate"}
+
+
+def at_its_ends() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """A strategy, its options and those of training, with one option at one end of what is allowed."""
+    weight_decay = bounds(TrainingOptions)["weight_decay"]
+    found: list[tuple[str, dict[str, Any], dict[str, Any]]] = [("independent", {}, {"weight_decay": end}) for end in weight_decay]
+    for name, kind in STRATEGIES.items():
+        found += [(name, {key: end}, {}) for key, ends in bounds(kind.Options).items() for end in ends if "weight" in key]
+    prior = bounds(WEIGHTINGS["consensus"].Options)["prior"]
+    temperature = bounds(WEIGHTINGS["confidence"].Options)["temperature"]
+    found += [("gml", {"weighting": "consensus", "weighting_options": {"prior": end}}, {}) for end in prior]
+    found += [("gml", {"weighting": "confidence", "weighting_options": {"temperature": end}}, {}) for end in temperature]
+    return [*found, *(("alignahead", {"bandwidth": end}, {}) for end in bounds(STRATEGIES["alignahead"].Options)["bandwidth"])]
+
+
+@pytest.mark.parametrize(("name", "options", "training"), at_its_ends(), ids=str)
+def test_training_stays_finite_with_any_weight(name: str, options: dict[str, Any], training: dict[str, Any]) -> None:
+    students = [StudentOptions(architecture=kind, hidden=4, heads=2) for kind in ("gcn", "gat")]
+    warmup = {"exchange_warmup": (0, 0)} if "exchange_warmup" in STRATEGIES[name].Options.model_fields else {}
+    result = fit_cohort(
+        *make_data("node", num_edges=30, classes=3, sizes=(3,), scale=1.0),
+        students=students,
+        strategy=name,
+        strategy_options={**EXTRA_MEMBERS.get(name, {}), **warmup, **options},
+        training=TrainingOptions(epochs=3, **training),
+    )
+    assert all(np.isfinite(value) for row in result.history for value in row.values())
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
