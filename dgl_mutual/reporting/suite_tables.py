@@ -11,7 +11,7 @@ from dgl_mutual.files import write_text
 from dgl_mutual.reporting.comparison import compare_with_default, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline
+from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import text_table
 from dgl_mutual.safe_text import csv_text
 from dgl_mutual.store.tables import MORE_COLUMNS
@@ -21,7 +21,7 @@ LONG_FILE = "all.csv"
 _NAMES = ["data", "method", "run"]
 
 
-def suite_tables(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]] = load_runs) -> dict[Path, str]:
+def suite_tables(folder: Path, load: Callable[[Path], list[Run]] = suite_runs) -> dict[Path, str]:
     """What a suite's runs that have finished trials give, as files of its folder: table.csv, table.md and table.tex, and all.csv.
 
     The last has all rows of the trials.csv of all runs, with what tables call their data and method, and without columns that are empty.
@@ -32,7 +32,7 @@ def suite_tables(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]] = l
     Raises:
         UsageError, StoreError: the runs cannot stand in one table, or there are none.
     """
-    runs = [run for run in load((folder,)) if len(run.trials)]
+    runs = [run for run in load(folder) if len(run.trials)]
     trials = gather(runs)
     comparison = compare_with_default(trials, preferred_baseline([folder]) or default_baseline(trials))
     table = text_table(comparison, percent=True)
