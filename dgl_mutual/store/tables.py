@@ -92,7 +92,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
-        raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. Start over with --no-resume.")
+        raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. {_mend_of(file)}")
     numbers = [name for name in table.columns if name not in _TEXT] if len(table) else []
     wrong = [name for name in numbers if table.dtypes[name].kind not in "iuf"]
     too_large = (table[[name for name in numbers if name not in wrong]].abs() > _LARGEST).any()
@@ -197,7 +197,7 @@ def read_text(file: Path) -> pd.DataFrame | None:
         table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:
-        raise StoreError(f"{str(file)!r} is damaged ({error}). Start over with --no-resume.") from None
+        raise StoreError(f"{str(file)!r} is damaged ({error}). {_mend_of(file)}") from None
     return table
 
 
@@ -233,7 +233,14 @@ def _content(file: Path, most: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. Restore it, or start over with --no-resume.") from None
+        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. {_mend_of(file)}") from None
+
+
+def _mend_of(file: Path) -> str:
+    """What to do with a table that cannot be read: only trials.csv says which trials are finished."""
+    if file.name == "trials.csv":
+        return "Restore it, or start over with --no-resume."
+    return "Restore it, or move it away: it can be made again or done without, and finished trials stay."
 
 
 def _refuse_cut(file: Path, text: bytes) -> None:
@@ -242,7 +249,7 @@ def _refuse_cut(file: Path, text: bytes) -> None:
     Raises:
         ValueError: it is no table.
     """
-    mend = "Restore it, or start over with --no-resume."
+    mend = _mend_of(file)
     if text and not text.endswith(b"\n"):
         raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. {mend}")
     try:

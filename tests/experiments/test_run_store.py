@@ -289,9 +289,11 @@ def test_a_table_that_is_cut_is_not_written_again_as_if_it_were_whole(name: str,
     damaged = [*first, last.rpartition(",")[0]] if cut == "the last line" else [*first[:-1], first[-1].rpartition(",")[0], last]
     text = "\n".join(damaged) + ("" if cut == "the last line" else "\n")
     (folder / name).write_text(text)
-    with pytest.raises(StoreError, match=rf"{name}' (ends in the middle of a line|is cut off in its row|is damaged).*--no-resume"):
+    with pytest.raises(StoreError, match=rf"{name}' (ends in the middle of a line|is cut off in its row|is damaged).*move it away"):
         fill(folder, outcome(2), outcome(5, error="boom"))
     assert (folder / name).read_text() == text
+    (folder / name).rename(tmp_path / "away")
+    assert fill(folder, outcome(2), outcome(5, error="boom")).finished() == {(0, 0), (1, 0), (2, 0)}
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
