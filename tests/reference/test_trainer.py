@@ -43,14 +43,16 @@ def test_a_figure_that_is_not_finite_chooses_nothing(value: float) -> None:
 
 
 def test_waiting_begins_with_the_average_of_weights() -> None:
-    training = {"epochs": 30, "patience": 1, "average": "swa", "average_start": 12}
+    training = {"epochs": 300, "patience": 1, "average": "swa", "average_start": 12}
     trial, config, dataset = make_case("node", strategy="independent", training=training)
-    reference = make_reference(config, dataset, trial.split, seed=0, fold=0)
-    while not reference.stopped:
-        reference.train_epoch()
-        reference.evaluate()
-    assert 12 < reference.epoch < 30
-    assert 12 < len(fit(trial, config, dataset).history) < 30
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # its dropout draws from torch's own stream
+        reference = make_reference(config, dataset, trial.split, seed=0, fold=0)
+        while not reference.stopped:
+            reference.train_epoch()
+            reference.evaluate()
+    assert 12 < reference.epoch < 300
+    assert 12 < len(fit(trial, config, dataset).history) < 300
 
 
 @pytest.mark.parametrize("strategy", ["independent", "dml", "gml"])
