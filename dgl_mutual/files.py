@@ -286,7 +286,11 @@ def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
 
 
 def remove_files(folder: Path, *patterns: str) -> None:
-    """Remove the files of these patterns from a folder, and the folder itself if it has nothing else. It need not be there."""
+    """Remove the files of these patterns from a folder, and the folder itself if it has nothing else. It need not be there.
+
+    What killed processes left half-written goes, too.
+    """
+    sweep(folder, seconds=0)
     for pattern in patterns:
         for file in folder.glob(pattern):
             with suppress(OSError):

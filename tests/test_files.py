@@ -51,7 +51,8 @@ def test_only_files_of_the_patterns_are_removed_and_an_empty_folder(tmp_path: Pa
         (tmp_path / "folder" / name).touch()
     remove_files(tmp_path / "folder", "*.csv")
     assert [file.name for file in (tmp_path / "folder").iterdir()] == ["mine.txt"]
-    remove_files(tmp_path / "folder", "*")
+    (tmp_path / "folder" / ".1.dgl-mutual.tmp").touch()
+    remove_files(tmp_path / "folder", "mine.txt")
     remove_files(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 
