@@ -18,8 +18,6 @@ from dgl_mutual.nn.student import AnyStudent
 
 #: Samples that the coordinator looks at together: its weights of each student by each other take much more memory than the logits.
 _SAMPLES = 1 << 17
-
-
 #: What the name of a member may be: a part of the name of a file.
 MEMBER_NAME = re.compile(r"\w[\w.-]*")
 #: Names of what is reported and saved beside the members.

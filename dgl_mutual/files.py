@@ -66,7 +66,7 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
 
 def _copy_missing(source: Path, target: Path) -> None:
     for entry in source.iterdir():
-        if os.path.lexists(target / entry.name):
+        if os.path.lexists(target / entry.name) or entry.name.endswith(_TEMPORARY):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.copytree(entry, target / entry.name, symlinks=True)

@@ -19,6 +19,7 @@ trust_option = click.option(
     is_flag=True,
     help="Import the code that the file names as package.module:Class, which executes it (default: only what the command line names).",
 )
+#: The type of --threads.
 THREADS = click.IntRange(1, MAX_THREADS)
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
 track_option = click.option(

@@ -15,10 +15,11 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from dgl_mutual.data.arrays import canonical_edge_rows
 from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, decimal_comma_fault, read_csv, thousands_fault, without_brackets
-from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges, check_name
+from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
+from dgl_mutual.data.names import check_name
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.several_targets import check_target_names, choose_labels, join_targets
 from dgl_mutual.errors import DataError, TaskMismatchError

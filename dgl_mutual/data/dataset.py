@@ -29,6 +29,7 @@ from dgl_mutual.data.arrays import (
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_objects import arrays_of, records_of_dgl, records_of_pyg
 from dgl_mutual.data.labels import encode_labels
+from dgl_mutual.data.names import check_name
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels
 from dgl_mutual.errors import DataError
@@ -382,24 +383,6 @@ class Dataset:
     def in_offsets(self) -> IntArray:
         """int64, shape (|V| + 1,): the in-edges of node v are in_offsets[v] ... in_offsets[v + 1] - 1 (a CSC index pointer)."""
         return np.concatenate([[0], np.cumsum(np.bincount(self.edges[1], minlength=self.num_nodes))]).astype(np.int64)
-
-
-def check_name(name: Any) -> None:
-    """Raise `DataError` for what is no name of a dataset: tables of results would not show it, or not as it is."""
-    if not isinstance(name, str) or not name or name != name.strip() or not _is_encodable(name):
-        raise DataError(
-            f"{name!r} is no name of a dataset: expected text that is not empty, neither starts nor ends with a space, and can be "
-            "written as UTF-8. Choose another name, for example 'mine'."
-        )
-
-
-def _is_encodable(text: str) -> bool:
-    """Whether a file in UTF-8 can hold it; half a surrogate pair cannot be held."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _encoded(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | FloatArray, Target]:

@@ -62,7 +62,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         for student in config.cohort
     )
     found = fingerprint(dataset if any(student.edge_features for student in students) else bare)
-    check_fingerprint(config, dataset, "remove 'fingerprint' from the configuration")
+    if config.fingerprint != found:
+        check_fingerprint(config, dataset, "remove 'fingerprint' from the configuration")
     target = dataset.target
     if config.task_weights is not None and target.parts is None:
         raise UsageError(f"task_weights = {config.task_weights!r} weighs several targets, and {dataset.name} has one here. Leave it out.")
@@ -124,13 +125,12 @@ def check_fingerprint(config: RunConfig, dataset: Dataset, mend: str) -> None:
     """
     if config.fingerprint is None:
         return
-    found = [fingerprint(dataset)]
-    if dataset.edge_features is not None:  # the files are the same whether or not students take edge features
-        found.append(fingerprint(dataset.without_edge_features()))
-    if config.fingerprint not in found:
+    found = fingerprint(dataset)
+    # The files are the same whether or not students take edge features.
+    if config.fingerprint != found and config.fingerprint != fingerprint(dataset.without_edge_features()):
         raise DataError(
-            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has "
-            f"{' or '.join(found)}: its files differ. Use the files of that time, or {mend}."
+            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
+            f"its files differ. Use the files of that time, or {mend}."
         )
 
 

@@ -120,20 +120,15 @@ class RunStore:
         file = self.folder / "environment.json"
         first = read_environment(file)
         if first:
-            try:
-                environment = {**first, "resumed": [*first.get("resumed", []), environment]}
-            except TypeError as error:
-                raise StoreError(f"{str(file)!r} is damaged ({error}). Remove it, or start over with --no-resume.") from None
+            environment = {**first, "resumed": [*first.get("resumed", []), environment]}
         write_text(file, json.dumps(environment, indent=2) + "\n")
 
     def add(self, outcome: Outcome) -> None:
         """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over."""
         seed, fold = outcome.trial.key
         if outcome.error is not None:
-            self._put(
-                "failures.csv",
-                pd.DataFrame([[seed, fold, *(text[:_MOST_TEXT] for text in (outcome.error, outcome.details))]], columns=FAILURE_COLUMNS),
-            )
+            told = [text[:_MOST_TEXT] for text in (outcome.error, outcome.details)]
+            self._put("failures.csv", pd.DataFrame([[seed, fold, *told]], columns=FAILURE_COLUMNS))
             self._drop_snapshots(outcome.trial.name)
             return
         columns = None if outcome.history else ["epoch"]  # a strategy without training has no epochs
@@ -198,10 +193,10 @@ class RunStore:
             if name == "trials.csv":
                 read_trials(self.folder)
             elif name == "environment.json":
-                [*read_environment(self.folder / name).get("resumed", [])]
+                read_environment(self.folder / name)
             else:
                 read_text(self.folder / name)
-        except (StoreError, TypeError):
+        except StoreError:
             return False
         return True
 

@@ -217,8 +217,8 @@ def read_environment(file: Path) -> dict[str, Any]:
         found = {} if text is None else json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
-        raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. Remove it, or start over.")
+    if not isinstance(found, dict) or not isinstance(found.get("resumed", []), list):
+        raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. {_mend_of(file)}")
     return found
 
 
@@ -237,7 +237,7 @@ def _content(file: Path, most: int) -> bytes | None:
 
 
 def _mend_of(file: Path) -> str:
-    """What to do with a table that cannot be read: only trials.csv says which trials are finished."""
+    """What to do with a file of a run that cannot be read: only trials.csv says which trials are finished."""
     if file.name == "trials.csv":
         return "Restore it, or start over with --no-resume."
     return "Restore it, or move it away: it can be made again or done without, and finished trials stay."
@@ -252,16 +252,17 @@ def _refuse_cut(file: Path, text: bytes) -> None:
     mend = _mend_of(file)
     if text and not text.endswith(b"\n"):
         raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. {mend}")
+    rows = filter(None, csv.reader(StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
     try:
-        header, *rows = filter(None, csv.reader(StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
+        header = next(rows, [])
+        cut = next((place for place, row in enumerate(rows, start=1) if len(row) < len(header)), None)
     except csv.Error as error:
         raise ValueError(error) from None
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
         raise StoreError(f"{str(file)!r} has the column {repeated[0][:80]!r} twice: it was changed. {mend}")
-    cut = [place for place, row in enumerate(rows, start=1) if len(row) < len(header)]
-    if cut:
-        raise StoreError(f"{str(file)!r} is cut off in its row {cut[0]}: the file is damaged. {mend}")
+    if cut is not None:
+        raise StoreError(f"{str(file)!r} is cut off in its row {cut}: the file is damaged. {mend}")
 
 
 def _are_places(numbers: pd.Series[float]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset, Split
@@ -26,21 +26,11 @@ from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
+from tests.training.moving_average import GCN, GIN, moving_average
 from tests.training.test_snapshots import Cut, CutAfter, same
 
 Fit = Callable[..., FitResult]
 Data = tuple[Dataset, Split]
-GIN = StudentOptions(architecture="gin", hidden=8, norm="batch")
-GCN = StudentOptions(architecture="gcn", hidden=8)
-
-
-def _moving_average(student: nn.Module, decay: float) -> AveragedModel:
-    def update(averaged: Any, current: Any, steps: Any) -> Any:
-        if not current[0].is_floating_point():
-            return torch._foreach_copy_(averaged, current)
-        return get_ema_multi_avg_fn(min(1 - 1 / (int(steps) + 1), decay))(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
-
-    return AveragedModel(student, multi_avg_fn=update, use_buffers=True)
 
 
 class Plain(Callback):
@@ -54,7 +44,7 @@ class Plain(Callback):
 
     def on_fit_begin(self, state: TrainingState) -> None:
         student = state.cohort.members[1]
-        self.average = AveragedModel(student) if self.kind == "swa" else _moving_average(student, self.decay)
+        self.average = AveragedModel(student) if self.kind == "swa" else moving_average(student, self.decay)
 
     def on_step_end(self, state: TrainingState) -> None:
         if self.kind == "ema" and state.epoch >= self.start:
@@ -148,87 +138,6 @@ def test_figures_checkpoints_and_predictions_are_of_the_averaged_student(
             if k < 2:
                 loaded = dgl_mutual.load_student(tmp_path / "saved" / f"{name}.safetensors")
                 assert np.array_equal(loaded.predict(dataset), result.predict(member=name))
-
-
-@pytest.mark.parametrize("targets", ["eval", "ema", "best"])
-def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fit: Fit, node_data: Data) -> None:
-    class Keeps(Callback):
-        last: dict[int, Tensor] = {}  # noqa: RUF012  # of this test alone
-        best = (-math.inf, 0.0)
-        checked = 0
-
-        def on_step_end(self, state: TrainingState) -> None:
-            assert state.step is not None
-            if self.last:
-                torch.testing.assert_close(state.step.targets[0], self.last[0])
-                self.checked += 1
-
-        def on_epoch_end(self, state: TrainingState) -> None:
-            assert state.served is not None and state.validation is not None
-            with torch.no_grad():
-                served = state.student(0).eval().forward_batch(Collator(state.dataset).all()).logits
-            score = state.validation.metrics[0], -state.validation.losses[0]
-            if targets != "best":
-                self.last = {0: state.clean.targets[0].clone()}
-            elif score > self.best:
-                self.best, self.last = score, {0: served}
-            if targets == "eval":
-                torch.testing.assert_close(self.last[0], served)
-
-    keeps = Keeps()
-    training = {"average": "ema", "average_decay": 0.9, "scale_inputs": False}
-    fit(node_data, [GCN, GCN], 5, strategy_options={"targets": targets}, training=training, callbacks=[keeps])
-    assert keeps.checked == 4
-
-
-@pytest.mark.parametrize("strategy", ["gml", "dml", "pseudo-label"])
-@pytest.mark.parametrize("task", ["node", "graph"])
-def test_peers_teach_with_the_average_of_their_weights(task: str, strategy: str, fit: Fit, node_data: Data, graph_data: Data) -> None:
-    class Follows(Callback):
-        average: Any = None
-        apart = 0
-
-        def on_fit_begin(self, state: TrainingState) -> None:
-            self.average = _moving_average(state.cohort.members[1], 0.8).eval()
-
-        def on_step_end(self, state: TrainingState) -> None:
-            assert state.step is not None
-            with torch.no_grad():
-                expected = self.average.module.forward_batch(state.step.batch).logits
-            torch.testing.assert_close(state.step.targets[1], expected)
-            self.apart += not torch.allclose(state.step.logits[1], expected)
-            self.average.update_parameters(state.cohort.members[1])
-
-    follows = Follows()
-    training = {"batch_size": 8} if task == "graph" else {}
-    options = {"targets": "average", "ema_decay": 0.8}
-    data = node_data if task == "node" else graph_data
-    fit(data, [GCN, GIN], 4, strategy=strategy, strategy_options=options, training=training, callbacks=[follows])
-    assert follows.apart >= 3
-
-
-def test_without_decay_the_average_is_what_peers_say_now(fit: Fit, node_data: Data) -> None:
-    figures = [
-        fit(node_data, [GCN, GIN], 6, strategy_options={"targets": targets, **decay}).predict(node_data[0])
-        for targets, decay in (("average", {"ema_decay": 0.0}), ("eval", {}), ("average", {}))
-    ]
-    np.testing.assert_allclose(figures[0], figures[1], rtol=1e-4, atol=1e-6)
-    assert not np.allclose(figures[0], figures[2], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("decay", [0.9, 0.5])
-def test_a_mean_teacher_that_is_served_is_one_average(decay: float, fit: Fit, node_data: Data) -> None:
-    found: list[TrainingState] = []
-
-    class Looks(Callback):
-        def on_fit_begin(self, state: TrainingState) -> None:
-            found.append(state)
-
-    training = {"average": "ema", "average_decay": decay}
-    options = {"decay": 0.9, "exchange_warmup": (0, 0)}
-    fit(node_data, [GCN], 3, strategy="mean-teacher", strategy_options=options, training=training, callbacks=[Looks()])
-    assert (found[0].served is found[0].averages) == (decay == 0.9)
-    assert len(found[0].all_averages) == (1 if decay == 0.9 else 2)
 
 
 @pytest.mark.parametrize("average", ["ema", "swa"])

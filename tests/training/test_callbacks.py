@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import HOOKS, Callback, CallbackList, EpochClock, EpochReports
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
@@ -126,6 +129,21 @@ class Log(Callback):
 def test_a_logged_number_is_a_column_of_the_history(fit: Fit, node_data: Data) -> None:
     result = fit(node_data, epochs=2, callbacks=[Log("my/gradient", torch.tensor(0.5))])
     assert [row["my/gradient"] for row in result.history] == [0.5, 0.5]
+
+
+def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all(fit: Fit, graph_data: Data) -> None:
+    class Sometimes(Strategy):
+        steps = 0
+
+        def loss_terms(self, step: Step) -> dict[str, Tensor]:
+            self.steps += 1
+            if self.steps > 1:
+                return {"supervised": self.supervised(step)}
+            step.log["once"] = torch.tensor(3.0)
+            return {"supervised": self.supervised(step), "extra": 8.0 + 0.0 * step.logits.sum()}
+
+    (row,) = fit(graph_data, epochs=1, strategy=Sometimes, training={"batch_size": 5}).history
+    assert len(graph_data[1].train) == 20 and (row["once"], row["loss/extra"]) == (3.0, 2.0)
 
 
 @pytest.mark.parametrize(("name", "value", "told"), [("val/gcn-0", 1.0, "has a column 'val/gcn-0'"), ("x", float("nan"), "finite numbers")])

@@ -391,18 +391,3 @@ def test_a_strategy_that_compares_all_nodes_refuses_to_lose_some(fit: Fit, graph
     with pytest.raises(UsageError, match=r"'alignahead' compares the states of all nodes, and training\.node_drop = 0\.2"):
         fit(graph_data, strategy="alignahead", epochs=1, training={"node_drop": 0.2})
     fit(node_data, strategy="alignahead", epochs=1, training={"node_drop": 0.2})
-
-
-def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all(fit: Fit, graph_data: Data) -> None:
-    class Sometimes(Strategy):
-        steps = 0
-
-        def loss_terms(self, step: Step) -> dict[str, Tensor]:
-            self.steps += 1
-            if self.steps > 1:
-                return {"supervised": self.supervised(step)}
-            step.log["once"] = torch.tensor(3.0)
-            return {"supervised": self.supervised(step), "extra": 8.0 + 0.0 * step.logits.sum()}
-
-    (row,) = fit(graph_data, epochs=1, strategy=Sometimes, training={"batch_size": 5}).history
-    assert len(graph_data[1].train) == 20 and (row["once"], row["loss/extra"]) == (3.0, 2.0)

@@ -1,0 +1,46 @@
+"""Columns of a folder in CSV form that may have been meant to be used, and are not, are named in a warning."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.data import load_dataset
+from tests.data.test_other_tools import FEATURES, LIST, Written, graphs, nodes, plain, written
+
+
+def test_what_is_not_used_is_a_warning(tmp_path: Path) -> None:
+    edges = "src_id,dst_id,weight,type\n0,1,0.5,1\n1,2,0.5,1\n2,3,0.5,1\n3,0,0.5,1\n"
+    with pytest.warns(UserWarning, match=r"edges\.csv: weight, type are not used\. Edge features are read from the column feat"):
+        load_dataset(written(tmp_path / "toy", Written(plain(LIST), edges=edges)))
+    with pytest.warns(UserWarning, match=r"graphs\.csv: feat is not used\. Graphs have no features"):
+        load_dataset(graphs(tmp_path / "graphs", graphs='graph_id,label,feat\n1,0,"1,2"\n2,1,"3,4"\n'))
+    with pytest.warns(UserWarning, match=r"graphs\.csv: weight is not used\. Graphs have no features"):
+        load_dataset(graphs(tmp_path / "graphs", graphs="graph_id,label,weight\n1,0,1\n2,1,3\n"))
+
+
+def test_columns_of_nodes_that_are_not_used_are_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(
+        UserWarning, match=r"nodes\.csv: x, y are not used\. Node features are read from the column feat, since there is one"
+    ):
+        assert (
+            load_dataset(written(tmp_path / "toy", Written(plain(nodes(x=[1, 2, 3, 4], y=[1, 2, 3, 4]))))).num_features == FEATURES.shape[1]
+        )
+    without = nodes(x=[1, 2, 3, 4]).drop(columns="feat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_dataset(written(tmp_path / "others", Written(plain(without)))).feature_names == ("x",)
+
+
+def test_labels_and_masks_that_are_not_those_of_samples_are_a_warning(tmp_path: Path) -> None:
+    columns = "graph_id,node_id,x,label,train_mask,val_mask,test_mask"
+    rows = "1,0,5,0,1,0,0\n1,1,6,1,0,1,0\n2,0,7,0,0,0,1\n2,1,8,1,0,0,1\n"
+    folder = graphs(tmp_path / "graphs", nodes=f"{columns}\n{rows}")
+    hint = "On a graph task labels and masks are those of graphs: put them into graphs.csv"
+    with pytest.warns(UserWarning, match=rf"nodes\.csv: label, train_mask, val_mask, test_mask are not used\. {hint}"):
+        assert load_dataset(folder).feature_names == ("x",)
+    hint = "On a node task labels and masks are those of nodes: put them into nodes.csv"
+    with pytest.warns(UserWarning, match=rf"graphs\.csv: label is not used\. {hint}"):
+        load_dataset(folder, "node")
