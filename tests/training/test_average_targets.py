@@ -53,9 +53,14 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
     assert keeps.checked == 4
 
 
+@pytest.mark.parametrize("late", [0, 2])
 @pytest.mark.parametrize("strategy", ["gml", "dml", "pseudo-label"])
 @pytest.mark.parametrize("task", ["node", "graph"])
-def test_peers_teach_with_the_average_of_their_weights(task: str, strategy: str, fit: Fit, node_data: Data, graph_data: Data) -> None:
+def test_peers_teach_with_the_average_of_their_weights(
+    task: str, strategy: str, late: int, fit: Fit, node_data: Data, graph_data: Data
+) -> None:
+    """That of a student which starts late begins with it."""
+
     class Follows(Callback):
         average: Any = None
         apart = 0
@@ -69,13 +74,15 @@ def test_peers_teach_with_the_average_of_their_weights(task: str, strategy: str,
                 expected = self.average.module.forward_batch(state.step.batch).logits
             torch.testing.assert_close(state.step.targets[1], expected)
             self.apart += not torch.allclose(state.step.logits[1], expected)
-            self.average.update_parameters(state.cohort.members[1])
+            if state.epoch >= late:
+                self.average.update_parameters(state.cohort.members[1])
 
     follows = Follows()
     training = {"batch_size": 8} if task == "graph" else {}
     options = {"targets": "average", "ema_decay": 0.8}
     data = node_data if task == "node" else graph_data
-    fit(data, [GCN, GIN], 4, strategy=strategy, strategy_options=options, training=training, callbacks=[follows])
+    gin = GIN.model_copy(update={"starts_after": late / 6}) if late else GIN
+    fit(data, [GCN, gin], 6, strategy=strategy, strategy_options=options, training=training, callbacks=[follows])
     assert follows.apart >= 3
 
 

@@ -145,11 +145,6 @@ def test_all_neighbours_and_one_batch_give_the_full_graphs_trajectory(name, node
         assert (other.train, other.val, other.test, other.best_epoch) == (one.train, one.val, one.test, one.best_epoch)
 
 
-def test_a_fan_out_of_more_than_all_nodes_is_that_of_all_neighbours(node_data, fit):
-    results = [fit(node_data, training={**ALL, "fanout": fanout, "batch_size": 9}) for fanout in ((-1, -1), (48, 10**18))]
-    assert trajectory(results[0]) == trajectory(results[1])
-
-
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"alignahead", "snapshot-distillation"}))
 def test_every_strategy_with_a_sampled_form_trains_and_repeats(name, kind, fit):

@@ -34,7 +34,6 @@ def make_feed(
         UsageError: steps that several processes cannot divide, or more nodes in a step than there are to train on.
     """
     if fanout is not None:
-        fanout = [-1 if number >= dataset.num_nodes else number for number in fanout]  # nobody has so many neighbours
         from dgl_mutual.training.feeds.sampled import NeighbourFeed
 
         assert batch_size is not None
