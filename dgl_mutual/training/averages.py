@@ -81,9 +81,8 @@ class WeightAverages:
         return cast("AnyStudent", self._averaged[member].module)
 
     def logits(self, member: int, batch: Batch) -> Tensor:
-        """Logits (N, C) of a member that trains with its averaged weights, in evaluation mode; before the average begins, of its copy."""
-        logits: Tensor = cast("AnyStudent", self._averaged[member].module).forward_batch(batch).logits
-        return logits
+        """Logits (N, C) of a member with its averaged weights, in evaluation mode."""
+        return self.of(member).forward_batch(batch).logits
 
     def state(self) -> dict[str, Any]:
         """What must be kept to resume."""

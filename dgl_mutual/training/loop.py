@@ -71,10 +71,10 @@ class Loop:
             self.callbacks("on_epoch_begin", state)
             row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
             validates = (phase.epoch + 1) % state.options.eval_every == 0 or phase.epoch + 1 == state.options.epochs
-            if state.served is not None:
-                state.served.after_epoch(phase.epoch)
+            if state.served_averages is not None:
+                state.served_averages.after_epoch(phase.epoch)
                 if validates or state.exchange.uses_clean_logits:
-                    state.served.renew_statistics(self._statistics_batches)
+                    state.served_averages.renew_statistics(self._statistics_batches)
             if self._learns_from_clean_logits and state.exchange.targets != "best":
                 self.clean_pass(active, self._clean_samples)
                 state.clean.smooth()

@@ -36,7 +36,8 @@ class Selection(Callback):
         exchange = state.exchange.warmup[0] if state.strategy.learns_from_others(phase.active) else 0
         starts = {}
         for k in phase.active:
-            own = state.cohort.members[k].options.first_epoch(state.options.epochs) if state.served is None else state.served.starts[k]
+            averages = state.served_averages
+            own = state.cohort.members[k].options.first_epoch(state.options.epochs) if averages is None else averages.starts[k]
             starts[k] = phase.first + max(exchange, own)
             self.stoppers[k] = EarlyStopping(self._patience, starts[k])  # a member that trains again is selected again
         self._ensemble = EarlyStopping(self._patience, max(starts.values()))

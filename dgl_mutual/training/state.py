@@ -74,9 +74,9 @@ class TrainingState:
         step, terms: during `on_step_end` alone, the step and its loss terms before they are summed.
         validation: the scores after the current epoch; None where it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
-        served: averages of the members' weights that replace the members in evaluation (training.average).
-        averages: moving averages of the members' weights for targets, if the strategy asks for them; the same object as `served` if both
-            are the same average.
+        served_averages: averages of the members' weights that replace the members in evaluation (training.average).
+        target_averages: moving averages of the members' weights for targets, if the strategy asks for them; the same object as
+            `served_averages` if both are the same average.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -94,8 +94,8 @@ class TrainingState:
     ranks: Ranks
     clean: CleanLogits
     streams: Streams
-    served: WeightAverages | None = None
-    averages: WeightAverages | None = None
+    served_averages: WeightAverages | None = None
+    target_averages: WeightAverages | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
     epoch: int = 0
@@ -114,12 +114,12 @@ class TrainingState:
 
     @property
     def all_averages(self) -> list[WeightAverages]:
-        """`served` and `averages`, without None and without repetition."""
-        return list({id(one): one for one in (self.served, self.averages) if one is not None}.values())
+        """`served_averages` and `target_averages`, without None and without repetition."""
+        return list({id(one): one for one in (self.served_averages, self.target_averages) if one is not None}.values())
 
     def student(self, member: int) -> AnyStudent:
         """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""
-        return self.cohort.members[member] if self.served is None else self.served.of(member)
+        return self.cohort.members[member] if self.served_averages is None else self.served_averages.of(member)
 
     @property
     def seconds(self) -> float:

@@ -125,7 +125,7 @@ class StepMaker:
 
     def _clean_logits(self, batch: Batch, members: Sequence[int]) -> list[Tensor]:
         """Logits of members, which are in evaluation mode, by the weights that the strategy asks for."""
-        averages = self.state.averages or self.state.served
+        averages = self.state.target_averages or self.state.served_averages
         if averages is not None:
             return [averages.logits(k, batch) for k in members]
         return [output.logits for output in self.state.cohort(batch, members)]

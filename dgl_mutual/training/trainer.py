@@ -136,7 +136,7 @@ def fit_cohort(
             f"few of them. Choose {teaching.without_kept_logits}, or leave out the pool."
         )
     add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
-    served, averages = _averages(modules, training, exchange)
+    served_averages, target_averages = _averages(modules, training, exchange)
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions),
         strategy=teaching,
@@ -150,8 +150,8 @@ def fit_cohort(
         ranks=ranks,
         clean=CleanLogits((len(members), dataset.num_samples, setting.num_outputs), device, dtype, exchange),
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
-        served=served,
-        averages=averages,
+        served_averages=served_averages,
+        target_averages=target_averages,
     )
     labels = torch.as_tensor(dataset.labels, device=device)
     steps = StepMaker(
@@ -231,7 +231,7 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
 def _averages(
     members: Sequence[AnyStudent], training: TrainingOptions, exchange: Exchange
 ) -> tuple[WeightAverages | None, WeightAverages | None]:
-    """`TrainingState.served` and `TrainingState.averages`."""
+    """`TrainingState.served_averages` and `TrainingState.target_averages`."""
     # A member that starts late has nothing to average before.
     first = [member.options.first_epoch(training.epochs) for member in members]
     served = None

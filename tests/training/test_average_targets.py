@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.nn.batch import Collator
+from dgl_mutual.nn.student import AnyStudent
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
@@ -36,7 +38,7 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
                 self.checked += 1
 
         def on_epoch_end(self, state: TrainingState) -> None:
-            assert state.served is not None and state.validation is not None
+            assert state.served_averages is not None and state.validation is not None
             with torch.no_grad():
                 served = state.student(0).eval().forward_batch(Collator(state.dataset).all()).logits
             score = state.validation.metrics[0], -state.validation.losses[0]
@@ -53,13 +55,34 @@ def test_clean_targets_are_predictions_of_the_averaged_students(targets: str, fi
     assert keeps.checked == 4
 
 
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_sampled_targets_are_of_the_averages_that_have_begun(average: str, fit: Fit, node_data: Data) -> None:
+    class Looks(Callback):
+        served: AnyStudent
+        averaged: list[bool] = []  # noqa: RUF012  # of this test alone
+
+        def on_epoch_begin(self, state: TrainingState) -> None:
+            self.served = deepcopy(state.student(1)).eval()
+            self.averaged.append(state.student(1) is not state.cohort.members[1])
+
+        def on_step_end(self, state: TrainingState) -> None:
+            assert state.step is not None
+            with torch.no_grad():
+                torch.testing.assert_close(state.step.targets[1], self.served.forward_batch(state.step.batch).logits)
+
+    looks = Looks()
+    training = {"average": average, "average_start": 2, "sampler": "neighbor", "fanout": (-1, -1), "batch_size": 24}
+    fit(node_data, [GCN, GCN], 6, strategy_options={"targets": "eval"}, training=training, callbacks=[looks])
+    assert looks.averaged == [False, False, False, True, True, True]
+
+
 @pytest.mark.parametrize("late", [0, 2])
 @pytest.mark.parametrize("strategy", ["gml", "dml", "pseudo-label"])
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_peers_teach_with_the_average_of_their_weights(
     task: str, strategy: str, late: int, fit: Fit, node_data: Data, graph_data: Data
 ) -> None:
-    """That of a student which starts late begins with it."""
+    """A student which starts late has no average before; its weights do not change, and teach as they are, in evaluation mode."""
 
     class Follows(Callback):
         average: Any = None
@@ -70,11 +93,14 @@ def test_peers_teach_with_the_average_of_their_weights(
 
         def on_step_end(self, state: TrainingState) -> None:
             assert state.step is not None
+            waits = state.epoch < late
+            teacher = deepcopy(state.cohort.members[1]).eval() if waits else self.average.module
             with torch.no_grad():
-                expected = self.average.module.forward_batch(state.step.batch).logits
-            torch.testing.assert_close(state.step.targets[1], expected)
-            self.apart += not torch.allclose(state.step.logits[1], expected)
-            if state.epoch >= late:
+                expected = teacher.forward_batch(state.step.batch).logits
+            if waits or late == 0 or state.epoch > late:  # the first weights of a late student are gone here
+                torch.testing.assert_close(state.step.targets[1], expected)
+                self.apart += not torch.allclose(state.step.logits[1], expected)
+            if not waits:
                 self.average.update_parameters(state.cohort.members[1])
 
     follows = Follows()
@@ -106,5 +132,5 @@ def test_a_mean_teacher_that_is_served_is_one_average(decay: float, fit: Fit, no
     training = {"average": "ema", "average_decay": decay}
     options = {"decay": 0.9, "exchange_warmup": (0, 0)}
     fit(node_data, [GCN], 3, strategy="mean-teacher", strategy_options=options, training=training, callbacks=[Looks()])
-    assert (found[0].served is found[0].averages) == (decay == 0.9)
+    assert (found[0].served_averages is found[0].target_averages) == (decay == 0.9)
     assert len(found[0].all_averages) == (1 if decay == 0.9 else 2)
