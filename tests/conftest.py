@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
+
+# A thread a core in each of several processes is many times slower than one, for what tests compute. Read when torch is imported, below,
+# and by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # after the number of threads is set
 
 importlib.import_module("dgl_mutual.dgl_compat")  # before tests import DGL
 
