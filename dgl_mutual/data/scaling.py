@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Features, IntArray, Split
 from dgl_mutual.errors import UsageError
@@ -51,6 +50,9 @@ def _scales(rows: Features, kinds: Sequence[FeatureKind], *, by_column: bool) ->
         with np.errstate(all="ignore"):
             means, variances = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
     else:
+        # Here, since importing it takes as long as a quarter of all other imports before a training, and most features are dense.
+        from sklearn.utils.sparsefuncs import mean_variance_axis
+
         means, variances = mean_variance_axis(rows, axis=0)
     measured = np.array([kind not in ("indicator", "edge-sum") for kind in kinds], dtype=np.bool_)
     scalable = measured & np.isfinite(variances)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sklearn.model_selection import ParameterGrid
-
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig, merge, nest, parse_config, value_at
 from dgl_mutual.experiments.given import given_values
@@ -33,6 +31,8 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
             raise UsageError(f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _GROUPS)}.")
         if (value := value_at(given, key)) is not None:
             raise UsageError(f"{key} is {value!r} and varied by the grid, over {list(choices)}. Leave out one of them.")
+    from sklearn.model_selection import ParameterGrid  # takes longer to import than all of DGL
+
     del given["grid"]
     return [(values, point_of(given, values)) for values in ParameterGrid({key: list(choices) for key, choices in config.grid.items()})]
 

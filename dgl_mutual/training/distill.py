@@ -84,7 +84,7 @@ def distill(
         labels=torch.as_tensor(dataset.labels, device=parameter.device),
         teacher=torch.as_tensor(predict(result.cohort, scene.seen, "ensemble"), device=parameter.device),
         distribution=make_distribution(dataset.target),
-        scorer=scorer_of(dataset),
+        scorer=scorer_of(dataset, official=False),
     )
     best_epoch = distillation.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
     if scales is not None:
@@ -170,7 +170,8 @@ def _member(
     feed = _feed(dataset, split, torch.Generator(), None, parameter)
     logits = _logits(mlp, feed, np.arange(dataset.num_samples), dataset.num_samples)
     labels = torch.as_tensor(dataset.labels, device=parameter.device)
-    scores = [score(distillation.scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
+    scorer = scorer_of(dataset)
+    scores = [score(scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
     measured = calibrations_by_metric(dataset, distillation.distribution, logits[None, split.test], labels[split.test])
     ((nll, ece),) = mean_over_tasks(list(measured.values()))
     member = MemberResult(

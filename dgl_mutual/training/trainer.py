@@ -162,7 +162,7 @@ def fit_cohort(
         cleans_own=cleans_own(feed, exchange, split),
         training=_training_rows(dataset, split, device),
     )
-    scorer = scorer_of(dataset)
+    scorer = scorer_of(dataset, official=False)
     refuse_undefined(scorer, steps.labels, split, dataset.target.num_outputs)
     selection = Selection(len(members), training.patience)
     clock = EpochClock()
@@ -190,7 +190,7 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
         split=split,
         logits=logits,
         labels=loop.steps.labels,
-        scorer=loop.scorer,
+        scorer=scorer_of(dataset),
         test_batches=[batch for batch, _ in loop.feed.evaluation_batches(split.test)],
         best_epochs=[stopper.best_epoch for stopper in loop.selection.stoppers],
         history=state.history,
