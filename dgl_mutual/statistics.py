@@ -41,6 +41,8 @@ class PairedTest:
 
 #: Pairs below which a signed-rank test can reject nothing at 0.05: the smallest p is 2^(1 - n).
 FEWEST_PAIRS = 6
+#: Folds below which no t-test is made: with two, their spread is known from one difference.
+FEWEST_FOLDS = 3
 NO_TEST = PairedTest("none", math.nan, math.nan, math.nan, math.nan)
 
 
@@ -61,7 +63,8 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
         return NO_TEST
     mean, spread = float(d.mean()), math.sqrt(1 / len(d) + test_to_train) * _spread(d)
     if spread == 0:
-        return PairedTest(name, 1.0 if mean == 0 else 0.0, 0.0, mean, mean)
+        # Equal differences: accuracies on small folds have few values. That they do not vary at all is no proof that others would not.
+        return PairedTest(name, 1.0, 0.0, 0.0, 0.0) if mean == 0 else NO_TEST
     p = 2 * float(stats.t.sf(abs(mean) / spread, len(d) - 1))
     half = spread * float(stats.t.ppf(0.975, len(d) - 1))
     return PairedTest(name, p, 0.0, mean - half, mean + half)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.statistics import (
+    FEWEST_FOLDS,
     NO_TEST,
     Array,
     PairedTest,
@@ -294,7 +295,7 @@ def _tests(
 
 
 def _paired_test(differences: Array, folds: int) -> PairedTest:
-    if len(differences) < 2:
+    if len(differences) < (FEWEST_FOLDS if folds > 1 else 2):
         return NO_TEST
     return corrected_resampled_t(differences, 1 / (folds - 1)) if folds > 1 else signed_rank(differences)
 

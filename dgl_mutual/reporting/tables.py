@@ -203,7 +203,7 @@ def _tests(comparison: Comparison) -> Iterator[str]:
         yield f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}."
     tested = rows[rows["p"].notna()]
     if tested.empty:
-        yield f"Baseline: {comparison.baseline}; too few trials for a test."
+        yield f"Baseline: {comparison.baseline}; no test: too few trials, or the same difference in each."
         return
     tests = {str(name): list(dict.fromkeys(table["data"])) for name, table in tested.groupby("test", sort=False)}
     told = "; ".join(f"{name} ({', '.join(map(str, datas))})" if len(tests) > 1 else name for name, datas in tests.items())

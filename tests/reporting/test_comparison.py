@@ -65,6 +65,16 @@ def test_folds_are_told_apart_by_the_corrected_t_test(tmp_path: Path) -> None:
     assert (found["counts"], found["smallest_p"]) == ("folds", 0)
 
 
+@pytest.mark.parametrize(("folds", "better"), [(2, [0.81, 0.84]), (4, [0.82, 0.83, 0.81, 0.84])])
+def test_two_folds_and_folds_that_differ_alike_are_not_tested(folds: int, better: list[float], tmp_path: Path) -> None:
+    write_run(tmp_path, "MUTAG", "independent", seeds=1, folds=folds, scores=ALONE[:folds])
+    write_run(tmp_path, "MUTAG", "gml", seeds=1, folds=folds, scores=better)
+    comparison = compared(tmp_path, baseline="independent")
+    found = row(comparison, "gml", "MUTAG")
+    assert math.isnan(found["p"]) and math.isnan(found["low"])
+    assert "Baseline: independent; no test: too few trials, or the same difference in each." in list(caption(comparison))
+
+
 def test_pairs_are_made_by_seed_and_fold_not_by_their_order(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", seeds=5, scores=ALONE)
     write_run(tmp_path, strategy="gml", seeds=5, keys=[(4, 0), (2, 0), (0, 0), (1, 0), (3, 0)], scores=[BETTER[i] for i in (4, 2, 0, 1, 3)])
