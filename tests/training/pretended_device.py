@@ -7,6 +7,7 @@ rules hold: an operation takes tensors of one device, except for scalars, and fo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 #: A kind of device that every build of torch knows, and that nothing else here uses.
 AWAY = torch.device("meta")
@@ -87,7 +87,7 @@ class PretendedDevice(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name = function.overloadpacket.__name__
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in _leaves((*args, *kwargs.values())) if isinstance(leaf, Tensor)]
         away = any(isinstance(tensor, AwayTensor) for tensor in tensors)
         self._check(name, args, tensors)
         wanted = kwargs.get("device")
@@ -95,11 +95,11 @@ class PretendedDevice(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
             away = torch.device(wanted).type == AWAY.type
         self.waits += name in ("_local_scalar_dense", "nonzero") and away
-        result = function(*tree_map(_kept, args), **tree_map(_kept, kwargs))
+        result = function(*(_each(_kept, arg) for arg in args), **{key: _each(_kept, arg) for key, arg in kwargs.items()})
         if name == "_local_scalar_dense":
             return result
         given = {id(_kept(tensor)): tensor for tensor in tensors}  # in-place operations return what they were given
-        return tree_map(lambda leaf: _on(leaf, away, given), result)
+        return _each(lambda leaf: _on(leaf, away, given), result)
 
     @staticmethod
     def _check(name: str, args: Any, tensors: list[Tensor]) -> None:
@@ -112,6 +112,19 @@ class PretendedDevice(TorchDispatchMode):
             here = [tensor for tensor in here if tensor.is_floating_point()]
         if away and here:
             raise RuntimeError(f"{name}: tensors on two devices, of the shapes {[tuple(tensor.shape) for tensor in tensors]}")
+
+
+def _leaves(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _each(function: Callable[[Any], Any], value: Any) -> Any:
+    """As `torch.utils._pytree.tree_map`, which takes most of the time of a training here, for what operations take and return."""
+    return type(value)(_each(function, part) for part in value) if isinstance(value, list | tuple) else function(value)
 
 
 def _kept(leaf: Any) -> Any:

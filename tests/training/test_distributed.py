@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.norm import batch_norm
@@ -21,8 +20,8 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.distributed import ALONE, DividedSamples, DividedStudents, Ranks, SharedBatchNorm, joined
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
+from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
 
-Data = tuple[Dataset, Split]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 TWO = DividedSamples(rank=1, size=2)
 
@@ -49,38 +48,69 @@ def few(data: Data) -> Data:
     return dataset, hide_labels(dataset, split, 0.4, seed=0)
 
 
-def in_two_processes(cases: list[Any], folder: Path, divide: str) -> Any:
-    """What each of two processes says came of the cases: (history, weights) for each."""
-    (folder / "cases.pkl").write_bytes(pickle.dumps(cases))
-    script = Path(__file__).with_name("divided.py")
-    ended = subprocess.run([*TORCHRUN, "2", script, divide, folder / "cases.pkl", folder], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr
-    return [pickle.loads((folder / f"{rank}.pkl").read_bytes()) for rank in range(2)]
-
-
-def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Data, graph_data: Data, multi_label_data: Data) -> None:
-    cases = [
-        (*graph_data, options()),
-        (*graph_data, options(direction="best", held_out=0.3)),
-        (*graph_data, options(exchange_on="transductive", targets="ema", entropy_weight=-0.1)),
-        (*multi_label_data, options("dml", norm="none", feature_mask=0.3, own_views=True)),
-        (*graph_data, options("okddip", leader={"dropout": 0.0, "hidden": 8})),
-        (*graph_data, options("bgnn", norm="none")),
-        (*node_data, options("gml", batch_size=9, norm="none", sampled=True)),
-        (*node_data, options("kd", batch_size=24, norm="none", sampled=True, teacher={"dropout": 0.0, "hidden": 8})),
-        (*node_data, options("kdcl", batch_size=9, norm="none", sampled=True, exchange_on="labelled")),
-        (*few(graph_data), options(targets="eval", batch_size=4)),
-        (*few(graph_data), options(targets="best", batch_size=4)),
-        (*few(node_data), options("dml", targets="eval", batch_size=5, norm="none", sampled=True)),
-        (*few(graph_data), options("mean-teacher", batch_size=4)),
-        (*few(graph_data), options("pseudo-label", batch_size=4, threshold=0.6)),
-        (*graph_data, options(targets="eval", average="swa")),
-        (*graph_data, options("independent", average="ema")),
-        (*graph_data, options(weighting="consensus", weighting_options={"memory": 30})),
-        (*graph_data, options(weighting="cross-fitted", targets="eval")),
+def cases_of_samples() -> list[Any]:
+    return [
+        (*graphs(), options()),
+        (*graphs(), options(direction="best", held_out=0.3)),
+        (*graphs(), options(exchange_on="transductive", targets="ema", entropy_weight=-0.1)),
+        (*multi_label_graphs(), options("dml", norm="none", feature_mask=0.3, own_views=True)),
+        (*graphs(), options("okddip", leader={"dropout": 0.0, "hidden": 8})),
+        (*graphs(), options("bgnn", norm="none")),
+        (*nodes(), options("gml", batch_size=9, norm="none", sampled=True)),
+        (*nodes(), options("kd", batch_size=24, norm="none", sampled=True, teacher={"dropout": 0.0, "hidden": 8})),
+        (*nodes(), options("kdcl", batch_size=9, norm="none", sampled=True, exchange_on="labelled")),
+        (*few(graphs()), options(targets="eval", batch_size=4)),
+        (*few(graphs()), options(targets="best", batch_size=4)),
+        (*few(nodes()), options("dml", targets="eval", batch_size=5, norm="none", sampled=True)),
+        (*few(graphs()), options("mean-teacher", batch_size=4)),
+        (*few(graphs()), options("pseudo-label", batch_size=4, threshold=0.6)),
+        (*graphs(), options(targets="eval", average="swa")),
+        (*graphs(), options("independent", average="ema")),
+        (*graphs(), options(weighting="consensus", weighting_options={"memory": 30})),
+        (*graphs(), options(weighting="cross-fitted", targets="eval")),
     ]
-    first, second = in_two_processes(cases, tmp_path, "samples")
-    for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases, first, second, strict=True):
+
+
+def cases_of_students() -> list[Any]:
+    three = ("gat", "gcn", "sage")  # uneven shares
+    return [
+        (*graphs(), options(dropout=0.5, epochs=9, edge_drop=0.2, node_drop=0.2, own_views=True)),
+        (*graphs(), options(dropout=0.5, direction="best", held_out=0.3, students=three)),
+        (*graphs(), options("dml", exchange_on="transductive", targets="ema", dropout=0.5)),
+        (*graphs(), options("bgnn")),
+        (*multi_label_graphs(), options("kdcl", norm="none", batch_size=None, dropout=0.5, target="naive")),
+        (*nodes(), options(norm="none", batch_size=None, dropout=0.5, entropy_weight=0.1, epochs=9)),
+        (*nodes(), options("kd", norm="none", batch_size=None, dropout=0.5, teacher={"hidden": 8})),
+        (*nodes(), options("kd", norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), teacher={"hidden": 8})),
+        (*nodes(), options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), students=three)),
+        (*nodes(), options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), targets="train")),
+        (*few(graphs()), options(targets="eval", batch_size=4, dropout=0.5)),
+        (*few(graphs()), options(targets="best", batch_size=4, dropout=0.5, students=three)),
+        (*few(nodes()), options(targets="best", exchange_on="all", norm="none", batch_size=None)),
+        (*few(nodes()), options(norm="none", batch_size=None, dropout=0.5)),
+        (*few(graphs()), options("mean-teacher", batch_size=4, dropout=0.5)),
+        (*few(graphs()), options("self-distillation", batch_size=4, dropout=0.5)),
+        (*graphs(), options(dropout=0.5, average="swa")),
+        (*few(graphs()), options("mean-teacher", batch_size=4, dropout=0.5, average="ema")),
+        (*nodes(), options(norm="none", batch_size=None, dropout=0.5, weighting="consensus")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each of two processes says came of the cases, by what they divide: (history, weights) for each case."""
+    folder = tmp_path_factory.mktemp("divided")
+    (folder / "cases.pkl").write_bytes(pickle.dumps({"samples": cases_of_samples(), "students": cases_of_students()}))
+    script = Path(__file__).with_name("divided.py")
+    ended = subprocess.run([*TORCHRUN, "2", script, folder / "cases.pkl", folder], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    ranks = [pickle.loads((folder / f"{rank}.pkl").read_bytes()) for rank in range(2)]
+    return {divided: [rank[divided] for rank in ranks] for divided in ("samples", "students")}
+
+
+def test_two_processes_that_divide_samples_are_one(found: dict[str, Any]) -> None:
+    first, second = found["samples"]
+    for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases_of_samples(), first, second, strict=True):
         alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
         assert len(history) == len(alone.history)
         for row, expected in zip(history, alone.history, strict=True):
@@ -90,34 +120,10 @@ def test_two_processes_that_divide_samples_are_one(tmp_path: Path, node_data: Da
         torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=1e-6, atol=1e-8)
 
 
-def test_two_processes_that_divide_students_are_one_bit_for_bit(
-    tmp_path: Path, node_data: Data, graph_data: Data, multi_label_data: Data, set_threads: Callable[[int], None]
-) -> None:
-    three = ("gat", "gcn", "sage")  # uneven shares
-    cases = [
-        (*graph_data, options(dropout=0.5, epochs=9, edge_drop=0.2, node_drop=0.2, own_views=True)),
-        (*graph_data, options(dropout=0.5, direction="best", held_out=0.3, students=three)),
-        (*graph_data, options("dml", exchange_on="transductive", targets="ema", dropout=0.5)),
-        (*graph_data, options("bgnn")),
-        (*multi_label_data, options("kdcl", norm="none", batch_size=None, dropout=0.5, target="naive")),
-        (*node_data, options(norm="none", batch_size=None, dropout=0.5, entropy_weight=0.1, epochs=9)),
-        (*node_data, options("kd", norm="none", batch_size=None, dropout=0.5, teacher={"hidden": 8})),
-        (*node_data, options("kd", norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), teacher={"hidden": 8})),
-        (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), students=three)),
-        (*node_data, options(norm="none", batch_size=9, dropout=0.5, sampled=True, fanout=(2, 2), targets="train")),
-        (*few(graph_data), options(targets="eval", batch_size=4, dropout=0.5)),
-        (*few(graph_data), options(targets="best", batch_size=4, dropout=0.5, students=three)),
-        (*few(node_data), options(targets="best", exchange_on="all", norm="none", batch_size=None)),
-        (*few(node_data), options(norm="none", batch_size=None, dropout=0.5)),
-        (*few(graph_data), options("mean-teacher", batch_size=4, dropout=0.5)),
-        (*few(graph_data), options("self-distillation", batch_size=4, dropout=0.5)),
-        (*graph_data, options(dropout=0.5, average="swa")),
-        (*few(graph_data), options("mean-teacher", batch_size=4, dropout=0.5, average="ema")),
-        (*node_data, options(norm="none", batch_size=None, dropout=0.5, weighting="consensus")),
-    ]
-    first, second = in_two_processes(cases, tmp_path, "students")
+def test_two_processes_that_divide_students_are_one_bit_for_bit(found: dict[str, Any], set_threads: Callable[[int], None]) -> None:
+    first, second = found["students"]
     set_threads(1)
-    for (dataset, split, chosen), one, other in zip(cases, first, second, strict=True):
+    for (dataset, split, chosen), one, other in zip(cases_of_students(), first, second, strict=True):
         alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
         for history, weights in (one, other):
             assert repr(history) == repr(alone.history)

@@ -1,0 +1,68 @@
+"""Small learnable datasets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+
+Data: TypeAlias = tuple[Dataset, Split]
+
+
+def _split(num_samples: int) -> Split:
+    order = np.random.default_rng(7).permutation(num_samples)
+    return Split(*(np.sort(part) for part in np.split(order, [num_samples // 2, 3 * num_samples // 4])))
+
+
+def nodes() -> Data:
+    """48 nodes of three classes whose features and neighbours tell the class, more or less."""
+    random = np.random.default_rng(0)
+    labels = np.arange(48) % 3
+    features = np.eye(6, dtype=np.float32)[labels] + random.normal(scale=0.8, size=(48, 6)).astype(np.float32)
+    source, destination = random.integers(0, 48, size=(2, 120))
+    near = labels[source] == labels[destination]
+    dataset = Dataset(
+        name="nodes",
+        task="node",
+        edges=canonical_edges(source[near], destination[near], 48, symmetric=True),
+        features=features,
+        labels=labels,
+        node_offsets=np.array([0, 48]),
+        target=Target("single-label", ("a", "b", "c"), "accuracy"),
+        feature_names=tuple(f"x{column}" for column in range(6)),
+    )
+    return dataset, _split(48)
+
+
+def graphs() -> Data:
+    """40 graphs of two classes that the nodes' mean feature tells, more or less."""
+    random = np.random.default_rng(1)
+    labels = np.arange(40) % 2
+    sizes = random.integers(2, 7, size=40)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    owner = np.repeat(np.arange(40), sizes)
+    features = random.normal(size=(offsets[-1], 4)) + labels[owner, None]
+    source, destination = (offsets[owner] + random.integers(sizes[owner]) for _ in range(2))
+    dataset = Dataset(
+        name="graphs",
+        task="graph",
+        edges=canonical_edges(source, destination, int(offsets[-1]), symmetric=True),
+        features=features.astype(np.float32),
+        labels=labels,
+        node_offsets=offsets,
+        target=Target("single-label", ("no", "yes"), "accuracy"),
+        feature_names=("w", "x", "y", "z"),
+    )
+    return dataset, _split(40)
+
+
+def multi_label_graphs() -> Data:
+    """The same graphs with three labels each, a fifth of them unknown."""
+    dataset, split = graphs()
+    random = np.random.default_rng(2)
+    labels = (random.random((40, 3)) < 0.2 + 0.6 * dataset.labels[:, None]).astype(np.float32)
+    labels[random.random(labels.shape) < 0.2] = np.nan
+    return replace(dataset, labels=labels, target=Target("multi-label", ("p", "q", "r"), "rocauc")), split
