@@ -66,9 +66,8 @@ def knock(port: int) -> None:
 
 
 @pytest.mark.usefixtures("mount_namespaces")
-def test_two_servers_and_two_trainers_give_the_losses_of_one_process(tmp_path: Path) -> None:
-    ours = [sys.executable, "-m", "dgl_mutual"]
-    subprocess.run([*ours, "partition", "digits", "--parts", "2", "--out", "parts"], cwd=tmp_path, check=True, capture_output=True)
+def test_two_servers_and_two_trainers_give_the_losses_of_one_process(command_line: CommandLine, tmp_path: Path) -> None:
+    assert command_line("partition", "digits", "--parts", "2", "--out", tmp_path / "parts")[0] == 0
     first, second, port = free_ports(3)
     (tmp_path / "servers").write_text(f"127.0.0.1 {first}\n127.0.0.1 {second}\n")
     said = [tmp_path / f"said-{part}.txt" for part in range(2)]
@@ -81,8 +80,7 @@ def test_two_servers_and_two_trainers_give_the_losses_of_one_process(tmp_path: P
             )
     assert statuses(machines, seconds=150) == [0, 0], "".join(log.read_text() for log in said)
     alike = ["--set", "training.scale_inputs=false"]  # as on parts
-    alone = [*ours, *RUN.split(), "--dataset", "digits", "--jobs", "1", "--out", "one", *alike]
-    subprocess.run(alone, cwd=tmp_path, check=True, capture_output=True)
+    assert command_line(*RUN.split(), "--dataset", "digits", "--jobs", "1", "--out", tmp_path / "one", *alike)[0] == 0
     (together,), (single,) = ((tmp_path / out).glob("*/history.csv") for out in ("two", "one"))
     pd.testing.assert_frame_equal(pd.read_csv(together), pd.read_csv(single), rtol=1e-6, atol=1e-6)
 

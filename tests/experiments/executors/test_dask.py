@@ -69,7 +69,7 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
     monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
     plan = prepare(parse_config(CONFIG), ring)
     lost: list[Any] = []
-    with connected("local:2") as cluster:
+    with connected("local:1") as cluster:
         submit = cluster.client.submit
 
         def submit_and_lose(function: Any, task: Any, work: Any, data: Any, place: int, **options: Any) -> Any:
