@@ -1,6 +1,6 @@
 """Datasets that somebody broke, by chance or on purpose: read, or refused with an error of the package, soon and in little memory.
 
-With ``--stress N``, N hundred inputs a test instead of some dozens.
+With ``--stress N``, N hundred inputs a test instead of two dozen.
 """
 
 from __future__ import annotations

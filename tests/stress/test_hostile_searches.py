@@ -1,6 +1,6 @@
 """Searches and measured times of somebody else: gone on with or read, or refused with an error of the package.
 
-With ``--stress N``, N hundred inputs a test instead of some dozens.
+With ``--stress N``, N hundred inputs a test instead of two dozen.
 """
 
 from __future__ import annotations
