@@ -1,7 +1,7 @@
 """Bytes that are no dataset, or only look like one: pickles, headers of arrays, archives, compressed tables, and what is no file at all.
 
 Each is read, or refused with an error of the package, soon and in little memory. With ``--stress N``, N hundred inputs a test instead of
-some dozens.
+two dozen.
 """
 
 from __future__ import annotations
