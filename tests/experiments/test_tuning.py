@@ -280,7 +280,7 @@ def test_what_cannot_be_searched_is_refused(search: str, message: str) -> None:
 def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda config, *_, **__: 0.5)
     pull, weighting = "strategy_options.uniform_kl_weight", "strategy_options.weighting"
-    history = quick(ring, tmp_path, trials=40).history
+    history = quick(ring, tmp_path, trials=20).history
     learned = history[weighting] == "attention"
     assert learned.any() and history[pull][learned].notna().all()
     assert not learned.all() and history[pull][~learned].isna().all()
