@@ -194,7 +194,7 @@ def refuse_links(path: Path, within: Path) -> None:
         if part.is_symlink():
             raise StoreError(
                 f"{str(part)!r} is a link, and what is written there would be outside {str(within)!r}. Put a folder in its place, or "
-                "choose another folder with --out."
+                "choose another folder."
             )
 
 

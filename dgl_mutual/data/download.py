@@ -1,10 +1,12 @@
-"""Downloads from the official addresses: checked, unpacked beside their place, and put there in one step."""
+"""Downloads from the official addresses: checked, unpacked beside their place, and put there file by file."""
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import logging
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.display import make_bar, shows_bars
 from dgl_mutual.errors import DataError
+from dgl_mutual.files import refuse_links, set_aside
 
 _TIMEOUT_SECONDS = 30
 _RETRIES = 3
@@ -25,26 +28,24 @@ def fetch(entry: Entry, root: Path, *, progress: bool = False) -> Path:
     """Download `entry` into the data folder `root` and return the folder of its files. What is complete there already is kept.
 
     Files are checked against their known sha256 (of archives: each unpacked file that is known). A failure leaves nothing behind.
+    Other files in the folder stay; what is there by the name of a file that arrives, and differs from it, is renamed ``NAME.damaged``.
 
     Args:
         progress: show a bar on standard error, if that is a terminal, or in a notebook.
 
     Raises:
         DataError: no connection, a wrong hash, an unsafe or damaged archive, or a folder that cannot be written.
+        StoreError: a link leads out of `root`.
     """
     place = root / entry.folder
     if entry.url is None or not missing_files(place, entry):
         return place
+    refuse_links(place, root)
     try:
         with scratch_folder(place.parent, "fetching") as scratch:
             arrived = _fetch_archive(entry, scratch, progress) if entry.is_archive else _fetch_files(entry, place, scratch, progress)
             _check_hashes(entry, arrived)
-            if entry.is_archive:
-                _replace_folder(arrived, place, scratch / "replaced")
-            else:
-                place.mkdir(exist_ok=True)
-                for file in arrived.iterdir():
-                    os.replace(file, place / file.name)
+            _put_files(arrived, place, last=missing_files(place, entry))
     except OSError as error:
         raise DataError(
             f"The dataset {entry.name} cannot be put into {place} ({error}). Check the folder's permissions and space."
@@ -163,8 +164,19 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _replace_folder(arrived: Path, place: Path, aside: Path) -> None:
-    """Put `arrived` at `place`; an incomplete folder that stands there is moved aside first."""
-    if place.exists():
-        os.replace(place, aside)
-    os.replace(arrived, place)
+def _put_files(arrived: Path, place: Path, last: Collection[str]) -> None:
+    """Move the files below `arrived` to the same places below `place`.
+
+    Args:
+        last: what `place` lacks. It is put there last, so that the folder is not complete before it has all files.
+    """
+    files = {path.relative_to(arrived).as_posix(): path for path in arrived.rglob("*") if path.is_file()}
+    for name in sorted(files, key=lambda name: name in last):
+        target = place / name
+        refuse_links(target.parent, place)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file() and filecmp.cmp(files[name], target, shallow=False):
+            continue
+        if os.path.lexists(target):
+            set_aside(target)
+        os.replace(files[name], target)

@@ -4,6 +4,7 @@ import errno
 import gzip
 import hashlib
 import io
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import urllib3
 
 from dgl_mutual.data import download, fetch_dataset, find_entry, load_dataset
 from dgl_mutual.data.catalog import known_datasets
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, StoreError
 
 Build = Callable[..., Path]
 
@@ -71,13 +72,65 @@ def test_a_folder_that_the_user_names_is_only_read(served: dict[str, Path], buil
     assert (tmp_path / "cache" / "dgl_mutual" / "tu" / "TOY" / "TOY_A.txt").is_file()
 
 
-def test_an_incomplete_download_folder_is_replaced(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> None:
+@pytest.fixture
+def incomplete(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> Path:
+    """A folder that lacks a file of its dataset, and holds some of a user's."""
     served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
     place = tmp_path / "work" / "data" / "tu" / "TOY"
-    place.mkdir(parents=True)
+    shutil.copytree(build_tu(), place)
+    (place / "TOY_graph_labels.txt").unlink()
     (place / "TOY_A.txt").write_text("half")
+    (place / "processed").mkdir()
+    for mine in ("my_splits.json", "processed/my_results.csv"):
+        (place / mine).write_text("mine")
+    return place
+
+
+def test_what_a_download_folder_lacks_is_put_there_and_the_users_files_stay(incomplete: Path) -> None:
+    before = {path.name for path in incomplete.iterdir()}
     assert fetch_dataset("tu/TOY") == Path("data/tu/TOY")
     assert load_dataset("tu/TOY", offline=True).num_graphs == 2
+    assert (incomplete / "my_splits.json").read_text() == (incomplete / "processed" / "my_results.csv").read_text() == "mine"
+    assert (incomplete / "TOY_A.txt.damaged").read_text() == "half"
+    assert {path.name for path in incomplete.iterdir()} == {*before, "TOY_graph_labels.txt", "TOY_A.txt.damaged"}
+    assert [path.name for path in incomplete.parent.iterdir()] == ["TOY"]
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_a_download_that_is_killed_while_files_are_moved_loses_none_and_is_done_again(
+    incomplete: Path, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, replace_file = [], os.replace
+
+    def move(source: Path, target: Path) -> None:
+        if len(done) == moves:
+            os._exit(9)
+        replace_file(source, target)
+        done.append(target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", move)
+        if (child := os.fork()) == 0:
+            fetch_dataset("tu/TOY")
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (incomplete / "TOY_graph_labels.txt").exists()
+    fetch_dataset("tu/TOY")
+    assert load_dataset("tu/TOY", offline=True).num_graphs == 2
+    assert (incomplete / "my_splits.json").read_text() == (incomplete / "processed" / "my_results.csv").read_text() == "mine"
+    assert (incomplete / "TOY_A.txt.damaged").read_text() == "half"
+
+
+@pytest.mark.parametrize("link", ["tu", "tu/TOY"])
+def test_nothing_is_downloaded_through_a_link(served: dict[str, Path], build_tu: Build, tmp_path: Path, link: str) -> None:
+    served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
+    place = tmp_path / "work" / "data" / link
+    place.parent.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link"):
+        fetch_dataset("tu/TOY")
+    assert place.is_symlink() and not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_failure_says_what_and_how_to_mend_and_leaves_nothing(served: dict[str, Path], tmp_path: Path) -> None:
