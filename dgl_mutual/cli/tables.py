@@ -74,11 +74,16 @@ def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
         load: how the runs of these folders are read.
 
     Raises:
-        UsageError: a table that cannot be made; says which.
+        UsageError: a table that cannot be made, or has no end; says which.
     """
+    from dgl_mutual.errors import UsageError
     from dgl_mutual.reporting.pages import fill
 
-    return fill(_text(page), partial(_table, page, load))
+    text = _text(page)
+    try:
+        return fill(text, partial(_table, page.parent, load))
+    except UsageError as error:
+        raise UsageError(f"{page}: {error}") from None
 
 
 def _text(file: Path) -> str:
@@ -91,14 +96,14 @@ def _text(file: Path) -> str:
         raise UsageError(f"{str(file)!r} cannot be read ({error}). Give Markdown pages in UTF-8, and folders.") from None
 
 
-def _table(page: Path, load: Callable[[tuple[Path, ...]], list[Run]], arguments: str) -> str:
+def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], arguments: str) -> str:
     from dgl_mutual.errors import DglMutualError, UsageError
     from dgl_mutual.reporting.export import export
 
     try:
         options = export_command.make_context("table", shlex.split(arguments), default_map={"kind": "markdown"}).params
         del options["output"]
-        return export([page.parent / run for run in options.pop("runs")], options.pop("kind"), load=load, **options)
+        return export([folder / run for run in options.pop("runs")], options.pop("kind"), load=load, **options)
     except (DglMutualError, click.ClickException, ValueError) as error:
         why = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        raise UsageError(f"{page}, in the table of {arguments!r}: {why}") from None
+        raise UsageError(f"In the table of {arguments!r}: {why}") from None

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from dgl_mutual.errors import UsageError
 
-_BEGIN, _END = "<!-- table: ", "<!-- end of table -->"
-_BLOCK = re.compile(rf"^{_BEGIN}(?P<arguments>.*?) -->\n.*?^{_END}$", flags=re.MULTILINE | re.DOTALL)
+_BEGIN, _END = "<!-- table:", "<!-- end of table -->"
+#: The first line of a block, whose end may be that of Windows. A page may start with a mark of its byte order.
+_FIRST = re.compile(rf"\ufeff?{_BEGIN} (?P<arguments>.*\S.*) -->[ \t]*(?P<newline>\r?\n)")
+_LAST = re.compile(rf"{_END}\s*")
 
 
 def fill(page: str, make_table: Callable[[str], str]) -> str:
-    """The page with every block's table made anew.
+    """The page with every block's table made anew. All else stays to the letter.
 
     A block is ``<!-- table: ARGUMENTS -->``, what stands there now, ``<!-- end of table -->``, each on lines of its own.
 
@@ -20,10 +22,37 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
         make_table: arguments -> a table.
 
     Raises:
-        UsageError: a block without an end.
+        UsageError: a block without an end or a beginning; says in which line.
     """
-    filled = _BLOCK.sub(lambda block: f"{_BEGIN}{block['arguments']} -->\n\n{make_table(block['arguments']).strip()}\n\n{_END}", page)
-    begun, ended = (len(re.findall(f"^{re.escape(mark)}", filled, flags=re.MULTILINE)) for mark in (_BEGIN, _END))
-    if not begun == ended == len(_BLOCK.findall(filled)):
-        raise UsageError(f"{begun} tables begin ({_BEGIN}... -->) and {ended} end ({_END}). Give each both lines, one after the other.")
-    return filled
+    filled: list[str] = []
+    begun: tuple[int, re.Match[str]] | None = None
+    for number, line in enumerate(page.split("\n"), start=1):
+        line += "\n"
+        if line.removeprefix("\ufeff").startswith(_BEGIN):
+            first = _FIRST.fullmatch(line)
+            if first is None:
+                raise UsageError(
+                    f"Line {number} begins a table, but is {line.strip()[:200]!r}. Write '{_BEGIN} ARGUMENTS -->' in one line."
+                )
+            if begun is not None:
+                raise _without_end(begun[0])
+            begun = number, first
+            filled.append(line)
+        elif line.startswith(_END):
+            if begun is None or not _LAST.fullmatch(line):
+                raise UsageError(
+                    f"Line {number} ends a table that has not begun, or has other text: {line.strip()[:200]!r}. Put "
+                    f"'{_BEGIN} ARGUMENTS -->' on a line above, and nothing but {_END} here."
+                )
+            table, newline = make_table(begun[1]["arguments"]).strip(), begun[1]["newline"]
+            filled += [f"\n{table}\n\n".replace("\n", newline), line]
+            begun = None
+        elif begun is None:
+            filled.append(line)
+    if begun is not None:
+        raise _without_end(begun[0])
+    return "".join(filled)[:-1]
+
+
+def _without_end(number: int) -> UsageError:
+    return UsageError(f"The table that begins in line {number} has no end. Put {_END} on a line of its own before the next table.")

@@ -10,6 +10,7 @@ from dgl_mutual.reporting import runs
 from tests.reporting.folders import write_run, write_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
+FIRST = "<!-- table: results -->\n"
 PAGE = """# Results
 
 <!-- table: results --percent --members mean -->
@@ -62,6 +63,18 @@ def test_several_tables_of_the_same_runs_are_those_of_export_and_the_runs_are_re
     assert read == [(tmp_path / "results",)]
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("first", ["", "\ufeff"])
+def test_ends_of_lines_and_a_mark_of_the_byte_order_stay(command_line: CommandLine, page: Path, newline: str, first: str) -> None:
+    command_line("tables", page)
+    made = page.read_text().removeprefix("# Results\n\n")  # so that the first block begins the page
+    old = PAGE.format(run=next((page.parent / "results").glob("*-gml-*")).name).removeprefix("# Results\n\n")
+    page.write_bytes((first + old.rstrip("\n")).replace("\n", newline).encode())
+    assert command_line("tables", page)[0] == 0
+    assert page.read_bytes().decode() == (first + made.rstrip("\n")).replace("\n", newline)
+    assert command_line("tables", page, "--check")[0] == 0
+
+
 def test_a_figure_changed_by_hand_is_found(command_line: CommandLine, page: Path) -> None:
     command_line("tables", page)
     page.write_text(re.sub(r"\d\d\.\d", "99.9", page.read_text(), count=1))
@@ -98,12 +111,16 @@ def test_every_suite_below_a_folder_gets_its_tables(command_line: CommandLine, t
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ("<!-- table: results -->\n", "1 tables begin .* and 0 end"),
-        ("<!-- end of table -->\n", "0 tables begin .* and 1 end"),
+        ("<!-- table: results -->\n", "table that begins in line 1 has no end"),
+        ("text\n<!-- end of table -->\n", "Line 2 ends a table that has not begun"),
+        (f"{FIRST}| 1 |\nProse.\n{FIRST}| 2 |\n<!-- end of table -->\n", "table that begins in line 1 has no end"),
+        (f"{FIRST}<!-- end of table -->\n\n{FIRST}| 2 |\nProse.\n", "table that begins in line 4 has no end"),
+        (f"{FIRST}| 1 |\n<!-- end of table --> Prose.\n", "Line 3 ends a table .* or has other text"),
+        ("<!-- table: results\n--percent -->\n<!-- end of table -->\n", "Line 1 begins a table, but is .* in one line"),
         ("<!-- table: nowhere -->\n<!-- end of table -->\n", "There is no folder .*nowhere"),
         ("<!-- table: results --percents -->\n<!-- end of table -->\n", "No such option '?--percents"),
         ("<!-- table: results --format pdf -->\n<!-- end of table -->\n", "'pdf' is not one of"),
-        ("<!-- table: -->\n<!-- end of table -->\n", "tables begin"),
+        ("<!-- table: -->\n<!-- end of table -->\n", "Line 1 begins a table, but is"),
         ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
     ],
 )
@@ -111,5 +128,5 @@ def test_a_wrong_block_is_one_message(command_line: CommandLine, page: Path, blo
     page.write_text(block)
     status, out, err = command_line("tables", page)
     assert (status, out) == (2, "")
-    assert re.search(message, err)
+    assert re.search(f"page.md: .*{message}", err)
     assert page.read_text() == block
