@@ -85,20 +85,42 @@ def test_saving_replaces_and_leaves_nothing_else(saved: Path, fit: Fit, node_dat
     np.testing.assert_array_equal(load_student(saved).predict(node_data[0]), again.predict())
 
 
-def test_another_cohort_replaces_the_one_that_is_there_and_leaves_what_is_not_its_own(saved: Path, fit: Fit, node_data: Data) -> None:
-    (saved / "notes.json").write_text('{"format": 1}')
-    (saved / "notes.safetensors").write_text("mine")
-    fit(node_data, ("sage",), strategy="independent", epochs=1).save(saved)
-    assert {file.stem for file in saved.iterdir()} == {"sage-0", "ensemble", "notes"}
+def test_another_cohort_replaces_the_one_that_is_there_and_leaves_what_is_not_its_own(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    fit(node_data, ("gcn", "sage"), strategy="kd", epochs=1).save(tmp_path)
+    assert (tmp_path / "teacher.json").is_file()
+    (tmp_path / "notes.json").write_text('{"format": 1}')
+    (tmp_path / "notes.safetensors").write_text("mine")
+    for end in ("json", "safetensors"):
+        shutil.copy(tmp_path / f"gcn-0.{end}", tmp_path / f"best-so-far.{end}")
+    fit(node_data, ("sage",), strategy="independent", epochs=1).save(tmp_path)
+    assert {file.stem for file in tmp_path.iterdir()} == {"sage-0", "ensemble", "notes", "best-so-far"}
+    load_student(tmp_path / "best-so-far.safetensors")
 
 
-def test_a_full_disk_is_called_one(saved: Path, fit: Fit, node_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+def test_a_cohort_that_lists_other_files_takes_none_of_them_with_it(saved: Path, fit: Fit, node_data: Data) -> None:
+    elsewhere = Path(shutil.copytree(saved, saved / "below"))
+    edit(saved / "ensemble.json", members=["below/gcn-0", "../gcn-0", 7], added="gcn-0")
+    fit(node_data, ("gat",), strategy="independent", epochs=1).save(saved)
+    load_student(elsewhere)
+    load_student(saved / "gcn-0.safetensors")
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_full_disk_is_called_one_and_leaves_the_cohort_that_was_there(
+    saved: Path, fit: Fit, node_data: Data, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    before, tries = {file: file.read_bytes() for file in saved.iterdir()}, []
+
+    def full(tensors: dict[str, torch.Tensor], file: Path, metadata: object) -> None:
+        tries.append(file)
+        if len(tries) > written:
+            raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save_file(tensors, file)
 
     monkeypatch.setattr("dgl_mutual.training.checkpoints.saving.save_file", full)
     with pytest.raises(StoreError, match=r"No space left on device\. Make room on the disk"):
-        fit(node_data, epochs=1).save(saved)
+        fit(node_data, epochs=1, seed=5).save(saved)
+    assert {file: file.read_bytes() for file in saved.iterdir()} == before
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])

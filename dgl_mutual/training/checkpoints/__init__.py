@@ -2,6 +2,6 @@
 
 from dgl_mutual.training.checkpoints.loading import Trust, load_student
 from dgl_mutual.training.checkpoints.models import TrainedMLP, TrainedModel, TrainedStudent
-from dgl_mutual.training.checkpoints.saving import save_cohort, write_tensors
+from dgl_mutual.training.checkpoints.saving import remove_cohort, save_cohort, write_tensors
 
-__all__ = ["TrainedMLP", "TrainedModel", "TrainedStudent", "Trust", "load_student", "save_cohort", "write_tensors"]
+__all__ = ["TrainedMLP", "TrainedModel", "TrainedStudent", "Trust", "load_student", "remove_cohort", "save_cohort", "write_tensors"]

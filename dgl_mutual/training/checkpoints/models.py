@@ -75,6 +75,8 @@ class Description(BaseModel):
     mlp: MLPShape | None = None
     members: tuple[str, ...] = ()
     """Students of the ensemble."""
+    added: tuple[str, ...] = ()
+    """Members saved beside them that have no say in it, such as a teacher."""
     coordinator: CoordinatorConfig | None = None
 
     @property

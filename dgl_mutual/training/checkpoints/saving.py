@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
@@ -15,7 +17,7 @@ from pydantic_core import PydanticSerializationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dgl_mutual.cohort import Cohort
+from dgl_mutual.cohort import MEMBER_NAME, Cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import StoreError, UsageError
@@ -33,15 +35,14 @@ if TYPE_CHECKING:
 def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None) -> None:
     """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one.
 
-    A cohort that is there already is replaced as a whole; other files in the folder stay.
+    A cohort that is there already is replaced as a whole, once all of the new one is on the disk; other files in the folder stay.
     """
     for student in cohort.members:
         _check_portable(student.options)
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{str(folder)!r} is a file. Name a folder to save the students in.")
     check_writable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_cohort(folder)
+    before = _saved_names(folder)
     common = Description(
         task=dataset.task,
         dataset=dataset.name,
@@ -58,19 +59,23 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
             "safetensors": safetensors.__version__,
         },
     )
-    for name, student in zip(cohort.names, cohort.members, strict=True):
-        unused = {} if student.edge_features else {"edge_feature_names": (), "edge_feature_kinds": ()}
-        _save(folder, name, student, common.model_copy(update={"student": student.options, **unused}))
-    members = cohort.names[: cohort.num_students]
+    named = cohort.names[: cohort.num_students]
     config = cohort.coordinator.config
     if not isinstance(config.weighting, str):
         config = replace(config, weighting=WEIGHTING_REGISTRY.name_of(config.weighting))
-    _save(folder, ENSEMBLE, cohort.coordinator, common.model_copy(update={"members": members, "coordinator": config}))
+    without_edges = {"edge_feature_names": (), "edge_feature_kinds": ()}
+    models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}
+    for name, student in zip(cohort.names, cohort.members, strict=True):
+        models[name] = student, {"student": student.options, **({} if student.edge_features else without_edges)}
+    models[ENSEMBLE] = cohort.coordinator, {"members": named, "added": cohort.names[cohort.num_students :], "coordinator": config}
     if mlp is not None:
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)
-        unused = {"edge_feature_names": (), "edge_feature_kinds": ()}
-        _save(folder, MLP_MEMBER, mlp.module, common.model_copy(update={"mlp": shape, "preprocessing": preprocessing, **unused}))
+        models[MLP_MEMBER] = mlp.module, {"mlp": shape, "preprocessing": preprocessing, **without_edges}
+    with ExitStack() as files:  # none is put in its place before the last is written
+        for name, (module, own) in models.items():
+            _save(files, folder, name, module, common.model_copy(update=own))
+    _remove(folder, before - models.keys())
 
 
 def _check_portable(options: StudentOptions) -> None:
@@ -86,30 +91,44 @@ def _check_portable(options: StudentOptions) -> None:
         ) from None
 
 
-def _remove_cohort(folder: Path) -> None:
-    """Remove what `save_cohort` has written into a folder: descriptions, and the weights beside them."""
-    for file in folder.glob("*.json"):
-        weights = file.with_suffix(".safetensors")
-        if weights.is_file() and _is_description(file):
+def remove_cohort(folder: Path) -> None:
+    """Remove what `save_cohort` has written into a folder, which need not be there; other files stay."""
+    _remove(folder, _saved_names(folder))
+
+
+def _saved_names(folder: Path) -> set[str]:
+    """What the files of a saved cohort are called; none where there is no cohort."""
+    described = _read_description(folder / f"{ENSEMBLE}.json")
+    if described is None:
+        return set()
+    listed = [name for key in ("members", "added") if isinstance(names := described.get(key, []), list) for name in names]
+    return {ENSEMBLE, MLP_MEMBER, *(name for name in listed if isinstance(name, str) and MEMBER_NAME.fullmatch(name))}
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    for file in (folder / f"{name}.json" for name in names):
+        weights = file.with_name(f"{file.stem}.safetensors")
+        if weights.is_file() and _read_description(file) is not None:
             file.unlink()
             weights.unlink()
 
 
-def _is_description(file: Path) -> bool:
+def _read_description(file: Path) -> dict[str, Any] | None:
+    """The values of a description; None where the file is something else."""
     try:
         values = json.loads(read_bytes(file, MAX_DESCRIPTION))
     except (OSError, ValueError, RecursionError):
-        return False
+        return None
     versions = values.get("versions") if isinstance(values, dict) else None
-    return isinstance(versions, dict) and "format" in values and "dgl_mutual" in versions
+    return values if isinstance(versions, dict) and "format" in values and "dgl_mutual" in versions else None
 
 
-def _save(folder: Path, name: str, module: nn.Module, description: Description) -> None:
+def _save(files: ExitStack, folder: Path, name: str, module: nn.Module, description: Description) -> None:
     # A copy of each, since tied weights share memory, which safetensors refuses.
     weights = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in module.state_dict().items()}
-    write_tensors(weights, folder / f"{name}.safetensors")
-    with replacing(folder / f"{name}.json", durable=False) as temporary:
-        temporary.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+    _write(weights, files.enter_context(replacing(folder / f"{name}.safetensors", durable=False)))
+    described = files.enter_context(replacing(folder / f"{name}.json", durable=False))
+    described.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
 
 
 def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
@@ -119,8 +138,13 @@ def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, st
         StoreError: the disk does not take it.
     """
     with replacing(file, durable=False) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except safetensors.SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            raise (OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))) from error
+        _write(tensors, temporary, metadata)
+
+
+def _write(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Raises OSError if the disk does not take it."""
+    try:
+        save_file(tensors, file, metadata)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise (OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))) from error
