@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -285,14 +286,17 @@ def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
                     _remove(found)
 
 
-def remove_files(folder: Path, *patterns: str) -> None:
-    """Remove the files of these patterns from a folder, and the folder itself if it has nothing else. It need not be there.
+def remove_files(folder: Path, names: str = "") -> None:
+    """Remove some files from a folder, and the folder itself if it has nothing else. It need not be there.
 
     What killed processes left half-written goes, too.
+
+    Args:
+        names: a regular expression of the whole names of the files.
     """
     sweep(folder, seconds=0)
-    for pattern in patterns:
-        for file in folder.glob(pattern):
+    for file in [*folder.iterdir()] if folder.is_dir() else ():
+        if re.fullmatch(names, file.name):
             with suppress(OSError):
                 file.unlink()
     with suppress(OSError):

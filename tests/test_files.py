@@ -45,14 +45,14 @@ def test_a_folder_takes_the_place_of_a_folder_and_what_it_lacks_stays(tmp_path: 
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_only_files_of_the_patterns_are_removed_and_an_empty_folder(tmp_path: Path) -> None:
-    for name in ("a.csv", "b.csv", "mine.txt"):
+def test_only_files_of_these_names_are_removed_and_an_empty_folder(tmp_path: Path) -> None:
+    for name in ("1.csv", "23.csv", "1.csv.mine", "mine-1.csv"):
         (tmp_path / "folder").mkdir(exist_ok=True)
         (tmp_path / "folder" / name).touch()
-    remove_files(tmp_path / "folder", "*.csv")
-    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["mine.txt"]
+    remove_files(tmp_path / "folder", r"[0-9]+\.csv")
+    assert sorted(file.name for file in (tmp_path / "folder").iterdir()) == ["1.csv.mine", "mine-1.csv"]
     (tmp_path / "folder" / ".1.dgl-mutual.tmp").touch()
-    remove_files(tmp_path / "folder", "mine.txt")
+    remove_files(tmp_path / "folder", r".*mine.*")
     remove_files(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pandas as pd
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.trial import Outcome, trial_name
+from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
 from dgl_mutual.files import refuse_links, remove_files, set_aside, sweep, unwritable, write_text
 from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.safe_text import csv_cell, plain_csv
@@ -33,11 +32,12 @@ from dgl_mutual.store.tables import (
     read_text,
     read_trials,
 )
+from dgl_mutual.training.checkpoints import remove_cohort
 
 #: Characters of an error or a traceback in failures.csv.
 _MOST_TEXT = 100_000
-#: Files of the folder history/, which holds the epochs of trials until they stand in history.csv and reliability.csv.
-_HISTORY = ("seed-*.csv", "reliability-seed-*.csv")
+#: Tables whose rows lie in the folder history/, a file a trial, until `RunStore.finish`; what the names of these files start with.
+_PARTS = {"history.csv": "", "reliability.csv": "reliability-"}
 #: Tables with a seed and a fold in each row.
 _TABLES = ("trials.csv", "history.csv", "reliability.csv", "failures.csv", "grid.csv")
 
@@ -133,9 +133,9 @@ class RunStore:
             return
         columns = None if outcome.history else ["epoch"]  # a strategy without training has no epochs
         history = pd.DataFrame(outcome.history, columns=columns).assign(seed=seed, fold=fold).astype({"epoch": int})
-        self._write(f"history/{outcome.trial.name}.csv", history)
+        self._write(self._part("history.csv", outcome.trial.key), history)
         if outcome.reliability:
-            self._write(f"history/reliability-{outcome.trial.name}.csv", _of_trial(outcome.reliability, seed, fold))
+            self._write(self._part("reliability.csv", outcome.trial.key), _of_trial(outcome.reliability, seed, fold))
         if outcome.searched:
             self._put("grid.csv", pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
         self._put("trials.csv", pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"}))
@@ -154,13 +154,11 @@ class RunStore:
         if trials.empty:
             return
         self._write("summary.csv", summarise_trials(trials))
-        files, finished = self.folder / "history", self.finished()
-        for table, pattern in (("history.csv", "seed-*.csv"), ("reliability.csv", "reliability-*.csv")):
-            parts = [part for file in files.glob(pattern) if (part := read_text(file)) is not None and len(part)]
-            parts = [part for part in parts if (int(part["seed"].iloc[0]), int(part["fold"].iloc[0])) in finished]
-            if parts:
+        finished = self.finished()
+        for table in _PARTS:
+            if parts := [part for key in finished if (part := self._read_part(table, key)) is not None and len(part)]:
                 self._put(table, *parts)
-        remove_files(files, *_HISTORY)
+        self._drop_history()
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
     def drop(self, keys: set[tuple[int, int]]) -> None:
@@ -184,9 +182,9 @@ class RunStore:
         for name in (*_TABLES, "summary.csv", "environment.json", "config.yaml"):
             file = self.folder / name
             set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
-        remove_files(self.folder / "history", *_HISTORY)
+        self._drop_history()
         for parent, drop in ((self.checkpoints, self._drop_students), (self.snapshots, self._drop_snapshots)):
-            drop(*(folder.name for folder in parent.glob("seed-*-fold-*")))
+            drop(*(folder.name for folder in parent.glob("*") if TRIAL_NAME.fullmatch(folder.name)))
 
     def _is_readable(self, name: str) -> bool:
         try:
@@ -216,15 +214,27 @@ class RunStore:
         # A stable sort keeps the rows of a trial in their order.
         self._write(name, merged.sort_values(KEY, key=lambda column: column.astype(int), kind="stable"))
 
+    def _part(self, table: str, key: tuple[int, int]) -> str:
+        """Where the rows of one trial lie until they stand in a table."""
+        return f"history/{_PARTS[table]}{trial_name(*key)}.csv"
+
+    def _read_part(self, table: str, key: tuple[int, int]) -> pd.DataFrame | None:
+        """These rows; None where there are none. The name of the file says of which trial they are."""
+        part = read_text(self.folder / self._part(table, key))
+        return None if part is None else part.assign(**dict(zip(KEY, map(str, key), strict=True)))
+
+    def _drop_history(self) -> None:
+        remove_files(self.folder / "history", rf"({'|'.join(_PARTS.values())}){TRIAL_NAME.pattern}\.csv")
+
     def _drop_students(self, *names: str) -> None:
-        for folder in (self.checkpoints / name for name in names):
-            members = [file.stem for file in folder.glob("*.safetensors") if file.with_suffix(".json").is_file()]
-            remove_files(folder, *(f"{glob.escape(member)}.{end}" for member in members for end in ("json", "safetensors")))
+        for name in names:
+            remove_cohort(self.checkpoints / name)
+            remove_files(self.checkpoints / name)
         remove_files(self.checkpoints)
 
     def _drop_snapshots(self, *names: str) -> None:
         for name in names:
-            remove_files(self.snapshots / name, "*.safetensors")
+            remove_files(self.snapshots / name, r"[0-9]+\.safetensors")
         remove_files(self.snapshots)
 
     def _write(self, name: str, table: pd.DataFrame) -> None:

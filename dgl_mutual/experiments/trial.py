@@ -44,6 +44,10 @@ def trial_name(seed: int, fold: int) -> str:
     return f"seed-{seed}-fold-{fold}"
 
 
+#: All that `trial_name` gives.
+TRIAL_NAME = re.compile(r"seed-(0|[1-9][0-9]*)-fold-(0|[1-9][0-9]*)")
+
+
 @dataclass(frozen=True)
 class Trial:
     """What is to be trained: everything random in it follows from `seed` and `fold`, so trials may run in any order and anywhere.

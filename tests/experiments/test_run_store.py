@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -216,20 +218,26 @@ def test_starting_over_removes_what_a_run_left_and_nothing_else(tmp_path: Path) 
 
 
 def with_students(folder: Path, *names: str) -> list[Path]:
-    """Files as a trial saves them, and beside them some of a user's, which are returned."""
+    """Files as a trial saves them, and beside them some of a user's, copies among them, which are returned."""
     for name in names:
         (folder / "checkpoints" / name).mkdir(parents=True, exist_ok=True)
         (folder / "snapshots" / name).mkdir(parents=True, exist_ok=True)
-        for file in (
-            *(folder / "checkpoints" / name / f"gcn-0.{end}" for end in ("json", "safetensors")),
-            folder / "snapshots" / name / "0.safetensors",
-        ):
-            file.write_text("trained")
+        for member, members in (("gcn-0", []), ("ensemble", ["gcn-0"])):
+            (folder / "checkpoints" / name / f"{member}.safetensors").write_text("trained")
+            described = {"format": 1, "versions": {"dgl_mutual": "1"}, "members": members}
+            (folder / "checkpoints" / name / f"{member}.json").write_text(json.dumps(described))
+        (folder / "snapshots" / name / "0.safetensors").write_text("trained")
     (folder / "history").mkdir(exist_ok=True)
-    mine = [folder / "history" / "x.txt", folder / "checkpoints" / "notes.txt", folder / "checkpoints" / names[0] / "predictions.csv"]
-    mine += [folder / "checkpoints" / names[0] / "notes.json", folder / "snapshots" / names[0] / "mine.txt"]
+    first = folder / "checkpoints" / names[0]
+    mine = [folder / "history" / "x.txt", folder / "checkpoints" / "notes.txt", first / "predictions.csv", first / "notes.json"]
+    mine += [folder / "history" / f"{name}.csv" for name in ("seed-notes", "reliability-seed-notes", f"{names[0]}-mine")]
+    mine += [folder / "snapshots" / names[0] / name for name in ("mine.txt", "best.safetensors")]
     for file in mine:
-        file.write_text("mine")
+        file.write_text("mine, and,\nfree text")
+    for parent in ("checkpoints", "snapshots"):
+        mine += shutil.copytree(folder / parent / names[0], folder / parent / f"{names[0]}-best").iterdir()
+    for end in ("json", "safetensors"):
+        mine.append(Path(shutil.copy(first / f"gcn-0.{end}", first / f"best-so-far.{end}")))
     return mine
 
 
@@ -242,8 +250,20 @@ def test_a_users_files_stay_in_the_folders_of_a_run(keys: set[tuple[int, int]] |
     with open_store(folder, CONFIG, resume=False, keys=keys):
         pass
     assert all(file.exists() for file in mine)
-    weights = {file.parent.name for file in folder.rglob("*.safetensors")}
+    weights = {file.parent.name for file in folder.rglob("*.safetensors") if file not in mine}
     assert weights == ({"seed-1-fold-0"} if keys == {(0, 0)} else set())
+
+
+def test_a_users_file_among_histories_is_no_history(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0)).folder
+    (folder / "history").mkdir()
+    mine = [folder / "history" / name for name in ("seed-notes.csv", "seed-0-fold-0 (copy).csv", "seed-01-fold-0.csv", "seed-0-fold-0.csv")]
+    for file in mine:
+        file.write_text("seed,fold,epoch,loss/supervised/gcn-1\n1,0,7,0.5\n")
+    fill(folder, outcome(1))
+    assert [file.exists() for file in mine] == [True, True, True, False]
+    # The last has the name of a history, which says of which trial it is.
+    assert (folder / "history.csv").read_text().splitlines()[1:] == ["0,0,7,0.5", "1,0,0,0.1", "1,0,1,1.1"]
 
 
 @pytest.mark.parametrize(
