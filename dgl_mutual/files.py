@@ -22,6 +22,8 @@ from dgl_mutual.errors import StoreError, UsageError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: The end of the name of what is being written, after a random part; no other program gives a file such a name.
 _TEMPORARY = ".dgl-mutual.tmp"
+#: What a folder is called while another takes its place. Its own name is in it, so that `sweep` can give it back.
+_ASIDE = re.compile(rf"\.[0-9a-f]{{16}}\.before\.(?P<name>.+){re.escape(_TEMPORARY)}")
 #: Seconds after which something temporary is what a killed process left behind.
 _ABANDONED = 24 * 3600
 #: Folders whose files are devices, pipes, and what a process has open.
@@ -84,9 +86,13 @@ def _put(temporary: Path, path: Path) -> None:
         kind = "a folder" if path.is_dir() else "a file"
         raise StoreError(f"Cannot write {str(path)!r}: {kind} of that name is there. Move it away, or name another place.")
     elif path.is_dir():
-        aside = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
+        aside = path.with_name(f".{secrets.token_hex(8)}.before.{path.name}{_TEMPORARY}")
         os.replace(path, aside)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.replace(aside, path)
+            raise
         _remove(aside)
     else:
         shutil.copymode(path, temporary)
@@ -278,11 +284,17 @@ def check_regular(path: Path) -> None:
 
 
 def sweep(folder: Path, *, seconds: float = _ABANDONED) -> None:
-    """Remove what killed processes left behind: temporary files and folders of `replacing` right below `folder` of that age at least."""
+    """Make good what `replacing` of killed processes left behind right below `folder`.
+
+    A folder whose place was to be taken, and is empty, goes back there. Temporary files and folders of that age at least are removed.
+    """
     with suppress(OSError):
         for found in folder.glob(f".*{_TEMPORARY}"):
             with suppress(OSError):
-                if time.time() - found.lstat().st_mtime >= seconds:
+                aside = _ASIDE.fullmatch(found.name)
+                if aside is not None and not os.path.lexists(folder / aside["name"]):
+                    found.rename(folder / aside["name"])
+                elif time.time() - found.lstat().st_mtime >= seconds:
                     _remove(found)
 
 

@@ -45,6 +45,57 @@ def test_a_folder_takes_the_place_of_a_folder_and_what_it_lacks_stays(tmp_path: 
     assert list(folder.parent.iterdir()) == [folder]
 
 
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_folder_whose_place_is_being_taken_survives_a_kill(tmp_path: Path, renames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, done, rename = tmp_path / "weights", [], os.replace
+    folder.mkdir()
+    for name in ("own", "mine"):
+        (folder / name).write_text("first")
+
+    def replace_folder() -> None:
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            (temporary / "own").write_text("second")
+
+    def move(source: Path, target: Path) -> None:
+        rename(source, target)
+        done.append(target)
+        if len(done) == renames:
+            os._exit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", move)
+        if (child := os.fork()) == 0:
+            replace_folder()
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert folder.exists() == (renames == 2)
+    write_text(tmp_path / "other", "")  # whatever is written beside it
+    assert (folder / "own").read_text() == ("first" if renames == 1 else "second") and (folder / "mine").read_text() == "first"
+    replace_folder()
+    remove_files(tmp_path)
+    assert (folder / "own").read_text() == "second" and (folder / "mine").read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "weights"]
+
+
+def test_a_folder_goes_back_where_another_cannot_take_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, tries, rename = tmp_path / "weights", [], os.replace
+    folder.mkdir()
+    (folder / "mine").touch()
+
+    def refuse(source: Path, target: Path) -> None:
+        tries.append(target)
+        if len(tries) == 2:  # the old folder is aside, and the new one is to take its place
+            raise PermissionError(13, "Permission denied")
+        rename(source, target)
+
+    with pytest.raises(StoreError, match="Permission denied"), replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "own").touch()
+        monkeypatch.setattr(os, "replace", refuse)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"] and [path.name for path in folder.iterdir()] == ["mine"]
+
+
 def test_only_files_of_these_names_are_removed_and_an_empty_folder(tmp_path: Path) -> None:
     for name in ("1.csv", "23.csv", "1.csv.mine", "mine-1.csv"):
         (tmp_path / "folder").mkdir(exist_ok=True)

@@ -6,20 +6,15 @@ What every trainer keeps whole is small: labels, the official split, and what th
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import secrets
 import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import filelock
 import numpy as np
 import pooch
 import torch
@@ -32,14 +27,12 @@ from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.files import read_bytes, unwritable, user_path
+from dgl_mutual.files import read_bytes, replacing, unwritable, user_path
 
 #: What the store calls the graph.
 GRAPH = "graph"
 _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test", "unlabelled")
-#: What a folder is called while parts are written to it: ``.NAME.partition-`` and random characters.
-_ASIDE, _LOCK, _BEFORE = ".partition-", "building", "before"
 #: Bytes that partition.json may have; names of features take the most.
 _MOST_MANIFEST = 2**28
 
@@ -144,11 +137,10 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
     _check_replaceable(folder, dataset, num_parts)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _aside(folder) as aside:
-            made = aside / "made"
+        with replacing(folder) as made:
             made.mkdir()
             _write(dataset, num_parts, made)
-            _put_in_place(made, folder, partial(_check_replaceable, dataset=dataset, num_parts=num_parts))
+            _check_replaceable(folder, dataset, num_parts)  # something may have been put there since
     except OSError as error:
         raise unwritable(folder, error) from None
 
@@ -183,39 +175,6 @@ def _foreign(folder: Path, manifest: _Manifest) -> str | None:
         if path.is_symlink() or not ((path.is_file() and name in files) or (path.is_dir() and name in folders)):
             return name
     return None
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, removed in the end; those that a killed process has left are removed first."""
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}{_ASIDE}*"):
-        if left.is_dir() and not left.is_symlink() and (left / _LOCK).is_file():
-            with suppress(filelock.Timeout, OSError), filelock.FileLock(left / _LOCK, timeout=0):
-                if (left / _BEFORE).is_dir() and not os.path.lexists(folder):
-                    (left / _BEFORE).rename(folder)
-                shutil.rmtree(left)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}{_ASIDE}"))
-    try:
-        with filelock.FileLock(made / _LOCK):
-            yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def _put_in_place(made: Path, folder: Path, check: Callable[[Path], None]) -> None:
-    """Move a finished partition to where it belongs. What was there is moved away first: a folder with files cannot be replaced at once."""
-    before = made.with_name(_BEFORE)
-    existed = folder.exists()
-    if existed:
-        folder.rename(before)
-    try:
-        if existed:
-            check(before)  # something may have been put there while this partition was made
-        made.rename(folder)
-    except BaseException:
-        if existed:
-            before.rename(folder)
-        raise
 
 
 def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:

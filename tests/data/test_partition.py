@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import dgl
-import filelock
 import numpy as np
 import pytest
 
@@ -181,29 +180,40 @@ def test_parts_that_are_cut_off_are_no_partition(digits: Dataset, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_left_overs_of_a_killed_process_are_removed_and_an_earlier_partition_comes_back(
+def test_an_earlier_partition_comes_back_after_a_kill_between_the_two_moves(
     copy: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = copy.parent / ".parts.partition-left"
-    (left / "made" / "part0").mkdir(parents=True)
-    (left / "building").touch()
-    unrelated = copy.parent / ".parts.partition-notes"
-    unrelated.mkdir()
-    before = contents(copy)
-    copy.rename(left / "before")  # killed between the two moves
+    before, rename = contents(copy), os.replace
+
+    def move(source: Path, target: Path) -> None:
+        rename(source, target)
+        os._exit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", move)
+        if (child := os.fork()) == 0:
+            write_partition(digits, 2, copy)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not copy.exists()
     monkeypatch.setattr(partition_module, "_write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with pytest.raises(StoreError):
         write_partition(digits, 2, copy)
     assert contents(copy) == before
-    assert sorted(copy.parent.iterdir()) == [unrelated, copy]
 
 
-def test_a_partition_that_is_being_written_is_left_alone(copy: Path, digits: Dataset) -> None:
-    other = copy.parent / ".parts.partition-other"
-    other.mkdir()
-    with filelock.FileLock(other / "building"):
+def test_what_comes_to_stand_there_meanwhile_is_kept(copy: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, write = contents(copy), partition_module._write
+
+    def slow(dataset: Dataset, num_parts: int, made: Path) -> None:
+        write(dataset, num_parts, made)
+        (copy / "part0" / "notes").write_text("mine")
+
+    monkeypatch.setattr(partition_module, "_write", slow)
+    with pytest.raises(DataError, match="beside its partition, which would be lost"):
         write_partition(digits, 2, copy)
-        assert other.is_dir()
+    assert contents(copy) == {**before, "part0/notes": b"mine"}
+    assert list(copy.parent.iterdir()) == [copy]
 
 
 def test_parts_of_another_version_of_dgl_are_refused(copy: Path) -> None:
