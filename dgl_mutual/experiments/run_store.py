@@ -1,4 +1,7 @@
-"""The folder of one run. A trial is finished once it stands in trials.csv; other files are written before that, or follow from it."""
+"""The folder of one run. A trial is finished once it stands in trials.csv; other files are written before that, or follow from it.
+
+Where a table is edited or damaged while the run is under way, rows of trials wait in the folder history/ until it can be read again.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ from dgl_mutual.training.checkpoints import remove_cohort
 
 #: Characters of an error or a traceback in failures.csv.
 _MOST_TEXT = 100_000
-#: Tables whose rows lie in the folder history/, a file a trial, until `RunStore.finish`; what the names of these files start with.
-_PARTS = {"history.csv": "", "reliability.csv": "reliability-"}
+#: Tables of which rows may lie in the folder history/, a file a trial; what the names of these files start with.
+_PARTS = {"history.csv": "", "reliability.csv": "reliability-", "trials.csv": "trials-", "grid.csv": "grid-", "failures.csv": "failures-"}
 #: Tables with a seed and a fold in each row.
 _TABLES = ("trials.csv", "history.csv", "reliability.csv", "failures.csv", "grid.csv")
 
@@ -125,40 +128,57 @@ class RunStore:
 
     def add(self, outcome: Outcome) -> None:
         """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over."""
-        seed, fold = outcome.trial.key
+        key = seed, fold = outcome.trial.key
         if outcome.error is not None:
             told = [text[:_MOST_TEXT] for text in (outcome.error, outcome.details)]
-            self._put("failures.csv", pd.DataFrame([[seed, fold, *told]], columns=FAILURE_COLUMNS))
+            self._keep("failures.csv", key, pd.DataFrame([[seed, fold, *told]], columns=FAILURE_COLUMNS))
             self._drop_snapshots(outcome.trial.name)
             return
         columns = None if outcome.history else ["epoch"]  # a strategy without training has no epochs
         history = pd.DataFrame(outcome.history, columns=columns).assign(seed=seed, fold=fold).astype({"epoch": int})
-        self._write(self._part("history.csv", outcome.trial.key), history)
+        self._write(self._part("history.csv", key), history)
         if outcome.reliability:
-            self._write(self._part("reliability.csv", outcome.trial.key), _of_trial(outcome.reliability, seed, fold))
+            self._write(self._part("reliability.csv", key), _of_trial(outcome.reliability, seed, fold))
         if outcome.searched:
-            self._put("grid.csv", pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
-        self._put("trials.csv", pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"}))
-        failures = read_text(self.folder / "failures.csv")
-        if failures is not None:
-            others = failures[~_keys(failures).isin([(str(seed), str(fold))])]
-            if len(others):
-                self._write("failures.csv", others)
-            else:
-                (self.folder / "failures.csv").unlink()
+            self._keep("grid.csv", key, pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
+        rows = pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"})
+        self._keep("trials.csv", key, rows)
+        with suppress(StoreError):  # `finish` tells it, when the other trials have ended
+            self._forget_failures({key})
         self._drop_snapshots(outcome.trial.name)
 
+    def merge(self) -> None:
+        """Put the rows that wait in history/ into their tables.
+
+        Raises:
+            StoreError: a table cannot be read or written; the rows wait on.
+        """
+        for table in ("trials.csv", "grid.csv", "failures.csv"):
+            if not (waiting := self._read_parts(table)):
+                continue
+            try:
+                self._put(table, *waiting.values())
+            except StoreError as error:
+                raise StoreError(
+                    f"{error} Rows of {len(waiting)} trials that ended since are kept in {str(self.folder / 'history')!r}: once {table} is "
+                    "as it was, the same command adds them."
+                ) from None
+            for key in waiting:
+                (self.folder / self._part(table, key)).unlink()
+
     def finish(self) -> None:
-        """Bring history.csv, reliability.csv and summary.csv up to date with trials.csv."""
+        """Bring all tables up to date with trials.csv."""
+        self.merge()
         trials = self.trials
         if trials.empty:
             return
         self._write("summary.csv", summarise_trials(trials))
         finished = self.finished()
-        for table in _PARTS:
-            if parts := [part for key in finished if (part := self._read_part(table, key)) is not None and len(part)]:
+        for table in ("history.csv", "reliability.csv"):
+            if parts := [part for key, part in self._read_parts(table).items() if key in finished and len(part)]:
                 self._put(table, *parts)
-        self._drop_history()
+        self._forget_failures(finished)
+        self._drop_parts(TRIAL_NAME.pattern)
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
     def drop(self, keys: set[tuple[int, int]]) -> None:
@@ -166,14 +186,16 @@ class RunStore:
         for name in (*_TABLES, "environment.json"):
             if not self._is_readable(name):
                 set_aside(self.folder / name)
+        names = [trial_name(*key) for key in keys]
+        self._drop_parts("|".join(names))
+        self.merge()
         if self.finished() <= keys:
             self.clear()
             return
         for name in _TABLES:
             table = read_text(self.folder / name)
             if table is not None:
-                self._write(name, table[~_keys(table).isin([(str(seed), str(fold)) for seed, fold in keys])])
-        names = [trial_name(*key) for key in keys]
+                self._write(name, table[~_keys(table).isin(_as_text(keys))])
         self._drop_students(*names)
         self._drop_snapshots(*names)
 
@@ -182,7 +204,7 @@ class RunStore:
         for name in (*_TABLES, "summary.csv", "environment.json", "config.yaml"):
             file = self.folder / name
             set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
-        self._drop_history()
+        self._drop_parts(TRIAL_NAME.pattern)
         for parent, drop in ((self.checkpoints, self._drop_students), (self.snapshots, self._drop_snapshots)):
             drop(*(folder.name for folder in parent.glob("*") if TRIAL_NAME.fullmatch(folder.name)))
 
@@ -218,13 +240,35 @@ class RunStore:
         """Where the rows of one trial lie until they stand in a table."""
         return f"history/{_PARTS[table]}{trial_name(*key)}.csv"
 
-    def _read_part(self, table: str, key: tuple[int, int]) -> pd.DataFrame | None:
-        """These rows; None where there are none. The name of the file says of which trial they are."""
-        part = read_text(self.folder / self._part(table, key))
-        return None if part is None else part.assign(**dict(zip(KEY, map(str, key), strict=True)))
+    def _read_parts(self, table: str) -> dict[tuple[int, int], pd.DataFrame]:
+        """These rows of all trials. The name of each file says of which trial they are."""
+        parts = {}
+        for file in (self.folder / "history").glob(f"{_PARTS[table]}seed-*.csv"):
+            named = TRIAL_NAME.fullmatch(file.stem.removeprefix(_PARTS[table]))
+            if named is not None and (part := read_text(file)) is not None:
+                parts[int(named[1]), int(named[2])] = part.assign(seed=named[1], fold=named[2])
+        return parts
 
-    def _drop_history(self) -> None:
-        remove_files(self.folder / "history", rf"({'|'.join(_PARTS.values())}){TRIAL_NAME.pattern}\.csv")
+    def _keep(self, table: str, key: tuple[int, int], rows: pd.DataFrame) -> None:
+        """Put the rows of a trial into a table, or beside it until `merge` where it was edited or damaged meanwhile: other trials go on."""
+        try:
+            self._put(table, rows)
+        except StoreError:
+            self._write(self._part(table, key), rows)
+
+    def _forget_failures(self, keys: set[tuple[int, int]]) -> None:
+        failures = read_text(self.folder / "failures.csv")
+        if failures is None:
+            return
+        others = failures[~_keys(failures).isin(_as_text(keys))]
+        if not len(others):
+            (self.folder / "failures.csv").unlink()
+        elif len(others) < len(failures):
+            self._write("failures.csv", others)
+
+    def _drop_parts(self, trials: str) -> None:
+        """Remove what lies in history/ of the trials whose names this regular expression gives."""
+        remove_files(self.folder / "history", rf"({'|'.join(_PARTS.values())})({trials})\.csv")
 
     def _drop_students(self, *names: str) -> None:
         for name in names:
@@ -243,6 +287,10 @@ class RunStore:
 
 def _of_trial(rows: list[dict[str, Any]], seed: int, fold: int) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(seed=seed, fold=fold)[RELIABILITY_COLUMNS]
+
+
+def _as_text(keys: set[tuple[int, int]]) -> list[tuple[str, str]]:
+    return [(str(seed), str(fold)) for seed, fold in keys]
 
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:
@@ -296,9 +344,11 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[
         if not resume:
             store.clear() if keys is None else store.drop(keys)
         store.begin(config, anew=not resume)
+        store.merge()
         try:
             yield store
         except UsageError:
+            store.merge()
             if store.trials.empty:
                 store.clear()
             raise

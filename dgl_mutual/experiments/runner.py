@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.errors import DglMutualError, number_of_threads, whole_number
+from dgl_mutual.errors import DglMutualError, StoreError, number_of_threads, whole_number
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
@@ -177,7 +177,8 @@ def execute(
                     progress.end(outcome)
                     left[place] -= 1
                     if not left[place]:
-                        stores[place].finish()
+                        with suppress(StoreError):  # `open_store` tells it, when the trials of other runs have ended
+                            stores[place].finish()
         except KeyboardInterrupt:
             kept = sum(len(store.finished() & plan.keys) for store, plan in zip(stores, plans, strict=True))
             where = stores[0].folder if len(stores) == 1 else out

@@ -316,6 +316,47 @@ def test_a_table_that_is_cut_is_not_written_again_as_if_it_were_whole(name: str,
     assert fill(folder, outcome(2), outcome(5, error="boom")).finished() == {(0, 0), (1, 0), (2, 0)}
 
 
+TABLES = ("trials.csv", "grid.csv", "failures.csv")
+
+
+def searched(seed: int) -> Outcome:
+    return replace(outcome(seed), searched=[{"point": 0, "val": 0.5, "chosen": 1}])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_an_edit_of_a_table_meanwhile_costs_no_trial(name: str, tmp_path: Path) -> None:
+    whole = fill(tmp_path / "whole", searched(0), outcome(1, error="boom"), searched(2), outcome(3, error="bang"), searched(4)).folder
+    folder = tmp_path / "run"
+    message = rf"{name}' ends in the middle of a line.*Rows of [12] trials that ended since are kept in .*history'.*same command adds them"
+    with pytest.raises(StoreError, match=message), open_store(folder, CONFIG, resume=True) as store:
+        for each in (searched(0), outcome(1, error="boom")):
+            store.add(each)
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(before + b"garbage")
+        for each in (searched(2), outcome(3, error="bang"), searched(4)):
+            store.add(each)
+    assert (folder / name).read_bytes() == before + b"garbage"
+    with pytest.raises(StoreError, match=message):  # and again, as long as it is not mended
+        fill(folder)
+    (folder / name).write_bytes(before)
+    fill(folder)
+    for table in (*TABLES, "history.csv", "reliability.csv", "summary.csv"):
+        assert (folder / table).read_text() == (whole / table).read_text()
+    assert not (folder / "history").exists()
+
+
+def test_starting_over_with_some_trials_keeps_others_that_wait_for_a_table(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(StoreError, match="ends in the middle"), open_store(folder, CONFIG, resume=True) as store:
+        store.add(outcome(0))
+        (folder / "trials.csv").write_text("garbage")
+        for seed in (1, 2):
+            store.add(outcome(seed))
+    with open_store(folder, CONFIG, resume=False, keys={(0, 0), (2, 0)}) as store:
+        assert store.finished() == {(1, 0)}
+    assert (folder / "trials.csv.damaged").read_text() == "garbage"
+
+
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     for content in ("a,b\n1,2\n", ""):

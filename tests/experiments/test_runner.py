@@ -13,8 +13,10 @@ from joblib.externals.loky import get_reusable_executor
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
 from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.loading import load_data
+from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines
-from dgl_mutual.experiments.runner import Interrupted, run
+from dgl_mutual.experiments.runner import Interrupted, execute, run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
 
@@ -64,6 +66,25 @@ def test_a_failed_trial_does_not_stop_the_others_and_is_tried_again(tmp_path: Pa
     del broken[1]
     assert run(parse_config({"seeds": 4}), out=tmp_path, jobs=1).failed == report.failed[1:]
     assert ran == [(0, 0), (3, 0), (1, 0)]
+
+
+def test_an_edit_of_trials_meanwhile_costs_no_trial_of_any_run(tmp_path: Path, fake_training: Install) -> None:
+    configs = [parse_config({"seeds": seeds, "strategy": name}) for seeds, name in ((3, "gml"), (2, "independent"))]
+    plans = [prepare(config, load_data(config)) for config in configs]
+    file = plans[0].folder(tmp_path) / "trials.csv"
+
+    def edit(seed: int, fold: int) -> None:
+        if seed == 1 and b"garbage" not in file.read_bytes():
+            file.write_bytes(file.read_bytes() + b"garbage")
+
+    ran = fake_training(edit)
+    with pytest.raises(StoreError, match=r"trials\.csv' ends in the middle of a line.*the same command adds them"):
+        execute(plans, out=tmp_path, jobs=1)
+    assert ran == [(0, 0), (1, 0), (2, 0), (0, 0), (1, 0)]
+    assert len(pd.read_csv(plans[1].folder(tmp_path) / "summary.csv"))
+    file.write_bytes(file.read_bytes().removesuffix(b"garbage"))
+    reports = execute(plans, out=tmp_path, jobs=1)
+    assert len(ran) == 5 and [set(report.summary["n"]) for report in reports] == [{3}, {2}]
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, fake_training: Install) -> None:
