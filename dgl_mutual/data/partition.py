@@ -205,6 +205,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
         key=secrets.token_hex(32),
         sha256={path.relative_to(folder).as_posix(): _sha256(path) for path in files},
     )
+    (folder / _MANIFEST).touch(mode=0o600)  # before the key is in it
     (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -41,6 +41,13 @@ def test_the_parts_hold_every_node_with_its_features_and_degrees(folder: Path, d
     np.testing.assert_array_equal(degrees[:, 0], np.diff(digits.in_offsets))
 
 
+def test_only_the_owner_may_read_the_key(copy: Path, digits: Dataset) -> None:
+    (copy / "partition.json").chmod(0o644)
+    for name in ("parts", "new"):
+        write_partition(digits, 2, copy.with_name(name))
+        assert (copy.with_name(name) / "partition.json").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_official_split_comes_back(digits: Dataset, tmp_path: Path) -> None:
     for parts in (3, 4):
         split = Split(*np.array_split(np.arange(digits.num_nodes), parts))

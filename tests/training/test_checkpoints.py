@@ -85,6 +85,16 @@ def test_saving_replaces_and_leaves_nothing_else(saved: Path, fit: Fit, node_dat
     np.testing.assert_array_equal(load_student(saved).predict(node_data[0]), again.predict())
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_have_the_mode_of_the_umask(umask: int, fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        fit(node_data, epochs=1).save(tmp_path)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o666 & ~umask}
+
+
 def test_another_cohort_replaces_the_one_that_is_there_and_leaves_what_is_not_its_own(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     fit(node_data, ("gcn", "sage"), strategy="kd", epochs=1).save(tmp_path)
     assert (tmp_path / "teacher.json").is_file()

@@ -143,8 +143,11 @@ def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, st
 
 def _write(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
     """Raises OSError if the disk does not take it."""
+    file.touch()
+    mode = file.stat().st_mode  # as of any other file that is made here; safetensors makes files that only their owner may read
     try:
         save_file(tensors, file, metadata)
+        file.chmod(mode)
     except safetensors.SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         raise (OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))) from error
