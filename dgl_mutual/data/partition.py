@@ -12,13 +12,14 @@ import shutil
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pooch
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
 
 from dgl_mutual.data.dataset import Dataset, FeatureKind, IntArray, MetricName, Split, Target
 from dgl_mutual.data.faults import Faults
@@ -35,6 +36,14 @@ _MANIFEST, _NODES = "partition.json", "nodes.npz"
 _PARTS = ("train", "val", "test", "unlabelled")
 #: Bytes that partition.json may have; names of features take the most.
 _MOST_MANIFEST = 2**28
+#: Bytes that graph.json may have.
+_MOST_CONFIG = 2**26
+#: What DGL calls the nodes, and the edges, of a graph that has one kind of each.
+_Nodes: TypeAlias = Literal["_N"]
+_Edges: TypeAlias = Literal["_N:_E:_N"]
+
+
+_Read = TypeVar("_Read", bound=BaseModel)
 
 
 class _ManifestTarget(BaseModel):
@@ -63,13 +72,28 @@ class _Manifest(BaseModel):
     sha256: dict[str, str]
 
 
+class _StoreConfig(BaseModel):
+    """graph.json, which DGL writes and reads. Beside these fields it has the files of each part."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    graph_name: Literal["graph"]
+    num_parts: PositiveInt
+    num_nodes: int
+    num_edges: int
+    node_map: Annotated[dict[_Nodes, list[tuple[int, int]]], Field(min_length=1)]
+    edge_map: Annotated[dict[_Edges, list[tuple[int, int]]], Field(min_length=1)]
+    ntypes: dict[_Nodes, Literal[0]]
+    etypes: dict[_Edges, Literal[0]]
+
+
 @dataclass(frozen=True, eq=False)
 class Partition:
     """A folder with the parts of one dataset.
 
     Attributes:
         folder: parts, what they were made of, and labels.
-        num_parts: how many there are.
+        nodes: of each part, what the store calls its nodes.
         ids: (|V|,): what the store calls each node.
         dataset: labels, target and split of the whole, under the dataset's own name. It has no edges, and zeros for features.
         fingerprint: of the dataset that was cut up.
@@ -78,12 +102,17 @@ class Partition:
     """
 
     folder: Path
-    num_parts: int
+    nodes: tuple[range, ...]
     ids: IntArray
     dataset: Dataset
     fingerprint: str
     key: bytes
     sha256: dict[str, str]
+
+    @property
+    def num_parts(self) -> int:
+        """How many there are."""
+        return len(self.nodes)
 
     @property
     def store_config(self) -> Path:
@@ -96,12 +125,21 @@ class Partition:
         Raises:
             DataError: one is missing or damaged.
         """
-        for name in (name for name in self.sha256 if name.startswith(f"part{part}/") or name == f"{GRAPH}.json"):
+        for name in _files_of(part).values():
             file = self.folder / name
             if not file.is_file():
                 raise DataError(f"{str(self.folder)!r} has no {name}. Copy part{part} here from where the partition was made.")
             if _sha256(file) != self.sha256[name]:
                 raise DataError(f"{str(file)!r} is not the file that was written. Copy part{part} again from where the partition was made.")
+
+
+def _files_of(part: int) -> dict[str, str]:
+    """The files of one part, by what graph.json calls them."""
+    return {
+        "node_feats": f"part{part}/node_feat.dgl",
+        "edge_feats": f"part{part}/edge_feat.dgl",
+        "part_graph": f"part{part}/{GRAPH}.dgl",
+    }
 
 
 def is_partition(folder: str | Path) -> bool:
@@ -243,7 +281,7 @@ def read_partition(folder: Path) -> Partition:
         DataError: files are missing or damaged, or another version of DGL has made the parts.
     """
     folder = user_path(folder).resolve()
-    manifest = _manifest(folder)
+    manifest = _read(folder / _MANIFEST, _Manifest, _MOST_MANIFEST)
     if manifest.dgl != dgl.__version__:
         raise DataError(
             f"The parts in {str(folder)!r} were made by DGL {manifest.dgl}, whose files DGL {dgl.__version__} may read wrongly. "
@@ -263,8 +301,7 @@ def read_partition(folder: Path) -> Partition:
             raise ValueError("numbers of nodes differ")
     except (LookupError, TypeError, ValueError) as error:
         raise _damaged(folder, error) from None
-    if not (folder / f"{GRAPH}.json").is_file():
-        raise _damaged(folder, f"{GRAPH}.json is missing")
+    nodes = _check_config(folder, manifest, len(labels))
     names = tuple(manifest.feature_names)
     dataset = Dataset(
         name=manifest.name,
@@ -279,7 +316,32 @@ def read_partition(folder: Path) -> Partition:
         official_split=split,
         evaluator=manifest.evaluator,
     )
-    return Partition(folder, manifest.num_parts, ids, dataset, manifest.fingerprint, bytes.fromhex(manifest.key), manifest.sha256)
+    return Partition(folder, nodes, ids, dataset, manifest.fingerprint, bytes.fromhex(manifest.key), manifest.sha256)
+
+
+def _check_config(folder: Path, manifest: _Manifest, num_nodes: int) -> tuple[range, ...]:
+    """What the store calls the nodes of each part. DGL opens whatever graph.json names, so all in it must be as it is written.
+
+    Raises:
+        DataError: it is not.
+    """
+    file = folder / f"{GRAPH}.json"
+    config = _read(file, _StoreConfig, _MOST_CONFIG)
+    if _sha256(file) != manifest.sha256.get(file.name):
+        raise _damaged(folder, f"{file.name} is not the file that was written")
+    for key, pairs, end in (("node_map", config.node_map["_N"], num_nodes), ("edge_map", config.edge_map["_N:_E:_N"], config.num_edges)):
+        bounds = [0, *(last for _, last in pairs)]
+        if len(pairs) != manifest.num_parts or pairs != list(pairwise(bounds)) or bounds != sorted(bounds) or bounds[-1] != end:
+            raise _damaged(folder, f"{file.name}: {key} does not divide the numbers from 0 to {end} among {manifest.num_parts} parts")
+    if (config.num_parts, config.num_nodes) != (manifest.num_parts, num_nodes):
+        raise _damaged(folder, f"{file.name} is of {config.num_nodes} nodes in {config.num_parts} parts")
+    for part in range(manifest.num_parts):
+        found = (config.model_extra or {}).get(f"part-{part}")
+        if found != _files_of(part):
+            raise _damaged(folder, f"{file.name} has other files for part {part}: {str(found)[:200]!r}")
+        if lacking := sorted({*_files_of(part).values()} - manifest.sha256.keys()):
+            raise _damaged(folder, f"{_MANIFEST} has no hash of {lacking[0]}")
+    return tuple(range(first, last) for first, last in config.node_map["_N"])
 
 
 def _graph_of(dataset: Dataset) -> dgl.DGLGraph:
@@ -306,14 +368,14 @@ def _cut(graph: dgl.DGLGraph, num_parts: int, folder: Path, split: Split | None)
     return ids
 
 
-def _manifest(folder: Path) -> _Manifest:
+def _read(file: Path, model: type[_Read], most: int) -> _Read:
     try:
-        return _Manifest.model_validate_json(read_bytes(folder / _MANIFEST, _MOST_MANIFEST))
+        return model.model_validate_json(read_bytes(file, most))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise _damaged(folder, f"{_MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")) from None
+        raise _damaged(file.parent, f"{file.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")) from None
     except OSError as error:
-        raise _damaged(folder, error) from None
+        raise _damaged(file.parent, error) from None
 
 
 def _damaged(folder: Path, reason: object) -> DataError:

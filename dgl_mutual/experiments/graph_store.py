@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
-import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -27,8 +26,6 @@ from dgl_mutual.strategies.setting import Divided
 _TRIES = 5
 #: Bytes that a servers file may have.
 _MOST_SERVERS = 2**20
-#: Bytes that the store's description of its parts may have.
-_MOST_CONFIG = 2**26
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -40,7 +37,7 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
 
     Raises:
         UsageError: no such part, not one server a part, or an address that other machines can reach without `trust_network`.
-        DataError: the part is not in this machine's folder.
+        DataError: the part is not in this machine's folder, or is not what DGL wrote.
         GraphStoreError: this machine serves a part already or has no such address, or a trainer ended early.
     """
     addresses = read_servers(partition, servers)
@@ -54,7 +51,7 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
         )
     partition.check_part(part)
     os.environ["DGL_DIST_MODE"] = "distributed"
-    transport = ServerTransport(partition.key, addresses, partition.dataset.num_nodes, _nodes_of(partition, part))
+    transport = ServerTransport(partition.key, addresses, partition.dataset.num_nodes, partition.nodes[part])
     transport.install()
     with _alone():
         try:
@@ -65,6 +62,13 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise GraphStoreError(
                 f"Part {part} cannot be loaded ({reason}). Its node data go to shared memory ({_SHARED_MEMORY}): see that there is room."
+            ) from error
+        except DglMutualError:
+            raise
+        except Exception as error:  # whatever DGL raises where a part is not what it wrote, which its hash cannot tell
+            raise DataError(
+                f"Part {part} in {str(partition.folder)!r} cannot be loaded ({type(error).__name__}: {error}): it is not a part as "
+                "DGL writes it. Create the partition again with 'dgl-mutual partition'."
             ) from error
         try:
             store.start()
@@ -219,14 +223,3 @@ def _own_part(addresses: Sequence[Address]) -> int:
         f"The servers file has no address of this machine ({', '.join(hosts)}). Each machine runs the server of one part, and its trainers "
         "read that part from its memory."
     )
-
-
-def _nodes_of(partition: Partition, part: int) -> range:
-    """What the store calls the nodes of one part."""
-    try:
-        ((first, end),) = [json.loads(read_bytes(partition.store_config, _MOST_CONFIG))["node_map"]["_N"][part]]
-        return range(int(first), int(end))
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{str(partition.store_config)!r} is damaged ({error}). Create the partition again with 'dgl-mutual partition'."
-        ) from None

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dgl
 import numpy as np
@@ -59,6 +61,7 @@ def test_the_official_split_comes_back(digits: Dataset, tmp_path: Path) -> None:
 
 def test_what_a_trainer_keeps_is_the_dataset_without_its_graph(folder: Path, digits: Dataset) -> None:
     partition = read_partition(folder)
+    assert partition.nodes[0].start == 0 and partition.nodes[0].stop == partition.nodes[1].start and partition.nodes[1].stop == 1797
     kept = partition.dataset
     assert (kept.name, kept.target, kept.feature_names, kept.num_nodes) == ("digits", digits.target, digits.feature_names, 1797)
     np.testing.assert_array_equal(kept.labels, digits.labels)
@@ -241,6 +244,65 @@ def test_a_damaged_file_of_nodes_is_named(copy: Path) -> None:
         read_partition(copy)
     (copy / "nodes.npz").unlink()
     with pytest.raises(DataError, match="is not a valid partition"):
+        read_partition(copy)
+
+
+FILES = {"node_feats": "part1/node_feat.dgl", "edge_feats": "part1/edge_feat.dgl", "part_graph": "part1/graph.dgl"}
+#: What stands in graph.json instead, and what is said of it.
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "another file": ({"part-1": {**FILES, "part_graph": "/etc/passwd"}}, "other files for part 1: .*/etc/passwd"),
+    "files of another part": ({"part-0": FILES}, "other files for part 0"),
+    "a number for a file": ({"part-1": {**FILES, "node_feats": 5}}, "other files for part 1: .*5"),
+    "more files": ({"part-1": {**FILES, "graphbolt": "x"}}, "other files for part 1"),
+    "no files": ({"part-1": None}, "other files for part 1: 'None'"),
+    "no edges": ({"edge_map": {}}, "edge_map: "),
+    "a file for a map": ({"node_map": "/etc/passwd"}, "node_map: "),
+    "maps of one part": ({"node_map": {"_N": [[0, 1797]]}}, "node_map does not divide the numbers from 0 to 1797 among 2 parts"),
+    "a gap": ({"node_map": {"_N": [[0, 900], [901, 1797]]}}, "node_map does not divide"),
+    "backwards": ({"node_map": {"_N": [[0, 1800], [1800, 1797]]}}, "node_map does not divide"),
+    "too many nodes": ({"node_map": {"_N": [[0, 900], [900, 10**9]]}, "num_nodes": 10**9}, "node_map does not divide"),
+    "not numbers": ({"node_map": {"_N": [[0, "900"], ["900", 1797]]}}, "node_map"),
+    "many parts": ({"num_parts": 10**9}, "is of 1797 nodes in 1000000000 parts"),
+    "another name": ({"graph_name": "../graph"}, "graph_name: "),
+    "other kinds": ({"ntypes": {"_N": 0, "x": 1}}, "ntypes"),
+}
+
+
+def change(file: Path, values: dict[str, Any]) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_graph_json_from_elsewhere_is_refused_before_dgl_reads_it(copy: Path, kind: str) -> None:
+    changed, message = CHANGES[kind]
+    change(copy / "graph.json", changed)
+    hashes = json.loads((copy / "partition.json").read_text())["sha256"]
+    change(copy / "partition.json", {"sha256": {**hashes, "graph.json": hashlib.sha256((copy / "graph.json").read_bytes()).hexdigest()}})
+    with pytest.raises(DataError, match=rf"is not a valid partition \(graph\.json.*{message}.*Create it again"):
+        read_partition(copy)
+
+
+def test_another_graph_json_is_refused(copy: Path) -> None:
+    change(copy / "graph.json", {"part_method": "random"})
+    with pytest.raises(DataError, match=r"graph\.json is not the file that was written"):
+        read_partition(copy)
+
+
+def test_a_manifest_that_does_not_fit_graph_json_is_refused(copy: Path) -> None:
+    change(copy / "partition.json", {"num_parts": 10**9})
+    with pytest.raises(DataError, match="node_map does not divide the numbers from 0 to 1797 among 1000000000 parts"):
+        read_partition(copy)
+    hashes = json.loads((copy / "partition.json").read_text())["sha256"]
+    del hashes["part1/graph.dgl"]
+    change(copy / "partition.json", {"num_parts": 2, "sha256": hashes})
+    with pytest.raises(DataError, match=r"partition\.json has no hash of part1/graph\.dgl"):
+        read_partition(copy)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}", "{", "[" * 10**5])
+def test_what_is_no_graph_json_is_one_message(content: str, copy: Path) -> None:
+    (copy / "graph.json").write_text(content)
+    with pytest.raises(DataError, match=r"is not a valid partition \(graph\.json: "):
         read_partition(copy)
 
 

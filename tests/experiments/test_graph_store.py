@@ -80,11 +80,6 @@ def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tm
     partition.check_part(1)
 
 
-def test_nodes_of_a_part(partition: Partition) -> None:
-    first, second = (graph_store._nodes_of(partition, part) for part in range(2))
-    assert (first.start, first.stop, second.stop) == (0, second.start, 1797)
-
-
 def test_a_part_that_cannot_be_loaded_is_one_message(partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise dgl.DGLError("fail to resize the shared memory\nStack trace")
@@ -93,6 +88,17 @@ def test_a_part_that_cannot_be_loaded_is_one_message(partition: Partition, tmp_p
     monkeypatch.setattr(ServerTransport, "install", lambda self: None)
     monkeypatch.setattr(dgl.distributed, "DistGraphServer", fail)
     with pytest.raises(GraphStoreError, match=r"Part 0 cannot be loaded \(fail to resize the shared memory\)\. .* see that there is room"):
+        serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=0, trainers=1)
+
+
+def test_a_part_that_is_not_what_dgl_wrote_is_one_message(partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("inner_node")
+
+    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(ServerTransport, "install", lambda self: None)
+    monkeypatch.setattr(dgl.distributed, "DistGraphServer", fail)
+    with pytest.raises(DataError, match=r"Part 0 in .* cannot be loaded \(KeyError: 'inner_node'\).*Create the partition again"):
         serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=0, trainers=1)
 
 
