@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
+from inspect import isclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,6 +122,11 @@ class RunConfig(Options):
     @field_serializer("strategy")
     def _plain_name(self, strategy: str | type[Strategy]) -> str:
         return strategy if isinstance(strategy, str) else import_path_of(strategy)
+
+    @field_serializer("strategy_options", when_used="json")
+    def _plain_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """A class, such as a weighting of a user's own, as its import path; one that no other process finds stays as it is."""
+        return {name: import_path_of(value) if isclass(value) and not not_importable(value) else value for name, value in options.items()}
 
     @field_validator("targets", mode="before")
     @classmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
@@ -19,12 +21,30 @@ from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
 _ALWAYS_TOLD = ("dataset", "strategy", "fingerprint")
 
 
+def plain_values(config: Options, *, exclude: set[str], exclude_unset: bool = False) -> dict[str, Any]:
+    """Options as the plain values that a file can hold.
+
+    Raises:
+        UsageError: an option is not a plain value.
+    """
+    try:
+        return config.model_dump(mode="json", exclude=exclude, exclude_unset=exclude_unset)
+    except PydanticSerializationError as error:
+        raise UsageError(
+            f"An option is not a plain value that a file can hold ({error}). Give numbers, text, lists or mappings, and a class "
+            "in a grid or within a list as its import path, 'package.module:Class'."
+        ) from None
+
+
 def given_values(config: Options) -> dict[str, Any]:
     """The plain values that a configuration was made from: a student with no option of its own as its architecture's name.
 
     Not the fingerprint: it follows from the data, and the resolved part has it.
+
+    Raises:
+        UsageError: an option is not a plain value.
     """
-    values = config.model_dump(mode="json", exclude_unset=True, exclude={"fingerprint"})
+    values = plain_values(config, exclude_unset=True, exclude={"fingerprint"})
     if "students" in values:
         values["students"] = [student["architecture"] if set(student) == {"architecture"} else student for student in values["students"]]
     return values

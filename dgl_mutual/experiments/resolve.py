@@ -26,6 +26,7 @@ from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, defa
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.given import plain_values
 from dgl_mutual.experiments.grid import grid_points
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY, uses_edges
 from dgl_mutual.nn.options import StudentOptions
@@ -289,15 +290,12 @@ def plain(config: RunConfig) -> dict[str, Any]:
         if not isinstance(student.architecture, str):
             STUDENT_REGISTRY.name_of(student.architecture)
     for name, value in config.strategy_options.items():
-        if inspect.isclass(value):
+        if inspect.isclass(value) and not_importable(value):
             raise UsageError(
                 f"strategy_options.{name}: {import_path_of(value)} cannot be found again later or by another process: "
                 f"{not_importable(value)}. Define it at the top level of a module (a .py file) and import it from there."
             )
-    try:
-        return config.model_dump(mode="json", exclude={"student"})
-    except PydanticSerializationError as error:
-        raise UsageError(f"An option is not a plain value that a file can hold ({error}). Give numbers, text, lists or mappings.") from None
+    return plain_values(config, exclude={"student"})
 
 
 def readable(config: RunConfig) -> dict[str, Any]:

@@ -90,15 +90,28 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{prefix}{key}."))
-        elif prefix == "" and key == "students":
+        elif prefix == "" and key == "students" and isinstance(value, list):
             value = [student if isinstance(student, Mapping) else {"architecture": student} for student in value]
             flat["students"] = "+".join(str(student.get("architecture")) for student in value)
-            for option in dict.fromkeys(option for student in value for option in student if option != "architecture"):
-                flat[f"student.{option}"] = "/".join(dict.fromkeys(str(student.get(option)) for student in value))
-        elif prefix == "" and key == "targets" and value is not None:
+            flat.update(_flat_students([flatten(student) for student in value]))
+        elif prefix == "" and key == "targets" and isinstance(value, list):
             flat["targets"] = "+".join(map(str, value))
         else:
             flat[prefix + key] = value
+    return flat
+
+
+def _flat_students(students: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """``student.hidden`` -> ``32/64``: the values of an option; those of a student of a user's own as ``student.options.width``.
+
+    Of students of one architecture, one that was not given an option that another has shows ``default``.
+    """
+    rows = [{"student.architecture": None, **flatten(student, "student.")} for student in students]
+    flat = {}
+    for option in dict.fromkeys(option for row in rows for option in row if option != "student.architecture"):
+        takers = [row["student.architecture"] for row in rows if option in row]
+        values = [str(row.get(option, "default")) for row in rows if row["student.architecture"] in takers]
+        flat[option] = "/".join(dict.fromkeys(values))
     return flat
 
 

@@ -175,7 +175,7 @@ def _read_run(folder: Path) -> Run:
         why = f"{'.'.join(map(str, fault['loc']))[:80]}: {fault['msg']}"
         raise StoreError(
             f"{str(file)!r} is not the complete configuration that a run writes ({why}). "
-            "Give the folder of a run, not one with a configuration of your own."
+            "Give the folders of runs, none with a configuration of your own. If this run is damaged, move it away to read the others."
         ) from None
     if not _is_plain(config) or not _is_plain(given):
         raise StoreError(f"{str(file)!r} holds a date or another value that a run does not write. Restore it, or run again.")
@@ -185,6 +185,15 @@ def _read_run(folder: Path) -> Run:
             "it was edited. Restore it, or run again."
         )
     return Run(folder, config, given=given)
+
+
+class _StoredStudent(BaseModel):
+    """A student: its architecture and plain options; one of a user's own has nested ones in `options`."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, str | int | float | bool | None]
+    architecture: str = Field(max_length=4096)
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Stored(BaseModel):
@@ -201,7 +210,7 @@ class _Stored(BaseModel):
     targets: list[str] | None = None
     seeds: int = Field(ge=1)
     folds: int | None = Field(None, ge=1)
-    students: list[dict[str, str | int | float | bool | None]] = Field(min_length=1)
+    students: list[_StoredStudent] = Field(min_length=1)
     training: dict[str, Any] = Field(default_factory=dict)
     strategy_options: dict[str, Any] = Field(default_factory=dict)
 

@@ -15,13 +15,24 @@ from dgl.nn.pytorch import GraphConv
 from torch import nn
 
 class MyNet(nn.Module):
-    def __init__(self, in_features, num_outputs, hidden=4):
+    def __init__(self, in_features, num_outputs, hidden=4, kinds=()):
         super().__init__()
         self.first = GraphConv(in_features, hidden, allow_zero_in_degree=True)
         self.last = nn.Sequential(nn.Dropout(0.5), nn.Linear(hidden, num_outputs))
 
     def forward(self, graph, feat):
         return self.last(self.first(graph, feat).relu())
+"""
+OWN_STRATEGY = """
+import dgl_mutual
+from dgl_mutual.strategies.options import StrategyOptions
+
+class Mine(dgl_mutual.Strategy):
+    class Options(StrategyOptions):
+        nested: dict = {}
+
+    def loss_terms(self, step):
+        return {"supervised": self.supervised(step)}
 """
 CONFIG = """
 students: [gcn, {architecture: 'plugpack.nets:MyNet', options: {hidden: 6}}]
@@ -84,6 +95,35 @@ def test_its_options_stand_in_a_configuration_and_what_is_not_its_own_does_not(c
     assert config.count("  - architecture: plugpack.nets:MyNet\n    options:\n      hidden: 6\n") == 2  # as given, and resolved
     assert command_line("run", "--config", folder / "config.yaml", "--trust", "--out", "out", "--jobs", 1)[0] == 0
     assert len(list((nets / "out").iterdir())) == 1
+
+
+SUITE = """
+base: {seeds: 1, training: {epochs: 2}}
+datasets: [ring]
+methods:
+  independent: {students: 'gcn,plugpack.nets:MyNet'}
+  gml: {students: [gcn, {architecture: 'plugpack.nets:MyNet', options: {hidden: 6, kinds: [a, {b: 1}]}}]}
+  mine: {students: 'gcn,gcn', strategy: 'plugpack.nets:Mine', strategy_options: {nested: {a: [1, {b: 2}]}}}
+"""
+
+
+def test_a_suite_of_own_students_and_strategies_can_be_read_back(command_line, nets):
+    with (nets / "plugpack" / "nets.py").open("a") as file:
+        file.write(OWN_STRATEGY)
+    (nets / "own.yaml").write_text(SUITE)
+    status, out, err = command_line("suite", "own.yaml", "--trust", "--out", "out", "--jobs", 1)
+    assert status == 0 and "| ensemble | mine |" in out, err
+    for command in (
+        ("status", "out"),
+        ("export", "out"),
+        ("plot", "out", "--out", "plots"),
+        ("report", "out/suite-own", "-o", "report.html"),
+        ("time-inference", "out", "--trust"),
+        ("tables", "out/suite-own"),
+    ):
+        status, out, err = command_line(*command)
+        assert status == 0, (command, err)
+    assert len(list((nets / "out").glob("*/inference.csv"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,35 @@ def test_a_label_says_what_its_run_was_given(tmp_path: Path) -> None:
     }
 
 
+def test_options_of_a_students_own_are_told_one_by_one(tmp_path: Path) -> None:
+    def write(*options: dict[str, object]) -> None:
+        own = [{"architecture": "nets:Mine", "options": one} for one in options]
+        write_run(tmp_path, config={"students": [{"architecture": "gcn", "hidden": 8}, *own]})
+
+    write({"width": 4, "layers": {"kinds": ["a", "b"]}}, {"width": 5})
+    write({"width": 4, "layers": {"kinds": ["a"]}}, {})
+    assert labels(tmp_path) == {
+        ("Cora", f"gml (width={width}, kinds={kinds}/default)") for width, kinds in (("4/5", "['a', 'b']"), ("4/default", "['a']"))
+    }
+
+
+def test_one_damaged_run_among_others_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    damaged = edited(write_run(tmp_path, strategy="dml"), "config.yaml", lambda text: text.replace("seeds: 10", "seeds: many"))
+    with pytest.raises(StoreError, match=f"{damaged.name}/config.yaml' is not the complete .*move it away to read the others"):
+        load_runs([tmp_path])
+    damaged.rename(tmp_path.parent / f"{tmp_path.name}-elsewhere")
+    assert labels(tmp_path) == {("Cora", "gml")}
+
+
+def test_given_values_of_any_form_are_read(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    resolved = yaml.safe_load((folder / "config.yaml").read_text())
+    given = {"students": 3, "targets": 4}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"given": given, "resolved": resolved}))
+    assert labels(tmp_path) == {("Cora", "gml")}
+
+
 def test_labels_are_short_and_stay_different(tmp_path: Path) -> None:
     for place in range(3):
         write_run(tmp_path, config={"strategy_options": {f"a_long_name_of_an_option_{k}": 10 * k + place for k in range(12)}})
@@ -299,7 +328,11 @@ def edited(run: Path, name: str, change: Callable[[str], str]) -> Path:
         ({"task": {"a": 1}}, "task: "),
         ({"targets": [1]}, r"targets\.0: "),
         ({"students": []}, "students: "),
-        ({"students": [{"hidden": [1]}]}, r"students\.0\.hidden"),
+        ({"students": [{}]}, r"students\.0\.architecture"),
+        ({"students": [{"architecture": "gcn", "hidden": [1]}]}, r"students\.0\.hidden"),
+        ({"students": [{"architecture": "m:Net", "options": 3}]}, r"students\.0\.options"),
+        ({"students": [{"architecture": "m:Net", "options": {"a": [datetime.date(2024, 1, 1)]}}]}, "a date or another value"),
+        ({"students": [{"architecture": "m:Net", "options": {"a": {1: 2}}}]}, "a date or another value"),
         ({"training": 3}, "training: "),
         ({"dataset": "x" * 5000}, "dataset: "),
         ({"training": {"epochs": datetime.date(2024, 1, 1)}}, "a date or another value"),

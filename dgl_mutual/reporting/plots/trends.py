@@ -85,9 +85,15 @@ def _named(lines: Sequence[Sequence[Run]]) -> list[Run]:
 
 
 def _all_but_the_cohort(run: Run) -> str:
-    """Options that students have in common count, such as their width; their architectures and what belongs to those do not."""
-    shared = [[student.get(key) for key in ("hidden", "depth", "norm", "readout", "pooling")] for student in run.config["students"]]
-    students = sorted(map(str, {str(options) for options in shared}))
+    """Options that students have in common count, such as their width; their architectures and what belongs to those do not.
+
+    Of a student of a user's own all options count: it has none of the built-in ones.
+    """
+    shared = [
+        student.get("options", [student.get(key) for key in ("hidden", "depth", "norm", "readout", "pooling")])
+        for student in run.config["students"]
+    ]
+    students = sorted({str(options) for options in shared if options != {}})
     rest = {key: value for key, value in identity(run.config).items() if key not in ("students", "dataset")}
     return json.dumps([rest, students], sort_keys=True, default=str)
 
