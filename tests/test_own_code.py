@@ -109,6 +109,43 @@ def test_a_wrong_strategy_is_named(mine: type[dm.Strategy], message: str) -> Non
         fit(strategy=mine)
 
 
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        (
+            lambda self, step: {"fine": self.supervised(step), "mine": self.supervised(step) * torch.tensor([float("nan"), 1.0])},
+            r"in epoch 0: the term 'mine' of gcn-0\. All logits of the step are finite, so look in loss_terms of the strategy 'Mine': "
+            "the likely cause is a logarithm of zero, a division by zero",
+        ),
+        (
+            lambda self, step: {"a": self.supervised(step), "one": step.logits.sum() / 0, "two": self.supervised(step) / 0},
+            r"the term 'one'; the term 'two' of gcn-0, sage-1\. All logits",
+        ),
+        (
+            lambda self, step: {"a": self.supervised(step), "root": (step.logits - step.logits.detach()).norm(dim=(1, 2)).sqrt()},
+            r"in epoch 0: the validation loss of gcn-0, sage-1, ensemble\. Likely causes are a gradient that is not finite in loss_terms "
+            r"of the strategy 'Mine' \(a square root .* \(training.learning_rate = 0.01\)",
+        ),
+    ],
+)
+def test_a_loss_that_is_not_finite_is_named_with_its_cause(terms: Callable[..., Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        fit(strategy=strategy(terms))
+
+
+def test_a_loss_that_is_not_finite_is_named_in_its_step() -> None:
+    """In the next step the weights would be NaN, and every term with them."""
+    calls: list[int] = []
+
+    def terms(self: dm.Strategy, step: Any) -> Any:
+        calls.append(1)
+        return {"supervised": self.supervised(step), "mine": self.supervised(step) * (float("nan") if len(calls) == 2 else 1.0)}
+
+    with pytest.raises(TrainingError, match=r"in epoch 0: the term 'mine' of gcn-0, sage-1\. All logits"):
+        fit(strategy=strategy(terms), training={"sampler": "neighbor", "fanout": [2, 2], "batch_size": 4, "epochs": 2})
+    assert len(calls) == 2
+
+
 def test_what_a_strategy_logs_may_be_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     row = fit(strategy=strategy(logs(1.5))).history[-1]
     assert row["x"] == 1.5

@@ -229,7 +229,7 @@ class ReferenceTrainer:
         for average in self.weight_averages:
             average.after_epoch(self.epoch)
         self.epoch += 1
-        refuse_non_finite({f"loss/{name}": total for name, total in sums.items()}, self.epoch - 1, self.training.learning_rate)
+        refuse_non_finite({f"the term {name}": total for name, total in sums.items()}, (), self.epoch - 1, self.training.learning_rate)
         return {name: total / steps for name, total in sums.items()}
 
     def evaluate(self) -> dict[str, float]:

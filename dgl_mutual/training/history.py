@@ -27,15 +27,30 @@ class EpochReport:
     val: Mapping[str, float]
 
 
-def refuse_non_finite(row: HistoryRow, epoch: int, learning_rate: float) -> None:
-    """Raise `TrainingError` where a loss of an epoch is not finite; the step size is for the message."""
-    broken = [name.removeprefix("loss/") for name, value in row.items() if name.startswith("loss/") and not math.isfinite(value)]
+def refuse_non_finite(losses: Mapping[str, Any], names: Sequence[str], epoch: int, learning_rate: float, cause: str | None = None) -> None:
+    """Refuse losses of which one is NaN or infinite.
+
+    Args:
+        losses: what the message calls each loss -> its value, or a value for each of `names`.
+        names: the members that train.
+        epoch, learning_rate: for the message.
+        cause: sentences on the likely cause, if it is in a user's own code.
+
+    Raises:
+        TrainingError: names the losses and the members.
+    """
+    broken = []
+    for loss, values in losses.items():
+        if not isinstance(values, list):
+            broken += [] if math.isfinite(values) else [loss]
+        elif members := [name for name, value in zip(names, values, strict=True) if not math.isfinite(value)]:
+            broken.append(f"{loss} of {', '.join(members)}")
     if broken:
-        raise TrainingError(
-            f"The loss is not finite in epoch {epoch}: {', '.join(f'term/student {name}' for name in broken)}. "
-            f"The likely cause is a step size that is too large (training.learning_rate = {learning_rate}) "
-            "or features of extreme size; lower the one or rescale the other."
+        cause = cause or (
+            f"The likely cause is a step size that is too large (training.learning_rate = {learning_rate}) or features of extreme size; "
+            "lower the one or rescale the other."
         )
+        raise TrainingError(f"The loss is not finite in epoch {epoch}: {'; '.join(broken)}. {cause}")
 
 
 def columns_of(means: Mapping[str, Any], names: Sequence[str], active: Sequence[int]) -> HistoryRow:

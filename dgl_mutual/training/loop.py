@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import history_columns, score
-from dgl_mutual.training.teaching import logged, loss_terms_of, phases_of
+from dgl_mutual.training.teaching import likely_cause, logged, loss_terms_of, phases_of
 from dgl_mutual.user_code import described, is_ours, is_out_of_memory
 
 
@@ -114,6 +115,9 @@ class Loop:
             batch = share.gathered(state.ranks)
             step = self.steps.step(active, share, batch, phase.epoch)
             terms = loss_terms_of(state.strategy, step)
+            if not is_ours(state.strategy):  # in later steps the weights, and so all terms, would be NaN
+                values = {_title(name): term.tolist() for name, term in terms.items()}
+                self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
             optimizer.zero_grad(set_to_none=True)
             with self._naming_custom_code(active):
                 torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
@@ -137,11 +141,24 @@ class Loop:
         # A term that is missing in a step adds nothing to its loss; a value that was not logged is not zero.
         means = {name: (value / (len(seen) if name.startswith("loss/") else steps[name])).tolist() for name, value in sums.items()}
         row = columns_of(means, state.cohort.names, active)
-        refuse_non_finite(row, phase.epoch, state.options.learning_rate)
+        names = self._names(active)
+        self._refuse_non_finite({_title(name.removeprefix("loss/")): means[name] for name in means if name.startswith("loss/")}, names)
         logits, labels = zip(*seen, strict=True)
-        names = [state.cohort.names[k] for k in active]
         scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
+
+    def _names(self, members: Sequence[int]) -> list[str]:
+        return [self.state.cohort.names[k] for k in members]
+
+    def _refuse_non_finite(self, losses: Mapping[str, Any], names: Sequence[str], *, finite_logits: bool = False) -> None:
+        """Refuse a loss that is NaN or infinite; see `refuse_non_finite`.
+
+        Args:
+            finite_logits: whether the logits that the losses were made of are known to be finite.
+        """
+        strategy, rate = self.state.strategy, self.state.options.learning_rate
+        cause = None if is_ours(strategy) else likely_cause(strategy, rate, finite_logits=finite_logits)
+        refuse_non_finite(losses, names, self.state.epoch, rate, cause)
 
     def _leave_waiting(self, phase: Phase) -> None:
         """Remove the gradients of members that do not learn yet: otherwise weight decay would change their weights."""
@@ -208,13 +225,16 @@ class Loop:
         val = torch.as_tensor(state.split.val, device=state.clean.device)
         labels = self.steps.labels[val]
         candidates = state.clean.latest[list(active)][:, val]
-        names = tuple(state.cohort.names[k] for k in active)
+        names = tuple(self._names(active))
         if phase.is_last:
             ensemble = state.cohort.ensemble_logits(state.clean.latest[:, val], val)
             candidates, names = torch.cat([candidates, ensemble.unsqueeze(0)]), (*names, "ensemble")
         losses: list[float] = state.cohort.distribution.supervised(candidates, labels).tolist()
-        named = {f"loss/validation/{name}": loss for name, loss in zip(names, losses, strict=True)}
-        refuse_non_finite(named, state.epoch, state.options.learning_rate)
+        self._refuse_non_finite({"the validation loss": losses}, names)
         scores = score(self.scorer, candidates, labels, names)
         state.validation = Validation(names, scores.overall, losses)
         return history_columns(scores, "val", names)
+
+
+def _title(term: str) -> str:
+    return f"the term {term!r}"

@@ -121,6 +121,24 @@ def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Te
     return terms
 
 
+def likely_cause(strategy: Strategy, learning_rate: float, *, finite_logits: bool) -> str:
+    """Why a loss under a strategy of a user's own is not finite, as the end of a message.
+
+    Args:
+        finite_logits: whether the logits that the loss was made of are finite.
+    """
+    if finite_logits:
+        return (
+            f"All logits of the step are finite, so look in loss_terms of the strategy {strategy.name!r}: the likely cause is a logarithm "
+            "of zero, a division by zero, or labels that are not known (step.labelled has the rows of those that are). Use for example "
+            "log_softmax, or clamp(min=1e-12)."
+        )
+    return (
+        f"Likely causes are a gradient that is not finite in loss_terms of the strategy {strategy.name!r} (a square root or a norm at "
+        f"zero), and a step size that is too large (training.learning_rate = {learning_rate})."
+    )
+
+
 def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
     """The values that a strategy has logged for the history, as tensors without gradient.
 
