@@ -72,6 +72,32 @@ def data_of_suite(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, data=_named(run.data, values, differing[run.data])) for run, values in zip(runs, flat, strict=True)]
 
 
+def line_names(runs: Sequence[Run], shown: str) -> list[str]:
+    """A name for each line of a figure, given a run of each: its method; if lines share one, with what differs between them.
+
+    ``gml (5 labels a class)`` beside ``gml``. Lines that differ in nothing that a configuration says have the name of the run's folder.
+
+    Args:
+        shown: the key that the figure's axis shows, `noise` or `students`.
+    """
+    of_method = defaultdict(list)
+    for run in runs:
+        of_method[run.method].append(run)
+    names = {id(run): name for group in of_method.values() for run, name in zip(group, _namesakes(group, shown), strict=True)}
+    return [names[id(run)] for run in runs]
+
+
+def _namesakes(runs: Sequence[Run], shown: str) -> list[str]:
+    method, flat = runs[0].method, [_flat(run) for run in runs]
+    told = [key for key in (*_OF_THE_DATA, "protocol", "folds") if key != shown and len({str(values.get(key)) for values in flat}) > 1]
+    by_data = [_named(method, values, told) for values in flat]
+    by_options = [_method_label({**values, "strategy": name}, _differing(flat)) for name, values in zip(by_data, flat, strict=True)]
+    for names in ([method] * len(runs), by_data, by_options):
+        if len(set(names)) == len(runs):
+            return names
+    return [f"{method} ({run.folder.name})" for run in runs]
+
+
 def data_name(run: Run) -> str:
     """The dataset of a run with its label rate, pool and noise, whatever its targets: ``digits-multi (10% labels)``."""
     return _data_label(_flat(run), [])

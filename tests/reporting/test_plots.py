@@ -228,6 +228,27 @@ def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) ->
     assert noisy == pytest.approx(0.5, abs=0.03)
 
 
+def test_lines_of_one_method_are_named_by_what_differs(tmp_path: Path) -> None:
+    for config in ({}, {"noise": "label:0.3"}, {"noise": "feature:0.2", "label_rate": 5}, {"noise": "feature:0.2", "label_rate": 0.1}):
+        write_run(tmp_path, config=config)
+    figure = drawn(tmp_path, "noise")["noise-Cora"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(names) == ["gml", "gml (10% labels)", "gml (5 labels a class)"]
+    two = [write_run(tmp_path / "two", config={"noise": "edge:0.1", "training": {"epochs": epochs}}) for epochs in (6, 7)]
+    same = [write_run(tmp_path / "same", config={"noise": "edge:0.1"}, fingerprint=fingerprint) for fingerprint in "fg"]
+    for runs, names in ((two, {"mine (epochs=6)", "mine (epochs=7)"}), (same, {f"mine ({run.name})" for run in same})):
+        suite = write_suite(runs[0].parent, "x", [(run, "mine", "Cora") for run in runs])
+        assert set(lines(drawn(suite, "noise")["noise-Cora"])) == names
+
+
+@pytest.mark.parametrize(("options", "joined"), [([{"width": 4}] * 2, 1), ([{"width": 4}, {"width": 5}], 0), ([{}, {}], 1)])
+def test_cohorts_of_ones_own_students_are_joined_by_their_options(tmp_path: Path, options: list[dict[str, int]], joined: int) -> None:
+    for size, own in enumerate(options, start=1):
+        students = [{"architecture": "nets:Mine", "options": own}] * size
+        write_run(tmp_path, students=["gcn"] * size, config={"students": students})
+    assert len(drawn(tmp_path, "cohort-size")) == joined
+
+
 def test_noise_joins_only_runs_that_differ_in_nothing_else(tmp_path: Path) -> None:
     for config in ({}, {"noise": "edge:0.2"}, {"label_rate": 0.1}, {"training": {"epochs": 7}}):
         write_run(tmp_path, config=config, level=0.4 if "label_rate" in config else 0.8)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from dgl_mutual.reporting.labels import line_names
 from dgl_mutual.reporting.plots.curves import mean_text
 from dgl_mutual.reporting.plots.style import PAGE, caption, figure, file_name, legend_below, line_style
 from dgl_mutual.reporting.run import Run
@@ -62,7 +63,7 @@ def _of_several_sizes(runs: Sequence[Run]) -> list[Run]:
     lines: dict[str, dict[int, Run]] = {}
     for run in runs:
         lines.setdefault(_all_but_the_cohort(run), {}).setdefault(run.num_students, run)
-    return _named([[line[size] for size in sorted(line)] for line in lines.values() if len(line) > 1])
+    return _named([[line[size] for size in sorted(line)] for line in lines.values() if len(line) > 1], "students")
 
 
 def _with_noise(runs: Sequence[Run]) -> list[Run]:
@@ -71,17 +72,13 @@ def _with_noise(runs: Sequence[Run]) -> list[Run]:
     for run in runs:
         rest = {key: value for key, value in identity(run.config).items() if key not in ("noise", "dataset")}
         lines.setdefault(json.dumps(rest, sort_keys=True, default=str), {}).setdefault(_noise(run), run)
-    return _named([[line[noise] for noise in sorted(line)] for line in lines.values() if any(kind for kind, _ in line)])
+    return _named([[line[noise] for noise in sorted(line)] for line in lines.values() if any(kind for kind, _ in line)], "noise")
 
 
-def _named(lines: Sequence[Sequence[Run]]) -> list[Run]:
+def _named(lines: Sequence[Sequence[Run]], shown: str) -> list[Run]:
     """The runs of all lines, each line with a name of its own: a suite may call one method by several names, or several methods by one."""
-    names = [line[0].method for line in lines]
-    return [
-        replace(run, method=name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})")
-        for place, (name, line) in enumerate(zip(names, lines, strict=True))
-        for run in line
-    ]
+    names = line_names([line[0] for line in lines], shown)
+    return [replace(run, method=name) for name, line in zip(names, lines, strict=True) for run in line]
 
 
 def _all_but_the_cohort(run: Run) -> str:
