@@ -16,6 +16,20 @@ from dgl_mutual.search_space import SearchSpace
 MAX_WEIGHT = 1e6
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
+#: Kinds of errors of pydantic, which call values by names of types in Python, in plain words.
+_PLAIN = {
+    "missing": "it is missing",
+    "extra_forbidden": "there is no such key",
+    **dict.fromkeys(("string_type", "string_sub_type"), "a text is needed"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number is needed"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number is needed"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false is needed"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "a mapping from names to values is needed"),
+    "int_parsing_size": "the number is too large",
+    "finite_number": "a finite number is needed",
+    "invalid_key": "names must be text",
+}
+
 OptionsType = TypeVar("OptionsType", bound="Options")
 
 
@@ -65,7 +79,7 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
     except ValidationError as error:
         faults = error.errors()
         lines = [_explain(kind, where, dict(fault)) for fault in faults if not _follows(fault, faults)]
-        raise UsageError("\n".join(lines)) from None
+        raise UsageError("\n".join(dict.fromkeys(lines))) from None
 
 
 def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> bool:
@@ -87,7 +101,7 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
 
 
 def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
-    location = [str(part) for part in fault["loc"]]
+    location = [str(part) for part in fault["loc"] if part != "[key]"]
     key = ".".join([where, *location] if where else location)
     if fault["type"] == "extra_forbidden":
         group = _group_of(kind, location[:-1])
@@ -103,12 +117,31 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
         hint = f" Did you mean {' or '.join(map(repr, named))}?" if named else ""
         choices = f"Choose from: {', '.join(fields)}." if fields else "There are no options here; leave it out."
         return f"Unknown option {key!r}.{hint} {choices}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        if isinstance(fault["loc"][-1], int):  # of a list of fixed length, which is the value that is shown
+            return f"Option {key.rpartition('.')[0]!r} = {_shown(fault['input'])}: more values are needed, in a list."
+        examples = _group_of(kind, location[:-1]).model_fields[location[-1]].examples
+        return f"The option {key!r} is missing. Give it{f', for example {location[-1]}: {examples[0]}' if examples else ''}."
+    message = plain_message(fault)
     return f"Option {key!r} = {_shown(fault['input'])}: {message}." if key else f"{message}."
 
 
+def plain_message(fault: Any) -> str:
+    """What is wrong with a value, of an error of pydantic, without the words of Python: an end of a sentence without its point."""
+    kind, value = fault["type"], fault["input"]
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if kind in ("tuple_type", "list_type", "set_type", "frozen_set_type"):
+        is_single = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return f"a list is needed{f', for example [{value}]' if is_single and len(str(value)) <= 40 else ''}"
+    if kind in ("too_short", "too_long"):
+        bound, number = ("least", fault["ctx"]["min_length"]) if kind == "too_short" else ("most", fault["ctx"]["max_length"])
+        return f"a list of at {bound} {number} value{'' if number == 1 else 's'} is needed"
+    return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

@@ -90,8 +90,11 @@ class Registry(Generic[T]):
         Raises:
             UsageError: no such name, a module that does not exist or cannot be imported, or an object of another kind.
         """
+        if given is None:
+            example = next(iter(self.built_in), "package.module:Name")
+            raise UsageError(f"The name of a {self.kind} is empty (null). Give one, for example {example}, or leave it out.")
         if not isinstance(given, str):
-            self._check(given, _shown(given))
+            self._check(given, f"The {self.kind} {_shown(given)}")
             return self._describe(given)
         if given in self.built_in:
             return Found(given, self.built_in[given], "built in")
@@ -301,7 +304,10 @@ def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
 
 
 def _shown(value: Any) -> str:
-    return import_path_of(value) if is_class(value) or inspect.isroutine(value) else f"{type(value).__name__} object {value!r:.60}"
+    if is_class(value) or inspect.isroutine(value):
+        return import_path_of(value)
+    is_plain = isinstance(value, str | int | float | list | tuple | set | dict | bytes)
+    return f"{value!r:.60}" if is_plain else f"{type(value).__name__}(...)"
 
 
 def _a(value: Any) -> str:

@@ -46,6 +46,47 @@ def test_a_violation_names_key_value_and_choices(values: dict[str, object], mess
     assert caught.value.__cause__ is None
 
 
+class Kinds(Options):
+    names: tuple[str, ...] = Field(("a",), min_length=1)
+    pair: tuple[int, int] | None = None
+    whole: int = 1
+    rate: float = 1.0
+    on: bool = False
+    text: str = ""
+    inner: Inner = Inner()
+    any: dict[str, int] = Field(default_factory=dict)
+    needed: str = Field(examples=["[x, y]"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"names": 1}, "Option 'names' = 1: a list is needed, for example [1]."),
+        ({"names": ()}, "Option 'names' = []: a list of at least 1 value is needed."),
+        ({"pair": []}, "Option 'pair' = []: more values are needed, in a list."),
+        ({"pair": [1, 2, 3]}, "Option 'pair' = [1, 2, 3]: a list of at most 2 values is needed."),
+        *(({"whole": value}, f"Option 'whole' = {value!r}: a whole number is needed.") for value in (None, "x", 0.5, [])),
+        *(({"rate": value}, f"Option 'rate' = {value!r}: a number is needed.") for value in (None, "x", {})),
+        ({"rate": float("inf")}, "Option 'rate' = inf: a finite number is needed."),
+        *(({"on": value}, f"Option 'on' = {value!r}: true or false is needed.") for value in (None, 3)),
+        *(({"text": value}, f"Option 'text' = {value!r}: a text is needed.") for value in (None, 3)),
+        *(({"inner": value}, f"Option 'inner' = {value!r}: a mapping from names to values is needed.") for value in (None, 3)),
+        ({"any": 3}, "Option 'any' = 3: a mapping from names to values is needed."),
+        ({"any": {1: 2}}, "Option 'any.1' = 1: a text is needed."),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_plain_words(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_options(Kinds, {"needed": "x", **values})
+    assert str(caught.value) == message
+
+
+def test_an_option_that_is_missing_has_an_example() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_options(Kinds, {"whole": 3}, "group")
+    assert str(caught.value) == "The option 'group.needed' is missing. Give it, for example needed: [x, y]."
+
+
 def test_a_violation_between_options_says_so() -> None:
     with pytest.raises(UsageError, match=r"low is above high\.$"):
         parse_options(Outer, {"low": 5, "high": 1})

@@ -127,10 +127,25 @@ def test_what_cannot_be_used_says_why(installed, path, message):
         resolve_strategy(path)
 
 
-@pytest.mark.parametrize("given", [3, None, [], object(), dict, lambda: None, sys])
+@pytest.mark.parametrize("given", [3, [], object(), dict, lambda: None, sys])
 def test_another_object_is_no_strategy(given):
     with pytest.raises(UsageError, match=r"is not a (class|subclass)"):
         resolve_strategy(given)
+
+
+def test_nothing_in_place_of_a_name_is_told():
+    with pytest.raises(UsageError, match=r"The name of a strategy is empty \(null\). Give one, for example .*, or leave it out"):
+        resolve_strategy(None)
+
+
+def test_an_object_is_told_by_its_class_alone():
+    class Talks:
+        def __repr__(self) -> str:
+            return "Talks(\n  on two lines\n)"
+
+    with pytest.raises(UsageError) as caught:
+        resolve_strategy(Talks())
+    assert str(caught.value).startswith("The strategy Talks(...) is not a class but ") and "\n" not in str(caught.value)
 
 
 def test_an_instance_is_not_the_class(installed):

@@ -25,6 +25,7 @@ from dgl_mutual.data.several_targets import check_target_names, choose_labels, j
 from dgl_mutual.errors import DataError, TaskMismatchError
 from dgl_mutual.exact_numbers import is_number
 from dgl_mutual.files import RefusedFile
+from dgl_mutual.options import plain_message
 from dgl_mutual.plain_yaml import read_yaml
 
 _MASKS = ("train_mask", "val_mask", "test_mask")
@@ -187,7 +188,7 @@ def _read_meta(path: Path, faults: Faults) -> _Meta | None:
         meta = _Meta.model_validate(read_yaml(read_text(path, _MAX_META)))
     except ValidationError as error:
         for fault in error.errors():
-            faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg'].removeprefix('Value error, ')}")
+            faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {plain_message(fault)}")
         return None
     except RefusedFile as error:
         faults.add(path, str(error))

@@ -29,6 +29,7 @@ from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.files import read_bytes, replacing, unwritable, user_path
+from dgl_mutual.options import plain_message
 
 #: What the store calls the graph.
 GRAPH = "graph"
@@ -373,7 +374,7 @@ def _read(file: Path, model: type[_Read], most: int) -> _Read:
         return model.model_validate_json(read_bytes(file, most))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise _damaged(file.parent, f"{file.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}".replace(": : ", ": ")) from None
+        raise _damaged(file.parent, f"{file.name}: {'.'.join(map(str, first['loc']))}: {plain_message(first)}".replace(": : ", ": ")) from None
     except OSError as error:
         raise _damaged(file.parent, error) from None
 

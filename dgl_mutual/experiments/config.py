@@ -211,8 +211,11 @@ def read_config(file: Path) -> dict[str, Any]:
     return layer_of_file({key: value for key, value in read_mapping(file).items() if key != DESCRIPTION})
 
 
-def read_mapping(file: Path) -> dict[str, Any]:
+def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]:
     """What a YAML file of a user's own holds.
+
+    Args:
+        example: for the message, if it holds something else.
 
     Raises:
         UsageError: no such file, no YAML, or no mapping.
@@ -223,8 +226,11 @@ def read_mapping(file: Path) -> dict[str, Any]:
         raise UsageError(f"The configuration {str(file)!r} cannot be read: {error}.") from None
     except yaml.YAMLError as error:
         raise UsageError(f"The configuration {str(file)!r} is not YAML: {error}") from None
+    if values is None:
+        raise UsageError(f"The configuration {str(file)!r} is empty. Write a mapping from names to values into it, for example {example}.")
     if not isinstance(values, dict):
-        raise UsageError(f"The configuration {str(file)!r} must be a mapping such as 'dataset: Cora', and holds {type(values).__name__}.")
+        found = "a list" if isinstance(values, list) else repr(values)[:80]
+        raise UsageError(f"The configuration {str(file)!r} holds {found}. A mapping from names to values is needed, for example {example}.")
     return values
 
 

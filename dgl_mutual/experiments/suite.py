@@ -38,6 +38,8 @@ from dgl_mutual.training.trackers import check_trackers
 QUICK = {"seeds": 2, "folds": 2}
 QUICK_EPOCHS = 30
 _EPOCHS = "training.epochs"
+#: A small suite, as a file would hold it.
+_EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
 #: Keys of a configuration that a suite's datasets decide.
 _OF_THE_DATA = ("task", "dataset", "targets", "fingerprint", "protocol", "seeds", "folds")
 #: Layers over single runs, by the names of data and method.
@@ -83,9 +85,9 @@ class Suite(Options):
     """The method that its tables compare the others with (default: independent, where it is one of them)."""
     base: dict[str, Any] = Field(default_factory=dict)
     """Configuration of all runs."""
-    datasets: tuple[SuiteDataset, ...] = Field(min_length=1)
+    datasets: tuple[SuiteDataset, ...] = Field(min_length=1, examples=["[digits]"])
     """Names of datasets, or mappings: ``dataset`` or ``recipe``, any other key of a configuration, and the keys of a `SuiteDataset`."""
-    methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1)
+    methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1, examples=["[independent, gml]"])
     """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out. The
     key ``recipe`` names a recipe that a method starts from; of it, too, what belongs to the data is left out."""
 
@@ -174,7 +176,7 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
     """
     if name_or_file.endswith((".yaml", ".yml")):
         file = Path(name_or_file)
-        return file.stem, parse_options(Suite, read_mapping(file))
+        return file.stem, parse_options(Suite, read_mapping(file, _EXAMPLE))
     if name_or_file not in suite_names():
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")

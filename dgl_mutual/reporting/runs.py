@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
+from dgl_mutual.options import plain_message
 from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reporting.labels import data_of_suite, label_runs
 from dgl_mutual.reporting.run import Run
@@ -172,7 +173,7 @@ def _read_run(folder: Path) -> Run:
         stored = _Stored.model_validate(config)
     except ValidationError as error:
         fault = error.errors()[0]
-        why = f"{'.'.join(map(str, fault['loc']))[:80]}: {fault['msg']}"
+        why = f"{'.'.join(map(str, fault['loc']))[:80]}: {plain_message(fault)}"
         raise StoreError(
             f"{str(file)!r} is not the complete configuration that a run writes ({why}). "
             "Give the folders of runs, none with a configuration of your own. If this run is damaged, move it away to read the others."
@@ -228,5 +229,5 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StoreError(f"{str(file)!r} cannot be read: {error}. It was damaged or edited; restore it, or run again.") from None
     if not isinstance(values, dict):
-        raise StoreError(f"{str(file)!r} holds {type(values).__name__} where a run writes a mapping. Restore it, or run again.")
+        raise StoreError(f"{str(file)!r} holds no mapping from names to values, as a run writes it. Restore it, or run again.")
     return values

@@ -130,7 +130,12 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
     [
         (("nod",), "Unknown suite 'nod'. Did you mean 'node'"),
         (("gone.yaml",), "'gone.yaml' cannot be read"),
-        (("empty.yaml",), "must be a mapping"),
+        (
+            ("empty.yaml",),
+            "'empty.yaml' is empty. Write a mapping from names to values into it, for example {datasets: [digits], methods: [",
+        ),
+        (("half.yaml",), "The option 'methods' is missing. Give it, for example methods: [independent, gml]."),
+        (("grid.yaml",), "Option 'grid.strategy_options.temperature' = 1: a list is needed, for example [1]."),
         (("word.yaml",), "a list is needed, for example [Cora]"),
         (("number.yaml",), "names of strategies are needed"),
         (("mine.yaml", "--set", "seeds"), "the form is KEY=VALUE"),
@@ -141,6 +146,8 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
 )
 def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[str, ...], message: str) -> None:
     Path("empty.yaml").touch()
+    Path("half.yaml").write_text("datasets: [digits]\n")
+    Path("grid.yaml").write_text("datasets: [digits]\nmethods: [gml]\nbase: {grid: {strategy_options.temperature: 1}}\n")
     Path("word.yaml").write_text("datasets: Cora\nmethods: [gml]\n")
     Path("number.yaml").write_text("datasets: [Cora]\nmethods: 3\n")
     ended, out, err = command_line("suite", *arguments)

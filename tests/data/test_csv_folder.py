@@ -120,7 +120,7 @@ FAULTS = [
         "dst_id_field = 'label' names a column that holds no ident",
     ),
     ({"meta_yaml": META.replace("graphs.csv", "graphs.csv, graph_id_field: val_mask")}, "graph_id_field = 'val_mask' names a column that"),
-    ({"meta_yaml": "dataset_name: toy\n"}, r"meta\.yaml: node_data: Field required"),
+    ({"meta_yaml": "dataset_name: toy\n"}, r"meta\.yaml: node_data: it is missing"),
     (
         {"graphs_csv": "graph_id,label,train_mask\n3,yes,1\n7,no,0\n"},
         r"graphs\.csv, line 1: expected train_mask, val_mask, test_mask together",

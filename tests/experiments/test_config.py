@@ -88,8 +88,9 @@ def test_malformed_assignment_is_refused(text: str) -> None:
     [
         (None, "cannot be read"),
         ("a: [", "is not YAML"),
-        ("- a", "must be a mapping"),
-        ("", "must be a mapping"),
+        ("- a", r"holds a list. A mapping from names to values is needed, for example {dataset: Cora}"),
+        ("word", r"holds 'word'. A mapping from names to values is needed"),
+        ("", r"is empty. Write a mapping from names to values into it, for example {dataset: Cora}"),
         ("!!python/name:os.system", "is not YAML"),
     ],
 )

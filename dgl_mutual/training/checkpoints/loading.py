@@ -23,6 +23,7 @@ from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import AnyStudent, Student
+from dgl_mutual.options import plain_message
 from dgl_mutual.training.checkpoints.models import (
     ENSEMBLE,
     FORMAT,
@@ -189,7 +190,7 @@ def _read_description(path: Path) -> Description:
         return Description.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise _foreign(path, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, found {str(fault['input'])[:80]!r}") from None
+        raise _foreign(path, f"{'.'.join(map(str, fault['loc']))}: {plain_message(fault)}, found {str(fault['input'])[:80]!r}") from None
 
 
 def _foreign(path: Path, reason: str) -> DataError:
