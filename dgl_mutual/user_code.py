@@ -74,6 +74,12 @@ def own_place(error: BaseException) -> str | None:
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
 
 
+def raised_in(error: BaseException, package: str) -> bool:
+    """Whether a line of an installed package has raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and package in Path(frames[-1].filename).parts
+
+
 def _is_own(file: str) -> bool:
     # Compiled code names its source by a relative path, or by one on the machine that compiled it; cells of a notebook have lines to show.
     if file.startswith(("<", _PACKAGE)) or not Path(file).is_absolute() or not linecache.getlines(file):

@@ -21,7 +21,7 @@ from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.dgl_graphs import dense, graph_of, python_streams, torch_stream
 from dgl_mutual.nn.module import StudentModule, StudentOutput, global_generator
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.user_code import blamed
+from dgl_mutual.user_code import blamed, own_place, raised_in
 
 
 class CustomStudent(StudentModule):
@@ -179,13 +179,34 @@ class CustomStudent(StudentModule):
             torch_stream(generator, feat.device),
             python_streams() if own else nullcontext(),
         ):
-            result = function(graph, feat)
+            try:
+                result = function(graph, feat)
+            except KeyError as error:
+                self._explain_missing_column(error)
+                raise
         if feat._version != version:  # its peers are given the same tensor
             raise UsageError(
                 f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
                 "torch.relu(feat) in place of torch.relu_(feat) or feat += 1."
             )
         return result
+
+    def _explain_missing_column(self, error: KeyError) -> None:
+        """Raise `UsageError` if the module has asked a graph for data that it does not hold."""
+        if not raised_in(error, "dgl"):
+            return
+        edges = (
+            ""
+            if self.edge_scale is not None
+            else (
+                " Edge features, if the dataset has some, are graph.edata['feat'] for a student with the option edge_features: "
+                f"{{'architecture': {self.options.label}, 'edge_features': True}}."
+            )
+        )
+        raise UsageError(
+            f"The student {self.name!r} asks the graph for {error}, which it does not hold ({own_place(error)}). Node features are the "
+            f"argument feat.{edges}"
+        ) from error
 
     def _check_call(self, function: Callable[..., Any]) -> None:
         """Refuse a method that does not take (graph, feat)."""

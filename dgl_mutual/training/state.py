@@ -135,9 +135,9 @@ class TrainingState:
         """Add a column to the current epoch's row of the history, in `on_epoch_end`.
 
         Raises:
-            UsageError: a column that is there already, a value that is not a finite number, or no epoch to add it to.
+            UsageError: a column that is there already, a value that is not one finite number, or no epoch to add it to.
         """
-        number = float(value)
+        number = _number(name, value)
         if not self.history:
             raise UsageError(f"There is no epoch yet to log {name!r} for. Call state.log in on_epoch_end.")
         if not math.isfinite(number):
@@ -157,3 +157,24 @@ class TrainingState:
         if self.phase is None:
             raise UsageError("There is no phase yet to stop. Call state.stop in on_epoch_begin or later.")
         self.phase.stopped = True
+
+
+def _number(name: object, value: object) -> float:
+    """What a callback logs, also of an array or tensor with one entry.
+
+    Raises:
+        UsageError: it is not one number, or its name no text.
+    """
+    if not isinstance(name, str):
+        raise UsageError(
+            f"Cannot log under the name {name!r}: the name of a column is a text. Give one, for example state.log('mine', 1.0)."
+        )
+    size = math.prod(getattr(value, "shape", ()))
+    try:
+        if size == 1 and not isinstance(value, str):
+            return float(value.item() if hasattr(value, "item") else value)  # type: ignore[arg-type]  # float says what is no number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    shown = " ".join(repr(value).split())[:80]
+    mend = f"Log each entry by itself, or one number of all, such as state.log({name!r}, value.mean())" if size > 1 else "Give a number"
+    raise UsageError(f"Cannot log {name!r} = {shown}: a column takes one number an epoch. {mend}.")

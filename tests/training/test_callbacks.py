@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -127,8 +128,9 @@ class Log(Callback):
 
 
 def test_a_logged_number_is_a_column_of_the_history(fit: Fit, node_data: Data) -> None:
-    result = fit(node_data, epochs=2, callbacks=[Log("my/gradient", torch.tensor(0.5))])
+    result = fit(node_data, epochs=2, callbacks=[Log("my/gradient", torch.tensor(0.5)), Log("entry", np.ones((1, 1)))])
     assert [row["my/gradient"] for row in result.history] == [0.5, 0.5]
+    assert result.history[-1]["entry"] == 1.0
 
 
 def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all(fit: Fit, graph_data: Data) -> None:
@@ -146,8 +148,24 @@ def test_what_is_logged_in_some_steps_is_averaged_over_these_and_a_term_over_all
     assert len(graph_data[1].train) == 20 and (row["once"], row["loss/extra"]) == (3.0, 2.0)
 
 
-@pytest.mark.parametrize(("name", "value", "told"), [("val/gcn-0", 1.0, "has a column 'val/gcn-0'"), ("x", float("nan"), "finite numbers")])
-def test_what_cannot_be_logged_is_refused(name: str, value: float, told: str, fit: Fit, node_data: Data) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("val/gcn-0", 1.0, "has a column 'val/gcn-0'"),
+        ("x", float("nan"), "finite numbers"),
+        (
+            "mine",
+            torch.tensor([1.0, 2.0]),
+            r"Cannot log 'mine' = tensor\(\[1., 2.\]\): .* one number an epoch. .* state.log\('mine', value.mean\(\)\)",
+        ),
+        *(
+            ("mine", value, r"Cannot log 'mine' = .*: a column takes one number an epoch. Give a number\.")
+            for value in ("1.5", None, [1.0], 1j, np.zeros(0))
+        ),
+        (3, 1.0, "Cannot log under the name 3"),
+    ],
+)
+def test_what_cannot_be_logged_is_refused(name: Any, value: Any, told: str, fit: Fit, node_data: Data) -> None:
     with pytest.raises(UsageError, match=told):
         fit(node_data, epochs=1, callbacks=[Log(name, value)])
 

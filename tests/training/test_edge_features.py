@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dgl
 import numpy as np
@@ -255,3 +256,23 @@ def test_noise_in_edges_has_their_features_also_where_no_student_takes_them(nois
     """Node features may be sums of them."""
     plan = prepare(parse_config({"student": {"edge_features": False}, "noise": noise}), bonded_data[0], in_memory=True)
     assert (plan.dataset.edge_features is not None) == (noise == "edge:0.5")
+
+
+def test_only_a_student_without_edge_features_is_told_how_to_get_them(bonded_data: Data, fit: Fit) -> None:
+    class Asks(torch.nn.Module):
+        def __init__(self, in_features: int, num_outputs: int, side: str) -> None:
+            super().__init__()
+            self.layer, self.side = torch.nn.Linear(in_features, num_outputs), side
+
+        def forward(self, graph: Any, feat: torch.Tensor) -> Any:
+            graph.ndata["h"] = self.layer(feat) + getattr(graph, self.side)["feat"].mean()
+            return dgl.mean_nodes(graph, "h")
+
+    def asks(side: str, edge_features: bool | None = None) -> StudentOptions:
+        return StudentOptions(architecture=Asks, options={"side": side}, edge_features=edge_features)
+
+    with pytest.raises(UsageError, match=r"asks the graph for 'feat'.*{'architecture': Asks, 'edge_features': True}\.$"):
+        fit(bonded_data, ("gcn", asks("edata")), epochs=1)
+    fit(bonded_data, ("gcn", asks("edata", True)), epochs=1)
+    with pytest.raises(UsageError, match=r"asks the graph for 'feat'.*Node features are the argument feat\.$"):
+        fit(bonded_data, ("gcn", asks("ndata", True)), epochs=1)

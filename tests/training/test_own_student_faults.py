@@ -89,6 +89,25 @@ def test_a_wrong_student_is_named(student, error, message, node_data, fit):
         fit(node_data, ("gcn", own(student)), epochs=1)
 
 
+@pytest.mark.parametrize("data", ["ndata", "edata"])
+def test_data_that_a_graph_does_not_hold_are_told_with_their_place(data, node_data, fit):
+    class Asks(Linear):
+        def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+            return super().forward(graph, feat) + getattr(graph, data)["feat"].mean()
+
+    message = (
+        r"'Asks-1' asks the graph for 'feat', which it does not hold \(.*test_own_student_faults.py, line \d+\)\. Node features are the "
+        r"argument feat\. Edge features, .*: {'architecture': Asks, 'edge_features': True}\."
+    )
+    with pytest.raises(UsageError, match=message):
+        fit(node_data, ("gcn", own(Asks)), epochs=1)
+
+
+def test_an_own_key_error_stays_one(node_data, fit):
+    with pytest.raises(UsageError, match=r"'Bad-1' raised an error: KeyError: 'feat' \("):
+        fit(node_data, ("gcn", own(bad(lambda z: {}["feat"]))), epochs=1)
+
+
 def test_a_graph_student_must_pool(graph_data, fit):
     with pytest.raises(UsageError, match=r"'Linear-1' gives logits of the shape .* \(graphs, outputs\)\. Pool node states"):
         fit(graph_data, ("gcn", own(Linear)), epochs=1)
