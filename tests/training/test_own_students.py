@@ -203,12 +203,16 @@ def test_save_and_load_only_with_trust(node_data, fit, tmp_path):
     for refused in (path, tmp_path):
         with pytest.raises(UsageError, match=rf"is of the class '{HERE}:Net'. Loading it imports that module.*trust=True"):
             load_student(refused)
-    with pytest.raises(UsageError, match="Loading it imports"):
-        load_student(path, trust="another.package")
-    with pytest.raises(UsageError, match="is neither True or False nor the names of packages"):
-        load_student(path, trust=Net)  # type: ignore[arg-type]  # the mistake is the test
+    for trust, named in (("another.package", "another.package"), ([f"{HERE}:Other", Linear], f"{HERE}:Other, {HERE}:Linear")):
+        told = rf"class '{HERE}:Net', which trust does not name \({named}\)\. Loading it .* name it, too: trust=\[.*, '{HERE}:Net'\]"
+        with pytest.raises(UsageError, match=told) as caught:
+            load_student(path, trust=trust)
+        assert type(caught.value) is UsageError
+    for trust in (3, None, [3]):
+        with pytest.raises(UsageError, match="is neither True or False nor names of packages, modules or classes"):
+            load_student(path, trust=trust)
     state = torch.random.get_rng_state()
-    for trust in (True, HERE, [f"{HERE}:Net"], HERE.split(".")[0]):
+    for trust in (True, HERE, [f"{HERE}:Net"], HERE.split(".")[0], Net, [Net]):
         loaded = load_student(path, trust=trust)
         np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict(member="Net-1"))
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import safetensors
 import torch
@@ -24,6 +24,7 @@ from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import AnyStudent, Student
 from dgl_mutual.options import plain_message
+from dgl_mutual.registry import import_path_of
 from dgl_mutual.training.checkpoints.models import (
     ENSEMBLE,
     FORMAT,
@@ -38,7 +39,7 @@ from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 
 _DTYPES = (torch.float32, torch.float64)
 #: Which code may be imported: none (False), all (True), or that of these packages, modules and classes.
-Trust: TypeAlias = "bool | str | Collection[str]"
+Trust: TypeAlias = "bool | str | Callable[..., Any] | Collection[str | Callable[..., Any]]"
 
 
 class _CustomClassError(UsageError):
@@ -51,7 +52,7 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
     Args:
         member: which one of a folder (default: the ensemble).
         trust: whether a student's own class may be imported from the import path that the file names. Importing a module executes it, so
-            by default such a student is refused. A text, or several, trusts only these packages, modules or import paths.
+            by default such a student is refused. A text or class, or several, trusts only these packages, modules, import paths or classes.
 
     Raises:
         UsageError: no such member, or a class of its own that is not trusted or cannot be imported.
@@ -61,8 +62,8 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
     description = _read_description(folder / f"{name}.json")
     try:
         return _load(folder, name, description, trust).eval()
-    except _CustomClassError:
-        raise
+    except _CustomClassError as error:
+        raise UsageError(str(error)) from error.__cause__
     # A width of 10^30 and other nonsense that passes for a number.
     except (UsageError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise _foreign(folder / f"{name}.json", f"{type(error).__name__}: {error}") from error
@@ -147,13 +148,20 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
 
 
 def _check_trust(what: str, path: str, trust: Trust) -> None:
-    if not isinstance(trust, bool | str | Collection) or isinstance(trust, type):
-        raise _CustomClassError(f"trust = {trust!r} is neither True or False nor the names of packages, modules or classes. Give names.")
-    known = [trust] if isinstance(trust, str) else [] if isinstance(trust, bool) else [str(name) for name in trust]
-    if trust is not True and not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
+    if trust is True:
+        return
+    several = trust if isinstance(trust, Collection) and not isinstance(trust, str | type) else () if trust is False else (trust,)
+    if not all(isinstance(one, str) or callable(one) for one in several):
+        raise _CustomClassError(f"trust = {trust!r:.200} is neither True or False nor names of packages, modules or classes. Give names.")
+    known = [one if isinstance(one, str) else import_path_of(one) for one in several]
+    if not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
+        if known:
+            told, mend = f", which trust does not name ({', '.join(known)})", f"name it, too: trust={[*known, path]!r}"
+        else:
+            told, mend = "", "call load_student(..., trust=True), or 'dgl-mutual predict --trust'"
         raise _CustomClassError(
-            f"{what} of the class {path!r}. Loading it imports that module, which executes it. If you trust "
-            "the file and the module, call load_student(..., trust=True), or 'dgl-mutual predict --trust'."
+            f"{what} of the class {path!r}{told}. Loading it imports that module, which executes it. If you trust "
+            f"the file and the module, {mend}."
         )
 
 
