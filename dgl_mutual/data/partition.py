@@ -374,7 +374,8 @@ def _read(file: Path, model: type[_Read], most: int) -> _Read:
         return model.model_validate_json(read_bytes(file, most))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise _damaged(file.parent, f"{file.name}: {'.'.join(map(str, first['loc']))}: {plain_message(first)}".replace(": : ", ": ")) from None
+        place = ".".join(map(str, first["loc"]))
+        raise _damaged(file.parent, f"{file.name}: {place}: {plain_message(first)}".replace(": : ", ": ")) from None
     except OSError as error:
         raise _damaged(file.parent, error) from None
 
