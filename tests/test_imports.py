@@ -26,7 +26,7 @@ ROOMS = (
     ("data",),
     ("statistics", "distributions", "options", "plain_yaml", "registry"),
     ("files", "safe_text", "search_space", "user_code"),
-    ("dgl_compat", "display", "errors", "exact_numbers", "python_compat", "version"),
+    ("dgl_compat", "display", "errors", "exact_numbers", "python_compat", "version", "wording"),
 )
 #: These only pass on what others offer.
 FRONT = {"dgl_mutual", "dgl_mutual.__main__"}

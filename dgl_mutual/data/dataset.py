@@ -271,7 +271,7 @@ class Dataset:
         *,
         feat: str | None = "feat",
         edge_feat: str | None = "feat",
-        label: str = "label",
+        label: str | None = None,
         task: TaskName | None = None,
         split: Split | None = None,
         name: str | None = None,
@@ -289,14 +289,14 @@ class Dataset:
             labels: of the nodes or graphs, in place of those that the graphs hold.
             feat: the key of the node features; None for one-hot in-degrees.
             edge_feat: the key of the edge features in ``edata``, if there are any; None to leave them out.
-            label: the key of the labels.
+            label: the key of the labels; default: ``label``, and without such data all labels are unknown.
             task: where the graphs are for both.
             split, name: default: those of `data`, if it has them.
             feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: as in `from_arrays`. A trained student matches columns by
                 their names.
 
         Raises:
-            DataError: a heterogeneous graph, features that are not there or that only some graphs have, or what `from_arrays` refuses.
+            DataError: a heterogeneous graph, a key that is not there or that only some graphs have, or what `from_arrays` refuses.
         """
         return cls.from_arrays(
             **arrays_of(records_of_dgl(data, feat, label, edge_feat), data, labels, task, split, name),

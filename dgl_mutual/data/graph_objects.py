@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,11 @@ from dgl_mutual.data.arrays import IntArray, as_array, as_integers
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import counted, kind_of
 
 MASKS = ("train_mask", "val_mask", "test_mask")
+#: Where labels of DGL graphs are looked up, if nothing else is said.
+LABEL = "label"
 #: What edge weights are called in DGL graphs.
 _WEIGHTS = ("weight", "edge_weight", "w")
 
@@ -30,6 +33,7 @@ class GraphRecord:
         edge_features: a row an edge, if there are any.
         label: of the whole graph, if it has one.
         masks: the masks of the split, by name.
+        keys: what the graph's data of nodes are called, for messages.
     """
 
     edges: IntArray
@@ -39,6 +43,7 @@ class GraphRecord:
     label: npt.NDArray[Any] | None = None
     masks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     edge_features: npt.NDArray[Any] | None = None
+    keys: tuple[str, ...] = ()
 
 
 def is_dgl(data: Any) -> bool:
@@ -57,30 +62,85 @@ def name_of(data: Any, default: str) -> str:
     return name.strip() if isinstance(name, str) and name.strip() else default
 
 
-def records_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | None = None) -> list[GraphRecord]:
+def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_feat: str | None = None) -> list[GraphRecord]:
     """The graphs of a DGLGraph (each part of a batched one), of a sequence of them, or of a DGL dataset of graphs or (graph, label) pairs.
 
     Args:
-        feat, label, edge_feat: keys of node features, labels and edge features; a missing label is none, and so are missing edge features
-            of the key ``feat``; `feat` and `edge_feat` None mean that there are no features.
+        feat, edge_feat: keys of node and edge features; missing edge features of the key ``feat`` are none, and so are features of the key
+            None.
+        label: the key of the labels; None: ``label``, where there are such labels.
 
     Raises:
-        DataError: something else, a heterogeneous graph or a block, or a graph without these features.
+        DataError: something else, a heterogeneous graph or a block, or a graph without a key that is asked for.
     """
+    for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
+        if key is not None and not isinstance(key, str):
+            raise DataError(f"{name} = {key!r} is no key of the graph's data. Give the name of one tensor; several can be joined before.")
+    graphs, own = _graphs_of_dgl(data, feat, label or LABEL, edge_feat)
+    _check_keys(graphs, own, feat, label, edge_feat)
+    return [_record_of_dgl(graph, one, feat, label or LABEL, edge_feat) for graph, one in zip(graphs, own, strict=True)]
+
+
+def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | None) -> tuple[list[Any], list[Any]]:
+    """The graphs, and the label that comes beside each, or None. Errors as in `records_of_dgl`."""
     if hasattr(data, "adj_tensors"):
-        _check_dgl(data)
-        sizes = data.batch_num_nodes()
-        graphs: Sequence[Any] = _unbatched(data) if len(sizes) > 1 else [data]
-        return [_record_of_dgl(graph, None, feat, label, edge_feat) for graph in graphs]
-    records = []
-    for item in _items(data, "DGL graphs"):
+        _check_dgl(data, feat, label, edge_feat)
+        graphs = list(_unbatched(data)) if len(data.batch_num_nodes()) > 1 else [data]
+        return graphs, [None] * len(graphs)
+    graphs, labels = [], []
+    for number, item in enumerate(_items(data, "DGL graphs")):
         graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not hasattr(graph, "adj_tensors"):
-            raise DataError(f"Expected DGL graphs or (graph, label) pairs, found {type(graph).__name__}.")
-        _check_dgl(graph)
-        own = own.get(label) if isinstance(own, Mapping) else own  # CSVDataset gives a mapping
-        records.append(_record_of_dgl(graph, own, feat, label, edge_feat))
-    return records
+            raise DataError(f"Expected DGL graphs or (graph, label) pairs, and item {number} is {kind_of(graph)}. Leave it out.")
+        _check_dgl(graph, feat, label, edge_feat)
+        graphs.append(graph)
+        labels.append(own.get(label) if isinstance(own, Mapping) else own)  # CSVDataset gives a mapping
+    return graphs, labels
+
+
+def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | None, label: str | None, edge_feat: str | None) -> None:
+    """Raise `DataError` where graphs lack data of a key that is asked for. Edges of the key ``feat`` may have none."""
+
+    def of_nodes(graph: Any) -> str:
+        return f"its ndata has: {', '.join(graph.ndata) or 'nothing'}"
+
+    if feat is not None:
+        mend = f"Set graph.ndata[{feat!r}], name another key with feat=..., or take one-hot in-degrees with feat=None."
+        lacking = [number for number, graph in enumerate(graphs) if feat not in graph.ndata]
+        _refuse_lacking(lacking, graphs, f"node features {feat!r}", of_nodes, mend)
+    if label is not None:
+        mend = f"Set graph.ndata[{label!r}], name another key with label=..., or give labels=...; without label=, labels may be missing."
+        pairs = zip(graphs, own_labels, strict=True)
+        lacking = [number for number, (graph, own) in enumerate(pairs) if own is None and label not in graph.ndata]
+        _refuse_lacking(lacking, graphs, f"labels {label!r}", of_nodes, mend)
+    if edge_feat not in (None, "feat"):
+        mend = f"Set graph.edata[{edge_feat!r}], name another key with edge_feat=..., or leave edge features out with edge_feat=None."
+        lacking = [number for number, graph in enumerate(graphs) if edge_feat not in graph.edata]
+        if len(lacking) < len(graphs):  # a graph without edges need not have any
+            lacking = [number for number in lacking if graphs[number].num_edges()]
+        found = "its edata has: "
+        _refuse_lacking(lacking, graphs, f"edge features {edge_feat!r}", lambda graph: found + (", ".join(graph.edata) or "nothing"), mend)
+
+
+def _refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, holds: Callable[[Any], str], mend: str) -> None:
+    """Raise `DataError` where graphs, of these numbers, lack something.
+
+    Args:
+        holds: what a graph has instead.
+        mend: what to do where no graph has it.
+    """
+    if not lacking:
+        return
+    first = lacking[0]
+    if len(graphs) == 1:
+        raise DataError(f"The graph has no {what} ({holds(graphs[first])}). {mend}")
+    if len(lacking) == len(graphs):
+        raise DataError(f"None of the {len(graphs)} graphs has {what} (of graph 0, {holds(graphs[0])}). {mend}")
+    numbers = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
+    who = f"Graph {numbers} has" if len(lacking) == 1 else f"Graphs {numbers} have"
+    raise DataError(
+        f"{who} no {what} (of graph {first}, {holds(graphs[first])}), and others have. Set them there, too, or leave out what lacks them."
+    )
 
 
 def records_of_pyg(data: Any) -> list[GraphRecord]:
@@ -93,14 +153,22 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
         data = data.to_data_list()
     graphs = [data] if hasattr(data, "edge_index") or hasattr(data, "node_types") else _items(data, "PyG graphs")
     for number, graph in enumerate(graphs):
-        if hasattr(graph, "node_types") or not hasattr(graph, "edge_index"):
-            raise DataError(f"Graph {number} is a {type(graph).__name__}; expected homogeneous PyG data with edge_index. Convert it first.")
-        if graph.edge_index is None or graph.x is None:
-            if graph.edge_index is None:
-                raise DataError(f"Graph {number} has no edge_index. Set it, shape (2, edges); torch_geometric.utils converts other forms.")
+        if hasattr(graph, "node_types"):
             raise DataError(
-                f"Graph {number} has no node features x. Set them, for example by a transform such as torch_geometric's OneHotDegree."
+                f"Graph {number} is {kind_of(graph)}, and students take homogeneous graphs. Convert it with data.to_homogeneous(), which "
+                "keeps what all types of nodes have: give all of them x."
             )
+        if not hasattr(graph, "edge_index"):
+            raise DataError(f"Expected PyG graphs, and item {number} is {kind_of(graph)}. Give data with x and edge_index.")
+        if graph.edge_index is None:
+            raise DataError(f"Graph {number} has no edge_index. Set it, shape (2, edges); torch_geometric.utils converts other forms.")
+    _refuse_lacking(
+        [number for number, graph in enumerate(graphs) if graph.x is None],
+        graphs,
+        "node features x",
+        lambda graph: f"it has: {', '.join(_keys_of_pyg(graph))}",
+        "Set them, for example by a transform such as torch_geometric's OneHotDegree.",
+    )
     if any(getattr(graph, "edge_weight", None) is not None for graph in graphs):
         _warn_of_weights("edge_weight", "data.edge_attr = data.edge_weight[:, None]")
     labels = [None if graph.y is None else as_array(graph.y, "labels") for graph in graphs]
@@ -117,9 +185,14 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
             label=None if of_nodes else label,
             masks={mask: as_array(graph[mask], mask) for mask in MASKS if getattr(graph, mask, None) is not None},
             edge_features=None if getattr(graph, "edge_attr", None) is None else _matrix(graph.edge_attr),
+            keys=_keys_of_pyg(graph),
         )
         for graph, label, size in zip(graphs, labels, sizes, strict=True)
     ]
+
+
+def _keys_of_pyg(graph: Any) -> tuple[str, ...]:
+    return tuple(str(key) for key, value in graph.to_dict().items() if value is not None)
 
 
 def arrays_of(
@@ -269,23 +342,10 @@ def split_of_masks(records: Sequence[GraphRecord]) -> Split | None:
 
 
 def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
-    for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
-        if key is not None and not isinstance(key, str):
-            raise DataError(f"{name} = {key!r} is no key of the graph's data. Give the name of one tensor; several can be joined before.")
     source, destination = graph.edges()
     weights = [key for key in _WEIGHTS if key in graph.edata and edge_feat not in (None, key)]
     if weights:
         _warn_of_weights(f"edata[{weights[0]!r}]", f"edge_feat={weights[0]!r}")
-    if feat is not None and feat not in graph.ndata:
-        raise DataError(
-            f"The graph has no node features {feat!r} (its ndata has: {', '.join(graph.ndata) or 'nothing'}). Set graph.ndata[{feat!r}], "
-            "name another key with feat=..., or take one-hot in-degrees with feat=None."
-        )
-    if edge_feat not in (None, "feat") and edge_feat not in graph.edata:
-        raise DataError(
-            f"The graph has no edge features {edge_feat!r} (its edata has: {', '.join(graph.edata) or 'nothing'}). Set "
-            f"graph.edata[{edge_feat!r}], name another key with edge_feat=..., or leave edge features out with edge_feat=None."
-        )
     return GraphRecord(
         edges=np.stack([as_integers(source, "edges"), as_integers(destination, "edges")]),
         num_nodes=int(graph.num_nodes()),
@@ -294,13 +354,27 @@ def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edg
         label=None if own_label is None else as_array(own_label, "labels"),
         masks={mask: as_array(graph.ndata[mask], mask) for mask in MASKS if mask in graph.ndata},
         edge_features=_matrix(graph.edata[edge_feat]) if edge_feat is not None and edge_feat in graph.edata else None,
+        keys=tuple(graph.ndata),
     )
 
 
-def _check_dgl(graph: Any) -> None:
-    if graph.is_block or not graph.is_homogeneous:
-        found = "a block" if graph.is_block else f"heterogeneous ({len(graph.ntypes)} types of nodes, {len(graph.etypes)} of edges)"
-        raise DataError(f"The graph is {found}; students take homogeneous graphs. Convert it, for example with dgl.to_homogeneous.")
+def _check_dgl(graph: Any, feat: str | None, label: str, edge_feat: str | None) -> None:
+    if graph.is_block:
+        raise DataError("The graph is a block, a step of sampling; students take whole graphs. Give the graph that it was sampled from.")
+    if graph.is_homogeneous:
+        return
+    nodes, edges = [graph.nodes[kind].data for kind in graph.ntypes], [graph.edges[kind].data for kind in graph.canonical_etypes]
+    keys = [key for key in (feat, label, *MASKS) if key is not None and (key == feat or any(key in data for data in nodes))]
+    of_edges = [edge_feat] if edge_feat is not None and all(edge_feat in data for data in edges) else []
+    lacking = [
+        f"graph.nodes[{kind!r}].data[{key!r}]" for kind, data in zip(graph.ntypes, nodes, strict=True) for key in keys if key not in data
+    ]
+    first = f" First set {', '.join(lacking)}, in the form that other types of nodes have (unknown labels are -1)." if lacking else ""
+    named = f"ndata={keys}" + (f", edata={of_edges}" if of_edges else "")
+    raise DataError(
+        f"The graph is heterogeneous ({counted(len(graph.ntypes), 'type')} of nodes, {len(graph.etypes)} of edges); students take "
+        f"homogeneous graphs.{first} Convert it with dgl.to_homogeneous(graph, {named}), which drops data that are not named."
+    )
 
 
 def _unbatched(graph: Any) -> Sequence[Any]:

@@ -228,8 +228,8 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl(dgl.to_block(dgl_graph()))
     with pytest.raises(DataError, match="3 labels for 2 graphs with 8 nodes"):
         Dataset.from_dgl([dgl_graph(), dgl_graph()], labels=[0, 1, 2])
-    with pytest.raises(DataError, match="found int"):
-        Dataset.from_dgl([1, 2])
+    with pytest.raises(DataError, match="item 1 is an int"):
+        Dataset.from_dgl([dgl_graph(), 2])
     with pytest.raises(DataError, match="sequence is empty"):
         Dataset.from_dgl([])
     with pytest.raises(DataError, match="node features of graph 1 have rows of the shape"):
@@ -237,6 +237,73 @@ def test_from_dgl_refuses_with_the_reason() -> None:
     overlapping = {f"{part}_mask": np.array([True, True, False, False]) for part in ("train", "val", "test")}
     with pytest.raises(DataError, match="shares samples"):
         Dataset.from_dgl(dgl_graph(**overlapping))
+
+
+def test_a_key_that_is_named_must_be_there() -> None:
+    with pytest.raises(DataError, match=r"The graph has no labels 'typo' \(its ndata has: feat, label\)"):
+        Dataset.from_dgl(dgl_graph(), label="typo")
+    with pytest.raises(DataError, match=r"None of the 2 graphs has labels 'typo' \(of graph 0, its ndata has: feat, label\)"):
+        Dataset.from_dgl([dgl_graph(), dgl_graph()], label="typo")
+    with pytest.raises(DataError, match="None of the 2 graphs has labels 'typo'"):  # the form of DGL's CSVDataset
+        Dataset.from_dgl([(dgl_graph(), {"label": label}) for label in (0, 1)], label="typo")
+    bare = dgl_graph()
+    del bare.ndata["label"]
+    with pytest.raises(DataError, match=r"no labels 'label' \(its ndata has: feat\)"):
+        Dataset.from_dgl(bare, label="label")
+    assert Dataset.from_dgl(bare).target.names == ()
+    assert Dataset.from_dgl([(bare, 0), (bare, 1)], label="label").labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "message"),
+    [
+        ("feat", {}, r"Graph 2 has no node features 'feat' \(of graph 2, its ndata has: label\), and others have"),
+        ("label", {"label": "label"}, r"Graph 2 has no labels 'label' \(of graph 2, its ndata has: feat\), and others have"),
+    ],
+)
+def test_a_graph_that_lacks_what_others_have_is_named(key: str, options: dict[str, str], message: str) -> None:
+    graphs = [dgl_graph(), dgl_graph(), dgl_graph()]
+    del graphs[2].ndata[key]
+    with pytest.raises(DataError, match=message):
+        Dataset.from_dgl(graphs, **options)
+    del graphs[1].ndata[key]
+    with pytest.raises(DataError, match="Graphs 1, 2 have no "):
+        Dataset.from_dgl(graphs, **options)
+
+
+def test_edge_features_of_a_named_key_may_be_missing_where_there_are_no_edges() -> None:
+    graphs = [dgl_graph(), dgl.graph(([], []), num_nodes=2), dgl_graph()]
+    graphs[0].edata["w"], graphs[1].ndata["feat"], graphs[2].edata["w"] = torch.rand(5), torch.zeros(2, 2), torch.rand(5)
+    assert Dataset.from_dgl(graphs, labels=[0, 1, 0], edge_feat="w").num_edge_features == 1
+    del graphs[2].edata["w"]
+    with pytest.raises(DataError, match=r"Graph 2 has no edge features 'w' \(of graph 2, its edata has: nothing\), and others have"):
+        Dataset.from_dgl(graphs, labels=[0, 1, 0], edge_feat="w")
+
+
+def call_in(message: str, **names: Any) -> Any:
+    """What the call of `dgl.to_homogeneous` gives that a message advises."""
+    call = message[message.index("dgl.to_homogeneous(") : message.index("), which drops") + 1]
+    return eval(call, {"dgl": dgl, **names})
+
+
+def test_the_advice_for_heterogeneous_graphs_keeps_the_data() -> None:
+    two = dgl.heterograph({("n", "r", "n"): ([0, 1], [1, 2]), ("n", "s", "n"): ([0], [2])})
+    two.ndata["x"], two.ndata["label"] = torch.rand(3, 2), torch.tensor([0, 1, 0])
+    for kind, count in (("r", 2), ("s", 1)):
+        two.edges[kind].data["feat"] = torch.rand(count, 1)
+    with pytest.raises(DataError, match=r"heterogeneous \(1 type of nodes, 2 of edges\)") as caught:
+        Dataset.from_dgl(two, feat="x")
+    dataset = Dataset.from_dgl(call_in(str(caught.value), graph=two), feat="x")
+    assert (dataset.labels.tolist(), dataset.num_features, dataset.num_edge_features) == ([0, 1, 0], 2, 1)
+
+
+def test_the_advice_for_heterogeneous_graphs_says_which_types_lack_data() -> None:
+    two = dgl.heterograph({("a", "r", "b"): ([0], [0]), ("b", "s", "a"): ([0], [0])})
+    two.nodes["a"].data["feat"], two.nodes["a"].data["label"] = torch.rand(1, 2), torch.tensor([1])
+    with pytest.raises(DataError, match=r"First set graph.nodes\['b'\].data\['feat'\], graph.nodes\['b'\].data\['label'\]") as caught:
+        Dataset.from_dgl(two)
+    two.nodes["b"].data["feat"], two.nodes["b"].data["label"] = torch.rand(1, 2), torch.tensor([-1])
+    assert Dataset.from_dgl(call_in(str(caught.value), graph=two)).labels.tolist() == [0, -1]
 
 
 def test_from_pyg() -> None:
@@ -256,8 +323,16 @@ def test_from_pyg() -> None:
     assert (rows.target.kind, rows.labels.shape) == ("multi-label", (2, 2))
     with pytest.raises(DataError, match="no node features x"):
         Dataset.from_pyg(pyg.Data(edge_index=torch.as_tensor(EDGES)))
-    with pytest.raises(DataError, match="homogeneous"):
-        Dataset.from_pyg(pyg.HeteroData())
+    with pytest.raises(DataError, match=r"Graph 1 has no node features x \(of graph 1, it has: edge_index\), and others have"):
+        Dataset.from_pyg([graph(LABELS), pyg.Data(edge_index=torch.as_tensor(EDGES))])
+    with pytest.raises(DataError, match="item 1 is an int"):
+        Dataset.from_pyg([graph(LABELS), 1])
+    hetero = pyg.HeteroData()
+    hetero["a"].x, hetero["b"].x, hetero["a"].y = torch.rand(2, 2), torch.rand(1, 2), torch.tensor([0, 1])
+    hetero["a", "r", "b"].edge_index = torch.tensor([[0, 1], [0, 0]])
+    with pytest.raises(DataError, match=r"Graph 0 is a HeteroData, .* Convert it with data.to_homogeneous\(\)"):
+        Dataset.from_pyg(hetero)
+    assert Dataset.from_pyg(hetero.to_homogeneous()).labels.tolist() == [0, 1, -1]
 
 
 def test_it_prints_in_a_few_lines() -> None:

@@ -1,0 +1,21 @@
+"""Numbers and values as a sentence names them."""
+
+from __future__ import annotations
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number and what it counts: ``1 class``, ``2 classes``.
+
+    Args:
+        one: what one of them is called.
+        several: what several are called, where it is not `one` with an s.
+    """
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def kind_of(value: object) -> str:
+    """What sort of value this is: ``an int``, ``a list``, ``None``."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name == 'ndarray' or name[0].lower() in 'aeio' else 'a'} {name}"
