@@ -12,7 +12,7 @@ import torch
 
 from dgl_mutual.data.dataset import Dataset, Split, TaskName
 from dgl_mutual.data.load import as_dataset, load_dataset
-from dgl_mutual.data.protocols import refuse_one_class
+from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.errors import UsageError, whole_number
 from dgl_mutual.experiments.config import RunConfig, layered, merged, nest, parse_config, read_config
@@ -175,7 +175,7 @@ def fit(
         raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     else:
         split = with_unlabelled(resolved, dataset, split, seed=seed, fold=fold)
-    refuse_one_class(dataset)
+    refuse_unlearnable(dataset)
     with closing(ProgressBar()) as bar:
         result = fit_resolved(
             resolved,

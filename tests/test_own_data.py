@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 
 import dgl_mutual as dm
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, UsageError
 from tests.small_graph import EDGES, FEATURES, LABELS, SPLIT, N, fit, graph
 
 
@@ -86,6 +86,40 @@ def test_data_of_pyg_under_the_other_name_is_refused() -> None:
         dm.Dataset.from_dgl(data)
     result = fit()
     assert (result.predict(data) == result.predict(dm.Dataset.from_pyg(data))).all()
+
+
+def unlabelled(**columns: Any) -> Any:
+    made = graph(**columns)
+    del made.ndata["label"]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (unlabelled(labels=LABELS), r"ndata\['label'\] is missing \(ndata has: feat, labels\).*from_dgl\(graph, label='labels'\)"),
+        (unlabelled(), r"\(ndata has: feat\). Set it, or .*from_dgl\(graph, labels=...\)"),
+        ([unlabelled()] * 3, r"no \(graph, label\) pairs, and ndata\['label'\] is missing \(of graph 0, ndata has: feat\)"),
+        (graph(label=np.full(N, -1)), "all are unknown"),
+        (dm.Dataset.from_arrays(EDGES, FEATURES), "none were given to Dataset.from_arrays"),
+    ],
+)
+def test_data_without_labels_say_where_they_were_looked_up(data: Any, message: str) -> None:
+    split = dm.Split([0], [1], [2])
+    for options in ({"split": split}, {}):
+        with pytest.raises(UsageError, match=f"has no labels: .*{message}"):
+            dm.fit(data, "gcn,sage", **options)
+
+
+def test_pyg_data_without_labels_say_where_they_were_looked_up() -> None:
+    pyg = pytest.importorskip("torch_geometric.data", reason="torch_geometric is an extra")
+    data = pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), target=torch.as_tensor(LABELS))
+    with pytest.raises(UsageError, match=r"y is missing \(the graph has: x, edge_index, target\). Set it, as in data.y = data.target, or"):
+        dm.fit(data)
+    data.y = data.target
+    assert len(fit(data=data).split.val) == len(SPLIT.val)
+    with pytest.raises(UsageError, match=r"y is missing \(graph 0 has: x, edge_index\). Set it, or load .* one a graph"):
+        dm.fit([pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES)) for _ in range(3)])
 
 
 def test_a_split_of_pandas_can_be_written_to() -> None:

@@ -27,7 +27,7 @@ from dgl_mutual.data.arrays import (
     is_canonical,
 )
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
-from dgl_mutual.data.graph_objects import arrays_of, records_of_dgl, records_of_pyg
+from dgl_mutual.data.graph_objects import LABEL, arrays_of, no_labels_in_dgl, no_labels_in_pyg, records_of_dgl, records_of_pyg
 from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.split import Split
@@ -90,6 +90,7 @@ class Dataset:
         sample_ids: what its files call the samples, if anything.
         num_pool: how many of the last graphs are a pool without labels (see `dgl_mutual.data.pool`); none of them is assessed.
         store: what serves edges and features of a graph that no machine holds; then there are no `edges`, and `features` are zeros.
+        no_labels: where labels were looked up in vain and how to give them, for a message; empty where there are some.
 
     Raises:
         DataError: what is wrong with edges, features, labels or split; the message names the first offending entry.
@@ -112,6 +113,7 @@ class Dataset:
     num_pool: int = 0
     edge_feature_names: tuple[str, ...] = ()
     edge_feature_kinds: tuple[FeatureKind, ...] = ()
+    no_labels: str = ""
 
     def __post_init__(self) -> None:
         self._check({field.name for field in dataclasses.fields(self)})
@@ -261,6 +263,7 @@ class Dataset:
             edge_features=None if of_edges is None else compact(of_edges.values),
             edge_feature_names=() if of_edges is None else of_edges.names,
             edge_feature_kinds=() if of_edges is None else of_edges.kinds,
+            no_labels="none were given to Dataset.from_arrays. Give labels=..., a class for each sample" if labels is None else "",
         )
 
     @classmethod
@@ -298,13 +301,15 @@ class Dataset:
         Raises:
             DataError: a heterogeneous graph, a key that is not there or that only some graphs have, or what `from_arrays` refuses.
         """
-        return cls.from_arrays(
-            **arrays_of(records_of_dgl(data, feat, label, edge_feat), data, labels, task, split, name),
+        records = records_of_dgl(data, feat, label, edge_feat)
+        made = cls.from_arrays(
+            **arrays_of(records, data, labels, task, split, name),
             feature_names=feature_names,
             feature_kinds=feature_kinds,
             edge_feature_names=edge_feature_names,
             edge_feature_kinds=edge_feature_kinds,
         )
+        return made.replaced(no_labels=no_labels_in_dgl(records, feat, label or LABEL)) if made.no_labels else made
 
     @classmethod
     def from_pyg(
@@ -327,13 +332,15 @@ class Dataset:
         Raises:
             DataError: heterogeneous data, features that are not there or that only some graphs have, or what `from_arrays` refuses.
         """
-        return cls.from_arrays(
-            **arrays_of(records_of_pyg(data), data, labels, task, split, name),
+        records = records_of_pyg(data)
+        made = cls.from_arrays(
+            **arrays_of(records, data, labels, task, split, name),
             feature_names=feature_names,
             feature_kinds=feature_kinds,
             edge_feature_names=edge_feature_names,
             edge_feature_kinds=edge_feature_kinds,
         )
+        return made.replaced(no_labels=no_labels_in_pyg(records)) if made.no_labels else made
 
     def __repr__(self) -> str:
         """A few readable lines: task, sizes, labels and split."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -263,6 +264,35 @@ def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any
     labels = joined(found, "labels")
     # A column of class numbers is a list of classes; a column of 0.0 and 1.0 is one label, as in OGB.
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 and labels.dtype.kind in "iubUSO" else labels
+
+
+def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: str) -> str:
+    """Where labels of DGL graphs were looked up in vain, and how to give them."""
+    one, keys = len(records) == 1, records[0].keys
+    found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {', '.join(keys) or 'nothing'}). Set it"
+    nearest = _nearest(label, [key for key in keys if key not in (feat, *MASKS)])
+    given = "labels=..." if nearest is None else f"label={nearest!r}"
+    if one:
+        return f"{found}, or load the graph with dgl_mutual.Dataset.from_dgl(graph, {given})"
+    return (
+        f"the graphs are no (graph, label) pairs, and {found} if nodes are to be classified, or give pairs, or load the graphs with "
+        f"dgl_mutual.Dataset.from_dgl(graphs, {given})"
+    )
+
+
+def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
+    """Where labels of PyG graphs were looked up in vain, and how to give them."""
+    one, keys = len(records) == 1, records[0].keys
+    nearest = _nearest("label", [key for key in keys if key not in ("x", "edge_index", "edge_attr", "edge_weight", *MASKS)])
+    found = f"y is missing ({'the graph' if one else 'graph 0'} has: {', '.join(keys)}). Set it"
+    if nearest is not None:
+        found += f", as in data.y = data.{nearest}"
+    return f"{found}, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=...), one a {'node' if one else 'graph'}"
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """The one of `names` that `name` may have meant: the only one, or the one that is spelt most alike; None where none is."""
+    return names[0] if len(names) == 1 else next(iter(difflib.get_close_matches(name, names, 1)), None)
 
 
 def joined(blocks: Sequence[npt.NDArray[Any] | None], what: str) -> npt.NDArray[Any]:

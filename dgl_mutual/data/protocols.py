@@ -12,13 +12,17 @@ from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.wording import counted
 
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 #: Of the samples outside the held-out fold: 10 % of all with ten folds.
 VALIDATION_SHARE = 1 / 9
 #: With this many folds a class needs more samples than folds: two must be left outside of each fold.
 _SMALLEST = {2: 4}
-_GIVE_SPLIT = "Give the dataset a split of its own, in a folder in CSV form: columns train_mask, val_mask and test_mask."
+_GIVE_SPLIT = (
+    "Give the dataset a split of its own: in Python split=dgl_mutual.Split(train, val, test), in a DGL or PyG graph and in a folder in CSV "
+    "form train_mask, val_mask and test_mask."
+)
 #: The protocols that give one split for each of `folds`; the others give one.
 FOLDED_PROTOCOLS = ("nested",)
 #: The protocols whose split is the dataset's own.
@@ -29,7 +33,7 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
     """The splits of one repetition under `protocol`; the same for the same arguments. Samples without any label are in no part.
 
     - ``public``, ``scaffold``: the official split, whatever the seed.
-    - ``random`` (node task): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
+    - ``random`` (node task, single-label): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
     - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates, and at least one
       sample of each class. Multi-label sets have no classes to stratify by: their folds and validation parts are plain random ones.
 
@@ -40,33 +44,38 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
         folds: outer folds of ``nested``; the other protocols give one split.
 
     Raises:
-        UsageError: an unknown protocol, one that the dataset does not have, fewer than two folds, or a class with too few samples.
+        UsageError: an unknown protocol, one that the dataset does not have, no labels, fewer than two folds, or a class with too few
+            samples.
     """
     if protocol not in _PROTOCOLS:
         raise unknown("protocol", protocol, _PROTOCOLS)
     if protocol not in available_protocols(dataset):
+        others = ", ".join(available_protocols(dataset))
         raise UsageError(
             f"The protocol {protocol!r} does not fit {dataset.name} (a {dataset.target.kind} dataset for the {dataset.task} task, "
             f"{'with' if dataset.official_split is not None else 'without'} an official split). "
-            f"Choose from: {', '.join(available_protocols(dataset))}."
+            + (f"Choose from: {others}." if others else f"No other does, either. {_GIVE_SPLIT}")
         )
     if seed < 0:
         raise UsageError(f"The seed of a split must not be negative, found {seed}. Give a whole number from 0 on.")
+    refuse_unlearnable(dataset)
     splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, folds))  # what scikit-learn takes as a seed
     for split in splits:
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
             raise UsageError(f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({dataset.num_samples} samples).")
-    refuse_one_class(dataset)
     return splits
 
 
-def refuse_one_class(dataset: Dataset) -> None:
+def refuse_unlearnable(dataset: Dataset) -> None:
     """Refuse a dataset of which nothing can be learned.
 
     Raises:
-        UsageError: all samples are of one class.
+        UsageError: no sample has a label, or all are of one class.
     """
+    if not is_labelled(dataset).any():
+        why = dataset.no_labels or "all are unknown (-1, NaN or empty). Give some, from data that have them"
+        raise UsageError(f"The dataset {dataset.name!r} has no labels: {why}.")
     if dataset.target.kind == "single-label" and len(np.unique(dataset.labels[dataset.labels >= 0])) < 2:
         raise UsageError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
 
@@ -92,8 +101,7 @@ def default_protocol(dataset: Dataset) -> str:
     available = available_protocols(dataset)
     if not available:
         raise UsageError(
-            f"{dataset.name} is a {dataset.target.kind} node dataset without an official split, and no protocol splits those. "
-            "Give it one, in a folder in CSV form: columns train_mask, val_mask and test_mask."
+            f"{dataset.name} is a {dataset.target.kind} node dataset without an official split, and no protocol splits those. {_GIVE_SPLIT}"
         )
     return available[0]
 
@@ -202,15 +210,13 @@ def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
 
 def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str, mend: Callable[[int], str]) -> None:
     """Refuse a class that has samples, but fewer than `needed`; `mend` says what else to do about so many."""
-    if not len(samples):
-        raise UsageError(f"{dataset.name} has no labelled samples, so there is nothing to split.")
     groups = strata(dataset)
     assert groups is not None
     target, classes = groups
     counts = np.bincount(classes[samples], minlength=target.num_outputs)
     rarest = int(np.where(counts > 0, counts, len(samples) + 1).argmin())
     if counts[rarest] < needed:
-        found = f"{counts[rarest]} sample{'s' if counts[rarest] > 1 else ''}, but {needed} are needed ({why})"
+        found = f"{counted(int(counts[rarest]), 'sample')}, but {needed} are needed ({why})"
         other = mend(int(counts[rarest]))
         merge = f"{other} Or merge or remove rare classes." if other else "Merge or remove rare classes."
         raise UsageError(f"Class {target.names[rarest]!r} of {dataset.name} has {found}. {merge}")

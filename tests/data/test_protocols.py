@@ -87,7 +87,7 @@ def test_default_protocols() -> None:
     assert default_protocol(toy("graph", labels)) == "nested"
     assert default_protocol(toy("node", labels, official_split=OFFICIAL)) == "public"
     assert default_protocol(toy("graph", labels, official_split=OFFICIAL, evaluator="ogbg-molhiv")) == "scaffold"
-    with pytest.raises(UsageError, match="train_mask"):
+    with pytest.raises(UsageError, match=r"in Python split=dgl_mutual.Split\(train, val, test\), .* train_mask"):
         default_protocol(toy("node", np.zeros((3, 2), dtype=np.float32)))
 
 
@@ -113,9 +113,11 @@ ERRORS = [
     (toy("graph", np.arange(8) % 4), "nested", {}, r"has 2 samples, but 10 are needed .* Merge or remove rare classes\.$"),
     (toy("graph", np.arange(10) % 2), "nested", {}, r"has 5 samples.* Ask for 5 folds \(--folds 5\) or fewer\. Or merge"),
     (toy("graph", np.zeros((3, 2), dtype=np.float32)), "nested", {"folds": 2}, r"3 labelled samples, but 4 are needed .* Ask for 3 folds"),
-    (toy("node", np.arange(100) % 2), "random", {}, r"Class 'class 0' of toy has 50 samples, but 51 are needed \(20 train, 30 validate"),
+    (toy("node", np.arange(100) % 2), "random", {}, r"has 50 samples, but 51 are needed \(20 train.* split=dgl_mutual.Split"),
     (toy("node", np.arange(100) % 2), "nested", {}, "Choose from: random"),
-    (toy("node", np.full(9, -1), target=Target("single-label", ("a",), "accuracy")), "random", {}, "no labelled samples"),
+    (toy("node", np.full(9, -1), target=Target("single-label", ("a",), "accuracy")), "random", {}, "has no labels: all are unknown"),
+    (toy("graph", np.full((9, 2), np.nan, dtype=np.float32)), "nested", {}, "has no labels: all are unknown"),
+    (toy("node", np.zeros((9, 2), dtype=np.float32)), "random", {}, r"does not fit toy .* No other does, either.* split=dgl_mutual.Split"),
 ]
 
 
