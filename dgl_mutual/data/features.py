@@ -204,8 +204,13 @@ def side_by_side(blocks: Sequence[Columns]) -> Columns:
 def degree_features(edges: IntArray, num_nodes: int) -> Columns:
     """One-hot in-degrees up to `MAX_DEGREE`: the custom for graphs whose nodes have no features."""
     degrees = np.minimum(np.bincount(edges[1], minlength=num_nodes), MAX_DEGREE)
-    width = int(degrees.max()) + 1
-    return Columns.indicators(one_hot(degrees, width), (indicator_name("degree", degree) for degree in range(width)))
+    names = degree_names(int(degrees.max()) + 1)
+    return Columns.indicators(one_hot(degrees, len(names)), names)
+
+
+def degree_names(width: int) -> tuple[str, ...]:
+    """What so many one-hot columns of degrees are called."""
+    return tuple(indicator_name("degree", degree) for degree in range(width))
 
 
 def sums_of_edges(edges: IntArray, num_nodes: int, features: sparse.csr_matrix) -> sparse.csr_matrix:

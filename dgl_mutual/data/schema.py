@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Features
-from dgl_mutual.data.features import compact
+from dgl_mutual.data.features import compact, degree_names
 from dgl_mutual.errors import DataError
 
 #: Kinds of columns that are zero where a dataset does not have them.
@@ -19,7 +20,8 @@ _ZERO_KINDS = ("indicator", "edge-sum")
 def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind]) -> Dataset:
     """The dataset with the feature columns `columns` of these kinds, in this order, found by their names.
 
-    An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree.
+    An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. Where all columns are one-hot
+    degrees, those above the highest of `columns` count as the highest, with a warning.
 
     Raises:
         DataError: the dataset has a column that is not among `columns`, or lacks one that is not an indicator; both sides are shown.
@@ -27,7 +29,15 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
     found = dataset.feature_names
     if found == tuple(columns):
         return dataset
-    features = _aligned(dataset.features, found, columns, kinds, f"{dataset.name} has {len(found)}", "feature")
+    higher = _higher_degrees(found, columns)
+    if higher:
+        warnings.warn(
+            f"Nodes of {dataset.name} have in-degrees up to {len(found) - 1}, and those of the training data at most {len(columns) - 1}. "
+            f"Higher degrees count as {len(columns) - 1}. If there are many of them, train on data that have such nodes, too.",
+            stacklevel=3,
+        )
+    stand_in = dict.fromkeys(higher, columns[-1])
+    features = _aligned(dataset.features, found, columns, kinds, f"{dataset.name} has {len(found)}", "feature", stand_in)
     return dataset.replaced(features=features, feature_names=tuple(columns), feature_kinds=tuple(kinds))
 
 
@@ -60,15 +70,31 @@ def align_to(dataset: Dataset, known: Dataset, *, edge_features: bool = True) ->
     return align_edge_features(aligned, known.edge_feature_names if edge_features else (), known.edge_feature_kinds)
 
 
+def _higher_degrees(found: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
+    """The columns of `found` for degrees that are higher than all of `columns`, if both are one-hot degrees (see `degree_features`)."""
+    if tuple(found) != degree_names(len(found)) or tuple(columns) != degree_names(len(columns)):
+        return ()
+    return found[len(columns) :]
+
+
 def _aligned(
-    features: Features, found: Sequence[str], columns: Sequence[str], kinds: Sequence[FeatureKind], counted: str, what: str
+    features: Features,
+    found: Sequence[str],
+    columns: Sequence[str],
+    kinds: Sequence[FeatureKind],
+    counted: str,
+    what: str,
+    stand_in: Mapping[str, str] | None = None,
 ) -> Features:
+    """`stand_in` names the columns in which others, that are not among `columns`, are counted."""
     # A name that only says where a column stands is no name of a value that may be absent: without it the data are narrower.
     optional = {name for name, kind in zip(columns, kinds, strict=True) if kind in _ZERO_KINDS and not re.fullmatch(rf"{what} \d+", name)}
     place = {name: position for position, name in enumerate(columns)}
+    repeated = len(place) < len(columns) or len(set(found)) < len(found)
+    place.update({name: place[column] for name, column in (stand_in or {}).items()})
     missing = [name for name in columns if name not in set(found) and name not in optional]
     surplus = [name for name in found if name not in place]
-    if len(place) < len(columns) or len(set(found)) < len(found) or missing or surplus:
+    if repeated or missing or surplus:
         raise DataError(
             f"The model expects {len(columns)} {what} columns and {counted}. "
             f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}. "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import dgl_mutual
-from dgl_mutual.errors import TaskMismatchError, UsageError
+from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.experiments.predictions import predict_dataset
 
 QUICK = {"students": "gcn,gin", "training": {"epochs": 1}, "student": {"hidden": 4}}
@@ -30,3 +32,38 @@ def test_a_pool_by_name() -> None:
         dgl_mutual.fit(graphs, unlabelled="digits", **QUICK)
     with pytest.raises(TaskMismatchError, match="Ask for task 'node'"):
         dgl_mutual.load("Cora", "graph")
+
+
+def write_star(folder: Path, neighbours: int) -> dgl_mutual.Dataset:
+    """A folder in CSV form with one graph without features: node 0 has `neighbours` neighbours. The same as a dataset of arrays."""
+    folder.mkdir()
+    (folder / "meta.yaml").write_text("dataset_name: star\nnode_data: [{file_name: n.csv}]\nedge_data: [{file_name: e.csv}]\n")
+    edges = np.array([range(1, neighbours + 1), [0] * neighbours])
+    pd.DataFrame({"node_id": range(neighbours + 1)}).to_csv(folder / "n.csv", index=False)
+    pd.DataFrame({"src_id": edges[0], "dst_id": edges[1]}).to_csv(folder / "e.csv", index=False)
+    return dgl_mutual.Dataset.from_arrays(edges, None, [0] * (neighbours + 1), name="star")
+
+
+def test_degrees_that_the_training_data_do_not_have_count_as_the_highest(tmp_path: Path) -> None:
+    known = dgl_mutual.Dataset.from_arrays([[0, 1, 2, 3], [1, 2, 1, 0]], None, [0, 1, 0, 1])
+    assert known.num_features == 3
+    split = dgl_mutual.Split([0, 1], [2], [3])
+    result = dgl_mutual.fit(known, **QUICK, split=split)
+    result.save(tmp_path / "saved")
+    higher = write_star(tmp_path / "higher", 6)
+    features = np.zeros((7, 3), dtype=np.float32)
+    features[0, 2] = features[1:, 0] = 1
+    capped = higher.replaced(features=features, feature_names=known.feature_names, feature_kinds=known.feature_kinds)
+    with pytest.warns(UserWarning, match="Nodes of star have in-degrees up to 6, and those of the training data at most 2. Higher"):
+        found = result.predict(higher)
+    assert (found == result.predict(capped)).all()
+    with pytest.warns(UserWarning, match="Higher degrees count as 2"):
+        table = predict_dataset(tmp_path / "saved" / "gcn-0.safetensors", str(tmp_path / "higher"))
+    assert np.allclose(table[["p(0)", "p(1)"]], result.predict(capped, member="gcn-0"))
+
+
+def test_degrees_beside_other_columns_are_not_known() -> None:
+    known = dgl_mutual.Dataset.from_arrays([[0, 1], [1, 2]], np.eye(3), [0, 1, 0], feature_names=["degree=0", "degree=1", "age"])
+    result = dgl_mutual.fit(known, **QUICK, split=dgl_mutual.Split([0], [1], [2]))
+    with pytest.raises(DataError, match="not known to the model: degree=2"):
+        result.predict(known.replaced(feature_names=("degree=0", "degree=1", "degree=2")))
