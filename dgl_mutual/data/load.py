@@ -27,6 +27,7 @@ from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.files import user_path
 from dgl_mutual.registry import Found
+from dgl_mutual.wording import kind_of
 
 
 def load_dataset(
@@ -72,8 +73,8 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
         split: in place of what the masks of such an object say.
 
     Raises:
-        UsageError: something else, or a task that the dataset is not for.
-        DataError: what `Dataset.from_dgl` and `Dataset.from_pyg` refuse.
+        UsageError: something else, also the name of a dataset, or a task that the dataset is not for.
+        DataError: what `Dataset.from_dgl` and `Dataset.from_pyg` refuse, and a folder that is no dataset.
     """
     if isinstance(data, Dataset):
         if task not in (None, data.task):
@@ -83,9 +84,15 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
         return Dataset.from_dgl(data, task=task, split=split)
     if is_pyg(data):
         return Dataset.from_pyg(data, task=task, split=split)
+    if isinstance(data, str | Path):
+        source = find_source(data)
+        raise UsageError(f"Expected a dataset, found the name of one, {str(source)!r}. Load it: dgl_mutual.load({str(data)!r}).")
+    found = kind_of(data)
+    if isinstance(data, list | tuple):
+        found = f"{found} whose item 0 is {kind_of(data[0])}" if data else f"an empty {type(data).__name__}"
     raise UsageError(
-        f"Expected a Dataset, a DGL graph or a PyG graph, found {type(data).__name__}. Load one by its name with dgl_mutual.load, or make "
-        "one of arrays with Dataset.from_arrays."
+        f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}. Load a dataset by its name with "
+        "dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
     )
 
 

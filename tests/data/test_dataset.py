@@ -364,8 +364,19 @@ def test_graphs_in_memory_are_loaded_and_learned_from() -> None:
     masks = {f"{part}_mask": np.arange(4) % 3 == place for place, part in enumerate(("train", "val", "test"))}
     result = dgl_mutual.fit(dgl_graph(**masks), students="gcn,sage", training={"epochs": 1})
     assert result.predict(dgl_graph()).shape == (4, 2)
-    with pytest.raises(UsageError, match="Expected a Dataset, a DGL graph or a PyG graph, found int"):
-        dgl_mutual.fit(3)
+    for data, message in (
+        (3, "Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found an int"),
+        ([], "found an empty list"),
+        ([1, 2], "found a list whose item 0 is an int"),
+        (np.zeros(3), "found an ndarray"),
+        (None, "found None"),
+        ("digitz", "Unknown dataset 'digitz'. Did you mean 'digits'"),
+        ("digits", r"found the name of one, 'digits'. Load it: dgl_mutual.load\('digits'\)"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            dgl_mutual.fit(data)
+    with pytest.raises(UsageError, match="found an empty list"):
+        result.predict([])
 
 
 def test_a_loop_among_sorted_edges_is_removed_too() -> None:
