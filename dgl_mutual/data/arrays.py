@@ -20,6 +20,8 @@ Features: TypeAlias = "FloatArray | sparse.csr_matrix"
 #: indicator over a node's edges, for students that take no edge features.
 FeatureKind: TypeAlias = Literal["number", "indicator", "count", "edge-sum"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count", "edge-sum")
+#: What the columns of a data frame of edges are called, as in files of the CSV form.
+ENDS = ("src_id", "dst_id")
 
 
 def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDArray[Any], shape: tuple[int, int]) -> str | None:
@@ -191,9 +193,39 @@ def is_canonical(edges: IntArray) -> bool:
     return bool(later.all()) and not bool((source == destination).any())
 
 
+def edge_rows(edges: Any) -> IntArray:
+    """Edges as two rows of whole numbers, of an array, or of a data frame with the columns `ENDS`.
+
+    Raises:
+        DataError: no matrix of whole numbers, or a data frame with other columns.
+    """
+    if hasattr(edges, "columns"):
+        edges = _rows_of_frame(edges)
+    return as_integers(edges, "edges", dimensions=2)
+
+
+def _rows_of_frame(frame: Any) -> Any:
+    """Sources, then destinations, by the names of the columns. A frame of two rows without any names stays as it is."""
+    columns, rows = list(frame.columns), list(getattr(frame, "index", ()))
+    if columns == list(range(len(columns))) and rows == [0, 1]:
+        return frame
+    if sorted(map(str, columns)) == sorted(ENDS):
+        return np.stack([as_array(frame[end], "edges") for end in ENDS])
+    source, destination = ENDS
+    if set(ENDS) <= set(columns):
+        others = [column for column in columns if column not in ENDS]
+        mend = f"Give edges=frame[{list(ENDS)}], and what else students are to know of edges as edge_features=frame[{others}]."
+    elif len(rows) == 2 < len(columns):
+        mend = f"Transpose it (frame.T), and call its columns so: the row {rows[0]!r} is the first of them."
+    else:
+        mend = f"Rename that of sources to {source!r} and that of destinations to {destination!r}."
+    found = ", ".join(map(str, columns[:8])) + (", ..." if len(columns) > 8 else "")
+    raise DataError(f"The data frame of edges has the columns {found}; expected {source} and {destination}, with a row an edge. {mend}")
+
+
 def check_ends(edges: Any, num_nodes: int) -> IntArray:
     """Edges (2, |E|) in the order given; errors as in `as_edges`."""
-    array = as_integers(edges, "edges", dimensions=2)
+    array = edge_rows(edges)
     if array.shape[0] != 2:
         hint = " Transpose the array." if array.shape[1] == 2 else ""
         if array.shape == (num_nodes, num_nodes):

@@ -24,6 +24,7 @@ from dgl_mutual.data.arrays import (
     canonical_edges,
     check_ends,
     check_within_graphs,
+    edge_rows,
     is_canonical,
 )
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
@@ -207,8 +208,8 @@ class Dataset:
         """A dataset of arrays: NumPy, torch, pandas, SciPy sparse matrices or nested lists.
 
         Args:
-            edges: (2, |E|), sources and destinations, nodes counted from 0, in any order. Self-loops and duplicates are removed: each
-                convolution adds the loops that it needs.
+            edges: (2, |E|), sources and destinations, or a data frame with the columns ``src_id`` and ``dst_id`` and a row an edge; nodes
+                counted from 0, in any order. Self-loops and duplicates are removed: each convolution adds the loops that it needs.
             features: (|V|, F); None for one-hot in-degrees. Columns of a data frame keep their names.
             labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), text or booleans; (samples, L) for L labels of 0
                 and 1, NaN where unknown; None where all are unknown, for prediction.
@@ -227,7 +228,7 @@ class Dataset:
         if features is None:
             sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
             if not len(sizes):
-                ends = as_integers(edges, "edges", dimensions=2)
+                ends = edge_rows(edges)
                 sizes = np.array([0, max(ends.max(initial=-1) + 1, 1 if labels is None else len(labels))])
             num_nodes = int(sizes[-1])
         else:

@@ -38,6 +38,34 @@ def test_edges_come_in_any_order_with_loops_and_duplicates() -> None:
         assert (np.diff(keys) > 0).all() and dataset.num_edges == 5
 
 
+def test_edges_of_a_data_frame_are_found_by_their_names() -> None:
+    frame = pd.DataFrame({"src_id": EDGES[0], "dst_id": EDGES[1]})
+    for edges in (frame, frame[["dst_id", "src_id"]], pd.DataFrame(EDGES)):
+        assert fingerprint(toy(edges=edges)) == fingerprint(toy())
+        assert fingerprint(toy(edges=edges, features=None)) == fingerprint(toy(features=None))
+        assert fingerprint(toy(edges=edges, edge_features=np.ones((5, 1)))) == fingerprint(toy(edge_features=np.ones((5, 1))))
+
+
+FRAME = pd.DataFrame({"src_id": EDGES[0], "dst_id": EDGES[1], "weight": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        (FRAME, r"the columns src_id, dst_id, weight; .* edge_features=frame\[\['weight'\]\]"),
+        (pd.DataFrame({"dst": EDGES[1], "src": EDGES[0]}), "the columns dst, src; expected src_id and dst_id, with a row an edge. Rename"),
+        (pd.DataFrame(EDGES.T), "the columns 0, 1; expected src_id and dst_id"),
+        (FRAME[["dst_id", "src_id"]].T, r"Transpose it \(frame.T\), .* the row 'dst_id' is the first"),
+        (FRAME[["src_id"]], "the columns src_id; expected"),
+    ],
+)
+def test_a_data_frame_of_edges_with_other_columns_is_refused(edges: pd.DataFrame, message: str) -> None:
+    """Which of two columns is the source is not guessed."""
+    for features in (FEATURES, None):
+        with pytest.raises(DataError, match=message):
+            toy(edges=edges, features=features)
+
+
 def test_the_constructor_brings_edges_into_form_too() -> None:
     dataset = load_dataset("digits", "graph")
     order = np.random.default_rng(0).permutation(dataset.num_edges)
