@@ -21,7 +21,8 @@ from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.reading import UNREADABLE, read_text
-from dgl_mutual.data.several_targets import check_target_names, choose_labels, join_targets
+from dgl_mutual.data.several_targets import check_target_names, choose_labels
+from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import DataError, TaskMismatchError
 from dgl_mutual.exact_numbers import is_number
 from dgl_mutual.files import RefusedFile

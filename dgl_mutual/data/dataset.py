@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,12 +28,21 @@ from dgl_mutual.data.arrays import (
     is_canonical,
 )
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
-from dgl_mutual.data.graph_objects import LABEL, arrays_of, no_labels_in_dgl, no_labels_in_pyg, records_of_dgl, records_of_pyg
+from dgl_mutual.data.graph_objects import (
+    LABEL,
+    arrays_of,
+    no_labels_in_dgl,
+    no_labels_in_pyg,
+    number_of_labels,
+    records_of_dgl,
+    records_of_pyg,
+)
 from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels
+from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels, join_targets
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import counted
 
 __all__ = [
     "Dataset",
@@ -212,7 +221,8 @@ class Dataset:
                 counted from 0, in any order. Self-loops and duplicates are removed: each convolution adds the loops that it needs.
             features: (|V|, F); None for one-hot in-degrees. Columns of a data frame keep their names.
             labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), text or booleans; (samples, L) for L labels of 0
-                and 1, NaN where unknown; None where all are unknown, for prediction.
+                and 1, NaN where unknown; a mapping from names to such labels for several targets at once; None where all are unknown,
+                for prediction.
             edge_features: (|E|, D), a row for each of `edges`, in their order; None where there are none. Of duplicate edges the first
                 counts.
             node_offsets: (graphs + 1,), where the nodes of each of many graphs begin; default: one graph.
@@ -229,7 +239,7 @@ class Dataset:
             sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
             if not len(sizes):
                 ends = edge_rows(edges)
-                sizes = np.array([0, max(ends.max(initial=-1) + 1, 1 if labels is None else len(labels))])
+                sizes = np.array([0, max(ends.max(initial=-1) + 1, 1 if labels is None else number_of_labels(labels))])
             num_nodes = int(sizes[-1])
         else:
             num_nodes = features.shape[0] if hasattr(features, "shape") else len(features)
@@ -290,7 +300,7 @@ class Dataset:
         Graphs with a label each, or with `labels`, are a graph task; many graphs with labels of their nodes are a node task.
 
         Args:
-            labels: of the nodes or graphs, in place of those that the graphs hold.
+            labels: of the nodes or graphs, in place of those that the graphs hold, in the forms of `from_arrays`.
             feat: the key of the node features; None for one-hot in-degrees.
             edge_feat: the key of the edge features in ``edata``, if there are any; None to leave them out.
             label: the key of the labels; default: ``label``, and without such data all labels are unknown.
@@ -394,9 +404,25 @@ class Dataset:
 
 
 def _encoded(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | FloatArray, Target]:
-    """Labels as a user has them, and the target that they are of; None: all are unknown."""
+    """Labels as a user has them, and the target that they are of; None: all are unknown. A mapping has several targets by name."""
     if labels is None:
         return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
-    encoding = encode_labels(labels, "labels", unknown=-1)
+    if not isinstance(labels, Mapping):
+        return _encoded_target(labels, task, "labels")
+    if not labels or not all(isinstance(name, str) and name.strip() for name in labels):
+        raise DataError(f"labels is a mapping with the keys {list(labels)!r:.200}. Give each target a name, for example {{'colour': ...}}.")
+    found = [_encoded_target(own, task, f"labels[{name!r}]") for name, own in labels.items()]
+    for name, (own, _) in zip(labels, found, strict=True):
+        if len(own) != num_samples:
+            raise DataError(f"labels[{name!r}] has {counted(len(own), 'label')} for {counted(num_samples, 'sample')}. Give one for each.")
+    targets = [replace(target, name=name) for name, (_, target) in zip(labels, found, strict=True)]
+    if len(targets) == 1:
+        return found[0][0], targets[0]
+    target, columns = join_targets(targets, [own for own, _ in found])
+    return columns, target
+
+
+def _encoded_target(labels: Any, task: TaskName, where: str) -> tuple[IntArray | FloatArray, Target]:
+    encoding = encode_labels(labels, where, unknown=-1)
     metric: MetricName = "accuracy" if encoding.kind == "single-label" else "micro-f1" if task == "node" else "rocauc"
     return encoding.labels, Target(encoding.kind, encoding.names, metric)

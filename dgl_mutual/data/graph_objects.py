@@ -235,13 +235,28 @@ def task_of(records: Sequence[GraphRecord], labels: Any, num_nodes: int) -> Task
         DataError: as many labels as neither nodes nor graphs.
     """
     if labels is not None:
-        number = len(labels)
+        number = number_of_labels(labels)
         if number not in (num_nodes, len(records)):
-            raise DataError(f"There are {number} labels for {len(records)} graphs with {num_nodes} nodes. Give one a graph, or one a node.")
+            raise DataError(
+                f"There {'is' if number == 1 else 'are'} {counted(number, 'label')} for {counted(len(records), 'graph')} with "
+                f"{counted(num_nodes, 'node')}. Give one a graph, or one a node."
+            )
         return "graph" if number == len(records) and len(records) > 1 else "node"
     if all(record.label is not None for record in records):
         return "graph"
     return "node" if len(records) == 1 or all(record.node_labels is not None for record in records) else "graph"
+
+
+def number_of_labels(labels: Any) -> int:
+    """Of how many samples these are the labels, of one target or of several by name.
+
+    Raises:
+        DataError: they are no list or array.
+    """
+    first = next(iter(labels.values()), ()) if isinstance(labels, Mapping) else labels
+    if not hasattr(first, "__len__"):
+        raise DataError(f"The labels are {kind_of(first)}. Give a list or an array of them, one for each node or graph.")
+    return len(first)
 
 
 def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any] | None:

@@ -14,7 +14,8 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
-from dgl_mutual.data.several_targets import join_targets, one_by_one
+from dgl_mutual.data.several_targets import one_by_one
+from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import UsageError, unknown
 
 

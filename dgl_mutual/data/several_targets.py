@@ -1,4 +1,4 @@
-"""Several targets at once: how they are joined to one, told apart again, and chosen by name."""
+"""Several targets at once: how a joint one is told apart, and how its targets are chosen by name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Target
+from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import UsageError, unknown
 
 
@@ -65,16 +66,6 @@ def named_targets(targets: str | Sequence[str]) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise UsageError(f"targets = {targets!r} are no names. Give a list of texts, or one text such as 'digit,even'.")
     return names
-
-
-def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:
-    """Named targets and their labels side by side: a student has one head for each, and their logits stand in this order.
-
-    The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels).
-    """
-    blocks = [_as_columns(target, block) for target, block in zip(targets, labels, strict=True)]
-    joint = Target("joint", tuple(name for target in targets for name in _output_names(target)), "mean", parts=tuple(targets))
-    return joint, np.concatenate(blocks, axis=1)
 
 
 def one_by_one(dataset: Dataset) -> list[Dataset]:
@@ -154,18 +145,6 @@ def strata(dataset: Dataset) -> tuple[Target, IntArray] | None:
             if one.target.kind == "single-label" and (one.labels[some] >= 0).all():
                 return one.target, one.labels.astype(np.int64)
     return None
-
-
-def _output_names(target: Target) -> list[str]:
-    if target.kind == "single-label":
-        return [f"{target.name}={name}" for name in target.names]
-    return [str(target.name)] if target.num_outputs == 1 else [f"{target.name}: {name}" for name in target.names]
-
-
-def _as_columns(target: Target, labels: IntArray | FloatArray) -> FloatArray:
-    if target.kind == "single-label":
-        return np.where(labels >= 0, labels, np.nan).astype(np.float32)[:, None]
-    return np.asarray(labels, dtype=np.float32)
 
 
 def _as_labels(part: Part, labels: IntArray | FloatArray) -> IntArray | FloatArray:

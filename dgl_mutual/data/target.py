@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -78,6 +79,16 @@ def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | Float
     return values
 
 
+def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:
+    """Named targets and their labels side by side: a student has one head for each, and their logits stand in this order.
+
+    The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels).
+    """
+    blocks = [_as_columns(target, block) for target, block in zip(targets, labels, strict=True)]
+    joint = Target("joint", tuple(name for target in targets for name in _output_names(target)), "mean", parts=tuple(targets))
+    return joint, np.concatenate(blocks, axis=1)
+
+
 def _check_number(found: int, num_samples: int) -> None:
     if found != num_samples:
         raise DataError(f"There are {found} labels for {num_samples} samples. Give one for each (unknown ones as -1, or NaN in columns).")
@@ -87,3 +98,15 @@ def _check_range(labels: npt.NDArray[Any], wrong: npt.NDArray[np.bool_], expecte
     if wrong.any():
         sample = int(np.argwhere(wrong)[0][0])
         raise DataError(f"Sample {sample} has the label {labels[wrong][0]}; expected {expected}.")
+
+
+def _output_names(target: Target) -> list[str]:
+    if target.kind == "single-label":
+        return [f"{target.name}={name}" for name in target.names]
+    return [str(target.name)] if target.num_outputs == 1 else [f"{target.name}: {name}" for name in target.names]
+
+
+def _as_columns(target: Target, labels: IntArray | FloatArray) -> FloatArray:
+    if target.kind == "single-label":
+        return np.where(labels >= 0, labels, np.nan).astype(np.float32)[:, None]
+    return np.asarray(labels, dtype=np.float32)

@@ -12,7 +12,7 @@ from dgl_mutual.data import Dataset, Split, Target, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, set_apart, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
-from dgl_mutual.data.several_targets import join_targets
+from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import DataError, UsageError
 
 SAMPLES = 200

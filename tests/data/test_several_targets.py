@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import dgl
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from dgl_mutual.data import load_dataset
@@ -14,7 +16,8 @@ from dgl_mutual.data.describe import describe_dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.protocols import available_protocols, make_splits
-from dgl_mutual.data.several_targets import join_targets, one_by_one, parts_of, select_targets, strata, target_names
+from dgl_mutual.data.several_targets import one_by_one, parts_of, select_targets, strata, target_names
+from dgl_mutual.data.target import join_targets
 from dgl_mutual.data.verify import verify_dataset
 from dgl_mutual.errors import DataError, UsageError
 
@@ -202,3 +205,40 @@ def test_a_row_of_labels_must_be_whole(build_csv: Callable[..., Path]) -> None:
     folder = build_csv(nodes_csv=FILES["nodes.csv"], edges_csv=FILES["edges.csv"], graphs_csv=graphs)
     rules = [fault.rule for fault in verify_dataset(folder, targets=["marks"])]
     assert "marks: expected 2 numbers as in the first line" in rules and any("0 or 1" in rule for rule in rules)
+
+
+def test_labels_by_name_are_several_targets(tmp_path: Path) -> None:
+    """The same as columns of a folder in CSV form."""
+    colour, marks = ["red", "blue", "red", None], [[1, 0], [0, 1], [1, np.nan], [0, 0]]
+    (tmp_path / "meta.yaml").write_text("dataset_name: own\nnode_data: [{file_name: n.csv}]\nedge_data: [{file_name: e.csv}]\n")
+    (tmp_path / "n.csv").write_text('node_id,feat,colour,marks\n0,1,red,"1,0"\n1,2,blue,"0,1"\n2,3,red,"1,"\n3,4,,"0,0"\n')
+    (tmp_path / "e.csv").write_text("src_id,dst_id\n0,1\n1,2\n")
+    of_files = load_dataset(tmp_path, targets="colour,marks")
+    given = {"colour": colour, "marks": np.array(marks)}
+    made = Dataset.from_arrays([[0, 1], [1, 2]], np.arange(1.0, 5.0)[:, None], given)
+    assert made.target == of_files.target and fingerprint(made) == fingerprint(of_files)
+    graph = dgl.graph(([0, 1], [1, 2]), num_nodes=4)
+    graph.ndata["feat"] = torch.arange(1.0, 5.0)[:, None]
+    assert fingerprint(Dataset.from_dgl(graph, labels=given)) == fingerprint(made)
+    alone = Dataset.from_arrays([[0, 1], [1, 2]], None, {"colour": colour}).target
+    assert (alone.name, alone.parts, alone.names) == ("colour", None, ("blue", "red"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({}, r"the keys \[\]. Give each target a name"),
+        ({1: [0, 1]}, r"the keys \[1\]"),
+        ({"a": [0, 1], "b": [0]}, r"labels\['b'\] has 1 labels? for 2 samples"),
+        ({"a": [0.5, 1]}, r"labels\['a'\], sample 0: expected classes"),
+        ({"a": 3}, r"labels\['a'\]: expected shape"),
+    ],
+)
+def test_labels_by_name_are_checked(labels: dict[object, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Dataset.from_arrays([[0], [1]], np.ones((2, 1)), labels)
+
+
+def test_one_number_is_no_labels() -> None:
+    with pytest.raises(DataError, match=r"The labels are an int\. Give a list"):
+        Dataset.from_dgl(dgl.graph(([0], [1])), 3, feat=None)
