@@ -133,7 +133,7 @@ def _encode_rows(rows: npt.NDArray[Any], names: Any) -> Encoding:
     if rows.dtype == np.object_ and not any(isinstance(value, str | bytes) for value in rows.flat):
         with contextlib.suppress(TypeError, ValueError):
             rows = np.where(pd.isna(rows), np.nan, rows).astype(np.float64)
-    encoding = encode_label_rows(rows)
+    encoding = encode_label_rows(rows, "NaN")
     if encoding.refusals and rows.shape[1] == 1:
         fractions = np.isfinite(rows) & (rows != np.round(rows)) if rows.dtype.kind == "f" else np.zeros(rows.shape, dtype=np.bool_)
         if fractions.any():
@@ -181,8 +181,12 @@ def _inexact(values: pd.Series[Any]) -> Refusal | None:
     )
 
 
-def encode_label_rows(values: npt.NDArray[Any]) -> Encoding:
-    """Rows of 0 and 1, NaN where unknown, shape (samples, L)."""
+def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing") -> Encoding:
+    """Rows of 0 and 1, NaN where unknown, shape (samples, L).
+
+    Args:
+        unknown_is: what a user gives for an unknown label, for messages.
+    """
     names = tuple(f"label {column}" for column in range(values.shape[1]))
     if values.dtype.kind not in "biuf":
         rule = f"expected 0, 1 or NaN (unknown) for each label, found values of type {values.dtype}"
@@ -197,7 +201,7 @@ def encode_label_rows(values: npt.NDArray[Any]) -> Encoding:
         if np.any(wrong & np.isfinite(values) & (values != np.round(values)))
         else ""
     )
-    rule = f"expected 0 or 1 for each label, or nothing where it is unknown, found {values[wrong][0]:g}{hint}"
+    rule = f"expected 0 or 1 for each label, or {unknown_is} where it is unknown, found {values[wrong][0]:g}{hint}"
     return Encoding("multi-label", labels, names, (Refusal(np.asarray(wrong.any(axis=1)), rule),))
 
 

@@ -106,7 +106,12 @@ def test_rows_of_labels() -> None:
     found = encode_labels(np.array([[1, 0], [np.nan, 1]]), "labels")
     assert found.kind == "multi-label" and found.names == ("label 0", "label 1")
     np.testing.assert_array_equal(found.labels, np.array([[1, 0], [np.nan, 1]], dtype=np.float32))
-    for wrong, message in ((2, "found 2"), (0.5, r"found 0\.5 .*regression"), (np.inf, "found inf")):
+    for wrong, message in (
+        (2, "found 2"),
+        (-1, "or NaN where it is unknown, found -1"),
+        (0.5, r"found 0\.5 .*regression"),
+        (np.inf, "found inf"),
+    ):
         with pytest.raises(DataError, match=f"labels, sample 1: expected 0 or 1 for each label.*{message}"):
             encode_labels(np.array([[1, 0], [0, wrong]]), "labels")
     with pytest.raises(DataError, match="found values of type <U1"):
