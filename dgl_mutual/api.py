@@ -29,6 +29,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.wording import kind_of
 
 __all__ = ["fit", "load", "load_student"]
 
@@ -172,7 +173,7 @@ def fit(
             raise UsageError(f"There is no fold {fold}: protocol {resolved.protocol!r} has the folds 0 to {len(splits) - 1} here.")
         split = splits[fold]
     elif not isinstance(split, Split):
-        raise UsageError(f"The split is a {type(split).__name__}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
+        raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     else:
         split = with_unlabelled(resolved, dataset, split, seed=seed, fold=fold)
     refuse_unlearnable(dataset)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.options import Options
 from dgl_mutual.user_code import blamed, is_ours
+from dgl_mutual.wording import kind_of
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,7 @@ class Coordinator(nn.Module, ABC):
         with blamed(title):
             scores = self.scores(logits, confidence, samples)
         if not isinstance(scores, Tensor):
-            raise UsageError(
-                f"scores of {title[0].lower()}{title[1:]} returns a {type(scores).__name__}. It must return a tensor of log-weights."
-            )
+            raise UsageError(f"scores of {title[0].lower()}{title[1:]} returns {kind_of(scores)}. It must return a tensor of log-weights.")
         fits = scores.dim() == 4 and all(found in (1, asked) for found, asked in zip(scores.shape, (k, k, n, c), strict=True))
         if not fits or not scores.is_floating_point():
             raise UsageError(

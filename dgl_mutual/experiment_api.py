@@ -25,6 +25,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +147,7 @@ def experiment(
     if failed and not found.runs:
         raise TrainingError(f"All trials failed. The first: {failed[0]}")
     if failed:
-        warnings.warn(f"{len(failed)} trials failed (see .failures). The first: {failed[0]}", stacklevel=2)
+        warnings.warn(f"{counted(len(failed), 'trial')} failed (see .failures). The first: {failed[0]}", stacklevel=2)
     else:
         try:
             write_suite_tables(plan.folder)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.wording import value_and_kind
 
 #: No room: the disk's, the user's, or what a process may write into one file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -173,7 +174,7 @@ def user_path(text: str | Path) -> Path:
         UsageError: not a path; no such user, no file system takes the name, or the folder above it is closed.
     """
     if not isinstance(text, str | os.PathLike):
-        raise UsageError(f"Expected a path, found {text!r:.60} (a {type(text).__name__}).")
+        raise UsageError(f"Expected a path, found {value_and_kind(text)}.")
     if text == "":
         raise UsageError("The path is empty. Give a file or folder, or '.' for the working folder.")
     shown = str(text) if len(str(text)) <= 80 else f"{str(text)[:80]}..."

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 
-def counted(number: int, one: str, several: str | None = None) -> str:
+def counted(number: int, one: str, several: str | None = None, *, form: str = "") -> str:
     """A number and what it counts: ``1 class``, ``2 classes``.
 
     Args:
         one: what one of them is called.
         several: what several are called, where it is not `one` with an s.
+        form: how the number is written, for example ``,`` for 1,000.
     """
-    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+    return f"{number:{form}} {one if number == 1 else several or f'{one}s'}"
 
 
 def kind_of(value: object) -> str:
@@ -19,3 +20,8 @@ def kind_of(value: object) -> str:
         return "None"
     name = type(value).__name__
     return f"{'an' if name == 'ndarray' or name[0].lower() in 'aeio' else 'a'} {name}"
+
+
+def value_and_kind(value: object) -> str:
+    """The start of a value, and its kind: ``'all' (a str)``, ``None``."""
+    return "None" if value is None else f"{value!r:.60} ({kind_of(value)})"

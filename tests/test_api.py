@@ -53,6 +53,16 @@ def test_mistakes_are_usage_errors(digits: Dataset, arguments: dict[str, object]
         dgl_mutual.fit(digits, **{**SMALL, **arguments})
 
 
+def test_one_of_a_kind_is_printed_in_the_singular(digits: Dataset, tmp_path: Path) -> None:
+    result = dgl_mutual.fit(digits, "gcn", "independent", training={"epochs": 1})
+    assert repr(result).startswith("1 student on digits by independent") and ", 1 epoch in " in repr(result)
+    result.save(tmp_path / "run" / "trial")
+    with pytest.raises(UsageError, match=r"holds the students of 1 trial\. Give the folder of one, for example") as caught:
+        dgl_mutual.load_student(tmp_path / "run", "gcn-0")
+    assert str(tmp_path / "run" / "trial") in str(caught.value)
+    assert dgl_mutual.load_student(tmp_path / "run" / "trial", "gcn-0").feature_names == digits.feature_names
+
+
 def test_public_names_are_there_and_no_others() -> None:
     assert {"fit", "load", "load_student", "__version__"} <= set(dir(dgl_mutual))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

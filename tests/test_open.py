@@ -234,7 +234,7 @@ class NoArguments(dm.Strategy):
     [
         (losing(lambda term: term), "loss_terms of the strategy 'Losing' returns a Tensor. It must return a dict"),
         (losing(lambda term: {}), "returns an empty dict"),
-        (losing(lambda term: None), "returns a NoneType"),
+        (losing(lambda term: None), "returns None"),
         (losing(lambda term: {"a": 3.0}), "The loss term 'a' of the strategy 'Losing' is a float"),
         (losing(lambda term: {"a": term[:1]}), r"has the shape \(1,\) .* one for each of the 2 members"),
         (losing(lambda term: {"a": term.long()}), "the type torch.int64"),

@@ -245,7 +245,7 @@ def _failing(self: Any, options: Any, config: Any) -> None:
 @pytest.mark.parametrize(
     ("mine", "message"),
     [
-        (weighting(lambda z: None), "scores of the weighting 'Mine' returns a NoneType"),
+        (weighting(lambda z: None), "scores of the weighting 'Mine' returns None"),
         (weighting(lambda z: z), r"'Mine' gives scores of the shape \(3, 30, 3\) .* of the shape \(3, 3, 30, 3\)"),
         (weighting(lambda z: z[None].long()), "the type torch.int64"),
         (weighting(lambda z: z[None] / 0), "gives scores that are NaN or infinite"),
@@ -314,12 +314,12 @@ def test_arguments_of_another_type(tmp_path: Path) -> None:
         (lambda: fit(callbacks=dm.Callback), UsageError, "is a class. Give an instance"),
         (lambda: fit(callbacks=3), UsageError, "callback"),
         (lambda: fit(recipe=3), UsageError, "Unknown recipe '3'"),
-        (lambda: fit(config=3), UsageError, r"Expected a path, found 3 \(a int\)"),
+        (lambda: fit(config=3), UsageError, r"Expected a path, found 3 \(an int\)"),
         (lambda: dm.load_student(3), UsageError, "Expected a path"),
         (lambda: result.save(3), UsageError, "Expected a path"),
         (lambda: result.save(tmp_path / "file"), StoreError, "is a file. Name a folder"),
         (lambda: result.predict(3), UsageError, "Expected a Dataset, .* found an int"),
-        (lambda: result.embeddings(data=3), UsageError, "found int"),
+        (lambda: result.embeddings(data=3), UsageError, "found an int"),
         (lambda: result.cohort.members[0](graph(), FEATURES), UsageError, "are an ndarray. Give a tensor"),
     ]
     for call, kind, message in calls:

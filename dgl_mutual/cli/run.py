@@ -11,6 +11,7 @@ import click
 from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, targets_option, track_option, trust_option
 from dgl_mutual.cli.output import say
+from dgl_mutual.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.strategies.setting import Divided
@@ -194,5 +195,5 @@ def command(
         say(f"Written to {report.folder / 'trials.csv'}")
     if report.failed:
         where = report.folder / "failures.csv"
-        say("\n".join((f"{len(report.failed)} trials failed ({where}):", *report.failed)), err=True)
+        say("\n".join((f"{counted(len(report.failed), 'trial')} failed ({where}):", *report.failed)), err=True)
         raise click.exceptions.Exit(1)

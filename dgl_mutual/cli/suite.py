@@ -11,6 +11,7 @@ import click
 from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, track_option, trust_option
 from dgl_mutual.cli.output import say
+from dgl_mutual.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.experiments.suite import Suite, SuitePlan
@@ -133,7 +134,7 @@ def command(
         has_tables = _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:
-            say("\n".join((f"{len(failed)} trials failed (failures.csv in the run's folder):", *failed)), err=True)
+            say("\n".join((f"{counted(len(failed), 'trial')} failed (failures.csv in the run's folder):", *failed)), err=True)
             _complain_of_missing(plan)
             raise click.exceptions.Exit(1)
     _complain_of_missing(plan)
@@ -176,7 +177,7 @@ def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> None:
         total += missing * seconds
         trials += missing
     early = " (training may stop early)" if trials else ""
-    say(f"{trials} trials to run: at most {_duration(total / jobs)} with {jobs} at a time{early}")
+    say(f"{counted(trials, 'trial')} to run: at most {_duration(total / jobs)} with {jobs} at a time{early}")
     if before:
         say(f"Together with the searches: about {_duration((before + total) / jobs)}")
 

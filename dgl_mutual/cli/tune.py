@@ -10,6 +10,7 @@ import click
 from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
+from dgl_mutual.wording import counted
 
 #: Options of `run` that have no meaning for a search.
 _NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every")
@@ -80,7 +81,7 @@ def _tune(
             progress=progress,
         )
     counts = tuning.history["state"].value_counts()
-    say(", ".join(f"{counts[state]} trials {state}" for state in counts.index))
+    say(", ".join(f"{counted(int(counts[state]), 'trial')} {state}" for state in counts.index))
     if tuning.best is not None:
         best = tuning.history[tuning.history["state"] == "complete"].sort_values("value", ascending=False, kind="stable").iloc[0]
         first = tuning.history["value"].iloc[0]
@@ -90,7 +91,7 @@ def _tune(
         if tuning.shared:
             say(tuning.shared)
     if tuning.failed:
-        say("\n".join((f"{len(tuning.failed)} trials failed:", *tuning.failed)), err=True)
+        say("\n".join((f"{counted(len(tuning.failed), 'trial')} failed:", *tuning.failed)), err=True)
     if tuning.best is None or tuning.failed:
         raise click.exceptions.Exit(1)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import counted, value_and_kind
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -99,9 +100,9 @@ def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
     if array.size == 0 and array.ndim == dimensions:
         return np.zeros(array.shape, dtype=np.int64)
     if array.ndim == 0:  # how NumPy wraps objects that it does not know
-        raise DataError(f"The {what} must be an array of whole numbers, found {values!r:.60} (a {type(values).__name__}).")
+        raise DataError(f"The {what} must be an array of whole numbers, found {value_and_kind(values)}.")
     if array.ndim != dimensions:
-        raise DataError(f"The {what} have the shape {array.shape}. Give an array of {dimensions} dimension{'s' * (dimensions > 1)}.")
+        raise DataError(f"The {what} have the shape {array.shape}. Give an array of {counted(dimensions, 'dimension')}.")
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2**53)
         if not whole.all():
@@ -167,8 +168,9 @@ def _warn_of_differing_duplicates(source: IntArray, destination: IntArray, featu
     differing = later[np.asarray(unlike.sum(axis=1)).ravel() > 0]
     if len(differing):
         warnings.warn(
-            f"{len(differing)} edges are repeated with other features, for example {source[differing[0]]} -> {destination[differing[0]]} "
-            "(nodes counted over all graphs). The first of each counts. Merge their features, or leave the others out.",
+            f"Edges are repeated with other features ({len(differing)} in all), for example "
+            f"{source[differing[0]]} -> {destination[differing[0]]} (nodes counted over all graphs). The first of each counts. "
+            "Merge their features, or leave the others out.",
             stacklevel=3,
         )
 
@@ -234,8 +236,8 @@ def check_ends(edges: Any, num_nodes: int) -> IntArray:
     if array.size and (array.min() < 0 or array.max() >= num_nodes):
         wrong = array.min() if array.min() < 0 else array.max()
         raise DataError(
-            f"An edge names the node {wrong}, and there are {num_nodes} nodes, 0 to {num_nodes - 1}. Count nodes from 0, and give features "
-            "for all of them."
+            f"An edge names the node {wrong}, and the graph has {counted(num_nodes, 'node')}, 0 to {num_nodes - 1}. Count nodes from 0, "
+            "and give features for all of them."
         )
     return array
 
@@ -278,7 +280,7 @@ def as_kinds(kinds: FeatureKind | Sequence[FeatureKind], width: int) -> tuple[Fe
         kinds = "number"
     found: tuple[FeatureKind, ...] = (kinds,) * width if isinstance(kinds, str) else tuple(kinds)
     if len(found) != width:
-        raise DataError(f"There are {len(found)} kinds for {width} feature columns. Give one for each, or one for all.")
+        raise DataError(f"Found {counted(len(found), 'kind')} for {counted(width, 'feature column')}. Give one for each, or one for all.")
     wrong = [kind for kind in found if kind not in FEATURE_KINDS]
     if wrong:
         raise DataError(f"Unknown kind of feature column {wrong[0]!r}. Choose from: {', '.join(FEATURE_KINDS)}.")

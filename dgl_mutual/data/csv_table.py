@@ -20,6 +20,7 @@ from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
 from dgl_mutual.exact_numbers import is_number, parse_numbers, plain_numbers
+from dgl_mutual.wording import counted
 
 #: What separates cells in files whose maker did not say so.
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
@@ -87,7 +88,7 @@ class CsvTable:
             self.refuse_cells(faults, column, self.frame[column].str.contains(",").to_numpy(dtype=np.bool_), fault)
             return np.zeros((len(cells), 1))
         ragged = (cells.str.count(",") + 1 != width).to_numpy(dtype=np.bool_)
-        rule = f"expected {width} number{'s' if width > 1 else ''} as in the first line"
+        rule = f"expected {counted(width, 'number')} as in the first line"
         empty = (cells == "").to_numpy(dtype=np.bool_)
         self.refuse_cells(faults, column, ragged & empty, f"{rule}; fill in what is missing")
         self.refuse(faults, ragged & ~empty, f"{column}: {rule}")

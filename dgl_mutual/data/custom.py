@@ -12,6 +12,7 @@ from dgl_mutual.data.graph_objects import is_dgl, is_pyg
 from dgl_mutual.errors import DataError, DglMutualError, TaskMismatchError
 from dgl_mutual.registry import Found, Registry, is_import_path
 from dgl_mutual.user_code import described, is_out_of_memory
+from dgl_mutual.wording import kind_of
 
 
 def _fault(value: Any) -> str | None:
@@ -64,7 +65,7 @@ def read_own(found: Found[Any], task: TaskName | None) -> Dataset:
         raise DataError(f"The dataset {found.name!r} ({found.origin}) raised an error: {described(error)}") from error
     if not isinstance(made, Dataset):
         raise DataError(
-            f"The function of the dataset {found.name!r} returns a {type(made).__name__}. It must return a dgl_mutual.Dataset, or a DGL or "
+            f"The function of the dataset {found.name!r} returns {kind_of(made)}. It must return a dgl_mutual.Dataset, or a DGL or "
             "PyG graph or dataset."
         )
     if task not in (None, made.task):

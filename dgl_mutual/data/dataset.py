@@ -151,7 +151,10 @@ class Dataset:
             put("feature_names", tuple(self.feature_names))
             put("feature_kinds", as_kinds(self.feature_kinds, self.num_features))
             if len(self.feature_names) != self.num_features:
-                raise DataError(f"There are {len(self.feature_names)} names for {self.num_features} feature columns. Give one for each.")
+                raise DataError(
+                    f"Found {counted(len(self.feature_names), 'name')} for {counted(self.num_features, 'feature column')}. "
+                    "Give one for each."
+                )
         num_nodes = self.features.shape[0]
         if changed & {"features", "node_offsets"}:
             put("node_offsets", as_offsets(self.node_offsets, num_nodes))
@@ -165,7 +168,9 @@ class Dataset:
         if self.official_split is not None:
             self.official_split.check(self.num_samples)
         if self.sample_ids is not None and len(self.sample_ids) != self.num_samples:
-            raise DataError(f"There are {len(self.sample_ids)} sample_ids for {self.num_samples} samples. Give one for each.")
+            raise DataError(
+                f"Found {counted(len(self.sample_ids), 'sample_id')} for {counted(self.num_samples, 'sample')}. Give one for each."
+            )
 
     def _put_edges(self, num_nodes: int) -> None:
         if self.edge_features is None:
@@ -177,15 +182,17 @@ class Dataset:
         features = as_features(self.edge_features, f"The edge features of {self.name!r}", "edge")
         if features.shape[0] != edges.shape[1]:
             raise DataError(
-                f"There are {features.shape[0]} rows of edge features for {edges.shape[1]} edges. Give a row for each edge, in the order "
-                "of the edges; an undirected edge that stands in both directions has two."
+                f"Found {counted(features.shape[0], 'row')} of edge features for {counted(edges.shape[1], 'edge')}. Give a row for "
+                "each edge, in the order of the edges; an undirected edge that stands in both directions has two."
             )
         if not is_canonical(edges):
             edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False, features=features)
             features = features[rows]
         names = tuple(self.edge_feature_names)
         if len(names) != features.shape[1]:
-            raise DataError(f"There are {len(names)} names for {features.shape[1]} columns of edge features. Give one for each.")
+            raise DataError(
+                f"Found {counted(len(names), 'name')} for {counted(features.shape[1], 'column')} of edge features. Give one for each."
+            )
         values = {"edges": edges, "edge_features": features, "edge_feature_names": names}
         for name, value in {**values, "edge_feature_kinds": as_kinds(self.edge_feature_kinds, len(names))}.items():
             object.__setattr__(self, name, value)
@@ -356,14 +363,17 @@ class Dataset:
     def __repr__(self) -> str:
         """A few readable lines: task, sizes, labels and split."""
         target, split = self.target, self.official_split
-        kind = {"single-label": "classes", "multi-label": "labels", "joint": "outputs"}[target.kind]
+        kind = {"single-label": ("class", "classes"), "multi-label": ("label", "labels"), "joint": ("output", "outputs")}[target.kind]
         storage = "" if isinstance(self.features, np.ndarray) else ", sparse"
-        of_edges = f", {self.num_edge_features:,} edge features" if self.num_edge_features else ""
+        of_edges = f", {counted(self.num_edge_features, 'edge feature', form=',')}" if self.num_edge_features else ""
         parts = "none of its own" if split is None else ", ".join(f"{len(part):,} {part_name}" for part_name, part in split.parts.items())
+        sizes = ", ".join(
+            counted(number, what, form=",")
+            for number, what in ((self.num_graphs, "graph"), (self.num_nodes, "node"), (self.num_edges, "edge"))
+        )
         return (
-            f"Dataset {self.name!r}: {self.task} classification, {target.num_outputs} {kind} ({target.metric})\n"
-            f"  {self.num_graphs:,} graph{'s' * (self.num_graphs > 1)}, {self.num_nodes:,} nodes, {self.num_edges:,} edges (each direction "
-            f"counted), {self.num_features:,} features{storage}{of_edges}\n"
+            f"Dataset {self.name!r}: {self.task} classification, {counted(target.num_outputs, *kind)} ({target.metric})\n"
+            f"  {sizes} (each direction counted), {counted(self.num_features, 'feature', form=',')}{storage}{of_edges}\n"
             f"  split: {parts}"
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import counted
 
 #: The rule that a file breaks which is not there.
 MISSING_FILE = "the file is missing"
@@ -59,6 +60,6 @@ class Faults:
         """
         if self.found:
             others = len(self.found) - 1
-            more = f"\n{others} more kind{'s' if others > 1 else ''} of fault; 'dgl-mutual data verify' lists them all." if others else ""
+            more = f"\n{counted(others, 'more kind')} of fault; 'dgl-mutual data verify' lists them all." if others else ""
             mend = self.mend.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.mend
             raise DataError(f"{self.found[0]}.{more}\n{mend}")

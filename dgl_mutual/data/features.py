@@ -15,6 +15,7 @@ from scipy import sparse
 
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import counted
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
 SPARSE_DENSITY = 0.25
@@ -168,7 +169,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         map(str, names if names is not None else found if found is not None else (f"{where.removesuffix('s')} {n}" for n in range(width)))
     )
     if len(named) != width:
-        raise DataError(f"There are {len(named)} names for {width} feature columns. Give one for each.")
+        raise DataError(f"Found {counted(len(named), 'name')} for {counted(width, 'feature column')}. Give one for each.")
     if not kinds:
         _warn_of_codes(values, where)
     return Columns(values, named, as_kinds(kinds or ("indicator" if values.dtype == np.bool_ else "number"), width))

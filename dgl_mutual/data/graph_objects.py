@@ -238,8 +238,8 @@ def task_of(records: Sequence[GraphRecord], labels: Any, num_nodes: int) -> Task
         number = number_of_labels(labels)
         if number not in (num_nodes, len(records)):
             raise DataError(
-                f"There {'is' if number == 1 else 'are'} {counted(number, 'label')} for {counted(len(records), 'graph')} with "
-                f"{counted(num_nodes, 'node')}. Give one a graph, or one a node."
+                f"Found {counted(number, 'label')} for {counted(len(records), 'graph')} with {counted(num_nodes, 'node')}. "
+                "Give one a graph, or one a node."
             )
         return "graph" if number == len(records) and len(records) > 1 else "node"
     if all(record.label is not None for record in records):
@@ -337,7 +337,9 @@ def joined_edge_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | N
     for number, (record, one) in enumerate(zip(records, found, strict=True)):
         count = record.edges.shape[1]
         if one is not None and len(one) != count:
-            raise DataError(f"Graph {number} has {count} edges and {len(one)} rows of edge features. Give a row for each edge.")
+            raise DataError(
+                f"Graph {number} has {counted(count, 'edge')} and {counted(len(one), 'row')} of edge features. Give a row for each edge."
+            )
         blocks.append(np.zeros((0, *first.shape[1:]), dtype=first.dtype) if count == 0 and (one is None or one.size == 0) else one)
     return joined(blocks, "edge features")
 
@@ -372,7 +374,9 @@ def split_of_masks(records: Sequence[GraphRecord]) -> Split | None:
     for number, record in enumerate(records):
         for name, mask in record.masks.items():
             if mask.shape[:1] != (record.num_nodes,):
-                raise DataError(f"{name} of graph {number} has the shape {mask.shape} for {record.num_nodes} nodes. Give one value a node.")
+                raise DataError(
+                    f"{name} of graph {number} has the shape {mask.shape} for {counted(record.num_nodes, 'node')}. Give one value a node."
+                )
     found = [name for name in MASKS if any(name in mask for mask in masks)]
     missing = [name for name in MASKS if not all(name in mask for mask in masks)]
     if not found:
@@ -433,13 +437,13 @@ def _items(data: Any, what: str) -> list[Any]:
     of_pyg = what.startswith("DGL") and is_pyg(data)
     if of_pyg or isinstance(data, Mapping) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         hint = " Use Dataset.from_pyg." if of_pyg else ""
-        raise DataError(f"Expected {what}, found {'PyG data' if of_pyg else f'a value of type {type(data).__name__}'}.{hint}")
+        raise DataError(f"Expected {what}, found {'PyG data' if of_pyg else kind_of(data)}.{hint}")
     if not len(data):
         raise DataError(f"There are no {what}: the sequence is empty.")
     try:
         return [data[number] for number in range(len(data))]
     except KeyError:  # a table of pandas, say, whose keys are names
-        raise DataError(f"Expected {what}, found a value of type {type(data).__name__}.") from None
+        raise DataError(f"Expected {what}, found {kind_of(data)}.") from None
 
 
 def _comes_from(data: Any, library: str) -> bool:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dgl_mutual.wording import counted
+
 #: An opcode costs about two microseconds; PubMed's graph has 180,000.
 MAX_OPCODES = 1 << 21
 
@@ -228,7 +230,7 @@ def make_array(value: Any, dimensions: int) -> _Array:
     if type(shape) is not tuple or not all(type(length) is int and 0 <= length < 2**31 for length in shape):
         raise RefusedPickle("the shape of an array was expected to be whole numbers")
     if len(shape) != dimensions:
-        raise RefusedPickle(f"an array of {dimensions} dimension{'s' if dimensions > 1 else ''} was expected, found {len(shape)}")
+        raise RefusedPickle(f"an array of {counted(dimensions, 'dimension')} was expected, found {len(shape)}")
     if type(content) is str:  # Python 2's bytes; any other text becomes too long
         content = content.encode("latin1", errors="backslashreplace")
     if type(content) is not bytes or len(content) != math.prod(shape) * dtype.itemsize:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.errors import UsageError
+from dgl_mutual.wording import counted
 
 #: Classes of which none is larger than another by more than this count as equally large.
 MOST_UNEVEN = 1.1
@@ -69,8 +70,8 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     columns = np.column_stack([values for _, _, values in named])[split.train]
     if isinstance(rate, int) and len(named) > 1:
         raise UsageError(
-            f"A label rate of {rate} labels a class has no meaning for {dataset.name}, whose samples have {len(named)} labels each. "
-            "Give a share of the labels, for example --label-rate 0.1."
+            f"A label rate of {counted(rate, 'label')} a class has no meaning for {dataset.name}, whose samples have "
+            f"{counted(len(named), 'label')} each. Give a share of the labels, for example --label-rate 0.1."
         )
     stratum = _rarest_value(columns)
     order = np.random.default_rng(seed).permutation(len(stratum))

@@ -21,6 +21,7 @@ import pandas as pd
 from dgl_mutual.data.arrays import as_array
 from dgl_mutual.errors import DataError
 from dgl_mutual.exact_numbers import INFINITE, is_number
+from dgl_mutual.wording import counted, kind_of
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -102,7 +103,7 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
     elif array.ndim == 1:
         encoding = _encode_list(pd.Series(array), unknown)
     else:
-        found = f"{array.shape}" if array.shape else f"a {type(values).__name__}"
+        found = f"{array.shape}" if array.shape else kind_of(values)
         raise DataError(f"{where}: expected shape (samples,) or (samples, labels), found {found}.")
     if encoding.refusals:
         first = encoding.refusals[0]
@@ -155,7 +156,9 @@ def _encode_list(values: pd.Series[Any], unknown: int | None) -> Encoding:
     looks_like_class = encoding.names == ("1",) or any(re.fullmatch("-[0-9]+", name) for name in encoding.names)
     if any(hidden) and unknown == -1 and looks_like_class:
         count = int(np.isin(codes, np.flatnonzero(hidden)).sum())
-        note = f"{unknown} in {count} samples is read as unknown, not as a class. If it is a class, give classes from 0 on, or text"
+        note = (
+            f"{unknown} in {counted(count, 'sample')} is read as unknown, not as a class. If it is a class, give classes from 0 on, or text"
+        )
         return replace(encoding, notes=(*encoding.notes, note))
     return encoding
 
@@ -293,7 +296,7 @@ def _refusals(
 def _notes(codes: npt.NDArray[Any], texts: Sequence[str], missing: Sequence[bool], names: Sequence[str]) -> list[str]:
     counts = np.bincount(codes, minlength=len(texts))
     notes = [
-        f"{text!r} in {count} cell{'s' if count > 1 else ''} is read as unknown, not as a class"
+        f"{text!r} in {counted(int(count), 'cell')} is read as unknown, not as a class"
         for text, absent, count in zip(texts, missing, counts, strict=True)
         if absent and text
     ]

@@ -30,6 +30,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.files import read_bytes, replacing, unwritable, user_path
 from dgl_mutual.options import plain_message
+from dgl_mutual.wording import counted
 
 #: What the store calls the graph.
 GRAPH = "graph"
@@ -165,7 +166,10 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
     if dataset.target.parts is not None:
         raise UsageError(f"{dataset.name} has several targets ({', '.join(target_names(dataset.target))}). Choose one with --targets.")
     if not 1 <= num_parts <= dataset.num_nodes:
-        raise UsageError(f"{dataset.num_nodes} nodes cannot be cut into {num_parts} parts. Choose --parts 1 ... {dataset.num_nodes}.")
+        raise UsageError(
+            f"{counted(dataset.num_nodes, 'node')} cannot be cut into {counted(num_parts, 'part')}. "
+            f"Choose --parts 1 ... {dataset.num_nodes}."
+        )
     if dataset.edge_features is not None:
         warnings.warn(f"The edge features of {dataset.name} are left out: parts of a graph have node features alone.", stacklevel=2)
         dataset = dataset.without_edge_features()

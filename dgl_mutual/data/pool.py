@@ -10,6 +10,7 @@ from dgl_mutual.data.dataset import Dataset, Features, Split
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.wording import counted
 
 #: Rounds of colour refinement in which a node's colour takes in those of its neighbours.
 _ROUNDS = 3
@@ -32,11 +33,16 @@ def with_pool(dataset: Dataset, pool: Dataset) -> tuple[Dataset, int]:
             f"A pool of unlabelled graphs is for graph tasks, and {wrong.name} is a dataset for the {wrong.task} task. Leave the pool out."
         )
     if dataset.num_pool:
-        raise UsageError(f"{dataset.name} has a pool of {dataset.num_pool} graphs already. Give the dataset without it, and one pool.")
+        raise UsageError(
+            f"{dataset.name} has a pool of {counted(dataset.num_pool, 'graph')} already. Give the dataset without it, and one pool."
+        )
     pool = _aligned(dataset, pool)
     new = ~np.isin(graph_hashes(pool), graph_hashes(dataset))
     if not new.any():
-        raise UsageError(f"All {pool.num_graphs} graphs of the pool {pool.name} are graphs of {dataset.name}. Choose another pool.")
+        raise UsageError(
+            f"The pool {pool.name!r} holds nothing new: {counted(pool.num_graphs, 'graph')}, all of them in {dataset.name!r}. "
+            "Choose another pool."
+        )
     return _joined(dataset, pool, np.flatnonzero(new)), int((~new).sum())
 
 
@@ -87,7 +93,7 @@ def _aligned(dataset: Dataset, pool: Dataset) -> Dataset:
         told = str(error).replace("The model was trained", f"{dataset.name} is to be trained on")
         for theirs in ("The model", "the model"):
             told = told.replace(theirs, dataset.name)
-        raise DataError(f"The pool {pool.name} has another schema than {dataset.name}. {told}") from None
+        raise DataError(f"The pool {pool.name!r} has another schema than {dataset.name!r}. {told}") from None
 
 
 def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> Dataset:

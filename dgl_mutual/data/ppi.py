@@ -17,6 +17,7 @@ from dgl_mutual.data.features import FINITE, compact, unusable
 from dgl_mutual.data.numpy_files import read_npy
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.files import RefusedFile
+from dgl_mutual.wording import counted
 
 PARTS = ("train", "valid", "test")
 #: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.
@@ -134,6 +135,6 @@ def _read_array(path: Path, dimensions: int, faults: Faults) -> npt.NDArray[Any]
     if array is None:
         return None
     if array.ndim != dimensions:
-        faults.add(path, f"expected numbers in {dimensions} dimension{'s' if dimensions > 1 else ''}, found {array.dtype} {array.shape}")
+        faults.add(path, f"expected numbers in {counted(dimensions, 'dimension')}, found {array.dtype} {array.shape}")
         return None
     return array

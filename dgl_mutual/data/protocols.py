@@ -63,7 +63,9 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
     for split in splits:
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
-            raise UsageError(f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({dataset.num_samples} samples).")
+            raise UsageError(
+                f"The protocol {protocol!r} leaves no {empty[0]} samples of {dataset.name} ({counted(dataset.num_samples, 'sample')})."
+            )
     return splits
 
 
@@ -189,7 +191,7 @@ def _outer_folds(dataset: Dataset, seed: int, folds: int) -> list[tuple[IntArray
     splitter: Any
     if classes is None:
         if len(samples) < needed:
-            found = f"{dataset.name} has {len(samples)} labelled samples, but {needed} are needed ({why})."
+            found = f"{dataset.name} has {counted(len(samples), 'labelled sample')}, but {needed} are needed ({why})."
             raise UsageError(f"{found} {_fewer_folds(len(samples)) or 'Give more data.'}")
         splitter = KFold(folds, shuffle=True, random_state=seed)
     else:

@@ -12,6 +12,7 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Features
 from dgl_mutual.data.features import compact, degree_names
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import counted
 
 #: Kinds of columns that are zero where a dataset does not have them.
 _ZERO_KINDS = ("indicator", "edge-sum")
@@ -82,7 +83,7 @@ def _aligned(
     found: Sequence[str],
     columns: Sequence[str],
     kinds: Sequence[FeatureKind],
-    counted: str,
+    has: str,
     what: str,
     stand_in: Mapping[str, str] | None = None,
 ) -> Features:
@@ -96,7 +97,7 @@ def _aligned(
     surplus = [name for name in found if name not in place]
     if repeated or missing or surplus:
         raise DataError(
-            f"The model expects {len(columns)} {what} columns and {counted}. "
+            f"The model expects {counted(len(columns), f'{what} column')} and {has}. "
             f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}. "
             f"The model's columns: {_some(columns)}. The data's columns: {_some(found)}. "
             "Encode the new data as the training data was encoded."

@@ -10,6 +10,7 @@ import numpy as np
 
 from dgl_mutual.data.arrays import IntArray, as_array, as_integers
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import value_and_kind
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -43,7 +44,7 @@ class Split:
             part = getattr(self, name)
             if not hasattr(part, "__len__") or isinstance(part, str | bytes | set | frozenset | Mapping):
                 raise DataError(
-                    f"The part {name!r} of the split is {part!r:.60} (a {type(part).__name__}). Give an array of sample numbers, counted "
+                    f"The part {name!r} of the split is {value_and_kind(part)}. Give an array of sample numbers, counted "
                     "from 0, or a boolean mask over all samples."
                 )
             array = as_array(part, f"{name} samples")

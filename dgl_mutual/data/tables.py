@@ -20,6 +20,7 @@ from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_content
 from dgl_mutual.exact_numbers import EXACT_NUMBERS, parse_numbers
 from dgl_mutual.files import RefusedFile
+from dgl_mutual.wording import counted
 
 #: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte. Where most cells
 #: are empty, as in the labels of ogbg-molchembl, there are 50 and more.
@@ -170,8 +171,8 @@ def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, a
         faults.add(path, "the file is empty")
         return None
     blank, ragged, wrong, unknown = (np.concatenate([getattr(block, kind) for block in blocks]) for kind in _KINDS)
-    faults.add_lines(path, np.flatnonzero(blank) + 1, f"expected {width} value{'s' if width > 1 else ''} a line, found a blank line")
-    faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {width} value{'s' if width > 1 else ''} a line")
+    faults.add_lines(path, np.flatnonzero(blank) + 1, f"expected {counted(width, 'value')} a line, found a blank line")
+    faults.add_lines(path, np.flatnonzero(ragged) + 1, f"expected {counted(width, 'value')} a line")
     example = next((block.example for block in blocks if block.example is not None), "")
     faults.add_lines(path, np.flatnonzero(wrong) + 1, f"expected numbers only, found {example!r}")
     faults.add_lines(path, np.flatnonzero(unknown) + 1, "expected finite numbers, found an empty cell, NaN or infinity")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dgl_mutual.data.arrays import FloatArray, IntArray, as_array, as_integers
 from dgl_mutual.errors import DataError
+from dgl_mutual.wording import counted
 
 TaskName: TypeAlias = Literal["node", "graph"]
 TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]
@@ -91,7 +92,9 @@ def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArr
 
 def _check_number(found: int, num_samples: int) -> None:
     if found != num_samples:
-        raise DataError(f"There are {found} labels for {num_samples} samples. Give one for each (unknown ones as -1, or NaN in columns).")
+        raise DataError(
+            f"Found {counted(found, 'label')} for {counted(num_samples, 'sample')}. Give one for each (unknown: -1, or NaN in columns)."
+        )
 
 
 def _check_range(labels: npt.NDArray[Any], wrong: npt.NDArray[np.bool_], expected: str) -> None:

@@ -13,6 +13,7 @@ from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.wording import counted
 
 
 def load_data(config: RunConfig, *, data_dir: Path | None = None, offline: bool = False) -> Dataset:
@@ -73,8 +74,8 @@ def joined_with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = T
     joined, dropped = with_pool(dataset, pool)
     if dropped:
         warnings.warn(
-            f"{dropped} of the {pool.num_graphs} graphs of the pool {pool.name} are graphs of {dataset.name} and are left out, since some "
-            f"of those are for validation or test; {joined.num_pool} are left.",
+            f"Of the pool {pool.name!r}, {dropped} of {counted(pool.num_graphs, 'graph')} are in {dataset.name!r}, too, and are left out, "
+            f"since some of those are for validation or test; {joined.num_pool} are left.",
             stacklevel=3,
         )
     return joined

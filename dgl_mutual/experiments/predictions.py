@@ -50,9 +50,10 @@ def predict_dataset(
     try:
         dataset = load_dataset(data, model.task, data_dir=data_dir, offline=offline, progress=True, require_labels=False, targets=targets)
     except TaskMismatchError:
+        other = "graph" if model.task == "node" else "node"
         raise UsageError(
-            f"{checkpoint} was trained for the {model.task} task, and {data} is a dataset for the other. Give data of that task, or a "
-            "student that was trained for the task of the data."
+            f"{checkpoint} was trained for the {model.task} task, and {data} is a dataset for the {other} task. Give data of that "
+            "task, or a student that was trained for the task of the data."
         ) from None
     return prediction_table(model, dataset)
 

@@ -17,6 +17,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_columns, take_rows
+from dgl_mutual.wording import counted, kind_of
 
 
 class Batch(ABC):
@@ -89,7 +90,7 @@ class GraphBatch(Adjacency, Batch):
         _check_homogeneous(graph)
         features = _features_of(graph) if feat is None else feat
         if not isinstance(features, Tensor):
-            raise UsageError(f"Node features 'feat' are a {type(features).__name__}. Give a tensor, for example torch.as_tensor(feat).")
+            raise UsageError(f"Node features 'feat' are {kind_of(features)}. Give a tensor, for example torch.as_tensor(feat).")
         if features.ndim != 2 or len(features) != graph.num_nodes():
             raise UsageError(
                 f"Node features 'feat' have the shape {tuple(features.shape)} and the graph has {graph.num_nodes()} nodes. "
@@ -148,7 +149,7 @@ class GraphBatch(Adjacency, Batch):
 
 def _check_homogeneous(graph: dgl.DGLGraph) -> None:
     if not isinstance(graph, dgl.DGLGraph):
-        raise UsageError(f"Expected a DGLGraph, found {type(graph).__name__}.")
+        raise UsageError(f"Expected a DGLGraph, found {kind_of(graph)}.")
     if graph.is_block or not graph.is_homogeneous:
         kinds = ", ".join(map(str, graph.canonical_etypes))
         raise UsageError(
@@ -169,7 +170,7 @@ def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
         return torch.zeros(0, width, device=graph.device)
     if "feat" not in graph.edata:
         raise UsageError(
-            f"The student was trained with {width} edge features, and the graph's edges have none (edata has: "
+            f"The student was trained with {counted(width, 'edge feature')}, and the graph's edges have none (edata has: "
             f"{', '.join(graph.edata) or 'nothing'}). Set graph.edata['feat'], encoded as in the training data."
         )
     features: Tensor = graph.edata["feat"]
@@ -178,7 +179,7 @@ def _edge_features_of(graph: dgl.DGLGraph, width: int) -> Tensor:
         features = features.unsqueeze(1)
     if features.ndim != 2 or features.shape[1] != width:
         raise UsageError(
-            f"The student was trained with {width} edge features, and graph.edata['feat'] has the shape {shape}. Expected "
+            f"The student was trained with {counted(width, 'edge feature')}, and graph.edata['feat'] has the shape {shape}. Expected "
             f"is ({graph.num_edges()}, {width}), encoded as in the training data."
         )
     return features

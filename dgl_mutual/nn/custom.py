@@ -22,6 +22,7 @@ from dgl_mutual.nn.dgl_graphs import dense, graph_of, python_streams, torch_stre
 from dgl_mutual.nn.module import StudentModule, StudentOutput, global_generator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.user_code import blamed, own_place, raised_in
+from dgl_mutual.wording import kind_of
 
 
 class CustomStudent(StudentModule):
@@ -224,7 +225,7 @@ class CustomStudent(StudentModule):
 
     def _check(self, logits: Any, num_samples: int, feat: Tensor) -> None:
         if not isinstance(logits, Tensor):
-            raise UsageError(f"The student {self.name!r} gives a {type(logits).__name__}. Its forward must return the logits, a tensor.")
+            raise UsageError(f"The student {self.name!r} gives {kind_of(logits)}. Its forward must return the logits, a tensor.")
         expected = (num_samples, self.num_outputs)
         if tuple(logits.shape) != expected:
             rows = "graphs" if self.task == "graph" else "nodes"

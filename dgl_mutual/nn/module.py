@@ -13,6 +13,7 @@ from dgl_mutual.data.dataset import FeatureKind, TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch
+from dgl_mutual.wording import counted
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ class StudentModule(nn.Module, ABC):
     def __repr__(self) -> str:
         """A readable line: what it predicts from what, and its size."""
         parameters = sum(parameter.numel() for parameter in self.parameters())
-        of_edges = f" and {self.edge_features:,} edge features" if self.edge_features else ""
-        widths = f"{self.in_features:,} features{of_edges} -> {self.num_outputs:,} outputs"
-        return f"{self.title} ({self.task} task): {widths}, {parameters:,} parameters"
+        of_edges = f" and {counted(self.edge_features, 'edge feature', form=',')}" if self.edge_features else ""
+        widths = f"{counted(self.in_features, 'feature', form=',')}{of_edges} -> {counted(self.num_outputs, 'output', form=',')}"
+        return f"{self.title} ({self.task} task): {widths}, {counted(parameters, 'parameter', form=',')}"
 
     @property
     def title(self) -> str:

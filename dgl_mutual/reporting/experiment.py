@@ -23,6 +23,7 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import Cell, TextTable, text_table
 from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, read_tuning
+from dgl_mutual.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -210,7 +211,8 @@ class Experiment:
     def __repr__(self) -> str:
         datas = dict.fromkeys(run.data for run in self.runs)
         trials = sum(len(run.finished) for run in self.runs)
-        head = f"Experiment: {', '.join(self.methods) or 'no method'} on {', '.join(datas) or 'no data'}; {trials} trials in {self.folder}"
+        methods, data = ", ".join(self.methods) or "no method", ", ".join(datas) or "no data"
+        head = f"Experiment: {methods} on {data}; {counted(trials, 'trial')} in {self.folder}"
         if not self.runs:
             return head
         try:

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.wording import counted
 
 #: A row a node, a column a class.
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -102,7 +103,7 @@ def check_transductive(strategy: str, dataset: Dataset) -> None:
     elif dataset.store is not None:
         fault = f"the edges of {dataset.name} are on several machines"
     elif dataset.num_graphs > 1:
-        fault = f"{dataset.name} has {dataset.num_graphs} graphs, and no edge joins one to another"
+        fault = f"{dataset.name} has {counted(dataset.num_graphs, 'graph')}, and no edge joins one to another"
     elif dataset.target.kind != "single-label":
         fault = f"the target of {dataset.name} is {dataset.target.kind}, not one class for each node"
     if fault is not None:

@@ -29,6 +29,7 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.norm import BatchNorm
 from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.wording import counted
 
 #: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
 PATIENCE = timedelta(minutes=10)
@@ -126,7 +127,7 @@ class DividedSamples(Ranks):
     def check_batch(self, smallest: int, kind: str) -> None:
         if smallest < self.size:
             raise UsageError(
-                f"{self.size} processes cannot divide a batch of {smallest} {kind} among them. "
+                f"{self.size} processes cannot divide a batch of {counted(smallest, kind)} among them. "
                 f"Start torchrun with --nproc-per-node {smallest} or less, or choose a larger --batch-size."
             )
 
@@ -164,7 +165,7 @@ class DividedStudents(Ranks):
     def check_students(self, count: int) -> None:
         if count < self.size:
             raise UsageError(
-                f"{self.size} processes cannot divide {count} students among them. "
+                f"{self.size} processes cannot divide {counted(count, 'student')} among them. "
                 f"Start torchrun with --nproc-per-node {count} or less, or leave out --divide students."
             )
 

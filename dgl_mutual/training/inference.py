@@ -22,6 +22,7 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
+from dgl_mutual.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.dgl_compat import dgl
@@ -114,7 +115,7 @@ class Predictor:
             return data.without_edge_features()
         if data.num_edge_features != self.edge_features:
             raise UsageError(
-                f"The students were trained with {self.edge_features} edge features and the edges of {data.name} have "
+                f"The students were trained with {counted(self.edge_features, 'edge feature')} and the edges of {data.name} have "
                 f"{data.num_edge_features or 'none'}. Encode the new data as the training data was encoded, or train on it again."
             )
         return data
@@ -129,7 +130,7 @@ class Predictor:
         width = batch.inputs(1).shape[1]
         if width != self.in_features:
             raise UsageError(
-                f"The students were trained on {self.in_features} features a node and the data has {width}. "
+                f"The students were trained on {counted(self.in_features, 'feature')} a node and the data has {width}. "
                 "Encode the new data as the training data was encoded, or train on it again."
             )
 

@@ -11,6 +11,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
+from dgl_mutual.wording import counted
 
 #: Decay of a moving average of weights: that of `mean-teacher`.
 DEFAULT_AVERAGE_DECAY = 0.99
@@ -165,5 +166,6 @@ def _check_average(options: TrainingOptions) -> None:
         )
     if options.average_start >= options.epochs:
         raise UsageError(
-            f"training.average_start = {options.average_start} is not reached in {options.epochs} epochs. Give a number below that."
+            f"training.average_start = {options.average_start} is not reached in "
+            f"{counted(options.epochs, 'epoch')}. Give a number below that."
         )

@@ -16,6 +16,7 @@ from dgl_mutual.data.schema import align_to
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.files import user_path
 from dgl_mutual.strategies.exchange import ExchangeOn
+from dgl_mutual.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +108,8 @@ class FitResult:
         """A few readable lines: what was trained on what, and the members' figures."""
         strategy = f" by {self.config['strategy']}" if "strategy" in self.config else ""
         head = (
-            f"{self.cohort.num_students} students on {self.dataset.name}{strategy} ({self.dataset.task} task, "
-            f"{self.dataset.target.metric}), {self.epochs} epochs in {self.train_seconds:.1f} s"
+            f"{counted(self.cohort.num_students, 'student')} on {self.dataset.name}{strategy} ({self.dataset.task} task, "
+            f"{self.dataset.target.metric}), {counted(self.epochs, 'epoch')} in {self.train_seconds:.1f} s"
         )
         shown = self.table().drop(columns=["architecture", "inference_ms"]).convert_dtypes()
         return f"{head}\n{shown.to_string(index=False, float_format='{:.4f}'.format, na_rep='-')}"

@@ -15,6 +15,7 @@ from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import Head
 from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_non_finite_logits
+from dgl_mutual.wording import counted
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: 
         if undefined and part != "test":
             metric = undefined[0] or "The metric"
             raise TrainingError(
-                f"{metric} is not defined on the {part} part of the split: none of its {len(known)} samples has a known label. Choose "
-                "another split or protocol."
+                f"{metric} is not defined on the {part} part of the split: none of its {counted(len(known), 'sample')} has a known label. "
+                "Choose another split or protocol."
             )
 
 

@@ -17,6 +17,7 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.user_code import blamed
+from dgl_mutual.wording import kind_of
 
 
 def extra_members(
@@ -100,14 +101,14 @@ def loss_terms_of(strategy: Strategy, step: Step) -> Mapping[str, Tensor]:
 def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Tensor]:
     """The loss terms, after the checks of `loss_terms_of`."""
     if not isinstance(terms, Mapping) or not terms:
-        found = "an empty dict" if isinstance(terms, Mapping) else f"a {type(terms).__name__}"
+        found = "an empty dict" if isinstance(terms, Mapping) else kind_of(terms)
         raise UsageError(f"loss_terms of the strategy {strategy!r} returns {found}. It must return a dict of named loss terms.")
     learns = False
     for name, term in terms.items():
         if not isinstance(name, str):
             raise UsageError(f"loss_terms of the strategy {strategy!r} names a term {name!r}. Names must be strings.")
         if not isinstance(term, Tensor):
-            raise UsageError(f"The loss term {name!r} of the strategy {strategy!r} is a {type(term).__name__}. It must be a tensor.")
+            raise UsageError(f"The loss term {name!r} of the strategy {strategy!r} is {kind_of(term)}. It must be a tensor.")
         if term.shape not in ((), (num_active,)) or not term.is_floating_point():
             raise UsageError(
                 f"The loss term {name!r} of the strategy {strategy!r} has the shape {tuple(term.shape)} and the type {term.dtype}. "

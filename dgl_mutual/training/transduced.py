@@ -26,6 +26,7 @@ from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.task_metrics import score, scorer_of
 from dgl_mutual.user_code import blamed
 from dgl_mutual.weightings import make_coordinator
+from dgl_mutual.wording import kind_of
 
 #: Smaller probabilities are raised to this before their logarithm is taken.
 _LEAST = 1e-12
@@ -68,11 +69,11 @@ def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> l
     """
     title = f"transduce of the strategy {strategy!r}"
     if not isinstance(found, list | tuple) or len(found) != count:
-        what = f"{len(found)} values" if isinstance(found, list | tuple) else f"a {type(found).__name__}"
+        what = f"{len(found)} values" if isinstance(found, list | tuple) else kind_of(found)
         raise UsageError(f"{title} returns {what}. It must return a list of {count}: probabilities {shape} for each member.")
     for matrix in found:
         if not isinstance(matrix, np.ndarray) or matrix.shape != shape or matrix.dtype.kind != "f":
-            what = f"an array {matrix.shape} of {matrix.dtype}" if isinstance(matrix, np.ndarray) else f"a {type(matrix).__name__}"
+            what = f"an array {matrix.shape} of {matrix.dtype}" if isinstance(matrix, np.ndarray) else kind_of(matrix)
             raise UsageError(f"{title} gives {what} for a member. It must give floating-point probabilities of the shape {shape}.")
         if not np.isfinite(matrix).all():
             node = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])

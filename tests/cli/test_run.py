@@ -236,7 +236,7 @@ def other():
     short = ("--dataset", "molecules_of_mine:data", *SMALL, "--students", "gcn,gin", "--epochs", "1", "--seeds", "1", "--folds", "2")
     status, _, err = command_line("run", *short, "--unlabelled", "molecules_of_mine:pool", "--unlabelled-ratio", "2")
     assert status == 0
-    assert "2 of the 30 graphs of the pool" in " ".join(err.split()) and "28 are left" in err
+    assert "2 of 30 graphs are in" in " ".join(err.split()) and "28 are left" in err
     (folder,) = (elsewhere / "results").iterdir()
     values = yaml.safe_load((folder / "config.yaml").read_text())["resolved"]
     assert values["unlabelled"] == "molecules_of_mine:pool" and values["training"]["unlabelled_ratio"] == 2

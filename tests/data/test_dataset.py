@@ -130,7 +130,7 @@ def test_columns_of_labels() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"edges": [[0, 4], [1, 2]]}, r"names the node 4, and there are 4 nodes, 0 to 3"),
+    ({"edges": [[0, 4], [1, 2]]}, r"names the node 4, and the graph has 4 nodes, 0 to 3"),
     ({"edges": [[0, -1], [1, 2]]}, r"names the node -1"),
     ({"edges": [[0, 1], [1, 2], [2, 3]]}, r"shape \(3, 2\); expected \(2, number of edges\).* Transpose"),
     ({"edges": [[0.5, 1], [1, 2]]}, "whole numbers, found .*0.5"),
@@ -151,7 +151,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"node_offsets": [0, 2, 3]}, "from 0 to the number of nodes, 4; found 0, 2, 3"),
     ({"node_offsets": [0, 3, 2, 4], "labels": [0, 1, 0]}, "must not decrease"),
     ({"node_offsets": [0, 2, 4], "labels": [0, 1]}, "joins graphs"),
-    ({"feature_names": ["a"]}, "1 names for 2 feature columns"),
+    ({"feature_names": ["a"]}, "1 name for 2 feature columns"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
     ({"name": ""}, "'' is no name of a dataset: expected text that is not empty"),
     ({"name": "mine "}, "'mine ' is no name of a dataset: .*Choose another name, for example 'mine'"),
@@ -369,6 +369,14 @@ def test_it_prints_in_a_few_lines() -> None:
         "Dataset 'graph': node classification, 2 classes (accuracy)",
         "  1 graph, 4 nodes, 5 edges (each direction counted), 2 features",
         "  split: 1 train, 1 val, 1 test",
+    ]
+
+
+def test_it_prints_one_of_a_kind_in_the_singular() -> None:
+    one = toy(edges=[[0], [1]], labels=[1, 1, 1, 1], features=FEATURES[:, :1] / 8, edge_features=[[0.5]])
+    assert repr(one).splitlines()[:2] == [
+        "Dataset 'graph': node classification, 1 class (accuracy)",
+        "  1 graph, 4 nodes, 1 edge (each direction counted), 1 feature, 1 edge feature",
     ]
 
 

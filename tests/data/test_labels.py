@@ -174,7 +174,7 @@ def test_rows_of_labels_may_lack_some_and_have_names() -> None:
 
 @pytest.mark.parametrize("values", [[-1, 1, 1], [-1.0, 1.0, 1.0], [-2, -1, 0, 1]])
 def test_minus_one_that_looks_like_a_class_is_a_warning(values: list[float]) -> None:
-    with pytest.warns(UserWarning, match="-1 in 1 samples is read as unknown, not as a class. If it is a class, give classes from 0 on"):
+    with pytest.warns(UserWarning, match="-1 in 1 sample is read as unknown, not as a class. If it is a class, give classes from 0 on"):
         encode_labels(values, "labels", unknown=-1)
 
 

@@ -61,7 +61,7 @@ def test_a_dataset_is_found_by_its_import_path_and_bears_its_name(name, nodes):
     ("name", "message"),
     [
         ("plugpack.sets:needs", "plugpack.sets:needs is a function that cannot be called without arguments .*'size'"),
-        ("plugpack.sets:number", r"function of the dataset 'plugpack.sets:number' returns a int"),
+        ("plugpack.sets:number", r"function of the dataset 'plugpack.sets:number' returns an int"),
         ("plugpack.sets:failing", r"'plugpack.sets:failing' \(import path\) raised an error: OSError: no disk"),
         ("plugpack.sets:wrong", r"'plugpack.sets:wrong' \(import path\) cannot be used. .*9"),
         ("plugpack.sets:text", "plugpack.sets:text is not a dataset but a value of type str"),

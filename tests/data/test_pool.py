@@ -95,14 +95,14 @@ def test_graphs_of_the_dataset_are_dropped_and_counted() -> None:
 
 
 def test_a_pool_of_nothing_new_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"All 8 graphs of the pool same are graphs of some. Choose another pool"):
+    with pytest.raises(UsageError, match=r"The pool 'same' holds nothing new: 8 graphs, all of them in 'some'\. Choose another pool"):
         with_pool(dataset_of(graphs(0)), dataset_of(graphs(0), "same"))
 
 
 def test_another_schema_is_refused_and_both_sides_are_shown() -> None:
     pool = dataset_of(graphs(1), "pool", feature_names=("x", "z"))
     with pytest.raises(
-        DataError, match=r"The pool pool has another schema than some\. some expects 2 .*Missing: y;.*columns: x, y\..*x, z"
+        DataError, match=r"The pool 'pool' has another schema than 'some'\. some expects 2 .*Missing: y;.*columns: x, y\..*x, z"
     ):
         with_pool(dataset_of(graphs(0)), pool)
 
@@ -130,7 +130,7 @@ def test_edge_features_come_along_or_are_asked_for() -> None:
     joined, _ = with_pool(*with_edges)
     np.testing.assert_array_equal(compact(joined.edge_features), np.concatenate([one.edge_features for one in with_edges]))
     assert with_pool(plain[0], with_edges[1])[0].edge_features is None
-    with pytest.raises(DataError, match=r"another schema than some.*edges of pool have none"):
+    with pytest.raises(DataError, match=r"another schema than 'some'.*edges of pool have none"):
         with_pool(with_edges[0], plain[1])
 
 

@@ -229,7 +229,7 @@ def test_labels_by_name_are_several_targets(tmp_path: Path) -> None:
     [
         ({}, r"the keys \[\]. Give each target a name"),
         ({1: [0, 1]}, r"the keys \[1\]"),
-        ({"a": [0, 1], "b": [0]}, r"labels\['b'\] has 1 labels? for 2 samples"),
+        ({"a": [0, 1], "b": [0]}, r"labels\['b'\] has 1 label for 2 samples"),
         ({"a": [0.5, 1]}, r"labels\['a'\], sample 0: expected classes"),
         ({"a": 3}, r"labels\['a'\]: expected shape"),
     ],

@@ -156,7 +156,7 @@ def test_from_dgl_refuses_what_is_no_homogeneous_graph() -> None:
         GraphBatch.from_dgl(dgl.heterograph({("user", "buys", "item"): ([0], [1])}), feat=feat)
     with pytest.raises(UsageError, match="heterogeneous or bipartite"):
         GraphBatch.from_dgl(dgl.to_block(dgl.graph(([0], [1]))), feat=feat)
-    with pytest.raises(UsageError, match="Expected a DGLGraph, found list"):
+    with pytest.raises(UsageError, match="Expected a DGLGraph, found a list"):
         GraphBatch.from_dgl([dgl.graph(([0], [1]))], feat=feat)  # type: ignore[arg-type]  # that is the point
     with pytest.raises(UsageError, match=r"shape \(2, 3\) and the graph has 5 nodes"):
         GraphBatch.from_dgl(dgl.graph(([0], [1]), num_nodes=5), feat=feat)
@@ -179,6 +179,6 @@ def test_one_number_an_edge_needs_no_second_dimension_at_prediction() -> None:
 def test_from_dgl_tells_of_edges_that_are_repeated_with_other_features() -> None:
     graph = dgl.graph(([0, 0, 1], [1, 1, 2]))
     graph.ndata["feat"], graph.edata["feat"] = torch.rand(3, 2), torch.tensor([[1.0], [2.0], [3.0]])
-    with pytest.warns(UserWarning, match="1 edges are repeated with other features, for example 0 -> 1"):
+    with pytest.warns(UserWarning, match="repeated with other features .1 in all., for example 0 -> 1"):
         batch = GraphBatch.from_dgl(graph, edge_features=1)
     assert batch.edge_features is not None and batch.edge_features.flatten().tolist() == [1.0, 3.0]

@@ -149,7 +149,7 @@ def test_more_processes_than_samples_in_a_batch_are_refused(node_data: Data, gra
     # 20 training graphs in batches of at most 3 make 7 steps of 2 or 3.
     with pytest.raises(UsageError, match=r"3 processes cannot divide a batch of 2 graphs.*--nproc-per-node 2 or less"):
         fit_cohort(*graph_data, **options(batch_size=3), ranks=DividedSamples(0, 3))
-    with pytest.raises(UsageError, match=r"2 processes cannot divide a batch of 1 nodes"):
+    with pytest.raises(UsageError, match=r"2 processes cannot divide a batch of 1 node "):
         fit_cohort(*node_data, **options(batch_size=1, sampled=True), ranks=TWO)
 
 

@@ -316,7 +316,7 @@ def test_fit_takes_a_pool(strategy: str, graph_data: Data, pool: Dataset) -> Non
             seen.append(state.step.samples.numpy())
 
     options = NEEDS.get(strategy, {})
-    with pytest.warns(UserWarning, match="2 of the 32 graphs of the pool pool are graphs of graphs and are left out.* 30 are left"):
+    with pytest.warns(UserWarning, match="Of the pool 'pool', 2 of 32 graphs are in 'graphs', too, and are left out.* 30 are left"):
         result = public_fit(
             dataset, split=split, unlabelled=pool, strategy=strategy, strategy_options=options, callbacks=[Watching()], **SHORT
         )

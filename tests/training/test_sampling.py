@@ -248,6 +248,8 @@ def test_other_random_numbers_do_not_matter(node_data):
 def test_bad_inputs(node_data, graph_data):
     with pytest.raises(UsageError, match=r"10,10,10 has 3 numbers.*2 convolutions.*--fanout 10,10"):
         resolve_fanout((10, 10, 10), [2, 1])
+    with pytest.raises(UsageError, match=r"5 has 1 number, one for each convolution, .* has 2 convolutions"):
+        resolve_fanout((5,), [2, 1])
     assert resolve_fanout(None, [2, 3]) == (10, 10, 10)
     for task, options, message in (
         ("graph", {"sampler": "neighbor"}, "node task"),

@@ -41,6 +41,7 @@ from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.wording import counted
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
@@ -264,12 +265,13 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
     found = {**versions(), **{name: installed_version(name) for name in ("torch_geometric", "numpy", "scipy")}}
     return {
         "dataset": f"{dataset.name} ({config.task} task)",
-        "size": f"{dataset.num_graphs} graphs, {dataset.num_nodes} nodes, {dataset.num_edges} edges",
+        "size": f"{counted(dataset.num_graphs, 'graph')}, {counted(dataset.num_nodes, 'node')}, {counted(dataset.num_edges, 'edge')}",
         "students": ", ".join(student.architecture_name for student in config.students),
         "strategy": config.strategy,
         "strategy options": _listed(config.strategy_options),
         "protocol": f"{config.protocol}; seeds: {config.seeds}" + (f"; folds: {config.folds}" if config.folds else ""),
-        "training": f"{training.epochs} epochs at most, learning rate {training.learning_rate:g}, weight decay {training.weight_decay:g}"
+        "training": f"{counted(training.epochs, 'epoch')} at most, learning rate {training.learning_rate:g}, "
+        f"weight decay {training.weight_decay:g}"
         + (f", batches of {training.batch_size} graphs" if config.task == "graph" else "")
         + _averaged(training),
         "command": _command(),

@@ -36,6 +36,7 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedStudent,
 )
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
+from dgl_mutual.wording import counted
 
 _DTYPES = (torch.float32, torch.float64)
 #: Which code may be imported: none (False), all (True), or that of these packages, modules and classes.
@@ -95,7 +96,9 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     if not (path / f"{ENSEMBLE}.json").exists():
         trials = sorted(found.parent for found in path.glob(f"**/{ENSEMBLE}.json"))
         if trials:
-            raise UsageError(f"{path} holds the students of {len(trials)} trials. Choose one, for example {trials[0]}.")
+            raise UsageError(
+                f"{path} holds the students of {counted(len(trials), 'trial')}. Give the folder of one, for example {trials[0]}."
+            )
     if member is not None and not MEMBER_NAME.fullmatch(member):
         raise UsageError(f"{member!r} is not the name of a member, such as gcn-0, mlp or ensemble. --member does not take a path.")
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():

@@ -44,7 +44,7 @@ class GraphsFeed(Feed):
         Raises:
             UsageError: more processes than graphs in a step.
         """
-        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "graphs")
+        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "graph")
         self._ranks = ranks
         self._collate = Collator(dataset, device, dtype)
         self._train = split.train

@@ -18,6 +18,7 @@ from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH
+from dgl_mutual.wording import counted
 
 #: Neighbours that are sampled for a node in each convolution, by default.
 DEFAULT_FANOUT = 10
@@ -42,10 +43,10 @@ class SeedsFeed(Feed):
             batch_size = min(batch_size, len(split.train))
         if batch_size > len(split.train):
             raise UsageError(
-                f"A batch of {batch_size} nodes is larger than the training part of the split ({len(split.train)} nodes). "
-                f"Choose --batch-size {len(split.train)} or less."
+                f"A batch of {counted(batch_size, 'node')} is larger than the training part of the split "
+                f"({counted(len(split.train), 'node')}). Choose --batch-size {len(split.train)} or less."
             )
-        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "nodes")
+        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "node")
         self._ranks = ranks
         self._train = split.train
         self._batch_size = batch_size
@@ -146,7 +147,8 @@ def resolve_fanout(fanout: Sequence[int] | None, depths: Sequence[int]) -> tuple
         return (DEFAULT_FANOUT,) * depth
     if len(fanout) != depth:
         raise UsageError(
-            f"The fan-out {','.join(map(str, fanout))} has {len(fanout)} numbers, one for each convolution, and the deepest member has "
-            f"{depth} convolutions. Give {depth} numbers, for example --fanout {','.join(['10'] * depth)}, or set student.depth."
+            f"The fan-out {','.join(map(str, fanout))} has {counted(len(fanout), 'number')}, one for each convolution, and the deepest "
+            f"member has {counted(depth, 'convolution')}. Give {counted(depth, 'number')}, for example "
+            f"--fanout {','.join(['10'] * depth)}, or set student.depth."
         )
     return tuple(fanout)
