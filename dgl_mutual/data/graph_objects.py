@@ -137,11 +137,12 @@ def _refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, ho
         raise DataError(f"The graph has no {what} ({holds(graphs[first])}). {mend}")
     if len(lacking) == len(graphs):
         raise DataError(f"None of the {len(graphs)} graphs has {what} (of graph 0, {holds(graphs[0])}). {mend}")
-    numbers = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
-    who = f"Graph {numbers} has" if len(lacking) == 1 else f"Graphs {numbers} have"
-    raise DataError(
-        f"{who} no {what} (of graph {first}, {holds(graphs[first])}), and others have. Set them there, too, or leave out what lacks them."
-    )
+    if len(lacking) == 1:
+        who, found = f"Graph {first} has", holds(graphs[first])
+    else:
+        numbers = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
+        who, found = f"Graphs {numbers} have", f"of graph {first}, {holds(graphs[first])}"
+    raise DataError(f"{who} no {what} ({found}), and others have. Set them there, too, or leave out what lacks them.")
 
 
 def records_of_pyg(data: Any) -> list[GraphRecord]:
