@@ -8,7 +8,7 @@ from typing import Any
 
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset, TaskName
-from dgl_mutual.data.graph_objects import is_dgl, is_pyg
+from dgl_mutual.data.graph_records import is_dgl, is_pyg
 from dgl_mutual.errors import DataError, DglMutualError, TaskMismatchError
 from dgl_mutual.registry import Found, Registry, is_import_path
 from dgl_mutual.user_code import described, is_out_of_memory

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -27,20 +27,13 @@ from dgl_mutual.data.arrays import (
     edge_rows,
     is_canonical,
 )
+from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
-from dgl_mutual.data.graph_objects import (
-    LABEL,
-    arrays_of,
-    no_labels_in_dgl,
-    no_labels_in_pyg,
-    number_of_labels,
-    records_of_dgl,
-    records_of_pyg,
-)
-from dgl_mutual.data.labels import encode_labels
+from dgl_mutual.data.graph_records import arrays_of, number_of_labels
 from dgl_mutual.data.names import check_name
+from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels, join_targets
+from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels, encode_targets
 from dgl_mutual.errors import DataError
 from dgl_mutual.wording import counted
 
@@ -266,7 +259,7 @@ class Dataset:
         columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
         task = task or ("node" if node_offsets is None else "graph")
         offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes)
-        known, target = _encoded(labels, num_nodes if task == "node" else len(offsets) - 1, task)
+        known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
         return cls(
             name=name,
             task=task,
@@ -411,28 +404,3 @@ class Dataset:
     def in_offsets(self) -> IntArray:
         """int64, shape (|V| + 1,): the in-edges of node v are in_offsets[v] ... in_offsets[v + 1] - 1 (a CSC index pointer)."""
         return np.concatenate([[0], np.cumsum(np.bincount(self.edges[1], minlength=self.num_nodes))]).astype(np.int64)
-
-
-def _encoded(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | FloatArray, Target]:
-    """Labels as a user has them, and the target that they are of; None: all are unknown. A mapping has several targets by name."""
-    if labels is None:
-        return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
-    if not isinstance(labels, Mapping):
-        return _encoded_target(labels, task, "labels")
-    if not labels or not all(isinstance(name, str) and name.strip() for name in labels):
-        raise DataError(f"labels is a mapping with the keys {list(labels)!r:.200}. Give each target a name, for example {{'colour': ...}}.")
-    found = [_encoded_target(own, task, f"labels[{name!r}]") for name, own in labels.items()]
-    for name, (own, _) in zip(labels, found, strict=True):
-        if len(own) != num_samples:
-            raise DataError(f"labels[{name!r}] has {counted(len(own), 'label')} for {counted(num_samples, 'sample')}. Give one for each.")
-    targets = [replace(target, name=name) for name, (_, target) in zip(labels, found, strict=True)]
-    if len(targets) == 1:
-        return found[0][0], targets[0]
-    target, columns = join_targets(targets, [own for own, _ in found])
-    return columns, target
-
-
-def _encoded_target(labels: Any, task: TaskName, where: str) -> tuple[IntArray | FloatArray, Target]:
-    encoding = encode_labels(labels, where, unknown=-1)
-    metric: MetricName = "accuracy" if encoding.kind == "single-label" else "micro-f1" if task == "node" else "rocauc"
-    return encoding.labels, Target(encoding.kind, encoding.names, metric)

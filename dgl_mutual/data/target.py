@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.arrays import FloatArray, IntArray, as_array, as_integers
+from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.errors import DataError
 from dgl_mutual.wording import counted
 
@@ -113,3 +114,35 @@ def _as_columns(target: Target, labels: IntArray | FloatArray) -> FloatArray:
     if target.kind == "single-label":
         return np.where(labels >= 0, labels, np.nan).astype(np.float32)[:, None]
     return np.asarray(labels, dtype=np.float32)
+
+
+def encode_targets(labels: Any, num_samples: int, task: TaskName) -> tuple[IntArray | FloatArray, Target]:
+    """Labels as a user has them, and the target that they are of; None: all are unknown. A mapping has several targets by name.
+
+    Args:
+        labels: as in `Dataset.from_arrays`.
+
+    Raises:
+        DataError: a target without a name, labels of another number than there are samples, or what `encode_labels` refuses.
+    """
+    if labels is None:
+        return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")
+    if not isinstance(labels, Mapping):
+        return _encoded_target(labels, task, "labels")
+    if not labels or not all(isinstance(name, str) and name.strip() for name in labels):
+        raise DataError(f"labels is a mapping with the keys {list(labels)!r:.200}. Give each target a name, for example {{'colour': ...}}.")
+    found = [_encoded_target(own, task, f"labels[{name!r}]") for name, own in labels.items()]
+    for name, (own, _) in zip(labels, found, strict=True):
+        if len(own) != num_samples:
+            raise DataError(f"labels[{name!r}] has {counted(len(own), 'label')} for {counted(num_samples, 'sample')}. Give one for each.")
+    targets = [replace(target, name=name) for name, (_, target) in zip(labels, found, strict=True)]
+    if len(targets) == 1:
+        return found[0][0], targets[0]
+    target, columns = join_targets(targets, [own for own, _ in found])
+    return columns, target
+
+
+def _encoded_target(labels: Any, task: TaskName, where: str) -> tuple[IntArray | FloatArray, Target]:
+    encoding = encode_labels(labels, where, unknown=-1)
+    metric: MetricName = "accuracy" if encoding.kind == "single-label" else "micro-f1" if task == "node" else "rocauc"
+    return encoding.labels, Target(encoding.kind, encoding.names, metric)

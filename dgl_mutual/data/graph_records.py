@@ -1,4 +1,4 @@
-"""What the graph objects of other libraries hold, as arrays. Neither DGL nor PyG is imported: who has such an object has its library."""
+"""Graphs of other libraries as plain records of arrays, and what they are together. See `dgl_objects` and `pyg_objects`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import IntArray, as_array, as_integers
+from dgl_mutual.data.arrays import IntArray, as_array
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
 from dgl_mutual.wording import counted, kind_of
 
 MASKS = ("train_mask", "val_mask", "test_mask")
-#: Where labels of DGL graphs are looked up, if nothing else is said.
-LABEL = "label"
-#: What edge weights are called in DGL graphs.
-_WEIGHTS = ("weight", "edge_weight", "w")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,67 +59,7 @@ def name_of(data: Any, default: str) -> str:
     return name.strip() if isinstance(name, str) and name.strip() else default
 
 
-def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_feat: str | None = None) -> list[GraphRecord]:
-    """The graphs of a DGLGraph (each part of a batched one), of a sequence of them, or of a DGL dataset of graphs or (graph, label) pairs.
-
-    Args:
-        feat, edge_feat: keys of node and edge features; missing edge features of the key ``feat`` are none, and so are features of the key
-            None.
-        label: the key of the labels; None: ``label``, where there are such labels.
-
-    Raises:
-        DataError: something else, a heterogeneous graph or a block, or a graph without a key that is asked for.
-    """
-    for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
-        if key is not None and not isinstance(key, str):
-            raise DataError(f"{name} = {key!r} is no key of the graph's data. Give the name of one tensor; several can be joined before.")
-    graphs, own = _graphs_of_dgl(data, feat, label or LABEL, edge_feat)
-    _check_keys(graphs, own, feat, label, edge_feat)
-    return [_record_of_dgl(graph, one, feat, label or LABEL, edge_feat) for graph, one in zip(graphs, own, strict=True)]
-
-
-def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | None) -> tuple[list[Any], list[Any]]:
-    """The graphs, and the label that comes beside each, or None. Errors as in `records_of_dgl`."""
-    if hasattr(data, "adj_tensors"):
-        _check_dgl(data, feat, label, edge_feat)
-        graphs = list(_unbatched(data)) if len(data.batch_num_nodes()) > 1 else [data]
-        return graphs, [None] * len(graphs)
-    graphs, labels = [], []
-    for number, item in enumerate(_items(data, "DGL graphs")):
-        graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
-        if not hasattr(graph, "adj_tensors"):
-            raise DataError(f"Expected DGL graphs or (graph, label) pairs, and item {number} is {kind_of(graph)}. Leave it out.")
-        _check_dgl(graph, feat, label, edge_feat)
-        graphs.append(graph)
-        labels.append(own.get(label) if isinstance(own, Mapping) else own)  # CSVDataset gives a mapping
-    return graphs, labels
-
-
-def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | None, label: str | None, edge_feat: str | None) -> None:
-    """Raise `DataError` where graphs lack data of a key that is asked for. Edges of the key ``feat`` may have none."""
-
-    def of_nodes(graph: Any) -> str:
-        return f"its ndata has: {', '.join(graph.ndata) or 'nothing'}"
-
-    if feat is not None:
-        mend = f"Set graph.ndata[{feat!r}], name another key with feat=..., or take one-hot in-degrees with feat=None."
-        lacking = [number for number, graph in enumerate(graphs) if feat not in graph.ndata]
-        _refuse_lacking(lacking, graphs, f"node features {feat!r}", of_nodes, mend)
-    if label is not None:
-        mend = f"Set graph.ndata[{label!r}], name another key with label=..., or give labels=...; without label=, labels may be missing."
-        pairs = zip(graphs, own_labels, strict=True)
-        lacking = [number for number, (graph, own) in enumerate(pairs) if own is None and label not in graph.ndata]
-        _refuse_lacking(lacking, graphs, f"labels {label!r}", of_nodes, mend)
-    if edge_feat not in (None, "feat"):
-        mend = f"Set graph.edata[{edge_feat!r}], name another key with edge_feat=..., or leave edge features out with edge_feat=None."
-        lacking = [number for number, graph in enumerate(graphs) if edge_feat not in graph.edata]
-        if len(lacking) < len(graphs):  # a graph without edges need not have any
-            lacking = [number for number in lacking if graphs[number].num_edges()]
-        found = "its edata has: "
-        _refuse_lacking(lacking, graphs, f"edge features {edge_feat!r}", lambda graph: found + (", ".join(graph.edata) or "nothing"), mend)
-
-
-def _refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, holds: Callable[[Any], str], mend: str) -> None:
+def refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, holds: Callable[[Any], str], mend: str) -> None:
     """Raise `DataError` where graphs, of these numbers, lack something.
 
     Args:
@@ -143,58 +79,6 @@ def _refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, ho
         numbers = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
         who, found = f"Graphs {numbers} have", f"of graph {first}, {holds(graphs[first])}"
     raise DataError(f"{who} no {what} ({found}), and others have. Set them there, too, or leave out what lacks them.")
-
-
-def records_of_pyg(data: Any) -> list[GraphRecord]:
-    """The graphs of a PyG `Data`, a `Batch`, a sequence of them, or a PyG dataset: ``x``, ``edge_index``, ``y`` and the masks.
-
-    Raises:
-        DataError: something else, heterogeneous data, or a graph without ``x``.
-    """
-    if hasattr(data, "to_data_list"):
-        data = data.to_data_list()
-    graphs = [data] if hasattr(data, "edge_index") or hasattr(data, "node_types") else _items(data, "PyG graphs")
-    for number, graph in enumerate(graphs):
-        if hasattr(graph, "node_types"):
-            raise DataError(
-                f"Graph {number} is {kind_of(graph)}, and students take homogeneous graphs. Convert it with data.to_homogeneous(), which "
-                "keeps what all types of nodes have: give all of them x."
-            )
-        if not hasattr(graph, "edge_index"):
-            raise DataError(f"Expected PyG graphs, and item {number} is {kind_of(graph)}. Give data with x and edge_index.")
-        if graph.edge_index is None:
-            raise DataError(f"Graph {number} has no edge_index. Set it, shape (2, edges); torch_geometric.utils converts other forms.")
-    _refuse_lacking(
-        [number for number, graph in enumerate(graphs) if graph.x is None],
-        graphs,
-        "node features x",
-        lambda graph: f"it has: {', '.join(_keys_of_pyg(graph))}",
-        "Set them, for example by a transform such as torch_geometric's OneHotDegree.",
-    )
-    if any(getattr(graph, "edge_weight", None) is not None for graph in graphs):
-        _warn_of_weights("edge_weight", "data.edge_attr = data.edge_weight[:, None]")
-    labels = [None if graph.y is None else as_array(graph.y, "labels") for graph in graphs]
-    sizes = [len(graph.x) for graph in graphs]
-    # `y` belongs to the nodes where it has a row for each of them in every graph.
-    of_nodes = all(label is not None and label.ndim and len(label) == size for label, size in zip(labels, sizes, strict=True))
-    of_nodes = of_nodes and (len(graphs) == 1 or max(sizes) > 1)
-    return [
-        GraphRecord(
-            edges=as_integers(graph.edge_index, "edges", dimensions=2),
-            num_nodes=size,
-            features=as_array(graph.x, "node features"),
-            node_labels=label if of_nodes else None,
-            label=None if of_nodes else label,
-            masks={mask: as_array(graph[mask], mask) for mask in MASKS if getattr(graph, mask, None) is not None},
-            edge_features=None if getattr(graph, "edge_attr", None) is None else _matrix(graph.edge_attr),
-            keys=_keys_of_pyg(graph),
-        )
-        for graph, label, size in zip(graphs, labels, sizes, strict=True)
-    ]
-
-
-def _keys_of_pyg(graph: Any) -> tuple[str, ...]:
-    return tuple(str(key) for key, value in graph.to_dict().items() if value is not None)
 
 
 def arrays_of(
@@ -223,7 +107,7 @@ def arrays_of(
     }
 
 
-def _warn_of_weights(name: str, mend: str) -> None:
+def warn_of_weights(name: str, mend: str) -> None:
     warnings.warn(
         f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {mend}.", stacklevel=4
     )
@@ -282,31 +166,7 @@ def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 and labels.dtype.kind in "iubUSO" else labels
 
 
-def no_labels_in_dgl(records: Sequence[GraphRecord], feat: str | None, label: str) -> str:
-    """Where labels of DGL graphs were looked up in vain, and how to give them."""
-    one, keys = len(records) == 1, records[0].keys
-    found = f"ndata[{label!r}] is missing ({'' if one else 'of graph 0, '}ndata has: {', '.join(keys) or 'nothing'}). Set it"
-    nearest = _nearest(label, [key for key in keys if key not in (feat, *MASKS)])
-    given = "labels=..." if nearest is None else f"label={nearest!r}"
-    if one:
-        return f"{found}, or load the graph with dgl_mutual.Dataset.from_dgl(graph, {given})"
-    return (
-        f"the graphs are no (graph, label) pairs, and {found} if nodes are to be classified, or give pairs, or load the graphs with "
-        f"dgl_mutual.Dataset.from_dgl(graphs, {given})"
-    )
-
-
-def no_labels_in_pyg(records: Sequence[GraphRecord]) -> str:
-    """Where labels of PyG graphs were looked up in vain, and how to give them."""
-    one, keys = len(records) == 1, records[0].keys
-    nearest = _nearest("label", [key for key in keys if key not in ("x", "edge_index", "edge_attr", "edge_weight", *MASKS)])
-    found = f"y is missing ({'the graph' if one else 'graph 0'} has: {', '.join(keys)}). Set it"
-    if nearest is not None:
-        found += f", as in data.y = data.{nearest}"
-    return f"{found}, or load the data with dgl_mutual.Dataset.from_pyg(data, labels=...), one a {'node' if one else 'graph'}"
-
-
-def _nearest(name: str, names: Sequence[str]) -> str | None:
+def nearest_key(name: str, names: Sequence[str]) -> str | None:
     """The one of `names` that `name` may have meant: the only one, or the one that is spelt most alike; None where none is."""
     return names[0] if len(names) == 1 else next(iter(difflib.get_close_matches(name, names, 1)), None)
 
@@ -345,7 +205,7 @@ def joined_edge_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | N
     return joined(blocks, "edge features")
 
 
-def _matrix(values: Any) -> npt.NDArray[Any]:
+def as_matrix(values: Any) -> npt.NDArray[Any]:
     """Edge features as a matrix: one number for each edge is one column."""
     array = as_array(values, "edge features")
     return array[:, None] if array.ndim == 1 else array
@@ -391,50 +251,7 @@ def split_of_masks(records: Sequence[GraphRecord]) -> Split | None:
     return Split(*(masked_nodes([mask[name] for mask in masks], name) for name in MASKS))
 
 
-def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:
-    source, destination = graph.edges()
-    weights = [key for key in _WEIGHTS if key in graph.edata and edge_feat not in (None, key)]
-    if weights:
-        _warn_of_weights(f"edata[{weights[0]!r}]", f"edge_feat={weights[0]!r}")
-    return GraphRecord(
-        edges=np.stack([as_integers(source, "edges"), as_integers(destination, "edges")]),
-        num_nodes=int(graph.num_nodes()),
-        features=None if feat is None else as_array(graph.ndata[feat], "node features"),
-        node_labels=as_array(graph.ndata[label], "labels") if label in graph.ndata else None,
-        label=None if own_label is None else as_array(own_label, "labels"),
-        masks={mask: as_array(graph.ndata[mask], mask) for mask in MASKS if mask in graph.ndata},
-        edge_features=_matrix(graph.edata[edge_feat]) if edge_feat is not None and edge_feat in graph.edata else None,
-        keys=tuple(graph.ndata),
-    )
-
-
-def _check_dgl(graph: Any, feat: str | None, label: str, edge_feat: str | None) -> None:
-    if graph.is_block:
-        raise DataError("The graph is a block, a step of sampling; students take whole graphs. Give the graph that it was sampled from.")
-    if graph.is_homogeneous:
-        return
-    nodes, edges = [graph.nodes[kind].data for kind in graph.ntypes], [graph.edges[kind].data for kind in graph.canonical_etypes]
-    keys = [key for key in (feat, label, *MASKS) if key is not None and (key == feat or any(key in data for data in nodes))]
-    of_edges = [edge_feat] if edge_feat is not None and all(edge_feat in data for data in edges) else []
-    lacking = [
-        f"graph.nodes[{kind!r}].data[{key!r}]" for kind, data in zip(graph.ntypes, nodes, strict=True) for key in keys if key not in data
-    ]
-    first = f" First set {', '.join(lacking)}, in the form that other types of nodes have (unknown labels are -1)." if lacking else ""
-    named = f"ndata={keys}" + (f", edata={of_edges}" if of_edges else "")
-    raise DataError(
-        f"The graph is heterogeneous ({counted(len(graph.ntypes), 'type')} of nodes, {len(graph.etypes)} of edges); students take "
-        f"homogeneous graphs.{first} Convert it with dgl.to_homogeneous(graph, {named}), which drops data that are not named."
-    )
-
-
-def _unbatched(graph: Any) -> Sequence[Any]:
-    from dgl_mutual.dgl_compat import dgl
-
-    parts: Sequence[Any] = dgl.unbatch(graph)
-    return parts
-
-
-def _items(data: Any, what: str) -> list[Any]:
+def items_of(data: Any, what: str) -> list[Any]:
     of_pyg = what.startswith("DGL") and is_pyg(data)
     if of_pyg or isinstance(data, Mapping) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         hint = " Use Dataset.from_pyg." if of_pyg else ""
