@@ -230,7 +230,7 @@ _FORMS = (
 
 
 def _has_known_form(folder: Path) -> bool:
-    return tu_name(folder) is not None or is_ogb_nodes(folder) or (folder / "meta.yaml").is_file()
+    return tu_name(folder) is not None or is_ogb_nodes(folder) or os.path.lexists(folder / "meta.yaml")
 
 
 def _unknown_form(folder: Path) -> str:

@@ -5,6 +5,7 @@ As in `dgl_mutual.data.ogb_graphs`, the `ogb` package tells what the files mean 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class _Raw:
 def is_ogb_nodes(folder: Path) -> bool:
     """Whether a folder is in this form: ``raw/data.npz``, or ``raw/edge.csv.gz`` with ``raw/node-label.csv.gz``."""
     raw = folder / "raw"
-    return (raw / "data.npz").is_file() or all((raw / f"{part}.csv.gz").is_file() for part in ("edge", "node-label"))
+    return os.path.lexists(raw / "data.npz") or all(os.path.lexists(raw / f"{part}.csv.gz") for part in ("edge", "node-label"))
 
 
 def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
@@ -61,7 +62,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
     """
     facts = node_facts(name)
     num_classes = None if facts is None else facts.num_classes
-    read = _read_arrays if (folder / "raw" / "data.npz").is_file() else _read_text
+    read = _read_arrays if os.path.lexists(folder / "raw" / "data.npz") else _read_text
     raw = read(folder / "raw", num_classes, faults, require_labels)
     faults.check()
     assert raw is not None
@@ -98,10 +99,10 @@ def _read_text(raw: Path, num_classes: int | None, faults: Faults, require_label
         return read_table(raw / f"{part}.csv.gz", faults, **rules)
 
     def optional(part: str) -> Table | None:
-        return read(part) if (raw / f"{part}.csv.gz").is_file() else None
+        return read(part) if os.path.lexists(raw / f"{part}.csv.gz") else None
 
     counts, num_edges, edge = read("num-node-list", columns=1), read("num-edge-list", columns=1), read("edge", columns=2)
-    labels = read("node-label", allow_missing=True) if require_labels or (raw / "node-label.csv.gz").is_file() else None
+    labels = read("node-label", allow_missing=True) if require_labels or os.path.lexists(raw / "node-label.csv.gz") else None
     node_features, edge_features = optional("node-feat"), optional("edge-feat")
     if counts is None or num_edges is None or edge is None or (labels is None and require_labels):
         return None
@@ -162,14 +163,14 @@ def _wrong_labels(labels: npt.NDArray[np.float64], num_nodes: int, num_classes: 
 
 def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_labels: bool) -> _Raw | None:
     path, label_path = raw / "data.npz", raw / "node-label.npz"
-    if (raw / "graph-label.npz").is_file() and not label_path.is_file():
+    if os.path.lexists(raw / "graph-label.npz") and not os.path.lexists(label_path):
         known = "graph datasets in OGB's form are read by their names only (dgl-mutual data list)"
         faults.add(
             raw / "graph-label.npz", f"the dataset is for the graph task, and {known}. Save your own in TU's or DGL's CSVDataset form"
         )
         return None
     data = read_npz(path, KEYS, faults, optional=("node_feat", "edge_feat"))
-    found = read_npz(label_path, ("node_label",), faults) if require_labels or label_path.is_file() else {}
+    found = read_npz(label_path, ("node_label",), faults) if require_labels or os.path.lexists(label_path) else {}
     if faults.found:
         return None
     for key in ("num_nodes_list", "num_edges_list"):
@@ -226,18 +227,26 @@ def _mean_of_edges(raw: _Raw) -> FloatArray:
 
 def _read_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
     """The split that OGB evaluates on; of your own folder the only one there is, if there is one."""
+    files = ", ".join(f"{part}.csv.gz" for part in _PARTS)
     if wanted is None:
-        there = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
-        if not there:
+        if not os.path.lexists(folder):
             return None
-        if len(there) > 1:
-            faults.add(folder, f"expected one split, found {', '.join(path.name for path in there)}")
+        try:
+            there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            faults.add(folder, f"expected a folder that holds the folder of a split ({error.strerror or error})")
             return None
-        wanted = there[0].name
+        splits = [path for path in there if path.is_dir() or path.is_symlink()]
+        if there and not splits:
+            faults.add(folder, f"expected a folder with the files {files}, found the file {there[0].name}")
+        if len(splits) > 1:
+            faults.add(folder, f"expected one split, found {', '.join(path.name for path in splits)}")
+        if len(splits) != 1:
+            return None
+        wanted = splits[0].name
     saved = folder / wanted / "split_dict.pt"
-    if saved.is_file() and not any((folder / wanted / f"{part}.csv.gz").is_file() for part in _PARTS):
+    if os.path.lexists(saved) and not any(os.path.lexists(folder / wanted / f"{part}.csv.gz") for part in _PARTS):
         # OGB's DatasetSaver writes this file. To read it is to run what it says.
-        files = ", ".join(f"{part}.csv.gz" for part in _PARTS)
         faults.add(saved, f"a pickle is not read, since it could execute anything: save the split as {files}, one node number a line")
         return None
     seen = np.zeros(num_nodes, dtype=np.bool_)

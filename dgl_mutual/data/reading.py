@@ -34,6 +34,8 @@ def open_file(path: Path) -> BinaryIO:
     try:
         return open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise RefusedFile(f"it is a link to {os.readlink(path)}, and no file is there: fetch that file, or remove the link") from None
         raise RefusedFile("the file is missing") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     indicator = read_table(path["graph_indicator"], faults, columns=1)
     labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, require_labels)
     node_labels, attributes, edge_labels, edge_attributes = (
-        read_table(path[part], faults) if path[part].exists() else None
+        read_table(path[part], faults) if os.path.lexists(path[part]) else None
         for part in ("node_labels", "node_attributes", "edge_labels", "edge_attributes")
     )
 
@@ -93,7 +94,7 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
 
 
 def _read_labels(path: Path, attributes: Path, faults: Faults, required: bool) -> Table | None:
-    if path.exists() or (required and not attributes.exists()):
+    if os.path.lexists(path) or (required and not os.path.lexists(attributes)):
         return read_table(path, faults, columns=1)
     if required:
         faults.add(

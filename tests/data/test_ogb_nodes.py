@@ -171,6 +171,47 @@ def test_faults_of_arrays(changed: dict[str, np.ndarray | None], message: str, b
         load_dataset(folder)
 
 
+@pytest.mark.parametrize("part", ["raw/node-feat", "raw/edge-feat", "raw/node-label", "split/own/valid"])
+def test_a_link_to_nothing_or_a_folder_is_not_an_absent_file(build: Build, part: str) -> None:
+    place = build("own") / f"{part}.csv.gz"
+    place.unlink(missing_ok=True)
+    place.symlink_to("nowhere")
+    with pytest.raises(DataError, match=f"{place.name}: it is a link to nowhere, and no file is there"):
+        load_dataset(place.parents[part.count("/")], require_labels=False)
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(DataError, match=f"{place.name}: it is not a file but a folder"):
+        load_dataset(place.parents[part.count("/")], require_labels=False)
+
+
+def test_arrays_that_are_a_link_to_nothing(build: Build) -> None:
+    folder = build("own")
+    (folder / "raw" / "data.npz").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"data\.npz: it is a link to nowhere"):
+        load_dataset(folder)
+
+
+def test_a_split_that_is_not_there_as_a_folder(build: Build) -> None:
+    folder = build("own")
+    split = folder / "split"
+    (split / "own").rename(folder / "kept")
+    (split / "own").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"train\.csv\.gz: the file is missing"):
+        load_dataset(folder)
+    (split / "own").unlink()
+    (split / "own").write_text("0\n")
+    with pytest.raises(DataError, match=r"split: expected a folder with the files train\.csv\.gz, .*, found the file own"):
+        load_dataset(folder)
+    (split / "own").unlink()
+    assert load_dataset(folder).official_split is None
+    split.rmdir()
+    for make in (lambda: split.write_text("0\n"), lambda: split.symlink_to("nowhere")):
+        make()
+        with pytest.raises(DataError, match="split: expected a folder that holds the folder of a split"):
+            load_dataset(folder)
+        split.unlink()
+
+
 def test_two_splits_are_one_too_many(build: Build) -> None:
     folder = build("own")
     (folder / "split" / "other").mkdir()

@@ -90,7 +90,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
         ("pipe.csv", "a pipe"),
         ("folder.csv", "it is not a file but a folder"),
         ("device.csv", "a device"),
-        ("nowhere.csv", "is missing"),
+        ("nowhere.csv", "it is a link to "),
         ("pipe.csv/a", "is missing"),
         ("n" * 300, "cannot be opened"),
         ("a\0b", "no file can have this name"),

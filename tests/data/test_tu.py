@@ -61,6 +61,26 @@ def test_labels_may_be_absent_where_allowed(build_tu: Build) -> None:
         load_dataset(folder)
 
 
+@pytest.mark.parametrize("part", ["graph_labels", "node_labels", "node_attributes", "edge_labels", "edge_attributes"])
+def test_a_link_to_nothing_or_a_folder_is_not_an_absent_file(build_tu: Build, part: str) -> None:
+    folder = build_tu(**{part: None})
+    place = folder / f"TOY_{part}.txt"
+    place.symlink_to("nowhere")
+    with pytest.raises(DataError, match=rf"TOY_{part}\.txt: it is a link to nowhere, and no file is there"):
+        load_dataset(folder, require_labels=False)
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(DataError, match=rf"TOY_{part}\.txt: it is not a file but a folder"):
+        load_dataset(folder, require_labels=False)
+
+
+def test_a_link_to_nothing_tells_a_continuous_target(build_tu: Build) -> None:
+    folder = build_tu(graph_labels=None)
+    (folder / "TOY_graph_attributes.txt").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"TOY_graph_attributes\.txt is a continuous target"):
+        load_dataset(folder)
+
+
 FAULTS = [
     ("A", "1, 2\n2, 4\n", 2, "both ends of an edge in one graph, found '2, 4'"),
     ("A", "1, 2\n2, 6\n", 2, r"node numbers 1 \.\.\. 5"),
