@@ -90,7 +90,13 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
         faults.add(path["feats.npy"], f"{FINITE}, found {features[beyond][0]:g} in row {row}")
     if not (np.isnan(labels) | np.isin(labels, (0, 1))).all():
         faults.add(path["labels.npy"], "expected 0 or 1 for each label, or NaN (unknown)")
-    if wrong:
+    for kind, array in (("feats.npy", features), ("labels.npy", labels)):
+        if array.shape[1] == 0:
+            faults.add(path[kind], "expected at least one column, found none")
+    fractions = ~(np.isfinite(graph_id) & (graph_id == np.round(graph_id)))
+    if fractions.any():
+        faults.add(path["graph_id.npy"], f"expected whole numbers, found {graph_id[fractions][0]} in row {int(fractions.argmax())}")
+    if wrong or fractions.any():
         return None
     order = np.argsort(graph_id, kind="stable")
     place = np.argsort(order)
@@ -109,25 +115,35 @@ def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
         faults.add(path, f"expected JSON ({error})")
         return None
     try:
-        ids = np.array([node["id"] for node in graph["nodes"]])
-        ends = np.array([(link["source"], link["target"]) for link in graph["links"]] or np.empty((0, 2), dtype=np.int64)).T
+        numbers = [node["id"] for node in graph["nodes"]]
+        num_nodes = len(numbers)
+        numbers += [link[end] for end in ("source", "target") for link in graph["links"]]
         directed = graph.get("directed", False)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         faults.add(path, f"expected networkx's node-link form, nodes with an id and links with source and target ({error!r})")
         return None
-    if ids.dtype.kind != "i" or ends.dtype.kind != "i" or ends.shape[0] != 2:
-        faults.add(path, "expected whole numbers as ids, sources and targets")
+    strange = [number for number in numbers if type(number) is not int or not -(2**63) <= number < 2**63]
+    if strange:
+        faults.add(path, f"expected whole numbers as ids, sources and targets, found {_shown(strange[0])}")
+    if type(directed) is not bool:
+        faults.add(path, f"directed: expected true or false, found {_shown(directed)}")
+    if strange or type(directed) is not bool:
         return None
+    ids, ends = np.array(numbers[:num_nodes], dtype=np.int64), np.array(numbers[num_nodes:], dtype=np.int64).reshape(2, -1)
     known = np.unique(ids)
     if not len(ids) or len(known) < len(ids):
         faults.add(path, "nodes: expected at least one, and each id once")
         return None
     if not np.isin(ends, known).all():
-        strange = ends[~np.isin(ends, known)][0]
-        faults.add(path, f"links: expected both ends among the nodes, found {strange}")
+        faults.add(path, f"links: expected both ends among the nodes, found {ends[~np.isin(ends, known)][0]}")
         return None
     edges = np.searchsorted(known, ends).astype(np.int64)
     return edges if directed else np.concatenate([edges, edges[::-1]], axis=1), len(ids)
+
+
+def _shown(value: Any) -> str:
+    """A value of JSON as a message shows it."""
+    return json.dumps(value)[:60] if value is None or isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
 
 
 def _read_array(path: Path, dimensions: int, faults: Faults) -> npt.NDArray[Any] | None:
