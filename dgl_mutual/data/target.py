@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -84,10 +84,14 @@ def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | Float
 def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArray]) -> tuple[Target, FloatArray]:
     """Named targets and their labels side by side: a student has one head for each, and their logits stand in this order.
 
-    The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels).
+    The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels). Where that gives one
+    name to two of them, what belongs to a target and what to a class is put in quotes: ``'a'='b=c'`` and ``'a=b'='c'``.
     """
     blocks = [_as_columns(target, block) for target, block in zip(targets, labels, strict=True)]
-    joint = Target("joint", tuple(name for target in targets for name in _output_names(target)), "mean", parts=tuple(targets))
+    names = [name for target in targets for name in _output_names(target, str)]
+    if len(set(names)) < len(names):
+        names = [name for target in targets for name in _output_names(target, repr)]
+    joint = Target("joint", tuple(names), "mean", parts=tuple(targets))
     return joint, np.concatenate(blocks, axis=1)
 
 
@@ -104,10 +108,11 @@ def _check_range(labels: npt.NDArray[Any], wrong: npt.NDArray[np.bool_], expecte
         raise DataError(f"Sample {sample} has the label {labels[wrong][0]}; expected {expected}.")
 
 
-def _output_names(target: Target) -> list[str]:
-    if target.kind == "single-label":
-        return [f"{target.name}={name}" for name in target.names]
-    return [str(target.name)] if target.num_outputs == 1 else [f"{target.name}: {name}" for name in target.names]
+def _output_names(target: Target, shown: Callable[[object], str]) -> list[str]:
+    if target.kind != "single-label" and target.num_outputs == 1:
+        return [shown(target.name)]
+    between = "=" if target.kind == "single-label" else ": "
+    return [f"{shown(target.name)}{between}{shown(name)}" for name in target.names]
 
 
 def _as_columns(target: Target, labels: IntArray | FloatArray) -> FloatArray:

@@ -65,7 +65,7 @@ def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
     ``prediction(digit)``, and its probabilities, ``p(digit=3)``. No text starts like a formula.
     """
     probabilities = model.predict(dataset)
-    table = pd.DataFrame({f"p({name})": probabilities[:, place] for place, name in enumerate(model.target.names)})
+    table = pd.DataFrame(probabilities, columns=[f"p({name})" for name in model.target.names])
     if model.target.parts is None:
         table.insert(0, "prediction", _predictions(model.target, probabilities))
     for place, part in enumerate(parts_of(model.target)):
