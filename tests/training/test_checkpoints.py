@@ -175,6 +175,10 @@ def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
         model.predict(many)
 
 
+#: A target with two classes of one name.
+TWICE = {"kind": "single-label", "names": ["a", "a", "b"], "metric": "accuracy"}
+
+
 def edit(path: Path, **changed: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
@@ -189,9 +193,17 @@ def edit(path: Path, **changed: Any) -> None:
         (lambda folder: edit(folder / "gcn-0.json", format=99), "no 'format: 1'"),
         (lambda folder: edit(folder / "gcn-0.json", target={}), "not a description that dgl_mutual wrote"),
         (lambda folder: edit(folder / "gcn-0.json", feature_names=None), "not a description that dgl_mutual wrote"),
+        (lambda folder: edit(folder / "gcn-0.json", target=TWICE), r"not a description.*target: expected each name once.*'a', 'a'"),
+        (
+            lambda folder: edit(folder / "gcn-0.json", feature_kinds=["number"]),
+            r"feature_kinds: expected 6 kinds, one for each name, not 1",
+        ),
+        (lambda folder: edit(folder / "gcn-0.json", feature_kinds=[]), r"feature_kinds: expected 6 kinds, one for each name, not 0"),
+        (lambda folder: edit(folder / "gcn-0.json", edge_feature_kinds=["number"]), "edge_feature_kinds: expected 0 kinds"),
+        (lambda folder: edit(folder / "gcn-0.json", edge_feature_names=["bond"]), "edge_feature_kinds: expected 1 kinds"),
         (lambda folder: edit(folder / "gcn-0.json", student={"architecture": "cnn"}), "not a description.*'cnn'"),
         (lambda folder: edit(folder / "gcn-0.json", student={"architecture": "gcn", "hidden": 5}), "weights.*cannot be used"),
-        (lambda folder: edit(folder / "gcn-0.json", feature_names=["x0"]), "weights.*cannot be used"),
+        (lambda folder: edit(folder / "gcn-0.json", feature_names=["x0"], feature_kinds=["number"]), "weights.*cannot be used"),
         (lambda folder: (folder / "gcn-0.safetensors").unlink(), "no weights.*Copy both"),
         (lambda folder: (folder / "gcn-0.safetensors").write_bytes(b""), "weights.*damaged"),
         (lambda folder: (folder / "gcn-0.safetensors").write_bytes(b"\x08" + bytes(7) + b"notjson!"), "weights.*damaged"),

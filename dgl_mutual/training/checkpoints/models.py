@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
@@ -68,7 +68,7 @@ class Description(BaseModel):
     """What they hold; files of earlier versions do not say, and write ``=`` into the names of indicators."""
     edge_feature_names: tuple[str, ...] = ()
     """The columns of edge features that it expects; none where it takes no edge features."""
-    edge_feature_kinds: tuple[FeatureKind, ...] = ()
+    edge_feature_kinds: tuple[FeatureKind, ...] = Field((), validate_default=True)
     preprocessing: Preprocessing = Preprocessing()
     versions: dict[str, str]
     student: StudentOptions | None = None
@@ -78,6 +78,23 @@ class Description(BaseModel):
     added: tuple[str, ...] = ()
     """Members saved beside them that have no say in it, such as a teacher."""
     coordinator: CoordinatorConfig | None = None
+
+    @field_validator("target")
+    @classmethod
+    def _check_names(cls, target: Target) -> Target:
+        parts = target.parts or ()
+        for names in (target.names, [part.name for part in parts], *(part.names for part in parts)):
+            if len(set(names)) < len(names):
+                raise ValueError("expected each name once")
+        return target
+
+    @field_validator("feature_kinds", "edge_feature_kinds")
+    @classmethod
+    def _check_kinds(cls, kinds: tuple[FeatureKind, ...] | None, info: ValidationInfo) -> tuple[FeatureKind, ...] | None:
+        names = info.data.get("feature_names" if info.field_name == "feature_kinds" else "edge_feature_names")
+        if kinds is not None and names is not None and len(kinds) != len(names):
+            raise ValueError(f"expected {len(names)} kinds, one for each name, not {len(kinds)}")
+        return kinds
 
     @property
     def kinds(self) -> tuple[FeatureKind, ...]:
