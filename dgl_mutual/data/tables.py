@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ _MAX_CELLS, _MAX_CELLS_A_BYTE, _MAX_EMPTY_A_BYTE = 1 << 22, 50, 150
 _MAX_WIDTH = 100_000
 #: Cells that are examined at a time in a file that pandas does not take.
 _BLOCK = 1 << 20
+#: Options of `pandas.read_csv`. Without the last it would read ``"1"2`` as 12.
+_PLAIN: dict[str, Any] = {"header": None, "skipinitialspace": True, "skip_blank_lines": False, "quoting": csv.QUOTE_NONE}
 _KINDS = ("blank", "ragged", "wrong", "unknown")
 
 #: From here on float64 no longer tells every two whole numbers apart.
@@ -96,9 +99,7 @@ def read_table(path: Path, faults: Faults, *, columns: int | None = None, allow_
         # pandas fills up short lines without a word: of a wide line before a million short ones it would make a table of terabytes.
         if size.cells == size.width * size.lines:
             with open_content(path) as opened:
-                values = pd.read_csv(
-                    opened, header=None, dtype=np.float64, skipinitialspace=True, skip_blank_lines=False, **EXACT_NUMBERS
-                ).to_numpy()
+                values = pd.read_csv(opened, dtype=np.float64, **_PLAIN, **EXACT_NUMBERS).to_numpy()
             if columns in (None, values.shape[1]) and bool((np.isfinite(values) | (np.isnan(values) & allow_missing)).all()):
                 return Table(path, values, np.ones(len(values), dtype=np.bool_))
         return _read_faulty(path, size, faults, columns, allow_missing)
@@ -184,7 +185,7 @@ def _read_exact(path: Path) -> IntArray | None:
     """All cells as int64, or None where some are not such numbers."""
     try:
         with open_content(path) as opened:
-            cells = pd.read_csv(opened, header=None, dtype=np.int64, skipinitialspace=True, skip_blank_lines=False)
+            cells = pd.read_csv(opened, dtype=np.int64, **_PLAIN)
         # pandas 2, the last for Python 3.10, makes a column of unsigned numbers of what lies beyond int64, whatever it is asked for.
         return cells.to_numpy() if (cells.dtypes == np.int64).all() else None
     except (ValueError, OverflowError, *UNREADABLE):
