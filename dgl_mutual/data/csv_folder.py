@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,16 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from dgl_mutual.data.arrays import canonical_edge_rows
-from dgl_mutual.data.csv_table import CsvTable, are_lists, as_whole, decimal_comma_fault, read_csv, thousands_fault, without_brackets
+from dgl_mutual.data.csv_table import (
+    CsvTable,
+    are_lists,
+    as_whole,
+    decimal_comma_fault,
+    is_unnamed,
+    read_csv,
+    thousands_fault,
+    without_brackets,
+)
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
@@ -23,7 +32,7 @@ from dgl_mutual.data.names import check_name
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.target import join_targets
-from dgl_mutual.errors import DataError, TaskMismatchError
+from dgl_mutual.errors import DataError, TaskMismatchError, unknown
 from dgl_mutual.exact_numbers import is_number
 from dgl_mutual.files import RefusedFile
 from dgl_mutual.options import plain_message
@@ -53,18 +62,37 @@ def _named(name: str) -> str:
 _FileName = Annotated[str, AfterValidator(_inside)]
 
 
-class _GraphMeta(BaseModel):
+class _Keys(BaseModel):
+    """A mapping in which no other keys may stand."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: Any) -> Any:
+        for key in values if isinstance(values, dict) else ():
+            if key not in cls.model_fields:
+                raise ValueError(str(unknown("key", key, cls.model_fields)))
+        return values
+
+
+class _GraphMeta(_Keys):
     """A file and its columns of identifiers."""
 
     file_name: _FileName
     graph_id_field: str = "graph_id"
 
+    @property
+    def named_graph_id(self) -> list[str]:
+        """The column of graphs, where it is named: only then it must be there."""
+        return [self.graph_id_field] if "graph_id_field" in self.model_fields_set else []
+
     @model_validator(mode="after")
     def _check_fields(self) -> _GraphMeta:
         seen: dict[str, str] = {}
         for field, column in self:
-            if field == "file_name":
+            if not field.endswith("_id_field"):
                 continue
+            if is_unnamed(column):
+                raise ValueError(f"{field} = {column!r} is a column without a name. Name it in the header of {self.file_name}, and here")
             if column in ("label", "feat", *_MASKS):
                 raise ValueError(f"{field} = {column!r} names a column that holds no identifiers. Name the column that does")
             if column in seen:
@@ -74,15 +102,17 @@ class _GraphMeta(BaseModel):
 
 
 class _NodeMeta(_GraphMeta):
+    ntype: Any = None
     node_id_field: str = "node_id"
 
 
 class _EdgeMeta(_GraphMeta):
+    etype: Any = None
     src_id_field: str = "src_id"
     dst_id_field: str = "dst_id"
 
 
-class _Meta(BaseModel):
+class _Meta(_Keys):
     version: str = "1.0.0"
     dataset_name: Annotated[str, AfterValidator(_named)]
     separator: str = Field(",", min_length=1, max_length=1)
@@ -124,9 +154,9 @@ def read_csv_folder(
         )
     task = task or ("graph" if meta.graph_data is not None else "node")
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
-    nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field], faults)
+    nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
     ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
-    edges = read_csv(folder / edge_meta.file_name, meta.separator, ends, faults, may_be_empty=True)
+    edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
     graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
     faults.check()
     assert nodes is not None and edges is not None

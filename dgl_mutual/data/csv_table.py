@@ -28,6 +28,8 @@ _WHOLE = r"[+-]?[0-9]+(?:\.0*)?"
 _DECIMAL_COMMA = r"[+-]?[0-9]+,[0-9]+"
 #: Whole numbers as floats with a decimal comma, and numbers whose thousands are set apart.
 _WHOLE_COMMA, _THOUSANDS = r"[+-]?[0-9]+,0+", r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"
+#: What pandas calls a column that has no name in the file: that of row numbers, mostly.
+_UNNAMED = r"Unnamed: \d+(?:\.\d+|_level_\d+)?"
 #: Each column costs about a tenth of a millisecond, however few the rows.
 _MAX_COLUMNS = 20_000
 #: Numbers that are looked through where cells do not have equally many.
@@ -123,6 +125,11 @@ def _rule_of(parts: Sequence[str]) -> str:
     return "expected either finite numbers in all lines, or true and false in all" if set(parts) & set(_BOOLEANS) else FINITE
 
 
+def is_unnamed(column: str) -> bool:
+    """Whether a column has no name: neither DGL nor this package reads it."""
+    return column == "" or re.fullmatch(_UNNAMED, column) is not None
+
+
 def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *, may_be_empty: bool = False) -> CsvTable | None:
     """All columns that have a name, or None after recording why not.
 
@@ -148,7 +155,7 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
         faults.add(path, "the file is empty")
         return None
     (line, header), *body = rows
-    named = [column != "" and "Unnamed" not in column for column in header]  # pandas names a column of row numbers so, and DGL skips it
+    named = [not is_unnamed(column) for column in header]
     times = Counter(column for column, is_named in zip(header, named, strict=True) if is_named)
     twice = sorted(column for column, count in times.items() if count > 1)
     if twice:

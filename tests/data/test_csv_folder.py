@@ -120,6 +120,17 @@ FAULTS = [
         "dst_id_field = 'label' names a column that holds no ident",
     ),
     ({"meta_yaml": META.replace("graphs.csv", "graphs.csv, graph_id_field: val_mask")}, "graph_id_field = 'val_mask' names a column that"),
+    (
+        {"meta_yaml": META.replace("nodes.csv", "nodes.csv, graph_id_feild: mol")},
+        r"meta\.yaml: node_data\.0: Unknown key 'graph_id_feild'\. Did you mean 'graph_id_field'\? Choose from: file_name, graph_id_field",
+    ),
+    ({"meta_yaml": f"{META}\nseperator: ;"}, "content: Unknown key 'seperator'. Did you mean 'separator'"),
+    ({"meta_yaml": META.replace("nodes.csv", "nodes.csv, graph_id_field: mol")}, r"nodes\.csv, line 1: expected a column mol, found"),
+    *(
+        ({"meta_yaml": META.replace(f"{part}.csv", f"{part}.csv, {key}: '{name}'")}, f"{key} = '{name}' is a column without a name.*{part}")
+        for part, key in (("nodes", "node_id_field"), ("edges", "src_id_field"), ("edges", "dst_id_field"), ("graphs", "graph_id_field"))
+        for name in ("", "Unnamed: 0")
+    ),
     ({"meta_yaml": "dataset_name: toy\n"}, r"meta\.yaml: node_data: it is missing"),
     (
         {"graphs_csv": "graph_id,label,train_mask\n3,yes,1\n7,no,0\n"},
@@ -140,6 +151,17 @@ def test_a_folder_may_have_no_edges(build_csv: Build) -> None:
     for header in ("graph_id,src_id,dst_id\n", "graph_id,src_id,dst_id,feat\n"):
         dataset = load_dataset(build_csv(edges_csv=header))
         assert dataset.num_edges == 0 and dataset.edge_features is None and dataset.num_samples == 2
+
+
+def test_only_what_pandas_calls_unnamed_is_left_out(build_csv: Build) -> None:
+    rows = "".join(f"{row},{row}.5,7,{graph},{node}\n" for row, (graph, node) in enumerate(("7a", "7b", "3a", "7c")))
+    dataset = load_dataset(build_csv(nodes_csv=f"Unnamed: 0,Unnamed_pressure,Unnamed: 0.1,graph_id,node_id\n{rows}"))
+    assert dataset.feature_names == ("Unnamed_pressure",)
+
+
+def test_types_of_nodes_and_edges_may_be_named(build_csv: Build) -> None:
+    meta = META.replace("nodes.csv", "nodes.csv, ntype: atom").replace("edges.csv", "edges.csv, etype: [atom, bond, atom]")
+    assert load_dataset(build_csv(meta_yaml=meta)).num_graphs == 2
 
 
 def test_booleans_in_one_column_or_several(build_csv: Build) -> None:
