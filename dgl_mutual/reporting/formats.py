@@ -74,7 +74,9 @@ def to_latex(table: TextTable, label: str = "tab:results") -> str:
 
 
 def _latex_row(cells: list[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    row = " & ".join(cells)
+    # The line before would take what starts so for its own: a length in brackets, or the star of a command.
+    return ("{}" if row.lstrip().startswith(("[", "*")) else "") + row + r" \\"
 
 
 def _latex_cell(cell: Cell) -> str:

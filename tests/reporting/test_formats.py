@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, load_runs
-from dgl_mutual.reporting.tables import p_text, text_table
+from dgl_mutual.reporting.tables import Cell, p_text, text_table
 from dgl_mutual.safe_text import latex_text
 from tests.reporting.folders import write_run, write_suite
 
@@ -154,6 +155,14 @@ def test_latex_marks_best_and_significant(comparison: Comparison) -> None:
     assert r"\label{tab:mine}" in text
     assert text.count(r"\midrule") == 3
     assert r"\begin{tabular}{llccc}" in text
+
+
+@pytest.mark.parametrize("name", ["[2pt] mine", "*mine", " [mine]"])
+def test_a_row_of_latex_does_not_begin_with_what_belongs_to_the_line_before(name: str, comparison: Comparison) -> None:
+    table = text_table(comparison)
+    rows = tuple((Cell(name), *row[1:]) for row in table.groups[0])
+    lines = to_latex(replace(table, groups=(rows,), header=(name, *table.header[1:]))).splitlines()
+    assert [line.startswith("{}") for line in lines if name in line] == [True] * (1 + len(rows))
 
 
 @pytest.mark.parametrize("name", ["comparison", "wicked"])
