@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 import sysconfig
 import traceback
@@ -59,6 +60,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError | ValueError | OverflowError) and any(text in str(error) for text in told)
+
+
+def not_enough_memory(error: BaseException, mend: str = "Train smaller students or smaller batches, or run fewer --jobs.") -> str:
+    """What to say of such an error: how much was asked for, where torch tells, and `mend`."""
+    asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
+    size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
+    return f"There is not enough memory for this{size}. {mend}"
 
 
 def described(error: BaseException) -> str:

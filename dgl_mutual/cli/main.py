@@ -23,7 +23,7 @@ import click
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import own_process
-from dgl_mutual.user_code import described, own_place
+from dgl_mutual.user_code import described, is_out_of_memory, not_enough_memory, own_place
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.
@@ -163,11 +163,11 @@ def _run(arguments: list[str] | None) -> Any:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _complain("Interrupted.", 130)
-    except MemoryError:
-        return _complain("There is not enough memory for this. Train smaller students or smaller batches, or run fewer --jobs.", 1)
     except BrokenPipeError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            return _complain(not_enough_memory(error), 1)
         if isinstance(error, OSError) and _of_standard_output(error):
             raise
         broken = _broken_dependency()

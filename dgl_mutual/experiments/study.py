@@ -34,6 +34,7 @@ from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.user_code import is_out_of_memory, not_enough_memory
 
 if TYPE_CHECKING:
     import optuna
@@ -211,7 +212,7 @@ class Search:
         except DglMutualError as fault:
             error = str(fault)
         except Exception as fault:  # a fault of ours in one trial must not cost the others
-            error = f"{type(fault).__name__}: {fault}"
+            error = not_enough_memory(fault) if is_out_of_memory(fault) else f"{type(fault).__name__}: {fault}"
         if error is not None:
             trial.set_user_attr("error", error[:2000])
         self.study.tell(trial, value, state=state)

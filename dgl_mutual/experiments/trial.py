@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,7 @@ from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
-from dgl_mutual.user_code import described, is_out_of_memory
+from dgl_mutual.user_code import described, is_out_of_memory, not_enough_memory
 
 OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
 
@@ -260,10 +259,11 @@ def _protocol(config: RunConfig, scene: InductiveSplit, result: FitResult) -> st
 
 
 def _too_large(config: RunConfig, error: Exception) -> str:
-    asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
-    size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
-    widest = max(student.hidden for student in config.students)
-    return (
-        f"There is not enough memory for this training{size}. The widest student has hidden = {widest}, and a step takes "
-        f"{config.training.batch_size or 'all'} samples. Lower student.hidden or training.batch_size, or run fewer --jobs."
+    widest, mlp = max(student.hidden for student in config.students), 0 if config.distill is None else config.distill.hidden
+    what, lower = f"The widest student has hidden = {widest}", "student.hidden"
+    if mlp > widest:
+        what, lower = f"The MLP has distill.hidden = {mlp}", "distill.hidden"
+    samples = config.training.batch_size or "all"
+    return not_enough_memory(
+        error, f"{what}, and a step takes {samples} samples. Lower {lower} or training.batch_size, or run fewer --jobs."
     )

@@ -48,6 +48,12 @@ def test_a_share_that_is_none_is_refused(command_line: Callable[..., object]) ->
     assert "distill.unseen" in err
 
 
+def test_an_mlp_that_no_memory_holds_is_named(command_line: Callable[..., object]) -> None:
+    status, _, err = command_line("distill", *SMALL, "--set", f"distill.hidden={10**12}")
+    assert status == 1
+    assert f"The MLP has distill.hidden = {10**12}" in err and "Lower distill.hidden or" in err
+
+
 def test_noise_is_part_of_the_run_and_of_the_split(command_line: Callable[..., object], elsewhere: Path) -> None:
     splits, prints = [], []
     for noise in ([], ["--noise", "feature:0.20"], ["--noise", "label:0.2"]):

@@ -54,7 +54,8 @@ def test_a_bug_is_named_as_one_and_its_traceback_kept(
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (MemoryError(), "not enough memory"),
+        (MemoryError(), "There is not enough memory for this. Train smaller students"),
+        (RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes"), "not enough memory for this (2.0 GiB at once)"),
         (PermissionError(13, "Permission denied", "some/file"), "'some/file': Permission denied"),
     ],
 )

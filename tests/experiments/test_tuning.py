@@ -181,13 +181,16 @@ def test_a_failed_trial_is_recorded_counts_and_costs_no_other(ring: Dataset, tmp
             raise TrainingError("the loss, it is not finite")
         if len(calls) == 3:
             raise ZeroDivisionError("a bug")
+        if len(calls) == 5:
+            raise RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes")
         return float("nan") if len(calls) == 4 else 0.5
 
     faking(monkeypatch, fit)
     tuning = quick(ring, tmp_path, trials=5)
-    assert tuning.history["state"].tolist() == ["complete", "failed", "failed", "failed", "complete"]
+    assert tuning.history["state"].tolist() == ["complete", "failed", "failed", "failed", "failed"]
     assert tuning.failed[0] == "trial 1: the loss, it is not finite"
     assert "ZeroDivisionError: a bug" in tuning.failed[1] and "not defined" in tuning.failed[2]
+    assert tuning.failed[3].startswith("trial 4: There is not enough memory for this (2.0 GiB at once). Train smaller students")
     assert pd.read_csv(tuning.folder / "tuning.csv")["error"].dropna().tolist()[0] == "the loss, it is not finite"
     assert quick(ring, tmp_path, trials=5).history.equals(tuning.history)
 
