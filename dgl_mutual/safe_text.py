@@ -17,7 +17,9 @@ MAX_NAME = 150
 #: A cell that starts with one of these is a formula to a spreadsheet; some take the full-width forms, too.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 #: Where a spreadsheet may start a new cell: at the start of the text, and after what separates cells or lines somewhere in the world.
-_CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])\s*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
+#: Space does not count there, nor do characters that nobody sees: of control and of format, byte order marks among them.
+_UNSEEN = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_CELL = re.compile(rf"(?P<before>(?:^|[;\t\r\n])[{_UNSEEN}]*)(?P<text>[{_FORMULA}][^;\t\r\n]*)")
 #: Format characters that change the order in which text is shown.
 _BIDIRECTIONAL = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

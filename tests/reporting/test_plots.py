@@ -383,6 +383,20 @@ def test_a_legend_is_no_wider_than_its_figure() -> None:
     assert few.legends[0]._ncols == 4
 
 
+def test_a_name_with_a_byte_order_mark_is_drawn(tmp_path: Path) -> None:
+    runs = [
+        (write_run(tmp_path, data, strategy, level=level, seeds=6, weights=True), method, f"\ufeff{data}")
+        for data in ("Cora", "CiteSeer")
+        for strategy, method, level in (("independent", "independent", 0.7), ("gml", "\ufeffgml", 0.8))
+    ]
+    suite = write_suite(tmp_path, "marked", runs)
+    with drawing():
+        drawn = dict(draw(load_runs([suite])))
+        assert {name.partition("-")[0] for name in drawn} >= {"gains", "curves", "weights"}
+        for name, shown in drawn.items():
+            assert save(shown, tmp_path / "plots", name, ["pdf"])[0].stat().st_size
+
+
 def test_a_search_is_drawn_with_its_name_and_what_its_points_are(tmp_path: Path) -> None:
     rows = [(0, "complete", 0.5, 0.5, 1.0, ""), (1, "pruned", 0.4, 0.5, 1.0, "")]
     pd.DataFrame(rows, columns=TUNING_COLUMNS).to_csv(tmp_path / "tuning.csv", index=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.reporting.comparison import ALPHA, compare, default_baseline
-from dgl_mutual.reporting.plots.style import PAGE, caption, figure, line_style
+from dgl_mutual.reporting.plots.style import PAGE, caption, figure, line_style, without_mark
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name
@@ -68,7 +68,7 @@ def _draw(rows: pd.DataFrame) -> Figure:
         axes.set_title(member_name(member))
         axes.set_xlabel(f"test metric, difference to {rows['baseline'].iloc[0]} (points)")
     names = [f"{textwrap.shorten(data, 60)} (n = {rows[rows['data'] == data]['n'].max():.0f})" for data in datas]
-    panels[0].set_yticks(range(len(datas)), [textwrap.fill(name, 28) for name in names])
+    panels[0].set_yticks(range(len(datas)), [textwrap.fill(without_mark(name), 28) for name in names])
     panels[0].set_ylim(len(datas) - 0.5, -0.5)
     grey: dict[str, Any] = {"color": "#555555", "linestyle": "", "marker": "o", "markersize": 5}
     kinds = [

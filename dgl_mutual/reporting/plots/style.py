@@ -160,12 +160,22 @@ def file_name(*parts: str) -> str:
     return path_name("-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts))
 
 
+def without_mark(text: str) -> str:
+    """Text without byte order marks, which nobody sees, and which matplotlib cannot write as PDF. `save` takes care of all but ticks."""
+    return text.replace("\ufeff", "")
+
+
 def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", "png")) -> list[Path]:
     """Write a figure in each format; the same figure gives the same bytes.
 
     Raises:
         StoreError: the disk does not take it.
     """
+    from matplotlib.text import Text
+
+    for text in drawn.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(without_mark(text.get_text()))
     files = [folder / f"{name}.{kind}" for kind in kinds]
     dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
     for file, kind in zip(files, kinds, strict=True):
