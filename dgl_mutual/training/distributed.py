@@ -196,14 +196,29 @@ class DividedStudents(Ranks):
 ALONE = Ranks()
 
 
+def number_of(name: str) -> int:
+    """A number that torchrun tells its processes in their environment.
+
+    Raises:
+        UsageError: it is none.
+    """
+    value = os.environ.get(name, "")
+    if not value.isascii() or not value.isdecimal():
+        raise UsageError(
+            f"TORCHELASTIC_RUN_ID says that torchrun has started this process, and {name} = {value!r} is no whole number. Start it with "
+            "torchrun, which sets both, or unset TORCHELASTIC_RUN_ID."
+        )
+    return int(value)
+
+
 def launched() -> bool:
     """Whether torchrun has started this process with others."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
+    return "TORCHELASTIC_RUN_ID" in os.environ and number_of("WORLD_SIZE") > 1
 
 
 def leads() -> bool:
     """Whether this process is the one that writes and prints."""
-    return not launched() or os.environ["RANK"] == "0"
+    return not launched() or number_of("RANK") == 0
 
 
 @contextmanager
@@ -218,8 +233,11 @@ def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
         yield ALONE
         return
     if device.startswith("cuda"):  # NCCL's collectives run on the current GPU, which would be the first for all
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+        torch.cuda.set_device(number_of("LOCAL_RANK"))
+    try:
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+    except (ValueError, RuntimeError) as error:
+        raise TrainingError(f"This process cannot join the others ({error}). Start all of them with torchrun.") from error
     try:
         kind = DividedStudents if divide == "students" else DividedSamples
         yield kind(distributed.get_rank(), distributed.get_world_size())

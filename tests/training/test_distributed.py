@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from dgl_mutual.data.label_rate import hide_labels
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import ALONE, DividedSamples, DividedStudents, Ranks, SharedBatchNorm, joined
+from dgl_mutual.training.distributed import ALONE, DividedSamples, DividedStudents, Ranks, SharedBatchNorm, joined, leads
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
@@ -186,6 +186,27 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypa
     for output in outputs:
         (output * torch.arange(3.0)).square().sum().backward()
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"WORLD_SIZE": None}, "WORLD_SIZE = '' is no whole number"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE = 'two' is no whole number"),
+        ({"RANK": "abc"}, "RANK = 'abc' is no whole number"),
+        ({"MASTER_ADDR": None}, "cannot join the others .*MASTER_ADDR"),
+    ],
+)
+def test_an_environment_that_torchrun_has_not_made_is_named(
+    changed: dict[str, str | None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}
+    for name, value in {**made, **changed}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    with pytest.raises((UsageError, TrainingError), match=message):
+        leads()
+        with joined("cpu"):
+            pass
 
 
 def test_each_process_has_its_own_gpu_before_nccl_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.training.distributed import Ranks, launched
+from dgl_mutual.training.distributed import Ranks, launched, number_of
 
 
 def device_of_rank(device: str) -> str:
@@ -31,7 +30,7 @@ def device_of_rank(device: str) -> str:
         return device
     if ":" in device:
         raise UsageError(f"Under torchrun every process has a GPU of its own, so {device!r} cannot be that of all. Choose --device cuda.")
-    return resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    return resolve_device(f"cuda:{number_of('LOCAL_RANK')}")
 
 
 def refuse_alone(config: RunConfig, jobs: int | None) -> None:
