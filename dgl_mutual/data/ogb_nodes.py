@@ -109,7 +109,7 @@ def _read_text(raw: Path, num_classes: int | None, faults: Faults, require_label
     if not counts.expect_rows(faults, 1, "graph; a node dataset is one graph") or not num_edges.expect_rows(faults, 1, "graph"):
         return None
     counts.refuse(faults, ~((counts.values[:, 0] >= 1) & (counts.values[:, 0] <= MAX_NODES)), f"expected 1 ... {MAX_NODES} nodes")
-    num_edges.refuse(faults, ~(num_edges.values[:, 0] <= MAX_NODES**2), "expected a number of edges")
+    num_edges.refuse(faults, ~((num_edges.values[:, 0] >= 0) & (num_edges.values[:, 0] <= MAX_NODES**2)), "expected a number of edges")
     if faults.found:
         return None
     num_nodes = int(counts.integers(faults)[0, 0])
@@ -181,7 +181,9 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
     num_nodes, num_edges, ends = int(data["num_nodes_list"][0]), int(data["num_edges_list"][0]), data["edge_index"]
     if not 1 <= num_nodes <= MAX_NODES:
         faults.add(path, f"num_nodes_list: expected 1 ... {MAX_NODES} nodes, found {num_nodes}")
-    if ends.dtype.kind not in "iu" or ends.shape != (2, num_edges):
+    if num_edges < 0:
+        faults.add(path, f"num_edges_list: expected a number of edges, found {num_edges}")
+    elif ends.dtype.kind not in "iu" or ends.shape != (2, num_edges):
         faults.add(path, f"edge_index: expected whole numbers of shape (2, {num_edges}), found {ends.dtype} {ends.shape}")
     elif ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
         faults.add(path, f"edge_index: expected node numbers 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")

@@ -83,6 +83,8 @@ FAULTS = [
     ({"raw__edge": "0,1\n1,3\n0,1\n"}, r"edge\.csv\.gz, line 2: expected both ends .* found '1, 3'"),
     ({"raw__edge": "0,1\n1,2\n"}, r"edge\.csv\.gz, line 3: expected 3 lines"),
     ({"raw__num_node_list": "3\n2\n"}, r"graph-label\.csv\.gz, line 3: expected 2 lines, one for each graph"),
+    ({"raw__num_node_list": "3\n-9\n1\n"}, r"num-node-list\.csv\.gz, line 2: expected at least one node, found '-9'"),
+    ({"raw__num_edge_list": "2\n-9\n1\n"}, r"num-edge-list\.csv\.gz, line 2: expected a number of edges, found '-9'"),
     ({"raw__num_node_list": "3\n3\n0\n"}, r"num-node-list\.csv\.gz, line 3: expected at least one node"),
     ({"raw__edge_feat": "0,0,0\n3,0,1\n5,5,1\n"}, r"edge-feat\.csv\.gz, line 3: expected codes below 5, 6, 2"),
     ({"raw__graph_label": "1\n2\n0\n"}, r"graph-label\.csv\.gz, line 2: expected 0, 1 or nothing"),
