@@ -184,7 +184,7 @@ def _read_faulty(path: Path, size: _Size, faults: Faults, columns: int | None, a
 def _read_exact(path: Path) -> IntArray | None:
     """All cells as int64, or None where some are not such numbers."""
     try:
-        with open_content(path) as opened:
+        with open_content(path) as opened, np.errstate(invalid="ignore"):
             cells = pd.read_csv(opened, dtype=np.int64, **_PLAIN)
         # pandas 2, the last for Python 3.10, makes a column of unsigned numbers of what lies beyond int64, whatever it is asked for.
         return cells.to_numpy() if (cells.dtypes == np.int64).all() else None

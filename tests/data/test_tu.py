@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +164,13 @@ def test_whole_numbers_are_read_to_their_last_digit(build_tu: Build, part: str) 
         assert dataset.target.names == (str(first), str(second)) and dataset.labels.tolist() == [0, 1]
     else:
         assert dataset.feature_names[:3] == (f"label={-(2**63)}", f"label={first}", f"label={second}")
+
+
+def test_a_number_beyond_whole_ones_is_one_fault_without_a_warning(build_tu: Build) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (fault,) = verify_dataset(build_tu(graph_labels="1e300\n1\n"))
+    assert fault.line == 1 and "expected whole numbers from -2^63" in fault.rule
 
 
 @pytest.mark.parametrize("change", ["bom", "crlf", "cr", "no newline", "spaces"])
