@@ -259,6 +259,8 @@ def tu_name(folder: Path) -> str | None:
     files = [(file.name, part) for part in _TU_PARTS for file in folder.glob(f"*{part}")]
     # macOS keeps what it knows of a file beside it, as ._NAME, where a disk or an archive has no place for that.
     names = sorted({name.removesuffix(part) for name, part in files if not name.startswith(".")})
+    if is_ogb_nodes(folder) or os.path.lexists(folder / "meta.yaml"):  # then other files may happen to be called so
+        names = [name for name in names if all(os.path.lexists(folder / f"{name}{part}") for part in _TU_PARTS[:2])]
     if len(names) > 1:
         raise DataError(f"The folder {folder} holds several TU datasets ({', '.join(names)}). Give each a folder of its own.")
     return names[0] if names else None

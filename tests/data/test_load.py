@@ -53,6 +53,14 @@ def test_folders(build_tu: Build, build_csv: Build, tmp_path: Path, monkeypatch:
     assert load_dataset("digits").num_nodes == 1797  # a bare known name is the dataset, ./digits the folder
 
 
+def test_a_stray_file_does_not_make_another_form_of_a_folder(build_csv: Build, build_tu: Build) -> None:
+    folder = build_csv()
+    (folder / "notes_A.txt").write_text("1, 2\n")
+    assert load_dataset(folder).name == "toy"
+    (build_tu() / "meta.yaml").write_text("author: me\n")
+    assert load_dataset(build_tu()).name == "TOY"
+
+
 @pytest.mark.parametrize("by_argument", [True, False])
 def test_named_data_folder_that_does_not_exist(by_argument: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DGL_MUTUAL_DATA", str(tmp_path / "gone"))
