@@ -42,7 +42,10 @@ def list_datasets(data_dir: Path | None) -> None:
 
     folders = data_folders(data_dir)
     for entry in known_datasets().values():
-        where = "built in" if entry.family == "digits" else "here" if folders.find(entry) else "to fetch"
+        try:
+            where = "built in" if entry.family == "digits" else "here" if folders.find(entry) else "to fetch"
+        except PermissionError:
+            where = "no access"
         say(f"{entry.name:<18} {'/'.join(entry.tasks):<11} {where:<9} {entry.citation}")
     for plug_in in DATASET_REGISTRY.plug_ins():
         say(f"{plug_in.name:<18} {'':<11} {'installed':<9} from {plug_in.package}")

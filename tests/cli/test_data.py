@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dgl_mutual.data.catalog import Entry
+from dgl_mutual.data.folders import DataFolders
+
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -23,6 +26,22 @@ def own_dataset(tmp_path: Path) -> Path:
     (folder / "TRIANGLES_graph_indicator.txt").write_text("1\n1\n1\n2\n2\n2\n")
     (folder / "TRIANGLES_graph_labels.txt").write_text("0\n1\n")
     return folder
+
+
+def test_list_goes_on_after_a_folder_that_may_not_be_read(
+    command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = DataFolders.find
+
+    def refused(folders: DataFolders, entry: Entry) -> Path | None:
+        if entry.name == "Cora":
+            raise PermissionError(13, "Permission denied", "data/planetoid")
+        return find(folders, entry)
+
+    monkeypatch.setattr(DataFolders, "find", refused)
+    status, out, _ = command_line("data", "list")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert status == 0 and " no access " in lines["Cora"] and " to fetch " in lines["ogbn-arxiv"]
 
 
 def test_list_says_what_is_here(command_line: Callable[..., object], elsewhere: Path) -> None:
