@@ -187,6 +187,7 @@ def admit(sock: socket.socket, key: bytes) -> str:
     answer = read_exactly(sock, _NONCE + _DIGEST + NAME)
     theirs, proof, name = answer[:_NONCE], answer[_NONCE : _NONCE + _DIGEST], answer[_NONCE + _DIGEST :]
     if not hmac.compare_digest(proof, _proof(key, b"trainer", ours, theirs, name)):
+        sock.sendall(bytes(_DIGEST))  # no proof either: the trainer learns that it is not let in, and need not try again
         raise MessageError("a wrong proof")
     sock.sendall(_proof(key, b"server", ours, theirs))
     return name.decode("ascii")

@@ -21,6 +21,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,12 +45,12 @@ from dgl_mutual.experiments.graph_messages import (
 
 dist_graph, kvstore, rpc, rpc_client = (getattr(dgl.distributed, name) for name in ("dist_graph", "kvstore", "rpc", "rpc_client"))
 
-#: Seconds in which a connection must prove what it is.
+#: Seconds in which a connection must prove what it is, and for which a trainer tries to.
 HANDSHAKE_SECONDS = 10
 #: Seconds in which a trainer tries to reach a server; DGL has it try several times, with three seconds between.
 _PATIENCE = 3
-#: Connections that may be at it at a time; further ones wait to be accepted.
-_MOST_HANDSHAKES = 32
+#: Connections that may be at it at a time; for a further one the oldest is closed, so that silent ones keep no trainer out.
+_MOST_HANDSHAKES = 128
 
 
 @dataclass(frozen=True)
@@ -191,18 +192,17 @@ class ServerTransport(Transport):
         arrived: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         with listen(Address(host, port)) as listener:
             listener.settimeout(0.2)
-            handshakes = threading.BoundedSemaphore(_MOST_HANDSHAKES)
+            unproved: dict[socket.socket, bool] = {}  # whoever takes a connection out, in one step, decides on it
             while len(self._trainers) < number:
+                with suppress(TimeoutError):
+                    sock, peer = listener.accept()
+                    if len(unproved) >= _MOST_HANDSHAKES:
+                        _give_up(unproved, next(iter(list(unproved)), sock))
+                    unproved[sock] = True
+                    threading.Thread(target=self._greet, args=(sock, peer[0], arrived, unproved), daemon=True).start()
                 while not arrived.empty():
                     connection = arrived.get()
                     self._trainers[connection.name] = connection
-                if len(self._trainers) < number and handshakes.acquire(timeout=0.2):
-                    try:
-                        sock, peer = listener.accept()
-                    except TimeoutError:
-                        handshakes.release()
-                    else:
-                        threading.Thread(target=self._greet, args=(sock, peer[0], arrived, handshakes), daemon=True).start()
         for connection in self._trainers.values():
             self._start_reading(connection)
 
@@ -212,20 +212,25 @@ class ServerTransport(Transport):
         self._connections[rpc.register_client(receiver, group)] = self._trainers[host]
         return True
 
-    def _greet(self, sock: socket.socket, peer: str, arrived: queue.SimpleQueue[Connection], handshakes: threading.Semaphore) -> None:
+    def _greet(self, sock: socket.socket, peer: str, arrived: queue.SimpleQueue[Connection], unproved: dict[socket.socket, bool]) -> None:
         # A time limit of the socket would begin anew with every byte.
-        limit = threading.Timer(HANDSHAKE_SECONDS, sock.shutdown, [socket.SHUT_RDWR])
+        limit = threading.Timer(HANDSHAKE_SECONDS, _give_up, [unproved, sock])
         limit.start()
+        fault = "it has not proved in time that it is a trainer"
         try:
             name = admit(sock, self._key)
-            limit.cancel()
-            arrived.put(Connection(sock, name))
-        except (MessageError, OSError, EOFError):
-            sock.close()
-            logging.getLogger(__name__).warning("A connection from %s was closed: it is not a trainer on this partition.", peer)
+            if unproved.pop(sock, False):
+                arrived.put(Connection(sock, name))
+                return
+        except MessageError:
+            fault = "it is not a trainer on this partition"
+        except (OSError, EOFError):
+            pass
         finally:
             limit.cancel()
-            handshakes.release()
+        unproved.pop(sock, False)
+        sock.close()
+        logging.getLogger(__name__).warning("A connection from %s was closed: %s.", peer, fault)
 
     def _open_connections(self) -> list[Connection]:
         return [connection for connection in self._trainers.values() if connection.open]
@@ -276,19 +281,31 @@ class TrainerTransport(Transport):
 
     def connect_receiver(self, host: str, port: int, receiver: int, group: int = -1) -> bool:
         address = Address(host, int(port))
-        sock = _dial(address)
-        if sock is None:
-            return False  # DGL tries again
-        try:
-            introduce(sock, self._key, self._name)
-        except (MessageError, OSError, EOFError):
-            sock.close()
-            raise GraphStoreError(
-                f"What answers at {address} does not serve this partition. Copy the folder of one 'dgl-mutual partition' to all machines, "
-                "and check the servers file."
-            ) from None
-        self._connections[receiver] = Connection(sock, str(address))
-        return True
+        limit = time.monotonic() + HANDSHAKE_SECONDS
+        while True:
+            sock = _dial(address)
+            if sock is None:
+                return False  # DGL tries again
+            try:
+                introduce(sock, self._key, self._name)
+            except MessageError:
+                sock.close()
+                raise GraphStoreError(
+                    f"What answers at {address} does not serve this partition. Copy the folder of one 'dgl-mutual partition' to all "
+                    "machines, and check the servers file."
+                ) from None
+            except (OSError, EOFError) as error:
+                sock.close()
+                if time.monotonic() > limit:
+                    raise GraphStoreError(
+                        f"What answers at {address} closed the connection, or was silent, for {HANDSHAKE_SECONDS} seconds "
+                        f"({str(error) or type(error).__name__}). Other connections may keep it busy: see what the server said, let only "
+                        "your machines reach its port, and check the servers file."
+                    ) from None
+                time.sleep(0.1)
+            else:
+                self._connections[receiver] = Connection(sock, str(address))
+                return True
 
     def _open_connections(self) -> list[Connection]:
         return [connection for connection in self._connections.values() if connection.open]
@@ -319,6 +336,13 @@ def listen(address: Address) -> socket.socket:
             f"Cannot listen at {address}: {error.strerror or error}. The servers file must have an address of this machine for this part, "
             "and a free port."
         ) from None
+
+
+def _give_up(unproved: dict[socket.socket, bool], sock: socket.socket) -> None:
+    """Close a connection, unless it has proved what it is: whoever reads from it then finds its end."""
+    if unproved.pop(sock, False):
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _dial(address: Address) -> socket.socket | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -87,7 +88,7 @@ def test_what_is_no_trainer_takes_no_place(server: ServerTransport, address: Add
     waiting = threading.Thread(target=server.wait_for_senders, args=(address.host, address.port, 1))
     waiting.start()
     for data in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10, b"", b"\xff" * 8, bytes(96), (2**62).to_bytes(8, "little")):
-        assert knock(address, data) == b""
+        assert knock(address, data) in (b"", bytes(32))  # never a proof
     silent = socket.create_connection((address.host, address.port))
     assert waiting.is_alive()
     trainer = TrainerTransport(KEY, [address], 10, 0)
@@ -116,10 +117,48 @@ def test_a_trainer_with_another_partition_is_told(server: ServerTransport, addre
 def test_a_slow_connection_is_closed(server: ServerTransport, address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_transport, "HANDSHAKE_SECONDS", 0.2)
     ours, theirs = socket.socketpair()
-    slots = threading.Semaphore(0)
-    server._greet(theirs, "here", graph_transport.queue.SimpleQueue(), slots)  # returns although nothing is sent
-    assert slots.acquire(blocking=False)
+    unproved = {theirs: True}
+    server._greet(theirs, "here", graph_transport.queue.SimpleQueue(), unproved)  # returns although nothing is sent
+    assert not unproved
     ours.close()
+
+
+def test_silent_connections_keep_no_trainer_out(
+    server: ServerTransport, address: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(graph_transport, "_MOST_HANDSHAKES", 3)
+    waiting = threading.Thread(target=server.wait_for_senders, args=(address.host, address.port, 1))
+    waiting.start()
+    knock(address, b"")
+    silent = [socket.create_connection((address.host, address.port)) for _ in range(8)]
+    trainer = TrainerTransport(KEY, [address], 10, 0)
+    connect(trainer, address)
+    waiting.join(timeout=5)
+    assert not waiting.is_alive() and list(server._trainers) == [trainer._name]
+    assert "it has not proved in time that it is a trainer" in caplog.text
+    for sock in silent:
+        sock.close()
+    trainer.finalize_receiver()
+
+
+def test_a_trainer_tries_again_until_its_limit(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_transport, "HANDSHAKE_SECONDS", 0.5)
+    accepted: list[socket.socket] = []
+    with socket.create_server((address.host, address.port)) as listener:
+
+        def close_all() -> None:
+            with suppress(OSError):
+                while True:
+                    accepted.append(listener.accept()[0])
+                    accepted[-1].close()
+
+        closing = threading.Thread(target=close_all)
+        closing.start()
+        with pytest.raises(GraphStoreError, match=r"closed the connection, or was silent, for 0\.5 seconds .*let only your machines"):
+            TrainerTransport(KEY, [address], 10, 0).connect_receiver(address.host, address.port, 0)
+        listener.shutdown(socket.SHUT_RDWR)
+        closing.join()
+    assert len(accepted) > 1
 
 
 def test_requests_and_responses_use_one_connection(ends: Ends) -> None:
