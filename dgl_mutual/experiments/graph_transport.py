@@ -216,7 +216,7 @@ class ServerTransport(Transport):
         # A time limit of the socket would begin anew with every byte.
         limit = threading.Timer(HANDSHAKE_SECONDS, _give_up, [unproved, sock])
         limit.start()
-        fault = "it has not proved in time that it is a trainer"
+        fault = "it ended, or took too long, before it had proved that it is a trainer"
         try:
             name = admit(sock, self._key)
             if unproved.pop(sock, False):

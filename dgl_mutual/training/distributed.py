@@ -29,6 +29,7 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.norm import BatchNorm
 from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.user_code import described
 from dgl_mutual.wording import counted
 
 #: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
@@ -237,7 +238,7 @@ def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
     try:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
-        raise TrainingError(f"This process cannot join the others ({error}). Start all of them with torchrun.") from error
+        raise TrainingError(f"This process cannot join the others: {described(error)} Start all of them with torchrun.") from error
     try:
         kind = DividedStudents if divide == "students" else DividedSamples
         yield kind(distributed.get_rank(), distributed.get_world_size())
