@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
