@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -142,12 +143,12 @@ def suite_runs(folder: Path) -> list[Run]:
 
     Methods that learned on different samples of one data, for example at different label rates, are told apart (see `data_of_suite`).
     """
-    runs, searched = [], _searched(folder)
+    runs, searched, read = [], _searched(folder), cache(_read_run)  # a folder that is named several times is read once
     for entry in read_suite(folder)["runs"]:
         # A name alone: a suite file cannot point outside the folder in which its own folder lies.
         run_folder = folder.resolve().parent / Path(str(entry["folder"])).name
         if (run_folder / "config.yaml").is_file():
-            run = _read_run(run_folder)
+            run = read(run_folder)
             # The folder may have the trials of more seeds than this suite asked for.
             asked, there = entry.get("seeds"), run.config["seeds"]
             config = {**run.config, "seeds": asked} if isinstance(asked, int) and 1 <= asked < there else run.config
