@@ -80,39 +80,48 @@ def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tm
     partition.check_part(1)
 
 
-def test_a_part_that_cannot_be_loaded_is_one_message(partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise dgl.DGLError("fail to resize the shared memory\nStack trace")
+class Faulty:
+    """In place of DGL's server: raises an error when it is made, or when it is started."""
 
-    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(ServerTransport, "install", lambda self: None)
-    monkeypatch.setattr(dgl.distributed, "DistGraphServer", fail)
-    with pytest.raises(GraphStoreError, match=r"Part 0 cannot be loaded \(fail to resize the shared memory\)\. .* see that there is room"):
-        serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=0, trainers=1)
+    def __init__(self, made: Exception | None = None, started: Exception | None = None) -> None:
+        self.made, self.started = made, started
 
+    def __call__(self, *_: object, **__: object) -> Faulty:
+        if self.made is not None:
+            raise self.made
+        return self
 
-def test_a_part_that_is_not_what_dgl_wrote_is_one_message(partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise KeyError("inner_node")
-
-    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(ServerTransport, "install", lambda self: None)
-    monkeypatch.setattr(dgl.distributed, "DistGraphServer", fail)
-    with pytest.raises(DataError, match=r"Part 0 in .* cannot be loaded \(KeyError: 'inner_node'\).*Create the partition again"):
-        serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=0, trainers=1)
+    def start(self) -> None:
+        assert self.started is not None
+        raise self.started
 
 
-def test_what_a_trainer_asks_and_cannot_be_answered_is_one_message(
-    partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("server", "error", "message"),
+    [
+        (
+            Faulty(made=dgl.DGLError("fail to resize the shared memory\nStack trace")),
+            GraphStoreError,
+            r"Part 0 cannot be loaded \(fail to resize the shared memory\)\. .* see that there is room",
+        ),
+        (
+            Faulty(made=KeyError("inner_node")),
+            DataError,
+            r"Part 0 in .* cannot be loaded \(KeyError: 'inner_node'\).*Create the partition again",
+        ),
+        (
+            Faulty(started=KeyError("no such data")),
+            GraphStoreError,
+            r"A trainer sent what cannot be answered \(KeyError: 'no such data'\)",
+        ),
+    ],
+    ids=["no memory", "no part of DGL's", "a wrong question"],
+)
+def test_what_a_server_cannot_do_is_one_message(
+    server: Faulty, error: type[Exception], message: str, partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Store:
-        def __init__(self, *_: object, **__: object) -> None: ...
-
-        def start(self) -> None:
-            raise KeyError("no such data")
-
     monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(ServerTransport, "install", lambda self: None)
-    monkeypatch.setattr(dgl.distributed, "DistGraphServer", Store)
-    with pytest.raises(GraphStoreError, match=r"A trainer sent what cannot be answered \(KeyError: 'no such data'\)"):
+    monkeypatch.setattr(dgl.distributed, "DistGraphServer", server)
+    with pytest.raises(error, match=message):
         serve(partition, servers(tmp_path, "127.0.0.1 1\n127.0.0.1 2\n"), part=0, trainers=1)
