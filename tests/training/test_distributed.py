@@ -27,7 +27,7 @@ TWO = DividedSamples(rank=1, size=2)
 
 
 def options(
-    strategy: str = "gml", batch_size: int | None = 7, norm: str = "batch", dropout: float = 0.0, epochs: int = 4, **more: Any
+    strategy: str = "gml", batch_size: int | None = 7, norm: str = "batch", dropout: float = 0.0, epochs: int = 3, **more: Any
 ) -> dict[str, Any]:
     """Four students, by default without dropout; batches of 7 are uneven shares for two processes."""
     sampled = {"sampler": "neighbor", "fanout": more.pop("fanout", (-1, -1))} if more.pop("sampled", False) else {}
