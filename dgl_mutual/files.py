@@ -194,7 +194,7 @@ def refuse_links(path: Path, within: Path) -> None:
     """Make sure that nothing between the folder `within` and `path` below it is a link.
 
     Raises:
-        StoreError: something is: what is written there would be written elsewhere.
+        StoreError: there is a link; files would be written to the folder that it leads to.
     """
     for part in (path, *path.parents):
         if part == within:

@@ -114,7 +114,7 @@ class Registry(Generic[T]):
         """Import an item of an installed package.
 
         Raises:
-            UsageError: it cannot be imported, or is something else; the message names the package.
+            UsageError: it cannot be imported, or is of another kind; the message names the package.
         """
         try:
             value = import_object(plug_in.import_path, self.kind)

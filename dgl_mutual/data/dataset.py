@@ -31,6 +31,7 @@ from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_records import arrays_of, number_of_labels
 from dgl_mutual.data.names import check_name
+from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels, encode_targets
@@ -42,7 +43,6 @@ __all__ = [
     "FeatureKind",
     "Features",
     "FloatArray",
-    "GraphStore",
     "IntArray",
     "MetricName",
     "Split",
@@ -51,21 +51,6 @@ __all__ = [
     "TaskName",
     "canonical_edges",
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class GraphStore:
-    """A graph in parts, and how to ask for its nodes.
-
-    Attributes:
-        graph: its `dgl.distributed.DistGraph`, with node data ``feat``, ``in_degree`` and ``out_degree``.
-        ids: (|V|,): what it calls each node.
-        fingerprint: of the dataset that was cut up.
-    """
-
-    graph: Any
-    ids: IntArray
-    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,7 +81,7 @@ class Dataset:
         no_labels: where labels were looked up in vain and how to give them, for a message; empty where there are some.
 
     Raises:
-        DataError: what is wrong with edges, features, labels or split; the message names the first offending entry.
+        DataError: edges, features, labels or split are invalid; the message names the first offending entry.
     """
 
     name: str
@@ -310,7 +295,7 @@ class Dataset:
                 their names.
 
         Raises:
-            DataError: a heterogeneous graph, a key that is not there or that only some graphs have, or what `from_arrays` refuses.
+            DataError: a heterogeneous graph, a key that is missing in some or all graphs, or any fault for which `from_arrays` raises it.
         """
         records = records_of_dgl(data, feat, label, edge_feat)
         made = cls.from_arrays(
@@ -341,7 +326,7 @@ class Dataset:
         Features are ``x``, edge features ``edge_attr``, labels ``y``, and the masks those of PyG.
 
         Raises:
-            DataError: heterogeneous data, features that are not there or that only some graphs have, or what `from_arrays` refuses.
+            DataError: heterogeneous data, features missing in some or all graphs, or any fault for which `from_arrays` raises it.
         """
         records = records_of_pyg(data)
         made = cls.from_arrays(

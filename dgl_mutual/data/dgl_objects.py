@@ -27,7 +27,7 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
         label: the key of the labels; None: ``label``, where there are such labels.
 
     Raises:
-        DataError: something else, a heterogeneous graph or a block, or a graph without a key that is asked for.
+        DataError: `data` is none of these, a graph is heterogeneous or a block, or it lacks a key that is asked for.
     """
     for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
         if key is not None and not isinstance(key, str):

@@ -73,8 +73,8 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
         split: in place of what the masks of such an object say.
 
     Raises:
-        UsageError: something else, also the name of a dataset, or a task that the dataset is not for.
-        DataError: what `Dataset.from_dgl` and `Dataset.from_pyg` refuse, and a folder that is no dataset.
+        UsageError: `data` is of another type, or the name of a dataset; or the dataset is for the other task.
+        DataError: a graph that `Dataset.from_dgl` or `Dataset.from_pyg` cannot read, or the path of a folder that holds no dataset.
     """
     if isinstance(data, Dataset):
         if task not in (None, data.task):

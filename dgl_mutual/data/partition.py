@@ -156,7 +156,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
 
     Raises:
         UsageError: several graphs, several targets, or more parts than nodes.
-        DataError: the folder holds something else; nothing in it is changed.
+        DataError: the folder holds other files, or another partition; nothing in it is changed.
         StoreError: the disk does not take it.
     """
     if dataset.task != "node" or dataset.num_graphs != 1:

@@ -17,7 +17,7 @@ from dgl_mutual.data.features import FINITE, compact, unusable
 from dgl_mutual.data.numpy_files import read_npy
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.files import RefusedFile
-from dgl_mutual.wording import counted
+from dgl_mutual.wording import counted, kind_of
 
 PARTS = ("train", "valid", "test")
 #: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.
@@ -143,7 +143,7 @@ def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
 
 def _shown(value: Any) -> str:
     """A value of JSON as a message shows it."""
-    return json.dumps(value)[:60] if value is None or isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
+    return json.dumps(value)[:60] if value is None or isinstance(value, bool | int | float | str) else kind_of(value)
 
 
 def _read_array(path: Path, dimensions: int, faults: Faults) -> npt.NDArray[Any] | None:

@@ -15,7 +15,7 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
     """The graphs of a PyG `Data`, a `Batch`, a sequence of them, or a PyG dataset: ``x``, ``edge_index``, ``y`` and the masks.
 
     Raises:
-        DataError: something else, heterogeneous data, or a graph without ``x``.
+        DataError: `data` is none of these, it is heterogeneous, or a graph has no ``x``.
     """
     if hasattr(data, "to_data_list"):
         data = data.to_data_list()

@@ -128,7 +128,7 @@ def encode_targets(labels: Any, num_samples: int, task: TaskName) -> tuple[IntAr
         labels: as in `Dataset.from_arrays`.
 
     Raises:
-        DataError: a target without a name, labels of another number than there are samples, or what `encode_labels` refuses.
+        DataError: a target without a name, a wrong number of labels, or any fault for which `encode_labels` raises it.
     """
     if labels is None:
         return np.full(num_samples, -1, dtype=np.int64), Target("single-label", (), "accuracy")

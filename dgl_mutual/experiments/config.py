@@ -215,7 +215,7 @@ def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]
     """What a YAML file of a user's own holds.
 
     Args:
-        example: for the message, if it holds something else.
+        example: a mapping that the message shows, if the file holds none.
 
     Raises:
         UsageError: no such file, no YAML, or no mapping.

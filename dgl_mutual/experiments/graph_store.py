@@ -12,8 +12,9 @@ from pathlib import Path
 
 import filelock
 
-from dgl_mutual.data.dataset import Dataset, GraphStore
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.partition import GRAPH, Partition, read_partition
+from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig

@@ -372,7 +372,7 @@ def fast_pull(
     """Rows of node data: this machine's from its memory, others' from their servers, asked together.
 
     Raises:
-        GraphStoreError: a server sends something else.
+        GraphStoreError: a server sends rows of another number, width or type.
     """
     asked = {part: (parts == part).nonzero().squeeze(1) for part in range(num_machines)}
     others = [part for part, places in asked.items() if part != machine and len(places)]

@@ -39,10 +39,8 @@ from dgl_mutual.training.checkpoints import remove_cohort
 
 #: Characters of an error or a traceback in failures.csv.
 _MOST_TEXT = 100_000
-#: Tables of which rows may lie in the folder history/, a file a trial; what the names of these files start with.
+#: Tables with a seed and a fold in each row. Rows of them may lie in the folder history/, a file a trial: what its name starts with.
 _PARTS = {"history.csv": "", "reliability.csv": "reliability-", "trials.csv": "trials-", "grid.csv": "grid-", "failures.csv": "failures-"}
-#: Tables with a seed and a fold in each row.
-_TABLES = ("trials.csv", "history.csv", "reliability.csv", "failures.csv", "grid.csv")
 
 
 class RunStore:
@@ -183,7 +181,7 @@ class RunStore:
 
     def drop(self, keys: set[tuple[int, int]]) -> None:
         """Forget these trials, so that they run again; those of other seeds stay. A file that cannot be read is set aside."""
-        for name in (*_TABLES, "environment.json"):
+        for name in (*_PARTS, "environment.json"):
             if not self._is_readable(name):
                 set_aside(self.folder / name)
         names = [trial_name(*key) for key in keys]
@@ -192,7 +190,7 @@ class RunStore:
         if self.finished() <= keys:
             self.clear()
             return
-        for name in _TABLES:
+        for name in _PARTS:
             table = read_text(self.folder / name)
             if table is not None:
                 self._write(name, table[~_keys(table).isin(_as_text(keys))])
@@ -201,7 +199,7 @@ class RunStore:
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
-        for name in (*_TABLES, "summary.csv", "environment.json", "config.yaml"):
+        for name in (*_PARTS, "summary.csv", "environment.json", "config.yaml"):
             file = self.folder / name
             set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
         self._drop_parts(TRIAL_NAME.pattern)

@@ -196,14 +196,12 @@ class CustomStudent(StudentModule):
         """Raise `UsageError` if the module has asked a graph for data that it does not hold."""
         if not raised_in(error, "dgl"):
             return
-        edges = (
-            ""
-            if self.edge_scale is not None
-            else (
+        edges = ""
+        if self.edge_scale is None:
+            edges = (
                 " Edge features, if the dataset has some, are graph.edata['feat'] for a student with the option edge_features: "
                 f"{{'architecture': {self.options.label}, 'edge_features': True}}."
             )
-        )
         raise UsageError(
             f"The student {self.name!r} asks the graph for {error}, which it does not hold ({own_place(error)}). Node features are the "
             f"argument feat.{edges}"

@@ -147,7 +147,6 @@ class ReferenceTrainer:
         self.labels = torch.as_tensor(dataset.labels)
         self.prior = class_prior(self.labels[torch.as_tensor(split.train)], num_outputs).to(dtype)
         self.scorer = scorer_of(dataset, official=False)
-        self.final_scorer = scorer_of(dataset)
         self.train_loader = self._train_loader(order)
         self.clean = torch.zeros(len(students), dataset.num_samples, num_outputs, dtype=dtype)
         self.average = self.clean.clone()
@@ -275,7 +274,8 @@ class ReferenceTrainer:
         refuse_non_finite_logits(self.clean, self.names)
         logits = torch.cat([self.clean, self.ensemble_logits(torch.as_tensor(everyone)).unsqueeze(0)])
         parts = [torch.as_tensor(part) for part in (self.split.train, self.split.val, self.split.test)]
-        train, val, test = (self.final_scorer(logits[:, part], self.labels[part]) for part in parts)
+        score = scorer_of(self.dataset)
+        train, val, test = (score(logits[:, part], self.labels[part]) for part in parts)
         batches = list(self._batches(self.split.test))
         speeds = [_inference_ms(partial(self._logits, student), batches) for student in self.students]
         sizes = [_count(student) for student in self.students]

@@ -253,7 +253,7 @@ def _check_copyable(folder: Path) -> None:
     """Let only folders and regular files be copied: what a link leads to may be anything on this machine, and a device has no end.
 
     Raises:
-        StoreError: there is something else; hidden files do not count.
+        StoreError: there is a link, a device or the like; hidden files do not count.
     """
     for place, inner, files in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]

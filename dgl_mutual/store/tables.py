@@ -226,7 +226,7 @@ def _content(file: Path, most: int) -> bytes | None:
     """What a file of a run holds; None where there is none.
 
     Raises:
-        StoreError: there is something else in its place, or it cannot be read.
+        StoreError: it is no regular file, it is too large, or it cannot be read.
     """
     try:
         return read_bytes(file, most)

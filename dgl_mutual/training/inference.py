@@ -176,7 +176,7 @@ def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
     """Data as they are if they are a dataset or a DGL graph; graphs of PyG as a dataset.
 
     Raises:
-        UsageError: something else.
+        UsageError: `data` is neither a dataset nor a graph.
     """
     return data if hasattr(data, "adj_tensors") else as_dataset(data)
 

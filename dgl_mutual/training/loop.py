@@ -115,12 +115,14 @@ class Loop:
             batch = share.gathered(state.ranks)
             step = self.steps.step(active, share, batch, phase.epoch)
             terms = loss_terms_of(state.strategy, step)
-            if not is_ours(state.strategy):  # in later steps the weights, and so all terms, would be NaN
+            loss = torch.stack([term.sum() for term in terms.values()]).sum()
+            # Of built-in strategies an epoch's end is soon enough; in a user's own, one bad step would make all later terms NaN.
+            if not is_ours(state.strategy) and not loss.isfinite():
                 values = {_title(name): term.tolist() for name, term in terms.items()}
                 self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
             optimizer.zero_grad(set_to_none=True)
             with self._naming_custom_code(active):
-                torch.stack([term.sum() for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch's own gap
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
             self._leave_waiting(phase)
             state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)
             with self._naming_custom_code(active):

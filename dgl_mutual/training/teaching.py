@@ -55,7 +55,7 @@ def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
     """The `Exchange` of a strategy in phases of so many epochs.
 
     Raises:
-        UsageError: it returns something else, or an exchange that would not begin in so many epochs.
+        UsageError: `exchange()` does not return an `Exchange`, or one that would not begin in so many epochs.
     """
     with blamed(f"exchange of the strategy {strategy.name!r}", strategy):
         exchange = strategy.exchange()

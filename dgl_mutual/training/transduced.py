@@ -64,7 +64,7 @@ def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> l
     """What `transduce` returns, if it is probabilities for each of `count` members.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it has another type or shape, or does not hold probabilities.
         TrainingError: they are not finite.
     """
     title = f"transduce of the strategy {strategy!r}"

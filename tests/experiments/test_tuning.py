@@ -174,15 +174,13 @@ def test_an_interrupted_search_goes_on_as_it_would_have(ring: Dataset, tmp_path:
 
 def test_a_failed_trial_is_recorded_counts_and_costs_no_other(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
+    refused = RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes")
+    errors = {2: TrainingError("the loss, it is not finite"), 3: ZeroDivisionError("a bug"), 5: refused}
 
     def fit(*_: Any, **__: Any) -> float:
         calls.append(1)
-        if len(calls) == 2:
-            raise TrainingError("the loss, it is not finite")
-        if len(calls) == 3:
-            raise ZeroDivisionError("a bug")
-        if len(calls) == 5:
-            raise RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes")
+        if len(calls) in errors:
+            raise errors[len(calls)]
         return float("nan") if len(calls) == 4 else 0.5
 
     faking(monkeypatch, fit)

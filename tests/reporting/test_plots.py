@@ -37,24 +37,6 @@ def lines(figure: Any, panel: int = 0) -> dict[str, list[float]]:
     }
 
 
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs that have the figures for every plot."""
-    tmp_path = tmp_path_factory.mktemp("everything")
-    for data in ("Cora", "CiteSeer", "PubMed"):
-        for place, strategy in enumerate(("independent", "dml", "gml")):
-            level = 0.7 + 0.03 * place
-            shown = {"weights": strategy == "gml", "diversity": True, "inference": True}
-            write_run(tmp_path, data, strategy, level=level, seeds=3, students=["gcn", "gat", "gin"], **shown)
-    for strategy in ("independent", "gml"):
-        write_run(tmp_path / "k", strategy=strategy, seeds=2, students=["gcn"] * 2, diversity=True)
-        write_run(tmp_path / "k", strategy=strategy, seeds=2, students=["gcn"] * 4, diversity=True)
-        write_run(tmp_path / "noise", strategy=strategy, seeds=2)
-        write_run(tmp_path / "noise", strategy=strategy, seeds=2, level=0.5, config={"noise": "edge:0.2"})
-        write_run(tmp_path / "noise", strategy=strategy, seeds=2, level=0.4, config={"noise": "label:0.1"})
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     ("kind", "where", "names"),
     [
@@ -123,30 +105,6 @@ def test_a_mean_over_trials_ends_where_fewer_than_half_of_them_go_on() -> None:
 def test_students_sort_by_number_and_sums_come_last() -> None:
     names = ["val/ensemble", "val/gcn-10", "val/gat-9", "val/sage-0"]
     assert sorted(names, key=cohort_order) == ["val/sage-0", "val/gat-9", "val/gcn-10", "val/ensemble"]
-
-
-def test_cohort_sizes_are_in_place_and_panels_without_figures_are_left_out(everything: Path, tmp_path: Path) -> None:
-    figure = drawn(everything / "k", "cohort-size")["cohort-size-Cora"]
-    assert len(figure.axes) == 5
-    runs = {run.method: [] for run in load_runs([everything / "k"])}
-    for run in sorted(load_runs([everything / "k"]), key=lambda run: run.num_students):
-        runs[run.method].append(run.trials.loc[run.trials["member"] == "mean", "test"].mean())
-    assert {method: pytest.approx(heights) for method, heights in lines(figure).items()} == runs
-    for students in (["gcn"], ["gcn"] * 3):
-        trials = write_run(tmp_path / "plain", students=students) / "trials.csv"
-        pd.read_csv(trials).drop(columns=["disagreement"]).to_csv(trials, index=False)
-    assert len(drawn(tmp_path / "plain", "cohort-size")["cohort-size-Cora"].axes) == 4
-
-
-def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Path) -> None:
-    for students in (["gcn"], ["gcn", "gat"]):
-        write_run(tmp_path, students=students, seeds=2)
-    write_run(tmp_path, students=["gcn"] * 3, seeds=2, epochs=7)
-    write_run(tmp_path, students=["gcn"] * 4, seeds=3)
-    (heights,) = lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values()
-    assert len(heights) == 3  # the run of 7 epochs is another experiment
-    write_run(tmp_path, students=["gat"], seeds=2, epochs=7)
-    assert sorted(map(len, lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values())) == [2, 3]
 
 
 def test_times_are_measured_ones_with_quartiles_and_no_line_joins_members(tmp_path: Path) -> None:
@@ -218,44 +176,6 @@ def test_two_datasets_are_too_few_for_a_rank_diagram(tmp_path: Path) -> None:
         for place, strategy in enumerate(("independent", "dml", "gml")):
             write_run(tmp_path, data, strategy, level=0.7 + 0.05 * place)
     assert drawn(tmp_path, "ranks") == {}
-
-
-def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) -> None:
-    figure = drawn(everything / "noise", "noise")["noise-Cora"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["edge noise", "label noise"]
-    (clean, noisy), (also_clean, _) = lines(figure)["gml"], lines(figure, 1)["gml"]
-    assert clean == also_clean == pytest.approx(0.8, abs=0.03)
-    assert noisy == pytest.approx(0.5, abs=0.03)
-
-
-def test_lines_of_one_method_are_named_by_what_differs(tmp_path: Path) -> None:
-    for config in ({}, {"noise": "label:0.3"}, {"noise": "feature:0.2", "label_rate": 5}, {"noise": "feature:0.2", "label_rate": 0.1}):
-        write_run(tmp_path, config=config)
-    figure = drawn(tmp_path, "noise")["noise-Cora"]
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(names) == ["gml", "gml (10% labels)", "gml (5 labels a class)"]
-    two = [write_run(tmp_path / "two", config={"noise": "edge:0.1", "training": {"epochs": epochs}}) for epochs in (6, 7)]
-    same = [write_run(tmp_path / "same", config={"noise": "edge:0.1"}, fingerprint=fingerprint) for fingerprint in "fg"]
-    for runs, names in ((two, {"mine (epochs=6)", "mine (epochs=7)"}), (same, {f"mine ({run.name})" for run in same})):
-        suite = write_suite(runs[0].parent, "x", [(run, "mine", "Cora") for run in runs])
-        assert set(lines(drawn(suite, "noise")["noise-Cora"])) == names
-
-
-@pytest.mark.parametrize(("options", "joined"), [([{"width": 4}] * 2, 1), ([{"width": 4}, {"width": 5}], 0), ([{}, {}], 1)])
-def test_cohorts_of_ones_own_students_are_joined_by_their_options(tmp_path: Path, options: list[dict[str, int]], joined: int) -> None:
-    for size, own in enumerate(options, start=1):
-        students = [{"architecture": "nets:Mine", "options": own}] * size
-        write_run(tmp_path, students=["gcn"] * size, config={"students": students})
-    assert len(drawn(tmp_path, "cohort-size")) == joined
-
-
-def test_noise_joins_only_runs_that_differ_in_nothing_else(tmp_path: Path) -> None:
-    for config in ({}, {"noise": "edge:0.2"}, {"label_rate": 0.1}, {"training": {"epochs": 7}}):
-        write_run(tmp_path, config=config, level=0.4 if "label_rate" in config else 0.8)
-    (line,) = lines(drawn(tmp_path, "noise")["noise-Cora"]).values()
-    assert len(line) == 2 and line[0] == pytest.approx(0.8, abs=0.03)
-    write_run(tmp_path, config={"label_rate": 0.1, "noise": "edge:0.2"}, level=0.3)
-    assert sorted(map(len, lines(drawn(tmp_path, "noise")["noise-Cora"]).values())) == [2, 2]
 
 
 def test_similarity_is_symmetric_and_of_the_last_epoch(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ class TrainedModel(nn.Module, ABC):
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros.
 
         Raises:
-            UsageError: something else, or features of another width.
+            UsageError: `data` is neither a dataset nor a graph, or its features have another width.
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
         data = graph_or_dataset(data)

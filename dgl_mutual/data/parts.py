@@ -1,0 +1,23 @@
+"""A graph in parts on several machines, as a dataset refers to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dgl_mutual.data.arrays import IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class GraphStore:
+    """A graph in parts, and how to ask for its nodes.
+
+    Attributes:
+        graph: its `dgl.distributed.DistGraph`, with node data ``feat``, ``in_degree`` and ``out_degree``.
+        ids: (|V|,): what it calls each node.
+        fingerprint: of the dataset that was cut up.
+    """
+
+    graph: Any
+    ids: IntArray
+    fingerprint: str

@@ -1,0 +1,206 @@
+"""The folder of a run whose files are damaged, edited, links, or a user's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments.run_store import RunStore, open_store
+from dgl_mutual.experiments.trial import Outcome
+from tests.experiments.test_run_store import CONFIG, fill, outcome
+
+
+def with_students(folder: Path, *names: str) -> list[Path]:
+    """Files as a trial saves them, and beside them some of a user's, copies among them, which are returned."""
+    for name in names:
+        (folder / "checkpoints" / name).mkdir(parents=True, exist_ok=True)
+        (folder / "snapshots" / name).mkdir(parents=True, exist_ok=True)
+        for member, members in (("gcn-0", []), ("ensemble", ["gcn-0"])):
+            (folder / "checkpoints" / name / f"{member}.safetensors").write_text("trained")
+            described = {"format": 1, "versions": {"dgl_mutual": "1"}, "members": members}
+            (folder / "checkpoints" / name / f"{member}.json").write_text(json.dumps(described))
+        (folder / "snapshots" / name / "0.safetensors").write_text("trained")
+    (folder / "history").mkdir(exist_ok=True)
+    first = folder / "checkpoints" / names[0]
+    mine = [folder / "history" / "x.txt", folder / "checkpoints" / "notes.txt", first / "predictions.csv", first / "notes.json"]
+    mine += [folder / "history" / f"{name}.csv" for name in ("seed-notes", "reliability-seed-notes", f"{names[0]}-mine")]
+    mine += [folder / "snapshots" / names[0] / name for name in ("mine.txt", "best.safetensors")]
+    for file in mine:
+        file.write_text("mine, and,\nfree text")
+    for parent in ("checkpoints", "snapshots"):
+        mine += shutil.copytree(folder / parent / names[0], folder / parent / f"{names[0]}-best").iterdir()
+    for end in ("json", "safetensors"):
+        mine.append(Path(shutil.copy(first / f"gcn-0.{end}", first / f"best-so-far.{end}")))
+    return mine
+
+
+@pytest.mark.parametrize("keys", [None, {(0, 0)}, {(0, 0), (1, 0)}])
+def test_a_users_files_stay_in_the_folders_of_a_run(keys: set[tuple[int, int]] | None, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1)).folder
+    mine = with_students(folder, "seed-0-fold-0", "seed-1-fold-0")
+    fill(folder)  # nothing is left to do
+    assert all(file.exists() for file in mine)
+    with open_store(folder, CONFIG, resume=False, keys=keys):
+        pass
+    assert all(file.exists() for file in mine)
+    weights = {file.parent.name for file in folder.rglob("*.safetensors") if file not in mine}
+    assert weights == ({"seed-1-fold-0"} if keys == {(0, 0)} else set())
+
+
+def test_a_users_file_among_histories_is_no_history(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0)).folder
+    (folder / "history").mkdir()
+    mine = [folder / "history" / name for name in ("seed-notes.csv", "seed-0-fold-0 (copy).csv", "seed-01-fold-0.csv", "seed-0-fold-0.csv")]
+    for file in mine:
+        file.write_text("seed,fold,epoch,loss/supervised/gcn-1\n1,0,7,0.5\n")
+    fill(folder, outcome(1))
+    assert [file.exists() for file in mine] == [True, True, True, False]
+    # The last has the name of a history, which says of which trial it is.
+    assert (folder / "history.csv").read_text().splitlines()[1:] == ["0,0,7,0.5", "1,0,0,0.1", "1,0,1,1.1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("trials.csv", damage) for damage in ("renamed", "twice", "cut", "bytes", "empty", "folder")),
+        *(
+            (name, damage)
+            for name in ("history.csv", "reliability.csv", "failures.csv")
+            for damage in ("renamed", "cut", "bytes", "folder")
+        ),
+        *((name, damage) for name in ("config.yaml", "environment.json") for damage in ("bytes", "empty", "folder")),
+        *(("config.yaml", "renamed"), ("environment.json", "cut")),
+    ],
+)
+def test_starting_over_works_whatever_is_damaged_and_keeps_it(name: str, damage: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1), outcome(2, error="boom")).folder
+    RunStore(folder).record_environment({"torch": "2.0"})
+    file = folder / name
+    text = file.read_bytes()
+    damaged = {"renamed": b"x" + text, "cut": text[:-9], "bytes": bytes(range(256)), "twice": text + text.splitlines(keepends=True)[-1]}
+    if damage == "folder":
+        file.unlink()
+        file.mkdir()
+        (file / "mine").touch()
+    else:
+        file.write_bytes(damaged.get(damage, b""))
+    with open_store(folder, CONFIG, resume=False, keys={(0, 0)}) as store:
+        store.record_environment({"torch": "2.1"})
+        store.add(outcome(0))
+    assert store.finished() == ({(0, 0)} if name == "trials.csv" else {(0, 0), (1, 0)})
+    aside = folder / f"{name}.damaged"
+    assert (aside / "mine").exists() if damage == "folder" else aside.read_bytes() == damaged.get(damage, b"")
+    fill(folder, outcome(1))
+    assert RunStore(folder).finished() == {(0, 0), (1, 0)}
+
+
+@pytest.mark.parametrize("name", ["history.csv", "reliability.csv", "failures.csv"])
+@pytest.mark.parametrize("cut", ["the last line", "a line within"])
+def test_a_table_that_is_cut_is_not_written_again_as_if_it_were_whole(name: str, cut: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1), outcome(3, error="boom"), outcome(4, error="bang")).folder
+    *first, last = (folder / name).read_text().splitlines()
+    damaged = [*first, last.rpartition(",")[0]] if cut == "the last line" else [*first[:-1], first[-1].rpartition(",")[0], last]
+    text = "\n".join(damaged) + ("" if cut == "the last line" else "\n")
+    (folder / name).write_text(text)
+    with pytest.raises(StoreError, match=rf"{name}' (ends in the middle of a line|is cut off in its row|is damaged).*move it away"):
+        fill(folder, outcome(2), outcome(5, error="boom"))
+    assert (folder / name).read_text() == text
+    (folder / name).rename(tmp_path / "away")
+    assert fill(folder, outcome(2), outcome(5, error="boom")).finished() == {(0, 0), (1, 0), (2, 0)}
+
+
+TABLES = ("trials.csv", "grid.csv", "failures.csv")
+
+
+def searched(seed: int) -> Outcome:
+    return replace(outcome(seed), searched=[{"point": 0, "val": 0.5, "chosen": 1}])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_an_edit_of_a_table_meanwhile_costs_no_trial(name: str, tmp_path: Path) -> None:
+    whole = fill(tmp_path / "whole", searched(0), outcome(1, error="boom"), searched(2), outcome(3, error="bang"), searched(4)).folder
+    folder = tmp_path / "run"
+    message = rf"{name}' ends in the middle of a line.*Rows of [12] trials that ended since are kept in .*history'.*same command adds them"
+    with pytest.raises(StoreError, match=message), open_store(folder, CONFIG, resume=True) as store:
+        for each in (searched(0), outcome(1, error="boom")):
+            store.add(each)
+        before = (folder / name).read_bytes()
+        (folder / name).write_bytes(before + b"garbage")
+        for each in (searched(2), outcome(3, error="bang"), searched(4)):
+            store.add(each)
+    assert (folder / name).read_bytes() == before + b"garbage"
+    with pytest.raises(StoreError, match=message):  # and again, as long as it is not mended
+        fill(folder)
+    (folder / name).write_bytes(before)
+    fill(folder)
+    for table in (*TABLES, "history.csv", "reliability.csv", "summary.csv"):
+        assert (folder / table).read_text() == (whole / table).read_text()
+    assert not (folder / "history").exists()
+
+
+def test_starting_over_with_some_trials_keeps_others_that_wait_for_a_table(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(StoreError, match="ends in the middle"), open_store(folder, CONFIG, resume=True) as store:
+        store.add(outcome(0))
+        (folder / "trials.csv").write_text("garbage")
+        for seed in (1, 2):
+            store.add(outcome(seed))
+    with open_store(folder, CONFIG, resume=False, keys={(0, 0), (2, 0)}) as store:
+        assert store.finished() == {(1, 0)}
+    assert (folder / "trials.csv.damaged").read_text() == "garbage"
+
+
+def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0)).folder
+    for content in ("a,b\n1,2\n", ""):
+        (folder / "trials.csv").write_text(content)
+        with pytest.raises(StoreError, match="does not have the columns"):
+            RunStore(folder).finished()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "history", "snapshots", "checkpoints/seed-0-fold-0", "snapshots/seed-0-fold-0", ".lock"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    folder, outside = fill(tmp_path / "run").folder, tmp_path / "outside"
+    link = folder / name
+    link.parent.mkdir(exist_ok=True)
+    if name == ".lock":
+        link.unlink()
+        outside.write_text("mine")
+    else:
+        outside.mkdir()
+        (outside / "mine").touch()
+    link.symlink_to(outside)
+    with pytest.raises(StoreError, match=f"{name}' is a link"):
+        fill(folder, outcome(0))
+    assert outside.read_text() == "mine" if name == ".lock" else [path.name for path in outside.iterdir()] == ["mine"]
+
+
+def test_a_run_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "elsewhere")
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="run' is a link"):
+        fill(tmp_path / "run", outcome(0))
+
+
+def test_a_folder_of_the_user_is_not_replaced_by_a_table(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run").folder
+    (folder / "summary.csv").mkdir()
+    (folder / "summary.csv" / "mine").touch()
+    with pytest.raises(StoreError, match=r"summary\.csv': it is a folder"):
+        fill(folder, outcome(0))
+    assert (folder / "summary.csv" / "mine").exists()
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0)).folder
+    (folder / "checkpoints" / "seed-0-fold-0").mkdir(parents=True)
+    left = [folder / ".1.dgl-mutual.tmp", folder / "checkpoints" / ".2.dgl-mutual.tmp"]
+    left[0].touch()
+    left[1].mkdir()
+    fill(folder, outcome(1))
+    assert not any(path.exists() for path in left) and (folder / "checkpoints" / "seed-0-fold-0").is_dir()

@@ -1,0 +1,85 @@
+"""`experiment` with datasets, students, strategies and weightings of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+import dgl_mutual
+from dgl_mutual.coordinator import WeightingOptions
+from dgl_mutual.errors import UsageError
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.independent import Independent
+from tests.test_experiment import SMALL
+
+
+class SeesTestGraphs(Independent):
+    def exchange(self) -> Exchange:
+        return Exchange("eval", on="transductive")
+
+
+def test_a_strategy_that_shows_test_samples_says_so_in_every_row(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(72, 3))
+    graphs = dgl_mutual.Dataset.from_arrays(
+        np.stack([np.arange(0, 72, 3), np.arange(1, 72, 3)]), features, np.arange(24) % 2, node_offsets=np.arange(0, 73, 3), name="graphs"
+    )
+    methods = {"alone": "independent", "transductive": SeesTestGraphs}
+    small = {**SMALL, "seeds": 1, "training": {"epochs": 1}}
+    found = dgl_mutual.experiment(graphs, methods, out=tmp_path, folds=3, **small)
+    protocols = found.trials.groupby("method")["protocol"].unique().explode().to_dict()
+    assert protocols == {"alone": "nested", "transductive": "nested-transductive"}
+
+
+class Mine(nn.Module):
+    def __init__(self, in_features: int, num_outputs: int, widths: Sequence[int] = (4,)) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(in_features, widths[0]), nn.ReLU(), nn.Linear(widths[0], num_outputs))
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        out: Tensor = self.layers(feat)
+        return out
+
+
+class Even(dgl_mutual.Weighting):
+    class Options(WeightingOptions):
+        nested: dict[str, Any] = Field(default_factory=dict)
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return torch.zeros(len(logits), len(logits), 1, 1)
+
+
+def test_students_and_weightings_of_ones_own_are_read_back(tmp_path: Path) -> None:
+    mine = {"architecture": Mine, "options": {"widths": [6, 7]}}
+    own = {"strategy": "gml", "strategy_options": {"weighting": Even, "weighting_options": {"nested": {"a": [1]}}}}
+    given = {**SMALL, "seeds": 1, "training": {"epochs": 2}, "student": None, "students": ["gcn", Mine, mine]}
+    found = dgl_mutual.experiment("digits", {"alone": "independent", "teach": own}, baseline="alone", out=tmp_path, **given)
+    assert found.table().shape == (6, 1)
+    again = dgl_mutual.Experiment.load(tmp_path / "suite-experiment")
+    options = again.runs[1].config["strategy_options"]
+    assert again.runs[0].config["students"][2] == {"architecture": f"{__name__}:Mine", "options": {"widths": [6, 7]}}
+    assert (options["weighting"], options["weighting_options"]) == (f"{__name__}:Even", {"nested": {"a": [1]}})
+    assert again.runs[1].given["strategy_options"]["weighting"] == f"{__name__}:Even"
+
+
+def test_a_class_in_a_grid_is_asked_for_by_its_import_path() -> None:
+    grid = {"teach": {"strategy": "gml", "grid": {"strategy_options.weighting": [Even, "uniform"]}}}
+    with pytest.raises(UsageError, match=r"is not a plain value .*a class in a grid or within a list as its import path"):
+        dgl_mutual.experiment("digits", grid, **SMALL)
+
+
+def test_datasets_of_ones_own_and_strategies_as_classes() -> None:
+    nodes = np.arange(24)
+    edges, split = np.stack([nodes, (nodes + 1) % 24]), dgl_mutual.Split(nodes[:12], nodes[12:18], nodes[18:])
+    node_data = dgl_mutual.Dataset.from_arrays(edges, np.eye(24, 5, dtype=np.float32), nodes % 3, name="ring", split=split)
+    found = dgl_mutual.experiment({"mine": node_data, "digits": "digits"}, {"alone": Independent}, **{**SMALL, "seeds": 1})
+    assert list(found.table("none").columns) == ["mine", "digits"]
+    assert set(found.trials["dataset"]) == {node_data.name, "digits"}
+    with pytest.raises(UsageError, match="Several datasets are called"):
+        dgl_mutual.experiment([node_data, node_data], **SMALL)
