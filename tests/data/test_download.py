@@ -72,33 +72,42 @@ def test_a_folder_that_the_user_names_is_only_read(served: dict[str, Path], buil
     assert (tmp_path / "cache" / "dgl_mutual" / "tu" / "TOY" / "TOY_A.txt").is_file()
 
 
+FILES = ("TOY_graph_labels.txt", "TOY_A.txt")
+
+
+@pytest.fixture(params=[FILES, FILES[::-1]], ids=["no labels", "no edges"])
+def lacking(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The file that a folder lacks, and one that is damaged there."""
+    return request.param  # type: ignore[no-any-return]  # pytest's own gap
+
+
 @pytest.fixture
-def incomplete(served: dict[str, Path], build_tu: Build, tmp_path: Path) -> Path:
+def incomplete(lacking: tuple[str, str], served: dict[str, Path], build_tu: Build, tmp_path: Path) -> Path:
     """A folder that lacks a file of its dataset, and holds some of a user's."""
     served[TOY_ADDRESS] = zipped(build_tu(), tmp_path / "TOY.zip")
     place = tmp_path / "work" / "data" / "tu" / "TOY"
     shutil.copytree(build_tu(), place)
-    (place / "TOY_graph_labels.txt").unlink()
-    (place / "TOY_A.txt").write_text("half")
+    (place / lacking[0]).unlink()
+    (place / lacking[1]).write_text("half")
     (place / "processed").mkdir()
     for mine in ("my_splits.json", "processed/my_results.csv"):
         (place / mine).write_text("mine")
     return place
 
 
-def test_what_a_download_folder_lacks_is_put_there_and_the_users_files_stay(incomplete: Path) -> None:
+def test_what_a_download_folder_lacks_is_put_there_and_the_users_files_stay(lacking: tuple[str, str], incomplete: Path) -> None:
     before = {path.name for path in incomplete.iterdir()}
     assert fetch_dataset("tu/TOY") == Path("data/tu/TOY")
     assert load_dataset("tu/TOY", offline=True).num_graphs == 2
     assert (incomplete / "my_splits.json").read_text() == (incomplete / "processed" / "my_results.csv").read_text() == "mine"
-    assert (incomplete / "TOY_A.txt.damaged").read_text() == "half"
-    assert {path.name for path in incomplete.iterdir()} == {*before, "TOY_graph_labels.txt", "TOY_A.txt.damaged"}
+    assert (incomplete / f"{lacking[1]}.damaged").read_text() == "half"
+    assert {path.name for path in incomplete.iterdir()} == {*before, lacking[0], f"{lacking[1]}.damaged"}
     assert [path.name for path in incomplete.parent.iterdir()] == ["TOY"]
 
 
 @pytest.mark.parametrize("moves", [0, 1, 2])
 def test_a_download_that_is_killed_while_files_are_moved_loses_none_and_is_done_again(
-    incomplete: Path, moves: int, monkeypatch: pytest.MonkeyPatch
+    lacking: tuple[str, str], incomplete: Path, moves: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done, replace_file = [], os.replace
 
@@ -114,11 +123,11 @@ def test_a_download_that_is_killed_while_files_are_moved_loses_none_and_is_done_
             fetch_dataset("tu/TOY")
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert not (incomplete / "TOY_graph_labels.txt").exists()
+    assert not (incomplete / lacking[0]).exists()
     fetch_dataset("tu/TOY")
     assert load_dataset("tu/TOY", offline=True).num_graphs == 2
     assert (incomplete / "my_splits.json").read_text() == (incomplete / "processed" / "my_results.csv").read_text() == "mine"
-    assert (incomplete / "TOY_A.txt.damaged").read_text() == "half"
+    assert (incomplete / f"{lacking[1]}.damaged").read_text() == "half"
 
 
 @pytest.mark.parametrize("link", ["tu", "tu/TOY"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from torch import Tensor
 
+from dgl_mutual.data import ogb_package
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.ogb_package import make_evaluator
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.training.metrics import accuracies, make_scorer
+from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.task_metrics import refuse_undefined, score
 
 MEMBERS, N, C = 3, 60, 4
@@ -109,6 +113,20 @@ def test_evaluators_of_both_rooms_come_without_chatter(name: str) -> None:
     assert (judge.name, judge.eval_metric) == (name, "acc" if name == "ogbn-arxiv" else "rocauc")
     truth = np.arange(6).reshape(3, 2) % 2 if judge.num_tasks == 2 else np.tile(np.arange(4)[:, None] % 2, (1, judge.num_tasks))
     assert judge.eval({"y_true": truth, "y_pred": truth.copy()}) == {judge.eval_metric: 1.0}
+
+
+def test_figures_that_are_reported_are_the_evaluators(
+    fit: Callable[..., FitResult], multi_label_data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once, after training; every epoch has the same metric without it."""
+    judge = SimpleNamespace(eval_metric="rocauc", eval=lambda given: {"rocauc": 0.125})
+    monkeypatch.setattr(ogb_package, "make_evaluator", lambda name: judge)
+    dataset, split = multi_label_data
+    result = fit((dataset.replaced(evaluator="ogbg-moltox21"), split), ["gcn"], 3, strategy="independent")
+    plain = fit(multi_label_data, ["gcn"], 3, strategy="independent")
+    assert all((member.train, member.val, member.test) == (0.125,) * 3 for member in result.members)
+    assert [row["val/gcn-0"] for row in result.history] == [row["val/gcn-0"] for row in plain.history]
+    assert plain.members[0].val != 0.125
 
 
 @pytest.mark.parametrize("evaluator", [None, "ogbg-molbbbp"])
