@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import csv
-import subprocess
+import multiprocessing
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ import yaml
 from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.reference import mapping
 from dgl_mutual.reference.requirement import INSTALL
+from tests import forked
 from tests.stress.crashing import make_scene
 
 SMALL = ("--dataset", "TOY", "--folds", "2", "--epochs", "3", "--set", "student.hidden=8", "--set", "student.heads=2")
@@ -62,6 +63,7 @@ def parity_rows(folder: Path) -> pd.DataFrame:
 def test_both_sides_in_full(command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("compare", *SMALL, *EARLY, "--parity-epochs", "3", "--out", "mine")
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/dgl-mutual", *arguments])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
     status, out, err = command_line(*arguments)
     assert status == 0
     titles = [
@@ -182,24 +184,24 @@ def test_other_graphs_fail_the_certificate(command_line: Callable[..., object], 
     assert status == 1 and "data, fingerprint" in out
 
 
+def without_torch_geometric(*arguments: str) -> None:
+    sys.modules["torch_geometric"] = None  # type: ignore[assignment]  # Python's sign that there is no such module
+    for more in ([], ["--reference", "theirs.csv", "--jobs", "1"]):
+        with pytest.raises(SystemExit) as ended:
+            forked.command("compare", *arguments, *more)
+        print("status", ended.value.code)
+
+
 def test_without_torch_geometric_a_line_says_how_to_install_it_and_files_can_still_be_compared(elsewhere: Path) -> None:
-    """In a process of its own, in which nothing has imported it yet."""
+    """In a process of its own, in which nothing of ours has imported it yet."""
     (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
-    (elsewhere / "both.py").write_text(
-        "import sys\n"
-        "sys.modules['torch_geometric'] = None\n"
-        "from dgl_mutual.cli.main import main\n"
-        "for more in ([], ['--reference', 'theirs.csv', '--jobs', '1']):\n"
-        "    try:\n"
-        "        main(['compare', *sys.argv[1:], *more])\n"
-        "    except SystemExit as ended:\n"
-        "        print('status', ended.code, file=sys.stderr)\n"
-    )
-    ended = subprocess.run([sys.executable, "both.py", *SMALL, "--students", "gcn,sage"], capture_output=True, text=True)
-    line, status, *rest = ended.stderr.splitlines()
+    process = forked.start(without_torch_geometric, *SMALL, "--students", "gcn,sage", log=elsewhere / "said.txt", folder=elsewhere)
+    assert forked.statuses([process]) == [0]
+    said = (elsewhere / "said.txt").read_text()
+    without, with_a_file = said.split("status 1\n")
+    (line,) = without.splitlines()
     assert "torch_geometric" in line and INSTALL in line
-    assert (status, rest[-1]) == ("status 1", "status 0")
-    assert "None: every row has its partner." in ended.stdout
+    assert with_a_file.endswith("status 0\n") and "None: every row has its partner." in with_a_file
 
 
 def test_another_version_of_torch_geometric_is_named(command_line: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:

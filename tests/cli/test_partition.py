@@ -1,12 +1,9 @@
-"""Training on a graph in parts: two machines, each with a server and a trainer, played by mount namespaces of this one."""
+"""Training on a graph in parts: two machines, each with a server and a trainer, played by processes with mount namespaces of their own."""
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,23 +13,10 @@ import filelock
 import pandas as pd
 import pytest
 
+from tests import forked
+
 CommandLine = Callable[..., tuple[int, str, str]]
 RUN = "run --sampler neighbor --fanout -1,-1 --batch-size 70 --seeds 1 --epochs 2 --students gcn,sage --set student.dropout=0"
-#: DGL's servers share memory by name, so each machine gets a /dev/shm of its own.
-MACHINE = """
-mount -t tmpfs tmpfs /dev/shm
-timeout 100 {python} -m dgl_mutual serve parts --part {part} --servers servers --trainers 2 &
-timeout 100 {python} -m torch.distributed.run --nnodes 2 --node-rank {part} --nproc-per-node 1 --master-addr 127.0.0.1 \\
-    --master-port {port} -m dgl_mutual {run} --dataset ./parts --servers servers --out two && wait
-"""
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture
@@ -41,19 +25,6 @@ def mount_namespaces() -> None:
         subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("needs two machines, or the right to make mount namespaces (unshare -m)")
-
-
-def statuses(machines: list[subprocess.Popen[bytes]], *, seconds: float) -> list[int | None]:
-    """How both ended. One that fails ends the other, which torchrun would let wait for it for five minutes."""
-    latest = time.monotonic() + seconds
-    while time.monotonic() < latest and None in (found := [machine.poll() for machine in machines]) and not any(found):
-        time.sleep(0.1)
-    found = [machine.poll() for machine in machines]
-    for machine in machines:
-        with suppress(ProcessLookupError):
-            os.killpg(machine.pid, signal.SIGKILL)
-        machine.wait()
-    return found
 
 
 def knock(port: int) -> None:
@@ -68,17 +39,16 @@ def knock(port: int) -> None:
 @pytest.mark.usefixtures("mount_namespaces")
 def test_two_servers_and_two_trainers_give_the_losses_of_one_process(command_line: CommandLine, tmp_path: Path) -> None:
     assert command_line("partition", "digits", "--parts", "2", "--out", tmp_path / "parts")[0] == 0
-    first, second, port = free_ports(3)
+    first, second, port = forked.free_ports(3)
     (tmp_path / "servers").write_text(f"127.0.0.1 {first}\n127.0.0.1 {second}\n")
-    said = [tmp_path / f"said-{part}.txt" for part in range(2)]
-    machines = []
-    for part in range(2):
-        script = MACHINE.format(python=sys.executable, part=part, port=port, run=RUN)
-        with said[part].open("w") as log:
-            machines.append(
-                subprocess.Popen(["unshare", "-m", "sh", "-c", script], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
-            )
-    assert statuses(machines, seconds=150) == [0, 0], "".join(log.read_text() for log in said)
+    machines, said = [], [tmp_path / f"said-{part}.txt" for part in range(2)]
+    for part, environment in enumerate(forked.ranks(2, port, local=False)):
+        served = ("serve", "parts", "--part", part, "--servers", "servers", "--trainers", 2)
+        trained = (*RUN.split(), "--dataset", "./parts", "--servers", "servers", "--out", "two")
+        machines.append(forked.start(forked.on_a_machine_of_its_own, (served, {}), (trained, environment), log=said[part], folder=tmp_path))
+    assert forked.statuses(machines, seconds=150) == [0, 0]
+    for log in said:
+        assert log.read_text().endswith("ended with 0 0\n"), log.read_text()
     alike = ["--set", "training.scale_inputs=false"]  # as on parts
     assert command_line(*RUN.split(), "--dataset", "digits", "--jobs", "1", "--out", tmp_path / "one", *alike)[0] == 0
     (together,), (single,) = ((tmp_path / out).glob("*/history.csv") for out in ("two", "one"))
@@ -88,22 +58,19 @@ def test_two_servers_and_two_trainers_give_the_losses_of_one_process(command_lin
 @pytest.mark.usefixtures("mount_namespaces")
 def test_strangers_do_not_disturb_a_server_and_a_wrong_run_ends_it(command_line: CommandLine, tmp_path: Path) -> None:
     command_line("partition", "digits", "--parts", "1", "--out", tmp_path / "parts")
-    (port,) = free_ports(1)
+    (port,) = forked.free_ports(1)
     (tmp_path / "servers").write_text(f"127.0.0.1 {port}\n")
-    served = "serve parts --part 0 --servers servers --trainers 1"
+    served = ("serve", "parts", "--part", 0, "--servers", "servers", "--trainers", 1)
     run = "run --sampler neighbor --batch-size 100000 --students gcn --dataset ./parts --servers servers --out out"
-    ours = f"timeout 100 {sys.executable} -m dgl_mutual"
-    script = f"mount -t tmpfs tmpfs /dev/shm; {ours} {served} & {ours} {run}; echo $?; wait $!; echo $?"
-    machine = subprocess.Popen(
-        ["unshare", "-m", "bash", "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    log = tmp_path / "said.txt"
+    machine = forked.start(forked.on_a_machine_of_its_own, (served, {}), (run.split(), {}), log=log, folder=tmp_path)
     knock(port)
-    out, errors = machine.communicate(timeout=150)
-    statuses = [int(line) for line in out.splitlines() if line.isdigit()]
-    assert statuses == [2, 0], errors
-    assert "A batch of 100000 nodes is larger than the training part" in errors
-    assert "A connection from 127.0.0.1 was closed: it ended, or took too long, before it had proved that it is a trainer" in errors
-    assert "Traceback" not in errors
+    assert forked.statuses([machine]) == [0]
+    said = log.read_text()
+    assert said.endswith("ended with 0 2\n"), said
+    assert "A batch of 100000 nodes is larger than the training part" in said
+    assert "A connection from 127.0.0.1 was closed: it ended, or took too long, before it had proved that it is a trainer" in said
+    assert "Traceback" not in said
 
 
 def test_a_graph_in_parts_asks_for_servers(command_line: CommandLine, tmp_path: Path) -> None:

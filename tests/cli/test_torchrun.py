@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests import forked
 
 CommandLine = Callable[..., tuple[int, str, str]]
 TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dgl_mutual")
@@ -36,51 +38,30 @@ def test_two_processes_give_the_losses_of_one_and_the_first_writes(tmp_path: Pat
 
 def test_two_processes_that_divide_students_give_the_rows_of_one(tmp_path: Path, command_line: CommandLine) -> None:
     run = ["run", "--dataset", "digits", "--students", "gcn,gat", "--epochs", "5", "--seeds", "2"]
-    together = subprocess.run([*TWO, *run, "--divide", "students", "--out", tmp_path / "two"], capture_output=True, text=True, timeout=120)
-    assert together.returncode == 0, together.stderr
+    processes, logs = together(tmp_path, *run, "--divide", "students", "--out", tmp_path / "two")
+    assert forked.statuses(processes) == [0, 0], "".join(log.read_text() for log in logs)
     assert command_line(*run, "--jobs", "1", "--out", tmp_path / "one")[0] == 0
     pd.testing.assert_frame_equal(history(tmp_path / "two"), history(tmp_path / "one"), check_exact=True)
     assert len(list((tmp_path / "two").glob("*/checkpoints/*"))) == 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes by /proc, which Linux has")
 def test_when_a_process_dies_the_others_stop_and_say_so(tmp_path: Path) -> None:
-    # The agent looks rarely, so that it is not the agent that ends the other process before it has found out by itself.
-    endless = [
-        *TWO[:4],
-        "--monitor-interval",
-        "5",
-        *TWO[4:],
-        *RUN,
-        "--epochs",
-        "100000",
-        "--set",
-        "training.patience=100000",
-        "--students",
-        "gcn,gcn",
-        "--out",
-        tmp_path,
-    ]
-    with (tmp_path / "said").open("w") as said, subprocess.Popen(endless, stdout=said, stderr=said) as agent:
-        try:
-            second = process_of_rank(1, agent, tmp_path / "said")
-            os.kill(second, signal.SIGKILL)
-            assert agent.wait(timeout=60) == 1
-        finally:
-            agent.kill()
-    said_then = (tmp_path / "said").read_text()
-    assert "seed-0-fold-0 could not be trained to its end" in said_then
-    assert "another process has ended" in said_then
-
-
-def process_of_rank(rank: int, agent: subprocess.Popen[bytes], said: Path) -> int:
-    """The pid of a process that torchrun has started, once training is under way."""
-    while "epoch 50/" not in said.read_text():
-        assert agent.poll() is None, said.read_text()
+    endless = ["--epochs", 100000, "--set", "training.patience=100000", "--students", "gcn,gcn"]
+    processes, (log, _) = together(tmp_path, *RUN, *endless, "--out", tmp_path / "out")
+    while "epoch 50/" not in log.read_text():
+        assert processes[0].is_alive(), log.read_text()
         time.sleep(0.1)
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    (found,) = (pid for pid in children if f"\0RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes())
-    return int(found)
+    processes[1].kill()
+    assert forked.statuses(processes) == [1, -signal.SIGKILL]
+    assert "seed-0-fold-0 could not be trained to its end" in log.read_text()
+    assert "another process has ended" in log.read_text()
+
+
+def together(folder: Path, *arguments: object) -> tuple[list[BaseProcess], list[Path]]:
+    """A command in two processes, as torchrun starts them, and the files with what each says."""
+    logs = [folder / f"said-{rank}.txt" for rank in range(2)]
+    environments = forked.ranks(2, *forked.free_ports(1))
+    return [forked.start(forked.command, *arguments, log=log, environment=of) for log, of in zip(logs, environments, strict=True)], logs
 
 
 def test_a_command_that_has_nothing_to_divide_is_refused(monkeypatch: pytest.MonkeyPatch, command_line: CommandLine) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.experiments import determinism
+from tests import forked
 
 
 def test_a_trial_is_the_same_twice_in_processes_of_their_own() -> None:
-    first, again = (determinism._train_apart(1) for _ in range(2))
+    first, again = determinism._train_apart(1), forked.returned(partial(determinism.train, 1))
     assert first == again
     assert {name: set(found) for name, found in first.items()} == {task: {"metrics", "history", "weights"} for task in ("node", "graph")}
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from dgl_mutual.data.dataset import Split
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.run_store import RunStore, folder_of_run, open_store
 from dgl_mutual.experiments.trial import Outcome, Trial
+from tests import forked
 
 CONFIG = {"dataset": "ring", "strategy": "gml", "seeds": 2}
 # The contract, written out once more on purpose.
@@ -224,15 +223,17 @@ def test_a_usage_error_leaves_no_folder_unless_trials_are_there(tmp_path: Path) 
         assert (tmp_path / "run").exists() == bool(finished)
 
 
+def start_over(folder: Path) -> None:
+    with open_store(folder, CONFIG, resume=False):
+        pass
+
+
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
-    attempt = (
-        "import sys; from pathlib import Path; from dgl_mutual.experiments.run_store import open_store\n"
-        "with open_store(Path(sys.argv[1]), {'dataset': 'ring', 'strategy': 'gml', 'seeds': 2}, resume=False): pass"
-    )
     with open_store(tmp_path / "run", CONFIG, resume=True) as store:
         store.add(outcome(0))
-        done = subprocess.run([sys.executable, "-c", attempt, str(store.folder)], capture_output=True, text=True, check=False)
-        assert "StoreError: Another process is at work" in done.stderr
+        other = forked.start(start_over, store.folder, log=tmp_path / "said.txt")
+        assert forked.statuses([other]) == [1]
+        assert "StoreError: Another process is at work" in (tmp_path / "said.txt").read_text()
         assert store.finished() == {(0, 0)}
 
 

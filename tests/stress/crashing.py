@@ -1,11 +1,11 @@
 """A small suite in processes that are killed: by a signal at any moment, or at their n-th file operation.
 
-Processes are forked from one that has everything imported, so that most of their life is work on files and not on imports.
+Processes are forked, so that most of their life is work on files and not on imports.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import itertools
 import os
 import resource
 import signal
@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dgl_mutual.cli.main import main
 from dgl_mutual.training.checkpoints import load_student
+from tests import forked
 
 CLOCK = ["seconds_per_epoch", "train_seconds", "inference_ms", "peak_mib"]
 TRIALS, MEMBERS, RUNS = 3, 5, 2  # two students, their mean, the best, the ensemble
 #: What the interpreter tells of before it happens, where the out folder is the first argument.
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
-_CONTEXT = multiprocessing.get_context("forkserver")
-#: Adam imports torch._dynamo.
-_CONTEXT.set_forkserver_preload(["dgl_mutual.experiments.suite", "dgl_mutual.reporting.suite_tables", "torch._dynamo", __name__])
+
+
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Child:
 
     def __init__(self, scene: Scene, at: AtOperation | None = None) -> None:
         self.scene = scene
-        self.process = _CONTEXT.Process(target=_run, args=(scene, at))
-        self.process.start()
+        self.log = scene.folder / f"{next(_numbers)}.log"
+        self.process = forked.start(_run, scene, at, log=self.log)
 
     def send(self, kind: int) -> None:
         """Signal it, if it still runs."""
@@ -97,8 +97,7 @@ class Child:
 
     def said(self) -> str:
         """What it has written on standard output and standard error."""
-        log = self.scene.folder / f"{self.pid}.log"
-        return log.read_text() if log.exists() else ""
+        return self.log.read_text() if self.log.exists() else ""
 
     def workers(self) -> list[int]:
         """The processes that train for it."""
@@ -132,13 +131,10 @@ def _command_of(pid: int) -> str:
 
 def _run(scene: Scene, at: AtOperation | None) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (scene.most_bytes, resource.RLIM_INFINITY))
-    log = os.open(scene.folder / f"{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
     try:
         if at is not None:
             sys.addaudithook(at.watch)
-        main(scene.arguments)
+        forked.command(*scene.arguments)
     except KeyboardInterrupt:  # before `main` minds it
         sys.exit(130)
     finally:

@@ -1,12 +1,8 @@
-"""What a process of torchrun runs in `test_distributed.py`: trains cohorts with the others, and says what came of it.
-
-python -m torch.distributed.run ... divided.py CASES.pkl FOLDER
-"""
+"""What each of several processes does in `test_distributed.py`: trains cohorts with the others, and says what came of it."""
 
 from __future__ import annotations
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ from dgl_mutual.training.distributed import DividedSamples, DividedStudents, joi
 from dgl_mutual.training.trainer import fit_cohort
 
 
-def main(cases: Path, folder: Path) -> None:
+def train_together(cases: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     kinds = {"samples": DividedSamples, "students": DividedStudents}
     found: dict[str, list[Any]] = {divided: [] for divided in kinds}
@@ -27,7 +23,3 @@ def main(cases: Path, folder: Path) -> None:
                 result = fit_cohort(dataset, split, **options, dtype=torch.float64, ranks=ranks)
                 found[divided].append((result.history, result.cohort.state_dict()))
         (folder / f"{here.rank}.pkl").write_bytes(pickle.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

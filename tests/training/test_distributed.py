@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +17,15 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.distributed import ALONE, DividedSamples, DividedStudents, Ranks, SharedBatchNorm, joined, leads
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
+from tests import forked
+from tests.training.divided import train_together
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 TWO = DividedSamples(rank=1, size=2)
 
 
 def options(
-    strategy: str = "gml", batch_size: int | None = 7, norm: str = "batch", dropout: float = 0.0, epochs: int = 3, **more: Any
+    strategy: str = "gml", batch_size: int | None = 7, norm: str = "batch", dropout: float = 0.0, epochs: int = 2, **more: Any
 ) -> dict[str, Any]:
     """Four students, by default without dropout; batches of 7 are uneven shares for two processes."""
     sampled = {"sampler": "neighbor", "fanout": more.pop("fanout", (-1, -1))} if more.pop("sampled", False) else {}
@@ -101,11 +99,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each of two processes says came of the cases, by what they divide: (history, weights) for each case."""
     folder = tmp_path_factory.mktemp("divided")
     (folder / "cases.pkl").write_bytes(pickle.dumps({"samples": cases_of_samples(), "students": cases_of_students()}))
-    script = Path(__file__).with_name("divided.py")
-    ended = subprocess.run([*TORCHRUN, "2", script, folder / "cases.pkl", folder], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr
-    ranks = [pickle.loads((folder / f"{rank}.pkl").read_bytes()) for rank in range(2)]
-    return {divided: [rank[divided] for rank in ranks] for divided in ("samples", "students")}
+    logs = [folder / f"{rank}.txt" for rank in range(2)]
+    processes = [
+        forked.start(train_together, folder / "cases.pkl", folder, log=log, environment=environment)
+        for log, environment in zip(logs, forked.ranks(2, *forked.free_ports(1)), strict=True)
+    ]
+    assert forked.statuses(processes, seconds=300) == [0, 0], "".join(log.read_text() for log in logs)
+    found = [pickle.loads((folder / f"{rank}.pkl").read_bytes()) for rank in range(2)]
+    return {divided: [rank[divided] for rank in found] for divided in ("samples", "students")}
 
 
 def test_two_processes_that_divide_samples_are_one(found: dict[str, Any]) -> None:

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import multiprocessing
 import platform
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -17,18 +14,14 @@ from dgl_mutual.experiments import processes
 from dgl_mutual.training import memory
 from dgl_mutual.training.memory import FreedMemory, available, forget_peak, peak, status
 from dgl_mutual.training.result import FitResult
+from tests import forked
 
 MIB = 2**20
 on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is asked")
 
 
-T = TypeVar("T")
-
-
-def in_a_fresh_process(function: Callable[[], T]) -> T:
-    """Where nothing has been freed yet: what lies free in this process may take an array, and then no new memory is needed."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function).result()
+#: What tests free lies free in this process, and may take an array that should need new memory.
+in_a_fresh_process = forked.returned
 
 
 def held() -> float:

@@ -9,12 +9,18 @@ import pytest
 
 from dgl_mutual.data.scaling import column_scales
 from dgl_mutual.errors import TrainingError
+from tests import forked
 from tests.experiments.compare.cases import make_case
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 
-from dgl_mutual.experiments.compare import theirs
+from dgl_mutual.experiments.compare import sides, theirs
 from dgl_mutual.experiments.compare.sides import train_both
+
+
+@pytest.fixture(autouse=True)
+def forked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sides.multiprocessing, "get_context", lambda method: forked.CONTEXT)
 
 
 @pytest.mark.parametrize(("task", "average"), [("node", "ema"), ("graph", "swa")])
