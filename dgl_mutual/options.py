@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.python_compat import is_class
@@ -64,6 +66,30 @@ class Options(BaseModel):
             if isinstance(number, int) and number.bit_length() > 63:
                 raise ValueError("the number is too large: give one below 2**63")
         return value
+
+
+def key_of_not_plain(value: Any, key: str = "") -> str:
+    """Where in options that a file cannot hold the first value is that it cannot: 'strategy_options.weights.0'.
+
+    Args:
+        key: where `value` itself is.
+    """
+
+    def parts() -> Iterator[tuple[str, Any, Callable[[], object]]]:
+        if isinstance(value, BaseModel):
+            for name in type(value).model_fields:
+                yield name, getattr(value, name), partial(value.model_dump, mode="json", include={name})
+        elif isinstance(value, Mapping | list | tuple):
+            items: Iterable[tuple[object, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+            for place, part in items:
+                yield str(place), part, partial(to_jsonable_python, part)
+
+    for name, part, dump in parts():
+        try:
+            dump()
+        except PydanticSerializationError:
+            return key_of_not_plain(part, f"{key}.{name}" if key else name)
+    return key
 
 
 def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str = "") -> OptionsType:

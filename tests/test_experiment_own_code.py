@@ -70,7 +70,10 @@ def test_students_and_weightings_of_ones_own_are_read_back(tmp_path: Path) -> No
 
 def test_a_class_in_a_grid_is_asked_for_by_its_import_path() -> None:
     grid = {"teach": {"strategy": "gml", "grid": {"strategy_options.weighting": [Even, "uniform"]}}}
-    with pytest.raises(UsageError, match=r"is not a plain value .*a class in a grid or within a list as its import path"):
+    with pytest.raises(
+        UsageError,
+        match=r"'grid\.strategy_options\.weighting\.0' is not a plain value .*a class in a grid or within a list as its import path",
+    ):
         dgl_mutual.experiment("digits", grid, **SMALL)
 
 
