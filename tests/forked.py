@@ -34,13 +34,14 @@ def start(
         folder: where it works (default: here).
         environment: further variables.
     """
+    log.touch()
     process = CONTEXT.Process(target=_run, args=(function, arguments, log, folder or Path.cwd(), dict(environment or {})))
     process.start()
     return process
 
 
 def _run(function: Callable[..., None], arguments: Sequence[object], log: Path, folder: Path, environment: dict[str, str]) -> None:
-    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    written = os.open(log, os.O_WRONLY | os.O_TRUNC)
     os.dup2(written, 1)
     os.dup2(written, 2)
     os.chdir(folder)

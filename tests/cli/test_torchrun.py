@@ -48,11 +48,15 @@ def test_two_processes_that_divide_students_give_the_rows_of_one(tmp_path: Path,
 def test_when_a_process_dies_the_others_stop_and_say_so(tmp_path: Path) -> None:
     endless = ["--epochs", 100000, "--set", "training.patience=100000", "--students", "gcn,gcn"]
     processes, (log, _) = together(tmp_path, *RUN, *endless, "--out", tmp_path / "out")
-    while "epoch 50/" not in log.read_text():
-        assert processes[0].is_alive(), log.read_text()
-        time.sleep(0.1)
-    processes[1].kill()
-    assert forked.statuses(processes) == [1, -signal.SIGKILL]
+    try:
+        while "epoch 50/" not in log.read_text():
+            assert processes[0].is_alive(), log.read_text()
+            time.sleep(0.1)
+        processes[1].kill()
+        assert forked.statuses(processes) == [1, -signal.SIGKILL]
+    finally:
+        for process in processes:
+            process.kill()
     assert "seed-0-fold-0 could not be trained to its end" in log.read_text()
     assert "another process has ended" in log.read_text()
 
