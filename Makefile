@@ -24,7 +24,7 @@ demo: install
 	$(BIN)/dgl-mutual run --task graph --folds 3 --epochs 6
 
 test: install-dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-short:
 	@$(WANTED)
