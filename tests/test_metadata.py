@@ -7,6 +7,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -48,7 +49,7 @@ def test_the_same_pythons_are_named_everywhere(setup: configparser.ConfigParser)
 @pytest.mark.parametrize("release", RELEASES)
 def test_another_python_is_refused_before_anything_is_downloaded(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
     called: list[str] = []
-    monkeypatch.setattr("setuptools.setup", lambda: called.append("setup"))
+    monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=lambda: called.append("setup")))
     monkeypatch.setattr(sys, "version_info", as_version_info(release))
     monkeypatch.setattr(sys, "version", f"{release}.0 (main)")
     if release in OURS:
