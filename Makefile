@@ -23,6 +23,8 @@ demo: install
 	$(BIN)/dgl-mutual run --task node --seeds 2 --epochs 100
 	$(BIN)/dgl-mutual run --task graph --folds 3 --epochs 6
 
+# Files in the order of their names, in which the longest come early: in xdist's own order, by the number of tests, they come last, and one
+# process is left alone with them.
 test: install-dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 

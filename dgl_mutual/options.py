@@ -68,11 +68,12 @@ class Options(BaseModel):
         return value
 
 
-def key_of_not_plain(value: Any, key: str = "") -> str:
-    """Where in options that a file cannot hold the first value is that it cannot: 'strategy_options.weights.0'.
+def unserializable_key(value: Any, key: str = "") -> str:
+    """The key of the first value that JSON and YAML cannot hold, such as ``strategy_options.weights.0``; `key` itself if there is none.
 
     Args:
-        key: where `value` itself is.
+        value: options, or a value of theirs.
+        key: the key of `value`.
     """
 
     def parts() -> Iterator[tuple[str, Any, Callable[[], object]]]:
@@ -88,7 +89,7 @@ def key_of_not_plain(value: Any, key: str = "") -> str:
         try:
             dump()
         except PydanticSerializationError:
-            return key_of_not_plain(part, f"{key}.{name}" if key else name)
+            return unserializable_key(part, f"{key}.{name}" if key else name)
     return key
 
 

@@ -5,7 +5,7 @@ from pydantic import Field, model_validator
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.options import Options, key_of_not_plain, parse_options
+from dgl_mutual.options import Options, parse_options, unserializable_key
 
 
 class Inner(Options):
@@ -111,6 +111,6 @@ def test_options_are_frozen_and_documented() -> None:
 
 def test_the_first_value_that_a_file_cannot_hold_is_found() -> None:
     good = {"a": 1, "b": [1, {"c": "text"}]}
-    assert key_of_not_plain(StudentOptions(architecture="gcn", options=good), "students.0") == "students.0"
+    assert unserializable_key(StudentOptions(architecture="gcn", options=good), "students.0") == "students.0"
     bad = {**good, "b": [1, {"c": "text", "d": object()}]}
-    assert key_of_not_plain(StudentOptions(architecture="gcn", options=bad), "students.0") == "students.0.options.b.1.d"
+    assert unserializable_key(StudentOptions(architecture="gcn", options=bad), "students.0") == "students.0.options.b.1.d"

@@ -11,7 +11,7 @@ from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
-from dgl_mutual.options import Options, key_of_not_plain
+from dgl_mutual.options import Options, unserializable_key
 from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.configuration import GIVEN, has_both, resolved_part
 from dgl_mutual.strategies import resolve_strategy
@@ -31,7 +31,7 @@ def plain_values(config: Options, *, exclude: set[str], exclude_unset: bool = Fa
         return config.model_dump(mode="json", exclude=exclude, exclude_unset=exclude_unset)
     except PydanticSerializationError as error:
         raise UsageError(
-            f"The option {key_of_not_plain(config)!r} is not a plain value that a file can hold ({error}). Give numbers, text, lists or "
+            f"The option {unserializable_key(config)!r} is not a plain value that a file can hold ({error}). Give numbers, text, lists or "
             "mappings, and a class in a grid or within a list as its import path, 'package.module:Class'."
         ) from None
 

@@ -24,9 +24,7 @@ CLOCK = ["seconds_per_epoch", "train_seconds", "inference_ms", "peak_mib"]
 TRIALS, MEMBERS, RUNS = 3, 5, 2  # two students, their mean, the best, the ensemble
 #: What the interpreter tells of before it happens, where the out folder is the first argument.
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
-
-
-_numbers = itertools.count()
+_numbers = itertools.count()  # of the processes, whose logs have them as names
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Child:
 
     def said(self) -> str:
         """What it has written on standard output and standard error."""
-        return self.log.read_text() if self.log.exists() else ""
+        return self.log.read_text()
 
     def workers(self) -> list[int]:
         """The processes that train for it."""

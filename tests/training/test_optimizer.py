@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-from functools import partial
 from typing import Any
 
 import pytest
@@ -97,10 +96,10 @@ def test_a_step_has_no_gradient_and_a_closure_has_one() -> None:
     assert optimizer.step(closure) == 2 and weight.is_leaf and weight.requires_grad
 
 
-def train_without_the_compiler(kind: type[torch.optim.Optimizer]) -> None:
+def train_without_the_compiler() -> None:
     sys.modules["torch._dynamo"] = None  # type: ignore[assignment]  # Python's sign that it cannot be imported
-    trained(kind, fused=False, steps=1)
+    trained(Adam, fused=False, steps=1)
 
 
 def test_the_first_step_does_not_import_the_compiler() -> None:
-    forked.returned(partial(train_without_the_compiler, Adam))
+    forked.returned(train_without_the_compiler)

@@ -24,7 +24,7 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.files import check_writable, read_bytes, replacing
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.options import key_of_not_plain
+from dgl_mutual.options import unserializable_key
 from dgl_mutual.training.checkpoints.models import ENSEMBLE, MAX_DESCRIPTION, MLP_MEMBER, Description, MLPShape, Preprocessing
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
@@ -87,8 +87,8 @@ def _check_portable(options: StudentOptions) -> None:
         options.model_dump_json()
     except PydanticSerializationError as error:
         raise UsageError(
-            f"The student {options.label!r} cannot be saved: its option {key_of_not_plain(options)!r} is not a plain value ({error}). Give "
-            "numbers, text, lists or mappings, and have the class make of them what it needs."
+            f"The student {options.label!r} cannot be saved: its option {unserializable_key(options)!r} is not a plain value ({error}). "
+            "Give numbers, text, lists or mappings, and have the class make of them what it needs."
         ) from None
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 from dataclasses import replace
 from functools import partial
@@ -14,13 +15,13 @@ from tests.experiments.compare.cases import make_case
 
 pytest.importorskip("torch_geometric", reason="needs torch_geometric")
 
-from dgl_mutual.experiments.compare import sides, theirs
+from dgl_mutual.experiments.compare import theirs
 from dgl_mutual.experiments.compare.sides import train_both
 
 
 @pytest.fixture(autouse=True)
 def forked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sides.multiprocessing, "get_context", lambda method: forked.CONTEXT)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
 
 
 @pytest.mark.parametrize(("task", "average"), [("node", "ema"), ("graph", "swa")])
