@@ -245,6 +245,43 @@ def test_a_damaged_ensemble_is_one_clear_error(damage: Callable[[Path], object],
     load_student(saved / "gcn-0.safetensors")
 
 
+def test_files_of_two_cohorts_are_not_mixed(saved: Path, fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    """As a process leaves them that is killed while it puts one cohort in the place of another."""
+    other = tmp_path / "other"
+    fit(node_data, epochs=3).save(other)
+    for file in sorted(other.iterdir()):
+        mixed = shutil.copytree(saved, tmp_path / f"mixed-{file.name}")
+        shutil.copy(file, mixed / file.name)
+        with pytest.raises(DataError, match=rf"(?s){file.stem}.*were saved with different cohorts.*save the cohort again"):
+            load_student(mixed, file.stem)
+        with pytest.raises(DataError, match="different cohorts"):
+            load_student(mixed)
+    both = shutil.copytree(saved, tmp_path / "both")
+    for file in other.glob("gcn-0.*"):
+        shutil.copy(file, both / file.name)
+    load_student(both, "gcn-0")
+    with pytest.raises(DataError, match=r"ensemble\.json and gcn-0\.json in .* different cohorts"):
+        load_student(both)
+
+
+def test_files_of_earlier_versions_name_no_cohort(saved: Path) -> None:
+    for file in saved.glob("*.json"):
+        values = json.loads(file.read_text())
+        del values["cohort"]
+        file.write_text(json.dumps(values))
+    for file in saved.glob("*.safetensors"):
+        save_file(load_file(file), file)
+    load_student(saved)
+
+
+def test_the_same_cohort_gives_the_same_bytes(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    result = fit(node_data, epochs=2)
+    for name in ("one", "two"):
+        result.save(tmp_path / name)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
 def instead(file: Path, make: Callable[[Path], object]) -> None:
     file.unlink()
     make(file)

@@ -118,12 +118,13 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
             coordinator = make_coordinator(config)
     except UsageError as error:
         raise (_CustomClassError if is_custom else ValueError)(str(error)) from None
-    _load_weights(folder, name, coordinator)
+    _load_weights(folder, name, coordinator, description)
     students = []
     for member in description.members:
         if not MEMBER_NAME.fullmatch(member):
             raise ValueError(f"{member[:80]!r} is not the name of a member")
         own = _read_description(folder / f"{member}.json")
+        _check_saved_together(folder, (f"{name}.json", description.cohort), (f"{member}.json", own.cohort))
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
     cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
@@ -133,7 +134,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
 def _load_mlp(folder: Path, name: str, description: Description, shape: MLPShape) -> TrainedModel:
     with torch.device("meta"):
         mlp = MLP(description.task, description.in_features, description.target.num_outputs, hidden=shape.hidden, depth=shape.depth)
-    _load_weights(folder, name, mlp)
+    _load_weights(folder, name, mlp, description)
     return TrainedMLP(name, description, mlp, make_distribution(description.target))
 
 
@@ -146,7 +147,7 @@ def _load_one(folder: Path, name: str, description: Description, trust: Trust) -
     with torch.device("meta"):
         outputs = description.target.num_outputs
         student = Student(description.student, description.task, description.in_features, outputs, description.edges)
-    _load_weights(folder, name, student)
+    _load_weights(folder, name, student, description)
     return student
 
 
@@ -177,7 +178,7 @@ def _load_custom(folder: Path, name: str, description: Description, options: Stu
             student = CustomStudent(options, description.task, description.in_features, outputs, name, edge_features=width)
     except UsageError as error:
         raise _CustomClassError(str(error)) from error
-    _load_weights(folder, name, student)
+    _load_weights(folder, name, student, description)
     return student
 
 
@@ -210,11 +211,23 @@ def _foreign(path: Path, reason: str) -> DataError:
     )
 
 
-def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
+def _check_saved_together(folder: Path, *files: tuple[str, str | None]) -> None:
+    """Refuse two files that name different cohorts; a file that names none is of an earlier version, or was written by other tools."""
+    (one, its), (other, others) = files
+    if its is not None and others is not None and its != others:
+        raise DataError(
+            f"{one} and {other} in {folder} were saved with different cohorts. Saving was interrupted, or files were copied from "
+            "elsewhere: save the cohort again, or copy all of its files."
+        )
+
+
+def _load_weights(folder: Path, name: str, module: nn.Module, description: Description) -> None:
     """Give a module that has only shapes its weights: a description that asks for terabytes never gets them."""
     path = folder / f"{name}.safetensors"
     try:
         check_regular(path)
+        with safetensors.safe_open(path, "pt") as opened:
+            cohort = (opened.metadata() or {}).get("cohort")
         weights = load_file(path)
         kinds = {value.dtype for value in weights.values() if value.is_floating_point()}
         if len(kinds) > 1 or not kinds <= set(_DTYPES):
@@ -230,3 +243,4 @@ def _load_weights(folder: Path, name: str, module: nn.Module) -> None:
         raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None
     except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
         raise DataError(f"The weights {path} cannot be used ({error}). They are damaged or belong to another student.") from error
+    _check_saved_together(folder, (f"{name}.json", description.cohort), (path.name, cohort))

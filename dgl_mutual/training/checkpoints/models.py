@@ -78,6 +78,8 @@ class Description(BaseModel):
     added: tuple[str, ...] = ()
     """Members saved beside them that have no say in it, such as a teacher."""
     coordinator: CoordinatorConfig | None = None
+    cohort: str | None = None
+    """Digest of all that was saved together, which the weights name, too; files of earlier versions have none."""
 
     @field_validator("target")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 import torch
 from pydantic_core import PydanticSerializationError
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort
@@ -65,7 +66,7 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     if not isinstance(config.weighting, str):
         config = replace(config, weighting=WEIGHTING_REGISTRY.name_of(config.weighting))
     without_edges = {"edge_feature_names": (), "edge_feature_kinds": ()}
-    models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}
+    models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}  # what is its own in each description
     for name, student in zip(cohort.names, cohort.members, strict=True):
         models[name] = student, {"student": student.options, **({} if student.edge_features else without_edges)}
     models[ENSEMBLE] = cohort.coordinator, {"members": named, "added": cohort.names[cohort.num_students :], "coordinator": config}
@@ -73,10 +74,26 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)
         models[MLP_MEMBER] = mlp.module, {"mlp": shape, "preprocessing": preprocessing, **without_edges}
+    saved = {name: (_weights_of(module), common.model_copy(update=own)) for name, (module, own) in models.items()}
+    digest = _digest(saved)
     with ExitStack() as files:  # none is put in its place before the last is written
-        for name, (module, own) in models.items():
-            _save(files, folder, name, module, common.model_copy(update=own))
+        for name, (weights, description) in saved.items():
+            _save(files, folder, name, weights, description.model_copy(update={"cohort": digest}))
     _remove(folder, before - models.keys())
+
+
+def _weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of each, since tied weights share memory, which safetensors refuses."""
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in module.state_dict().items()}
+
+
+def _digest(saved: dict[str, tuple[dict[str, Tensor], Description]]) -> str:
+    """What tells a cohort from every other: a process that is killed while it puts files in their places may leave some of each."""
+    digest = hashlib.sha256()
+    for weights, description in saved.values():
+        digest.update(save(weights))
+        digest.update(description.model_dump_json().encode())
+    return digest.hexdigest()
 
 
 def _check_portable(options: StudentOptions) -> None:
@@ -124,10 +141,9 @@ def _read_description(file: Path) -> dict[str, Any] | None:
     return values if isinstance(versions, dict) and "format" in values and "dgl_mutual" in versions else None
 
 
-def _save(files: ExitStack, folder: Path, name: str, module: nn.Module, description: Description) -> None:
-    # A copy of each, since tied weights share memory, which safetensors refuses.
-    weights = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in module.state_dict().items()}
-    _write(weights, files.enter_context(replacing(folder / f"{name}.safetensors", durable=False)))
+def _save(files: ExitStack, folder: Path, name: str, weights: dict[str, Tensor], description: Description) -> None:
+    metadata = description.model_dump(include={"cohort"})
+    _write(weights, files.enter_context(replacing(folder / f"{name}.safetensors", durable=False)), metadata)
     described = files.enter_context(replacing(folder / f"{name}.json", durable=False))
     described.write_text(description.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
 
