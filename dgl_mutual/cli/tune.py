@@ -135,7 +135,8 @@ command = click.Command(
             ["--search"],
             multiple=True,
             metavar="KEY",
-            help="Search this option, too, although a recipe or configuration gives it, e.g. training.learning_rate.",
+            help="Search this option, too: one that a recipe or configuration gives, e.g. training.learning_rate, or one that is not "
+            "searched by itself, e.g. training.edge_drop.",
         ),
         click.Option(["--timeout"], type=float, metavar="SECONDS", help="Start no trial after this time (default: no limit)."),
     ],

@@ -29,6 +29,7 @@ from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning_trials import SearchJob, import_optuna
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.options import Options
 from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.tables import MAX_TRIALS
@@ -79,27 +80,27 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
     """What is searched of a given configuration, by dotted key: what its options declare, without what is given.
 
     Args:
-        search: keys that are searched although they are given.
+        search: keys that are searched although they are given, or that are only searched where they are named.
 
     Raises:
         UsageError: an unknown strategy, or a key of `search` that cannot be searched.
     """
     given = given_values(config)
-    groups: dict[str, SearchSpace] = {
-        "training": type(config.training).search_space,
-        "student": StudentOptions.search_space,
-        "strategy_options": resolve_strategy(config.strategy).Options.search_space,
+    groups: dict[str, type[Options]] = {
+        "training": type(config.training),
+        "student": StudentOptions,
+        "strategy_options": resolve_strategy(config.strategy).Options,
     }
-    idle = {key for key in StudentOptions.search_space if all(one.is_custom or key in one.model_fields_set for one in config.students)}
+    usual = {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.search_space.items()}
+    declared = usual | {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.searched_by_name.items()}
+    own = [key for key in StudentOptions.search_space if all(one.is_custom or key in one.model_fields_set for one in config.students)]
+    idle = {f"student.{key}" for key in own}
     if config.training.fanout is not None:
-        idle.add("depth")  # a fan-out has an entry for each convolution
-    declared = {f"{group}.{key}": domain for group, space in groups.items() for key, domain in space.items()}
-    possible = {
-        key: domain
-        for key, domain in declared.items()
-        if value_at(given, f"{key}_options") is None  # which would fit one of its values only
-        and not (key.startswith("student.") and key.removeprefix("student.") in idle)
-    }
+        idle.add("student.depth")  # a fan-out has an entry for each convolution
+    if config.training.sampler is not None:
+        idle.add("training.edge_drop")  # has no sampled form
+    # With options of its own a choice fits one of its values only.
+    possible = {key: domain for key, domain in declared.items() if key not in idle and value_at(given, f"{key}_options") is None}
     search = (search,) if isinstance(search, str) else search
     for key in search:
         if key not in declared:
@@ -108,9 +109,9 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
             name = key.rpartition(".")[2]
             raise UsageError(
                 f"{key} cannot be searched: every student has its own {name}, or another option has to fit it (training.fanout, "
-                f"{key}_options). Leave that out."
+                f"training.sampler, {key}_options). Leave that out."
             )
-    return {key: domain for key, domain in possible.items() if key in search or value_at(given, key) is None}
+    return {key: domain for key, domain in possible.items() if key in search or (key in usual and value_at(given, key) is None)}
 
 
 def tune(
@@ -145,7 +146,8 @@ def tune(
         trials: of the whole search; pruned and failed ones count.
         splits: trainings of each configuration, whose metric is averaged: the first folds, where there are folds, else seeds.
         timeout: seconds after which no further trial is started.
-        search: dotted keys of options that are searched although they are given, for example by a recipe. The first trial has the given
+        search: dotted keys of options that are searched although they are given, for example by a recipe, or that are only searched
+            where they are named (``Options.searched_by_name``). The first trial has the given
             values.
         threads: number of threads of a trial.
         jobs: number of trials at a time; several run in processes of their own. With one job, and the same number of threads, a search is

@@ -29,6 +29,11 @@ class TrainingOptions(Options):
         "weight_decay": Real(1e-6, 1e-2, log=True),
         "average": Choice(("none", "ema", "swa")),
     }
+    searched_by_name: ClassVar[SearchSpace] = {
+        "edge_drop": Real(0.0, 0.6),
+        "feature_mask": Real(0.0, 0.6),
+        "node_drop": Real(0.0, 0.6),
+    }
     epochs: int = Field(200, ge=1)
     """Maximum number of epochs."""
     learning_rate: float = Field(0.01, gt=0)
