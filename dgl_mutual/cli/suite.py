@@ -116,14 +116,13 @@ def command(
         )
         layers = tuning.layers
     plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run, tuned=layers)
-    has_tables = True
     if dry_run:
         searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, jobs)
-        _list(plan, jobs, searches)
+        complete = _list(plan, jobs, searches)
         if not offline:  # what is missing may be downloaded by then
             for data, why in plan.missing.items():
                 say(f"not counted: {data}, which is not here yet. {why}", err=True)
-            return
+            raise click.exceptions.Exit(0 if complete else 1)
     else:
         with display() as progress:
             reports = run_suite(
@@ -131,14 +130,14 @@ def command(
             )
         if tuning is not None and (searches_file := tuning.write(plan.folder)) is not None:
             say(f"The searches: {searches_file}")
-        has_tables = _write_tables(plan)
+        complete = _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
         if failed:
             say("\n".join((f"{counted(len(failed), 'trial')} failed (failures.csv in the run's folder):", *failed)), err=True)
             _complain_of_missing(plan)
             raise click.exceptions.Exit(1)
     _complain_of_missing(plan)
-    if plan.missing or not has_tables:
+    if plan.missing or not complete:
         raise click.exceptions.Exit(1)
 
 
@@ -161,18 +160,26 @@ def _list_searches(
     return total
 
 
-def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> None:
+def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> bool:
+    """List the runs with their estimated times. Returns whether all of them can be trained."""
     import joblib
 
+    from dgl_mutual.errors import DglMutualError
     from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 
     jobs = jobs or joblib.cpu_count()
     total = 0.0
     trials = 0
+    complete = True
     to_run = {run.name: run for run in plan.plans}
     for entry, run in plan.entries:
         missing = num_missing(to_run.pop(run.name), plan.folder.parent) if run.name in to_run else 0
-        seconds = seconds_per_trial(run, plan.folder.parent) if missing else 0.0
+        try:
+            seconds = seconds_per_trial(run, plan.folder.parent) if missing else 0.0
+        except DglMutualError as error:
+            say(f"not counted: {entry.method} on {entry.data}, which would fail. {error}", err=True)
+            complete = False
+            continue
         say(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
         total += missing * seconds
         trials += missing
@@ -180,6 +187,7 @@ def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> None:
     say(f"{counted(trials, 'trial')} to run: at most {_duration(total / jobs)} with {jobs} at a time{early}")
     if before:
         say(f"Together with the searches: about {_duration((before + total) / jobs)}")
+    return complete
 
 
 def _write_tables(plan: SuitePlan) -> bool:

@@ -90,6 +90,15 @@ def test_a_dry_run_downloads_nothing(command_line: CommandLine, monkeypatch: pyt
     assert not Path("data").exists()
 
 
+def test_a_dry_run_names_what_would_fail_and_goes_on(command_line: CommandLine) -> None:
+    Path("mine.yaml").write_text(MINE.replace("[independent, dml]", "{independent: {students: gcn}, dml: {students: gcn}, gml: {}}"))
+    status, out, err = command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1")
+    assert status == 1
+    assert "not counted: dml on digits, which would fail. Strategy 'dml' needs at least 2 students" in err
+    assert out.count("s each") == 2
+    assert "4 trials to run" in out
+
+
 def test_a_suite_without_any_of_its_data_says_so(command_line: CommandLine) -> None:
     Path("mine.yaml").write_text(MINE.replace("[digits]", "[Cora]"))
     status, out, err = command_line("suite", "mine.yaml", "--jobs", "1", "--offline")
