@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -107,8 +108,11 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
         return kind.model_validate(dict(values))
     except ValidationError as error:
         faults = error.errors()
-        lines = [_explain(kind, where, dict(fault)) for fault in faults if not _follows(fault, faults)]
-        raise UsageError("\n".join(dict.fromkeys(lines))) from None
+        explained = [_explain(kind, where, dict(fault)) for fault in faults if not _follows(fault, faults)]
+        lines: dict[str, dict[str, None]] = {}  # what was found -> what is wrong with it: of several allowed kinds, each has its own
+        for found, wrong in explained:
+            lines.setdefault(found, {})[wrong] = None
+        raise UsageError("\n".join(f"{found}{', or '.join(wrong)}." for found, wrong in lines.items())) from None
 
 
 def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> bool:
@@ -129,11 +133,11 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
     return f"has Options = {_shown(options)}. Derive the class of its options from {name}."
 
 
-def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
-    location = [str(part) for part in fault["loc"] if part != "[key]"]
+def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> tuple[str, str]:
+    """The beginning of a sentence, which says what was found where, and its end, without its point."""
+    location, group = _place(kind, fault["loc"])
     key = ".".join([where, *location] if where else location)
     if fault["type"] == "extra_forbidden":
-        group = _group_of(kind, location[:-1])
         fields = list(group.model_fields)
         nearest = difflib.get_close_matches(location[-1], fields, n=1)
         above = [where, *location[:-1]] if where else location[:-1]
@@ -144,15 +148,14 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> str:
             below = [path for path in paths if path[-1] in near]
         named = [".".join([*above, *path]) for path in below] or nearest
         hint = f" Did you mean {' or '.join(map(repr, named))}?" if named else ""
-        choices = f"Choose from: {', '.join(fields)}." if fields else "There are no options here; leave it out."
-        return f"Unknown option {key!r}.{hint} {choices}"
+        choices = f"Choose from: {', '.join(fields)}" if fields else "There are no options here; leave it out"
+        return f"Unknown option {key!r}.{hint} ", choices
     if fault["type"] == "missing":
         if isinstance(fault["loc"][-1], int):  # of a list of fixed length, which is the value that is shown
-            return f"Option {key.rpartition('.')[0]!r} = {_shown(fault['input'])}: more values are needed, in a list."
-        examples = _group_of(kind, location[:-1]).model_fields[location[-1]].examples
-        return f"The option {key!r} is missing. Give it{f', for example {location[-1]}: {examples[0]}' if examples else ''}."
-    message = plain_message(fault)
-    return f"Option {key!r} = {_shown(fault['input'])}: {message}." if key else f"{message}."
+            return f"Option {key.rpartition('.')[0]!r} = {_shown(fault['input'])}: ", "more values are needed, in a list"
+        examples = group.model_fields[location[-1]].examples
+        return f"The option {key!r} is missing. ", f"Give it{f', for example {location[-1]}: {examples[0]}' if examples else ''}"
+    return f"Option {key!r} = {_shown(fault['input'])}: " if key else "", plain_message(fault)
 
 
 def plain_message(fault: Any) -> str:
@@ -185,11 +188,39 @@ def _paths_below(kind: type[BaseModel]) -> list[list[str]]:
     return found
 
 
-def _group_of(kind: type[BaseModel], location: list[str]) -> type[BaseModel]:
-    for part in location:
-        field = kind.model_fields.get(part)
-        annotation = field.annotation if field else None
-        if not (is_class(annotation) and issubclass(annotation, BaseModel)):
-            break
-        kind = annotation
-    return kind
+def _place(kind: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:
+    """Where a fault is, by the keys that a user writes, and the innermost group of options around it.
+
+    Args:
+        loc: as pydantic says it. Where a value may be of several kinds, it also names the one that it has tried.
+    """
+    location: list[str] = []
+    group = kind
+    annotation: Any = kind
+    for part in loc:
+        kinds = _kinds(annotation)
+        if len(kinds) > 1:
+            annotation = next((one for one in kinds if getattr(one, "__name__", None) == part), None)
+            if is_class(annotation) and issubclass(annotation, BaseModel):
+                group = annotation
+            continue
+        (annotation,) = kinds
+        if part == "[key]":
+            continue
+        location.append(str(part))
+        if is_class(annotation) and issubclass(annotation, BaseModel):
+            group = annotation
+            field = group.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:
+            annotation = next(iter(reversed([one for one in get_args(annotation) if one is not ...])), None)
+    return location, group
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """Which kinds of values an annotation allows, None left out, without what is said of them beside their kind."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return [one for each in get_args(annotation) if each is not NoneType for one in _kinds(each)]
+    return [annotation]

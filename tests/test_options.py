@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import pytest
 from pydantic import Field, model_validator
 
@@ -45,6 +47,34 @@ def test_a_violation_names_key_value_and_choices(values: dict[str, object], mess
         parse_options(Outer, values, "training")
     assert str(caught.value) == message
     assert caught.value.__cause__ is None
+
+
+class Alternatives(Options):
+    one: int | str = 1
+    several: list[int | Annotated[list[int], Field(max_length=2)]] = Field(default_factory=list)
+    by_name: dict[str, Literal["auto"] | float] = Field(default_factory=dict)
+    group: Inner | None = None
+    group_or_text: Inner | Literal["none"] = "none"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"one": []}, "Option 'x.one' = []: a whole number is needed, or a text is needed."),
+        ({"several": [1, "a"]}, "Option 'x.several.1' = 'a': a whole number is needed, or a list is needed, for example [a]."),
+        ({"by_name": {"k": "never"}}, "Option 'x.by_name.k' = 'never': Input should be 'auto', or a number is needed."),
+        ({"group": {"widht": 1}}, "Unknown option 'x.group.widht'. Did you mean 'width'? Choose from: width."),
+        (
+            {"group_or_text": {"width": 0}},
+            "Option 'x.group_or_text.width' = 0: Input should be greater than or equal to 1.\n"
+            "Option 'x.group_or_text' = {'width': 0}: Input should be 'none'.",
+        ),
+    ],
+)
+def test_where_several_kinds_are_allowed_keys_are_those_of_the_user(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_options(Alternatives, values, "x")
+    assert str(caught.value) == message
 
 
 class Kinds(Options):
