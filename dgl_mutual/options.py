@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from dgl_mutual.errors import UsageError
 from dgl_mutual.python_compat import is_class
 from dgl_mutual.search_space import SearchSpace
+from dgl_mutual.wording import counted
 
 #: Weights of terms of a loss, and temperatures, that float32 still computes with: what is beyond makes a loss that is not finite.
 MAX_WEIGHT = 1e6
@@ -168,7 +169,7 @@ def plain_message(fault: Any) -> str:
         return f"a list is needed{f', for example [{value}]' if is_single and len(str(value)) <= 40 else ''}"
     if kind in ("too_short", "too_long"):
         bound, number = ("least", fault["ctx"]["min_length"]) if kind == "too_short" else ("most", fault["ctx"]["max_length"])
-        return f"a list of at {bound} {number} value{'' if number == 1 else 's'} is needed"
+        return f"a list of at {bound} {counted(number, 'value')} is needed"
     return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 

@@ -52,6 +52,9 @@ def test_a_gpu_that_is_not_there(gpus):
     gpus(2)
     with pytest.raises(UsageError, match=r"'cuda:2' cannot be used: there are 2 GPUs here, cuda:0 ... cuda:1"):
         resolve_device("cuda:2")
+    gpus(1)
+    with pytest.raises(UsageError, match=r"'cuda:2' cannot be used: the only GPU here is cuda:0\. Or train with --device cpu"):
+        resolve_device("cuda:2")
 
 
 def test_the_python_interface_says_the_same(gpus):
