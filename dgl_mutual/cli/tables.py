@@ -101,7 +101,9 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
     from dgl_mutual.reporting.export import export
 
     try:
-        options = export_command.make_context("table", shlex.split(arguments), default_map={"kind": "markdown"}).params
+        options = export_command.make_context(
+            "table", shlex.split(arguments), default_map={"kind": "markdown"}, help_option_names=[]
+        ).params
         del options["output"]
         return export([folder / run for run in options.pop("runs")], options.pop("kind"), load=load, **options)
     except (DglMutualError, click.ClickException, ValueError) as error:

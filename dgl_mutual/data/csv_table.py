@@ -144,11 +144,11 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
             content = opened.read()
         with _cells_up_to(len(content)):
             reader = csv.reader(io.StringIO(_decode(content), newline=""), delimiter=separator, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+            stripped = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+            rows = [(line, row) for line, row in stripped if row not in ([], [""])]
     except (csv.Error, ValueError, *UNREADABLE) as error:
         faults.add(path, f"the file is not a readable CSV file ({error})")
         return None
-    rows = [(line, row) for line, row in rows if row not in ([], [""])]
     if rows and rows[0][1][0].startswith("sep="):  # for spreadsheets: the separator
         rows = rows[1:]
     if not rows:

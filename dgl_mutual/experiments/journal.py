@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
+
 from dgl_mutual.errors import StoreError
+from dgl_mutual.files import unwritable
 from dgl_mutual.search_space import SearchSpace
 
 if TYPE_CHECKING:
@@ -16,12 +19,39 @@ if TYPE_CHECKING:
 JOURNAL_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
 
 
-def check_trial(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
-    """Make sure that a trial from the journal is one of this search.
+def open_journal(journal: Path, optuna: Any) -> Any:
+    """Optuna's backend of the journal.
+
+    Its lock is one that the system frees when a process is killed: Optuna's own locks are files that stay, and one of them waits for ever
+    where it was made by a relative path.
+    """
+    lock = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
+
+    class Journal(optuna.storages.journal.JournalFileBackend):  # type: ignore[misc]  # Optuna is imported where it is needed
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            try:
+                super().append_logs(logs)
+            except OSError as error:
+                raise unwritable(journal, error) from None
+
+    with lock:
+        _end_last_line(journal)
+    return Journal(str(journal), lock)
+
+
+def check_study(study: optuna.Study, space: SearchSpace) -> None:
+    """Make sure that a study from the journal is one of this search.
 
     Raises:
         ValueError: it is not.
     """
+    if study.direction.name != "MAXIMIZE":
+        raise ValueError(f"the direction is {study.direction.name}")
+    for trial in study.get_trials(deepcopy=False):
+        _check_trial(trial, space)
+
+
+def _check_trial(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
     values, reported = trial.values or [], trial.intermediate_values
     if len(values) > 1 or (trial.state.name == "COMPLETE" and not values):
         raise ValueError(f"trial {trial.number} has {len(values)} values")
@@ -42,21 +72,12 @@ def check_trial(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
         raise ValueError(f"trial {trial.number} has attributes of another type")
 
 
-def end_last_line(journal: Path, lock: Any) -> None:
-    """Remove an incomplete last entry, as a killed process leaves it: the next entry would be appended to it.
-
-    Args:
-        lock: Optuna's lock of the journal.
-    """
-    if not journal.exists():
-        return
-    lock.acquire()
-    try:
+def _end_last_line(journal: Path) -> None:
+    """Remove an incomplete last entry, as a killed process leaves it: the next entry would be appended to it."""
+    if journal.exists():
         with journal.open("rb+") as file:
             content = file.read()
             file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
 
 
 def damaged(journal: Path, error: Exception) -> StoreError:

@@ -21,7 +21,7 @@ from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest, value_at
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
-from dgl_mutual.experiments.journal import JOURNAL_ERRORS, check_trial, damaged, end_last_line
+from dgl_mutual.experiments.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
@@ -104,15 +104,13 @@ class Search:
                 check_regular(journal)
             self.claims = filelock.FileLock(self.folder / ".claims.lock")
             with self.claims:
-                end_last_line(journal, optuna.storages.journal.JournalFileSymlinkLock(str(journal)))
-                storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+                storage = optuna.storages.JournalStorage(open_journal(journal, optuna))
                 # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
                 pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
                 self.study = optuna.create_study(
                     storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
                 )
-                for frozen in self.study.get_trials(deepcopy=False):
-                    check_trial(frozen, self.space)
+                check_study(self.study, self.space)
                 if not self.study.get_trials(deepcopy=False):
                     self._enqueue_defaults()
                 settings = {"given": self.given, "splits": splits, "first_seed": FIRST_SEED, "space": described(self.space)}
@@ -149,7 +147,9 @@ class Search:
             self.study.sampler, keys = self._sampler(number)
             trial = self.study.ask()
             # A trial that waited has options of its own; with the defaults of an earlier version it has none.
-            for key in trial.user_attrs.get("keys", [] if "defaults" in trial.user_attrs else keys):
+            keys = trial.user_attrs.get("keys", [] if "defaults" in trial.user_attrs else keys)
+            trial.set_user_attr("keys", keys)
+            for key in keys:
                 if not self._is_idle(key, trial.params):
                     _suggest(trial, key, self.space[key])
             held = filelock.FileLock(self._lock_of(trial.number))
@@ -275,7 +275,8 @@ class Search:
 
     def seconds_left(self, missing: int, jobs: int) -> float | None:
         """Estimated seconds of missing trials, from the finished ones; None if there are none."""
-        ended = [trial.duration.total_seconds() for trial in self.trials() if trial.state.is_finished() and trial.duration is not None]
+        counted = [trial for trial in self.trials() if "interrupted" not in trial.user_attrs and trial.state.is_finished()]
+        ended = [trial.duration.total_seconds() for trial in counted if trial.duration is not None]
         return missing * sum(ended) / len(ended) / min(jobs, max(1, missing)) if ended else None
 
     def write(self) -> pd.DataFrame:
@@ -294,7 +295,11 @@ class Search:
             if frozen.state.name == "RUNNING" and not self._is_held(self._lock_of(frozen.number)):
                 self.study._storage.set_trial_user_attr(frozen._trial_id, "interrupted", True)
                 again = {key: value for key, value in frozen.user_attrs.items() if key == "defaults"}
-                self.study.enqueue_trial(frozen.params, user_attrs={**again, "keys": list(frozen.params)})
+                drawn = {**frozen.system_attrs.get("fixed_params", {}), **frozen.params}
+                keys = frozen.user_attrs.get("keys", list(drawn))  # earlier versions named no keys
+                # What was killed while its options were drawn draws all of them anew, as the trial of its number does.
+                if drawn and all(key in drawn or self._is_idle(key, drawn) for key in keys):
+                    self.study.enqueue_trial(drawn, user_attrs={**again, "keys": keys})
                 self.study.tell(frozen.number, state=self.optuna.trial.TrialState.FAIL)
 
     def _lock_of(self, number: int) -> Path:

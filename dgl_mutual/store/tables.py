@@ -78,24 +78,24 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         columns: what it must start with.
 
     Raises:
-        StoreError: it does not, a line is cut off, a column is there twice, or there is text, or a number that no trial has, where
-            numbers belong.
+        StoreError: it does not, a row is shorter or longer than the first, a column is there twice, or there is text, or a number that no
+            trial has, where numbers belong.
     """
     text = _content(file, _MOST_BYTES)
     if text is None:
         return pd.DataFrame(columns=columns)
     try:
-        _refuse_cut(file, text)
+        _refuse_ragged(file, text)
         table: pd.DataFrame = pd.read_csv(
-            BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], **EXACT_NUMBERS
+            BytesIO(text), dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, na_values=[""], index_col=False, **EXACT_NUMBERS
         )
     except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. {_mend_of(file)}")
-    numbers = [name for name in table.columns if name not in _TEXT] if len(table) else []
-    wrong = [name for name in numbers if table.dtypes[name].kind not in "iuf"]
-    too_large = (table[[name for name in numbers if name not in wrong]].abs() > _LARGEST).any()
+    kinds = {str(name): kind for name, kind in table.dtypes.items() if name not in _TEXT} if len(table) else {}
+    wrong = [name for name, kind in kinds.items() if kind.kind not in "iuf"]
+    too_large = (table[[name for name, kind in kinds.items() if kind.kind in "iuf"]].abs() > _LARGEST).any()
     wrong += list(too_large.index[too_large])
     wrong += [name for name in KEY if len(table) and name not in wrong and not _are_places(table[name])]
     if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
@@ -112,13 +112,14 @@ def read_trials(folder: Path) -> pd.DataFrame:
     Earlier versions had no `split`, and hashed data and split together under the name `fingerprint`.
 
     Raises:
-        StoreError: see `read_table`; also if a row is there twice.
+        StoreError: see `read_table`; also if a row is there twice, or rows are of different runs.
     """
     file = folder / "trials.csv"
     table = read_table(file, TRIAL_COLUMNS)
     nameless = table[["dataset", "strategy", "member", "protocol", "metric"]].isna().any(axis=None)
-    if nameless or table.duplicated([*KEY, "member", "metric"]).any():
-        what = "a row without names" if nameless else "a row twice"
+    mixed = [name for name in ("task", "dataset", "strategy", "protocol") if table[name].nunique(dropna=False) > 1]
+    if nameless or mixed or table.duplicated([*KEY, "member", "metric"]).any():
+        what = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
         raise StoreError(f"{str(file)!r} has {what}: it was changed. Restore it, or start over with --no-resume.")
     table = table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
     return table.assign(split=table["split"].astype("str").where(table["split"].notna(), table["fingerprint"]))
@@ -168,8 +169,8 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
     file = folder / "tuning.csv"
     text = _content(file, _MOST_BYTES) or b""
     try:
-        _refuse_cut(file, text)
-        table: pd.DataFrame = pd.read_csv(BytesIO(text), **EXACT_NUMBERS)
+        _refuse_ragged(file, text)
+        table: pd.DataFrame = pd.read_csv(BytesIO(text), index_col=False, **EXACT_NUMBERS)
         if list(table.columns)[: len(columns)] != columns:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
@@ -187,14 +188,14 @@ def read_text(file: Path) -> pd.DataFrame | None:
     """A table with every field as it is written, so that writing it again changes nothing; None where there is no such file.
 
     Raises:
-        StoreError: it has no seed and fold in every row, a line is cut off, or a column is there twice.
+        StoreError: it has no seed and fold in every row, a row is shorter or longer than the first, or a column is there twice.
     """
     text = _content(file, _MOST_BYTES)
     if text is None:
         return None
     try:
-        _refuse_cut(file, text)
-        table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False)
+        _refuse_ragged(file, text)
+        table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False, index_col=False)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:
         raise StoreError(f"{str(file)!r} is damaged ({error}). {_mend_of(file)}") from None
@@ -243,8 +244,10 @@ def _mend_of(file: Path) -> str:
     return "Restore it, or move it away: it can be made again or done without, and finished trials stay."
 
 
-def _refuse_cut(file: Path, text: bytes) -> None:
-    """Raise `StoreError` where a line is cut off, or a column is there twice: pandas would fill the one with nothing, and rename the other.
+def _refuse_ragged(file: Path, text: bytes) -> None:
+    """Raise `StoreError` where a row has more or fewer cells than the header, or a column is there twice.
+
+    Pandas would fill what is missing with nothing, take what is too much for an index, and rename the column.
 
     Raises:
         ValueError: it is no table.
@@ -255,14 +258,16 @@ def _refuse_cut(file: Path, text: bytes) -> None:
     rows = filter(None, csv.reader(StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
     try:
         header = next(rows, [])
-        cut = next((place for place, row in enumerate(rows, start=1) if len(row) < len(header)), None)
+        ragged = next(((place, len(row)) for place, row in enumerate(rows, start=1) if len(row) != len(header)), None)
     except csv.Error as error:
         raise ValueError(error) from None
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
         raise StoreError(f"{str(file)!r} has the column {repeated[0][:80]!r} twice: it was changed. {mend}")
-    if cut is not None:
-        raise StoreError(f"{str(file)!r} is cut off in its row {cut}: the file is damaged. {mend}")
+    if ragged is not None:
+        place, cells = ragged
+        what = f"is cut off in its row {place}" if cells < len(header) else f"has more cells in its row {place} than columns"
+        raise StoreError(f"{str(file)!r} {what}: the file is damaged. {mend}")
 
 
 def _are_places(numbers: pd.Series[float]) -> bool:

@@ -114,6 +114,18 @@ def test_a_table_that_is_cut_is_not_written_again_as_if_it_were_whole(name: str,
     assert fill(folder, outcome(2), outcome(5, error="boom")).finished() == {(0, 0), (1, 0), (2, 0)}
 
 
+@pytest.mark.parametrize("name", ["history.csv", "reliability.csv", "failures.csv", "trials.csv"])
+def test_a_table_whose_rows_have_a_cell_too_many_is_not_moved_to_the_left(name: str, tmp_path: Path) -> None:
+    """As a comma at the end of each row, which spreadsheets add, would do."""
+    folder = fill(tmp_path / "run", outcome(0), outcome(1), outcome(3, error="boom")).folder
+    header, *rows = (folder / name).read_text().splitlines()
+    text = "\n".join([header, *(f"{row}," for row in rows)]) + "\n"
+    (folder / name).write_text(text)
+    with pytest.raises(StoreError, match=rf"{name}' has more cells in its row 1 than columns"):
+        fill(folder, outcome(2), outcome(5, error="boom"))
+    assert (folder / name).read_text() == text
+
+
 TABLES = ("trials.csv", "grid.csv", "failures.csv")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,75 @@ def test_a_journal_that_a_killed_process_cut_off_goes_on(ring: Dataset, tmp_path
     with journal.open("a") as file:
         file.write('{"op_code": 4, "worker_id": "x", "tri')
     assert quick(ring, tmp_path, trials=3).history["state"].tolist() == ["complete"] * 3
+
+
+def test_a_lock_that_optuna_left_behind_holds_nobody_up(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier versions locked the journal by a link. One that a killed process left, and that leads nowhere, was waited for without end."""
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    monkeypatch.chdir(tmp_path)
+    folder = quick(ring, Path("out"), trials=1).folder
+    (folder / f"{JOURNAL_FILE}.lock").symlink_to(folder / JOURNAL_FILE)
+    assert not (folder / f"{JOURNAL_FILE}.lock").exists()
+    assert len(quick(ring, Path("out"), trials=2).history) == 2
+
+
+def by_rate(config: Any, *_: Any, **__: Any) -> float:
+    return float(1.0 / (1.0 + abs(config.training.learning_rate - 0.003)))
+
+
+@pytest.mark.parametrize("drawn", [0, 2])
+def test_a_trial_whose_process_was_killed_while_options_were_drawn_draws_all_of_them(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: int
+) -> None:
+    faking(monkeypatch, by_rate)
+    straight = quick(ring, tmp_path / "straight", trials=8)
+    journal = quick(ring, tmp_path / "killed", trials=8).folder / JOURNAL_FILE
+    lines = journal.read_text().splitlines(keepends=True)
+    drawing = [place for place, line in enumerate(lines) if json.loads(line).get("trial_id") == 6 and "param_name" in line]
+    assert len(drawing) > 3
+    journal.write_text("".join(lines[: drawing[drawn]]))
+    killed = quick(ring, tmp_path / "killed", trials=8)
+    kept = killed.history[killed.history["state"] != "interrupted"]
+    assert len(killed.history) == 9 and len(kept) == 8
+    assert kept.drop(columns=["trial", "seconds"]).astype(str).values.tolist() == (
+        straight.history.drop(columns=["trial", "seconds"]).astype(str).values.tolist()
+    )
+
+
+def test_the_first_trial_has_all_defaults_after_a_kill(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, by_rate)
+    straight = quick(ring, tmp_path / "straight", trials=2).history
+    journal = quick(ring, tmp_path / "killed", trials=1).folder / JOURNAL_FILE
+    lines = journal.read_text().splitlines(keepends=True)
+    drawing = [place for place, line in enumerate(lines) if json.loads(line).get("trial_id") == 0 and "param_name" in line]
+    journal.write_text("".join(lines[: drawing[1]]))
+    killed = quick(ring, tmp_path / "killed", trials=2).history
+    assert killed["state"].tolist() == ["interrupted", "complete", "complete"]
+    assert killed.iloc[1:, 2:].drop(columns="seconds").astype(str).values.tolist() == (
+        straight.iloc[:, 2:].drop(columns="seconds").astype(str).values.tolist()
+    )
+
+
+def test_a_journal_with_another_direction_is_refused(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=1).folder / JOURNAL_FILE
+    text = journal.read_text()
+    assert '"directions":[2]' in text
+    journal.write_text(text.replace('"directions":[2]', '"directions":[1]'))
+    with pytest.raises(StoreError, match=r"journal.log.*direction is MINIMIZE"):
+        quick(ring, tmp_path, trials=2)
+
+
+def test_a_full_disk_is_called_one(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    folder = quick(ring, tmp_path, trials=1).folder
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("optuna.storages.journal.JournalFileBackend.append_logs", full)
+    with pytest.raises(StoreError, match=rf"Cannot write '.*{folder.name}/{JOURNAL_FILE}': No space left on device"):
+        quick(ring, tmp_path, trials=2)
 
 
 @pytest.mark.parametrize("name", [".claims.lock", ".trial-2.lock", BEST_FILE, JOURNAL_FILE])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ from typing import Any
 import dgl
 import numpy as np
 import pytest
-import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -121,13 +121,16 @@ def test_a_full_disk_is_called_one_and_leaves_the_cohort_that_was_there(
 ) -> None:
     before, tries = {file: file.read_bytes() for file in saved.iterdir()}, []
 
-    def full(tensors: dict[str, torch.Tensor], file: Path, metadata: object) -> None:
+    write = Path.write_bytes
+
+    def full(file: Path, data: bytes) -> int:
         tries.append(file)
         if len(tries) > written:
-            raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        save_file(tensors, file)
+            write(file, data[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data)
 
-    monkeypatch.setattr("dgl_mutual.training.checkpoints.saving.save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StoreError, match=r"No space left on device\. Make room on the disk"):
         fit(node_data, epochs=1, seed=5).save(saved)
     assert {file: file.read_bytes() for file in saved.iterdir()} == before
@@ -222,6 +225,7 @@ def test_a_damaged_student_is_one_clear_error(damage: Callable[[Path], object], 
     ("damage", "message"),
     [
         (lambda folder: edit(folder / "ensemble.json", members=["gcn-0", "gat-7"]), "no checkpoint description.*gat-7"),
+        (lambda folder: edit(folder / "ensemble.json", members=["gcn-0", "gcn-0"]), "not a description.*a member twice"),
         (lambda folder: edit(folder / "ensemble.json", coordinator={"weighting": "vote"}), "not a description"),
         (
             lambda folder: edit(folder / "ensemble.json", coordinator={"weighting": "vote", "num_students": 2, "num_outputs": 3}),

@@ -109,6 +109,8 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
 def _load_ensemble(folder: Path, name: str, description: Description, config: CoordinatorConfig, trust: Trust) -> TrainedModel:
     if (config.num_students, config.num_outputs) != (len(description.members), description.target.num_outputs):
         raise ValueError(f"a coordinator of {config.num_students} students and {config.num_outputs} outputs")
+    if len(set(description.members)) < len(description.members):
+        raise ValueError("a member twice")
     weighting = str(config.weighting)
     is_custom = ":" in weighting or any(plug_in.name == weighting for plug_in in WEIGHTING_REGISTRY.plug_ins())
     if is_custom:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 import torch
 from pydantic_core import PydanticSerializationError
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort
@@ -159,12 +157,5 @@ def write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, st
 
 
 def _write(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    """Raises OSError if the disk does not take it."""
-    file.touch()
-    mode = file.stat().st_mode  # as of any other file that is made here; safetensors makes files that only their owner may read
-    try:
-        save_file(tensors, file, metadata)
-        file.chmod(mode)
-    except safetensors.SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        raise (OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))) from error
+    """Not by `save_file`, whose temporary files stay where a process is killed, and which only their owner may read."""
+    file.write_bytes(save(tensors, metadata))
