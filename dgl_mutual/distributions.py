@@ -125,6 +125,10 @@ class Distribution(ABC):
         """Each task's own distribution, logits (a view) and labels."""
         yield self, logits, labels
 
+    def over_tasks(self, values: list[Tensor]) -> Tensor:
+        """sum_t w_t values_t: what was found for each task, weighed as the task is. Gradients do not reach the weights."""
+        return torch.stack(values).sum(0)
+
     def figures(self) -> dict[str, Tensor]:
         """What a history should keep of it, by name."""
         return {}

@@ -121,17 +121,17 @@ class Joint(nn.Module, Distribution):
         return torch.cat([head.distribution.probabilities(head.logits(logits), temperature) for head in self.heads], dim=-1)
 
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-        return self._weighted([head.distribution.divergence(head.logits(target), head.logits(logits), temperature) for head in self.heads])
+        return self.over_tasks([head.distribution.divergence(head.logits(target), head.logits(logits), temperature) for head in self.heads])
 
     def entropy(self, logits: Tensor) -> Tensor:
-        return self._weighted([head.distribution.entropy(head.logits(logits)) for head in self.heads])
+        return self.over_tasks([head.distribution.entropy(head.logits(logits)) for head in self.heads])
 
     def marginal(self, labels: Tensor, num_outputs: int) -> Tensor:
         own = zip(self.heads, self.widths, strict=True)
         return torch.cat([head.distribution.marginal(head.labels(labels), width) for head, width in own])
 
     def mean_divergence(self, logits: Tensor, marginal: Tensor) -> Tensor:
-        return self._weighted([head.distribution.mean_divergence(head.logits(logits), head.logits(marginal)) for head in self.heads])
+        return self.over_tasks([head.distribution.mean_divergence(head.logits(logits), head.logits(marginal)) for head in self.heads])
 
     def max_probability(self, probabilities: Tensor) -> Tensor:
         """The mean over tasks."""
@@ -148,8 +148,7 @@ class Joint(nn.Module, Distribution):
             losses.append(own.supervised(z, y, None if weights is None else weights[:, head.columns].reshape(y.shape)))
         return torch.stack(losses)
 
-    def _weighted(self, values: list[Tensor]) -> Tensor:
-        """sum_t w_t values_t."""
+    def over_tasks(self, values: list[Tensor]) -> Tensor:
         if self.log_variances is not None:
             values = [weight * value for weight, value in zip(torch.exp(-self.log_variances.detach()), values, strict=True)]
         return torch.stack(values).sum(0)

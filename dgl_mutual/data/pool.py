@@ -49,17 +49,18 @@ def with_pool(dataset: Dataset, pool: Dataset) -> tuple[Dataset, int]:
 def graph_hashes(dataset: Dataset) -> Hashes:
     """A number for each graph (graphs,), the same for graphs that differ in the numbering of their nodes alone.
 
-    Node colours, at first of the features, take in the multiset of the neighbours' colours in some rounds (Weisfeiler and Leman 1968). Two
-    graphs with one number need not be the same, but nearly always are.
+    Node colours, at first of the features, take in the multiset of the neighbours' colours, each with the features of its edge where there
+    are some, in some rounds (Weisfeiler and Leman 1968). Two graphs with one number need not be the same, but nearly always are.
     """
     source, destination = dataset.edges
     sizes = np.diff(dataset.node_offsets)
     graph_of = np.repeat(np.arange(dataset.num_graphs), sizes)
     with np.errstate(over="ignore"):  # numbers modulo 2^64
         colours = _feature_colours(dataset.features)
+        of_edges = np.uint64(0) if dataset.edge_features is None else _mixed(_feature_colours(dataset.edge_features))
         for _ in range(_ROUNDS):
             around = np.zeros(dataset.num_nodes, dtype=np.uint64)
-            np.add.at(around, destination, _mixed(colours[source]))
+            np.add.at(around, destination, _mixed(colours[source] + of_edges))
             colours = _mixed(_mixed(colours) + around * np.uint64(3))
         hashes = np.zeros(dataset.num_graphs, dtype=np.uint64)
         np.add.at(hashes, graph_of, _mixed(colours))

@@ -69,7 +69,8 @@ def _seconds(config: RunConfig, dataset: Dataset, split: Split) -> float:
 
 def _seconds_per_epoch(config: RunConfig, dataset: Dataset, split: Split) -> float:
     """Of all phases of a training together, where a strategy has several."""
-    exchanging = {"exchange_warmup": [0, 0]} if "exchange_warmup" in config.strategy_options else {}
+    early = {"exchange_warmup": [0, 0], "entropy_schedule": "constant"}  # a schedule may end with the warm-up
+    exchanging = {key: value for key, value in early.items() if key in config.strategy_options}
     average = None if config.training.average_start is None else 0
     short = config.model_copy(
         update={

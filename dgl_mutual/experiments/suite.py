@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -35,7 +35,7 @@ from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.trackers import check_trackers
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
-QUICK = {"seeds": 2, "folds": 2}
+QUICK = {"seeds": 2, "folds": 3}
 QUICK_EPOCHS = 30
 _EPOCHS = "training.epochs"
 #: A small suite, as a file would hold it.
@@ -194,9 +194,10 @@ def configurations(
         tuned: what tuning has chosen for single runs.
 
     Raises:
-        UsageError: an unknown method, key or value; says in which run.
+        UsageError: an unknown method, key or value; says in which run. Also overrides that would put results under a wrong name.
     """
-    entries = []
+    entries: list[SuiteRun] = []
+    plainly: list[RunConfig] = []  # without the overrides
     for setting in suite.datasets:
         here = {name: {} for name in suite.methods} if setting.methods is None else setting.methods
         for method, layer in here.items():
@@ -206,10 +207,35 @@ def configurations(
             try:
                 own = [_with_recipe(one, setting.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, setting.config, *own, overrides or {}, chosen)
+                plainly.append(parse_config(suite.base, setting.config, *own, chosen) if overrides else config)
             except UsageError as error:
                 raise UsageError(f"{method} on {setting.name}: {error}") from None
-            entries.append(SuiteRun(setting.name, method, _scaled_down(config) if quick else config, setting.tuning))
-    return entries
+            entries.append(SuiteRun(setting.name, method, config, setting.tuning))
+    _refuse_wrong_names(entries, plainly)
+    return [replace(entry, config=_scaled_down(entry.config)) for entry in entries] if quick else entries
+
+
+def _refuse_wrong_names(entries: Sequence[SuiteRun], plainly: Sequence[RunConfig]) -> None:
+    """Refuse overrides of what the names of data and methods stand for: tables would have results under the names of others.
+
+    Args:
+        plainly: the configuration of each run without the overrides.
+    """
+    for entry, before in zip(entries, plainly, strict=True):
+        for key in ("dataset", "targets", "strategy"):
+            if getattr(entry.config, key) != getattr(before, key):
+                raise UsageError(
+                    f"{key} = {getattr(entry.config, key)!r} would stand in the tables as {entry.method} on {entry.data}. What the names "
+                    f"of a suite stand for cannot be set from outside. Leave {key} out, or write a suite of your own: {_EXAMPLE}."
+                )
+    seen: dict[str, tuple[SuiteRun, RunConfig]] = {}
+    for entry, before in zip(entries, plainly, strict=True):
+        other, others = seen.setdefault(repr(entry.config), (entry, before))
+        if before.model_copy(update={"seeds": others.seeds}) != others:
+            raise UsageError(
+                f"What is set would make {entry.method} on {entry.data} the same run as {other.method} on {other.data}, and the tables "
+                f"would show it under both names. Leave it out, or write a suite of your own: {_EXAMPLE}."
+            )
 
 
 def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
         )
     if options.edge_features and not kind.takes_edge_features:
         able = ", ".join(name for name, one in ARCHITECTURES.items() if one.takes_edge_features)
-        raise UsageError(f"A {options.architecture} student takes no edge features. Leave edge_features out, or choose one of: {able}.")
+        raise UsageError(
+            f"Students of the kind {options.architecture} take no edge features. Leave edge_features out, or choose one of: {able}."
+        )
     if options.edge_features and not has_edge_features:
         raise UsageError("student.edge_features is on, and the dataset has no edge features. Leave it out.")
     if options.virtual_node and task == "node":

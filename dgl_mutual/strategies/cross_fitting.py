@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_mutual.distributions import Distribution
-from dgl_mutual.strategies.held_out import left_out_samples
+from dgl_mutual.strategies.held_out import left_out_samples, refuse_nothing
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 
@@ -29,6 +29,7 @@ class CrossFitting(nn.Module):
         super().__init__()
         assert setting.training is not None
         mask = left_out_samples(setting.training, share, setting.num_students, seed=setting.seed)
+        refuse_nothing(mask, "weighting = cross-fitted", "uniform")
         self.register_buffer("left_out", mask, persistent=False)
 
     def supervised(self, step: Step, supervised: Callable[[Step], Tensor]) -> Tensor:

@@ -21,7 +21,7 @@ from dgl_mutual.strategies.cross_fitting import CrossFitting
 from dgl_mutual.strategies.entropy import entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.gate import GateOptions, gate_of
-from dgl_mutual.strategies.held_out import held_out_samples
+from dgl_mutual.strategies.held_out import held_out_samples, refuse_nothing
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
@@ -197,6 +197,7 @@ class GraphMutualLearning(ExchangeStrategy):
         if options.direction == "best":
             assert setting.training is not None
             mask = held_out_samples(setting.training, options.held_out, seed=setting.seed)
+            refuse_nothing(mask, "direction = best", "both or all")
             self.register_buffer("held_out", mask, persistent=False)
         cross_fitted = WEIGHTING_REGISTRY.find(options.weighting).value.cross_fitted
         self.parts = CrossFitting(setting, options.held_out) if cross_fitted else None

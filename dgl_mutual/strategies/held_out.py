@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.setting import TrainingSamples
 
 
@@ -42,6 +43,22 @@ def left_out_samples(training: TrainingSamples, share: float, num_students: int,
         _, first, count = np.unique(training.classes, return_index=True, return_counts=True)
         part[training.numbers[first[count == 1]]] = -1
     return torch.as_tensor(part == np.arange(num_students)[:, None] % num_parts)
+
+
+def refuse_nothing(mask: Tensor, option: str, other: str) -> None:
+    """Refuse an option that judges students on labels that they do not learn from, where there are none.
+
+    Args:
+        other: a value of the option that needs no such labels.
+
+    Raises:
+        UsageError: nothing is held out.
+    """
+    if not mask.any():
+        raise UsageError(
+            f"strategy_options.{option} judges students on training labels that are kept from them, and none can be kept: no class has two "
+            f"labels, or strategy_options.held_out is too small. Give more labels, or {option.partition(' = ')[0]} = {other}."
+        )
 
 
 def _by_class(training: TrainingSamples, seed: int) -> IntArray:

@@ -80,7 +80,7 @@ class PseudoLabel(Strategy):
         return {"supervised": self.supervised(step), "pseudo_label": self.options.weight * step.ramp * losses}
 
     def _term(self, predicted: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of one student, summed over tasks, and the share of labels that are confident: both (N, C) logits."""
+        """The loss of one student, summed over weighed tasks, and the share of labels that are confident: both (N, C) logits."""
         labels = self.distribution.predictions(predicted)
         if self.distribution.has_columns:
             labels = labels.to(own.dtype)
@@ -91,4 +91,4 @@ class PseudoLabel(Strategy):
             losses.append(torch.where(kept, task.nll(logits, pseudo), 0.0).sum() / max(kept.numel(), 1))
             confident.append(kept.flatten())
         share = torch.cat(confident)
-        return torch.stack(losses).sum(), share.sum().to(own.dtype) / max(len(share), 1)
+        return self.distribution.over_tasks(losses), share.sum().to(own.dtype) / max(len(share), 1)

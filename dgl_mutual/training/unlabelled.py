@@ -28,7 +28,8 @@ def add_unlabelled(feed: Feed, exchange: Exchange, options: StrategyOptions, dat
             f"training.unlabelled_ratio = {ratio:g} has no meaning on a node task whose steps see whole graphs. Leave it out, or sample "
             "neighbourhoods with --sampler neighbor."
         )
-    if ratio is not None and not feed.sampled and not len(split.unlabelled) and exchange.on != "transductive":
+    without_labels_alone = exchange.on == "training" if feed.sampled else exchange.on != "transductive"
+    if ratio is not None and without_labels_alone and not len(split.unlabelled):
         raise UsageError(
             f"training.unlabelled_ratio = {ratio:g} has no effect, since no sample is without its label. Leave it out, hide labels with "
             "label_rate, or give a pool of unlabelled graphs."

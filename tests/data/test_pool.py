@@ -68,6 +68,21 @@ def test_the_hash_depends_on_edges_features_and_nodes(what: str) -> None:
     assert hashes[0] != hashes[1]
 
 
+def test_the_hash_depends_on_the_features_of_edges_and_not_on_their_order() -> None:
+    plain = dataset_of(graphs(0))
+    features = np.random.default_rng(3).integers(3, size=(plain.num_edges, 2)).astype(np.float32)
+    names = {"edge_feature_names": ("b", "c"), "edge_feature_kinds": ("number", "number")}
+    some, other = (plain.replaced(edge_features=one, **names) for one in (features, features[:, ::-1].copy()))
+    assert not np.isin(graph_hashes(some), graph_hashes(other)).any()
+    assert not np.isin(graph_hashes(some), graph_hashes(plain)).any()
+    sparse_ones = plain.replaced(edge_features=sparse.csr_matrix(features), **names)
+    np.testing.assert_array_equal(graph_hashes(some), graph_hashes(sparse_ones))
+    joined, dropped = with_pool(some, other)
+    assert (dropped, joined.num_pool) == (0, 8)
+    with pytest.raises(UsageError, match="holds nothing new"):
+        with_pool(some, some)
+
+
 def test_a_pool_comes_behind_the_dataset_without_labels() -> None:
     dataset, pool = dataset_of(graphs(0)), dataset_of(graphs(1, 5), "pool")
     joined, dropped = with_pool(dataset, pool)

@@ -11,7 +11,7 @@ from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.estimate import seconds_left, seconds_per_trial
 from dgl_mutual.experiments.plan import prepare
 from tests.reporting.folders import write_run
-from tests.training.small_data import multi_label_graphs
+from tests.training.small_data import graphs, multi_label_graphs
 
 
 def plan(folder: Path, points: int = 1) -> Any:
@@ -24,6 +24,19 @@ def test_what_is_left_follows_from_finished_trials_of_the_run_or_else_of_the_oth
     assert seconds_left([plan(begun)], tmp_path, {0: 4}, 2) == pytest.approx(4 * seconds / 2)
     assert seconds_left([plan(begun, points=3), plan(new)], tmp_path, {0: 1, 1: 2}, 1) == pytest.approx(3 * 3 * seconds)
     assert seconds_left([plan(new)], tmp_path, {0: 4}, 2) is None
+
+
+def test_a_schedule_that_ends_with_the_warm_up_is_no_fault(tmp_path: Path) -> None:
+    options = {"entropy_weight": 0.1, "entropy_schedule": "warmup"}
+    values = {
+        "task": "graph",
+        "students": "gcn,sage",
+        "strategy": "gml",
+        "strategy_options": options,
+        "folds": 4,
+        "training": {"epochs": 8},
+    }
+    assert seconds_per_trial(prepare(parse_config(values), graphs()[0], "graphs", in_memory=True), tmp_path) > 0
 
 
 def test_where_a_part_of_the_graphs_lacks_a_label_all_of_them_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,36 @@ def test_layers_override_each_other_in_order(small: Suite) -> None:
     assert (entries["couples", "gml"].seeds, entries["ring", "gml"].seeds) == (1, 2)
     assert entries["ring", "gml, plain"].strategy_options == {"weighting": "uniform"}
     assert {config.training.epochs for config in entries.values()} == {7}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"strategy": "dml"}, "strategy = 'dml' would stand in the tables as independent on ring"),
+        ({"dataset": "pairs"}, "dataset = 'pairs' would stand in the tables as independent on ring"),
+        ({"targets": ["a"]}, r"targets = .*'a'.* would stand in the tables as independent on ring"),
+        ({"strategy_options": {"weighting": "uniform"}}, "make gml, plain on ring the same run as gml on ring"),
+    ],
+)
+def test_what_is_given_puts_no_result_under_the_name_of_another(small: Suite, given: dict[str, Any], message: str) -> None:
+    only_gml = {"methods": {name: layer for name, layer in SMALL["methods"].items() if name != "independent"}}
+    suite = parse_options(Suite, {**SMALL, **only_gml, "datasets": ["ring"]}) if "strategy_options" in given else small
+    with pytest.raises(UsageError, match=rf"{message}.*[Ll]eave .* out, or write a suite of your own"):
+        configurations(suite, overrides=given)
+
+
+def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None:
+    datasets = ["ring", {"dataset": "ring", "name": "ring, more seeds", "seeds": 9}]
+    suite = parse_options(Suite, {**SMALL, "datasets": datasets})
+    assert {entry.config.seeds for entry in configurations(suite, overrides={"seeds": 1})} == {1}
+
+
+@pytest.mark.skipif("DGL_MUTUAL_DATA" not in os.environ, reason="DGL_MUTUAL_DATA does not name a folder with ENZYMES")
+def test_a_quick_run_has_labels_of_each_class(tmp_path: Path) -> None:
+    name, suite = load_suite("few-labels")
+    rarest = [one for one in suite.datasets if one.name == "ENZYMES 1 %"]
+    plan = plan_suite(name, suite.model_copy(update={"datasets": tuple(rarest)}), out=tmp_path, quick=True, offline=True)
+    assert len(plan.entries) == 7 and not plan.missing
 
 
 @pytest.mark.parametrize(

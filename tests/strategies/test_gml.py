@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GMLOptions, GraphMutualLearning
+from dgl_mutual.strategies.setting import TrainingSamples
 from dgl_mutual.weightings import WEIGHTINGS
 from tests.strategies.cases import Bench
 from tests.strategies.test_kd import fit
@@ -92,6 +95,14 @@ def test_the_pull_towards_uniform_is_lowest_at_uniform_weights():
 
 
 class TestBest:
+    @pytest.mark.parametrize("options", [{"direction": "best"}, {"weighting": "cross-fitted"}])
+    def test_one_label_a_class_cannot_be_held_out(self, options):
+        key, _, value = next(iter(f"{key} = {value}" for key, value in options.items())).partition(" = ")
+        with pytest.raises(UsageError, match=f"strategy_options.{key} = {value} judges students on training labels .* no class has two"):
+            strategy = Bench.of("gml", "node", "single-label", 3, options).strategy
+            one_each = TrainingSamples(np.arange(3), np.arange(3), strategy.setting.training.num_all)
+            type(strategy)(strategy.options, replace(strategy.setting, training=one_each))
+
     def test_the_best_on_held_out_samples_teaches_the_rest_and_learns_from_nobody(self):
         bench = Bench.of("gml", "node", "single-label", 3, {**PLAIN, "direction": "best"})
         labels = torch.as_tensor(bench.dataset.labels)

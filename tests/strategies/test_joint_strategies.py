@@ -155,6 +155,20 @@ def test_uncertainty_scales_what_is_exchanged_by_the_learned_weights_and_learns_
     }
 
 
+def test_uncertainty_scales_pseudo_labels_too():
+    bench = Bench.of("pseudo-label", "graph", "joint", 2, {"threshold": 0.0}, task_weights="uncertainty")
+    strategy, step = bench.strategy, bench.step(range(2))
+    step = replace(step, labelled=step.labelled[:2])
+    with torch.no_grad():
+        strategy.distribution.log_variances.copy_(torch.tensor([0.5, -1.0]))
+    term = strategy.loss_terms(step)["pseudo_label"]
+    heads = enumerate(strategy.distribution.heads)
+    found = [REFERENCES["pseudo-label"](alone(step, strategy, number, head, known=False)) for number, head in heads]
+    expected = np.exp(-0.5) * np.array(found[0]["pseudo_label"]) + np.exp(1.0) * np.array(found[1]["pseudo_label"])
+    assert (expected > 0).all()
+    np.testing.assert_allclose(term.detach().numpy(), expected, rtol=1e-6)
+
+
 def test_minlogit_is_refused_where_one_task_is_not_single_label():
     with pytest.raises(UsageError, match="target=naive or mean"):
         Bench.of("kdcl", "node", "joint", 2)

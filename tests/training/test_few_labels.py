@@ -286,6 +286,8 @@ def test_more_than_there_is_cannot_be_drawn(graph_data: Data, node_data: Data, f
         fit((node_data[0], hide_labels(*node_data, 0.5, seed=0)), training={"unlabelled_ratio": 1})
     with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no meaning on a node task"):
         fit(node_data, strategy="independent", training={"unlabelled_ratio": 1})
+    with pytest.raises(UsageError, match=r"unlabelled_ratio = 1 has no effect, since no sample is without its label"):
+        fit(node_data, training={**SAMPLED, "unlabelled_ratio": 1}, strategy_options={"exchange_on": "training"})
 
 
 @pytest.fixture

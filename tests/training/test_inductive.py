@@ -23,8 +23,10 @@ from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.inductive import NodesOfGraphsFeed
 from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.snapshots import Snapshots
 from tests.data.ppi import ppi_files, write_ppi
 from tests.training.conftest import Fit
+from tests.training.cuts import Cut, CutAfter, same
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,20 @@ def test_mini_batches_train_too_and_the_mlp_sees_training_graphs_alone(dataset: 
     assert 0 < distilled["mlp"].test < 1
     with pytest.raises(UsageError, match="never seen anyway"):
         make_inductive_split(dataset, split, 0.5, seed=0)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_a_training_that_was_cut_goes_on_to_the_bit(
+    dataset: Dataset, split: Split, fit: Fit, tmp_path: Path, batch_size: int | None
+) -> None:
+    """Dropout falls on rows: they must be in the same order again."""
+    for seed in range(4):  # two orders of a few graphs may be the same
+        options = {"strategy": "independent", "training": {"batch_size": batch_size}, "seed": seed}
+        whole = fit((dataset, split), epochs=6, **options)
+        snapshots = Snapshots(tmp_path / f"{seed}" / "0.safetensors", 1)
+        with pytest.raises(Cut):
+            fit((dataset, split), epochs=6, **options, snapshots=snapshots, callbacks=[CutAfter(4)])
+        same(fit((dataset, split), epochs=6, **options, snapshots=snapshots), whole)
 
 
 def test_weights_for_each_sample_are_refused(dataset: Dataset, split: Split, fit: Fit) -> None:

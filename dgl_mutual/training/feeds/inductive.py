@@ -39,6 +39,9 @@ class NodesOfGraphsFeed(Feed):
         self._train = by_graph.train
         self._in_batches = batch_size is not None
         size = batch_size or len(by_graph.train)
+        if not self._in_batches:
+            # The union is made anew by a training that goes on: its order depends on the seed alone.
+            order = torch.Generator().manual_seed(order.initial_seed())
         self._graphs = GraphsFeed(dataset, by_graph, device, dtype, batch_size=size, order=order, ranks=ranks)
         self._first, self._sizes = (torch.as_tensor(part, device=device) for part in (self._offsets[:-1], np.diff(self._offsets)))
         self._has_label = torch.zeros(dataset.num_nodes, dtype=torch.bool, device=device)
