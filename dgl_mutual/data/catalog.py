@@ -30,7 +30,9 @@ _MAX_BYTES: dict[Family, int] = {
 _PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 #: Letters of the name of a TU dataset: file names are longer, and must fit 255 bytes.
 _LONGEST_NAME = 60
-_TU_PARTS = ("A", "graph_indicator", "graph_labels")
+#: What each TU dataset has, and what it may have.
+TU_PARTS = ("A", "graph_indicator", "graph_labels")
+TU_OPTIONAL_PARTS = ("graph_attributes", "node_labels", "node_attributes", "edge_labels", "edge_attributes")
 _OGB_FILES = (
     *(f"raw/{part}.csv.gz" for part in ("edge", "edge-feat", "graph-label", "node-feat", "num-edge-list", "num-node-list")),
     *(f"split/scaffold/{part}.csv.gz" for part in ("train", "valid", "test")),
@@ -48,7 +50,8 @@ class Entry:
     Attributes:
         tasks: what it can be used for.
         folder: where its files lie, relative to the data folder.
-        files: what it needs there, relative to `folder`; TU datasets may have further, optional files.
+        files: what it needs there, relative to `folder`.
+        optional: what else is read if it is there.
         url: an archive (zip) of the folder, or the address that each of `files` is below; None where nothing is downloaded.
         citation: whom to cite.
     """
@@ -60,6 +63,7 @@ class Entry:
     files: tuple[str, ...]
     url: str | None
     citation: str
+    optional: tuple[str, ...] = ()
 
     @property
     def is_archive(self) -> bool:
@@ -73,8 +77,14 @@ class Entry:
     @property
     def sha256(self) -> dict[str, str]:
         """The known hashes of its files, by path relative to `folder`; empty where none is known."""
-        found = {file: known_sha256().get(f"{self.folder}/{file}") for file in self.files}
+        found = {file: known_sha256().get(f"{self.folder}/{file}") for file in (*self.files, *self.optional)}
         return {file: digest for file, digest in found.items() if digest is not None}
+
+    @property
+    def unpublished(self) -> tuple[str, ...]:
+        """Optional files that the published dataset does not have; empty where no hash of it is known."""
+        known = self.sha256
+        return tuple(file for file in self.optional if file not in known) if known else ()
 
 
 @cache
@@ -98,10 +108,13 @@ def _npz(name: str, file: str) -> Entry:
 
 def tu_entry(name: str) -> Entry:
     """The entry of any TU dataset, listed or not: all lie at one general address."""
-    known = [path.rpartition("/")[2] for path in known_sha256() if path.startswith(f"tu/{name}/")]
-    files = tuple(dict.fromkeys([*(f"{name}_{part}.txt" for part in _TU_PARTS), *known]))
+    required = [f"{name}_{part}.txt" for part in TU_PARTS]
+    others = [f"{name}_{part}.txt" for part in TU_OPTIONAL_PARTS]
+    # Features of nodes, where they were published; edges can be read without theirs.
+    files = (*required, *(file for file in others if "_node_" in file and f"tu/{name}/{file}" in known_sha256()))
+    optional = tuple(file for file in others if file not in files)
     url = f"https://www.chrsmrrs.com/graphkerneldatasets/{name}.zip"
-    return Entry(name, ("graph",), "tu", f"tu/{name}", files, url, "Morris et al., 2020 (TUDataset)")
+    return Entry(name, ("graph",), "tu", f"tu/{name}", files, url, "Morris et al., 2020 (TUDataset)", optional)
 
 
 def _ogb(name: str) -> Entry:

@@ -155,6 +155,13 @@ def _check_hashes(entry: Entry, folder: Path) -> None:
                 f"{file_sha256(folder / file)}, expected {expected}. Nothing was kept; try again, or ask the dataset's authors."
             )
 
+    for file in entry.unpublished:
+        if (folder / file).exists():
+            raise DataError(
+                f"{entry.url} has a file {file}, which the published {entry.name} has not. Nothing was kept; try again, or ask the "
+                "dataset's authors."
+            )
+
 
 def file_sha256(path: Path) -> str:
     digest = hashlib.sha256()

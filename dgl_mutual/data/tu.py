@@ -10,16 +10,12 @@ import numpy.typing as npt
 from scipy import sparse
 
 from dgl_mutual.data.arrays import canonical_edge_rows
+from dgl_mutual.data.catalog import TU_OPTIONAL_PARTS, TU_PARTS
 from dgl_mutual.data.dataset import Dataset, IntArray, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import MAX_COLUMNS, Columns, compact, degree_features, indicator_name, one_hot, side_by_side
 from dgl_mutual.data.labels import CONTINUOUS, refuse_continuous
 from dgl_mutual.data.tables import Table, read_table
-
-_PARTS = (
-    *("A", "graph_indicator", "graph_labels", "graph_attributes", "node_labels", "node_attributes"),
-    *("edge_labels", "edge_attributes"),
-)
 
 
 def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = True) -> Dataset:
@@ -37,7 +33,7 @@ def read_tu(folder: Path, name: str, faults: Faults, *, require_labels: bool = T
     Raises:
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
-    path = {part: folder / f"{name}_{part}.txt" for part in _PARTS}
+    path = {part: folder / f"{name}_{part}.txt" for part in (*TU_PARTS, *TU_OPTIONAL_PARTS)}
     adjacency = read_table(path["A"], faults, columns=2)
     indicator = read_table(path["graph_indicator"], faults, columns=1)
     labels = _read_labels(path["graph_labels"], path["graph_attributes"], faults, require_labels)

@@ -13,6 +13,8 @@ from dgl_mutual.errors import DataError
 #: No dataset of the catalog comes near: the largest unpacks to about 2 GB, in some dozen files.
 MAX_BYTES = 8 * 1024**3
 MAX_MEMBERS = 10_000
+#: Nor is any more than some twenty times as large as its archive.
+SMALL, MAX_RATIO = 1 << 25, 250
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -20,7 +22,7 @@ def unpack(archive: Path, target: Path) -> None:
 
     Raises:
         DataError: the archive is damaged, holds a path that leads outside, a link, an encrypted or special file or one in an unusual codec,
-            or unpacks to more than `MAX_BYTES` or `MAX_MEMBERS`, or more than fits the disk.
+            or unpacks to more than `MAX_BYTES` or `MAX_MEMBERS`, far more than its own size, or more than fits the disk.
         OSError: the disk does not take it.
     """
     try:
@@ -40,8 +42,9 @@ def unpack(archive: Path, target: Path) -> None:
 def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     # zipfile never writes more than the declared size of a member, so the declared sizes bound what is written.
     size = sum(member.file_size for member in members)
-    if len(members) > MAX_MEMBERS or size > MAX_BYTES:
-        limits = f"at most {MAX_MEMBERS} files and {MAX_BYTES} bytes"
+    most = min(MAX_BYTES, SMALL + MAX_RATIO * archive.stat().st_size)
+    if len(members) > MAX_MEMBERS or size > most:
+        limits = f"at most {MAX_MEMBERS} files and {most} bytes"
         raise DataError(
             f"The archive {archive.name} is refused: it would unpack to {len(members)} files and {size} bytes, {limits} are expected."
         )

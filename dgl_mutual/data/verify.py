@@ -68,6 +68,9 @@ def _check_known_files(entry: Entry, location: Path, faults: Faults) -> None:
         path = location / file
         if path.is_file() and file_sha256(path) != expected:
             faults.add(path, f"the file is not the one that was published: expected sha256 {expected}, found {file_sha256(path)}")
+    for file in entry.unpublished:
+        if (location / file).exists():
+            faults.add(location / file, f"the published {entry.name} has no such file, and it is read")
 
 
 def _check_classes(dataset: Dataset, location: Path, faults: Faults) -> None:

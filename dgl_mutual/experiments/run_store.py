@@ -37,8 +37,8 @@ from dgl_mutual.store.tables import (
 )
 from dgl_mutual.training.checkpoints import remove_cohort
 
-#: Characters of an error or a traceback in failures.csv.
-_MOST_TEXT = 100_000
+#: Characters of an error or a traceback in failures.csv: with a quote before each line they fit a cell, which has at most 131,072.
+_MOST_TEXT = 60_000
 #: Tables with a seed and a fold in each row. Rows of them may lie in the folder history/, a file a trial: what its name starts with.
 _PARTS = {"history.csv": "", "reliability.csv": "reliability-", "trials.csv": "trials-", "grid.csv": "grid-", "failures.csv": "failures-"}
 

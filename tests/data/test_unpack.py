@@ -68,6 +68,20 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_what_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL", 1_000)
+    zeros = tmp_path / "zeros.zip"
+    with zipfile.ZipFile(zeros, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("TOY/a.txt", bytes(1 << 20))
+    assert 250 * zeros.stat().st_size < 1 << 20
+    with pytest.raises(DataError, match=r"1048576 bytes, at most .* are expected"):
+        unpack(zeros, tmp_path / "out")
+    numbers = tmp_path / "numbers.zip"
+    with zipfile.ZipFile(numbers, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("TOY/a.txt", "".join(f"{number}, {number + 1}\n" for number in range(50_000)))
+    unpack(numbers, tmp_path / "out")
+
+
 def test_damaged_archive(tmp_path: Path) -> None:
     archive = archive_of(tmp_path / "a.zip", ("TOY/a.txt", b"content" * 100))
     archive.write_bytes(archive.read_bytes()[:-30])

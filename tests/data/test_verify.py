@@ -24,6 +24,22 @@ def test_real_data_are_sound(data_dir: Path, name: str) -> None:
     assert verify_dataset(name, data_dir=data_dir) == []
 
 
+def test_optional_files_are_those_that_were_published(data_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(data_dir / "tu" / "MUTAG", tmp_path / "tu" / "MUTAG")
+    labels = folder / "MUTAG_edge_labels.txt"
+    rows = labels.read_text().splitlines()
+    labels.unlink()
+    assert verify_dataset("MUTAG", data_dir=tmp_path) == []
+    labels.write_text("5\n" * len(rows))
+    (folder / "MUTAG_edge_attributes.txt").write_text("0.5\n" * len(rows))
+    (folder / "notes.txt").write_text("mine")
+    faults = {(fault.file.name, fault.rule.split(":")[0]) for fault in verify_dataset("MUTAG", data_dir=tmp_path)}
+    assert faults == {
+        ("MUTAG_edge_labels.txt", "the file is not the one that was published"),
+        ("MUTAG_edge_attributes.txt", "the published MUTAG has no such file, and it is read"),
+    }
+
+
 def test_changed_and_missing_files_of_a_known_dataset(data_dir: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tu" / "MUTAG"
     shutil.copytree(data_dir / "tu" / "MUTAG", folder)
