@@ -332,7 +332,7 @@ def set_aside(path: Path) -> None:
 def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
     """The error for a path that cannot be written. NotImplementedError is how filelock says that a file system knows no locks."""
     number = error.errno if isinstance(error, OSError) else None
-    mend = "Choose a folder that you may write to with --out."
+    mend = "Choose another place that you may write to."
     if number in _FULL:
         mend = "Make room on the disk; what was finished is kept."
     elif number == errno.ENAMETOOLONG:

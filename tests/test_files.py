@@ -120,7 +120,7 @@ def test_what_is_set_aside_replaces_nothing(tmp_path: Path) -> None:
 def test_unwritable_places_are_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for act in (check_writable, lambda path: write_text(path, "")):
-        with pytest.raises(StoreError, match=r"Cannot write '.*file/below': .*--out"):
+        with pytest.raises(StoreError, match=r"Cannot write '.*file/below': .*Choose another place"):
             act(tmp_path / "file" / "below")
 
 

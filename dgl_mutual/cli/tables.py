@@ -40,7 +40,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     """
     from dgl_mutual.files import write_output, write_text
     from dgl_mutual.reporting.runs import load_runs
-    from dgl_mutual.reporting.suite_tables import suite_tables
+    from dgl_mutual.reporting.suite_tables import LONG_FILE, suite_tables
     from dgl_mutual.store.tables import SUITE_FILE
 
     # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
@@ -55,6 +55,8 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     if not texts:
         say(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
         return
+    if check:  # it is made of trials.csv alone, and need not be kept
+        texts = {file: text for file, text in texts.items() if file.name != LONG_FILE or file.exists()}
     stale = [file for file, text in texts.items() if not file.exists() or _text(file) != text]
     for file in stale:
         if not check:

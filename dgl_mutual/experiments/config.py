@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, Field, field_serializer, field_validator, model_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.data.label_rate import parse_label_rate
@@ -33,6 +33,10 @@ _DEFAULT_STRATEGY = "gml"
 _SHARED_WITH_CUSTOM = ("edge_features",)
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
+
+
+#: Groups of options in a configuration.
+_GROUPS = ("student", "strategy_options", "training", "distill", "grid")
 
 
 class RunConfig(Options):
@@ -222,8 +226,14 @@ def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]
     """
     try:
         values = read_yaml_file(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The configuration {str(file)!r} cannot be read: {error}.") from None
+    except FileNotFoundError:
+        raise UsageError(f"The configuration {str(file)!r} cannot be read: there is no such file. Correct the path.") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"The configuration {str(file)!r} cannot be read: its byte {error.start} is not text in UTF-8. Save it in this encoding."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"The configuration {str(file)!r} cannot be read: {error.strerror or error}.") from None
     except yaml.YAMLError as error:
         raise UsageError(f"The configuration {str(file)!r} is not YAML: {error}") from None
     if values is None:
@@ -309,9 +319,15 @@ def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
     A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the weighting those of
     the former weighting. One that changes the data removes their fingerprint, and one that sets an option a former grid over it.
+
+    Raises:
+        UsageError: a group of options in a layer is something else.
     """
     values: dict[str, Any] = {}
     for layer in layers:
+        for key in _GROUPS:  # what a later layer would replace in silence
+            if not isinstance(layer.get(key) or {}, Mapping | BaseModel):
+                raise UsageError(f"Option {key!r} = {layer[key]!r:.200}: a mapping from names to values is needed.")
         before, now = values.get("strategy"), layer.get("strategy")
         if now is not None and before is None:
             values = _without_options_of_the_default(values, now)

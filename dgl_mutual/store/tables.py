@@ -234,7 +234,8 @@ def _content(file: Path, most: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. {_mend_of(file)}") from None
+        mend = "Change its permissions, for example with chmod u+r." if isinstance(error, PermissionError) else _mend_of(file)
+        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. {mend}") from None
 
 
 def _mend_of(file: Path) -> str:

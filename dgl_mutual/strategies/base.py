@@ -71,8 +71,8 @@ class Strategy(nn.Module, ABC):
         self.coordinator = make_coordinator(config)
         if setting.sampled and (exchange := self.exchange()).keeps_logits:
             raise UsageError(
-                f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all nodes, and sampled steps see few of "
-                f"them. Choose {self.without_kept_logits}, or leave out --sampler."
+                f"The strategy {self.name!r} needs predictions on all nodes after each epoch (targets: {exchange.targets}), and sampled "
+                f"steps see few of them. Choose {self.without_kept_logits}, or leave out --sampler."
             )
 
     @abstractmethod

@@ -132,8 +132,8 @@ def fit_cohort(
     exchange = exchange_of(teaching, training.epochs)
     if dataset.num_pool and exchange.keeps_logits:
         raise UsageError(
-            f"Clean logits that are kept (targets: {exchange.targets}) must be renewed on all graphs of the pool, and an epoch may need "
-            f"few of them. Choose {teaching.without_kept_logits}, or leave out the pool."
+            f"The strategy {teaching.name!r} needs predictions on all graphs of the pool after each epoch (targets: {exchange.targets}), "
+            f"and an epoch may see few of them. Choose {teaching.without_kept_logits}, or leave out the pool."
         )
     add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
     served_averages, target_averages = _averages(modules, training, exchange)

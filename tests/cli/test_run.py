@@ -97,7 +97,7 @@ def test_seeds_add_up_in_one_folder(command_line: Callable[..., object], elsewhe
         (("--dataset", "./nowhere"), 1, ["nowhere", "does not exist"]),
         (("--dataset", "Cora", "--offline"), 1, ["ind.cora.x", "data/planetoid", "data fetch Cora"]),
         (("--data-dir", "nowhere", "--dataset", "Cora"), 1, ["nowhere", "--data-dir"]),
-        (("--out", "file/below"), 1, ["Cannot write 'file/below'", "--out"]),
+        (("--out", "file/below"), 1, ["Cannot write 'file/below'", "Choose another place"]),
     ],
 )
 def test_a_mistake_is_one_message_and_leaves_nothing(

@@ -49,6 +49,17 @@ def test_tables_of_a_page_are_those_of_its_runs(command_line: CommandLine, page:
     assert page.read_text() == text
 
 
+def test_the_long_table_of_a_suite_need_not_be_kept(command_line: CommandLine, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "results", strategy="gml")
+    suite = write_suite(tmp_path / "results", "mine", [(run, "gml", "Cora")])
+    assert command_line("tables", tmp_path / "results")[0] == 0
+    (suite / "all.csv").unlink()
+    assert command_line("tables", tmp_path / "results", "--check")[0] == 0
+    assert "all.csv" in command_line("tables", tmp_path / "results")[1] and (suite / "all.csv").exists()
+    (suite / "table.csv").unlink()
+    assert command_line("tables", tmp_path / "results", "--check")[0] == 1
+
+
 def test_a_table_that_asks_for_help_hides_no_other(command_line: CommandLine, page: Path, tmp_path: Path) -> None:
     asking = tmp_path / "asking.md"
     asking.write_text("<!-- table: results --help -->\n<!-- end of table -->\n")

@@ -17,6 +17,15 @@ def test_a_later_layer_overrides_an_earlier_one_key_by_key() -> None:
     assert (config.dataset, config.seeds, config.training.epochs, config.training.patience) == ("Cora", 4, 9, 5)
 
 
+@pytest.mark.parametrize("key", ["student", "strategy_options", "training", "distill", "grid"])
+@pytest.mark.parametrize("wrong", [3, "yes please", ["a"]])
+def test_a_group_that_is_none_is_refused_in_every_layer(key: str, wrong: object) -> None:
+    """A later layer would replace it, and nobody would hear of it."""
+    for layers in (({key: wrong},), ({key: wrong}, {key: {"a": 1}}), ({}, {key: wrong}, {key: None})):
+        with pytest.raises(UsageError, match=rf"Option '{key}' = .*: a mapping from names to values is needed"):
+            parse_config(*layers)
+
+
 def test_merging_changes_neither_layer() -> None:
     first, second = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert merge(first, second) == {"a": {"b": 1, "c": 2}}
@@ -86,7 +95,7 @@ def test_malformed_assignment_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read"),
+        (None, "cannot be read: there is no such file. Correct the path"),
         ("a: [", "is not YAML"),
         ("- a", r"holds a list. A mapping from names to values is needed, for example {dataset: Cora}"),
         ("word", r"holds 'word'. A mapping from names to values is needed"),

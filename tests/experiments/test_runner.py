@@ -121,7 +121,7 @@ def test_an_unwritable_folder_is_found_before_any_work(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", load)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="--out"):
+    with pytest.raises(StoreError, match="Choose another place"):
         run(parse_config({}), out=tmp_path / "file")
 
 

@@ -72,6 +72,8 @@ def _read(file: Path) -> pd.DataFrame:
     try:
         # With header=0, pandas would take a first column too many for row names, and rename columns that are there twice.
         cells = pd.read_csv(BytesIO(read_bytes(file, _MOST_BYTES)), header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except FileNotFoundError:
+        raise DataError(f"The results {str(file)!r} cannot be read: there is no such file. Correct the path.") from None
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error}. Give a file with a header line.") from None
     cells = cells.fillna("").apply(lambda column: column.str.strip())
