@@ -65,6 +65,8 @@ def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
     names = list(choices)
     typed = str(value).lower()
     nearest = difflib.get_close_matches(typed, [name.lower() for name in names], n=3, cutoff=0.6)
+    if not nearest and typed:
+        nearest = [name.lower() for name in names if name.lower().startswith(typed)][:1]
     # Of names that are equally near, one that starts with the same letters.
     nearest.sort(key=lambda name: (difflib.SequenceMatcher(None, name, typed).ratio(), name[:2] == typed[:2]))
     hint = next((f" Did you mean {name!r}?" for name in names if nearest and name.lower() == nearest[-1]), "")

@@ -15,6 +15,7 @@ def test_exit_codes() -> None:
     ("value", "message"),
     [
         ("Cora", "Unknown dataset 'Cora'. Did you mean 'cora'? Choose from: cora, MUTAG."),
+        ("MU", "Unknown dataset 'MU'. Did you mean 'MUTAG'? Choose from: cora, MUTAG."),
         ("mutga", "Unknown dataset 'mutga'. Did you mean 'MUTAG'? Choose from: cora, MUTAG."),
         ("zzz", "Unknown dataset 'zzz'. Choose from: cora, MUTAG."),
         (7, "Unknown dataset '7'. Choose from: cora, MUTAG."),

@@ -49,5 +49,5 @@ def command(runs: tuple[Path, ...], repeats: int, threads: int, trust: bool, dev
         else:
             say(f"Written to {file}")
     if missing:
-        say("\n".join(missing), err=True)
+        say("\n".join(f"Error: {why}" for why in missing), err=True)
         raise click.exceptions.Exit(1)
