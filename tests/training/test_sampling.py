@@ -183,7 +183,7 @@ def test_strategies_without_a_sampled_form_refuse(node_data, fit):
     with pytest.raises(UsageError, match="transductive"):
         fit(node_data, strategy_options={"weighting": "transductive"}, **sampled)
     for targets in ("ema", "best"):
-        with pytest.raises(UsageError, match=f"that are kept .targets: {targets}"):
+        with pytest.raises(UsageError, match=f"needs predictions on all nodes after each epoch .targets: {targets}"):
             fit(node_data, strategy_options={"targets": targets}, **sampled)
     with pytest.raises(UsageError, match="Choose another strategy, or leave out --sampler"):
         fit(node_data, strategy="snapshot-distillation", **sampled)
