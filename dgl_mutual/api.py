@@ -15,9 +15,10 @@ from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.errors import UsageError, whole_number
-from dgl_mutual.experiments.config import RunConfig, layered, merged, nest, parse_config, read_config
+from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
+from dgl_mutual.experiments.layers import layered, merged, nest
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled

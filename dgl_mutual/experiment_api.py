@@ -13,11 +13,12 @@ from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_threads, whole_number
-from dgl_mutual.experiments.config import layered
 from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.layers import layered
 from dgl_mutual.experiments.progress import display, silence
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.suite import Suite, plan_suite, run_suite
+from dgl_mutual.experiments.suite import plan_suite, run_suite
+from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.suite_tuning import tune_suite
 from dgl_mutual.files import check_writable, user_path
 from dgl_mutual.joint import TaskWeights

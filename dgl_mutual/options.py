@@ -214,7 +214,8 @@ def _place(kind: type[BaseModel], loc: Iterable[int | str]) -> tuple[list[str], 
             field = group.model_fields.get(str(part))
             annotation = field.annotation if field else None
         else:
-            annotation = next(iter(reversed([one for one in get_args(annotation) if one is not ...])), None)
+            inner = [one for one in get_args(annotation) if one is not ...]  # of a mapping, the values are the last
+            annotation = inner[-1] if inner else None
     return location, group
 
 

@@ -21,7 +21,8 @@ from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.processes import INTERVAL, end_with
 from dgl_mutual.experiments.runner import run
-from dgl_mutual.experiments.suite import Suite, configurations
+from dgl_mutual.experiments.suite import configurations
+from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.export import export
 from tests.reporting.folders import write_run, write_suite

@@ -53,7 +53,7 @@ def _compare(
       dgl-mutual compare --dataset Cora --reference theirs.csv --column test=accuracy
     """
     from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
-    from dgl_mutual.experiments.config import from_command_line, merged, nest, parse_assignment
+    from dgl_mutual.experiments.layers import from_command_line, merged, nest, parse_assignment
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
 

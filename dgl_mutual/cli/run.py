@@ -161,7 +161,7 @@ def command(
       dgl-mutual run --dataset Cora --students gcn,mypkg.nets:MyNet --strategy mypkg.ideas:MyStrategy --track tensorboard
       dgl-mutual run --config results/<run>/config.yaml
     """
-    from dgl_mutual.experiments.config import from_command_line, merged, nest, parse_assignment
+    from dgl_mutual.experiments.layers import from_command_line, merged, nest, parse_assignment
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.resolve import refuse_untrained
     from dgl_mutual.experiments.runner import run

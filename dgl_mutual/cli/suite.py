@@ -14,7 +14,8 @@ from dgl_mutual.cli.output import say
 from dgl_mutual.wording import counted
 
 if TYPE_CHECKING:
-    from dgl_mutual.experiments.suite import Suite, SuitePlan
+    from dgl_mutual.experiments.suite import SuitePlan
+    from dgl_mutual.experiments.suite_file import Suite
 
 
 @click.command()
@@ -79,9 +80,10 @@ def command(
       dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
-    from dgl_mutual.experiments.config import from_command_line, merged, parse_assignment
+    from dgl_mutual.experiments.layers import from_command_line, merged, parse_assignment
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.suite import configurations, load_suite, plan_suite, run_suite, suite_names
+    from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
+    from dgl_mutual.experiments.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.trust import check_trust
 
     if cluster is not None and jobs is not None:

@@ -50,9 +50,9 @@ def _tune(
     """
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.experiments.config import from_command_line, merged, nest, parse_assignment
     from dgl_mutual.experiments.device import resolve_device
     from dgl_mutual.experiments.executors.local import default_jobs
+    from dgl_mutual.experiments.layers import from_command_line, merged, nest, parse_assignment
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config

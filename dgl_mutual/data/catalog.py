@@ -108,11 +108,11 @@ def _npz(name: str, file: str) -> Entry:
 
 def tu_entry(name: str) -> Entry:
     """The entry of any TU dataset, listed or not: all lie at one general address."""
-    required = [f"{name}_{part}.txt" for part in TU_PARTS]
-    others = [f"{name}_{part}.txt" for part in TU_OPTIONAL_PARTS]
-    # Features of nodes, where they were published; edges can be read without theirs.
-    files = (*required, *(file for file in others if "_node_" in file and f"tu/{name}/{file}" in known_sha256()))
-    optional = tuple(file for file in others if file not in files)
+    file = {part: f"{name}_{part}.txt" for part in (*TU_PARTS, *TU_OPTIONAL_PARTS)}
+    # Features of nodes are needed where they are known to be published; edges can do without theirs.
+    of_nodes = [part for part in ("node_labels", "node_attributes") if f"tu/{name}/{file[part]}" in known_sha256()]
+    files = tuple(file[part] for part in (*TU_PARTS, *of_nodes))
+    optional = tuple(file[part] for part in TU_OPTIONAL_PARTS if part not in of_nodes)
     url = f"https://www.chrsmrrs.com/graphkerneldatasets/{name}.zip"
     return Entry(name, ("graph",), "tu", f"tu/{name}", files, url, "Morris et al., 2020 (TUDataset)", optional)
 

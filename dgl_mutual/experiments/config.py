@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import isclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.given import layer_of_file
+from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, layered
 from dgl_mutual.experiments.recipes import DESCRIPTION
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.plain_yaml import MAX_DEPTH, read_yaml, read_yaml_file
-from dgl_mutual.registry import import_path_of, is_import_path, not_importable
-from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
+from dgl_mutual.plain_yaml import read_yaml_file
+from dgl_mutual.registry import import_path_of, not_importable
+from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 
-_DEFAULT_STRATEGY = "gml"
 #: Options of all students that a student of a user's own has, too.
 _SHARED_WITH_CUSTOM = ("edge_features",)
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
-
-
-#: Groups of options in a configuration.
-_GROUPS = ("student", "strategy_options", "training", "distill", "grid")
 
 
 class RunConfig(Options):
@@ -61,7 +55,7 @@ class RunConfig(Options):
     """The cohort: names of architectures, import paths ``package.module:Class``, or mappings of `StudentOptions`."""
     student: StudentOptions = StudentOptions()
     """Options of all students; what a student sets for itself overrides them."""
-    strategy: str | type[Strategy] = _DEFAULT_STRATEGY
+    strategy: str | type[Strategy] = DEFAULT_STRATEGY
     """How the students teach each other: a name, or an import path ``package.module:Class``."""
     strategy_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the strategy."""
@@ -242,162 +236,6 @@ def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]
         found = "a list" if isinstance(values, list) else repr(values)[:80]
         raise UsageError(f"The configuration {str(file)!r} holds {found}. A mapping from names to values is needed, for example {example}.")
     return values
-
-
-def parse_assignment(text: str) -> dict[str, Any]:
-    """``"training.epochs=50"`` as ``{"training": {"epochs": 50}}``; the value is YAML.
-
-    Raises:
-        UsageError: not of the form KEY=VALUE.
-    """
-    path, equals, value = text.partition("=")
-    if not equals or not all(path.strip().split(".")):
-        raise UsageError(f"Cannot set {text!r}: the form is KEY=VALUE, for example training.epochs=50.")
-    try:
-        values = read_yaml(value)
-    except yaml.YAMLError:
-        raise UsageError(f"Cannot set {path!r} to {value!r}: the value is not YAML. Quote it, for example {path}='\"...\"'.") from None
-    return nest(path.strip(), values)
-
-
-def from_command_line(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options of one command line set, as one layer of configuration: each option of its own, and all of --set together.
-
-    Raises:
-        UsageError: a key has two values, for example --epochs 3 --set training.epochs=4.
-    """
-    values: dict[str, Any] = {}
-    for part in parts:
-        for key, first, second in _contradictions(values, part):
-            raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
-        values = merge(values, part)
-    return values
-
-
-def _contradictions(first: Mapping[str, Any], second: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for key in second:
-        if key not in first:
-            continue
-        one, other = first[key], second[key]
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _contradictions(one, other, f"{above}{key}.")
-        elif one != other:
-            yield f"{above}{key}", one, other
-
-
-def nest(path: str, value: Any) -> dict[str, Any]:
-    """``("training.epochs", 50)`` as ``{"training": {"epochs": 50}}``.
-
-    Raises:
-        UsageError: more levels than any configuration has.
-    """
-    keys = path.split(".")
-    if len(keys) > MAX_DEPTH:
-        raise UsageError(f"The key {path[:40] + '...'!r} has {len(keys)} levels, and a configuration has at most {MAX_DEPTH}. Correct it.")
-    for key in reversed(keys):
-        value = {key: value}
-    nested: dict[str, Any] = value
-    return nested
-
-
-def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both mappings as one, level by level; the second overrides the first."""
-    merged = dict(first)
-    for key, value in second.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Layers as one, level by level; what contradicts stands in the last."""
-    return reduce(merge, layers, {})
-
-
-def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """All layers as one, each overriding those before it.
-
-    A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the weighting those of
-    the former weighting. One that changes the data removes their fingerprint, and one that sets an option a former grid over it.
-
-    Raises:
-        UsageError: a group of options in a layer is something else.
-    """
-    values: dict[str, Any] = {}
-    for layer in layers:
-        for key in _GROUPS:  # what a later layer would replace in silence
-            if not isinstance(layer.get(key) or {}, Mapping | BaseModel):
-                raise UsageError(f"Option {key!r} = {layer[key]!r:.200}: a mapping from names to values is needed.")
-        before, now = values.get("strategy"), layer.get("strategy")
-        if now is not None and before is None:
-            values = _without_options_of_the_default(values, now)
-        elif now is not None and now != before:
-            values = _without_strategy_options(values, str(before), str(now))
-        values = _without_grid_over(_without_weighting_options(values, layer), layer)
-        if any(key in layer and layer[key] != values.get(key) for key in ("dataset", "task", "targets")):
-            values = {key: value for key, value in values.items() if key != "fingerprint"}
-        values = merge(values, layer)
-    return values
-
-
-def _without_grid_over(values: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """A grid of earlier layers varies nothing that a later layer sets."""
-    grid = values.get("grid")
-    if not isinstance(grid, Mapping):
-        return values
-    rest = {key: choices for key, choices in grid.items() if value_at(layer, str(key)) is None}
-    return values if len(rest) == len(grid) else {**values, "grid": rest or None}
-
-
-def value_at(values: Mapping[str, Any], key: str) -> Any:
-    """What nested mappings hold at a dotted key; None if nothing."""
-    found: Any = values
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
-
-
-def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> dict[str, Any]:
-    options, grid = values.get("strategy_options") or {}, values.get("grid") or {}
-    varied = [key for key in grid if key.startswith("strategy_options.")]
-    if not options and not varied:
-        return values
-    told = [*([_listed(options)] if options else []), *(f"grid over {key.partition('.')[2]}" for key in varied)]
-    _warn(f"Options of {before} that {now} does not take over: {', '.join(told)}.")
-    rest = {key: choices for key, choices in grid.items() if key not in varied}
-    return {**values, "strategy_options": {}, "grid": rest or None}
-
-
-def _without_options_of_the_default(values: dict[str, Any], now: Any) -> dict[str, Any]:
-    """Options that were given without a strategy go to the one that is named later, but those that only the default strategy has."""
-    options = values.get("strategy_options")
-    if not isinstance(options, Mapping) or not options or not isinstance(now, str) or is_import_path(now) or now == _DEFAULT_STRATEGY:
-        return values
-    known, default = (set(resolve_strategy(name).Options.model_fields) for name in (now, _DEFAULT_STRATEGY))
-    idle = {key: value for key, value in options.items() if key in default - known}
-    if idle:
-        _warn(f"Options of {_DEFAULT_STRATEGY} that {now} does not take over: {_listed(idle)}.")
-    return {**values, "strategy_options": {key: value for key, value in options.items() if key not in idle}}
-
-
-def _without_weighting_options(values: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a weighting belong to it alone."""
-    options, later = values.get("strategy_options"), layer.get("strategy_options")
-    if not isinstance(options, Mapping) or not isinstance(later, Mapping) or not options.get("weighting_options"):
-        return values
-    before, now = options.get("weighting"), later.get("weighting")
-    if before is None or now is None or now == before:
-        return values
-    _warn(f"Options of the weighting {before} that {now} does not take over: {_listed(options['weighting_options'])}.")
-    return {**values, "strategy_options": {key: value for key, value in options.items() if key != "weighting_options"}}
-
-
-def _listed(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in options.items())
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=5)
 
 
 def parse_config(*layers: Mapping[str, Any]) -> RunConfig:

@@ -44,9 +44,7 @@ def _obstacle(device: str) -> str | None:
         )
     count, number = torch.cuda.device_count(), torch.device(device).index
     if number is not None and number >= count:
-        return (
-            f"there are {count} GPUs here, cuda:0 ... cuda:{count - 1}. Choose one of them."
-            if count > 1
-            else "the only GPU here is cuda:0."
-        )
+        if count == 1:
+            return "the only GPU here is cuda:0."
+        return f"there are {count} GPUs here, cuda:0 ... cuda:{count - 1}. Choose one of them."
     return None

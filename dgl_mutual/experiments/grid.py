@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, merge, nest, parse_config, value_at
+from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.layers import merge, nest, value_at
 from dgl_mutual.training.result import FitResult
 
 _GROUPS = ("training", "strategy_options", "student")

@@ -18,10 +18,11 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
-from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, merged, nest, value_at
+from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
+from dgl_mutual.experiments.layers import merged, nest, value_at
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
@@ -147,9 +148,9 @@ class Search:
             self.study.sampler, keys = self._sampler(number)
             trial = self.study.ask()
             # A trial that waited has options of its own; with the defaults of an earlier version it has none.
-            keys = trial.user_attrs.get("keys", [] if "defaults" in trial.user_attrs else keys)
-            trial.set_user_attr("keys", keys)
-            for key in keys:
+            if "keys" not in trial.user_attrs:
+                trial.set_user_attr("keys", [] if "defaults" in trial.user_attrs else keys)
+            for key in trial.user_attrs["keys"]:
                 if not self._is_idle(key, trial.params):
                     _suggest(trial, key, self.space[key])
             held = filelock.FileLock(self._lock_of(trial.number))
@@ -294,12 +295,13 @@ class Search:
         for frozen in self.trials():
             if frozen.state.name == "RUNNING" and not self._is_held(self._lock_of(frozen.number)):
                 self.study._storage.set_trial_user_attr(frozen._trial_id, "interrupted", True)
-                again = {key: value for key, value in frozen.user_attrs.items() if key == "defaults"}
                 drawn = {**frozen.system_attrs.get("fixed_params", {}), **frozen.params}
                 keys = frozen.user_attrs.get("keys", list(drawn))  # earlier versions named no keys
+                if "defaults" in frozen.user_attrs:
+                    self.study.enqueue_trial(drawn, user_attrs={"defaults": True, "keys": keys})
                 # What was killed while its options were drawn draws all of them anew, as the trial of its number does.
-                if drawn and all(key in drawn or self._is_idle(key, drawn) for key in keys):
-                    self.study.enqueue_trial(drawn, user_attrs={**again, "keys": keys})
+                elif drawn and all(key in drawn or self._is_idle(key, drawn) for key in keys):
+                    self.study.enqueue_trial(drawn, user_attrs={"keys": keys})
                 self.study.tell(frozen.number, state=self.optuna.trial.TrialState.FAIL)
 
     def _lock_of(self, number: int) -> Path:

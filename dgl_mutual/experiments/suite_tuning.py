@@ -12,14 +12,15 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, TrainingError, UsageError
-from dgl_mutual.experiments.config import merged, nest
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.executors.local import default_jobs
+from dgl_mutual.experiments.layers import merged, nest
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, silence
 from dgl_mutual.experiments.study import HISTORY_FILE
-from dgl_mutual.experiments.suite import Layers, Suite, SuiteRun, configurations, suite_loader
+from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, suite_loader
+from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning import Tuning, checked_space, search_job, tune
 from dgl_mutual.experiments.tuning_trials import import_optuna
 from dgl_mutual.files import write_text

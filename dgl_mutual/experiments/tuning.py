@@ -21,9 +21,10 @@ import pandas as pd
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
 from dgl_mutual.errors import UsageError, number_of_threads, unknown, whole_number
-from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig, value_at
+from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
@@ -147,8 +148,7 @@ def tune(
         splits: trainings of each configuration, whose metric is averaged: the first folds, where there are folds, else seeds.
         timeout: seconds after which no further trial is started.
         search: dotted keys of options that are searched although they are given, for example by a recipe, or that are only searched
-            where they are named (``Options.searched_by_name``). The first trial has the given
-            values.
+            where they are named (``Options.searched_by_name``). The first trial has the given values.
         threads: number of threads of a trial.
         jobs: number of trials at a time; several run in processes of their own. With one job, and the same number of threads, a search is
             reproducible. With several, the options that a trial draws depend on which others have ended.

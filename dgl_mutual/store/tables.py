@@ -93,9 +93,9 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
         raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. {_mend_of(file)}")
-    kinds = {str(name): kind for name, kind in table.dtypes.items() if name not in _TEXT} if len(table) else {}
-    wrong = [name for name, kind in kinds.items() if kind.kind not in "iuf"]
-    too_large = (table[[name for name, kind in kinds.items() if kind.kind in "iuf"]].abs() > _LARGEST).any()
+    is_number = {str(name): dtype.kind in "iuf" for name, dtype in table.dtypes.items() if name not in _TEXT} if len(table) else {}
+    wrong = [name for name, number in is_number.items() if not number]
+    too_large = (table[[name for name, number in is_number.items() if number]].abs() > _LARGEST).any()
     wrong += list(too_large.index[too_large])
     wrong += [name for name in KEY if len(table) and name not in wrong and not _are_places(table[name])]
     if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():

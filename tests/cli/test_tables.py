@@ -65,7 +65,7 @@ def test_a_table_that_asks_for_help_hides_no_other(command_line: CommandLine, pa
     asking.write_text("<!-- table: results --help -->\n<!-- end of table -->\n")
     for options in ((), ("--check",)):
         status, _, err = command_line("tables", asking, page, *options)
-        assert status == 2 and "In the table of 'results --help': No such option '--help'" in err.replace(": --help", " '--help'")
+        assert status == 2 and "In the table of 'results --help': No such option" in err
 
 
 def test_several_tables_of_the_same_runs_are_those_of_export_and_the_runs_are_read_once(

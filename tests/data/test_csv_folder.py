@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data import load_dataset, verify_dataset
+from dgl_mutual.data.csv_table import read_csv
+from dgl_mutual.data.faults import Faults
 from dgl_mutual.errors import DataError, UsageError
 
 Build = Callable[..., Path]
@@ -30,6 +33,16 @@ def test_graphs_in_the_order_of_their_file(build_csv: Build) -> None:
     np.testing.assert_array_equal(dataset.features, [[4, 0], [1, 0.5], [0, 2], [0, 0]])
     assert dataset.feature_names == ("feature 0", "feature 1")
     assert dataset.target.names == ("no", "yes") and dataset.labels.tolist() == [1, 0]
+
+
+def test_empty_lines_take_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "nodes.csv").write_text("node_id\n" + "\n" * (1 << 20))
+    tracemalloc.start()
+    try:
+        assert read_csv(tmp_path / "nodes.csv", ",", ["node_id"], Faults()) is None
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_node_task_with_masks(build_csv: Build) -> None:

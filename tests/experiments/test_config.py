@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, merge, parse_assignment, parse_config, read_config
+from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.layers import merge, parse_assignment
 from dgl_mutual.nn.options import StudentOptions
 
 
@@ -18,7 +19,7 @@ def test_a_later_layer_overrides_an_earlier_one_key_by_key() -> None:
 
 
 @pytest.mark.parametrize("key", ["student", "strategy_options", "training", "distill", "grid"])
-@pytest.mark.parametrize("wrong", [3, "yes please", ["a"]])
+@pytest.mark.parametrize("wrong", [3, 0, "yes please", "", ["a"], []])
 def test_a_group_that_is_none_is_refused_in_every_layer(key: str, wrong: object) -> None:
     """A later layer would replace it, and nobody would hear of it."""
     for layers in (({key: wrong},), ({key: wrong}, {key: {"a": 1}}), ({}, {key: wrong}, {key: None})):

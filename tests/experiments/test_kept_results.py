@@ -10,7 +10,8 @@ import yaml
 
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.experiments.resolve import plain, resolve
-from dgl_mutual.experiments.suite import configurations, load_suite
+from dgl_mutual.experiments.suite import configurations
+from dgl_mutual.experiments.suite_file import load_suite
 from dgl_mutual.store.configuration import identity, resolved_part
 
 KEPT = Path(__file__).parents[2] / "results" / "suites"

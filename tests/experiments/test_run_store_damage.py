@@ -126,6 +126,14 @@ def test_a_table_whose_rows_have_a_cell_too_many_is_not_moved_to_the_left(name: 
     assert (folder / name).read_text() == text
 
 
+def test_an_error_of_many_lines_that_look_like_formulas_can_be_read_back(tmp_path: Path) -> None:
+    """A quote is put before each of them, and a cell of CSV has a largest size."""
+    long = "-a\n" * 60_000
+    folder = fill(tmp_path / "run", replace(outcome(3, error=long), details=long)).folder
+    assert fill(folder, outcome(4, error="boom"), outcome(0)).finished() == {(0, 0)}
+    assert (folder / "failures.csv").read_text().count("'-a") > 30_000
+
+
 TABLES = ("trials.csv", "grid.csv", "failures.csv")
 
 

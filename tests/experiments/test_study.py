@@ -16,6 +16,7 @@ from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.study import BEST_FILE, JOURNAL_FILE, Search
 from dgl_mutual.experiments.tuning import search_space
+from dgl_mutual.search_space import Whole
 from tests.experiments.searches import QUICK, faking, quick
 
 pytest.importorskip("optuna")
@@ -116,17 +117,21 @@ def by_rate(config: Any, *_: Any, **__: Any) -> float:
     return float(1.0 / (1.0 + abs(config.training.learning_rate - 0.003)))
 
 
+def cut_while_drawing(journal: Path, trial: int, drawn: int) -> None:
+    """Leave what a process has written that is killed when it has drawn so many options of a trial."""
+    lines = journal.read_text().splitlines(keepends=True)
+    drawing = [place for place, line in enumerate(lines) if json.loads(line).get("trial_id") == trial and "param_name" in line]
+    assert len(drawing) > drawn + 1
+    journal.write_text("".join(lines[: drawing[drawn]]))
+
+
 @pytest.mark.parametrize("drawn", [0, 2])
 def test_a_trial_whose_process_was_killed_while_options_were_drawn_draws_all_of_them(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: int
 ) -> None:
     faking(monkeypatch, by_rate)
     straight = quick(ring, tmp_path / "straight", trials=8)
-    journal = quick(ring, tmp_path / "killed", trials=8).folder / JOURNAL_FILE
-    lines = journal.read_text().splitlines(keepends=True)
-    drawing = [place for place, line in enumerate(lines) if json.loads(line).get("trial_id") == 6 and "param_name" in line]
-    assert len(drawing) > 3
-    journal.write_text("".join(lines[: drawing[drawn]]))
+    cut_while_drawing(quick(ring, tmp_path / "killed", trials=8).folder / JOURNAL_FILE, 6, drawn)
     killed = quick(ring, tmp_path / "killed", trials=8)
     kept = killed.history[killed.history["state"] != "interrupted"]
     assert len(killed.history) == 9 and len(kept) == 8
@@ -138,15 +143,39 @@ def test_a_trial_whose_process_was_killed_while_options_were_drawn_draws_all_of_
 def test_the_first_trial_has_all_defaults_after_a_kill(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, by_rate)
     straight = quick(ring, tmp_path / "straight", trials=2).history
-    journal = quick(ring, tmp_path / "killed", trials=1).folder / JOURNAL_FILE
-    lines = journal.read_text().splitlines(keepends=True)
-    drawing = [place for place, line in enumerate(lines) if json.loads(line).get("trial_id") == 0 and "param_name" in line]
-    journal.write_text("".join(lines[: drawing[1]]))
+    cut_while_drawing(quick(ring, tmp_path / "killed", trials=1).folder / JOURNAL_FILE, 0, 1)
     killed = quick(ring, tmp_path / "killed", trials=2).history
     assert killed["state"].tolist() == ["interrupted", "complete", "complete"]
     assert killed.iloc[1:, 2:].drop(columns="seconds").astype(str).values.tolist() == (
         straight.iloc[:, 2:].drop(columns="seconds").astype(str).values.tolist()
     )
+
+
+def test_defaults_of_which_none_can_be_searched_are_the_first_trial_after_a_kill(ring: Dataset, tmp_path: Path) -> None:
+    import optuna
+
+    config = parse_config({**QUICK, "students": [{"architecture": name, "hidden": width} for name, width in (("gcn", 4), ("sage", 8))]})
+    space = {"student.depth": Whole(9, 12)}  # without the default
+    search = Search(tmp_path / "s", config, resolve(config, ring), space, optuna)
+    with search.opened(1):
+        with search.claim(2) as first:  # its process ends without a word
+            assert first.params == {} and "defaults" in first.user_attrs
+        with search.claim(2) as again:
+            assert again.params == {} and "defaults" in again.user_attrs
+            with search.claim(2) as drawn:
+                assert drawn.params and "defaults" not in drawn.user_attrs
+
+
+def test_the_time_left_follows_from_trials_that_ended(ring: Dataset, tmp_path: Path) -> None:
+    """That of an interrupted trial has the pause in it."""
+    import optuna
+
+    config = parse_config(QUICK)
+    search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
+    with search.opened(1):
+        with search.claim(3):
+            pass  # its process ends without a word
+        assert search.num_counted() == 0 and search.seconds_left(3, 1) is None
 
 
 def test_a_journal_with_another_direction_is_refused(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

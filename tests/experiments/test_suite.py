@@ -17,7 +17,8 @@ from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.resolve import resolve, run_name
 from dgl_mutual.experiments.runner import execute
-from dgl_mutual.experiments.suite import Suite, configurations, load_suite, plan_suite, run_suite, suite_names
+from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
+from dgl_mutual.experiments.suite_file import Suite, load_suite, suite_names
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.runs import load_runs
 from dgl_mutual.reporting.status import status_of

@@ -16,24 +16,14 @@ from dgl_mutual.data.dataset import Dataset, Target
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments import study
 from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
-from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.study import BEST_FILE, FIRST_SEED, Search, hide_test_labels
 from dgl_mutual.experiments.tuning import search_space, tune
-from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.search_space import Choice, Real, Whole
-from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.training.options import TrainingOptions
 from tests.experiments.searches import QUICK, faking, quick
 
 pytest.importorskip("optuna")
-
-STRATEGIES = (
-    *("gml", "dml", "kd", "kdcl", "okddip", "oad", "alignahead", "bgnn", "independent"),
-    *("mean-teacher", "pseudo-label", "self-distillation", "snapshot-distillation", "ensemble-distillation"),
-)
 
 
 @pytest.fixture
@@ -248,94 +238,6 @@ def test_a_choice_may_hold_lists_and_nothing(ring: Dataset, tmp_path: Path, monk
     assert set(drawn) == {"null", "[0, 0]"}
     assert asked[1:] == [{"null": (3, 3), "[0, 0]": (0, 0)}[value] for value in drawn]
     assert read_config(tuning.folder / BEST_FILE)["strategy"] == "dml"
-
-
-def test_an_option_that_is_given_is_searched_if_asked_for_and_the_first_trial_has_the_given_value(ring: Dataset, tmp_path: Path) -> None:
-    config = {"training": {"epochs": 12, "learning_rate": 0.02, "weight_decay": 0.0}, "student": {"hidden": 8, "norm": "layer"}}
-    tuning = quick(ring, tmp_path, trials=4, config=config, search=("training.learning_rate", "student.norm"))
-    drawn = tuning.history[["training.learning_rate", "student.norm"]]
-    assert drawn.loc[0].tolist() == [0.02, "layer"] and drawn["training.learning_rate"].nunique() > 2
-    assert not {"training.weight_decay", "student.hidden"} & set(tuning.history.columns)
-    best = tuning.history["value"].idxmax()
-    assert tuning.best is not None and parse_config(tuning.best).training.learning_rate == drawn.loc[best, "training.learning_rate"]
-    assert read_config(tuning.folder / BEST_FILE)["student"]["hidden"] == 8
-    assert tuning.folder != quick(ring, tmp_path, trials=1, config=config).folder
-
-
-@pytest.mark.parametrize(
-    ("search", "message"),
-    [
-        ("training.learnig_rate", "Unknown option to search 'training.learnig_rate'. Did you mean 'training.learning_rate'?"),
-        ("learning_rate", "Unknown option to search 'learning_rate'"),
-        ("training.epochs", "Unknown option to search 'training.epochs'"),
-        ("student.hidden", "student.hidden cannot be searched: every student has its own hidden"),
-        ("training.edge_drop", "training.edge_drop cannot be searched: .*training.sampler"),
-    ],
-)
-def test_what_cannot_be_searched_is_refused(search: str, message: str) -> None:
-    students = [{"architecture": "gcn", "hidden": 8}, {"architecture": "sage", "hidden": 4}]
-    config = parse_config({"students": students, "training": {"sampler": "neighbor"}})
-    with pytest.raises(UsageError, match=message):
-        search_space(config, [search])
-
-
-def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faking(monkeypatch, lambda config, *_, **__: 0.5)
-    pull, weighting = "strategy_options.uniform_kl_weight", "strategy_options.weighting"
-    history = quick(ring, tmp_path, trials=20).history
-    learned = history[weighting] == "attention"
-    assert learned.any() and history[pull][learned].notna().all()
-    assert not learned.all() and history[pull][~learned].isna().all()
-    given = quick(ring, tmp_path, trials=6, config={"strategy_options": {"weighting": "classwise"}}).history
-    assert given[pull].notna().any()
-    given = quick(ring, tmp_path, trials=6, config={"strategy_options": {"weighting": "uniform"}}).history
-    assert given[pull].isna().all()
-
-
-def test_views_are_searched_only_where_they_are_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    named = sorted(f"training.{key}" for key in TrainingOptions.searched_by_name)
-    assert named == ["training.edge_drop", "training.feature_mask", "training.node_drop"]
-    config = parse_config(QUICK)
-    assert not set(named) & search_space(config).keys()
-    assert search_space(config, named).keys() == search_space(config).keys() | set(named)
-    given = parse_config({**QUICK, "training": {**QUICK["training"], "edge_drop": 0.3}})
-    assert "training.edge_drop" in search_space(given, named)
-
-    drawn = []
-    faking(monkeypatch, lambda config, *_, **__: drawn.append(config.training.edge_drop) or 0.5)
-    history = quick(ring, tmp_path, trials=4, search=["training.edge_drop"]).history
-    assert history["training.edge_drop"].tolist() == drawn
-    assert drawn[0] == 0.0 and 0.0 < max(drawn) <= 0.6
-
-
-def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_range_are_options(ring: Dataset) -> None:
-    shared = {f"training.{key}" for key in TrainingOptions.search_space} | {f"student.{key}" for key in StudentOptions.search_space}
-    named = {f"training.{key}" for key in TrainingOptions.searched_by_name}
-    shared |= named
-    for name in STRATEGIES:
-        assert STRATEGY_REGISTRY.find(name).value.Options.search_space or name == "independent"
-        config = parse_config({**QUICK, "strategy": name})
-        space = search_space(config, named)
-        assert shared <= set(space) and {key for key in space if key.startswith("strategy_options.")} == set(space) - shared
-        for key, domain in space.items():
-            for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
-                resolve(point_of(given_values(config), {key: value}), ring)
-
-
-def test_a_choice_whose_options_are_given_is_not_searched() -> None:
-    options = {"weighting_options": {"power": 1}}
-    assert "strategy_options.weighting" in search_space(parse_config({**QUICK, "strategy": "gml"}))
-    assert "strategy_options.weighting" not in search_space(parse_config({**QUICK, "strategy": "gml", "strategy_options": options}))
-
-
-def test_what_each_student_has_for_itself_and_students_of_ones_own_are_not_searched() -> None:
-    students = [{"architecture": "gcn", "hidden": 8}, {"architecture": "gat", "hidden": 16}]
-    assert "student.hidden" not in search_space(parse_config({**QUICK, "students": students}))
-    assert "student.dropout" in search_space(parse_config({**QUICK, "students": students}))
-    own = search_space(parse_config({**QUICK, "students": [lambda width, outputs: None]}))
-    assert not [key for key in own if key.startswith("student.")]
-    sampled = {"sampler": "neighbor", "fanout": [5, 5]}
-    assert "student.depth" not in search_space(parse_config({**QUICK, "training": sampled}))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -126,7 +126,7 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
         if not MEMBER_NAME.fullmatch(member):
             raise ValueError(f"{member[:80]!r} is not the name of a member")
         own = _read_description(folder / f"{member}.json")
-        _check_saved_together(folder, (f"{name}.json", description.cohort), (f"{member}.json", own.cohort))
+        _check_saved_together(folder, {f"{name}.json": description.cohort, f"{member}.json": own.cohort})
         students.append(_load_one(folder, member, description.model_copy(update={"student": own.student}), trust))
     distribution, positions = make_distribution(description.target), description.preprocessing.positions
     cohort = Cohort(students, coordinator, distribution, description.members, len(students), positions=positions)
@@ -213,12 +213,11 @@ def _foreign(path: Path, reason: str) -> DataError:
     )
 
 
-def _check_saved_together(folder: Path, *files: tuple[str, str | None]) -> None:
-    """Refuse two files that name different cohorts; a file that names none is of an earlier version, or was written by other tools."""
-    (one, its), (other, others) = files
-    if its is not None and others is not None and its != others:
+def _check_saved_together(folder: Path, cohort_of: Mapping[str, str | None]) -> None:
+    """Refuse files that name different cohorts; one that names none is of an earlier version, or was written by other tools."""
+    if len({cohort for cohort in cohort_of.values() if cohort is not None}) > 1:
         raise DataError(
-            f"{one} and {other} in {folder} were saved with different cohorts. Saving was interrupted, or files were copied from "
+            f"{' and '.join(cohort_of)} in {folder} were saved with different cohorts. Saving was interrupted, or files were copied from "
             "elsewhere: save the cohort again, or copy all of its files."
         )
 
@@ -245,4 +244,4 @@ def _load_weights(folder: Path, name: str, module: nn.Module, description: Descr
         raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None
     except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
         raise DataError(f"The weights {path} cannot be used ({error}). They are damaged or belong to another student.") from error
-    _check_saved_together(folder, (f"{name}.json", description.cohort), (path.name, cohort))
+    _check_saved_together(folder, {f"{name}.json": description.cohort, path.name: cohort})

@@ -1,0 +1,170 @@
+"""A suite as a file holds it: methods, datasets, and what is given for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from dgl_mutual.errors import unknown
+from dgl_mutual.experiments.config import MAX_SEEDS, read_config, read_mapping
+from dgl_mutual.experiments.layers import merged
+from dgl_mutual.experiments.recipes import read_recipe
+from dgl_mutual.options import Options, parse_options
+from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
+from dgl_mutual.strategies import STRATEGIES
+
+#: A small suite, as a file would hold it.
+EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
+#: Keys of a configuration that a suite's datasets decide.
+OF_THE_DATA = ("task", "dataset", "targets", "fingerprint", "protocol", "seeds", "folds")
+
+
+class TuningOptions(Options):
+    """How methods are tuned on a dataset, the same for all of them (``suite --tuned N``)."""
+
+    trials: int | None = Field(None, ge=1, le=MAX_TRIALS)
+    """Maximum number of trials of a search, if it is less than N."""
+    splits: int = Field(1, ge=1, le=MAX_SEEDS)
+    """Number of trainings of each configuration, over which the validation metric is averaged: folds, or seeds if there are no folds."""
+
+
+class SuiteDataset(Options):
+    """On what all methods are run: a dataset, and options that belong to it."""
+
+    name: str = Field(min_length=1, max_length=MAX_TITLE)
+    """What tables call it."""
+    config: dict[str, Any]
+    """The layer of configuration; `dataset` is among it."""
+    methods: dict[str, dict[str, Any]] | None = None
+    """The methods to run on it (default: all): a list of names, or a mapping from names to options that a method has on this dataset."""
+    tuning: TuningOptions = TuningOptions()
+    """Options of tuning."""
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _layers(cls, methods: Any) -> Any:
+        if methods is None:
+            return None
+        named = _by_name(methods, "names of methods are needed, or a mapping from their names to options")
+        return {name: {} if layer is None else _of_any_dataset(layer) for name, layer in named.items()}
+
+
+class Suite(Options):
+    """Datasets x methods."""
+
+    description: str = ""
+    """One line on what it shows."""
+    baseline: str | None = None
+    """The method that its tables compare the others with (default: independent, where it is one of them)."""
+    base: dict[str, Any] = Field(default_factory=dict)
+    """Configuration of all runs."""
+    datasets: tuple[SuiteDataset, ...] = Field(min_length=1, examples=["[digits]"])
+    """Names of datasets, or mappings: ``dataset`` or ``recipe``, any other key of a configuration, and the keys of a `SuiteDataset`."""
+    methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1, examples=["[independent, gml]"])
+    """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out. The
+    key ``recipe`` names a recipe that a method starts from; of it, too, what belongs to the data is left out."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _settings(cls, datasets: Any) -> Any:
+        if isinstance(datasets, str):
+            raise ValueError(f"a list is needed, for example [{datasets}]")
+        return tuple(_dataset(entry) for entry in datasets) if isinstance(datasets, list | tuple) else datasets
+
+    @field_validator("datasets")
+    @classmethod
+    def _different(cls, datasets: tuple[SuiteDataset, ...]) -> tuple[SuiteDataset, ...]:
+        names = [setting.name for setting in datasets]
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise ValueError(f"{double[0]!r} is there several times: give each a 'name' of its own")
+        return datasets
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _layers(cls, methods: Any) -> Any:
+        """``name:`` alone means the strategy of that name, and so does a name in a list, or a name whose configuration has no strategy."""
+        named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
+        layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
+        return {
+            name: {"strategy": name, **layer} if name in STRATEGIES and isinstance(layer, Mapping) else layer
+            for name, layer in layers.items()
+        }
+
+    @model_validator(mode="after")
+    def _known_baseline(self) -> Suite:
+        if self.baseline is not None and self.baseline not in self.methods:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not among the methods ({', '.join(self.methods)}): name one of them, or leave it out"
+            )
+        return self
+
+
+def suite_names() -> dict[str, str]:
+    """The suites of this package, each with its description."""
+    files = sorted(resources.files("dgl_mutual.experiments").joinpath("suites").iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): str(read_yaml(file.read_text(encoding="utf-8"))["description"]) for file in files}
+
+
+def load_suite(name_or_file: str) -> tuple[str, Suite]:
+    """The name and content of a suite of this package, or of a YAML file.
+
+    Raises:
+        UsageError: neither, or a key or value that a suite does not have.
+    """
+    if name_or_file.endswith((".yaml", ".yml")):
+        file = Path(name_or_file)
+        return file.stem, parse_options(Suite, read_mapping(file, EXAMPLE))
+    if name_or_file not in suite_names():
+        raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
+    text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    return name_or_file, parse_options(Suite, read_yaml(text))
+
+
+def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
+    """What is given for each method; nothing for the names of a list."""
+    named = methods
+    if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping | set | frozenset):
+        several = list(methods)
+        if not all(isinstance(name, str) for name in several):
+            raise ValueError(f"{needed}, not {methods!r}")
+        twice = [name for name, count in Counter(several).items() if count > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice: give it once, or a mapping from names of your own")
+        named = dict.fromkeys(map(str, several))
+    if not isinstance(named, Mapping) or not named:
+        raise ValueError(f"{needed}, not {methods!r}")
+    return named
+
+
+def _method(layer: Any) -> Any:
+    """A file's configuration without what belongs to the data; anything else as it is."""
+    if not isinstance(layer, str) or not layer.endswith((".yaml", ".yml")):
+        return _of_any_dataset(layer)
+    return {key: value for key, value in read_config(Path(layer)).items() if key not in OF_THE_DATA}
+
+
+def _of_any_dataset(layer: Any) -> Any:
+    """What a method is called on one dataset must not be run on another."""
+    if isinstance(layer, Mapping) and "dataset" in layer:
+        raise ValueError(f"a method has no dataset of its own ({layer['dataset']!r}): name it among the suite's 'datasets'")
+    return layer
+
+
+def _dataset(entry: Any) -> Any:
+    if isinstance(entry, str):
+        return {"name": entry, "config": {"dataset": entry}}
+    if isinstance(entry, Mapping) and "recipe" in entry:
+        own = {key: value for key, value in entry.items() if key != "recipe"}
+        entry = merged(read_recipe(str(entry["recipe"]), own), own)
+    if not isinstance(entry, Mapping) or "dataset" not in entry:
+        raise ValueError(f"a dataset is a name, or a mapping with the key 'dataset' or 'recipe', not {entry!r}")
+    layer = {key: value for key, value in entry.items() if key not in ("name", "methods", "tuning")}
+    tuning = {"tuning": entry["tuning"]} if "tuning" in entry else {}
+    return {"name": entry.get("name", entry["dataset"]), "config": layer, "methods": entry.get("methods"), **tuning}
