@@ -126,12 +126,13 @@ def cut_while_drawing(journal: Path, trial: int, drawn: int) -> None:
 
 
 @pytest.mark.parametrize("drawn", [0, 2])
+@pytest.mark.parametrize("trial", [2, 6])  # options are drawn at random, and by what other trials gave
 def test_a_trial_whose_process_was_killed_while_options_were_drawn_draws_all_of_them(
-    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: int
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: int, drawn: int
 ) -> None:
     faking(monkeypatch, by_rate)
     straight = quick(ring, tmp_path / "straight", trials=8)
-    cut_while_drawing(quick(ring, tmp_path / "killed", trials=8).folder / JOURNAL_FILE, 6, drawn)
+    cut_while_drawing(quick(ring, tmp_path / "killed", trials=8).folder / JOURNAL_FILE, trial, drawn)
     killed = quick(ring, tmp_path / "killed", trials=8)
     kept = killed.history[killed.history["state"] != "interrupted"]
     assert len(killed.history) == 9 and len(kept) == 8
@@ -191,11 +192,17 @@ def test_a_journal_with_another_direction_is_refused(ring: Dataset, tmp_path: Pa
 def test_a_full_disk_is_called_one(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
     folder = quick(ring, tmp_path, trials=1).folder
+    from optuna.storages.journal import JournalFileBackend
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    append, before = JournalFileBackend.append_logs, []
 
-    monkeypatch.setattr("optuna.storages.journal.JournalFileBackend.append_logs", full)
+    def full(backend: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+        if before:  # the study is open, and a trial claimed
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        before.append(logs)
+        append(backend, logs)
+
+    monkeypatch.setattr(JournalFileBackend, "append_logs", full)
     with pytest.raises(StoreError, match=rf"Cannot write '.*{folder.name}/{JOURNAL_FILE}': No space left on device"):
         quick(ring, tmp_path, trials=2)
 
