@@ -18,7 +18,7 @@ from dgl_mutual.errors import UsageError, whole_number
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.layers import layered, merged, nest
+from dgl_mutual.experiments.layers import combine_layers, unflatten
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
@@ -134,7 +134,9 @@ def fit(
         DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
     """
-    dataset = as_dataset(dataset, split=split if isinstance(split, Split) else None)
+    if split is not None and not isinstance(split, Split):
+        raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
+    dataset = as_dataset(dataset, split=split)
     pool = None if unlabelled is None else _pool(unlabelled)
     if split is not None and (protocol is not None or folds is not None or fold != 0):
         raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")
@@ -156,9 +158,9 @@ def fit(
     _refuse_what_fit_does_not_do(asked)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
-    if isinstance(split, Split):
+    if split is not None:
         split.check(dataset.num_samples - dataset.num_pool)
-    resolved = resolve(asked, dataset, split if isinstance(split, Split) else None)
+    resolved = resolve(asked, dataset, split)
     refuse_idle(asked, resolved)
     watching = _listed(callbacks)
     refuse_untrained(resolved.strategy, given, ["callbacks"] if watching else [])
@@ -173,8 +175,6 @@ def fit(
         if not 0 <= fold < len(splits):
             raise UsageError(f"There is no fold {fold}: protocol {resolved.protocol!r} has the folds 0 to {len(splits) - 1} here.")
         split = splits[fold]
-    elif not isinstance(split, Split):
-        raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     else:
         split = with_unlabelled(resolved, dataset, split, seed=seed, fold=fold)
     refuse_unlearnable(dataset)
@@ -202,7 +202,7 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
         UsageError: names them, and for a grid the arguments that decide it.
     """
     if asked.grid:
-        first = merged(*(nest(key, choices[0]) for key, choices in asked.grid.items()))
+        first = unflatten({key: choices[0] for key, choices in asked.grid.items()})
         arguments = ", ".join(f"{group}={values!r}" for group, values in first.items())
         values = "; ".join(f"{key} is one of {', '.join(map(repr, choices))}" for key, choices in asked.grid.items())
         raise UsageError(
@@ -246,6 +246,6 @@ def _start(
         own = layer_of_file(config) if isinstance(config, Mapping) else read_config(user_path(config))
         if not trust and not isinstance(config, Mapping):
             check_trust([parse_config(own)], config, {})
-        layer = layered(layer, own)
+        layer = combine_layers(layer, own)
     dropped = (*_OF_ANOTHER_RUN, *(("protocol", "folds") if split is not None else ()))
     return {key: value for key, value in layer.items() if key not in dropped}

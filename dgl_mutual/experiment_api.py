@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_threads, whole_number
 from dgl_mutual.experiments.device import resolve_device
-from dgl_mutual.experiments.layers import layered
+from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.progress import display, silence
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import plan_suite, run_suite
@@ -184,7 +184,7 @@ def _layer_of(data: Any, recipe: str | None, given: Mapping[str, Any]) -> dict[s
     if recipe is None:
         return {**given, **named}
     known = {"task": data.task} if isinstance(data, Dataset) else {}
-    return layered(read_recipe(recipe, {**named, **known}), {**given, **named})
+    return combine_layers(read_recipe(recipe, {**named, **known}), {**given, **named})
 
 
 def _dataset(entry: Any) -> Any:

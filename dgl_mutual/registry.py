@@ -19,10 +19,11 @@ import importlib
 import importlib.metadata
 import inspect
 import os
+import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -66,6 +67,18 @@ class PlugIn:
     def import_path(self) -> str:
         """``package.module:Name``, without extras."""
         return self.path.partition("[")[0].strip()
+
+
+def subclasses_in(package: str, path: Iterable[str], base: type[Any]) -> dict[str, Any]:
+    """The concrete subclasses of `base` in the modules of a package, by their `name`, in alphabetical order.
+
+    Args:
+        package, path: its ``__name__`` and ``__path__``.
+    """
+    modules = [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(path)]
+    members = {member for module in modules for member in vars(module).values() if is_class(member)}
+    kinds = {kind.name: kind for kind in members if issubclass(kind, base) and not inspect.isabstract(kind)}
+    return dict(sorted(kinds.items()))
 
 
 class Registry(Generic[T]):

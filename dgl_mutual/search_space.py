@@ -17,11 +17,11 @@ class Real:
 
     def stored(self, value: Any) -> float | None:
         """A value as Optuna stores it; None if it is not in the range."""
-        return float(value) if _is_number(value) and self.low <= value <= self.high else None
+        return float(value) if self.holds(value) else None
 
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
-        return isinstance(drawn, int | float) and not isinstance(drawn, bool) and self.low <= drawn <= self.high
+        return _is_number(drawn) and self.low <= drawn <= self.high
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Whole:
 
     def stored(self, value: Any) -> int | None:
         """A value as Optuna stores it; None if it is not in the range."""
-        return value if isinstance(value, int) and _is_number(value) and self.low <= value <= self.high else None
+        return value if self.holds(value) else None
 
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
-        return isinstance(drawn, int) and not isinstance(drawn, bool) and self.low <= drawn <= self.high
+        return _is_number(drawn) and isinstance(drawn, int) and self.low <= drawn <= self.high
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         *("Overflow when unpacking long", "int too large to convert"),
     )
     torch = sys.modules.get("torch")  # if it is not loaded, it has not raised the error
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError | ValueError | OverflowError) and any(text in str(error) for text in told)
 

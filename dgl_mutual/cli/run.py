@@ -161,7 +161,7 @@ def command(
       dgl-mutual run --dataset Cora --students gcn,mypkg.nets:MyNet --strategy mypkg.ideas:MyStrategy --track tensorboard
       dgl-mutual run --config results/<run>/config.yaml
     """
-    from dgl_mutual.experiments.layers import from_command_line, merged, nest, parse_assignment
+    from dgl_mutual.experiments.layers import from_command_line, nest, parse_assignments
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.resolve import refuse_untrained
     from dgl_mutual.experiments.runner import run
@@ -170,7 +170,7 @@ def command(
     from dgl_mutual.training.distributed import leads
 
     flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    overrides = from_command_line(*flagged, merged(*(parse_assignment(text) for text in assignments)))
+    overrides = from_command_line(*flagged, parse_assignments(assignments))
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     refuse_untrained(config.strategy, overrides, ["--track"] if track else [])
     with display() if leads() else nullcontext() as progress:

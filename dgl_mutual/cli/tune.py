@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def _tune(
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.device import resolve_device
     from dgl_mutual.experiments.executors.local import default_jobs
-    from dgl_mutual.experiments.layers import from_command_line, merged, nest, parse_assignment
+    from dgl_mutual.experiments.layers import from_command_line, nest, parse_assignments
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
@@ -60,7 +61,7 @@ def _tune(
     from dgl_mutual.files import check_writable
 
     flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    overrides = from_command_line(*flagged, merged(*(parse_assignment(text) for text in assignments)))
+    overrides = from_command_line(*flagged, parse_assignments(assignments))
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):
@@ -83,9 +84,8 @@ def _tune(
     counts = tuning.history["state"].value_counts()
     say(", ".join(f"{counted(int(counts[state]), 'trial')} {state}" for state in counts.index))
     if tuning.best is not None:
-        best = tuning.history[tuning.history["state"] == "complete"].sort_values("value", ascending=False, kind="stable").iloc[0]
-        first = tuning.history["value"].iloc[0]
-        say(f"Best on validation: {best['value']:.4f} (trial {best['trial']}); with all defaults {first:.4f}")
+        default = "not complete" if math.isnan(tuning.default_value) else f"{tuning.default_value:.4f}"
+        say(f"Best on validation: {tuning.best_value:.4f} (trial {tuning.best_trial}); with all defaults: {default}")
         say(f"Written to {tuning.folder / 'best.yaml'} and {tuning.folder / 'tuning.csv'}")
         _draw(tuning.folder, f"{config.strategy} on {dataset.name}", splits)
         if tuning.shared:

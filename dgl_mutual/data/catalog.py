@@ -27,7 +27,7 @@ _MAX_BYTES: dict[Family, int] = {
     "ppi": 512 * _MIB,
 }
 
-_PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+PLANETOID_PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 #: Letters of the name of a TU dataset: file names are longer, and must fit 255 bytes.
 _LONGEST_NAME = 60
 #: What each TU dataset has, and what it may have.
@@ -96,7 +96,7 @@ def known_sha256() -> dict[str, str]:
 
 
 def _planetoid(name: str) -> Entry:
-    files = tuple(f"ind.{name.lower()}.{part}" for part in _PLANETOID_PARTS)
+    files = tuple(f"ind.{name.lower()}.{part}" for part in PLANETOID_PARTS)
     url = "https://github.com/kimiyoung/planetoid/raw/master/data/"
     return Entry(name, ("node",), "planetoid", "planetoid", files, url, "Yang et al., ICML 2016 (Planetoid)")
 

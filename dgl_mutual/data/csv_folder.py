@@ -27,6 +27,7 @@ from dgl_mutual.data.csv_table import (
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
+from dgl_mutual.data.graph_records import MASKS
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.reading import UNREADABLE, read_text
@@ -38,7 +39,6 @@ from dgl_mutual.files import RefusedFile
 from dgl_mutual.options import plain_message
 from dgl_mutual.plain_yaml import read_yaml
 
-_MASKS = ("train_mask", "val_mask", "test_mask")
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
 _MAX_META = 1 << 20
@@ -93,7 +93,7 @@ class _GraphMeta(_Keys):
                 continue
             if is_unnamed(column):
                 raise ValueError(f"{field} = {column!r} is a column without a name. Name it in the header of {self.file_name}, and here")
-            if column in ("label", "feat", *_MASKS):
+            if column in ("label", "feat", *MASKS):
                 raise ValueError(f"{field} = {column!r} names a column that holds no identifiers. Name the column that does")
             if column in seen:
                 raise ValueError(f"{seen[column]} and {field} are both {column!r}. Name a column of its own for each")
@@ -170,14 +170,14 @@ def read_csv_folder(
     order = np.argsort(graph_of, kind="stable")
     nodes = CsvTable(nodes.path, nodes.frame.iloc[order])
     source, destination = _edge_ends(nodes, node_meta, edges, edge_meta, faults)
-    features = _features(nodes, {node_meta.node_id_field, node_meta.graph_id_field, "label", *_MASKS, *(targets or ())}, faults)
+    features = _features(nodes, {node_meta.node_id_field, node_meta.graph_id_field, "label", *MASKS, *(targets or ())}, faults)
     samples = graphs if task == "graph" and graphs is not None else nodes
-    no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *_MASKS}
+    no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *MASKS}
     labels, target = _labels(samples, targets, no_labels, task, faults, require_labels)
     split = _split(samples, faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()
-    of_samples = {"label", *_MASKS, *(targets or ())}
+    of_samples = {"label", *MASKS, *(targets or ())}
     used = {*ends, edge_meta.graph_id_field, "feat"}
     _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
     if "feat" in nodes.frame:
@@ -374,17 +374,17 @@ def _sample_ids(graph_ids: pd.Index[str], nodes: CsvTable, node_meta: _NodeMeta,
 
 
 def _split(samples: CsvTable, faults: Faults) -> Split | None:
-    present = [mask for mask in _MASKS if mask in samples.frame]
+    present = [mask for mask in MASKS if mask in samples.frame]
     if not present:
         return None
-    if len(present) < len(_MASKS):
-        faults.add(samples.path, f"expected {', '.join(_MASKS)} together, found only {', '.join(present)}", 1)
+    if len(present) < len(MASKS):
+        faults.add(samples.path, f"expected {', '.join(MASKS)} together, found only {', '.join(present)}", 1)
         return None
-    cells = samples.frame[list(_MASKS)].apply(lambda column: column.str.lower())
+    cells = samples.frame[list(MASKS)].apply(lambda column: column.str.lower())
     samples.refuse(faults, ~cells.isin([*_TRUE, *_FALSE]).to_numpy().all(axis=1), "masks: expected True or False")
     chosen = cells.isin(_TRUE).to_numpy()
     samples.refuse(faults, chosen.sum(axis=1) > 1, "masks: expected each sample in one part of the split only")
-    for mask, part in zip(_MASKS, chosen.T, strict=True):
+    for mask, part in zip(MASKS, chosen.T, strict=True):
         if not part.any():
             faults.add(samples.path, f"{mask}: expected at least one sample")
     return Split(*(np.flatnonzero(part) for part in chosen.T))

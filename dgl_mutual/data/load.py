@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgl_mutual.data.catalog import Entry, Family, find_entry, known_datasets, lookup
+from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.custom import find_custom, read_own
 from dgl_mutual.data.dataset import Dataset, Split, TaskName
@@ -94,9 +94,6 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
         f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}. Load a dataset by its name with "
         "dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."
     )
-
-
-_TU_PARTS = ("_A.txt", "_graph_indicator.txt", "_graph_labels.txt")
 
 
 @dataclass(frozen=True)
@@ -256,11 +253,12 @@ def tu_name(folder: Path) -> str | None:
     Raises:
         DataError: several datasets in one folder.
     """
-    files = [(file.name, part) for part in _TU_PARTS for file in folder.glob(f"*{part}")]
+    parts = [f"_{part}.txt" for part in TU_PARTS]
+    files = [(file.name, part) for part in parts for file in folder.glob(f"*{part}")]
     # macOS keeps what it knows of a file beside it, as ._NAME, where a disk or an archive has no place for that.
     names = sorted({name.removesuffix(part) for name, part in files if not name.startswith(".")})
     if is_ogb_nodes(folder) or os.path.lexists(folder / "meta.yaml"):  # then other files may happen to be called so
-        names = [name for name in names if all(os.path.lexists(folder / f"{name}{part}") for part in _TU_PARTS[:2])]
+        names = [name for name in names if all(os.path.lexists(folder / f"{name}{part}") for part in parts[:2])]
     if len(names) > 1:
         raise DataError(f"The folder {folder} holds several TU datasets ({', '.join(names)}). Give each a folder of its own.")
     return names[0] if names else None

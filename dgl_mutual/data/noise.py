@@ -13,7 +13,7 @@ from numpy.random import Generator
 from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
-from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
+from dgl_mutual.data.features import compact, degree_names, one_hot, sums_of_edges
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import UsageError, unknown
@@ -145,10 +145,10 @@ def _with_features_of_edges(dataset: Dataset) -> Dataset:
         UsageError: sums of edge features that are not there.
     """
     names = dataset.feature_names
-    summed = [place for place, kind in enumerate(dataset.feature_kinds) if kind == "edge-sum"]
+    summed = [column for column, kind in enumerate(dataset.feature_kinds) if kind == "edge-sum"]
     if summed:
-        known = {name: place for place, name in enumerate(dataset.edge_feature_names)}
-        missing = [names[place] for place in summed if names[place] not in known]
+        known = {name: column for column, name in enumerate(dataset.edge_feature_names)}
+        missing = [names[column] for column in summed if names[column] not in known]
         if dataset.edge_features is None or missing:
             raise UsageError(
                 f"Node features of {dataset.name} are sums over edges (for example {(missing or names)[0]!r}), which noise in edges "
@@ -156,12 +156,11 @@ def _with_features_of_edges(dataset: Dataset) -> Dataset:
                 f"{', or leave out the pool' if dataset.num_pool else ''}."
             )
         sums = sums_of_edges(dataset.edges, dataset.num_nodes, sparse.csr_matrix(dataset.edge_features))
-        width = len(names)
-        others = sparse.diags(np.isin(np.arange(width), summed, invert=True).astype(np.float32))
-        to_place = np.ones(len(summed), dtype=np.float32), ([known[names[place]] for place in summed], summed)
-        placed = sums @ sparse.csr_matrix(to_place, shape=(sums.shape[1], width))
-        return dataset.replaced(features=compact(sparse.csr_matrix(sparse.csr_matrix(dataset.features) @ others + placed)))
-    if names == tuple(indicator_name("degree", degree) for degree in range(len(names))):
+        others = np.setdiff1d(np.arange(len(names)), summed)
+        renewed = sums[:, [known[names[column]] for column in summed]]
+        columns = sparse.hstack([sparse.csr_matrix(dataset.features)[:, others], renewed], format="csc")
+        return dataset.replaced(features=compact(sparse.csr_matrix(columns[:, np.argsort([*others, *summed])])))
+    if names == degree_names(len(names)):
         degrees = np.minimum(np.bincount(dataset.edges[1], minlength=dataset.num_nodes), len(names) - 1)
         return dataset.replaced(features=compact(one_hot(degrees, len(names))))
     return dataset

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 
 from dgl_mutual.data.arrays import as_kinds, csr_fault
+from dgl_mutual.data.catalog import PLANETOID_PARTS
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
@@ -21,7 +22,6 @@ from dgl_mutual.data.tables import read_table
 from dgl_mutual.files import RefusedFile
 
 _Made = TypeVar("_Made")
-PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 _NUM_VALIDATION = 500
 
 #: PubMed's largest file has 12 MB.
@@ -36,7 +36,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
     Raises:
         DataError: a file is missing, damaged, refers to a foreign class, or breaks a rule of the format.
     """
-    paths = {part: folder / f"ind.{name.lower()}.{part}" for part in PARTS}
+    paths = {part: folder / f"ind.{name.lower()}.{part}" for part in PLANETOID_PARTS}
     features = {part: _read_features(paths[part], faults) for part in ("x", "tx", "allx")}
     one_hots = {part: _read_one_hot(paths[part], faults) for part in ("y", "ty", "ally")}
     graph = _read_graph(paths["graph"], faults)
@@ -51,7 +51,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
     # Some numbers in the range may be left out (CiteSeer: 15 of 1,015), but not most of them.
     end = num_listed + 2 * tx.shape[0]
     index.refuse(faults, (test < num_listed) | (test >= end), f"expected a test node's number {num_listed} ... {end - 1}")
-    index.refuse(faults, _repeated(test), "expected each test node once")
+    index.refuse(faults, pd.Series(test).duplicated().to_numpy(), "expected each test node once")
     index.expect_rows(faults, tx.shape[0], "row of tx")
     faults.check()
 
@@ -194,9 +194,3 @@ def _check_shapes(paths: dict[str, Path], features: dict[str, sparse.csr_matrix]
             faults.add(paths[part], f"expected {features['x'].shape[1]} columns as in x, found {features[part].shape[1]}")
     if features["x"].shape[0] > features["allx"].shape[0]:
         faults.add(paths["allx"], "expected the rows of x first, found fewer rows than x has")
-
-
-def _repeated(values: IntArray) -> npt.NDArray[np.bool_]:
-    again = np.ones(len(values), dtype=np.bool_)
-    again[np.unique(values, return_index=True)[1]] = False
-    return again

@@ -89,12 +89,9 @@ def _mixed(values: Hashes) -> Hashes:
 
 def _aligned(dataset: Dataset, pool: Dataset) -> Dataset:
     try:
-        return align_to(pool, dataset)
+        return align_to(pool, dataset, owner=dataset.name)
     except DataError as error:
-        told = str(error).replace("The model was trained", f"{dataset.name} is to be trained on")
-        for theirs in ("The model", "the model"):
-            told = told.replace(theirs, dataset.name)
-        raise DataError(f"The pool {pool.name!r} has another schema than {dataset.name!r}. {told}") from None
+        raise DataError(f"The pool {pool.name!r} has another schema than {dataset.name!r}. {error}") from None
 
 
 def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> Dataset:
@@ -108,7 +105,7 @@ def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> D
     if edge_features is not None:
         assert pool.edge_features is not None
         edge_features = _stacked(edge_features, pool.edge_features[np.flatnonzero(kept_edges)])
-    split = dataset.official_split
+    split = dataset.official_split  # made anew below: the length of its masks is that without the pool
     return dataset.replaced(
         edges=np.concatenate([dataset.edges, number[pool.edges[:, kept_edges]]], axis=1),
         features=_stacked(dataset.features, pool.features[np.flatnonzero(nodes)]),

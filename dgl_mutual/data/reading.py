@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from dgl_mutual.data.faults import MISSING_FILE
 from dgl_mutual.files import RefusedFile, open_regular
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def open_file(path: Path) -> BinaryIO:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise RefusedFile(f"it is a link to {os.readlink(path)}, and no file is there: fetch that file, or remove the link") from None
-        raise RefusedFile("the file is missing") from None
+        raise RefusedFile(MISSING_FILE) from None
 
 
 def is_file(path: Path, faults: Faults) -> bool:

@@ -16,13 +16,18 @@ from dgl_mutual.wording import counted
 
 #: Kinds of columns that are zero where a dataset does not have them.
 _ZERO_KINDS = ("indicator", "edge-sum")
+#: Whose columns are expected, at the start of a message.
+_MODEL = "The model"
 
 
-def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind]) -> Dataset:
+def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind], *, owner: str = _MODEL) -> Dataset:
     """The dataset with the feature columns `columns` of these kinds, in this order, found by their names.
 
     An indicator column that the dataset lacks is all zeros: none of its nodes has that label or degree. Where all columns are one-hot
     degrees, those above the highest of `columns` count as the highest, with a warning.
+
+    Args:
+        owner: whose columns these are, at the start of a message.
 
     Raises:
         DataError: the dataset has a column that is not among `columns`, or lacks one that is not an indicator; both sides are shown.
@@ -38,11 +43,11 @@ def align_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[Fea
             stacklevel=3,
         )
     stand_in = dict.fromkeys(higher, columns[-1])
-    features = _aligned(dataset.features, found, columns, kinds, f"{dataset.name} has {len(found)}", "feature", stand_in)
+    features = _aligned(dataset.features, found, columns, kinds, f"{dataset.name} has {len(found)}", "feature", owner, stand_in)
     return dataset.replaced(features=features, feature_names=tuple(columns), feature_kinds=tuple(kinds))
 
 
-def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind]) -> Dataset:
+def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequence[FeatureKind], *, owner: str = _MODEL) -> Dataset:
     """As `align_features`, of edge features; without them where `columns` is empty.
 
     Raises:
@@ -56,19 +61,20 @@ def align_edge_features(dataset: Dataset, columns: Sequence[str], kinds: Sequenc
     if features is None:
         if dataset.num_edges:
             raise DataError(
-                f"The model was trained with edge features (columns: {_some(columns)}), and the edges of {dataset.name} have none. Give "
+                f"{owner} expects edge features (columns: {_some(columns)}), and the edges of {dataset.name} have none. Give "
                 "edge features that are encoded as those of the training data."
             )
         aligned: Features = np.zeros((0, len(columns)), dtype=np.float32)
     else:
-        aligned = _aligned(features, found, columns, kinds, f"the edges of {dataset.name} have {len(found)}", "edge feature")
+        aligned = _aligned(features, found, columns, kinds, f"the edges of {dataset.name} have {len(found)}", "edge feature", owner)
     return dataset.replaced(edge_features=aligned, edge_feature_names=tuple(columns), edge_feature_kinds=tuple(kinds))
 
 
-def align_to(dataset: Dataset, known: Dataset, *, edge_features: bool = True) -> Dataset:
+def align_to(dataset: Dataset, known: Dataset, *, edge_features: bool = True, owner: str = _MODEL) -> Dataset:
     """The dataset in the columns of another one, edge features among them unless they are not wanted. Errors as above."""
-    aligned = align_features(dataset, known.feature_names, known.feature_kinds)
-    return align_edge_features(aligned, known.edge_feature_names if edge_features else (), known.edge_feature_kinds)
+    aligned = align_features(dataset, known.feature_names, known.feature_kinds, owner=owner)
+    names = known.edge_feature_names if edge_features else ()
+    return align_edge_features(aligned, names, known.edge_feature_kinds, owner=owner)
 
 
 def _higher_degrees(found: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
@@ -85,6 +91,7 @@ def _aligned(
     kinds: Sequence[FeatureKind],
     has: str,
     what: str,
+    owner: str,
     stand_in: Mapping[str, str] | None = None,
 ) -> Features:
     """`stand_in` names the columns in which others, that are not among `columns`, are counted."""
@@ -97,9 +104,9 @@ def _aligned(
     surplus = [name for name in found if name not in place]
     if repeated or missing or surplus:
         raise DataError(
-            f"The model expects {counted(len(columns), f'{what} column')} and {has}. "
-            f"Missing: {_some(missing)}; not known to the model: {_some(surplus)}. "
-            f"The model's columns: {_some(columns)}. The data's columns: {_some(found)}. "
+            f"{owner} expects {counted(len(columns), f'{what} column')} and {has}. "
+            f"Missing: {_some(missing)}; not expected: {_some(surplus)}. "
+            f"{owner}'s columns: {_some(columns)}. The data's columns: {_some(found)}. "
             "Encode the new data as the training data was encoded."
         )
     ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]

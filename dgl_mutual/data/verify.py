@@ -10,7 +10,7 @@ import numpy as np
 from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.download import file_sha256
-from dgl_mutual.data.faults import Fault, Faults
+from dgl_mutual.data.faults import MISSING_FILE, Fault, Faults
 from dgl_mutual.data.folders import data_folders, missing_error, missing_files
 from dgl_mutual.data.load import Source, find_source
 from dgl_mutual.data.several_targets import one_by_one
@@ -63,7 +63,7 @@ def _locate(source: Source, data_dir: Path | None) -> Path:
 def _check_known_files(entry: Entry, location: Path, faults: Faults) -> None:
     for file in missing_files(location, entry):
         if location / file not in {fault.file for fault in faults.found}:
-            faults.add(location / file, "the file is missing")
+            faults.add(location / file, MISSING_FILE)
     for file, expected in entry.sha256.items():
         path = location / file
         if path.is_file() and file_sha256(path) != expected:

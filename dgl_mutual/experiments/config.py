@@ -15,7 +15,7 @@ from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, layered
+from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, combine_layers
 from dgl_mutual.experiments.recipes import DESCRIPTION
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
@@ -239,9 +239,9 @@ def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]
 
 
 def parse_config(*layers: Mapping[str, Any]) -> RunConfig:
-    """The configuration that these layers of plain values make; see `layered`.
+    """The configuration that these layers of plain values make; see `combine_layers`.
 
     Raises:
         UsageError: an unknown key or value; the message lists the choices.
     """
-    return parse_options(RunConfig, layered(*layers))
+    return parse_options(RunConfig, combine_layers(*layers))

@@ -30,9 +30,9 @@ def seconds_per_trial(plan: Plan, out: Path) -> float:
 
     What is measured are epochs in which students exchange. The first is left out: a process has one that is slow.
     """
-    trials = RunStore(plan.folder(out)).trials
-    if len(trials):
-        return len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean())
+    finished = _seconds_of_finished(plan, out)
+    if finished is not None:
+        return finished
     torch.set_num_threads(1)
     split = plan.trials[0].split
     share = min(1.0, _GRAPHS / len(split.seen)) if plan.config.task == "graph" else 1.0
@@ -47,18 +47,21 @@ def seconds_left(plans: Sequence[Plan], out: Path, missing: Mapping[int, int], j
     """Seconds that missing trials should take, from finished ones alone: of the same run, or else of the others. None where there are none.
 
     Args:
-        missing: place of a plan -> how many of its trials.
+        missing: index of a plan -> how many of its trials.
         jobs: trials at a time.
     """
-    known: dict[int, float] = {}
-    for place, plan in enumerate(plans):
-        trials = RunStore(plan.folder(out)).trials
-        if len(trials):
-            known[place] = len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean())
+    finished = {index: _seconds_of_finished(plan, out) for index, plan in enumerate(plans)}
+    known = {index: seconds for index, seconds in finished.items() if seconds is not None}
     if not known:
         return None
     usual = float(np.mean(list(known.values())))
-    return sum(count * known.get(place, usual) for place, count in missing.items()) / jobs
+    return sum(count * known.get(index, usual) for index, count in missing.items()) / jobs
+
+
+def _seconds_of_finished(plan: Plan, out: Path) -> float | None:
+    """The mean over the finished trials of a run; None if there are none."""
+    trials = RunStore(plan.folder(out)).trials
+    return len(plan.points) * float(trials.drop_duplicates(KEY)["train_seconds"].mean()) if len(trials) else None
 
 
 def _seconds(config: RunConfig, dataset: Dataset, split: Split) -> float:

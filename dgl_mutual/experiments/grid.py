@@ -9,7 +9,7 @@ from typing import Any
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.given import given_values
-from dgl_mutual.experiments.layers import merge, nest, value_at
+from dgl_mutual.experiments.layers import unflatten, value_at
 from dgl_mutual.training.result import FitResult
 
 _GROUPS = ("training", "strategy_options", "student")
@@ -39,27 +39,28 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
 
 
 def search(
-    points: Sequence[tuple[dict[str, Any], RunConfig]], fit: Callable[[RunConfig], FitResult]
+    points: Sequence[tuple[dict[str, Any], RunConfig]], fit: Callable[[int, RunConfig], FitResult]
 ) -> tuple[FitResult, list[dict[str, Any]]]:
     """The result of the point whose students have the best mean metric on validation.
 
     Args:
         points: the values of each point, and its resolved configuration; a single point without values means no search.
+        fit: takes the number of a point and its configuration.
 
     Returns:
         The result, and for each point its values, ``val`` and ``chosen``: the test figures of the others are never looked at.
     """
     if len(points) == 1 and not points[0][0]:
-        return fit(points[0][1]), []
+        return fit(0, points[0][1]), []
     best: FitResult | None = None
     rows: list[dict[str, Any]] = []
-    for values, point in points:
-        result = fit(point)
+    for number, (values, point) in enumerate(points):
+        result = fit(number, point)
         rows.append({**values, "val": result["mean"].val})
         if best is None or _score(result) > _score(best):
-            best, chosen = result, len(rows) - 1
+            best, chosen = result, number
     assert best is not None
-    return best, [{**row, "chosen": place == chosen} for place, row in enumerate(rows)]
+    return best, [{**row, "chosen": number == chosen} for number, row in enumerate(rows)]
 
 
 def _score(result: FitResult) -> float:
@@ -69,7 +70,4 @@ def _score(result: FitResult) -> float:
 
 def point_of(given: Mapping[str, Any], values: Mapping[str, Any]) -> RunConfig:
     """The configuration that values by dotted key make of a given one."""
-    layer: dict[str, Any] = {}
-    for key, value in values.items():
-        layer = merge(layer, nest(key, value))
-    return parse_config(given, layer)
+    return parse_config(given, unflatten(values))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -33,6 +32,15 @@ def parse_assignment(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         raise UsageError(f"Cannot set {path!r} to {value!r}: the value is not YAML. Quote it, for example {path}='\"...\"'.") from None
     return nest(path.strip(), values)
+
+
+def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Several assignments as one layer, the last of a key in force.
+
+    Raises:
+        UsageError: see `parse_assignment`.
+    """
+    return merge(*map(parse_assignment, texts))
 
 
 def from_command_line(*parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,22 +83,27 @@ def nest(path: str, value: Any) -> dict[str, Any]:
     return nested
 
 
-def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both mappings as one, level by level; the second overrides the first."""
-    merged = dict(first)
-    for key, value in second.items():
-        below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"training.epochs": 50, "seeds": 3}`` as ``{"training": {"epochs": 50}, "seeds": 3}``.
+
+    Raises:
+        UsageError: see `nest`.
+    """
+    return merge(*(nest(path, value) for path, value in values.items()))
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers as one mapping, level by level, each overriding those before it."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Layers as one, level by level; what contradicts stands in the last."""
-    return reduce(merge, layers, {})
-
-
-def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """All layers as one, each overriding those before it.
+def combine_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers of a configuration as one, each overriding those before it.
 
     A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the weighting those of
     the former weighting. One that changes the data removes their fingerprint, and one that sets an option a former grid over it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import textwrap
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -37,13 +37,13 @@ class Option:
 
     Attributes:
         values: the values that are accepted, for example ``number >= 0``.
-        default: as it would be written in YAML.
+        defaults: each as it would be written in YAML, by where it holds: "" for the first, such as "graph task" for those that differ.
         meaning: the docstring of the field, on one line.
     """
 
     name: str
     values: str
-    default: str
+    defaults: Mapping[str, str]
     meaning: str
 
 
@@ -54,17 +54,17 @@ def describe(kind: type[Options], resolve: Callable[[TaskName, bool], Options] |
         resolve: gives the options with the defaults of a task, with labels hidden or not. Where they differ, all are shown.
     """
     return [
-        Option(name, values_of(field), _default(name, field, resolve), " ".join((_docstring(kind, name) or "").split()))
+        Option(name, values_of(field), _defaults(name, field, resolve), " ".join((_docstring(kind, name) or "").split()))
         for name, field in kind.model_fields.items()
     ]
 
 
 def as_markdown(options: Sequence[Option]) -> str:
     """A table, one row an option."""
-    rows = [
-        f"| `{option.name}` | {_cell(option.values)} | {_cell(_code(option.default))} | {_cell(option.meaning.replace('``', '`'))} |"
-        for option in options
-    ]
+    rows = []
+    for option in options:
+        cells = [option.values, _listed(option.defaults, mark="`"), option.meaning.replace("``", "`")]
+        rows.append(f"| `{option.name}` | {' | '.join(map(_cell, cells))} |")
     return "\n".join(["| option | values | default | meaning |", "|---|---|---|---|", *rows])
 
 
@@ -72,7 +72,7 @@ def as_text(options: Sequence[Option], width: int = 80) -> str:
     """A paragraph an option, at most `width` columns wide."""
     paragraphs = []
     for option in options:
-        head = textwrap.wrap(f"{option.name}: {option.values} (default: {option.default})", width, subsequent_indent="      ")
+        head = textwrap.wrap(f"{option.name}: {option.values} (default: {_listed(option.defaults)})", width, subsequent_indent="      ")
         body = textwrap.wrap(option.meaning.replace("``", ""), width, initial_indent="    ", subsequent_indent="    ")
         paragraphs.append("\n".join([*head, *body]))
     return "\n".join(paragraphs)
@@ -111,21 +111,26 @@ def _any_of(choices: Sequence[str]) -> str:
     return " or ".join(part for part in (", ".join(choices[:-1]), choices[-1]) if part)
 
 
-def _default(name: str, field: FieldInfo, resolve: Callable[[TaskName, bool], Options] | None) -> str:
+def _defaults(name: str, field: FieldInfo, resolve: Callable[[TaskName, bool], Options] | None) -> dict[str, str]:
     own = _shown(field.get_default(call_default_factory=True))
     if resolve is None:
-        return own
+        return {"": own}
     node, graph, hidden, both = (
         _shown(getattr(resolve(task, is_hidden), name)) for is_hidden in (False, True) for task in ("node", "graph")
     )
     if own not in (node, graph, hidden, both):  # what depends on the training is explained in words
-        return own
-    others = [
-        *([f"graph task: {graph}"] if graph != node else []),
-        *([f"hidden labels: {hidden}"] if hidden != node else []),
-        *([f"graph task with hidden labels: {both}"] if both != (hidden if hidden != node else graph) else []),
-    ]
-    return f"{node} ({', '.join(others)})" if others else node
+        return {"": own}
+    return {
+        "": node,
+        **({"graph task": graph} if graph != node else {}),
+        **({"hidden labels": hidden} if hidden != node else {}),
+        **({"graph task with hidden labels": both} if both != (hidden if hidden != node else graph) else {}),
+    }
+
+
+def _listed(defaults: Mapping[str, str], mark: str = "") -> str:
+    others = ", ".join(f"{where}: {mark}{value}{mark}" for where, value in defaults.items() if where)
+    return f"{mark}{defaults['']}{mark}" + (f" ({others})" if others else "")
 
 
 def _shown(value: Any) -> str:
@@ -145,11 +150,6 @@ def _docstring(kind: type[Options], name: str) -> str | None:
         if name in fields and fields[name].description:
             return str(fields[name].description)
     return None
-
-
-def _code(default: str) -> str:
-    value, separator, rest = default.partition(" (graph task: ")
-    return f"`{value}` (graph task: `{rest[:-1]}`)" if separator else f"`{default}`"
 
 
 def _cell(text: str) -> str:

@@ -22,7 +22,7 @@ from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
-from dgl_mutual.experiments.layers import merged, nest, value_at
+from dgl_mutual.experiments.layers import merge, unflatten, value_at
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
@@ -138,7 +138,7 @@ class Search:
         """Trials that are finished, or that a living process runs."""
         with self.claims:
             self._release_abandoned()
-            return sum("interrupted" not in trial.user_attrs for trial in self.trials())
+            return len(self._counted())
 
     def claim(self, most: int) -> AbstractContextManager[optuna.Trial] | None:
         """A new trial as a context that holds it against other processes, its options drawn; None where there are `most` of them."""
@@ -177,7 +177,7 @@ class Search:
         """
         seed = derive(FIRST_SEED, "tune", number) % 2**32
         sampler = self.optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
-        best = self._best_trial()
+        best = self.best_trial()
         if number % 2 == 0 or best is None:
             return sampler, list(self.space)
         varied = random.Random(seed).sample(list(self.space), max(1, round(len(self.space) / 3)))
@@ -252,7 +252,7 @@ class Search:
     def best(self, first: int | None = None) -> dict[str, Any] | None:
         """The layer of configuration of the best complete trial; None if there is none. See `chosen`."""
         chosen = self.chosen(first)
-        return None if chosen is None else merged(self.given, *(nest(key, value) for key, value in chosen.items()))
+        return None if chosen is None else merge(self.given, unflatten(chosen))
 
     def chosen(self, first: int | None = None) -> dict[str, Any] | None:
         """Of what is searched, the values of the best complete trial, by dotted key; of equals, the first.
@@ -260,13 +260,21 @@ class Search:
         Args:
             first: look at so many trials: a search that is asked for fewer trials than there are gives what it would have given.
         """
-        best = self._best_trial(first)
+        best = self.best_trial(first)
         return None if best is None else self._values(best)
 
-    def _best_trial(self, first: int | None = None) -> optuna.trial.FrozenTrial | None:
-        counted = [trial for trial in self.trials() if "interrupted" not in trial.user_attrs][:first]
-        complete = [trial for trial in counted if trial.state.name == "COMPLETE"]
+    def best_trial(self, first: int | None = None) -> optuna.trial.FrozenTrial | None:
+        """The best complete trial. See `chosen`."""
+        complete = [trial for trial in self._counted()[:first] if trial.state.name == "COMPLETE"]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+    def default_value(self) -> float:
+        """The validation metric of the trial with all defaults; NaN if it is not complete."""
+        values = [trial.value for trial in self._counted() if "defaults" in trial.user_attrs and trial.state.name == "COMPLETE"]
+        return math.nan if not values or values[0] is None else values[0]
+
+    def _counted(self) -> list[optuna.trial.FrozenTrial]:
+        return [trial for trial in self.trials() if "interrupted" not in trial.user_attrs]
 
     def _values(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
         """The values that a trial has drawn, as in a configuration; none for the trial of the defaults."""
@@ -276,8 +284,8 @@ class Search:
 
     def seconds_left(self, missing: int, jobs: int) -> float | None:
         """Estimated seconds of missing trials, from the finished ones; None if there are none."""
-        counted = [trial for trial in self.trials() if "interrupted" not in trial.user_attrs and trial.state.is_finished()]
-        ended = [trial.duration.total_seconds() for trial in counted if trial.duration is not None]
+        finished = [trial for trial in self._counted() if trial.state.is_finished()]
+        ended = [trial.duration.total_seconds() for trial in finished if trial.duration is not None]
         return missing * sum(ended) / len(ended) / min(jobs, max(1, missing)) if ended else None
 
     def write(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
-from dgl_mutual.experiments.layers import layered
+from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.loading import joined_with_pool, load_pool, takes_edge_features
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
@@ -140,7 +140,7 @@ def _with_recipe(layer: Mapping[str, Any], of_data: Mapping[str, Any], method: M
     if len(own) == len(layer):
         return own
     recipe = {key: value for key, value in read_recipe(layer["recipe"], of_data).items() if key not in OF_THE_DATA}
-    return layered(recipe, {key: method[key] for key in ("strategy",) if key in method}, own)
+    return combine_layers(recipe, {key: method[key] for key in ("strategy",) if key in method}, own)
 
 
 def _scaled_down(config: RunConfig) -> RunConfig:

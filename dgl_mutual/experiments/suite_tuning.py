@@ -15,7 +15,7 @@ from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.executors.local import default_jobs
-from dgl_mutual.experiments.layers import merged, nest
+from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, silence
 from dgl_mutual.experiments.study import HISTORY_FILE
@@ -120,7 +120,7 @@ def tune_suite(
                 f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / HISTORY_FILE}).{first}"
             )
         searches[run.data, run.method] = tuning
-    layers = {key: merged(*(nest(name, value) for name, value in tuning.chosen.items())) for key, tuning in searches.items()}
+    layers = {key: unflatten(tuning.chosen) for key, tuning in searches.items()}
     return SuiteTuning(layers, searches)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -131,12 +130,9 @@ def run_trial(
         unseen = config.distill.unseen if config.distill is not None else 0.0
         scene = make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
 
-        numbers = itertools.count()
-
         epochs = [point.training.epochs for _, point in points]
 
-        def fit(point: RunConfig) -> FitResult:
-            number = next(numbers)
+        def fit(number: int, point: RunConfig) -> FitResult:
             file, every = snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
             reports = []
             if on_epoch is not None:

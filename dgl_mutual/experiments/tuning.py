@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Collection
@@ -51,6 +52,8 @@ class Tuning:
         best: the layer of configuration of the best of the trials that were asked for, as in best.yaml unless the folder has more trials;
             None if none is complete.
         chosen: of what was searched, the best values by dotted key; empty where all defaults are best, or none is complete.
+        best_trial, best_value: number and validation metric of this trial; None and NaN if none is complete.
+        default_value: validation metric of the trial with all defaults; NaN if it is not complete.
     """
 
     folder: Path
@@ -58,6 +61,9 @@ class Tuning:
     history: pd.DataFrame
     best: dict[str, Any] | None
     chosen: dict[str, Any]
+    best_trial: int | None
+    best_value: float
+    default_value: float
 
     @property
     def shared(self) -> str:
@@ -198,7 +204,17 @@ def tune(
                 f"Interrupted. {kept} of {trials} trials are finished and kept in {job.folder}. The same command goes on from there."
             ) from None
         history = study.write()
-        return Tuning(job.folder, str(job.resolved.protocol), history, study.best(trials), study.chosen(trials) or {})
+        best = study.best_trial(trials)
+        return Tuning(
+            folder=job.folder,
+            protocol=str(job.resolved.protocol),
+            history=history,
+            best=study.best(trials),
+            chosen=study.chosen(trials) or {},
+            best_trial=None if best is None else best.number,
+            best_value=math.nan if best is None or best.value is None else best.value,
+            default_value=study.default_value(),
+        )
 
 
 def search_job(

@@ -81,10 +81,14 @@ class Convolution(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         """New states of the destinations of a graph.
 
-        Shapes: x (sources, F_in), result (destinations, F_out). `generator` draws dropout in training and is None otherwise.
+        Shapes: x (sources, F_in), result (destinations, F_out).
+
+        Args:
+            generator: draws dropout in training; None otherwise.
+            initial: what `initial` of the first layer gave.
         """
 
     @property
@@ -189,7 +193,7 @@ class GCNConvolution(Convolution):
     def edge_weights(self) -> tuple[nn.Parameter, ...]:
         return () if self.edge_weight is None else (self.edge_weight,)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         if self.edge_weight is not None:
             assert self.root is not None
             values = linear(x, self.weight, self.bias)
@@ -234,7 +238,7 @@ class SAGEConvolution(Convolution):
     def edge_weights(self) -> tuple[nn.Parameter, ...]:
         return () if self.messages is None else (self.messages.weight,)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         if self.messages is not None:
             states = self.messages.states(x)
             own = torch.addmm(self.bias, graph.at_destinations(states), self.self_weight)
@@ -285,7 +289,7 @@ class GINConvolution(Convolution):
     def edge_weights(self) -> tuple[nn.Parameter, ...]:
         return () if self.messages is None else (self.messages.weight,)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         if self.messages is not None:
             total = self.messages(graph, "sum", self.messages.states(x), 1 + self.eps)
             hidden = torch.addmm(self.bias, total, self.weight)
@@ -332,7 +336,7 @@ class GATConvolution(Convolution):
     def edge_weights(self) -> tuple[nn.Parameter, ...]:
         return () if self.edge_weight is None else (self.edge_weight,)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         values = linear(x, self.weight)
         # A second, narrow product: as more columns of the first it would make that take twice as long where x is sparse.
         source, destination = score_heads(values, self.attention_source, self.attention_destination)

@@ -37,14 +37,14 @@ class DGLConvolution(Convolution):
     def run(self, graph: dgl.DGLGraph, x: Tensor, initial: Tensor | None) -> Tensor:
         """New states of the graph's destinations; x: states of its sources."""
 
-    def forward(self, adjacency: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         self.train(generator is not None)  # dropout within a layer follows the generator, as everywhere
-        with torch_stream(generator, adjacency.device):
-            if self.hops == 1 and adjacency.is_chunked:
-                blocks = (compact_block(chunk, loops=self.loops) for _, chunk in adjacency.chunks())
+        with torch_stream(generator, graph.device):
+            if self.hops == 1 and graph.is_chunked:
+                blocks = (compact_block(chunk, loops=self.loops) for _, chunk in graph.chunks())
                 return torch.cat([self.run(block, dense(x, nodes), initial) for block, nodes in blocks])
-            states = self.run(graph_of(adjacency.whole, loops=self.loops), dense(x), initial)
-        return adjacency.at_destinations(states) if adjacency.is_chunked else states
+            states = self.run(graph_of(graph.whole, loops=self.loops), dense(x), initial)
+        return graph.at_destinations(states) if graph.is_chunked else states
 
     @property
     @abstractmethod

@@ -302,9 +302,11 @@ class _Attention(torch.autograd.Function):
 
 
 def _are_safe(scores: Tensor) -> bool:
-    """Whether all scores are small. On a GPU the answer would have to be waited for, which takes longer than the shift that it saves."""
-    if len(scores) == 0 or scores.device.type != "cpu":
-        return len(scores) == 0
+    """Whether all scores are small."""
+    if len(scores) == 0:
+        return True
+    if scores.device.type != "cpu":  # to wait for the answer of a GPU takes longer than the shift that it saves
+        return False
     lowest, highest = scores.aminmax()
     return lowest.item() >= -_SAFE_SCORE and highest.item() <= _SAFE_SCORE
 

@@ -37,7 +37,7 @@ class MLPConvolution(Convolution):
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None) -> Tensor:
+    def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         return self_linear(graph, x, self.weight, self.bias)
 
 

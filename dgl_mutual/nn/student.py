@@ -206,20 +206,22 @@ class Student(StudentModule):
         initial: Tensor | None = None
         virtual = None if self.virtual_node is None else self.virtual_node.start
         for layer, (graph, convolution) in enumerate(zip(graphs, self.convolutions, strict=True)):
-            entering = x = dropout(x, self.input_rate if layer == 0 else self.rate, generator)
-            if layer == 0 and (initial := convolution.initial(x)) is not None:  # type: ignore[operator]  # a ModuleList has no element type
-                x = dropout(initial, self.rate, generator)
-            more = () if initial is None else (initial,)
-            x = state = convolution(graph, x, generator, *more)
-            if layer < self.depth - 1 or self.has_classifier:
-                if self.residuals is not None:
-                    state = self.residuals[layer](graph, entering) + state
-                x = state = self.activation(self.norms[layer](state) if len(self.norms) else state)
-                hidden.append(state)
-                if self.virtual_node is not None and layer < self.depth - 1:
-                    x, virtual = self.virtual_node(batch, layer, state, virtual)
-        if self.classifier is None:
-            return StudentOutput(state, tuple(hidden), graphs[-1].at_destinations(hidden[-1]) if hidden else state)
+            assert isinstance(convolution, Convolution)
+            x = layer_input = dropout(x, self.input_rate if layer == 0 else self.rate, generator)
+            if layer == 0:
+                initial = convolution.initial(x)
+                if initial is not None:
+                    x = dropout(initial, self.rate, generator)
+            state = convolution(graph, x, generator, initial)
+            if self.classifier is None and layer == self.depth - 1:
+                return StudentOutput(state, tuple(hidden), graph.at_destinations(hidden[-1]) if hidden else state)
+            if self.residuals is not None:
+                state = self.residuals[layer](graph, layer_input) + state
+            x = self.activation(self.norms[layer](state) if len(self.norms) else state)
+            hidden.append(x)
+            if self.virtual_node is not None and layer < self.depth - 1:
+                x, virtual = self.virtual_node(batch, layer, x, virtual)
+        assert self.classifier is not None
         seen = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)
         embedding = torch.cat([self._samples(batch, hidden[layer], graphs[layer + 1 :]) for layer in seen], dim=1)
         return StudentOutput(self.classifier(dropout(embedding, self.classifier_rate, generator)), tuple(hidden), embedding)

@@ -57,7 +57,7 @@ def _with_edges(batch: GraphBatch, kept: Tensor) -> GraphBatch:
 
 def _without_nodes(batch: GraphBatch, rate: float, generator: torch.Generator) -> GraphBatch:
     draws = torch.rand(batch.num_nodes, generator=generator, device=batch.device)
-    graph_of = torch.repeat_interleave(torch.arange(batch.num_graphs, device=batch.device), batch.graph_sizes)
+    graph_of = batch.batch_index
     highest = draws.new_zeros(batch.num_graphs).scatter_reduce(0, graph_of, draws, "amax")
     kept = (draws >= rate) | (draws == highest[graph_of])
     destinations = torch.repeat_interleave(torch.arange(batch.num_nodes, device=batch.device), batch.in_offsets.diff())

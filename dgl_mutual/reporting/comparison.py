@@ -29,6 +29,8 @@ from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import KEY
 
 DEFAULT_BASELINE = "independent"
+#: In the place of a baseline: nothing is tested.
+NO_BASELINE = "none"
 DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")
 #: Figures that can be tabled: fractions, of which more is better, costs, of which less is, and fractions that are neither good nor bad.
 FRACTIONS = ("test", "val", "train")

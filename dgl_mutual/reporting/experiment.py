@@ -16,7 +16,7 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.files import check_regular, replacing, user_path
-from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
+from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
 from dgl_mutual.reporting.plots import draw
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 #: What is not copied: locks, and what is being written.
 _HIDDEN = shutil.ignore_patterns(".*")
-#: In the place of a baseline: nothing is tested.
-NO_BASELINE = "none"
 
 
 class Experiment:

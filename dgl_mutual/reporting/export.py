@@ -9,15 +9,13 @@ from typing import Literal, TypeAlias
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
-from dgl_mutual.reporting.comparison import compare, compare_with_default, default_baseline
+from dgl_mutual.reporting.comparison import NO_BASELINE, compare, compare_with_default, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.tables import text_table
 
 Format: TypeAlias = Literal["csv", "latex", "markdown"]
-#: In the place of a baseline: nothing is tested.
-NO_BASELINE = "none"
 
 
 def export(

@@ -25,8 +25,6 @@ TRIAL_COLUMNS = [
 ]
 #: Columns that may follow them; folders of older versions lack these.
 MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split"]
-#: A trial with several tasks has rows of this metric, the mean over tasks, and for each task rows of its own: ``accuracy(digit)``.
-MEAN_METRIC = "mean"
 KEY = ["seed", "fold"]
 #: The columns of reliability.csv.
 RELIABILITY_COLUMNS = [*KEY, "metric", "member", "bin", "count", "accuracy", "confidence"]
@@ -37,9 +35,9 @@ INFERENCE_COLUMNS = [
 ]
 #: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
 NUM_BINS = 15
-#: The first columns of tuning.csv of a search; a column an option follows.
 #: States of a search's trials that are over.
 TUNING_ENDED = ("complete", "pruned", "failed")
+#: The first columns of tuning.csv of a search; a column per option follows.
 TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
 #: The columns before these in tuning.csv of a suite.
 NAME_COLUMNS = ["data", "method", "search"]

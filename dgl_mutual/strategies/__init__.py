@@ -6,29 +6,14 @@ A new one is a new file here, which is found by itself; or a class anywhere else
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
 from dgl_mutual.options import fault_of_options
-from dgl_mutual.python_compat import is_class
-from dgl_mutual.registry import Registry, made_by, subclass_of
+from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 
-
-def _find() -> dict[str, type[Strategy]]:
-    found: dict[str, type[Strategy]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
-        found.update(
-            {kind.name: kind for kind in members if is_class(kind) and issubclass(kind, Strategy) and not inspect.isabstract(kind)}
-        )
-    return dict(sorted(found.items()))
-
-
-_FOUND = _find()
+_FOUND: dict[str, type[Strategy]] = subclasses_in(__name__, __path__, Strategy)
 #: name -> class, in alphabetical order: the strategies that train students and do not change their predictions afterwards.
 STRATEGIES = {name: kind for name, kind in _FOUND.items() if not kind.transduces}
 #: Baselines that spread training labels over the edges of one graph.

@@ -209,13 +209,13 @@ class GraphMutualLearning(ExchangeStrategy):
     def coordinator_config(self) -> CoordinatorConfig:
         setting, options = self.setting, self.options
         return CoordinatorConfig(
-            options.weighting,
-            setting.num_students,
-            setting.num_outputs,
-            setting.num_samples,
-            setting.distribution.widths,
-            options.weighting_options,
-            setting.distribution.multi_label,
+            weighting=options.weighting,
+            num_students=setting.num_students,
+            num_outputs=setting.num_outputs,
+            num_samples=setting.num_samples,
+            tasks=setting.distribution.widths,
+            options=options.weighting_options,
+            multi_label=setting.distribution.multi_label,
         )
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
@@ -235,7 +235,7 @@ class GraphMutualLearning(ExchangeStrategy):
             step.log["exchange"] = divergence.detach()
             terms["mutual"] = options.scale * step.ramp * divergence
         terms.update(entropy_terms(options, self.distribution, step, self.class_prior))
-        if any(True for _ in self.coordinator.parameters()):
+        if next(self.coordinator.parameters(), None) is not None:
             terms["coordinator"] = self._coordinator_loss(step)
         return terms
 

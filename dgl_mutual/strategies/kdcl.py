@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dgl_mutual.distributions import Categorical, Distribution
+from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.search_space import Choice, SearchSpace
@@ -56,9 +56,7 @@ class CollaborativeLearning(ExchangeStrategy):
 
     def __init__(self, options: KDCLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
-        nothing = torch.empty(0, setting.num_outputs)
-        tasks = setting.distribution.tasks(nothing, nothing)
-        if options.target == "minlogit" and not all(isinstance(task, Categorical) for task, _, _ in tasks):
+        if options.target == "minlogit" and any(setting.distribution.multi_label):
             raise UsageError(
                 "Strategy 'kdcl' with target 'minlogit' compares each class's logit with that of the one true class, and a multi-label "
                 "sample has no such class. Choose --set strategy_options.target=naive or mean."

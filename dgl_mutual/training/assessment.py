@@ -44,24 +44,25 @@ def assess(
     exchange_on: ExchangeOn,
 ) -> FitResult:
     """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose."""
-    found = []
     names = (*cohort.names, "ensemble")
-    for part in (split.train, split.val, split.test):
-        rows = torch.as_tensor(part, device=logits.device)
+    rows, predictions = {}, {}
+    for part, samples in (("train", split.train), ("val", split.val), ("test", split.test)):
+        rows[part] = torch.as_tensor(samples, device=logits.device)
+        own = logits[:, rows[part]]
         with torch.no_grad():
-            predictions = torch.cat([logits[:, rows], cohort.ensemble_logits(logits[:, rows], rows).unsqueeze(0)])
-        found.append(score(scorer, predictions, labels[rows], names))
-    scores = [one.overall for one in found]
-    measured = calibrations_by_metric(dataset, cohort.distribution, predictions, labels[rows])
+            predictions[part] = torch.cat([own, cohort.ensemble_logits(own, rows[part]).unsqueeze(0)])
+    scores = {part: score(scorer, predictions[part], labels[rows[part]], names) for part in rows}
+    train, val, test = (scores[part].overall for part in ("train", "val", "test"))
+    measured = calibrations_by_metric(dataset, cohort.distribution, predictions["test"], labels[rows["test"]])
     nlls, eces = zip(*mean_over_tasks(list(measured.values())), strict=True)
     milliseconds = [inference_ms(student, test_batches) for student in cohort.members]
     results = [
         MemberResult(
             member=name,
             architecture=student.options.architecture_name,
-            train=scores[0][k],
-            val=scores[1][k],
-            test=scores[2][k],
+            train=train[k],
+            val=val[k],
+            test=test[k],
             best_epoch=best_epochs[k],
             inference_ms=milliseconds[k],
             parameters=_count(student),
@@ -87,9 +88,9 @@ def assess(
     ensemble = MemberResult(
         member="ensemble",
         architecture="-",
-        train=scores[0][-1],
-        val=scores[1][-1],
-        test=scores[2][-1],
+        train=train[-1],
+        val=val[-1],
+        test=test[-1],
         best_epoch=None,
         inference_ms=sum(student.inference_ms for student in students),
         parameters=sum(student.parameters for student in students) + _count(cohort.coordinator),
@@ -109,8 +110,8 @@ def assess(
         split=split,
         exchange_on=exchange_on,
         tasks={
-            metric: _in_task(members, [*(one.by_task[metric] for one in found), *_figures(measured[metric])], len(students))
-            for metric in found[0].by_task
+            metric: _in_task(members, [*(one.by_task[metric] for one in scores.values()), *_figures(measured[metric])], len(students))
+            for metric in scores["test"].by_task
         },
         reliability=reliability_rows(measured, names),
     )

@@ -126,20 +126,29 @@ def _mean_over_labels(function: Callable[[Array, int, Array], Array], truth: Arr
         function: (M,) figures of one label: takes which samples it is known of (N,), its column, and these samples' labels.
         truth: labels (N, C), NaN where they are unknown.
     """
-    if len(truth) and np.isnan(truth).all():
+    if _is_unknown(truth):
         return [math.nan] * num_members
     figures = []
-    for column in range(truth.shape[1]):
+    for column in _labels_with_both_classes(truth):
         known = ~np.isnan(truth[:, column])
-        if len(np.unique(truth[known, column])) == 2:
-            figures.append(function(known, column, truth[known, column]))
-    if not figures:
+        figures.append(function(known, column, truth[known, column]))
+    means: list[float] = np.mean(figures, axis=0).tolist()
+    return means
+
+
+def _is_unknown(truth: Array) -> bool:
+    return len(truth) > 0 and bool(np.isnan(truth).all())
+
+
+def _labels_with_both_classes(truth: Array) -> list[int]:
+    """The columns that have a positive and a negative sample; a `TrainingError` if there are none."""
+    columns = [column for column, values in enumerate(truth.T) if {0, 1} <= set(np.unique(values))]
+    if not columns:
         raise TrainingError(
             f"The metric is not defined on these {len(truth)} samples: no label has both a positive and a negative among them. "
             "The part of the split is too small or holds one class only; choose another split or protocol."
         )
-    means: list[float] = np.mean(figures, axis=0).tolist()
-    return means
+    return columns
 
 
 def _average_precisions(logits: Tensor, labels: Tensor) -> list[float]:
@@ -163,7 +172,7 @@ def _ogb_accuracies(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
 
 def _ogb_scores(judge: Any, logits: Tensor, labels: Tensor) -> list[float]:
     truth, scores = labels.detach().cpu().numpy(), logits.detach().cpu().numpy()
-    # Raises our own message where OGB's is a bare RuntimeError.
-    if math.isnan(_mean_over_labels(lambda *_: np.zeros(1), truth, 1)[0]):
+    if _is_unknown(truth):
         return [math.nan] * len(scores)
+    _labels_with_both_classes(truth)  # where there are none, OGB's error does not say what is wrong
     return [float(judge.eval({"y_true": truth, "y_pred": member})[judge.eval_metric]) for member in scores]

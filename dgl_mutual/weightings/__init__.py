@@ -6,32 +6,17 @@ A new one is a new file here, which is found by itself; or a class anywhere else
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from dataclasses import replace
 from typing import Any
 
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig, PerTask, Weighting, WeightingOptions
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import fault_of_options, parse_options
-from dgl_mutual.python_compat import is_class
-from dgl_mutual.registry import Registry, made_by, subclass_of
+from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.user_code import blamed
 
-
-def _find() -> dict[str, type[Weighting]]:
-    found: dict[str, type[Weighting]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
-        found.update(
-            {kind.name: kind for kind in members if is_class(kind) and issubclass(kind, Weighting) and not inspect.isabstract(kind)}
-        )
-    return dict(sorted(found.items()))
-
-
 #: name -> class, in alphabetical order.
-WEIGHTINGS = _find()
+WEIGHTINGS: dict[str, type[Weighting]] = subclasses_in(__name__, __path__, Weighting)
 
 
 def _fault(value: Any) -> str | None:

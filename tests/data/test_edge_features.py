@@ -267,7 +267,7 @@ def test_new_data_in_the_columns_of_a_model() -> None:
     assert by_ends(aligned) == {ends: [0, before[ends][1], before[ends][0]] for ends in before}
     assert align_edge_features(aligned, names, kinds) is aligned
     assert align_edge_features(data, (), ()).edge_features is None
-    with pytest.raises(DataError, match=r"expects 1 edge feature column and the edges of graph have 2.*not known to the model: bond=2"):
+    with pytest.raises(DataError, match=r"expects 1 edge feature column and the edges of graph have 2.*not expected: bond=2"):
         align_edge_features(data, ("length",), ("number",))
     with pytest.raises(DataError, match="Missing: angle;"):
         align_edge_features(data, (*names, "angle"), (*kinds, "number"))

@@ -31,9 +31,10 @@ class Figures:
 def _search(points: Any, vals: list[float]) -> tuple[Figures, list[dict[str, Any]], list[RunConfig]]:
     tried: list[RunConfig] = []
 
-    def fit(point: RunConfig) -> FitResult:
+    def fit(number: int, point: RunConfig) -> FitResult:
+        assert number == len(tried)
         tried.append(point)
-        return cast(FitResult, Figures(vals[len(tried) - 1], str(len(tried) - 1)))
+        return cast(FitResult, Figures(vals[number], str(number)))
 
     result, rows = search(points, fit)
     return cast(Figures, result), rows, tried

@@ -67,5 +67,5 @@ def test_degrees_that_the_training_data_do_not_have_count_as_the_highest(tmp_pat
 def test_degrees_beside_other_columns_are_not_known() -> None:
     known = dgl_mutual.Dataset.from_arrays([[0, 1], [1, 2]], np.eye(3), [0, 1, 0], feature_names=["degree=0", "degree=1", "age"])
     result = dgl_mutual.fit(known, **QUICK, split=dgl_mutual.Split([0], [1], [2]))
-    with pytest.raises(DataError, match="not known to the model: degree=2"):
+    with pytest.raises(DataError, match="not expected: degree=2"):
         result.predict(known.replaced(feature_names=("degree=0", "degree=1", "degree=2")))

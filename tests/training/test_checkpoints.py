@@ -161,7 +161,7 @@ def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
     dataset, _ = node_data
     model = load_student(saved / "gcn-0.safetensors")
     renamed = replace(dataset, feature_names=("x0", "x1", "x2", "x3", "x4", "weight"))
-    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 6\. Missing: x5; not known to the model: weight\."):
+    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 6\. Missing: x5; not expected: weight\."):
         model.predict(renamed)
     wider = replace(
         dataset,
@@ -169,12 +169,12 @@ def test_another_schema_shows_both_sides(saved: Path, node_data: Data) -> None:
         feature_names=(*dataset.feature_names, "extra"),
         feature_kinds=(),
     )
-    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 7\. Missing: none; not known to the model: extra\."):
+    with pytest.raises(DataError, match=r"expects 6 feature columns and nodes has 7\. Missing: none; not expected: extra\."):
         model.predict(wider)
     turned = replace(dataset, features=dataset.features[:, ::-1], feature_names=dataset.feature_names[::-1])
     np.testing.assert_array_equal(model.predict(turned), model.predict(dataset))
     many = replace(dataset, feature_names=tuple(f"y{column}" for column in range(6)))
-    with pytest.raises(DataError, match="Missing: x0, x1, x2, x3, x4, x5; not known to the model: y0"):
+    with pytest.raises(DataError, match="Missing: x0, x1, x2, x3, x4, x5; not expected: y0"):
         model.predict(many)
 
 

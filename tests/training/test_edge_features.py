@@ -114,7 +114,7 @@ def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tm
     both = dataset.replaced(edge_features=np.tile([1.0, 0.0], (dataset.num_edges, 1)))
     np.testing.assert_array_equal(model.predict(single), model.predict(both))
     unseen = single.replaced(edge_feature_names=("bond=triple",))
-    with pytest.raises(DataError, match=r"not known to the model: bond=triple.*model's columns: bond=single, bond=double"):
+    with pytest.raises(DataError, match=r"not expected: bond=triple.*model's columns: bond=single, bond=double"):
         model.predict(unseen)
     with pytest.raises(DataError, match="the edges of graph have none"):
         model.predict(dataset.without_edge_features())
@@ -122,7 +122,7 @@ def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tm
     np.testing.assert_array_equal(result.predict(single, member="gin-0"), model.predict(single))
     np.testing.assert_array_equal(result.embeddings("gin-0", single), result.embeddings("gin-0", both))
     for wrong in (unseen, dataset.without_edge_features()):
-        with pytest.raises(DataError, match=r"not known to the model: bond=triple|the edges of graph have none"):
+        with pytest.raises(DataError, match=r"not expected: bond=triple|the edges of graph have none"):
             result.predict(wrong)
     assert "2 features and 2 edge features" in repr(result.cohort.members[0])
 

@@ -126,7 +126,7 @@ def test_columns_are_matched_by_name(fit: Callable[..., FitResult], node_data: D
     np.testing.assert_allclose(result.embeddings(data=moved), result.embeddings(data=dataset), rtol=1e-5, atol=1e-6)
     other = dataset.replaced(feature_names=tuple(f"other {name}" for name in dataset.feature_names))
     for asked in (result.predict, lambda data: result.embeddings(data=data)):
-        with pytest.raises(DataError, match="not known to the model: other"):
+        with pytest.raises(DataError, match="not expected: other"):
             asked(other)
 
 

@@ -52,7 +52,7 @@ def _uniform(columns: Sequence[str]) -> float:
 
 
 def _largest_deviation(run: Run, columns: Sequence[str]) -> float:
-    return float((_means(run, columns) - _uniform(columns)).abs().to_numpy().max(initial=0.0))
+    return float(np.nanmax((_means(run, columns) - _uniform(columns)).abs().to_numpy(), initial=0.0))
 
 
 def _is_own(name: str) -> bool:

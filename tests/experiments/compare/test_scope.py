@@ -8,7 +8,7 @@ import pytest
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.compare.scope import STRATEGIES, check_scope
-from dgl_mutual.experiments.layers import merged, parse_assignment
+from dgl_mutual.experiments.layers import merge, parse_assignment
 from dgl_mutual.experiments.recipes import read_recipe, recipes
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.trust import trusted_config
@@ -76,7 +76,7 @@ def test_a_recipe_can_be_compared_when_what_the_message_names_is_taken_back(name
     options = {"protocol": None, "student": {"edge_features": False}}
 
     def check(*assignments: str) -> None:
-        typed = merged(options, *map(parse_assignment, assignments))
+        typed = merge(options, *map(parse_assignment, assignments))
         check_scope(resolve(trusted_config(None, typed, trust=False, recipe=name), dataset), dataset)
 
     if not name.endswith("-few-labels"):
