@@ -25,6 +25,14 @@ FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count", "edge-
 ENDS = ("src_id", "dst_id")
 
 
+def offsets_of(counts: npt.ArrayLike) -> IntArray:
+    """int64, shape (n + 1,): where each of n consecutive ranges of these sizes begins, and where the last ends."""
+    sizes = np.asarray(counts)
+    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
+
+
 def csr_fault(data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDArray[Any], shape: tuple[int, int]) -> str | None:
     """Why these are not the arrays of a CSR matrix of this shape, or None.
 

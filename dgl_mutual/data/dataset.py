@@ -26,6 +26,7 @@ from dgl_mutual.data.arrays import (
     check_within_graphs,
     edge_rows,
     is_canonical,
+    offsets_of,
 )
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
@@ -388,4 +389,4 @@ class Dataset:
     @cached_property
     def in_offsets(self) -> IntArray:
         """int64, shape (|V| + 1,): the in-edges of node v are in_offsets[v] ... in_offsets[v + 1] - 1 (a CSC index pointer)."""
-        return np.concatenate([[0], np.cumsum(np.bincount(self.edges[1], minlength=self.num_nodes))]).astype(np.int64)
+        return offsets_of(np.bincount(self.edges[1], minlength=self.num_nodes))

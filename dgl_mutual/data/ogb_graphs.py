@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds, canonical_edge_rows
+from dgl_mutual.data.arrays import as_kinds, canonical_edge_rows, offsets_of
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
@@ -61,7 +61,7 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
     faults.check()
     assert labels is not None
 
-    node_offsets = np.concatenate([[0], np.cumsum(arrays["num-node-list"])]).astype(np.int64)
+    node_offsets = offsets_of(arrays["num-node-list"][:, 0])
     ends = arrays["edge"].T + np.repeat(node_offsets[:-1], arrays["num-edge-list"][:, 0])
     num_nodes = int(node_offsets[-1])
     edges, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=True, features=arrays["edge-feat"])

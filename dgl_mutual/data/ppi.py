@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dgl_mutual.data.arrays import offsets_of
 from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, compact, unusable
@@ -64,7 +65,7 @@ def read_ppi(folder: Path, name: str, faults: Faults) -> Dataset:
         edges=canonical_edges(source, destination, num_nodes, symmetric=False),
         features=compact(features),
         labels=labels,
-        node_offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        node_offsets=offsets_of(sizes),
         target=Target("multi-label", tuple(f"label {label}" for label in range(labels.shape[1])), "micro-f1"),
         feature_names=tuple(f"feature {column}" for column in range(features.shape[1])),
         official_split=Split(*(np.arange(start, stop) for start, stop in pairwise(first))),

@@ -46,6 +46,11 @@ class Option:
     defaults: Mapping[str, str]
     meaning: str
 
+    @property
+    def default(self) -> str:
+        """All defaults as text."""
+        return _listed(self.defaults)
+
 
 def describe(kind: type[Options], resolve: Callable[[TaskName, bool], Options] | None = None) -> list[Option]:
     """All options of a class, in its order.
@@ -72,7 +77,7 @@ def as_text(options: Sequence[Option], width: int = 80) -> str:
     """A paragraph an option, at most `width` columns wide."""
     paragraphs = []
     for option in options:
-        head = textwrap.wrap(f"{option.name}: {option.values} (default: {_listed(option.defaults)})", width, subsequent_indent="      ")
+        head = textwrap.wrap(f"{option.name}: {option.values} (default: {option.default})", width, subsequent_indent="      ")
         body = textwrap.wrap(option.meaning.replace("``", ""), width, initial_indent="    ", subsequent_indent="    ")
         paragraphs.append("\n".join([*head, *body]))
     return "\n".join(paragraphs)

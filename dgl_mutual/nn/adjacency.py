@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.nn import kernels
-from dgl_mutual.nn.csr import NodeFeatures, Pattern, Rows, SparseMatrix, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, Pattern, Rows, SparseMatrix, offsets_of, take_rows
 
 #: How neighbours' states are aggregated: their sum; their mean; or the sum over j in N(i) + i with the weights 1 / sqrt(d_i d_j).
 Norm: TypeAlias = Literal["sum", "mean", "symmetric"]
@@ -173,7 +173,7 @@ class Adjacency:
         loops = looped.indptr[1:].long() - 1
         sizes = torch.ones(count + self.num_destinations, dtype=torch.int64, device=self.device)
         sizes[loops] = self.in_offsets.diff()
-        indptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        indptr = offsets_of(sizes)
         # A row of the looped pattern is its edges one by one, then all of them once more.
         numbers = torch.arange(count, device=self.device)
         rows = self.pattern.rows.long()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import as_array, canonical_edge_rows
+from dgl_mutual.data.arrays import as_array, canonical_edge_rows, offsets_of
 from dgl_mutual.data.dataset import Dataset, Features, IntArray, canonical_edges
 from dgl_mutual.data.distinct import distinct_rows
 from dgl_mutual.dgl_compat import dgl
@@ -107,8 +107,7 @@ class GraphBatch(Adjacency, Batch):
             edges = canonical_edges(source, destination, graph.num_nodes(), symmetric=False)
         in_degrees = np.bincount(edges[1], minlength=graph.num_nodes())
         in_offsets, node_offsets = (
-            torch.as_tensor(np.concatenate([[0], np.cumsum(counts)]), dtype=torch.int64, device=device)
-            for counts in (in_degrees, graph.batch_num_nodes().cpu().numpy())
+            torch.as_tensor(offsets_of(counts), device=device) for counts in (in_degrees, graph.batch_num_nodes().cpu().numpy())
         )
         return cls(in_offsets, torch.as_tensor(edges[0], device=device), features.to(device, dtype), node_offsets, of_edges)
 
@@ -218,7 +217,7 @@ class Collator:
         edges_per_graph = dataset.edge_offsets[chosen + 1] - dataset.edge_offsets[chosen]
         sources = self._sources[edges] + np.repeat(node_shift, edges_per_graph)
         in_degrees = np.diff(dataset.in_offsets)[nodes]
-        in_offsets = np.concatenate([[0], np.cumsum(in_degrees)])
+        in_offsets = offsets_of(in_degrees)
         if self._dense is not None:
             features: NodeFeatures = self._dense[self._tensor(nodes)]
         else:
@@ -244,7 +243,7 @@ class Collator:
     def _by_source(self, nodes: IntArray, edges: IntArray, shift: IntArray, edges_per_graph: IntArray) -> tuple[Tensor, Tensor]:
         """The edges of a batch ordered by source, and where those of each source begin; see `Adjacency`."""
         order, out_degrees = self._order
-        starts = np.concatenate([[0], np.cumsum(out_degrees[nodes])])
+        starts = offsets_of(out_degrees[nodes])
         return self._tensor(order[edges] + np.repeat(shift, edges_per_graph)), self._tensor(starts)
 
     def _tensor(self, array: IntArray) -> Tensor:
@@ -281,6 +280,6 @@ class Collator:
 def _gather_ranges(offsets: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """The elements of the chosen ranges one after another, the new offsets, and by how much each range moved."""
     sizes = offsets[chosen + 1] - offsets[chosen]
-    new_offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    new_offsets = offsets_of(sizes)
     shift = new_offsets[:-1] - offsets[chosen]
     return np.arange(new_offsets[-1]) - np.repeat(shift, sizes), new_offsets, shift

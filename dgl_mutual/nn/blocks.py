@@ -12,7 +12,7 @@ from torch import Tensor
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import Batch, GraphBatch
-from dgl_mutual.nn.csr import NodeFeatures, Rows, take_columns, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, Rows, offsets_of, take_columns, take_rows
 
 #: Most nodes and edges (or one node's) in a chunk of a layer-wise pass.
 CHUNK_NODES, CHUNK_EDGES = 1 << 16, 1 << 20
@@ -154,7 +154,7 @@ class _ChunkedAdjacency(Adjacency):
 
     def _chunk(self, rows: slice, first: Tensor, degrees: Tensor) -> Adjacency:
         nodes = self._nodes[rows]
-        in_offsets = torch.cat([degrees.new_zeros(1), degrees.cumsum(0)])
+        in_offsets = offsets_of(degrees)
         if self.is_whole:  # the nodes of a chunk follow each other, and so do their edges
             edges: Rows = slice(int(first[0]), int(first[-1] + degrees[-1]))
         else:

@@ -226,6 +226,12 @@ class _CutCodes:
         return offsets[place * count : (place + 1) * count + 1] - rows.start, order[rows] - rows.start
 
 
+def offsets_of(counts: Tensor) -> Tensor:
+    """(n + 1,): where each of n consecutive ranges of these sizes begins, and where the last ends; of a mask, how many are kept before."""
+    total = counts.cumsum(0)
+    return torch.cat([total.new_zeros(1), total])
+
+
 def _grouped(numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if numbers.device.type != "cpu":
         in_order, places = torch.sort(numbers, stable=True)
@@ -335,7 +341,7 @@ def take_columns(x: NodeFeatures, columns: Sequence[int]) -> NodeFeatures:
     place[torch.as_tensor(columns, device=place.device)] = torch.arange(len(columns), dtype=place.dtype, device=place.device)
     moved = place.index_select(0, pattern.indices)
     kept = moved >= 0
-    before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    before = offsets_of(kept)
     entries = torch.nonzero(kept).squeeze(1)
     taken = Pattern(before.index_select(0, pattern.indptr), moved.index_select(0, entries), len(columns))
     return SparseMatrix(taken, x.values.index_select(0, entries))
@@ -353,7 +359,7 @@ def _sparse_rows(x: SparseMatrix, rows: Rows) -> SparseMatrix:
         return SparseMatrix.from_scipy(matrix[rows if isinstance(rows, slice) else rows.numpy()])
     numbers = torch.arange(x.shape[0], device=x.values.device)[rows]
     first, counts = x.pattern.indptr[numbers], x.pattern.indptr.diff()[numbers]
-    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    indptr = offsets_of(counts)
     entries = torch.repeat_interleave(first - indptr[:-1], counts)
     entries = entries + torch.arange(len(entries), device=entries.device)
     return SparseMatrix(Pattern(indptr, x.pattern.indices[entries], x.shape[1]), x.values[entries])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
 from torch import Tensor
 
+from dgl_mutual.data.arrays import offsets_of
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.csr import Block, NodeFeatures, Pattern, RepeatedRows, SparseMatrix, cut, take_rows
@@ -21,7 +21,7 @@ def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
     """
     if len(counts) == 1:
         return [whole]
-    graphs = np.concatenate([[0], np.cumsum(counts)])
+    graphs = offsets_of(counts)
     nodes: list[int] = whole.node_offsets[graphs].tolist()
     edges: list[int] = whole.in_offsets[nodes].tolist()
     spans = [[slice(*offsets[place : place + 2]) for place in range(len(counts))] for offsets in (graphs.tolist(), nodes, edges)]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch
-from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix, offsets_of, take_rows
 
 
 def perturbed(
@@ -50,7 +50,7 @@ def perturbed(
 
 def _with_edges(batch: GraphBatch, kept: Tensor) -> GraphBatch:
     """The edges that are marked: (edges,)."""
-    num_kept_before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    num_kept_before = offsets_of(kept)
     of_edges = None if batch.edge_features is None else take_rows(batch.edge_features, torch.nonzero(kept).squeeze(1))
     return GraphBatch(num_kept_before[batch.in_offsets], batch.sources[kept], batch.features, batch.node_offsets, of_edges)
 
@@ -62,7 +62,7 @@ def _without_nodes(batch: GraphBatch, rate: float, generator: torch.Generator) -
     kept = (draws >= rate) | (draws == highest[graph_of])
     destinations = torch.repeat_interleave(torch.arange(batch.num_nodes, device=batch.device), batch.in_offsets.diff())
     fewer = _with_edges(batch, kept[destinations] & kept[batch.sources])
-    num_kept_before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    num_kept_before = offsets_of(kept)
     rows = torch.nonzero(kept).squeeze(1)
     return GraphBatch(
         torch.cat([fewer.in_offsets[:1], fewer.in_offsets[1:][rows]]),  # a node that goes has no edges any more

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dgl_mutual.data.arrays import offsets_of
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.errors import UsageError
@@ -52,7 +53,7 @@ def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed:
         edge_features=None if dataset.edge_features is None else dataset.edge_features[inside],
         features=dataset.features[kept],
         labels=dataset.labels[kept],
-        node_offsets=np.concatenate([[0], np.cumsum(kept)])[dataset.node_offsets],
+        node_offsets=offsets_of(kept)[dataset.node_offsets],
         official_split=None,
         sample_ids=None,
     )

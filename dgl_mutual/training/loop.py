@@ -15,6 +15,7 @@ from torch import Tensor
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
+from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.clean_logits import stack
 from dgl_mutual.training.feeds import Feed
@@ -106,7 +107,7 @@ class Loop:
         state.clean.keep(renewed)
 
     def _train_epoch(self, phase: Phase) -> HistoryRow:
-        state, active, optimizer = self.state, phase.active, phase.optimizer
+        state, active = self.state, phase.active
         state.cohort.train()
         sums: dict[str, Tensor] = {}
         steps: Counter[str] = Counter()
@@ -114,21 +115,7 @@ class Loop:
         for share in self.feed.training_batches():
             batch = share.gathered(state.ranks)
             step = self.steps.step(active, share, batch, phase.epoch)
-            terms = loss_terms_of(state.strategy, step)
-            loss = torch.stack([term.sum() for term in terms.values()]).sum()
-            # Of built-in strategies an epoch's end is soon enough; in a user's own, one bad step would make all later terms NaN.
-            if not is_ours(state.strategy) and not loss.isfinite():
-                values = {_title(name): term.tolist() for name, term in terms.items()}
-                self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
-            optimizer.zero_grad(set_to_none=True)
-            with self._naming_custom_code(active):
-                loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
-            self._leave_waiting(phase)
-            state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)
-            with self._naming_custom_code(active):
-                optimizer.step()
-            for averages in state.all_averages:
-                averages.after_step(phase.epoch)
+            terms = self._update(phase, step)
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
             for name, value in (
                 *((f"loss/{term}", value.detach()) for term, value in terms.items()),
@@ -148,6 +135,26 @@ class Loop:
         logits, labels = zip(*seen, strict=True)
         scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
+
+    def _update(self, phase: Phase, step: Step) -> Mapping[str, Tensor]:
+        """One step of the optimiser. Returns the terms of the loss."""
+        state, active = self.state, phase.active
+        terms = loss_terms_of(state.strategy, step)
+        loss = torch.stack([term.sum() for term in terms.values()]).sum()
+        # Of built-in strategies an epoch's end is soon enough; in a user's own, one bad step would make all later terms NaN.
+        if not is_ours(state.strategy) and not loss.isfinite():
+            values = {_title(name): term.tolist() for name, term in terms.items()}
+            self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
+        phase.optimizer.zero_grad(set_to_none=True)
+        with self._naming_custom_code(active):
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        self._leave_waiting(phase)
+        state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)
+        with self._naming_custom_code(active):
+            phase.optimizer.step()
+        for averages in state.all_averages:
+            averages.after_step(phase.epoch)
+        return terms
 
     def _names(self, members: Sequence[int]) -> list[str]:
         return [self.state.cohort.names[k] for k in members]

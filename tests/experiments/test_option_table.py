@@ -83,6 +83,9 @@ def test_defaults_of_graph_tasks_and_of_hidden_labels_are_shown_beside_those_of_
     assert defaults["class_prior_weight"] == "null (hidden labels: 3.0, graph task with hidden labels: null)"
     assert defaults["temperature"] == "1.0"
     assert defaults["exchange_warmup"] == "null"
+    cells = {row.split(" | ")[0]: row for row in as_markdown(options_of(STRATEGIES["gml"])).splitlines()}
+    assert "| `1.0` (graph task: `0.3`, graph task with hidden labels: `1.0`) |" in cells["| `weight`"]
+    assert "| `all` (hidden labels: `training`) |" in cells["| `exchange_on`"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

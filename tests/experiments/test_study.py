@@ -145,7 +145,9 @@ def test_the_first_trial_has_all_defaults_after_a_kill(ring: Dataset, tmp_path: 
     faking(monkeypatch, by_rate)
     straight = quick(ring, tmp_path / "straight", trials=2).history
     cut_while_drawing(quick(ring, tmp_path / "killed", trials=1).folder / JOURNAL_FILE, 0, 1)
-    killed = quick(ring, tmp_path / "killed", trials=2).history
+    tuning = quick(ring, tmp_path / "killed", trials=2)
+    killed = tuning.history
+    assert tuning.default_value == killed["value"][1] and killed["value"].isna()[0]
     assert killed["state"].tolist() == ["interrupted", "complete", "complete"]
     assert killed.iloc[1:, 2:].drop(columns="seconds").astype(str).values.tolist() == (
         straight.iloc[:, 2:].drop(columns="seconds").astype(str).values.tolist()

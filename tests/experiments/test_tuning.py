@@ -79,6 +79,8 @@ def test_a_search_that_goes_on_equals_one_at_one_go(ring: Dataset, tmp_path: Pat
     # Asked for less, it gives what it would have given: no method has a choice of more trials than another.
     fewer = quick(ring, tmp_path / "parts", trials=1)
     assert fewer.history.equals(parts.history) and fewer.chosen == {}
+    assert (fewer.best_trial, fewer.best_value, fewer.default_value) == (0, *parts.history["value"][[0, 0]])
+    assert parts.best_value == parts.history["value"].max() == parts.history["value"][parts.best_trial]
     assert fewer.best == {"dataset": "ring", "strategy": "gml", "students": ["gcn", "sage"], "training": {"epochs": 12}}
     assert read_config(fewer.folder / BEST_FILE) == parts.best
 
