@@ -16,16 +16,16 @@ from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import AnyStudent
 
-#: Samples that the coordinator looks at together: its weights of each student by each other take much more memory than the logits.
+#: Maximum number of samples per call of the coordinator; pairwise weights need much more memory than logits.
 _SAMPLES = 1 << 17
-#: What the name of a member may be: a part of the name of a file.
+#: Valid names of members; they are used in file names.
 MEMBER_NAME = re.compile(r"\w[\w.-]*")
-#: Names of what is reported and saved beside the members.
+#: Names reserved for aggregate results and files.
 RESERVED_NAMES = ("mean", "best_by_val", "ensemble", "mlp")
 
 
 class Cohort(nn.Module):
-    """Students that train together, and the coordinator that makes one prediction of theirs.
+    """Students that train together, and the coordinator that combines their predictions.
 
     A strategy may add members (a teacher, a leader): they follow the students and are not part of the ensemble.
 

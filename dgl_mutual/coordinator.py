@@ -27,7 +27,7 @@ class CoordinatorConfig:
 
     Attributes:
         weighting: the name of a weighting, its import path, or the class itself.
-        num_samples: N of a full-batch node task; None where samples come and go.
+        num_samples: N of a full-batch node task; None if the set of samples is not fixed.
         tasks: how many of the outputs each of several tasks has; None where there is one task.
         options: the weighting's options as plain values.
         multi_label: for each task, whether its outputs are independent binary labels, and not classes (empty: no task has such labels).
@@ -48,9 +48,9 @@ class Coordinator(nn.Module, ABC):
     Shapes: logits (K, N, C), confidence (K, N), samples (N,) sample numbers; weights (R, K, N, 1 or C) for R receivers.
     """
 
-    #: What it was made by.
+    #: The configuration that it was built from.
     config: CoordinatorConfig
-    #: Works on samples that it was not trained with.
+    #: Whether it applies to samples not seen in training.
     inductive: bool = True
     #: Its scores are the log-odds that a peer is right, fitted on training labels that this peer leaves out.
     cross_fitted: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Bars: where they can be shown, how wide they are, and a clock that keeps them moving."""
+"""Progress bars: terminal detection, width and periodic refresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What logits mean: a softmax over classes, or one Bernoulli per label. Every loss of the package is written in these terms.
+"""Predictive distributions: a softmax over classes, or one Bernoulli per label. Every loss of the package is written in these terms.
 
 Pure functions of tensors: this module needs torch alone.
 """
@@ -70,7 +70,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def choices(self, logits: Tensor) -> int | Tensor:
-        """m, from how many values a label comes; (columns,) where labels differ in that."""
+        """m, the number of values that a label can take; (columns,) if it differs by label."""
 
     @abstractmethod
     def predictions(self, logits: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class Distribution(ABC):
         return torch.stack(values).sum(0)
 
     def figures(self) -> dict[str, Tensor]:
-        """What a history should keep of it, by name."""
+        """Quantities to record in the history, by name."""
         return {}
 
     def reset_parameters(self) -> None:

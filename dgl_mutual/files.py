@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and files of others that are read only if they are files of a reasonable size."""
+"""Atomic writes, and size-limited reads of untrusted files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import BinaryIO
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.wording import value_and_kind
 
-#: No room: the disk's, the user's, or what a process may write into one file.
+#: Error numbers: disk full, quota exceeded, file too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: The end of the name of what is being written, after a random part; no other program gives a file such a name.
 _TEMPORARY = ".dgl-mutual.tmp"

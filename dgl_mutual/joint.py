@@ -1,4 +1,4 @@
-"""Several tasks at once: what logits mean when they are the heads of several targets side by side."""
+"""Joint distribution of several tasks, whose logits are the heads of several targets side by side."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str
 
 
 def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a list is too short for no other reason than that entries of it have faults."""
+    """Whether the fault "too short" of a list only follows from faults of its entries."""
     place = fault["loc"]
     return fault["type"] == "too_short" and any(other["loc"][: len(place)] == place and other is not fault for other in faults)
 

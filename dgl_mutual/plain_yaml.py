@@ -1,4 +1,4 @@
-"""YAML from outside as plain values: every fault is one kind of error, and a small file cannot unfold into gigabytes."""
+"""YAML from outside as plain values: all faults raise one kind of error, and a small file cannot unfold into gigabytes."""
 
 from __future__ import annotations
 

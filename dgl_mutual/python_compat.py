@@ -1,4 +1,4 @@
-"""What differs between the releases of Python that the package supports."""
+"""Differences between the supported releases of Python."""
 
 from __future__ import annotations
 

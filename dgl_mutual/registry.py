@@ -34,7 +34,7 @@ from dgl_mutual.user_code import NAMED
 
 T = TypeVar("T")
 
-#: What stands for an import path in a list of choices.
+#: Placeholder for an import path in a list of choices.
 IMPORT_PATH = "package.module:Name (an import path)"
 
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -184,7 +184,7 @@ class Registry(Generic[T]):
 
 
 def subclass_of(base: type, name: str) -> Callable[[Any], str | None]:
-    """The fault of whatever is not a concrete subclass of `base`, which users import as `name`."""
+    """A check: the fault of a value that is not a concrete subclass of `base`, which users import as `name`; None for one that is."""
 
     def fault(value: Any) -> str | None:
         if isinstance(value, base):

@@ -1,4 +1,4 @@
-"""What of a group of options is tuned, and in which range: declared beside the options, as PyKEEN's ``hpo_default`` is."""
+"""Search spaces: which options of a group are tuned, and in which range. Declared beside the options, as PyKEEN's ``hpo_default`` is."""
 
 from __future__ import annotations
 

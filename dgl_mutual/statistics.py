@@ -23,7 +23,7 @@ _DECIMALS = 12
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What a two-sided test of "the mean difference is zero" says.
+    """Result of a two-sided test of zero mean difference.
 
     Attributes:
         name: which test.

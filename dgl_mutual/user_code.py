@@ -1,4 +1,4 @@
-"""Names errors that code of a user, or of another package, raises, with the line that raised them."""
+"""Error messages for exceptions in user code, with the line that raised them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def not_enough_memory(error: BaseException, mend: str = "Train smaller students or smaller batches, or run fewer --jobs.") -> str:
-    """What to say of such an error: how much was asked for, where torch tells, and `mend`."""
+    """The message for an out-of-memory error: the requested size, if torch reports it, and `mend`."""
     asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
     size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
     return f"There is not enough memory for this{size}. {mend}"

@@ -1,4 +1,4 @@
-"""The version of the package, alone so that a build can read it without importing anything else."""
+"""The version of the package; a build reads it without importing anything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers and values as a sentence names them."""
+"""Formatting of counts and values in messages."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dgl_mutual.safe_text import terminal_text
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Show a line or some; nothing in it controls the terminal."""
+    """Print text with control characters removed."""
     click.echo(terminal_text(text), err=err)
 
 

@@ -1,4 +1,4 @@
-"""One CSV file as text, a row a line: what pandas, spreadsheets, R and DGL's `CSVDataset` write, and numbers in its cells."""
+"""CSV files as tables of text, and the numbers in their cells: what pandas, spreadsheets, R and DGL's `CSVDataset` write."""
 
 from __future__ import annotations
 

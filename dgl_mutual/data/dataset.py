@@ -1,4 +1,4 @@
-"""What a dataset is: plain arrays, the same for DGL and for any other library. No model is known here."""
+"""Datasets: plain arrays, independent of DGL and of any model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers."""
+"""Summary statistics of a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What DGL's graphs hold, as records. DGL is not imported before there is one: who has such an object has its library."""
+"""Conversion of DGL graphs to records. DGL is not imported here: whoever has such an object has it loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The handwritten digits with three targets of different kinds: what several tasks at once are tried on."""
+"""The handwritten digits with three targets of different kinds, for training on several tasks at once."""
 
 from __future__ import annotations
 

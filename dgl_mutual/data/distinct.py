@@ -1,4 +1,4 @@
-"""Which rows of a feature matrix are the same."""
+"""Groups of equal rows in a feature matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads from the official addresses: checked, unpacked beside their place, and put there file by file."""
+"""Downloads from the official addresses: checked and unpacked in a temporary folder, then moved into place file by file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset's files. Loaders collect faults; loading stops at the first, `verify` shows all."""
+"""Faults in a dataset's files. Loaders collect them; loading stops at the first, `verify` shows all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short name for exactly these data: written beside every result, so that numbers from different data are never compared."""
+"""The hash of a dataset, stored with every result, so that results from different data are never compared."""
 
 from __future__ import annotations
 

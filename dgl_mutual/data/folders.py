@@ -1,4 +1,4 @@
-"""Where datasets lie: the data folder of the user, which is only read, and the folder that downloads go to."""
+"""Data folders: that of the user, which is only read, and the cache that downloads go to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs of other libraries as plain records of arrays, and what they are together. See `dgl_objects` and `pyg_objects`."""
+"""Graphs of other libraries as records of arrays, and their union. See `dgl_objects` and `pyg_objects`."""
 
 from __future__ import annotations
 

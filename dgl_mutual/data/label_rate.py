@@ -1,4 +1,4 @@
-"""Few labels: the labels of some training samples are hidden, and the samples stay as unlabelled training samples."""
+"""Label rates: the labels of some training samples are hidden, and the samples stay as unlabelled training samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the name or folder of a dataset to the dataset."""
+"""Loading datasets by name or from a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dataset may be called."""
+"""Validation of dataset names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise in features, edges or training labels: how well does a method bear it?"""
+"""Noise in features, edges or training labels, for robustness experiments."""
 
 from __future__ import annotations
 

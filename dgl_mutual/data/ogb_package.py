@@ -1,4 +1,4 @@
-"""What the `ogb` package is asked: facts of its datasets and its evaluator, without its dataset classes and all that they import."""
+"""Facts and evaluators from the `ogb` package, without its dataset classes and their imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph in parts on several machines, as a dataset refers to it."""
+"""Reference to a graph that is partitioned over several machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols: which samples train, which choose (validation), and which are only assessed (test). The test part of a fold never trains."""
+"""Protocols: how samples are split into training, validation and test parts. The test part of a fold is never trained on."""
 
 from __future__ import annotations
 

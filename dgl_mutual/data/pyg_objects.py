@@ -1,4 +1,4 @@
-"""What PyG's graphs hold, as records. PyG is not imported: who has such an object has its library."""
+"""Conversion of PyG graphs to records. PyG is not imported here: whoever has such an object has it loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature columns of one size: what students learn from, where columns are measured in units of their own."""
+"""Scaling of feature columns to a common size."""
 
 from __future__ import annotations
 

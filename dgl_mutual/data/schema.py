@@ -1,4 +1,4 @@
-"""New data in the columns that a trained student knows."""
+"""Alignment of new data with the feature columns of a trained student."""
 
 from __future__ import annotations
 

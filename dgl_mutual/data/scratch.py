@@ -1,4 +1,4 @@
-"""Temporary folders beside what they become, whose remains are removed once no living process owns them."""
+"""Temporary folders next to their destination. Those of processes that have ended are removed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import filelock
 def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
     """A folder ``.<purpose>-<random>`` in `parent`, so that moving it or its content into place is one atomic step.
 
-    A lock beside it says that its process lives. What killed processes left of the same purpose is removed first. `parent`, and what was
-    made for it above, goes again if nothing came to stand in it.
+    A lock beside it shows that its process is alive. Folders of the same purpose that killed processes left are removed first. `parent`,
+    and the folders made above it, are removed if they are still empty.
 
     Raises:
         OSError: `parent` cannot be made or written to.

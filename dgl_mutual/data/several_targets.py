@@ -1,4 +1,4 @@
-"""Several targets at once: how a joint one is told apart, and how its targets are chosen by name."""
+"""Joint targets: their labels as columns, and the choice of targets by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which samples train, which choose, and which are only tested."""
+"""Training, validation and test samples."""
 
 from __future__ import annotations
 

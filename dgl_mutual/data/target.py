@@ -1,4 +1,4 @@
-"""What is predicted for each sample, and labels in the form that goes with it."""
+"""Prediction targets: the kind of label, its classes and its metric."""
 
 from __future__ import annotations
 

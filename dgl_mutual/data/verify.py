@@ -1,4 +1,4 @@
-"""Checks a dataset's files by every rule that loading knows, and by their hashes, and reports all faults instead of the first."""
+"""Verification of a dataset's files by all rules of loading, and by their hashes; reports all faults."""
 
 from __future__ import annotations
 

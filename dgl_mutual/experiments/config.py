@@ -1,4 +1,4 @@
-"""What a run is: one frozen group of options, from a file, from flags, or from Python."""
+"""Configuration of a run: one frozen group of options, from a file, from flags, or from Python."""
 
 from __future__ import annotations
 

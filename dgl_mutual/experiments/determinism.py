@@ -1,4 +1,4 @@
-"""Whether this machine gives the same numbers twice: small trials in processes of their own, compared to the bit."""
+"""Determinism check: small trials in separate processes must give the same numbers to the bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to train."""
+"""Device selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether training can work in this environment, and how to repair it where it cannot. Nothing here needs torch or DGL to be sound."""
+"""Diagnosis of the environment, with advice on repairs. Works without a sound torch or DGL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, machine, source. Nothing heavy is imported."""
+"""Environment of a result: versions, machine, source. Nothing heavy is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long trials will take: from trials that have finished, or from training for a few epochs."""
+"""Estimated time of trials: from finished ones, or from training for a few epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user gave, kept apart from what was derived from it: overrides apply to the former, and the rest is derived anew."""
+"""Options as the user gave them, apart from those derived from them: overrides apply to the former, and the rest is derived anew."""
 
 from __future__ import annotations
 

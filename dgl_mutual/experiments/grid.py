@@ -1,4 +1,4 @@
-"""Hyper-parameters chosen within each trial: each point of a grid trains on the same split, and validation alone says which counts."""
+"""Grid search within each trial: every point trains on the same split, and validation alone decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers of a configuration: what recipes, files, flags and Python give, as nested mappings, and how each overrides those before it."""
+"""Layers of a configuration (recipes, files, flags, Python) as nested mappings, and the rules by which one overrides another."""
 
 from __future__ import annotations
 

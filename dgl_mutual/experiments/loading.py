@@ -1,4 +1,4 @@
-"""The data of a configuration: its dataset, and the pool of unlabelled graphs, if there is one."""
+"""Loading the data of a configuration: the dataset, and its pool of unlabelled graphs."""
 
 from __future__ import annotations
 

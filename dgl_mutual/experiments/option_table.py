@@ -1,4 +1,4 @@
-"""What each option means, what it may be and what it is by default, from the option classes themselves.
+"""Tables of options: meaning, accepted values and defaults, taken from the option classes.
 
 `dgl-mutual strategies NAME` and the documentation are both made of this.
 """

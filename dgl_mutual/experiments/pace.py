@@ -1,4 +1,4 @@
-"""How far trials are, and how long the rest should take."""
+"""Progress of trials and estimated remaining time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is ready to start: everything is resolved, loaded and drawn, and nothing is trained or written yet."""
+"""Plans: runs that are resolved and whose data are loaded and split, before anything is trained or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained student says of new data, as a table."""
+"""Predictions of a trained student on new data, as a table."""
 
 from __future__ import annotations
 

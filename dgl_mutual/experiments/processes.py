@@ -1,4 +1,4 @@
-"""Processes that train trials for another one, and end with it."""
+"""Worker processes that train trials and end with their parent."""
 
 from __future__ import annotations
 

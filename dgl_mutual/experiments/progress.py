@@ -1,4 +1,4 @@
-"""How far a run is, on standard error: a bar on a terminal or in a notebook, plain lines elsewhere. Standard output is for results."""
+"""Progress on standard error: a bar on a terminal or in a notebook, plain lines elsewhere. Standard output is for results."""
 
 from __future__ import annotations
 

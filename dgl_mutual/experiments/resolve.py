@@ -1,4 +1,4 @@
-"""From what the user left open to the complete configuration of a run on a dataset."""
+"""Resolution of a partial configuration on a dataset."""
 
 from __future__ import annotations
 

@@ -324,7 +324,7 @@ def folder_of_run(out: Path, name: str, resolved: dict[str, Any]) -> Path:
 
 @contextmanager
 def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[tuple[int, int]] | None = None) -> Iterator[RunStore]:
-    """Have the folder of a run for oneself. At the end, however it comes, history.csv and summary.csv fit trials.csv.
+    """Lock the folder of a run. At the end, however it comes, history.csv and summary.csv fit trials.csv.
 
     A usage error that shows before any trial has finished leaves no folder behind.
 
@@ -356,7 +356,7 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[
 
 @contextmanager
 def lock(folder: Path, *, linked: bool = False) -> Iterator[None]:
-    """Have a folder for oneself; it is made if need be, and removed with the parents made for it if nothing was put into it.
+    """Lock a folder; it is made if need be, and removed with the parents made for it if nothing was put into it.
 
     Args:
         linked: whether the folder may be a link, as one may that a user has named.

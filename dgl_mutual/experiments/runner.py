@@ -1,4 +1,4 @@
-"""Runs every trial of a configuration and keeps what comes of it."""
+"""Runs the trials of a configuration and stores their results."""
 
 from __future__ import annotations
 

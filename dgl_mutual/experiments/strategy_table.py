@@ -1,4 +1,4 @@
-"""The strategies as a list to read, and each with its options. Both are made from the classes themselves."""
+"""Tables of strategies and of their options, made from the classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search's study: Optuna's journal in a folder, which processes share, with what is written from it."""
+"""Optuna study of a search: its journal in a folder, which processes share, and the files written from it."""
 
 from __future__ import annotations
 

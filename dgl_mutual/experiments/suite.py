@@ -1,4 +1,4 @@
-"""The runs of a suite: methods x datasets, each a layer of plain configuration over a common base, run side by side."""
+"""Runs of a suite: methods x datasets, each a layer of configuration over a common base."""
 
 from __future__ import annotations
 

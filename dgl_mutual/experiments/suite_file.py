@@ -1,4 +1,4 @@
-"""A suite as a file holds it: methods, datasets, and what is given for each."""
+"""Suite files: methods, datasets, and the options of each."""
 
 from __future__ import annotations
 

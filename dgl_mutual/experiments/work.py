@@ -1,4 +1,4 @@
-"""A trial as a piece of work that any process can do."""
+"""Trials as units of work that any process can run."""
 
 from __future__ import annotations
 

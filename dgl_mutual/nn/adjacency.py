@@ -1,4 +1,4 @@
-"""The adjacency of one convolution: from which nodes each node gets messages."""
+"""Adjacency of a convolution: the edges along which nodes receive messages."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Adjacency:
 
     @property
     def is_sample(self) -> bool:
-        """Its edges are a sample, or may be, of those of another graph, whose degrees it has."""
+        """Whether its edges are sampled from those of another graph, whose degrees it keeps."""
         return self._degrees is not None
 
     @property

@@ -1,4 +1,4 @@
-"""Batches of graphs that are too large for one pass: sampled neighbourhoods of some nodes, or the whole graph layer by layer."""
+"""Batches of graphs that are too large for one pass: sampled neighbourhoods, or the whole graph layer by layer."""
 
 from __future__ import annotations
 

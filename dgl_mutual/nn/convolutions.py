@@ -108,7 +108,7 @@ class Convolution(nn.Module, ABC):
 
     @abstractmethod
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Reset all learnable parameters."""
 
     @property
     def edge_weights(self) -> tuple[nn.Parameter, ...]:

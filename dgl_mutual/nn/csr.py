@@ -1,4 +1,4 @@
-"""Sparse matrices in CSR form, as data. What is derived from one is computed on first use and kept."""
+"""Sparse matrices in CSR form. Derived quantities are computed on first use and cached."""
 
 from __future__ import annotations
 

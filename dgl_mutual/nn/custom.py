@@ -109,7 +109,7 @@ class CustomStudent(StudentModule):
         return f"{super().__repr__()}\n{self.module!r}"
 
     def reset_parameters(self) -> None:
-        """Initialise every weight again."""
+        """Reset all learnable parameters."""
         parameter = next(self.parameters())
         self.module = self._made().to(parameter.device, parameter.dtype).train(self.training)
 

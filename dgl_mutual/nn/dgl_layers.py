@@ -71,7 +71,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def _resettable(module: nn.Module) -> Iterator[Any]:
-    """The outermost modules within that can draw their weights anew."""
+    """The outermost submodules with a method `reset_parameters`."""
     for child in module.children():
         if hasattr(child, "reset_parameters"):
             yield child

@@ -1,4 +1,4 @@
-"""Message passing over edges that have features, with gradients: what no product with an adjacency matrix can say."""
+"""Message passing over edges with features, with gradients: what no product with an adjacency matrix can express."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A student that needs no graph."""
+"""Multi-layer perceptron."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MLP(StudentModule):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw every weight anew."""
+        """Reset all learnable parameters."""
         nn.init.xavier_uniform_(self.weight)
         nn.init.zeros_(self.bias)
         for layer in (*self.hidden, self.last):

@@ -1,4 +1,4 @@
-"""What every student is: a module that runs on a batch in training, and on a DGLGraph when a user calls it."""
+"""Base class of students: modules that run on a batch in training, and on a DGLGraph when a user calls them."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ class StudentModule(nn.Module, ABC):
 
     @property
     def title(self) -> str:
-        """What `print` calls it."""
+        """The name that `repr` shows."""
         return type(self).__name__
 
     @abstractmethod
     def reset_parameters(self) -> None:
-        """Initialise every weight again."""
+        """Reset all learnable parameters."""
 
     @abstractmethod
     def fold_input_scaling(self, scales: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Batch norm as students have it."""
+"""Batch normalisation."""
 
 from __future__ import annotations
 

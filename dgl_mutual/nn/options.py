@@ -1,4 +1,4 @@
-"""What a student is made of, as options."""
+"""Options of students."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from dgl_mutual.nn.functional import self_linear
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.pooling import pool
 
-#: By name; x may be overwritten.
+#: Activations by name; some work in place.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
     "elu": F.elu_,

@@ -1,4 +1,4 @@
-"""From node states to graph states."""
+"""Graph pooling."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class Student(StudentModule):
         return f"{options.architecture} student, depth {options.depth}, hidden {options.hidden}, dropout {options.dropout}"
 
     def reset_parameters(self) -> None:
-        """Draw every weight anew."""
+        """Reset all learnable parameters."""
         parts = (self.virtual_node, self.classifier)
         for module in (*self.convolutions, *self.norms, *(self.residuals or ()), *(part for part in parts if part is not None)):
             module.reset_parameters()

@@ -1,4 +1,4 @@
-"""One parse feeds both sides: a dataset's arrays as torch_geometric graphs, and the way back that proves nothing was lost."""
+"""A dataset's arrays as torch_geometric graphs, and the way back, which shows that nothing was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means over the trials of each method, and what tells them from a baseline: pairs by dataset, split, seed and fold."""
+"""Means over the trials of each method, and significance tests against a baseline: pairs by dataset, split, seed and fold."""
 
 from __future__ import annotations
 

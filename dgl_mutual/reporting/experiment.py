@@ -1,4 +1,4 @@
-"""Methods x datasets that have run, to look at from Python: the folder of a suite, read."""
+"""The results of a suite for Python and notebooks: tables, tests and plots."""
 
 from __future__ import annotations
 

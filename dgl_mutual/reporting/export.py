@@ -1,4 +1,4 @@
-"""A table of run folders as text."""
+"""Tables of run folders as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tables and plots call a run: its strategy and dataset, and whatever else of its configuration tells it from the others."""
+"""Labels of runs in tables and plots: strategy, dataset, and the options that differ."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _has(values: Mapping[str, Any], part: str) -> bool:
 
 
 def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
-    """What is off is not told: ``gml`` beside ``gml (distill)``."""
+    """Omits options that are off: ``gml`` beside ``gml (distill)``."""
     last = [key.rpartition(".")[2] for key in differing]
     told: list[tuple[str, Any]] = []
     for key, name in zip(differing, last, strict=True):

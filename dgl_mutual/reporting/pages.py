@@ -1,4 +1,4 @@
-"""Markdown pages whose tables are made from run folders, so that no figure in them is typed by hand."""
+"""Markdown pages whose tables are filled from run folders, so that no number in them is typed by hand."""
 
 from __future__ import annotations
 

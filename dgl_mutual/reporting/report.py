@@ -1,4 +1,4 @@
-"""One HTML page that holds all of a run or suite: it needs no other file and no network."""
+"""HTML report of a run or suite: one page that needs no other file and no network."""
 
 from __future__ import annotations
 

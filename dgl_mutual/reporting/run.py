@@ -1,4 +1,4 @@
-"""A run folder, read. Nothing here or beside it imports torch or DGL: what was measured can be looked at anywhere."""
+"""Run folders, read. Nothing in this package imports torch or DGL: results can be looked at anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds run folders and suites, and names their runs for tables and plots."""
+"""Discovery of run folders and suites, and names of their runs for tables and plots."""
 
 from __future__ import annotations
 

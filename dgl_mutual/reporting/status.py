@@ -1,4 +1,4 @@
-"""What of a folder of runs, or of a suite, is done."""
+"""Completion of runs and suites."""
 
 from __future__ import annotations
 

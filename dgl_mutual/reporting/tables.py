@@ -1,4 +1,4 @@
-"""A comparison as a table that a reader sees: cells of text, the same for every format, and a caption that says how to read it."""
+"""Comparisons as tables of text cells, the same for every format, with a caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns of the CSV files of a run and a suite mean. The documentation is made of this."""
+"""Meaning of the columns in the CSV files of a run and a suite. The documentation is made from this."""
 
 from __future__ import annotations
 

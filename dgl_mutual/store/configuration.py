@@ -1,4 +1,4 @@
-"""config.yaml as plain values: what was given, what that was resolved to, and what of it decides the results."""
+"""config.yaml as plain values: the given configuration, the resolved one, and what of it decides the results."""
 
 from __future__ import annotations
 

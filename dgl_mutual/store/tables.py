@@ -1,4 +1,4 @@
-"""The tables of a run folder as they stand on disk: their columns, and how they are read. Needs neither torch nor DGL."""
+"""Tables of a run folder: their columns, and how they are read. Needs neither torch nor DGL."""
 
 from __future__ import annotations
 

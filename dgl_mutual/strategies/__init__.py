@@ -1,4 +1,4 @@
-"""All ways in which students teach each other, by name.
+"""Registry of strategies.
 
 A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
 (group ``dgl_mutual.strategies``; see `dgl_mutual.registry`).

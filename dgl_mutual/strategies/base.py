@@ -26,7 +26,7 @@ from dgl_mutual.weightings import make_coordinator
 
 
 class Strategy(nn.Module, ABC):
-    """A way of teaching each other. It is a module, since some have parameters of their own.
+    """Base class of strategies. It is a module, since a strategy may have parameters.
 
     What it remembers from step to step must be a parameter, a buffer (`register_buffer`) or part of `get_extra_state`: an interrupted
     training goes on with these alone.
@@ -90,7 +90,7 @@ class Strategy(nn.Module, ABC):
         return list(predictions)
 
     def reset_parameters(self) -> None:
-        """Draw the strategy's own weights anew."""
+        """Reset all learnable parameters."""
         self.coordinator.reset_parameters()
         self.distribution.reset_parameters()
 

@@ -1,4 +1,4 @@
-"""Where a strategy comes from."""
+"""Citation of a strategy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training loop hands over to a strategy for the exchange, and when the exchange begins."""
+"""Configuration of the exchange: source of targets, samples, warm-up."""
 
 from __future__ import annotations
 

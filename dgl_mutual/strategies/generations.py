@@ -1,4 +1,4 @@
-"""What strategies have in common whose students learn from an earlier generation of themselves."""
+"""Base of strategies whose students learn from an earlier generation of themselves."""
 
 from __future__ import annotations
 

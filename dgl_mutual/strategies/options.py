@@ -1,4 +1,4 @@
-"""Options that strategies have in common."""
+"""Options common to several strategies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strategies have in common whose students learn from what they themselves predicted before."""
+"""Base of strategies whose students learn from their own earlier predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a strategy is told about a training before it begins."""
+"""Static information about a training, given to the strategy."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Setting:
         members: the resolved options of all members: the students, then what the strategy adds of its own (see `Strategy.extra_members`).
         num_students: how many of them are students.
         num_outputs: C.
-        num_samples: N of a full-batch node task; None where samples come and go.
-        distribution: what the logits mean.
+        num_samples: N of a full-batch node task; None if the set of samples is not fixed.
+        distribution: the predictive distribution of logits.
         sampled: whether steps see samples of neighbourhoods.
         divided: what several processes divide, if anything. They all have the logits of a step. Where they divide samples they have its
             embeddings, too, and each has hidden states of its share; where they divide students each has both of its own students alone.

@@ -1,4 +1,4 @@
-"""What a strategy is given in each training step."""
+"""Input of a strategy in one training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph and operators of strategies that spread training labels, or errors on them, over the edges of one graph after training."""
+"""Graph and operators of strategies that spread training labels, or errors on them, over the edges of one graph after training."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class CleanLogits:
             self.targets.lerp_(self.latest, 1.0 - self._decay)
 
     def keep(self, members: Sequence[int] | None = None) -> None:
-        """Have the latest logits of these members as their targets (default: of all)."""
+        """Copy the latest logits of these members to their targets (default: of all members)."""
         if self.targets is not self.latest:
             rows = slice(None) if members is None else list(members)
             self.targets[rows] = self.latest[rows]

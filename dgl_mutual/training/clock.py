@@ -1,4 +1,4 @@
-"""Time on a device."""
+"""Timing on a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After the cohort: an MLP that learns what the ensemble says and needs no graph (GLNN; Zhang et al., ICLR 2022, arXiv 2110.08727)."""
+"""Distillation of the trained ensemble into an MLP, which needs no graph (GLNN; Zhang et al., ICLR 2022, arXiv 2110.08727)."""
 
 from __future__ import annotations
 

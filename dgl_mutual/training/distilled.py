@@ -1,4 +1,4 @@
-"""An MLP that was trained from a cohort."""
+"""Result of a distillation."""
 
 from __future__ import annotations
 

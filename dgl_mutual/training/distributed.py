@@ -32,7 +32,7 @@ from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.user_code import described
 from dgl_mutual.wording import counted
 
-#: After this long without a word from the others a process gives up. It outlasts what one of them does alone: writing, mostly.
+#: Timeout of collective operations. It is longer than what one process does alone, such as writing files.
 PATIENCE = timedelta(minutes=10)
 
 T = TypeVar("T")
@@ -94,13 +94,13 @@ class Ranks:
         return logits
 
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
-        """Make the gradients of the shares into that of the batch. What the strategy learns itself has that of the batch already."""
+        """Sum the gradients of the students over all processes; those of the strategy are complete already."""
 
     def spread_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
-        """Give every process the weights that these members have where they are run."""
+        """Broadcast the weights of these members from the process that runs them."""
 
     def agree(self, value: T) -> T:
-        """What the first process says.
+        """Broadcast a value from the first process.
 
         Raises:
             TrainingError: it is gone.

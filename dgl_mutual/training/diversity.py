@@ -1,4 +1,4 @@
-"""How far the members of a cohort are apart during training: in what they predict, and in what their hidden layers represent."""
+"""Diversity of a cohort during training: of predictions, and of hidden layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a student has seen enough. The rule knows numbers only; it is handed validation figures and cannot see a test metric."""
+"""Early stopping on validation metrics. It is given these numbers alone and cannot see a test metric."""
 
 from __future__ import annotations
 

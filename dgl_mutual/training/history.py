@@ -1,4 +1,4 @@
-"""What is recorded of an epoch: one row, a number a column."""
+"""Training history: one row of numbers per epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HistoryRow: TypeAlias = dict[str, float]
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a progress display is told after an epoch: no test figure is among it.
+    """Summary of an epoch for progress displays, without test metrics.
 
     Attributes:
         epoch: its number, from 0. Each phase before counts with all its epochs, also if it ended early.

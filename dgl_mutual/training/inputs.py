@@ -1,4 +1,4 @@
-"""What students see of a dataset while they train."""
+"""Input features of students during training."""
 
 from __future__ import annotations
 

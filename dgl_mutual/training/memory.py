@@ -1,4 +1,4 @@
-"""Memory of this process: the most that something takes, and what becomes of what a training frees."""
+"""Memory of this process: peaks, and release after a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a cohort is trained, as options."""
+"""Options of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run leaves behind."""
+"""Result of a training."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class FitResult:
         cohort: the modules, each student at its best weights.
         dataset, split: what it was trained on.
         exchange_on: the samples on which students learned from others (see `Exchange`); ``transductive``: test samples were among them.
-        config: how it was trained, nothing left open, as in a run's config.yaml; empty where `fit_cohort` was called directly.
+        config: the resolved configuration, as in a run's config.yaml; empty where `fit_cohort` was called directly.
         mlp: what was trained from the cohort, if anything was.
         tasks: where there are several tasks, the members' figures in each, by metric, for example ``accuracy(digit)``; those in `members`
             are the means over all tasks.

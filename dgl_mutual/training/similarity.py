@@ -1,4 +1,4 @@
-"""How far members are apart, in numbers."""
+"""Measures of similarity between members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All weightings of the coordinator, by name.
+"""Registry of the coordinator's weightings.
 
 A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
 (group ``dgl_mutual.weightings``; see `dgl_mutual.registry`).

@@ -1,4 +1,4 @@
-"""A weight for each class."""
+"""One weight per class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A weight for each sample, as in the paper."""
+"""One weight per sample, as in the paper."""
 
 from __future__ import annotations
 

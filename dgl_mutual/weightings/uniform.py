@@ -1,4 +1,4 @@
-"""The plain mean."""
+"""Equal weights."""
 
 from __future__ import annotations
 

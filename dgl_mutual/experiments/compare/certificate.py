@@ -1,4 +1,4 @@
-"""A comparison as text: the sections of a Markdown certificate, some of which the screen shows too."""
+"""The Markdown certificate of a comparison; some of its sections are also printed."""
 
 from __future__ import annotations
 

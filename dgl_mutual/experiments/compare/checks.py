@@ -1,4 +1,4 @@
-"""What parity is: quantities on both sides, how far they are apart, and how far they may be."""
+"""Parity checks: quantities of both sides, their difference, and the tolerance."""
 
 from __future__ import annotations
 

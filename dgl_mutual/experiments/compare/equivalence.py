@@ -1,4 +1,4 @@
-"""Not only "no difference found" but "no difference larger than the margin": two one-sided tests on paired differences."""
+"""Equivalence within a margin: two one-sided tests on paired differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reference covers: it was written for the method, and options that came later are refused rather than ignored."""
+"""Scope of the reference: it was written for the method, and options that came later are refused rather than ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parity number by number: logits, loss terms and gradients at the same weights."""
+"""Parity at the same weights: logits, loss terms and gradients."""
 
 from __future__ import annotations
 

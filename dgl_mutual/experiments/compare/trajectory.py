@@ -1,4 +1,4 @@
-"""Parity epoch by epoch: training from the same weights on both sides."""
+"""Parity over epochs: training from the same weights on both sides."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where trials run: in processes of this machine, on a Dask cluster, or in the processes of torchrun. One file each, one interface."""
+"""Executors of trials: processes of this machine, a Dask cluster, or the processes of torchrun. One file each, one interface."""

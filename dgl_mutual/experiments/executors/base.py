@@ -1,4 +1,4 @@
-"""What the runner asks of whatever runs its trials."""
+"""Interface of executors."""
 
 from __future__ import annotations
 

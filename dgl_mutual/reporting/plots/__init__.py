@@ -1,4 +1,4 @@
-"""Every plot, by the name that the command line knows it by."""
+"""Plots by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What validation said of each student, epoch by epoch."""
+"""Learning curves on validation."""
 
 from __future__ import annotations
 

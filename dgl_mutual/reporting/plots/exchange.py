@@ -1,4 +1,4 @@
-"""How much the students of each method have left to learn from each other."""
+"""Mean divergence of students from their targets by epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a method gains over the baseline, and where it loses: one row a dataset."""
+"""Gains and losses of a method against the baseline, one row per dataset."""
 
 from __future__ import annotations
 

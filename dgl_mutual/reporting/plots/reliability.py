@@ -1,4 +1,4 @@
-"""Whether predictions are right as often as they claim to be."""
+"""Reliability diagrams."""
 
 from __future__ import annotations
 

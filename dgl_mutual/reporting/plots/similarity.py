@@ -1,4 +1,4 @@
-"""How alike the students' hidden layers are."""
+"""Similarity (linear CKA) of the students' hidden layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How plots look: colours that the colour-blind and a black-and-white printer tell apart, each with a line and a marker of its own."""
+"""Style of plots: colours that remain distinct for colour-blind readers and in black and white, each with its own line and marker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What accuracy costs at inference."""
+"""Accuracy against inference time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes with the number of students, and with noise."""
+"""Metric by cohort size and by level of noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a search went."""
+"""Optimisation history of a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each student learns from each of its peers."""
+"""Peer weights by epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a saved model is: its description, and the model that is made of it again."""
+"""Saved models: their description, and the model that is made from it."""
 
 from __future__ import annotations
 

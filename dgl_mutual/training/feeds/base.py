@@ -1,4 +1,4 @@
-"""What a training step and an evaluation are given."""
+"""Interface of feeds: the batches of training and of evaluation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TrainingBatch:
 class Feed(ABC):
     """Batches of a dataset under one split."""
 
-    #: N of a full-batch node task; None where samples come and go.
+    #: N of a full-batch node task; None if the set of samples is not fixed.
     num_transductive_samples: int | None = None
     #: Steps see samples of neighbourhoods, and a clean pass over everything costs many steps.
     sampled: bool = False

@@ -1,4 +1,4 @@
-"""What all trackers have in common: when they send what."""
+"""Base of trackers: when they send what."""
 
 from __future__ import annotations
 
