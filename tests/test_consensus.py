@@ -248,3 +248,13 @@ def test_it_trains_on_every_task_and_its_counts_are_kept(task: str) -> None:
 def test_options_out_of_range_are_refused(option: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"weighting_options.{option}' = 0"):
         consensus_of(**{option: value})
+
+
+def test_with_very_many_samples_and_a_large_power_disagreements_still_count() -> None:
+    logits = torch.zeros(2, 1_000_000, 2)
+    logits[..., 0] = 3.0
+    logits[1, :20] = torch.tensor([0.0, 3.0])
+    coordinator = consensus_of(2, 2, power=10).float()
+    coordinator.observe(logits, torch.arange(logits.shape[1]))
+    assert coordinator.predicted[0, 0].tolist() == [1_000_000, 0] and coordinator.agreed[0, 0, 0] == 999_980
+    assert coordinator.agreed[1, 0].tolist() == [999_980, 0]

@@ -52,8 +52,9 @@ def parse_label_rate(rate: Any) -> LabelRate:
 def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -> Split:
     """The split with a share of its training samples, or some a class, left in `train`, and the others in `unlabelled`.
 
-    A class with n labelled training samples keeps round(rate * n) of them, or `rate` of them if that is a whole number. Samples are
-    hidden in an order that the seed decides, so those that a lower rate keeps are among those that a higher one keeps.
+    A class with n labelled training samples keeps rate * n of them, rounded to the nearest whole number (halves up), or `rate` of them if
+    that is a whole number. Samples are hidden in an order that the seed decides, so those that a lower rate keeps are among those that a
+    higher one keeps.
 
     The classes are those of a single-label target or of one binary label. Where a sample has several labels, its class is the rarest
     value among them (of all labels, counted in the training part), after the iterative stratification of Sechidis et al. (ECML PKDD 2011).

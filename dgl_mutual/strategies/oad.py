@@ -30,7 +30,7 @@ class OADOptions(ExchangeOptions):
     #: NOTE[PAPER]: the paper warms up for 100 of 200 epochs; here as for gml, lambda is whole after half of them.
     exchange_warmup: tuple[int, int] | None = None
     adversarial_weight: float = Field(1.0, ge=0, le=MAX_WEIGHT)
-    """Weight of the adversarial term."""
+    """mu: weight of the adversarial term, which the warm-up ramps as it does the exchange."""
     discriminator_hidden: int = Field(16, ge=1)
     """Width of the discriminators."""
 

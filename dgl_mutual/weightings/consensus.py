@@ -8,6 +8,9 @@ from torch import Tensor
 
 from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions
 
+#: Largest logarithm of the ratio of two weights; float32 holds its exponential and that of its negative.
+_LARGEST_RATIO = 60.0
+
 
 class ConsensusOptions(WeightingOptions):
     """Options of `consensus`."""
@@ -26,8 +29,8 @@ class Consensus(Weighting):
     """a_ij(v) ~ (r_j / (1 - r_j))^power, where r_j is the precision of peer j for the class that it predicts on v. No label is used.
 
     The precision r_j(c) is estimated on the samples of the exchange on which j predicts c: the share of them on which the consensus is also
-    c. The consensus is the class with the largest weighted sum of probabilities of all students other than j. In the first round all
-    students weigh the same.
+    c. The consensus is the class with the largest weighted sum of probabilities, at temperature 1, of all students other than j. In the
+    first round all students weigh the same.
 
     With multi-label targets each label is a problem of two classes, with its own weights. Inductive: the counts are kept, and give the
     weights on unseen samples.
@@ -69,7 +72,10 @@ class Consensus(Weighting):
         agreed = self.agreed
         log_weights = torch.zeros_like(self.predicted)
         for _ in range(self.options.rounds):
-            weighed = probabilities * log_weights.gather(2, choices).softmax(0).unsqueeze(2)
+            votes = log_weights.gather(2, choices)
+            # Beside a vote of almost all weight the others must not vanish: the one who has it is compared with their consensus.
+            votes = votes.maximum(votes.amax(0) - _LARGEST_RATIO)
+            weighed = probabilities * votes.softmax(0).unsqueeze(2)
             # A product leaves j out. The sum of all minus j's share would be rounding errors where j has nearly all of the weight.
             without = (others @ weighed.flatten(1)).view_as(weighed)
             # Comparing with the maximum takes a tenth of the time of an argmax.
