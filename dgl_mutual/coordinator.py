@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.options import Options
 from dgl_mutual.user_code import blamed, is_ours
 from dgl_mutual.wording import kind_of
@@ -73,9 +75,13 @@ class Coordinator(nn.Module, ABC):
         """
         return
 
+    def each(self) -> Sequence[Coordinator]:
+        """The coordinators of several tasks; without them, this one."""
+        return (self,)
+
     def checked_observe(self, logits: Tensor, samples: Tensor) -> None:
         """Call `observe`; an error that a weighting of a user's own raises is named."""
-        with blamed(f"observe of the weighting {type(self).__name__!r}", self):
+        with blamed(f"observe of the weighting {type(self).__name__!r}", self), _unchanged(self, logits):
             self.observe(logits, samples)
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
@@ -99,7 +105,8 @@ class Coordinator(nn.Module, ABC):
         if is_ours(self):
             return self.scores(logits, confidence, samples)
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
-        with blamed(title):
+        # In training the stream is that of the strategy's step.
+        with blamed(title), _unchanged(self, logits, confidence), nullcontext() if self.training else own_streams(None, logits.device):
             scores = self.scores(logits, confidence, samples)
         if not isinstance(scores, Tensor):
             raise UsageError(f"scores of {title[0].lower()}{title[1:]} returns {kind_of(scores)}. It must return a tensor of log-weights.")
@@ -125,7 +132,7 @@ class WeightingOptions(Options):
 class Weighting(Coordinator):
     """Base class of weightings. A new one is a file in `dgl_mutual.weightings`, or a class of yours, named by its import path.
 
-    What it remembers from step to step must be a parameter, a buffer or part of `get_extra_state`, as in a `Strategy`.
+    What it remembers from step to step must be a parameter, a buffer (`register_buffer`) or a tensor that `get_extra_state` gives.
 
     Class attributes:
         name: what users type.
@@ -147,6 +154,18 @@ class Weighting(Coordinator):
 
     def reset_parameters(self) -> None:
         """Start again as the uniform mean. A weighting with weights of its own overrides this."""
+
+
+@contextmanager
+def _unchanged(weighting: Coordinator, *tensors: Tensor) -> Iterator[None]:
+    """Refuse code of a user's own that changes tensors which others read, too."""
+    versions = [tensor._version for tensor in tensors]
+    yield
+    if [tensor._version for tensor in tensors] != versions and not is_ours(weighting):
+        raise UsageError(
+            f"The weighting {type(weighting).__name__!r} changes the logits or confidence that it is given. Use operations that make a new "
+            "tensor, for example logits / 2 in place of logits /= 2."
+        )
 
 
 def mask_self(scores: Tensor) -> Tensor:
@@ -178,19 +197,19 @@ class PerTask(Coordinator):
         self.inductive = all(coordinator.inductive for coordinator in coordinators)
 
     def reset_parameters(self) -> None:
-        for coordinator in self._each():
+        for coordinator in self.each():
             coordinator.reset_parameters()
 
     def observe(self, logits: Tensor, samples: Tensor) -> None:
-        for coordinator, block in zip(self._each(), torch.split(logits, self.widths, dim=-1), strict=True):
+        for coordinator, block in zip(self.each(), torch.split(logits, self.widths, dim=-1), strict=True):
             coordinator.checked_observe(block, samples)
 
     def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         scores = [
             coordinator._scores(block, confidence[..., task], samples).expand(len(block), *block.shape)
-            for task, (coordinator, block) in enumerate(zip(self._each(), torch.split(logits, self.widths, dim=-1), strict=True))
+            for task, (coordinator, block) in enumerate(zip(self.each(), torch.split(logits, self.widths, dim=-1), strict=True))
         ]
         return torch.cat(scores, dim=-1)
 
-    def _each(self) -> Sequence[Coordinator]:
+    def each(self) -> Sequence[Coordinator]:
         return cast("Sequence[Coordinator]", self.coordinators)

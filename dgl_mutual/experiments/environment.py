@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from dgl_mutual import version as package
@@ -52,8 +53,13 @@ def versions() -> dict[str, str]:
     return {"dgl_mutual": package.__version__, "python": platform.python_version(), "platform": platform.platform(), **found}
 
 
-def environment(*, jobs: int, threads: int, device: str, processes: int = 1) -> dict[str, object]:
-    """environment.json. `processes`: how many train one trial together."""
+def environment(*, jobs: int, threads: int, device: str, processes: int = 1, code: Mapping[str, str] | None = None) -> dict[str, object]:
+    """environment.json.
+
+    Args:
+        processes: how many train one trial together.
+        code: digests of code of a user's own, by name.
+    """
     return {
         "command": shlex.join(["dgl-mutual", *map(_portable, sys.argv[1:])]),
         "versions": versions(),
@@ -64,6 +70,7 @@ def environment(*, jobs: int, threads: int, device: str, processes: int = 1) -> 
         "processes": processes,
         "device": device,
         "commit": source_commit(),
+        **({"code": dict(code)} if code else {}),
     }
 
 

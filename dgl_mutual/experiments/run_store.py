@@ -124,6 +124,11 @@ class RunStore:
             environment = {**first, "resumed": [*first.get("resumed", []), environment]}
         write_text(file, json.dumps(environment, indent=2) + "\n")
 
+    def code(self) -> dict[str, Any]:
+        """Digests of code of a user's own that trials were trained by (see `dgl_mutual.experiments.own_code`)."""
+        found = read_environment(self.folder / "environment.json").get("code", {})
+        return found if isinstance(found, dict) else {}
+
     def add(self, outcome: Outcome) -> None:
         """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over."""
         key = seed, fold = outcome.trial.key

@@ -21,6 +21,7 @@ from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local, default_jobs
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
 from dgl_mutual.experiments.loading import load_data
+from dgl_mutual.experiments.own_code import check_code, own_code
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import refuse_idle
@@ -156,6 +157,9 @@ def execute(
     with ExitStack() as stack:
         stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]
         finished = [store.finished() & plan.keys for store, plan in zip(stores, plans, strict=True)]
+        codes = [own_code(plan.config) for plan in plans]
+        for store, plan, code, done in zip(stores, plans, codes, finished, strict=True):
+            check_code(store, code, missing=len(done) < len(plan.keys))
         works = [
             Work(place, trial, plan, store.checkpoints, store.snapshots)
             for place, (plan, store) in enumerate(zip(plans, stores, strict=True))
@@ -166,7 +170,7 @@ def execute(
         executor = executor or Local(default_jobs(device) if jobs is None else jobs, threads)
         jobs = min(executor.num_jobs, max(1, len(works)))
         for place in left:
-            made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes)
+            made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes, code=codes[place])
             stores[place].record_environment(made_in)
         progress.start([work.trial for work in works], sum(map(len, finished)), seconds_left(plans, out, left, jobs))
         task = partial(do_work, threads=threads, device=device, forgiving=len(plans) > 1, track=tuple(track))

@@ -87,7 +87,7 @@ class GraphBatch(Adjacency, Batch):
             UsageError: the graph is not a homogeneous DGLGraph, or has no features; they are not a matrix with one row per node; or it
                 has no edge features of this width.
         """
-        _check_homogeneous(graph)
+        check_homogeneous(graph)
         features = _features_of(graph) if feat is None else feat
         if not isinstance(features, Tensor):
             raise UsageError(f"Node features 'feat' are {kind_of(features)}. Give a tensor, for example torch.as_tensor(feat).")
@@ -146,7 +146,12 @@ class GraphBatch(Adjacency, Batch):
         return torch.repeat_interleave(numbers, self.graph_sizes, output_size=self.num_nodes)
 
 
-def _check_homogeneous(graph: dgl.DGLGraph) -> None:
+def check_homogeneous(graph: dgl.DGLGraph) -> None:
+    """Refuse what is not a homogeneous DGLGraph.
+
+    Raises:
+        UsageError: see above.
+    """
     if not isinstance(graph, dgl.DGLGraph):
         raise UsageError(f"Expected a DGLGraph, found {kind_of(graph)}.")
     if graph.is_block or not graph.is_homogeneous:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,9 +17,11 @@ from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import make_custom, num_blocks, takes_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
-from dgl_mutual.nn.dgl_graphs import dense, graph_of, python_streams, torch_stream
-from dgl_mutual.nn.module import StudentModule, StudentOutput, global_generator
+from dgl_mutual.nn.dgl_graphs import dense, graph_of
+from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.own_modules import fault_of_state, was_given_before
+from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.user_code import blamed, own_place, raised_in
 from dgl_mutual.wording import kind_of
 
@@ -41,8 +42,8 @@ class CustomStudent(StudentModule):
     Random numbers that it draws from torch, NumPy or Python in `forward`, as dropout does, come from the student's own stream: results do
     not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
 
-    What the module remembers from step to step must be a parameter, a buffer (`register_buffer`) or part of `get_extra_state`: a file that
-    is saved, and an interrupted training that goes on, have these alone.
+    What the module remembers from step to step must be a parameter, a buffer (`register_buffer`) or a tensor that `get_extra_state` gives:
+    a file that is saved, and an interrupted training that goes on, have these alone.
 
     An optional method ``embed(graph, feat)`` gives its last hidden states, (|V|, width) or (graphs, width). Without it `embed` gives the
     logits. Strategies that learn from hidden states do not take students of your own either way.
@@ -54,7 +55,7 @@ class CustomStudent(StudentModule):
         edge_features: D, the width of edge features; 0 for none.
 
     Raises:
-        UsageError: the class or function cannot be found or called, or gives no module with parameters.
+        UsageError: the class or function cannot be found or called, gives no module with parameters, or gives weights a second time.
     """
 
     #: Columns are multiplied by it; not all ones after a training on scaled features.
@@ -96,10 +97,19 @@ class CustomStudent(StudentModule):
         for method in (module.forward, getattr(module, "embed", None)):
             if callable(method):
                 self._check_call(method)
-        foreign = [key for key, value in module.state_dict().items() if not isinstance(value, Tensor)]
-        if foreign:
-            raise UsageError(f"The student {self.name!r} keeps state that is not a tensor ({foreign[0]}). Keep it in buffers.")
+        if fault := fault_of_state(module):
+            raise UsageError(f"The student {self.name!r} {fault}")
+        if was_given_before(module):
+            raise UsageError(
+                f"The student {self.name!r} has weights that another student, or an earlier training, has had: "
+                f"{self.options.label} does not make new layers in each call. Make them in the __init__ of the module, not before."
+            )
         return module
+
+    @property
+    def made_by(self) -> Callable[..., Any]:
+        """The class or function."""
+        return self._make
 
     @property
     def title(self) -> str:
@@ -174,12 +184,7 @@ class CustomStudent(StudentModule):
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
         version = feat._version
-        own = generator is not global_generator(feat.device)  # else a user calls the student directly
-        with (
-            blamed(f"The student {self.name!r}"),
-            torch_stream(generator, feat.device),
-            python_streams() if own else nullcontext(),
-        ):
+        with blamed(f"The student {self.name!r}"), own_streams(generator, feat.device):
             try:
                 result = function(graph, feat)
             except KeyError as error:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +13,6 @@ from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_rows
 from dgl_mutual.nn.kernels import dgl_kernels
-from dgl_mutual.nn.module import global_generator
 
 _KEPT: WeakKeyDictionary[Adjacency, dict[bool, dgl.DGLGraph]] = WeakKeyDictionary()
 
@@ -94,47 +89,3 @@ def dense(x: NodeFeatures, rows: Tensor | None = None) -> Tensor:
     if isinstance(x, RepeatedRows):
         return x.dense
     return x.csr.to_dense() if isinstance(x, SparseMatrix) else x
-
-
-@contextmanager
-def torch_stream(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
-    """Within the block torch's global random stream is the one of `generator`; afterwards it goes on as if nothing had been drawn.
-
-    So layers that draw from the global stream draw from their own student's, whatever other students draw. Without a generator, as in
-    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `python_streams`).
-    """
-    default = global_generator(device)
-    if generator is default:  # a user calls the student directly
-        yield
-        return
-    streams = {default: default.get_state()}
-    if device.type != "cpu":
-        streams[torch.default_generator] = torch.default_generator.get_state()
-    try:
-        if generator is None:
-            for stream in streams:
-                stream.manual_seed(0)
-        else:
-            if device.type != "cpu":  # a module may draw on the CPU, too
-                torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
-            default.set_state(generator.get_state())
-        yield
-    finally:
-        if generator is not None:
-            generator.set_state(default.get_state())
-        for stream, state in streams.items():
-            stream.set_state(state)
-
-
-@contextmanager
-def python_streams() -> Iterator[None]:
-    """Within the block the global streams of Python and NumPy follow from torch's; afterwards they go on as if nothing had been drawn."""
-    seed = int(torch.randint(2**31, ()))
-    of_python, of_numpy = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)

@@ -19,7 +19,8 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
-from dgl_mutual.nn.dgl_graphs import compact_block, dense, graph_of, torch_stream
+from dgl_mutual.nn.dgl_graphs import compact_block, dense, graph_of
+from dgl_mutual.nn.streams import torch_stream
 
 dglnn = dgl.nn.pytorch
 

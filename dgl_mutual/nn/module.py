@@ -13,6 +13,7 @@ from dgl_mutual.data.dataset import FeatureKind, TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch
+from dgl_mutual.nn.streams import global_generator
 from dgl_mutual.wording import counted
 
 
@@ -131,11 +132,3 @@ class StudentModule(nn.Module, ABC):
                 "Encode the new data as the training data was encoded."
             )
         return batch, global_generator(parameter.device) if self.training else None
-
-
-def global_generator(device: torch.device) -> torch.Generator:
-    """The random stream that torch itself draws from."""
-    if device.type != "cuda":
-        return torch.default_generator
-    torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own gap
-    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]

@@ -11,7 +11,7 @@ from typing import Any
 from dgl_mutual.options import fault_of_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.options import StrategyOptions, TeachingOptions
 
 _FOUND: dict[str, type[Strategy]] = subclasses_in(__name__, __path__, Strategy)
 #: name -> class, in alphabetical order: the strategies that train students and do not change their predictions afterwards.
@@ -25,6 +25,11 @@ def _fault(value: Any) -> str | None:
     fault = fault or fault_of_options(value, StrategyOptions, "dgl_mutual.strategies.options.StrategyOptions")
     if fault is not None:
         return fault
+    if issubclass(value.Options, TeachingOptions) and value.exchange is Strategy.exchange:
+        return (
+            f"has the options of an exchange ({value.Options.__name__} derives from TeachingOptions), and the exchange() of Strategy, "
+            "which does not read them. Derive the strategy from dgl_mutual.strategies.imitation.ExchangeStrategy, or give it an exchange()."
+        )
     if not isinstance(value.name, str):
         return f"has name = {value.name!r}. Give it a name of text, or none."
     least = 1 if value.trains else 0

@@ -19,7 +19,7 @@ from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.nn.batch import Batch, Collator, GraphBatch
+from dgl_mutual.nn.batch import Batch, Collator, GraphBatch, check_homogeneous
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.wording import counted
@@ -93,6 +93,7 @@ class Predictor:
         if not isinstance(data, Dataset):
             if self.positions:
                 raise UsageError(NEEDS_POSITIONS)
+            check_homogeneous(data)
             if "feat" in data.ndata and data.ndata["feat"].ndim == 2:
                 check_features(as_array(data.ndata["feat"], "node features 'feat'"), data.num_nodes(), "node features 'feat'")
             if self.edge_features and "feat" in data.edata and data.edata["feat"].ndim == 2:

@@ -139,7 +139,7 @@ class Loop:
     def _update(self, phase: Phase, step: Step) -> Mapping[str, Tensor]:
         """One step of the optimiser. Returns the terms of the loss."""
         state, active = self.state, phase.active
-        terms = loss_terms_of(state.strategy, step)
+        terms = loss_terms_of(state.strategy, step, state.streams.own)
         loss = torch.stack([term.sum() for term in terms.values()]).sum()
         # Of built-in strategies an epoch's end is soon enough; in a user's own, one bad step would make all later terms NaN.
         if not is_ours(state.strategy) and not loss.isfinite():

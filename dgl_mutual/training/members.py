@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
 
 from dgl_mutual.cohort import MEMBER_NAME, RESERVED_NAMES, student_names
 from dgl_mutual.data.dataset import Dataset
@@ -72,25 +71,11 @@ def make_members(
     """The modules of members with resolved options; each has initial weights of its own stream.
 
     Raises:
-        UsageError: two of them share weights.
+        UsageError: see `CustomStudent`.
     """
     modules = []
     for place, (name, member) in enumerate(members.items()):
         with seeds.initialisation(seed, "initialisation", fold, place):
             modules.append(inputs.student(member, setting, name).to(device, dtype))
             share_batch_norm(modules[-1], ranks)
-    _refuse_shared_weights(modules, tuple(members))
     return modules
-
-
-def _refuse_shared_weights(modules: Sequence[nn.Module], names: Sequence[str]) -> None:
-    """Refuse students that share a layer, as students of a user's own may: they would be one student, and not several."""
-    owner: dict[int, str] = {}
-    for module, name in zip(modules, names, strict=True):
-        for parameter in module.parameters():
-            other = owner.setdefault(id(parameter), name)
-            if other != name:
-                raise UsageError(
-                    f"The students {other!r} and {name!r} share weights, so they cannot learn from each other. Make new layers in the "
-                    "__init__ of the student."
-                )

@@ -31,7 +31,7 @@ class MemberResult:
     """One member's figures at its best epoch by validation.
 
     Attributes:
-        member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (the student best on validation; of equals, the first), ``ensemble``.
+        member: ``gcn-0`` ..., ``mean`` (of the students), ``best_by_val`` (of equal students, the first), ``ensemble``.
         train, val, test: the metric, a fraction in [0, 1].
         best_epoch: from 0; None where no single epoch is meant. The ensemble has none: its students stand at their own best epochs each,
             as they are saved, and its coordinator at the epoch in which the ensemble was best on validation.

@@ -48,12 +48,14 @@ class Streams:
         dropout: one for each member; processes that divide samples have their own, since they see other samples.
         edges, columns: of perturbed views. All processes that divide a batch mask the same columns.
         order: in which samples come.
+        own: of strategies and weightings of a user's own. All processes have the same.
     """
 
     dropout: tuple[torch.Generator, ...]
     edges: torch.Generator
     columns: torch.Generator
     order: torch.Generator
+    own: torch.Generator
 
     @classmethod
     def of(cls, seed: int, fold: int, num_members: int, *, device: torch.device, order: torch.Generator, process: int = 0) -> Streams:
@@ -64,7 +66,8 @@ class Streams:
             edges=generator(seed, "view", fold, *path, device=device),
             columns=generator(seed, "view", "columns", fold, device=device),
             order=order,
+            own=generator(seed, "own strategy", fold, device=device),
         )
 
     def __iter__(self) -> Iterator[torch.Generator]:
-        return iter((*self.dropout, self.edges, self.columns, self.order))
+        return iter((*self.dropout, self.edges, self.columns, self.order, self.own))

@@ -20,16 +20,19 @@ from torch import Tensor
 
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.errors import DataError, StoreError
+from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.files import check_regular
+from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.training.teaching import phases_of
+from dgl_mutual.user_code import code_digest, is_ours
 from dgl_mutual.version import __version__
+from dgl_mutual.wording import value_and_kind
 
-#: Stands before the name of a tensor where plain values have its place.
-_TENSOR = "tensor:"
+#: What a text begins with that names a tensor, and one that is meant as it stands.
+_TENSOR, _TEXT = "tensor:", "text:"
 
 #: What decides the outcome of a training, by name: a digest of each part, and the versions of the packages that compute it.
 Identity: TypeAlias = dict[str, str]
@@ -107,8 +110,12 @@ class Checkpointer(Callback):
 
 def identity_of(state: TrainingState) -> Identity:
     """All that decides the outcome of a training."""
+    own = [member.made_by for member in state.cohort.members if isinstance(member, CustomStudent)]
     decisive = {
         "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
+        "code": [
+            code_digest(one) for one in (type(state.strategy), *map(type, state.strategy.coordinator.each()), *own) if not is_ours(one)
+        ],
         "strategy": [state.strategy.name, state.strategy.options.model_dump(mode="json")],
         "training options": state.options.model_dump(mode="json", exclude={"checkpoint_every"}),
         "task weights": state.task_weights,
@@ -227,21 +234,40 @@ def _check_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any]) ->
 
 
 def _part(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` with every tensor replaced by its name, under which it is put into `tensors`."""
+    """`value` with every tensor replaced by its name, under which it is put into `tensors`.
+
+    Raises:
+        UsageError: something in it is not a plain value.
+    """
     if isinstance(value, Tensor):
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return f"{_TENSOR}{path}"
-    if isinstance(value, dict):
-        return {key: _part(below, f"{path}/{key}", tensors) for key, below in value.items()}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _part(below, f"{path}/{_escaped(key)}", tensors) for key, below in value.items()}
     if isinstance(value, list | tuple):
         return [_part(below, f"{path}/{place}", tensors) for place, below in enumerate(value)]
-    return value
+    if isinstance(value, str):
+        return f"{_TEXT}{value}" if value.startswith((_TENSOR, _TEXT)) else value
+    if value is None or type(value) in (bool, int, float):
+        return value
+    raise UsageError(
+        f"The state {path.removeprefix('/')} cannot be kept with training.checkpoint_every: it holds {value_and_kind(value)}. What "
+        "get_extra_state of a strategy, or state_dict of a callback, gives may hold tensors, numbers, text, lists, and dicts with text as "
+        "keys."
+    )
+
+
+def _escaped(key: str) -> str:
+    """A key as a part of a path, as in JSON pointers (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
     """The inverse of `_part`."""
     if isinstance(value, str) and value.startswith(_TENSOR):
         return tensors[value.removeprefix(_TENSOR)]
+    if isinstance(value, str):
+        return value.removeprefix(_TEXT)
     if isinstance(value, dict):
         return {key: _join(below, tensors) for key, below in value.items()}
     if isinstance(value, list):

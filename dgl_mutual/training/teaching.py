@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Real
 from typing import Any
 
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.user_code import blamed
+from dgl_mutual.user_code import blamed, is_ours
 from dgl_mutual.wording import kind_of
 
 
@@ -87,14 +89,31 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(phase)) for phase in phases)
 
 
-def loss_terms_of(strategy: Strategy, step: Step) -> Mapping[str, Tensor]:
+def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Mapping[str, Tensor]:
     """The loss terms of a step.
 
+    Args:
+        stream: what a strategy or weighting of a user's own draws from.
+
     Raises:
-        UsageError: it does not return a mapping of names to tensors, each a scalar or with a value for each active member.
+        UsageError: it does not return a mapping of names to tensors, each a scalar or with a value for each active member, or changes the
+            tensors of the step.
     """
-    with blamed(f"loss_terms of the strategy {strategy.name!r}", strategy):
+    ours = is_ours(strategy)
+    draws = not ours or not all(map(is_ours, strategy.coordinator.each()))
+    given = {"logits": step.logits, "targets": step.targets, "labels": step.labels}
+    versions = {name: tensor._version for name, tensor in given.items()}
+    with (
+        blamed(f"loss_terms of the strategy {strategy.name!r}", strategy),
+        own_streams(stream, step.logits.device) if draws else nullcontext(),
+    ):
         terms = strategy.loss_terms(step)
+    changed = [name for name, tensor in given.items() if tensor._version != versions[name]]
+    if changed and not ours:
+        raise UsageError(
+            f"loss_terms of the strategy {strategy.name!r} changes step.{changed[0]}, which others read, too. Use operations that make a "
+            f"new tensor, for example step.{changed[0]} / 2 in place of step.{changed[0]} /= 2."
+        )
     return checked_terms(terms, strategy.name, len(step.active))
 
 

@@ -37,6 +37,7 @@ from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.loop import Loop
 from dgl_mutual.training.members import make_members, resolve_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
+from dgl_mutual.training.own_state import OwnStateCheck
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.snapshots import Checkpointer, Snapshots
@@ -166,7 +167,7 @@ def fit_cohort(
     refuse_undefined(scorer, steps.labels, split, dataset.target.num_outputs)
     selection = Selection(len(members), training.patience)
     clock = EpochClock()
-    hooked = [selection, *_diversity(state, device), *own, clock]
+    hooked = [OwnStateCheck(), selection, *_diversity(state, device), *own, clock]
     loop = Loop(state, feed, steps, scorer, selection, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
     loop.run()
     state.result = _assessed(loop, clock)

@@ -16,9 +16,10 @@ from dgl_mutual.nn import blocks
 from dgl_mutual.nn.architectures import num_blocks
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
-from dgl_mutual.nn.dgl_graphs import compact_block, graph_of, torch_stream
+from dgl_mutual.nn.dgl_graphs import compact_block, graph_of
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.streams import torch_stream
 from dgl_mutual.nn.student import Student
 
 MakeDataset = Callable[..., Dataset]

@@ -35,6 +35,7 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedModel,
     TrainedStudent,
 )
+from dgl_mutual.user_code import is_ours
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
 from dgl_mutual.wording import counted
 
@@ -116,7 +117,8 @@ def _load_ensemble(folder: Path, name: str, description: Description, config: Co
     if is_custom:
         _check_trust(f"The ensemble in {folder} has a weighting", weighting, trust)
     try:
-        with torch.device("meta"):
+        # A weighting of a user's own may compute with its tensors when it is made.
+        with torch.random.fork_rng(devices=[]) if is_custom else torch.device("meta"):
             coordinator = make_coordinator(config)
     except UsageError as error:
         raise (_CustomClassError if is_custom else ValueError)(str(error)) from None
@@ -236,7 +238,10 @@ def _load_weights(folder: Path, name: str, module: nn.Module, description: Descr
         for key, expected in module.state_dict().items():  # PyTorch compares shapes alone
             if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
                 raise ValueError(f"{key} has the type {weights[key].dtype}")
-        if not all(value.isfinite().all() for value in weights.values()):
+        # A buffer of a user's own may be infinite: the lowest loss so far, before there is one.
+        own = isinstance(module, CustomStudent) or not is_ours(module)
+        checked = {key for key, _ in module.named_parameters()} if own else weights.keys()
+        if not all(value.isfinite().all() for key, value in weights.items() if key in checked):
             raise ValueError("not all of them are finite")
         # What is read lies at any address, and torch sums numbers in an order that depends on it: copies predict to the bit what was saved.
         module.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -107,14 +108,27 @@ class NeighbourFeed(SeedsFeed):
             warnings.filterwarnings("ignore", message="Dataloader CPU affinity")
             blocks = iter(dgl.dataloading.DataLoader(self._graph, seeds, self._sampler))
         for step, (known, _) in enumerate(steps):
-            self._seed_draws()
+            with _single_thread():
+                self._seed_draws()
+                drawn = next(blocks)[2]
             device = self._whole.device
-            batch, nodes = BlockBatch.of(next(blocks)[2], self._whole, device), seeds[step].to(device)
+            batch, nodes = BlockBatch.of(drawn, self._whole, device), seeds[step].to(device)
             yield TrainingBatch(batch, nodes, nodes, slice(0, len(known)))
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[Batch, Tensor]]:
         numbers = torch.as_tensor(samples, device=self._whole.device)
         yield LayerwiseBatch(self._whole, numbers), numbers
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """DGL's threads draw from a stream each, and share the nodes as they come by: with several, the same seed would draw other samples."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
