@@ -110,12 +110,11 @@ class Checkpointer(Callback):
 
 def identity_of(state: TrainingState) -> Identity:
     """All that decides the outcome of a training."""
-    own = [member.made_by for member in state.cohort.members if isinstance(member, CustomStudent)]
+    kinds: list[Any] = [type(state.strategy), *map(type, state.strategy.coordinator.each())]
+    kinds += [member.made_by for member in state.cohort.members if isinstance(member, CustomStudent)]
     decisive = {
         "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
-        "code": [
-            code_digest(one) for one in (type(state.strategy), *map(type, state.strategy.coordinator.each()), *own) if not is_ours(one)
-        ],
+        "code": [code_digest(kind) for kind in kinds if not is_ours(kind)],
         "strategy": [state.strategy.name, state.strategy.options.model_dump(mode="json")],
         "training options": state.options.model_dump(mode="json", exclude={"checkpoint_every"}),
         "task weights": state.task_weights,

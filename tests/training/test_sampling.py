@@ -291,3 +291,17 @@ def test_the_default_batch_takes_all_training_nodes_where_there_are_fewer(node_d
     assert set(node_data[1].train) <= set(step.samples.tolist())
     with pytest.raises(UsageError, match="larger than the training part"):
         feed_of(node_data, batch_size=1023)
+
+
+def test_samples_do_not_depend_on_the_number_of_threads(node_data: Data) -> None:
+    before = torch.get_num_threads()
+    drawn = []
+    try:
+        for threads in (1, 2, 4, 2):
+            torch.set_num_threads(threads)
+            steps = list(feed_of(node_data, fanout=(2, 2), batch_size=8).training_batches())
+            assert torch.get_num_threads() == threads
+            drawn.append([adjacency.sources.tolist() for step in steps for adjacency in step.batch.adjacencies(2)])
+    finally:
+        torch.set_num_threads(before)
+    assert drawn[0] == drawn[1] == drawn[2] == drawn[3]

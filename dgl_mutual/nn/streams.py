@@ -1,0 +1,71 @@
+"""The global random streams of torch, NumPy and Python, set for code that draws from them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def global_generator(device: torch.device) -> torch.Generator:
+    """The random stream that torch itself draws from."""
+    if device.type != "cuda":
+        return torch.default_generator
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own gap
+    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+
+
+@contextmanager
+def torch_stream(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """Within the block torch's global random stream is the one of `generator`; afterwards it goes on as if nothing had been drawn.
+
+    So layers that draw from the global stream draw from their own student's, whatever other students draw. Without a generator, as in
+    evaluation, the stream is the same each time. Streams of other libraries are left alone (see `own_streams`).
+    """
+    default = global_generator(device)
+    if generator is default:  # a user calls the student directly
+        yield
+        return
+    streams = {default: default.get_state()}
+    if device.type != "cpu":
+        streams[torch.default_generator] = torch.default_generator.get_state()
+    try:
+        if generator is None:
+            for stream in streams:
+                stream.manual_seed(0)
+        else:
+            if device.type != "cpu":  # a module may draw on the CPU, too
+                torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator, device=device)))
+            default.set_state(generator.get_state())
+        yield
+    finally:
+        if generator is not None:
+            generator.set_state(default.get_state())
+        for stream, state in streams.items():
+            stream.set_state(state)
+
+
+@contextmanager
+def own_streams(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
+    """As `torch_stream`, for code of a user's own: the global streams of Python and NumPy follow from torch's."""
+    if generator is global_generator(device):
+        yield
+        return
+    with torch_stream(generator, device), _python_streams():
+        yield
+
+
+@contextmanager
+def _python_streams() -> Iterator[None]:
+    seed = int(torch.randint(2**31, ()))
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)

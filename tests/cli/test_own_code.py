@@ -1,0 +1,75 @@
+"""Results of code of a user's own that has changed."""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Ended
+
+MODULE = """
+from dgl_mutual import Strategy
+
+FACTOR = 1.0
+
+def scaled(loss):
+    return FACTOR * loss
+
+class Mine(Strategy):
+    def loss_terms(self, step):
+        return {"supervised": scaled(self.supervised(step))}
+
+class Other(Strategy):
+    def loss_terms(self, step):
+        return {"supervised": self.supervised(step)}
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(text: str) -> None:
+        (tmp_path / "my_changing_idea.py").write_text(text)
+        sys.modules.pop("my_changing_idea", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+
+    yield write
+    sys.modules.pop("my_changing_idea", None)
+
+
+def test_trials_of_changed_code_are_not_mixed(
+    module: Callable[[str], None], tmp_path: Path, command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = [
+        *("run", "--dataset", "digits", "--task", "graph", "--students", "gcn,sage", "--strategy", "my_changing_idea:Mine"),
+        "--folds",
+        "2",
+    ]
+    run += [*("--jobs", "1", "--set", "training.epochs=1", "--set", "student.hidden=4")]
+    module(MODULE)
+    assert command_line(*run)[0] == 0
+    # Comments, layout and what the class does not use are no change.
+    module(
+        "# A note.\n"
+        + MODULE.replace("self.supervised(step)}\n", "self.supervised(step) * 2}\n").replace("FACTOR * loss", "FACTOR  *  loss")
+    )
+    status, _, err = command_line(*run)
+    assert status == 0 and "has changed" not in err
+    module(MODULE.replace("FACTOR = 1.0", "FACTOR = 2.0"))
+    status, _, err = command_line(*run)
+    told = " ".join(err.split())
+    assert status == 0 and "The code of my_changing_idea:Mine has changed since 2 trials" in told and "--no-resume" in told
+    status, _, err = command_line(*run, "--seeds", "2")
+    assert status == 1 and "A mean over them and new ones would be one over different code" in " ".join(err.split())
+    status, _, err = command_line(*run, "--seeds", "2", "--no-resume")
+    assert status == 0 and "has changed" not in err
+    assert command_line(*run, "--seeds", "2")[0] == 0

@@ -1,0 +1,319 @@
+"""What code of a user's own draws, keeps and changes while it trains."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import dgl
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dgl_mutual as dm
+from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.strategies.imitation import ExchangeStrategy
+from dgl_mutual.strategies.options import ExchangeOptions, TeachingOptions
+from dgl_mutual.training.snapshots import Snapshots
+from tests.small_graph import FEATURES, SPLIT, graph
+from tests.small_graph import fit as short
+from tests.training.cuts import Cut, CutAfter, same
+from tests.training.own_students import Linear, own
+
+
+class Dice(dm.Strategy):
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        noise = torch.rand(()) + np.random.rand() + random.random()
+        return {"supervised": self.supervised(step) * noise}
+
+
+class Drops(dm.Weighting):
+    """Draws where it weighs, and where it observes."""
+
+    def __init__(self, options: Any, config: Any) -> None:
+        super().__init__(options, config)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return nn.functional.dropout(confidence, 0.5)[None, ..., None] + self.seen * np.random.rand()
+
+    def observe(self, logits: Tensor, samples: Tensor) -> None:
+        self.seen.copy_(torch.rand(()))
+
+
+WITH_DROPS = ("gml", {"weighting": Drops, "exchange_warmup": (0, 0), "mix": "logits"})
+
+
+@pytest.mark.parametrize(("strategy", "options"), [(Dice, {}), WITH_DROPS])
+def test_what_they_draw_follows_from_the_seed(strategy, options, node_data, fit):
+    results = []
+    for other in (1, 2):
+        torch.manual_seed(other), np.random.seed(other), random.seed(other)
+        results.append(fit(node_data, ("gcn", "sage"), strategy=strategy, strategy_options=options, epochs=4))
+        drawn = torch.rand(()), np.random.rand(), random.random()
+        torch.manual_seed(other), np.random.seed(other), random.seed(other)
+        assert drawn == (torch.rand(()), np.random.rand(), random.random())
+    same(*results)
+    other = fit(node_data, ("gcn", "sage"), strategy=strategy, strategy_options=options, epochs=4, seed=1)
+    assert other.history != results[0].history
+
+
+@pytest.mark.parametrize(("strategy", "options"), [(Dice, {}), WITH_DROPS])
+def test_a_cut_training_draws_what_it_would_have_drawn(strategy, options, node_data, fit, tmp_path):
+    def train(*callbacks: Any, file: str) -> Any:
+        torch.manual_seed(len(callbacks))
+        return fit(
+            node_data,
+            ("gcn", "sage"),
+            strategy=strategy,
+            strategy_options=options,
+            epochs=6,
+            callbacks=callbacks,
+            snapshots=Snapshots(tmp_path / file, 2),
+        )
+
+    with pytest.raises(Cut):
+        train(CutAfter(3), file="cut")
+    same(train(file="cut"), train(file="whole"))
+
+
+class Scaled(dm.Weighting):
+    """Computes with a tensor that is neither a parameter nor a buffer that is kept."""
+
+    def __init__(self, options: Any, config: Any) -> None:
+        super().__init__(options, config)
+        self.scale = torch.tensor(0.5)
+        self.register_buffer("factor", torch.tensor([0.5]).squeeze(), persistent=False)
+        self.values = torch.arange(3).tolist()
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return (confidence * self.scale * self.factor)[None, ..., None]
+
+
+class Best(Linear):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.register_buffer("lowest", torch.tensor(torch.inf))
+
+
+@pytest.mark.parametrize("students", [("gcn", "sage"), (own(Best), "gcn")], ids=["built-in", "own"])
+def test_a_saved_ensemble_with_an_own_weighting_predicts_the_same(students, node_data, fit, tmp_path):
+    result = fit(node_data, students, strategy="gml", strategy_options={"weighting": Scaled}, epochs=2)
+    result.save(tmp_path / "saved")
+    loaded = dm.load_student(tmp_path / "saved", trust=True)
+    np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict(member="ensemble"))
+
+
+class Unread(dm.Strategy):
+    Options = ExchangeOptions
+
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        return {"supervised": self.supervised(step)}
+
+
+class Taught(Unread):
+    Options = TeachingOptions
+
+
+class Read(ExchangeStrategy):
+    def loss_terms(self, step: Any) -> dict[str, Tensor]:
+        target = self.distribution.probabilities(step.targets[:, step.exchange], 1.0).mean(0, keepdim=True)
+        return {"supervised": self.supervised(step), "mutual": self.imitation(step, target)}
+
+
+def test_options_of_an_exchange_are_refused_where_nothing_reads_them():
+    for strategy in (Unread, Taught):
+        with pytest.raises(
+            UsageError, match=r"has the options of an exchange .* and the exchange\(\) of Strategy, which does not read them"
+        ):
+            short(strategy=strategy)
+    read, other = (short(strategy=Read, strategy_options={"targets": targets}) for targets in ("train", "eval"))
+    assert read.history != other.history
+
+
+def changing(name: str) -> type[dm.Strategy]:
+    class Mine(dm.Strategy):
+        def loss_terms(self, step: Any) -> dict[str, Tensor]:
+            tensor = getattr(step, name)
+            with torch.no_grad():
+                tensor.mul_(0) if tensor.is_floating_point() else tensor.fill_(0)
+            return {"supervised": self.supervised(step)}
+
+    return Mine
+
+
+def weighing(scores: Callable[..., Any], observe: Callable[..., Any] | None = None, **members: Any) -> type[dm.Weighting]:
+    members = {"scores": scores, **({"observe": observe} if observe else {}), **members}
+    return type("Mine", (dm.Weighting,), members)
+
+
+def plain(self: Any, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+    return confidence[None, ..., None]
+
+
+def divides(self: Any, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+    logits /= 10
+    return confidence[None, ..., None]
+
+
+def halves(self: Any, logits: Tensor, samples: Tensor) -> None:
+    logits /= 2
+
+
+@pytest.mark.parametrize("name", ["logits", "targets", "labels"])
+def test_a_strategy_that_changes_what_others_read_is_refused(name):
+    with pytest.raises(UsageError, match=rf"loss_terms of the strategy 'Mine' changes step\.(logits|{name}), which others read"):
+        short(strategy=changing(name))
+
+
+@pytest.mark.parametrize("mine", [weighing(divides), weighing(plain, halves)], ids=["scores", "observe"])
+def test_a_weighting_that_changes_what_others_read_is_refused(mine):
+    with pytest.raises(UsageError, match="weighting 'Mine' changes the logits or confidence that it is given"):
+        short(strategy_options={"weighting": mine, "exchange_warmup": (0, 0)})
+
+
+def test_a_weighting_whose_state_is_no_tensor_is_refused():
+    mine = weighing(plain, get_extra_state=lambda self: {"k": 1}, set_extra_state=lambda self, state: None)
+    with pytest.raises(UsageError, match=r"weighting 'Mine' keeps state that is not a tensor \(_extra_state\)"):
+        short(strategy_options={"weighting": mine})
+
+
+def test_weights_that_have_been_trained_before_are_refused(node_data, fit):
+    kept: list[nn.Module] = []
+
+    def cached(in_features: int, num_outputs: int) -> nn.Module:
+        kept[:] = kept or [Linear(in_features, num_outputs)]
+        return kept[0]
+
+    first = fit(node_data, ("gcn", own(cached)), epochs=1)
+    with pytest.raises(UsageError, match=r"'cached-1' has weights that another student, or an earlier training, has had: cached does not"):
+        fit(node_data, ("gcn", own(cached)), epochs=1)
+    kept.clear()
+    same(fit(node_data, ("gcn", own(cached)), epochs=1), first)
+
+
+class LaterLayer(Linear):
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        logits = super().forward(graph, feat)
+        if not hasattr(self, "extra"):
+            self.extra = nn.Linear(logits.shape[1], logits.shape[1])
+        return self.extra(logits)
+
+
+class Queue(Linear):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.register_buffer("queue", torch.zeros(0))
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        if self.training:
+            self.queue = torch.cat([self.queue, feat.new_zeros(1)])
+        return super().forward(graph, feat)
+
+
+class LaterBuffer(Linear):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.register_buffer("mean", None)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self.mean = feat.mean(0)
+        return super().forward(graph, feat)
+
+
+class Expanded(Linear):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.register_buffer("zeros", torch.zeros(1).expand(7))
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        (LaterLayer, r"module\.extra\.weight of the student 'LaterLayer-1' is made while it trains"),
+        (Queue, r"The student 'Queue-1' changes the shape of module\.queue from \(0,\) to \(1,\) while it trains"),
+        (LaterBuffer, r"module\.mean of the student 'LaterBuffer-1' is made while it trains"),
+        (Expanded, r"'Expanded-1' has a tensor zeros several values of which share memory.*zeros\.clone\(\)"),
+    ],
+)
+def test_a_student_whose_state_cannot_be_kept_is_refused(student, message, node_data, fit):
+    with pytest.raises(UsageError, match=message):
+        fit(node_data, ("gcn", own(student)), epochs=2)
+
+
+def test_a_strategy_or_weighting_whose_state_cannot_be_kept_is_refused():
+    def later(self: Any, step: Any) -> dict[str, Tensor]:
+        if not hasattr(self, "layer"):
+            self.layer = nn.Linear(3, 3)
+        return {"supervised": self.supervised(step), "own": self.layer(step.logits).square().mean()}
+
+    def growing(self: Any, logits: Tensor, samples: Tensor) -> None:
+        self.register_buffer("counts", torch.zeros(len(getattr(self, "counts", ())) + 1))
+
+    with pytest.raises(UsageError, match=r"layer\.weight of the strategy 'Mine' is made while it trains"):
+        short(strategy=type("Mine", (dm.Strategy,), {"loss_terms": later}))
+    with pytest.raises(UsageError, match=r"counts of the weighting 'Mine' is made while it trains"):
+        short(strategy_options={"weighting": weighing(plain, growing), "exchange_warmup": (0, 0)})
+
+
+def test_a_lazy_layer_of_a_strategy_gets_its_shape_and_is_trained():
+    class Mine(dm.Strategy):
+        def __init__(self, options: Any, setting: Any) -> None:
+            super().__init__(options, setting)
+            self.layer = nn.LazyLinear(3)
+
+        def loss_terms(self, step: Any) -> dict[str, Tensor]:
+            return {"supervised": self.supervised(step), "own": (self.layer(step.logits) - step.logits).square().mean()}
+
+    first, second = (short(strategy=Mine).history for _ in range(2))
+    assert first == second
+
+
+def remembering(state: Any) -> type[dm.Strategy]:
+    class Mine(dm.Strategy):
+        def loss_terms(self, step: Any) -> dict[str, Tensor]:
+            return {"supervised": self.supervised(step)}
+
+        def get_extra_state(self) -> Any:
+            return state
+
+        def set_extra_state(self, found: Any) -> None:
+            self.found = found
+
+    return Mine
+
+
+@pytest.mark.parametrize("state", [{"a": {1, 2}}, {"a": np.int64(3)}, {3: "a"}, {"a": object()}])
+def test_state_of_a_strategy_that_is_not_plain_is_refused_where_it_is_kept(state, node_data, fit, tmp_path):
+    with pytest.raises(UsageError, match=r"The state strategy/_extra_state.* cannot be kept with training\.checkpoint_every: it holds"):
+        fit(node_data, strategy=remembering(state), epochs=2, snapshots=Snapshots(tmp_path / "kept", 1))
+
+
+def test_state_of_a_strategy_comes_back_as_it_was(node_data, fit, tmp_path):
+    state = {
+        "a/b": torch.ones(1),
+        "a": {"b": torch.zeros(2)},
+        "a~1b": torch.ones(3),
+        "text": "tensor:text:x",
+        "text:": ["text:", None, 0.5],
+    }
+    strategy = remembering(state)
+    with pytest.raises(Cut):
+        fit(node_data, strategy=strategy, epochs=3, snapshots=Snapshots(tmp_path / "kept", 1), callbacks=[CutAfter(1)])
+    found: list[Any] = []
+    strategy.set_extra_state = lambda self, one: found.append(one)
+    fit(node_data, strategy=strategy, epochs=3, snapshots=Snapshots(tmp_path / "kept", 1))
+    assert repr(found) == repr([state])
+
+
+def test_predictions_for_a_graph_of_several_kinds_are_refused():
+    result = short(data=graph())
+    kinds = {("a", "to", "b"): (torch.tensor([0]), torch.tensor([0])), ("b", "to", "a"): (torch.tensor([0]), torch.tensor([0]))}
+    mixed = dgl.heterograph(kinds)
+    mixed.nodes["a"].data["feat"] = torch.as_tensor(FEATURES[:1])
+    mixed.nodes["b"].data["feat"] = torch.as_tensor(FEATURES[:1])
+    with pytest.raises(DglMutualError, match="The graph is heterogeneous"):
+        result.predict(mixed)
+    assert len(SPLIT.train) == 12
