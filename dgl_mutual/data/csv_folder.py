@@ -179,6 +179,9 @@ def read_csv_folder(
     faults.check()
     of_samples = {"label", *MASKS, *(targets or ())}
     used = {*ends, edge_meta.graph_id_field, "feat"}
+    for table in (nodes, edges, graphs):
+        if table is not None:
+            _warn_of_spellings(table)
     _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
     if "feat" in nodes.frame:
         used = {node_meta.node_id_field, node_meta.graph_id_field, "feat", *of_samples}
@@ -297,6 +300,14 @@ def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
         for position in range(block.shape[1])
     ]
     return Columns.numbers(np.concatenate(blocks, axis=1), names)
+
+
+def _warn_of_spellings(table: CsvTable) -> None:
+    """Warn of columns whose names differ from those that have a meaning in upper and lower case alone."""
+    for column in table.frame:
+        meant = str(column).strip().casefold()
+        if meant in ("label", "feat", *MASKS) and meant not in table.frame:
+            warnings.warn(f"{table.path}: the column {column} is not read as {meant}. If it is meant to be, rename it.", stacklevel=3)
 
 
 def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> None:

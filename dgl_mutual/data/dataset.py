@@ -54,6 +54,10 @@ __all__ = [
 ]
 
 
+#: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
+_NODES_PER_EDGE = 1000
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """One graph with labelled nodes (``task="node"``) or many graphs with labels (``task="graph"``).
@@ -225,7 +229,14 @@ class Dataset:
             sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
             if not len(sizes):
                 ends = edge_rows(edges)
-                sizes = np.array([0, max(ends.max(initial=-1) + 1, 1 if labels is None else number_of_labels(labels))])
+                num_labels = 1 if labels is None else number_of_labels(labels)
+                highest = int(ends.max(initial=-1))
+                if highest >= max(num_labels, _NODES_PER_EDGE * (ends.shape[1] + 1)):
+                    raise DataError(
+                        f"The edges ({counted(ends.shape[1], 'edge')}) name the node {highest}, and no features tell how many nodes there "
+                        "are. Number the nodes from 0 on without gaps, for example by pandas.factorize."
+                    )
+                sizes = np.array([0, max(highest + 1, num_labels)])
             num_nodes = int(sizes[-1])
         else:
             num_nodes = features.shape[0] if hasattr(features, "shape") else len(features)

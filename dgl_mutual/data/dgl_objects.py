@@ -61,7 +61,8 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
     for number, item in enumerate(items_of(data, "DGL graphs")):
         graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not hasattr(graph, "adj_tensors"):
-            raise DataError(f"Expected DGL graphs or (graph, label) pairs, and item {number} is {kind_of(graph)}. Leave it out.")
+            mend = "Make it a tuple" if isinstance(item, list) and len(item) == 2 and hasattr(item[0], "adj_tensors") else "Leave it out"
+            raise DataError(f"Expected DGL graphs or (graph, label) pairs, and item {number} is {kind_of(graph)}. {mend}.")
         _check_dgl(graph, feat, label, edge_feat)
         graphs.append(graph)
         labels.append(own.get(label) if isinstance(own, Mapping) else own)  # CSVDataset gives a mapping

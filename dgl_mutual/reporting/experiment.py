@@ -41,8 +41,8 @@ class Experiment:
         folder: the suite's folder; the run folders lie beside it.
     """
 
-    def __init__(self, folder: Path, *, temporary: TemporaryDirectory[str] | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str, *, temporary: TemporaryDirectory[str] | None = None) -> None:
+        self.folder = user_path(folder)
         self._temporary = temporary  # lives as long as this
 
     @cached_property

@@ -232,3 +232,9 @@ def test_missing_numbers_of_pandas_are_called_missing(which: str) -> None:
     given[which] = whole
     made = Dataset.from_arrays([[0, 1, 2], [1, 2, 0]], **given)
     assert sorted(np.asarray(getattr(made, which))[:, 0].tolist()) == [1, 2, 3]
+
+
+def test_identifiers_are_no_numbers_of_nodes() -> None:
+    with pytest.raises(DataError, match=r"edges \(1 edge\) name the node 1000000000000, .* Number the nodes from 0 on without gaps"):
+        Dataset.from_arrays([[0], [10**12]], None, [0])
+    assert Dataset.from_arrays([[0], [900]], None).num_nodes == 901
