@@ -82,9 +82,9 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl(dgl.to_block(dgl_graph()))
     with pytest.raises(DataError, match="3 labels for 2 graphs with 8 nodes"):
         Dataset.from_dgl([dgl_graph(), dgl_graph()], labels=[0, 1, 2])
-    with pytest.raises(DataError, match="item 1 is an int. Leave it out"):
+    with pytest.raises(DataError, match=r"item 1 is an int\. Leave it out"):
         Dataset.from_dgl([dgl_graph(), 2])
-    with pytest.raises(DataError, match="item 0 is a list. Make it a tuple"):
+    with pytest.raises(DataError, match=r"item 0 is a list\. Make it a tuple"):
         Dataset.from_dgl([[dgl_graph(), 1]])
     with pytest.raises(DataError, match="sequence is empty"):
         Dataset.from_dgl([])
