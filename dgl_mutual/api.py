@@ -24,13 +24,13 @@ from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
-from dgl_mutual.files import user_path
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.wording import kind_of
+from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.wording import kind_of
 
 __all__ = ["fit", "load", "load_student"]
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.options import Options
-from dgl_mutual.user_code import blamed, is_ours
-from dgl_mutual.wording import kind_of
+from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.wording import kind_of
 
 
 @dataclass(frozen=True)

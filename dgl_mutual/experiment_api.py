@@ -19,14 +19,14 @@ from dgl_mutual.experiments.progress import display, silence
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import plan_suite, run_suite
 from dgl_mutual.experiments.suite_file import Suite
-from dgl_mutual.experiments.suite_tuning import tune_suite
-from dgl_mutual.files import check_writable, user_path
+from dgl_mutual.experiments.tuning.suite import tune_suite
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.files import check_writable, user_path
+from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,7 @@ def experiment(
             warning.
         seeds: how many, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds).
         baseline: the method that tables compare the others with (default: independent, where it is one of them).
-        tuned: first tune every method on every dataset with this number of trials (see `dgl_mutual.experiments.tuning.tune`). The trials
+        tuned: first tune every method on every dataset with this number of trials (see `dgl-mutual tune`). The trials
             of the experiment have other seeds. Needs optuna. `Experiment.searches` has all trials of the searches.
         out: folder of the results, where a second call goes on (default: a temporary one, until `Experiment.save`).
         name: what the experiment's own folder is called: ``suite-<name>``.

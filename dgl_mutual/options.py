@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.python_compat import is_class
 from dgl_mutual.search_space import SearchSpace
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.wording import counted
 
 #: Weights of terms of a loss, and temperatures, that float32 still computes with: what is beyond makes a loss that is not finite.
 MAX_WEIGHT = 1e6

@@ -29,8 +29,8 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.python_compat import is_class
-from dgl_mutual.user_code import NAMED
+from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.user_code import NAMED
 
 T = TypeVar("T")
 

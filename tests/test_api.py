@@ -9,9 +9,9 @@ import pytest
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
-from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
+from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 
 SMALL = {"students": "gcn,sage", "student": {"hidden": 8}, "training": {"epochs": 4}}
 

@@ -16,7 +16,6 @@ from scipy import stats
 
 import dgl_mutual
 from dgl_mutual.errors import DataError, StoreError, UsageError
-from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.processes import INTERVAL, end_with
@@ -25,6 +24,7 @@ from dgl_mutual.experiments.suite import configurations
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.export import export
+from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from tests.reporting.folders import write_run, write_suite
 
 SMALL: dict[str, Any] = {"students": "gcn,sage", "student": {"hidden": 4}, "training": {"epochs": 4}, "seeds": 3, "jobs": 1}

@@ -24,9 +24,9 @@ ROOMS = (
     ("coordinator", "joint"),
     ("nn",),
     ("data",),
-    ("statistics", "distributions", "options", "plain_yaml", "registry"),
-    ("files", "safe_text", "search_space", "user_code"),
-    ("dgl_compat", "display", "errors", "exact_numbers", "python_compat", "version", "wording"),
+    ("statistics", "distributions", "options", "registry"),
+    ("search_space", "utils"),
+    ("dgl_compat", "errors", "version"),
 )
 #: These only pass on what others offer.
 FRONT = {"dgl_mutual", "dgl_mutual.__main__"}

@@ -18,7 +18,7 @@ import dgl_mutual as dm
 from dgl_mutual.cli.main import main
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.user_code import blamed, described, is_ours
+from dgl_mutual.utils.user_code import blamed, described, is_ours
 from tests.small_graph import FEATURES, N, fit, graph
 
 

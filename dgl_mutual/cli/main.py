@@ -23,7 +23,7 @@ import click
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import own_process
-from dgl_mutual.user_code import described, is_out_of_memory, not_enough_memory, own_place
+from dgl_mutual.utils.user_code import described, is_out_of_memory, not_enough_memory, own_place
 from dgl_mutual.version import __version__
 
 #: Command -> (module that defines `command`, line shown by --help). A new command is one new file and one line here.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from dgl_mutual.files import is_special, write_output
-from dgl_mutual.safe_text import terminal_text
+from dgl_mutual.utils.files import is_special, write_output
+from dgl_mutual.utils.safe_text import terminal_text
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -37,10 +37,10 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
       dgl-mutual plot results/suite-node --kind gains --method independent --method gml
     """
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.files import check_writable
     from dgl_mutual.reporting.plots import draw
     from dgl_mutual.reporting.plots.style import drawing, save
     from dgl_mutual.reporting.runs import chosen_runs, load_runs
+    from dgl_mutual.utils.files import check_writable
 
     check_writable(out)
     chosen = chosen_runs(load_runs(runs), datasets, methods)

@@ -45,8 +45,8 @@ def command(
       dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0 path/to/new-graphs --member mlp
     """
     from dgl_mutual.experiments.predictions import predict_dataset
-    from dgl_mutual.files import check_writable, is_special
-    from dgl_mutual.safe_text import csv_text
+    from dgl_mutual.utils.files import check_writable, is_special
+    from dgl_mutual.utils.safe_text import csv_text
 
     if out is not None and not is_special(out):
         check_writable(out.parent)

@@ -11,7 +11,7 @@ import click
 from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, targets_option, track_option, trust_option
 from dgl_mutual.cli.output import say
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.strategies.setting import Divided

@@ -11,7 +11,7 @@ import click
 from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, track_option, trust_option
 from dgl_mutual.cli.output import say
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.experiments.suite import SuitePlan
@@ -99,8 +99,8 @@ def command(
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
     layers = tuning = None
     if tuned is not None and not dry_run:
-        from dgl_mutual.experiments.suite_tuning import tune_suite
-        from dgl_mutual.files import check_writable
+        from dgl_mutual.experiments.tuning.suite import tune_suite
+        from dgl_mutual.utils.files import check_writable
 
         check_writable(out)
         tuning = tune_suite(
@@ -149,7 +149,7 @@ def _list_searches(
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
     import joblib
 
-    from dgl_mutual.experiments.suite_tuning import estimate_searches
+    from dgl_mutual.experiments.tuning.suite import estimate_searches
 
     total, jobs = 0.0, jobs or joblib.cpu_count()
     for search in estimate_searches(suite, trials=trials, quick=quick, overrides=overrides, out=out, data_dir=data_dir):

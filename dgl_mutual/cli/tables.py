@@ -38,10 +38,10 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
       dgl-mutual tables results README.md
       dgl-mutual tables README.md --check
     """
-    from dgl_mutual.files import write_output, write_text
     from dgl_mutual.reporting.runs import load_runs
     from dgl_mutual.reporting.suite_tables import LONG_FILE, suite_tables
     from dgl_mutual.store.tables import SUITE_FILE
+    from dgl_mutual.utils.files import write_output, write_text
 
     # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
     load = cache(load_runs)
@@ -90,7 +90,7 @@ def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
 
 def _text(file: Path) -> str:
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.files import read_bytes
+    from dgl_mutual.utils.files import read_bytes
 
     try:
         return read_bytes(file, _MOST_BYTES).decode("utf-8")

@@ -11,7 +11,7 @@ import click
 from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: Options of `run` that have no meaning for a search.
 _NOT_HERE = ("seeds", "resume", "servers", "divide", "track", "checkpoint_every")
@@ -57,8 +57,8 @@ def _tune(
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
-    from dgl_mutual.experiments.tuning import tune
-    from dgl_mutual.files import check_writable
+    from dgl_mutual.experiments.tuning.search import tune
+    from dgl_mutual.utils.files import check_writable
 
     flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
     overrides = from_command_line(*flagged, parse_assignments(assignments))

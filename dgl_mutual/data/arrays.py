@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted, value_and_kind
+from dgl_mutual.utils.wording import counted, value_and_kind
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float32]

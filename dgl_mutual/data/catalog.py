@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.errors import unknown
-from dgl_mutual.plain_yaml import read_yaml
 from dgl_mutual.registry import IMPORT_PATH, installed_plug_ins
+from dgl_mutual.utils.plain_yaml import read_yaml
 
 Family: TypeAlias = Literal["digits", "planetoid", "npz", "tu", "ogb", "ogbn", "ppi"]
 

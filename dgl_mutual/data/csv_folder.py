@@ -34,10 +34,10 @@ from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import DataError, TaskMismatchError, unknown
-from dgl_mutual.exact_numbers import is_number
-from dgl_mutual.files import RefusedFile
 from dgl_mutual.options import plain_message
-from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.utils.exact_numbers import is_number
+from dgl_mutual.utils.files import RefusedFile
+from dgl_mutual.utils.plain_yaml import read_yaml
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"

@@ -19,8 +19,8 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
-from dgl_mutual.exact_numbers import is_number, parse_numbers, plain_numbers
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.exact_numbers import is_number, parse_numbers, plain_numbers
+from dgl_mutual.utils.wording import counted
 
 #: What separates cells in files whose maker did not say so.
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}

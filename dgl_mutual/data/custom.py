@@ -11,8 +11,8 @@ from dgl_mutual.data.dataset import Dataset, TaskName
 from dgl_mutual.data.graph_records import is_dgl, is_pyg
 from dgl_mutual.errors import DataError, DglMutualError, TaskMismatchError
 from dgl_mutual.registry import Found, Registry, is_import_path
-from dgl_mutual.user_code import described, is_out_of_memory
-from dgl_mutual.wording import kind_of
+from dgl_mutual.utils.user_code import described, is_out_of_memory
+from dgl_mutual.utils.wording import kind_of
 
 
 def _fault(value: Any) -> str | None:

@@ -37,7 +37,7 @@ from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels, encode_targets
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 __all__ = [
     "Dataset",

@@ -10,7 +10,7 @@ import numpy as np
 from dgl_mutual.data.arrays import as_array, as_integers
 from dgl_mutual.data.graph_records import MASKS, GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted, kind_of
+from dgl_mutual.utils.wording import counted, kind_of
 
 #: Where labels of DGL graphs are looked up, if nothing else is said.
 LABEL = "label"

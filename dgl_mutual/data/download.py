@@ -16,9 +16,9 @@ from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import missing_files
 from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.data.unpack import unpack
-from dgl_mutual.display import make_bar, shows_bars
 from dgl_mutual.errors import DataError
-from dgl_mutual.files import refuse_links, set_aside
+from dgl_mutual.utils.display import make_bar, shows_bars
+from dgl_mutual.utils.files import refuse_links, set_aside
 
 _TIMEOUT_SECONDS = 30
 _RETRIES = 3

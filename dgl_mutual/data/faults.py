@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dgl_mutual.data.dataset import IntArray
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: The rule that a file breaks which is not there.
 MISSING_FILE = "the file is missing"

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
 SPARSE_DENSITY = 0.25

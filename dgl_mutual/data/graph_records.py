@@ -15,7 +15,7 @@ from dgl_mutual.data.arrays import IntArray, as_array
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted, kind_of
+from dgl_mutual.utils.wording import counted, kind_of
 
 MASKS = ("train_mask", "val_mask", "test_mask")
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: An opcode costs about two microseconds; PubMed's graph has 180,000.
 MAX_OPCODES = 1 << 21

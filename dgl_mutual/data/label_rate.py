@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.errors import UsageError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: Classes of which none is larger than another by more than this count as equally large.
 MOST_UNEVEN = 1.1

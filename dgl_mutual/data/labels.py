@@ -20,8 +20,8 @@ import pandas as pd
 
 from dgl_mutual.data.arrays import as_array
 from dgl_mutual.errors import DataError
-from dgl_mutual.exact_numbers import INFINITE, is_number
-from dgl_mutual.wording import counted, kind_of
+from dgl_mutual.utils.exact_numbers import INFINITE, is_number
+from dgl_mutual.utils.wording import counted, kind_of
 
 BoolArray = npt.NDArray[np.bool_]
 

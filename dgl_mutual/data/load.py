@@ -25,9 +25,9 @@ from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.several_targets import named_targets, select_targets
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
-from dgl_mutual.files import user_path
 from dgl_mutual.registry import Found
-from dgl_mutual.wording import kind_of
+from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.wording import kind_of
 
 
 def load_dataset(

@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.reading import is_file, open_file
-from dgl_mutual.files import RefusedFile
+from dgl_mutual.utils.files import RefusedFile
 
 #: What the arrays of a small ``.npz`` file may unfold to, and what each byte of a larger one. Most data compress to a tenth, bags of words
 #: as dense arrays to a hundred-and-sixtieth, a file made to exhaust memory to a thousandth.

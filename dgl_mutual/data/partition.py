@@ -28,9 +28,9 @@ from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.files import read_bytes, replacing, unwritable, user_path
 from dgl_mutual.options import plain_message
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.files import read_bytes, replacing, unwritable, user_path
+from dgl_mutual.utils.wording import counted
 
 #: What the store calls the graph.
 GRAPH = "graph"

@@ -19,7 +19,7 @@ from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_row
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.reading import is_file, open_file
 from dgl_mutual.data.tables import read_table
-from dgl_mutual.files import RefusedFile
+from dgl_mutual.utils.files import RefusedFile
 
 _Made = TypeVar("_Made")
 _NUM_VALIDATION = 500

@@ -10,7 +10,7 @@ from dgl_mutual.data.dataset import Dataset, Features, Split
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: Rounds of colour refinement in which a node's colour takes in those of its neighbours.
 _ROUNDS = 3

@@ -17,8 +17,8 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, compact, unusable
 from dgl_mutual.data.numpy_files import read_npy
 from dgl_mutual.data.reading import UNREADABLE, read_text
-from dgl_mutual.files import RefusedFile
-from dgl_mutual.wording import counted, kind_of
+from dgl_mutual.utils.files import RefusedFile
+from dgl_mutual.utils.wording import counted, kind_of
 
 PARTS = ("train", "valid", "test")
 #: A link takes some 30 bytes of JSON; PPI's largest file has 40 MB.

@@ -12,7 +12,7 @@ from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 #: Of the samples outside the held-out fold: 10 % of all with ten folds.

@@ -8,7 +8,7 @@ from typing import Any
 from dgl_mutual.data.arrays import as_array, as_integers
 from dgl_mutual.data.graph_records import MASKS, GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import kind_of
+from dgl_mutual.utils.wording import kind_of
 
 
 def records_of_pyg(data: Any) -> list[GraphRecord]:

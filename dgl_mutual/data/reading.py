@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dgl_mutual.data.faults import MISSING_FILE
-from dgl_mutual.files import RefusedFile, open_regular
+from dgl_mutual.utils.files import RefusedFile, open_regular
 
 if TYPE_CHECKING:
     from dgl_mutual.data.faults import Faults

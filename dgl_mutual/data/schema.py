@@ -12,7 +12,7 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset, FeatureKind, Features
 from dgl_mutual.data.features import compact, degree_names
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: Kinds of columns that are zero where a dataset does not have them.
 _ZERO_KINDS = ("indicator", "edge-sum")

@@ -10,7 +10,7 @@ import numpy as np
 
 from dgl_mutual.data.arrays import IntArray, as_array, as_integers
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import value_and_kind
+from dgl_mutual.utils.wording import value_and_kind
 
 if TYPE_CHECKING:
     from typing_extensions import Self

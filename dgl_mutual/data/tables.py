@@ -19,9 +19,9 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_content
-from dgl_mutual.exact_numbers import EXACT_NUMBERS, parse_numbers
-from dgl_mutual.files import RefusedFile
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS, parse_numbers
+from dgl_mutual.utils.files import RefusedFile
+from dgl_mutual.utils.wording import counted
 
 #: Cells that a table may hold, and further ones for each byte of its file: compressed codes of molecules have 25 a byte. Where most cells
 #: are empty, as in the labels of ogbg-molchembl, there are 50 and more.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dgl_mutual.data.arrays import FloatArray, IntArray, as_array, as_integers
 from dgl_mutual.data.labels import encode_labels
 from dgl_mutual.errors import DataError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 TaskName: TypeAlias = Literal["node", "graph"]
 TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]

@@ -15,12 +15,12 @@ from dgl_mutual.experiments.resolve import check_fingerprint
 from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.trial import trial_name
 from dgl_mutual.experiments.trust import trusted_config
-from dgl_mutual.files import write_text
-from dgl_mutual.safe_text import csv_text
 from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, KEY, overall, read_trials
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
+from dgl_mutual.utils.files import write_text
+from dgl_mutual.utils.safe_text import csv_text
 
 
 def time_run(

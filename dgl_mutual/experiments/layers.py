@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.plain_yaml import MAX_DEPTH, read_yaml
 from dgl_mutual.registry import is_import_path
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.utils.plain_yaml import MAX_DEPTH, read_yaml
 
 DEFAULT_STRATEGY = "gml"
 #: Groups of options in a configuration.

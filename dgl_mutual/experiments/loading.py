@@ -13,7 +13,7 @@ from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 
 def load_data(config: RunConfig, *, data_dir: Path | None = None, offline: bool = False) -> Dataset:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.options import Options
-from dgl_mutual.python_compat import is_class
+from dgl_mutual.utils.python_compat import is_class
 
 #: Constraint of a number or of a length -> how it is shown.
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

@@ -11,9 +11,9 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.user_code import code_digest, is_ours
+from dgl_mutual.utils.user_code import code_digest, is_ours
+from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
-from dgl_mutual.wording import counted
 
 
 def own_code(config: RunConfig) -> dict[str, str]:

@@ -12,8 +12,8 @@ import pandas as pd
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.several_targets import parts_of, target_names
 from dgl_mutual.errors import TaskMismatchError, UsageError
-from dgl_mutual.safe_text import csv_cell
 from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.utils.safe_text import csv_cell
 
 if TYPE_CHECKING:
     from dgl_mutual.data.dataset import Dataset, Target, TaskName

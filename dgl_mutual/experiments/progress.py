@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dgl_mutual.display import Clock, make_bar, shows_bars
 from dgl_mutual.experiments.pace import Board, Pace
 from dgl_mutual.experiments.trial import Outcome, Trial
-from dgl_mutual.safe_text import terminal_text
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.utils.display import Clock, make_bar, shows_bars
+from dgl_mutual.utils.safe_text import terminal_text
 
 #: Columns from which on the count says of what, and those that the bar, the clock and what stands between them take at least.
 _WIDE, _TAKEN = 60, 24

@@ -18,9 +18,6 @@ import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
-from dgl_mutual.files import refuse_links, remove_files, set_aside, sweep, unwritable, write_text
-from dgl_mutual.plain_yaml import read_yaml_file
-from dgl_mutual.safe_text import csv_cell, plain_csv
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
@@ -36,6 +33,9 @@ from dgl_mutual.store.tables import (
     read_trials,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
+from dgl_mutual.utils.files import refuse_links, remove_files, set_aside, sweep, unwritable, write_text
+from dgl_mutual.utils.plain_yaml import read_yaml_file
+from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
 #: Characters of an error or a traceback in failures.csv: with a quote before each line they fit a cell, which has at most 131,072.
 _MOST_TEXT = 60_000

@@ -27,12 +27,12 @@ from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import refuse_idle
 from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.work import Work, do_work
-from dgl_mutual.files import check_writable
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import KEY
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.distributed import joined, launched, leads
 from dgl_mutual.training.trackers import check_trackers
+from dgl_mutual.utils.files import check_writable
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def run(
         config: complete or not (see `resolve`).
         data_dir, offline: see `load_dataset`.
         device, jobs, threads, resume: see `execute`.
-        servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store`).
+        servers: where the parts of the dataset are served, if it is a partition (see `dgl_mutual.experiments.graph_store.store`).
         divide: what the processes of torchrun divide, if there are several.
         track: trackers, by name, that follow each training (see `dgl_mutual.training.trackers`).
 
@@ -95,7 +95,7 @@ def run(
         refuse_alone(config, jobs)
     with ExitStack() as stack:
         if is_partition(config.dataset):
-            from dgl_mutual.experiments.graph_store import open_for
+            from dgl_mutual.experiments.graph_store.store import open_for
 
             dataset, jobs = stack.enter_context(open_for(config, servers, divide)), 1
         else:

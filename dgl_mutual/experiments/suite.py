@@ -25,10 +25,10 @@ from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions
-from dgl_mutual.files import check_writable, write_text
-from dgl_mutual.safe_text import path_name
 from dgl_mutual.store.tables import SUITE_FILE
 from dgl_mutual.training.trackers import check_trackers
+from dgl_mutual.utils.files import check_writable, write_text
+from dgl_mutual.utils.safe_text import path_name
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
 QUICK = {"seeds": 2, "folds": 3}

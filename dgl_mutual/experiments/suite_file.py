@@ -15,9 +15,9 @@ from dgl_mutual.experiments.config import MAX_SEEDS, read_config, read_mapping
 from dgl_mutual.experiments.layers import merge
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.plain_yaml import read_yaml
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.utils.plain_yaml import read_yaml
 
 #: A small suite, as a file would hold it.
 EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"

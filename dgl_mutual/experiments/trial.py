@@ -21,7 +21,6 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain
-from dgl_mutual.files import replacing
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.distributed import ALONE, Ranks
@@ -33,7 +32,8 @@ from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
-from dgl_mutual.user_code import described, is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.user_code import described, is_out_of_memory, not_enough_memory
 
 OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
 

@@ -14,8 +14,8 @@ from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.structure_free import STRUCTURE_FREE
-from dgl_mutual.python_compat import is_class
 from dgl_mutual.registry import Registry
+from dgl_mutual.utils.python_compat import is_class
 
 ARCHITECTURES: dict[str, type[Convolution]] = {**CONVOLUTIONS, **DGL_LAYERS, **STRUCTURE_FREE}
 

@@ -17,7 +17,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_columns, take_rows
-from dgl_mutual.wording import counted, kind_of
+from dgl_mutual.utils.wording import counted, kind_of
 
 
 class Batch(ABC):

@@ -22,8 +22,8 @@ from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own_modules import fault_of_state, was_given_before
 from dgl_mutual.nn.streams import own_streams
-from dgl_mutual.user_code import blamed, own_place, raised_in
-from dgl_mutual.wording import kind_of
+from dgl_mutual.utils.user_code import blamed, own_place, raised_in
+from dgl_mutual.utils.wording import kind_of
 
 
 class CustomStudent(StudentModule):

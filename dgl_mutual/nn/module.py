@@ -14,7 +14,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.streams import global_generator
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
-from dgl_mutual.files import check_regular, replacing, user_path
 from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
 from dgl_mutual.reporting.plots import draw
 from dgl_mutual.reporting.plots.style import drawing
@@ -23,7 +22,8 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import Cell, TextTable, text_table
 from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, read_tuning
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.files import check_regular, replacing, user_path
+from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

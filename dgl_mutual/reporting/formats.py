@@ -6,7 +6,7 @@ import pandas as pd
 
 from dgl_mutual.reporting.comparison import Comparison
 from dgl_mutual.reporting.tables import BETTER, WORSE, Cell, TextTable, flat_rows, scale
-from dgl_mutual.safe_text import csv_text, latex_label, latex_text, markdown_text
+from dgl_mutual.utils.safe_text import csv_text, latex_label, latex_text, markdown_text
 
 _LONG = [
     *("data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts"),

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.options import plain_message
-from dgl_mutual.plain_yaml import read_yaml_file
 from dgl_mutual.reporting.labels import data_of_suite, label_runs
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, TUNING_ENDED, read_tuning
+from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 _ENTRY = ("folder", "method", "data")
 _TEXTS = ("description", "baseline")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from dgl_mutual.files import write_text
 from dgl_mutual.reporting.comparison import compare_with_default, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import text_table
-from dgl_mutual.safe_text import csv_text
 from dgl_mutual.store.tables import MORE_COLUMNS
+from dgl_mutual.utils.files import write_text
+from dgl_mutual.utils.safe_text import csv_text
 
 #: All trials of a suite in one table.
 LONG_FILE = "all.csv"

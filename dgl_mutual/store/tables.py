@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.exact_numbers import EXACT_NUMBERS
-from dgl_mutual.files import read_bytes
-from dgl_mutual.safe_text import plain_csv
+from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
+from dgl_mutual.utils.files import read_bytes
+from dgl_mutual.utils.safe_text import plain_csv
 
 #: The columns of trials.csv, in this order: a contract with other people's scripts.
 TRIAL_COLUMNS = [

@@ -13,7 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.exchange import ExchangeOn, TargetPass
-from dgl_mutual.user_code import is_ours
+from dgl_mutual.utils.user_code import is_ours
 
 if TYPE_CHECKING:
     from typing_extensions import Self

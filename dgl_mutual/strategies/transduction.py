@@ -13,7 +13,7 @@ from scipy import sparse
 
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: A row a node, a column a class.
 Matrix: TypeAlias = npt.NDArray[np.float64]

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from dgl_mutual.display import Clock, make_bar, shows_bars
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.module import StudentOutput
-from dgl_mutual.python_compat import is_class
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.utils.display import Clock, make_bar, shows_bars
+from dgl_mutual.utils.python_compat import is_class
 
 
 class Callback:

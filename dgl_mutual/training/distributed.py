@@ -29,8 +29,8 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.norm import BatchNorm
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.user_code import described
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.user_code import described
+from dgl_mutual.utils.wording import counted
 
 #: Timeout of collective operations. It is longer than what one process does alone, such as writing files.
 PATIENCE = timedelta(minutes=10)

@@ -22,7 +22,7 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch, check_homogeneous
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     from dgl_mutual.dgl_compat import dgl

@@ -27,7 +27,7 @@ from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import history_columns, score
 from dgl_mutual.training.teaching import likely_cause, logged, loss_terms_of, phases_of
-from dgl_mutual.user_code import described, is_ours, is_out_of_memory
+from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: Decay of a moving average of weights: that of `mean-teacher`.
 DEFAULT_AVERAGE_DECAY = 0.99

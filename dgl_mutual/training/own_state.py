@@ -11,7 +11,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.user_code import is_ours
+from dgl_mutual.utils.user_code import is_ours
 
 _Shapes: TypeAlias = dict[str, "tuple[int, ...] | None"]
 

@@ -14,9 +14,9 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.files import user_path
 from dgl_mutual.strategies.exchange import ExchangeOn
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,15 +21,15 @@ from torch import Tensor
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, StoreError, UsageError
-from dgl_mutual.files import check_regular
 from dgl_mutual.nn.custom import CustomStudent
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.training.teaching import phases_of
-from dgl_mutual.user_code import code_digest, is_ours
+from dgl_mutual.utils.files import check_regular
+from dgl_mutual.utils.user_code import code_digest, is_ours
+from dgl_mutual.utils.wording import value_and_kind
 from dgl_mutual.version import __version__
-from dgl_mutual.wording import value_and_kind
 
 #: What a text begins with that names a tensor, and one that is meant as it stands.
 _TENSOR, _TEXT = "tensor:", "text:"

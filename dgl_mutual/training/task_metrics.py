@@ -15,7 +15,7 @@ from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.joint import Head
 from dgl_mutual.training.metrics import Scorer, make_scorer, refuse_non_finite_logits
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.user_code import blamed, is_ours
-from dgl_mutual.wording import kind_of
+from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.wording import kind_of
 
 
 def extra_members(

@@ -24,9 +24,9 @@ from dgl_mutual.training.calibration import mean_over_tasks
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.task_metrics import score, scorer_of
-from dgl_mutual.user_code import blamed
+from dgl_mutual.utils.user_code import blamed
+from dgl_mutual.utils.wording import kind_of
 from dgl_mutual.weightings import make_coordinator
-from dgl_mutual.wording import kind_of
 
 #: Smaller probabilities are raised to this before their logarithm is taken.
 _LEAST = 1e-12

@@ -14,7 +14,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.own_modules import fault_of_state
 from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
-from dgl_mutual.user_code import blamed, is_ours
+from dgl_mutual.utils.user_code import blamed, is_ours
 
 #: name -> class, in alphabetical order.
 WEIGHTINGS: dict[str, type[Weighting]] = subclasses_in(__name__, __path__, Weighting)

@@ -92,7 +92,7 @@ def test_a_graph_in_parts_asks_for_servers(command_line: CommandLine, tmp_path: 
 
 
 def test_a_machine_serves_one_part(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgl_mutual.experiments.graph_store._SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("dgl_mutual.experiments.graph_store.store._SHARED_MEMORY", tmp_path)
     command_line("partition", "digits", "--parts", "2", "--out", tmp_path / "parts")
     (tmp_path / "servers").write_text("127.0.0.1 1\n127.0.0.1 2\n")
     serve = ["serve", tmp_path / "parts", "--servers", tmp_path / "servers", "--trainers", "1", "--part"]

@@ -11,7 +11,6 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
-from dgl_mutual.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.plan import prepare
@@ -19,6 +18,7 @@ from dgl_mutual.experiments.progress import Lines
 from dgl_mutual.experiments.runner import Interrupted, execute, run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 
 Install = Callable[..., list[tuple[int, int]]]
 

@@ -14,7 +14,7 @@ from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.reporting.tables import Cell, p_text, text_table
-from dgl_mutual.safe_text import latex_text
+from dgl_mutual.utils.safe_text import latex_text
 from tests.reporting.folders import write_run, write_suite
 
 #: Whatever LaTeX, Markdown or a spreadsheet would take for something else.

@@ -17,7 +17,7 @@ from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import refuse_untrained, resolve
-from dgl_mutual.experiments.tuning import tune
+from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.strategies import BASELINES
 from dgl_mutual.strategies.correct_and_smooth import CorrectAndSmooth, correct, smooth
 from dgl_mutual.strategies.label_propagation import LabelPropagation

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import strategies as st
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments import study
 from dgl_mutual.experiments.config import parse_config, read_config
-from dgl_mutual.experiments.study import BEST_FILE, HISTORY_FILE, JOURNAL_FILE
-from dgl_mutual.experiments.tuning import tune
+from dgl_mutual.experiments.tuning import study
+from dgl_mutual.experiments.tuning.search import tune
+from dgl_mutual.experiments.tuning.study import BEST_FILE, HISTORY_FILE, JOURNAL_FILE
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.plots.tuning import tuning_history
 from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, read_inference, read_tuning

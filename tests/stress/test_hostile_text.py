@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 from hypothesis import strategies as st
 
-from dgl_mutual.files import write_text
-from dgl_mutual.safe_text import csv_cell, csv_text, latex_label, latex_text, markdown_text, path_name, terminal_text
+from dgl_mutual.utils.files import write_text
+from dgl_mutual.utils.safe_text import csv_cell, csv_text, latex_label, latex_text, markdown_text, path_name, terminal_text
 
 #: What has a meaning somewhere, among what has none.
 PIECES = ["=", "+", "-", "@", ";", "\t", "\r", "\n", " ", "'", '"', "\x1b", "\x07", "..", "/", "\\", "\0", "|", "<", ">", "`", "*"]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dgl_mutual.experiments.compare.checks import BOUNDS, PRECISIONS, Check
 from dgl_mutual.experiments.compare.equivalence import Paired
-from dgl_mutual.safe_text import markdown_text
+from dgl_mutual.utils.safe_text import markdown_text
 
 if TYPE_CHECKING:  # importing it needs torch_geometric
     from dgl_mutual.experiments.compare.trajectory import Trajectory

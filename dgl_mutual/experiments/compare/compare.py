@@ -34,14 +34,14 @@ from dgl_mutual.experiments.resolve import plain, refuse_idle
 from dgl_mutual.experiments.run_store import lock, read_resolved
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import Outcome
-from dgl_mutual.files import check_writable, read_bytes, write_text
 from dgl_mutual.reference.requirement import require_torch_geometric
-from dgl_mutual.safe_text import csv_text, markdown_text, path_name
 from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.files import check_writable, read_bytes, write_text
+from dgl_mutual.utils.safe_text import csv_text, markdown_text, path_name
+from dgl_mutual.utils.wording import counted
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.exact_numbers import parse_numbers
-from dgl_mutual.files import read_bytes
-from dgl_mutual.safe_text import csv_cell
+from dgl_mutual.utils.exact_numbers import parse_numbers
+from dgl_mutual.utils.files import read_bytes
+from dgl_mutual.utils.safe_text import csv_cell
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "split", "test")

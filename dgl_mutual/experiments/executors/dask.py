@@ -31,8 +31,8 @@ from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
-from dgl_mutual.files import replacing
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.utils.files import replacing
 
 #: Seconds in which a scheduler must answer, and then have a worker.
 PATIENCE = 10

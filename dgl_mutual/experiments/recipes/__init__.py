@@ -14,7 +14,7 @@ from typing import Any
 
 from dgl_mutual.data.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.plain_yaml import read_yaml
+from dgl_mutual.utils.plain_yaml import read_yaml
 
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"

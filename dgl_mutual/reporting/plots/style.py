@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.files import replacing
-from dgl_mutual.safe_text import path_name
+from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.safe_text import path_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     Args:
         name: of the method and data, for the title.
         splits: trainings of each configuration.
-        folder: of a search (see `dgl_mutual.experiments.tuning.Tuning`).
+        folder: of a search (see `dgl_mutual.experiments.tuning.search.Tuning`).
 
     Raises:
         StoreError: tuning.csv is damaged.

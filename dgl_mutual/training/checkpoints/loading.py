@@ -16,7 +16,6 @@ from torch import nn
 from dgl_mutual.cohort import MEMBER_NAME, Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DataError, UsageError, unknown
-from dgl_mutual.files import check_regular, read_bytes, user_path
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.custom import CustomStudent
@@ -35,9 +34,10 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedModel,
     TrainedStudent,
 )
-from dgl_mutual.user_code import is_ours
+from dgl_mutual.utils.files import check_regular, read_bytes, user_path
+from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
-from dgl_mutual.wording import counted
 
 _DTYPES = (torch.float32, torch.float64)
 #: Which code may be imported: none (False), all (True), or that of these packages, modules and classes.

@@ -20,11 +20,11 @@ from dgl_mutual.cohort import MEMBER_NAME, Cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.files import check_writable, read_bytes, replacing
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import unserializable_key
 from dgl_mutual.training.checkpoints.models import ENSEMBLE, MAX_DESCRIPTION, MLP_MEMBER, Description, MLPShape, Preprocessing
+from dgl_mutual.utils.files import check_writable, read_bytes, replacing
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 

@@ -19,7 +19,7 @@ from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.training.distributed import ALONE, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH
-from dgl_mutual.wording import counted
+from dgl_mutual.utils.wording import counted
 
 #: Neighbours that are sampled for a node in each convolution, by default.
 DEFAULT_FANOUT = 10

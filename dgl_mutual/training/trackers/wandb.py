@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.files import refuse_links
 from dgl_mutual.training.trackers.base import Tracker
+from dgl_mutual.utils.files import refuse_links
 
 
 def _has_key(wandb: ModuleType) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.files import unwritable
 from dgl_mutual.search_space import SearchSpace
+from dgl_mutual.utils.files import unwritable
 
 if TYPE_CHECKING:
     import optuna

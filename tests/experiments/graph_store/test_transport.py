@@ -11,9 +11,9 @@ import torch
 from dgl.distributed import kvstore, rpc
 from dgl.distributed.graph_services import SAMPLING_SERVICE_ID
 
-from dgl_mutual.experiments import graph_transport
-from dgl_mutual.experiments.graph_messages import GraphStoreError, Message
-from dgl_mutual.experiments.graph_transport import Address, ServerTransport, TrainerTransport, fast_pull
+from dgl_mutual.experiments.graph_store import transport as graph_transport
+from dgl_mutual.experiments.graph_store.messages import GraphStoreError, Message
+from dgl_mutual.experiments.graph_store.transport import Address, ServerTransport, TrainerTransport, fast_pull
 
 KEY = bytes(32)
 Ends = tuple[ServerTransport, TrainerTransport]

@@ -6,7 +6,7 @@ import io
 import pandas as pd
 import pytest
 
-from dgl_mutual.safe_text import MAX_NAME, csv_cell, csv_text, latex_label, markdown_text, path_name, plain_csv, terminal_text
+from dgl_mutual.utils.safe_text import MAX_NAME, csv_cell, csv_text, latex_label, markdown_text, path_name, plain_csv, terminal_text
 
 
 @pytest.mark.parametrize("text", ["../../x", "a/b", "..", ".", "", "/etc/passwd", ".hidden", "a\\b", "a\0b", "\u202e", "x" * 5000, "~user"])

@@ -8,10 +8,10 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import Partition, read_partition, write_partition
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments import graph_store
-from dgl_mutual.experiments.graph_messages import GraphStoreError
-from dgl_mutual.experiments.graph_store import read_servers, serve
-from dgl_mutual.experiments.graph_transport import Address, ServerTransport
+from dgl_mutual.experiments.graph_store import store as graph_store
+from dgl_mutual.experiments.graph_store.messages import GraphStoreError
+from dgl_mutual.experiments.graph_store.store import read_servers, serve
+from dgl_mutual.experiments.graph_store.transport import Address, ServerTransport
 
 
 @pytest.fixture(scope="module")

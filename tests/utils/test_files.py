@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.files import check_regular, check_writable, read_bytes, remove_files, replacing, set_aside, write_output, write_text
+from dgl_mutual.utils.files import check_regular, check_writable, read_bytes, remove_files, replacing, set_aside, write_output, write_text
 
 
 def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path: Path) -> None:

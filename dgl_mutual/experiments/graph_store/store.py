@@ -18,10 +18,10 @@ from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
-from dgl_mutual.experiments.graph_messages import GraphStoreError
-from dgl_mutual.experiments.graph_transport import Address, ServerTransport, TrainerTransport
-from dgl_mutual.files import read_bytes
+from dgl_mutual.experiments.graph_store.messages import GraphStoreError
+from dgl_mutual.experiments.graph_store.transport import Address, ServerTransport, TrainerTransport
 from dgl_mutual.strategies.setting import Divided
+from dgl_mutual.utils.files import read_bytes
 
 #: Times that a trainer tries to reach a server, three seconds apart.
 _TRIES = 5

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.experiments import study
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.tuning import Tuning, tune
+from dgl_mutual.experiments.tuning import study
+from dgl_mutual.experiments.tuning.search import Tuning, tune
 
 QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, "dataset": "ring"}
 

@@ -14,10 +14,10 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import resolve
-from dgl_mutual.experiments.study import BEST_FILE, JOURNAL_FILE, Search
-from dgl_mutual.experiments.tuning import search_space
+from dgl_mutual.experiments.tuning.search import search_space
+from dgl_mutual.experiments.tuning.study import BEST_FILE, JOURNAL_FILE, Search
 from dgl_mutual.search_space import Whole
-from tests.experiments.searches import QUICK, faking, quick
+from tests.experiments.tuning.searches import QUICK, faking, quick
 
 pytest.importorskip("optuna")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dgl_mutual.files import read_bytes
+from dgl_mutual.utils.files import read_bytes
 
 #: Values that a document may hold once its aliases are unfolded: more than any configuration, and less than a second's work.
 MAX_VALUES = 1_000_000

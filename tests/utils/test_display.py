@@ -15,7 +15,7 @@ from typing import TextIO
 import pytest
 import tqdm.std
 
-from dgl_mutual.display import Clock, make_bar, screen
+from dgl_mutual.utils.display import Clock, make_bar, screen
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_bar_is_shown_on_a_terminal_that_does_not_know_its_size(terminal: Text
 
 
 def test_a_notebook_without_widgets_has_a_bar_of_text_and_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dgl_mutual.display.in_notebook", lambda: True)
+    monkeypatch.setattr("dgl_mutual.utils.display.in_notebook", lambda: True)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     monkeypatch.delitem(sys.modules, "tqdm.auto", raising=False)
     monkeypatch.setattr("sys.stderr", io.StringIO())

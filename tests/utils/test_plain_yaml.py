@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dgl_mutual.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yaml_file
+from dgl_mutual.utils.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yaml_file
 
 
 @pytest.mark.parametrize("text", ["a: 1", "", "[1, 2.5, x, null, true]", "a: &x [1]\nb: *x", "x: &x {a: 1}\ny: {<<: *x, a: 2}", "é: ü"])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.wording import value_and_kind
+from dgl_mutual.utils.wording import value_and_kind
 
 #: Error numbers: disk full, quota exceeded, file too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgl_mutual.wording import counted, kind_of, value_and_kind
+from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
 
 def test_numbers_agree_with_what_they_count() -> None:

@@ -28,7 +28,7 @@ from typing import Any
 from torch import Tensor
 
 from dgl_mutual.dgl_compat import dgl
-from dgl_mutual.experiments.graph_messages import (
+from dgl_mutual.experiments.graph_store.messages import (
     NAME,
     RECEIVED_NODES,
     REQUESTED_NODES,

@@ -18,7 +18,7 @@ from typing import Any
 from dgl_mutual.errors import DglMutualError, UsageError
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 #: Folders of installed packages; the second is that of Debian's Python.
 _INSTALLED = ("site-packages", "dist-packages")
 #: Top-level names of modules that were imported because a user, or an installed package, named them.

@@ -21,8 +21,8 @@ from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, 
 from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.resolve import splits_of
-from dgl_mutual.experiments.study import FIRST_SEED, HISTORY_FILE, Search
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial
+from dgl_mutual.experiments.tuning.study import FIRST_SEED, HISTORY_FILE, Search
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dgl_mutual.python_compat import is_class
+from dgl_mutual.utils.python_compat import is_class
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
-from dgl_mutual.experiments.tuning_trials import SearchJob, import_optuna
+from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import SearchSpace, described

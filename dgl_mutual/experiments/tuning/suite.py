@@ -18,15 +18,15 @@ from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, silence
-from dgl_mutual.experiments.study import HISTORY_FILE
 from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, suite_loader
 from dgl_mutual.experiments.suite_file import Suite
-from dgl_mutual.experiments.tuning import Tuning, checked_space, search_job, tune
-from dgl_mutual.experiments.tuning_trials import import_optuna
-from dgl_mutual.files import write_text
-from dgl_mutual.safe_text import csv_cell, plain_csv
+from dgl_mutual.experiments.tuning.search import Tuning, checked_space, search_job, tune
+from dgl_mutual.experiments.tuning.study import HISTORY_FILE
+from dgl_mutual.experiments.tuning.trials import import_optuna
 from dgl_mutual.store.tables import NAME_COLUMNS
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.utils.files import write_text
+from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,13 +21,11 @@ from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
-from dgl_mutual.experiments.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
 from dgl_mutual.experiments.layers import merge, unflatten, value_at
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
-from dgl_mutual.files import check_regular, refuse_links, unwritable, write_text
-from dgl_mutual.safe_text import csv_cell, plain_csv
+from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
 from dgl_mutual.search_space import Choice, Real, SearchSpace, described
 from dgl_mutual.store.tables import TUNING_COLUMNS
 from dgl_mutual.strategies import resolve_strategy
@@ -35,7 +33,9 @@ from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.user_code import is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.files import check_regular, refuse_links, unwritable, write_text
+from dgl_mutual.utils.safe_text import csv_cell, plain_csv
+from dgl_mutual.utils.user_code import is_out_of_memory, not_enough_memory
 
 if TYPE_CHECKING:
     import optuna

@@ -14,14 +14,14 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset, Target
 from dgl_mutual.errors import TrainingError, UsageError
-from dgl_mutual.experiments import study
 from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.runner import Interrupted
-from dgl_mutual.experiments.study import BEST_FILE, FIRST_SEED, Search, hide_test_labels
-from dgl_mutual.experiments.tuning import search_space, tune
+from dgl_mutual.experiments.tuning import study
+from dgl_mutual.experiments.tuning.search import search_space, tune
+from dgl_mutual.experiments.tuning.study import BEST_FILE, FIRST_SEED, Search, hide_test_labels
 from dgl_mutual.search_space import Choice, Real, Whole
-from tests.experiments.searches import QUICK, faking, quick
+from tests.experiments.tuning.searches import QUICK, faking, quick
 
 pytest.importorskip("optuna")
 

@@ -13,7 +13,7 @@ import torch
 from dgl.distributed import kvstore, rpc
 from dgl.distributed.graph_services import SAMPLING_SERVICE_ID
 
-from dgl_mutual.experiments.graph_messages import (
+from dgl_mutual.experiments.graph_store.messages import (
     REQUESTED_NODES,
     Connection,
     GraphStoreError,

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of graphs: files, YAML, text, messages, progress bars."""
