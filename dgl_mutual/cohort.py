@@ -91,4 +91,4 @@ class Cohort(nn.Module):
 
 def student_names(students: Sequence[StudentOptions]) -> tuple[str, ...]:
     """``gcn-0``, ``gat-1``, ``MyNet-2``, ...: the architecture and the place in the cohort."""
-    return tuple(f"{student.label}-{place}" for place, student in enumerate(students))
+    return tuple(f"{student.label}-{index}" for index, student in enumerate(students))

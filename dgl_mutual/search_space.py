@@ -53,7 +53,7 @@ class Choice:
 
     def holds(self, drawn: Any) -> bool:
         """Whether a trial can have drawn this."""
-        categories = [self.category(place) for place in range(len(self.values))]
+        categories = [self.category(index) for index in range(len(self.values))]
         return any(type(drawn) is type(category) and drawn == category for category in categories)
 
     def stored(self, value: Any) -> str | int | float | bool | None:
@@ -64,8 +64,8 @@ class Choice:
 
     def value(self, category: Any) -> Any:
         """The inverse of `category`: the value in a configuration."""
-        for place, value in enumerate(self.values):
-            if (value is None or isinstance(value, tuple)) and self.category(place) == category:
+        for index, value in enumerate(self.values):
+            if (value is None or isinstance(value, tuple)) and self.category(index) == category:
                 return None if value is None else list(value)
         return category
 

@@ -159,8 +159,8 @@ class Ranking:
     def groups(self) -> list[list[str]]:
         """The largest groups of methods, best first, that the critical difference does not tell apart; single methods are left out."""
         order = sorted(self.ranks, key=self.ranks.__getitem__)
-        reach = [[b for b in order[place:] if self.ranks[b] - self.ranks[a] <= self.critical_difference] for place, a in enumerate(order)]
-        return [group for place, group in enumerate(reach) if len(group) > 1 and not (place and set(group) <= set(reach[place - 1]))]
+        reach = [[b for b in order[index:] if self.ranks[b] - self.ranks[a] <= self.critical_difference] for index, a in enumerate(order)]
+        return [group for index, group in enumerate(reach) if len(group) > 1 and not (index and set(group) <= set(reach[index - 1]))]
 
 
 @cache

@@ -58,7 +58,7 @@ def circles(graph: nx.DiGraph[str]) -> list[list[str]]:
 
 def upward(graph: nx.DiGraph[str]) -> list[str]:
     """Arrows between rooms that do not lead to a line further down."""
-    line = {name: place for place, names in enumerate(ROOMS) for name in names}
+    line = {name: index for index, names in enumerate(ROOMS) for name in names}
     return [
         f"{here} -> {there}"
         for here, there in graph.edges

@@ -37,7 +37,7 @@ def small(arguments: list[str]) -> list[str]:
     options = dict(SMALL.get(arguments[0], {}))
     if "label-propagation" in arguments:  # it trains nothing
         del options["--epochs"]
-    kept = [one for place, one in enumerate(arguments) if one not in options and (place == 0 or arguments[place - 1] not in options)]
+    kept = [one for index, one in enumerate(arguments) if one not in options and (index == 0 or arguments[index - 1] not in options)]
     return [*kept, *(part for option in options.items() for part in option), *MORE.get(arguments[0], [])]
 
 

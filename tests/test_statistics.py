@@ -172,7 +172,7 @@ def test_friedmans_statistic_on_demsars_example() -> None:
 def test_critical_differences_follow_demsars_table(methods: int, quantile: float) -> None:
     scores = np.random.default_rng(0).random((6, methods))
     expected = quantile * math.sqrt(methods * (methods + 1) / 36)
-    assert rank_methods(scores, [str(place) for place in range(methods)]).critical_difference == pytest.approx(expected, rel=5e-4)
+    assert rank_methods(scores, [str(index) for index in range(methods)]).critical_difference == pytest.approx(expected, rel=5e-4)
 
 
 def test_groups_are_the_largest_that_are_not_told_apart() -> None:
@@ -194,7 +194,7 @@ def test_two_methods_or_one_dataset_are_ranked_and_not_tested() -> None:
 def test_from_three_datasets_on_ranks_can_be_told_apart(methods: int) -> None:
     """By making the most agreeing scores there are: every dataset ranks the methods alike."""
     needed = datasets_to_reject(methods)
-    names = [str(place) for place in range(methods)]
+    names = [str(index) for index in range(methods)]
     for number in (needed - 1, needed):
         scores = np.tile(np.arange(methods, dtype=float), (number, 1))
         p = stats.friedmanchisquare(*scores.T).pvalue

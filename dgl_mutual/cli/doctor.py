@@ -46,5 +46,5 @@ def _can_work(findings: list[Finding]) -> bool:
 def _show(findings: list[Finding]) -> None:
     for finding in findings:
         say(f"{'ok' if finding.ok else 'optional' if finding.optional else 'WRONG':<9} {finding.subject:<16} {finding.state}")
-        if finding.mend:
-            say(f"{'':<9} {'':<16} {'to have it' if finding.optional else 'to mend it'}: {finding.mend}")
+        if finding.hint:
+            say(f"{'':<9} {'':<16} {'to have it' if finding.optional else 'to mend it'}: {finding.hint}")

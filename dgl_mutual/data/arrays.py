@@ -224,13 +224,13 @@ def _rows_of_frame(frame: Any) -> Any:
     source, destination = ENDS
     if set(ENDS) <= set(columns):
         others = [column for column in columns if column not in ENDS]
-        mend = f"Give edges=frame[{list(ENDS)}], and what else students are to know of edges as edge_features=frame[{others}]."
+        hint = f"Give edges=frame[{list(ENDS)}], and what else students are to know of edges as edge_features=frame[{others}]."
     elif len(rows) == 2 < len(columns):
-        mend = f"Transpose it (frame.T), and call its columns so: the row {rows[0]!r} is the first of them."
+        hint = f"Transpose it (frame.T), and call its columns so: the row {rows[0]!r} is the first of them."
     else:
-        mend = f"Rename that of sources to {source!r} and that of destinations to {destination!r}."
+        hint = f"Rename that of sources to {source!r} and that of destinations to {destination!r}."
     found = ", ".join(map(str, columns[:8])) + (", ..." if len(columns) > 8 else "")
-    raise DataError(f"The data frame of edges has the columns {found}; expected {source} and {destination}, with a row an edge. {mend}")
+    raise DataError(f"The data frame of edges has the columns {found}; expected {source} and {destination}, with a row an edge. {hint}")
 
 
 def check_ends(edges: Any, num_nodes: int) -> IntArray:

@@ -103,10 +103,10 @@ class CsvTable:
             rows = regular[start : start + _ROWS]
             parts = [part.strip() for cell in texts[rows] for part in cell.split(",")]
             numbers = parse_numbers(parts)
-            for place in np.flatnonzero(np.isnan(numbers)):
-                word, at = parts[place].casefold(), (rows[place // width], place % width)
+            for index in np.flatnonzero(np.isnan(numbers)):
+                word, at = parts[index].casefold(), (rows[index // width], index % width)
                 words[at] = word in (MISSING if allow_missing else _BOOLEANS)
-                numbers[place] = np.nan if allow_missing else _BOOLEANS.get(word, np.nan)
+                numbers[index] = np.nan if allow_missing else _BOOLEANS.get(word, np.nan)
             values[rows] = numbers.reshape(-1, width)
         if not allow_missing:  # a column holds truth values or numbers
             values[words & ~words[regular].all(axis=0)] = np.nan

@@ -61,8 +61,8 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
     for number, item in enumerate(items_of(data, "DGL graphs")):
         graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not hasattr(graph, "adj_tensors"):
-            mend = "Make it a tuple" if isinstance(item, list) and len(item) == 2 and hasattr(item[0], "adj_tensors") else "Leave it out"
-            raise DataError(f"Expected DGL graphs or (graph, label) pairs, and item {number} is {kind_of(graph)}. {mend}.")
+            hint = "Make it a tuple" if isinstance(item, list) and len(item) == 2 and hasattr(item[0], "adj_tensors") else "Leave it out"
+            raise DataError(f"Expected DGL graphs or (graph, label) pairs, and item {number} is {kind_of(graph)}. {hint}.")
         _check_dgl(graph, feat, label, edge_feat)
         graphs.append(graph)
         labels.append(own.get(label) if isinstance(own, Mapping) else own)  # CSVDataset gives a mapping
@@ -76,21 +76,21 @@ def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | No
         return f"its ndata has: {', '.join(graph.ndata) or 'nothing'}"
 
     if feat is not None:
-        mend = f"Set graph.ndata[{feat!r}], name another key with feat=..., or take one-hot in-degrees with feat=None."
+        hint = f"Set graph.ndata[{feat!r}], name another key with feat=..., or take one-hot in-degrees with feat=None."
         lacking = [number for number, graph in enumerate(graphs) if feat not in graph.ndata]
-        refuse_lacking(lacking, graphs, f"node features {feat!r}", of_nodes, mend)
+        refuse_lacking(lacking, graphs, f"node features {feat!r}", of_nodes, hint)
     if label is not None:
-        mend = f"Set graph.ndata[{label!r}], name another key with label=..., or give labels=...; without label=, labels may be missing."
+        hint = f"Set graph.ndata[{label!r}], name another key with label=..., or give labels=...; without label=, labels may be missing."
         pairs = zip(graphs, own_labels, strict=True)
         lacking = [number for number, (graph, own) in enumerate(pairs) if own is None and label not in graph.ndata]
-        refuse_lacking(lacking, graphs, f"labels {label!r}", of_nodes, mend)
+        refuse_lacking(lacking, graphs, f"labels {label!r}", of_nodes, hint)
     if edge_feat not in (None, "feat"):
-        mend = f"Set graph.edata[{edge_feat!r}], name another key with edge_feat=..., or leave edge features out with edge_feat=None."
+        hint = f"Set graph.edata[{edge_feat!r}], name another key with edge_feat=..., or leave edge features out with edge_feat=None."
         lacking = [number for number, graph in enumerate(graphs) if edge_feat not in graph.edata]
         if len(lacking) < len(graphs):  # a graph without edges need not have any
             lacking = [number for number in lacking if graphs[number].num_edges()]
         found = "its edata has: "
-        refuse_lacking(lacking, graphs, f"edge features {edge_feat!r}", lambda graph: found + (", ".join(graph.edata) or "nothing"), mend)
+        refuse_lacking(lacking, graphs, f"edge features {edge_feat!r}", lambda graph: found + (", ".join(graph.edata) or "nothing"), hint)
 
 
 def _record_of_dgl(graph: Any, own_label: Any, feat: str | None, label: str, edge_feat: str | None) -> GraphRecord:

@@ -36,12 +36,12 @@ class Faults:
     """Collects the faults of one dataset, so that loading and verifying share every rule.
 
     Args:
-        mend: what to do about faults in files of this dataset, as a sentence.
+        hint: what to do about faults in files of this dataset, as a sentence.
     """
 
-    def __init__(self, mend: str = "Correct the file.") -> None:
+    def __init__(self, hint: str = "Correct the file.") -> None:
         self.found: list[Fault] = []
-        self.mend = mend
+        self.hint = hint
 
     def add(self, file: Path, rule: str, line: int | None = None) -> None:
         self.found.append(Fault(file, line, rule))
@@ -61,5 +61,5 @@ class Faults:
         if self.found:
             others = len(self.found) - 1
             more = f"\n{counted(others, 'more kind')} of fault; 'dgl-mutual data verify' lists them all." if others else ""
-            mend = self.mend.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.mend
-            raise DataError(f"{self.found[0]}.{more}\n{mend}")
+            hint = self.hint.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.hint
+            raise DataError(f"{self.found[0]}.{more}\n{hint}")

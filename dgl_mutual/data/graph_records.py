@@ -59,20 +59,20 @@ def name_of(data: Any, default: str) -> str:
     return name.strip() if isinstance(name, str) and name.strip() else default
 
 
-def refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, holds: Callable[[Any], str], mend: str) -> None:
+def refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, holds: Callable[[Any], str], hint: str) -> None:
     """Raise `DataError` where graphs, of these numbers, lack something.
 
     Args:
         holds: what a graph has instead.
-        mend: what to do where no graph has it.
+        hint: what to do where no graph has it.
     """
     if not lacking:
         return
     first = lacking[0]
     if len(graphs) == 1:
-        raise DataError(f"The graph has no {what} ({holds(graphs[first])}). {mend}")
+        raise DataError(f"The graph has no {what} ({holds(graphs[first])}). {hint}")
     if len(lacking) == len(graphs):
-        raise DataError(f"None of the {len(graphs)} graphs has {what} (of graph 0, {holds(graphs[0])}). {mend}")
+        raise DataError(f"None of the {len(graphs)} graphs has {what} (of graph 0, {holds(graphs[0])}). {hint}")
     if len(lacking) == 1:
         who, found = f"Graph {first} has", holds(graphs[first])
     else:
@@ -107,9 +107,9 @@ def arrays_of(
     }
 
 
-def warn_of_weights(name: str, mend: str) -> None:
+def warn_of_weights(name: str, hint: str) -> None:
     warnings.warn(
-        f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {mend}.", stacklevel=4
+        f"The weights of edges in {name} are not used. If students are to use them, make them edge features: {hint}.", stacklevel=4
     )
 
 

@@ -60,7 +60,7 @@ def load_dataset(
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = source.locate(data_dir, offline=offline, progress=progress)
-    faults = Faults(source.mend(location))
+    faults = Faults(source.hint(location))
     dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
     faults.check()
     return dataset
@@ -138,7 +138,7 @@ class Source:
             return Path()
         return _find_or_fetch(self.entry, data_folders(data_dir), offline=offline, progress=progress)
 
-    def mend(self, location: Path) -> str:
+    def hint(self, location: Path) -> str:
         """What to do about faults in its files."""
         if self.entry is None or self.entry.url is None:
             return "Correct the file."

@@ -210,8 +210,8 @@ def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
     return None if groups is None else groups[1][samples]
 
 
-def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str, mend: Callable[[int], str]) -> None:
-    """Refuse a class that has samples, but fewer than `needed`; `mend` says what else to do about so many."""
+def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str, hint: Callable[[int], str]) -> None:
+    """Refuse a class that has samples, but fewer than `needed`; `hint` says what else to do about so many."""
     groups = strata(dataset)
     assert groups is not None
     target, classes = groups
@@ -219,6 +219,6 @@ def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: st
     rarest = int(np.where(counts > 0, counts, len(samples) + 1).argmin())
     if counts[rarest] < needed:
         found = f"{counted(int(counts[rarest]), 'sample')}, but {needed} are needed ({why})"
-        other = mend(int(counts[rarest]))
+        other = hint(int(counts[rarest]))
         merge = f"{other} Or merge or remove rare classes." if other else "Merge or remove rare classes."
         raise UsageError(f"Class {target.names[rarest]!r} of {dataset.name} has {found}. {merge}")

@@ -32,7 +32,7 @@ def verify_dataset(
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = _locate(source, data_dir)
-    faults = Faults(source.mend(location))
+    faults = Faults(source.hint(location))
     try:
         dataset = source.read(location, chosen, faults, targets=targets)
     except DataError:

@@ -106,7 +106,7 @@ class RunConfig(Options):
             students = list(students)
         if not isinstance(students, Sequence):
             return students
-        return tuple(_student(student, place) for place, student in enumerate(students))
+        return tuple(_student(student, index) for index, student in enumerate(students))
 
     @field_validator("strategy", mode="before")
     @classmethod

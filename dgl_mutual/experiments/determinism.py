@@ -68,5 +68,5 @@ def _compare(subject: str, first: dict[str, str], other: dict[str, str], *, requ
     equal = [name for name in first if first[name] == other[name]]
     different = [name for name in first if name not in equal]
     state = "; ".join(f"{what}: {', '.join(names)}" for what, names in (("bit-equal", equal), ("different", different)) if names)
-    mend = "report it, with the output of 'dgl-mutual --version'" if required else "compare only runs with the same --threads"
-    return Finding(subject, not different, state, mend if different else "", optional=not required)
+    hint = "report it, with the output of 'dgl-mutual --version'" if required else "compare only runs with the same --threads"
+    return Finding(subject, not different, state, hint if different else "", optional=not required)

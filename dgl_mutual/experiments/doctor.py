@@ -27,13 +27,13 @@ class Finding:
 
     Attributes:
         state: what was found.
-        mend: the line that mends it, or that adds what is optional; empty if there is nothing to do.
+        hint: the line that mends it, or that adds what is optional; empty if there is nothing to do.
     """
 
     subject: str
     ok: bool
     state: str
-    mend: str = ""
+    hint: str = ""
     optional: bool = False
 
 
@@ -65,18 +65,18 @@ def _python() -> Finding:
 def _dependency(requirement: str) -> Finding:
     """One declared dependency: installed, in an allowed version, and importable."""
     name = distribution_of(requirement)
-    mend = f'pip install "{requirement}"'
+    hint = f'pip install "{requirement}"'
     version = installed_version(name)
     if version is None:
-        return Finding(name, False, "not installed", mend)
+        return Finding(name, False, "not installed", hint)
     if not _allows(requirement, version):
-        return Finding(name, False, f"{version}; needed is {requirement}", mend)
+        return Finding(name, False, f"{version}; needed is {requirement}", hint)
     obstacle = _obstacle(lambda: importlib.import_module(_MODULES.get(name, name)))
     if obstacle is None:
         return Finding(name, True, f"{version}{_remarks(version)}" if name == "dgl" else version)
     missing = obstacle.name if isinstance(obstacle, ModuleNotFoundError) and obstacle.name else None
     state = f"{version}; cannot be imported: {type(obstacle).__name__}: {_first_line(obstacle)}"
-    return Finding(name, False, state, f"pip install {missing.partition('.')[0]}" if missing else f"{mend} --force-reinstall --no-deps")
+    return Finding(name, False, state, f"pip install {missing.partition('.')[0]}" if missing else f"{hint} --force-reinstall --no-deps")
 
 
 def _remarks(dgl_version: str) -> str:
@@ -95,8 +95,8 @@ def _extra(requirement: str) -> Finding:
     plain, _, marker = requirement.partition(";")
     extra = marker.split('"')[1]
     version = installed_version(distribution_of(plain))
-    mend = "" if version else f'pip install "{DISTRIBUTION}[{extra}]"'
-    return Finding(distribution_of(plain), version is not None, version or "not installed", mend, optional=True)
+    hint = "" if version else f'pip install "{DISTRIBUTION}[{extra}]"'
+    return Finding(distribution_of(plain), version is not None, version or "not installed", hint, optional=True)
 
 
 def _message_passing() -> Finding:

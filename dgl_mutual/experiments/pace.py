@@ -18,7 +18,7 @@ from dgl_mutual.training.history import EpochReport
 _ENTRY = struct.Struct("=16sqq")
 
 
-class Board:
+class ProgressFiles:
     """Where trials in other processes of this machine leave how far they are: a small file a process, written anew after each epoch."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class Board:
         return found
 
 
-class Pace:
+class ProgressEstimator:
     """Counts trials and the epochs of those that run, and tells the time that is left from how fast they move.
 
     The speed counts from the first report of an epoch on: what comes before it, as processes that start, comes once.
@@ -51,7 +51,7 @@ class Pace:
         running: epochs that are over, of how many, of each trial that runs.
     """
 
-    def __init__(self, board: Board | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, board: ProgressFiles | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.board = board
         self.total = self.initial = self.done = 0
         self.reached = 0.0

@@ -68,8 +68,8 @@ def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
     table = pd.DataFrame(probabilities, columns=[f"p({name})" for name in model.target.names])
     if model.target.parts is None:
         table.insert(0, "prediction", _predictions(model.target, probabilities))
-    for place, part in enumerate(parts_of(model.target)):
-        table.insert(place, f"prediction({part.name})", _predictions(part.target, probabilities[:, part.outputs]))
+    for index, part in enumerate(parts_of(model.target)):
+        table.insert(index, f"prediction({part.name})", _predictions(part.target, probabilities[:, part.outputs]))
     if dataset.sample_ids is not None:
         table.insert(0, "id", [csv_cell(name) for name in dataset.sample_ids])
     table.insert(0, dataset.task, np.arange(len(table)))

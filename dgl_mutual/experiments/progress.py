@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from dgl_mutual.experiments.pace import Board, Pace
+from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.utils.display import Clock, make_bar, shows_bars
+from dgl_mutual.utils.display import RepeatingTimer, make_bar, shows_bars
 from dgl_mutual.utils.safe_text import terminal_text
 
 #: Columns from which on the count says of what, and those that the bar, the clock and what stands between them take at least.
@@ -68,11 +68,11 @@ class Lines:
         unit: what is counted.
     """
 
-    def __init__(self, board: Board | None = None, every: int = 50, seconds: float = 60.0, unit: str = "trials") -> None:
+    def __init__(self, board: ProgressFiles | None = None, every: int = 50, seconds: float = 60.0, unit: str = "trials") -> None:
         self.every, self.seconds, self.unit = every, seconds, unit
-        self.pace = Pace(board)
+        self.pace = ProgressEstimator(board)
         self._told: float | None = None
-        self._clock = Clock(self.tell)
+        self._clock = RepeatingTimer(self.tell)
 
     def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
         self.pace.start(trials, finished, seconds)
@@ -118,7 +118,7 @@ class _EpochLines:
     """Prints a line for every `every`-th epoch, wherever the trial runs, and leaves each on the board."""
 
     every: int
-    board: Board | None = None
+    board: ProgressFiles | None = None
 
     def __call__(self, trial: Trial, report: EpochReport) -> None:
         if self.board is not None:
@@ -136,12 +136,12 @@ class Bar:
         unit: what is counted.
     """
 
-    def __init__(self, bar: tqdm[Any], board: Board, seconds: float = 0.5, unit: str = "trials") -> None:
+    def __init__(self, bar: tqdm[Any], board: ProgressFiles, seconds: float = 0.5, unit: str = "trials") -> None:
         self.bar, self.board, self.unit = bar, board, unit
-        self.pace = Pace(board)
+        self.pace = ProgressEstimator(board)
         self.figures = ""
         self._lock = threading.Lock()
-        self._clock = Clock(self.show, seconds)
+        self._clock = RepeatingTimer(self.show, seconds)
 
     def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
         self.pace.start(trials, finished, seconds)
@@ -155,7 +155,7 @@ class Bar:
         self.figures = _figures(report)
 
     @property
-    def remote_epoch(self) -> Board:
+    def remote_epoch(self) -> ProgressFiles:
         return self.board
 
     def end(self, outcome: Outcome) -> None:
@@ -194,7 +194,7 @@ def display(unit: str = "trials") -> Iterator[Progress]:
         unit: what is counted.
     """
     with TemporaryDirectory(prefix="dgl-mutual-") as folder, ExitStack() as stack:
-        board = Board(Path(folder))
+        board = ProgressFiles(Path(folder))
         shown = Bar(stack.enter_context(make_bar(bar_format=_FORMAT)), board, unit=unit) if shows_bars() else Lines(board, unit=unit)
         try:
             yield shown

@@ -116,11 +116,11 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     )
 
 
-def check_fingerprint(config: RunConfig, dataset: Dataset, mend: str) -> None:
+def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
     """Refuse another dataset than the one that a configuration was made for, if it says for which.
 
     Args:
-        mend: what to do, if the files of that time are not to be used.
+        hint: what to do, if the files of that time are not to be used.
 
     Raises:
         DataError: the files differ.
@@ -132,7 +132,7 @@ def check_fingerprint(config: RunConfig, dataset: Dataset, mend: str) -> None:
     if config.fingerprint != found and config.fingerprint != fingerprint(dataset.without_edge_features()):
         raise DataError(
             f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
-            f"its files differ. Use the files of that time, or {mend}."
+            f"its files differ. Use the files of that time, or {hint}."
         )
 
 

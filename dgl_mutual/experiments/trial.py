@@ -23,7 +23,7 @@ from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.inductive_split import InductiveSplit, make_inductive_split
 from dgl_mutual.training.memory import forget_peak, peak
@@ -101,7 +101,7 @@ def run_trial(
     on_epoch: OnEpoch | None = None,
     callbacks: Sequence[Callback] = (),
     track: Sequence[str] = (),
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Outcome:
     """Train the cohort of a resolved configuration and save its students under `checkpoints`.
 
@@ -128,7 +128,7 @@ def run_trial(
             dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
         dataset = without_labels(dataset, trial.split.unlabelled)
         unseen = config.distill.unseen if config.distill is not None else 0.0
-        scene = make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
+        inductive = make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
 
         epochs = [point.training.epochs for _, point in points]
 
@@ -146,8 +146,8 @@ def run_trial(
             with freed_memory() as kept:
                 return fit_resolved(
                     point,
-                    scene.seen,
-                    scene.seen_split,
+                    inductive.seen,
+                    inductive.seen_split,
                     seed=trial.seed,
                     fold=trial.fold,
                     callbacks=[*callbacks, *kept, *reports, *here],
@@ -160,7 +160,7 @@ def run_trial(
         if config.distill is not None:
             result = distill(
                 result,
-                scene,
+                inductive,
                 config.distill,
                 seed=trial.seed,
                 fold=trial.fold,
@@ -171,7 +171,7 @@ def run_trial(
         if result.cohort.num_students:
             with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
                 result.save(folder)
-        rows = _rows(trial, config, scene, result, peak(device))
+        rows = _rows(trial, config, inductive, result, peak(device))
         return Outcome(trial, rows, result.history, searched=searched, reliability=result.reliability)
     except (UsageError, StoreError):
         raise
@@ -202,7 +202,7 @@ def fit_resolved(
     callbacks: Sequence[Callback] = (),
     snapshots: Snapshots | None = None,
     device: str = "cpu",
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> FitResult:
     """`fit_cohort` with the options of a resolved configuration."""
     return fit_cohort(
@@ -222,9 +222,9 @@ def fit_resolved(
     )
 
 
-def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
-    dataset = scene.dataset
-    split = fingerprint(dataset, scene.split, edge_features=False)
+def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
+    dataset = inductive.dataset
+    split = fingerprint(dataset, inductive.split, edge_features=False)
     metrics = {dataset.target.metric: result.members, **result.tasks}
     return [
         {
@@ -232,7 +232,7 @@ def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitRes
             "dataset": dataset.name,
             "fingerprint": config.fingerprint,
             "strategy": config.strategy,
-            "protocol": _protocol(config, scene, result),
+            "protocol": _protocol(config, inductive, result),
             "seed": trial.seed,
             "fold": trial.fold,
             "metric": metric,
@@ -249,10 +249,10 @@ def _rows(trial: Trial, config: RunConfig, scene: InductiveSplit, result: FitRes
     ]
 
 
-def _protocol(config: RunConfig, scene: InductiveSplit, result: FitResult) -> str:
+def _protocol(config: RunConfig, inductive: InductiveSplit, result: FitResult) -> str:
     """The protocol, and what sets it apart: test samples that training has seen without labels, or that it has not seen as usual."""
     seen = "-transductive" if result.exchange_on == "transductive" else ""
-    return f"{config.protocol}{seen if scene.nodes is None else '-inductive'}"
+    return f"{config.protocol}{seen if inductive.nodes is None else '-inductive'}"
 
 
 def _too_large(config: RunConfig, error: Exception) -> str:

@@ -11,7 +11,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, run_trial
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def do_work(
     on_epoch: OnEpoch | None = None,
     parent: int | None = None,
     track: Sequence[str] = (),
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[int, Outcome]:
     """Run a trial, in this process or (with `parent`) in one that works for another.
 

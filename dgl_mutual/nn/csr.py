@@ -195,7 +195,7 @@ class Codes:
     def cut(self, parts: Sequence[slice]) -> list[Codes]:
         """Those of consecutive ranges of rows. They are ordered together, on first use."""
         together = _CutCodes(self, parts)
-        return [Codes(self.numbers[part], self.count, cut_of=(together, place)) for place, part in enumerate(parts)]
+        return [Codes(self.numbers[part], self.count, cut_of=(together, index)) for index, part in enumerate(parts)]
 
     @cached_property
     def groups(self) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ class EdgeInput:
     @classmethod
     def of(cls, edge_features: int, kinds: Sequence[FeatureKind]) -> EdgeInput | None:
         """For a dataset with `edge_features` edge features and node feature columns of these kinds; None if no feature comes from edges."""
-        columns = tuple(place for place, kind in enumerate(kinds) if kind != "edge-sum")
+        columns = tuple(index for index, kind in enumerate(kinds) if kind != "edge-sum")
         node_columns = None if len(columns) in (0, len(kinds)) else columns
         return cls(edge_features, node_columns) if edge_features or node_columns is not None else None
 

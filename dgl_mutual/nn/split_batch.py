@@ -24,7 +24,7 @@ def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
     graphs = offsets_of(counts)
     nodes: list[int] = whole.node_offsets[graphs].tolist()
     edges: list[int] = whole.in_offsets[nodes].tolist()
-    spans = [[slice(*offsets[place : place + 2]) for place in range(len(counts))] for offsets in (graphs.tolist(), nodes, edges)]
+    spans = [[slice(*offsets[index : index + 2]) for index in range(len(counts))] for offsets in (graphs.tolist(), nodes, edges)]
     features = cut(whole.features, spans[1])
     of_edges = [None] * len(counts) if whole.edge_features is None else cut(whole.edge_features, spans[2])
     return [_Part(whole, *parts) for parts in zip(*spans, features, of_edges, strict=True)]

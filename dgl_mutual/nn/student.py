@@ -134,19 +134,19 @@ class Student(StudentModule):
         self.convolutions = nn.ModuleList(
             make(
                 Layer(
-                    in_features=first if place == 0 else options.hidden,
-                    out_features=options.hidden if place < num_hidden else num_outputs,
+                    in_features=first if index == 0 else options.hidden,
+                    out_features=options.hidden if index < num_hidden else num_outputs,
                     hidden=options.hidden,
-                    heads=options.heads if place < num_hidden else 1,
+                    heads=options.heads if index < num_hidden else 1,
                     dropout=self.rate,
                     batch_norm=normalised,
                     edge_features=self.edge_features,
-                    place=place,
-                    is_last=place == self.depth - 1,
-                    gives_logits=place >= num_hidden,
+                    place=index,
+                    is_last=index == self.depth - 1,
+                    gives_logits=index >= num_hidden,
                 )
             )
-            for place in range(self.depth)
+            for index in range(self.depth)
         )
         make_norm = batch_norm if normalised else nn.LayerNorm
         self.norms = nn.ModuleList(make_norm(options.hidden) for _ in range(0 if options.norm == "none" else num_hidden))

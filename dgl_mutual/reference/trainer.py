@@ -123,7 +123,7 @@ class ReferenceTrainer:
         if training.scale_inputs:
             edge_scales = edge_column_scales(dataset, split)
             dataset = with_scaled_edge_columns(with_scaled_columns(dataset, column_scales(dataset, split)), edge_scales)
-        self.names = [f"{options.architecture}-{place}" for place, options in enumerate(students)]
+        self.names = [f"{options.architecture}-{index}" for index, options in enumerate(students)]
         self.dataset, self.split = dataset, split
         self.loss, self.options, self.training = LOSSES[strategy], strategy_options, training
         num_outputs = dataset.target.num_outputs

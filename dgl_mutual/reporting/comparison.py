@@ -247,7 +247,7 @@ def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFra
     rows = trials.groupby(["data", "member", "method"], sort=False, observed=True)[value].agg(["mean", "std", "count"]).reset_index()
     rows = rows.rename(columns={"count": "n"}).join(first, on="data").join(counts, on="data").assign(value=value)
     datas, methods = list(dict.fromkeys(trials["data"])), list(dict.fromkeys(trials["method"]))
-    order = {name: place for names in (datas, methods) for place, name in enumerate(names)} | {baseline: -1}
+    order = {name: index for names in (datas, methods) for index, name in enumerate(names)} | {baseline: -1}
     rows = rows.sort_values(["data", "member", "method"], key=lambda column: column.map(order) if column.name != "member" else column)
     columns = ["data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts", "folds"]
     # The order in which trials are summed decides on the last bits, and these may decide how a table rounds.

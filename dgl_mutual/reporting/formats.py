@@ -43,7 +43,7 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
 def to_markdown(table: TextTable) -> str:
     """A pipe table with its caption below."""
     header = "| " + " | ".join(markdown_text(name) for name in table.header) + " |"
-    rule = "|" + "|".join("---" if place < table.num_labels else "---:" for place in range(len(table.header))) + "|"
+    rule = "|" + "|".join("---" if index < table.num_labels else "---:" for index in range(len(table.header))) + "|"
     rows = ["| " + " | ".join(_markdown_cell(cell) for cell in row) + " |" for row in flat_rows(table)]
     return "\n".join([header, rule, *rows, "", " ".join(map(markdown_text, table.caption))]) + "\n"
 
@@ -67,8 +67,8 @@ def to_latex(table: TextTable, label: str = "tab:results") -> str:
         _latex_row([latex_text(name) for name in table.header]),
         r"\midrule",
     ]
-    for place, group in enumerate(table.groups):
-        lines += [r"\midrule"] if place else []
+    for index, group in enumerate(table.groups):
+        lines += [r"\midrule"] if index else []
         lines += [_latex_row([_latex_cell(cell) for cell in row]) for row in group]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 

@@ -50,7 +50,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     for (short, long), data in zip(named, datas, strict=True):
         full[data, short].add(long)
     # What a run was given is enough, unless two configurations would have one name.
-    unclear = {runs[place].config["strategy"] for place, (short, _) in enumerate(named) if len(full[datas[place], short]) > 1}
+    unclear = {runs[index].config["strategy"] for index, (short, _) in enumerate(named) if len(full[datas[index], short]) > 1}
     return [
         replace(run, data=data, method=run.method or (long if run.config["strategy"] in unclear else short))
         for run, data, (short, long) in zip(runs, datas, named, strict=True)

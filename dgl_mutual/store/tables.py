@@ -90,7 +90,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     except (ValueError, OverflowError):
         table = pd.DataFrame()
     if list(table.columns)[: len(columns)] != columns:
-        raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. {_mend_of(file)}")
+        raise StoreError(f"{str(file)!r} does not have the columns {', '.join(columns)}: it was changed. {_hint_of(file)}")
     is_number = {str(name): dtype.kind in "iuf" for name, dtype in table.dtypes.items() if name not in _TEXT} if len(table) else {}
     wrong = [name for name, number in is_number.items() if not number]
     too_large = (table[[name for name, number in is_number.items() if number]].abs() > _LARGEST).any()
@@ -196,7 +196,7 @@ def read_text(file: Path) -> pd.DataFrame | None:
         table: pd.DataFrame = pd.read_csv(BytesIO(text), dtype=str, keep_default_na=False, index_col=False)
         table[KEY].astype(int)
     except (ValueError, LookupError, OverflowError) as error:
-        raise StoreError(f"{str(file)!r} is damaged ({error}). {_mend_of(file)}") from None
+        raise StoreError(f"{str(file)!r} is damaged ({error}). {_hint_of(file)}") from None
     return table
 
 
@@ -217,7 +217,7 @@ def read_environment(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("resumed", []), list):
-        raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. {_mend_of(file)}")
+        raise StoreError(f"{str(file)!r} is not what a run writes: it was damaged or edited. {_hint_of(file)}")
     return found
 
 
@@ -232,11 +232,11 @@ def _content(file: Path, most: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        mend = "Change its permissions, for example with chmod u+r." if isinstance(error, PermissionError) else _mend_of(file)
-        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. {mend}") from None
+        hint = "Change its permissions, for example with chmod u+r." if isinstance(error, PermissionError) else _hint_of(file)
+        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. {hint}") from None
 
 
-def _mend_of(file: Path) -> str:
+def _hint_of(file: Path) -> str:
     """What to do with a file of a run that cannot be read: only trials.csv says which trials are finished."""
     if file.name == "trials.csv":
         return "Restore it, or start over with --no-resume."
@@ -251,9 +251,9 @@ def _refuse_ragged(file: Path, text: bytes) -> None:
     Raises:
         ValueError: it is no table.
     """
-    mend = _mend_of(file)
+    hint = _hint_of(file)
     if text and not text.endswith(b"\n"):
-        raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. {mend}")
+        raise StoreError(f"{str(file)!r} ends in the middle of a line: the file is incomplete. {hint}")
     rows = filter(None, csv.reader(StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
     try:
         header = next(rows, [])
@@ -262,11 +262,11 @@ def _refuse_ragged(file: Path, text: bytes) -> None:
         raise ValueError(error) from None
     repeated = [name for name, count in Counter(header).items() if count > 1]
     if repeated:
-        raise StoreError(f"{str(file)!r} has the column {repeated[0][:80]!r} twice: it was changed. {mend}")
+        raise StoreError(f"{str(file)!r} has the column {repeated[0][:80]!r} twice: it was changed. {hint}")
     if ragged is not None:
         place, cells = ragged
         what = f"is cut off in its row {place}" if cells < len(header) else f"has more cells in its row {place} than columns"
-        raise StoreError(f"{str(file)!r} {what}: the file is damaged. {mend}")
+        raise StoreError(f"{str(file)!r} {what}: the file is damaged. {hint}")
 
 
 def _are_places(numbers: pd.Series[float]) -> bool:

@@ -37,8 +37,8 @@ class CrossFitting(nn.Module):
         rows = torch.arange(len(step.samples), device=self.left_out.device)[step.labelled]
         numbers = step.samples[rows]
         each = []
-        for place, k in enumerate(step.active):
-            own = replace(step, logits=step.logits[place : place + 1], labelled=rows[~self.left_out[k, numbers]])
+        for index, k in enumerate(step.active):
+            own = replace(step, logits=step.logits[index : index + 1], labelled=rows[~self.left_out[k, numbers]])
             each.append(supervised(own))
         return torch.cat(each)
 

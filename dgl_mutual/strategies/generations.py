@@ -23,7 +23,7 @@ class SecondGeneration(ImitationStrategy, ABC):
 
     @classmethod
     def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
-        return tuple((f"teacher-{place}", student) for place, student in enumerate(students))
+        return tuple((f"teacher-{index}", student) for index, student in enumerate(students))
 
     def phases(self) -> tuple[tuple[int, ...], ...]:
         students = tuple(range(self.setting.num_students))

@@ -40,9 +40,9 @@ class Calibration:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each bin that is not empty, as in reliability.csv."""
-        for place, (count, accuracy, confidence) in enumerate(zip(self.counts, self.accuracies, self.confidences, strict=True)):
+        for index, (count, accuracy, confidence) in enumerate(zip(self.counts, self.accuracies, self.confidences, strict=True)):
             if count:
-                yield {"bin": place, "count": count, "accuracy": accuracy, "confidence": confidence}
+                yield {"bin": index, "count": count, "accuracy": accuracy, "confidence": confidence}
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.utils.display import Clock, make_bar, shows_bars
+from dgl_mutual.utils.display import RepeatingTimer, make_bar, shows_bars
 from dgl_mutual.utils.python_compat import is_class
 
 
@@ -134,7 +134,7 @@ class ProgressBar(Callback):
         self._bar = make_bar(total=state.options.epochs * len(state.strategy.phases()), unit="epoch", leave=True)
         self._ending.callback(self._bar.close)
         if shows_bars():  # a file would get a line each time
-            clock = Clock(self._bar.refresh)
+            clock = RepeatingTimer(self._bar.refresh)
             self._ending.callback(clock.close)
             clock.start()
 

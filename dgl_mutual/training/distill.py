@@ -32,7 +32,7 @@ from dgl_mutual.training.task_metrics import score, scorer_of
 
 def distill(
     result: FitResult,
-    scene: InductiveSplit,
+    inductive: InductiveSplit,
     options: DistillOptions,
     *,
     seed: int,
@@ -41,7 +41,7 @@ def distill(
     scale_inputs: bool = False,
     unlabelled_ratio: float | None = None,
 ) -> FitResult:
-    """Train an MLP from the ensemble of a cohort that was trained on ``scene.seen``.
+    """Train an MLP from the ensemble of a cohort that was trained on ``inductive.seen``.
 
     loss = lambda CE(z[L], y[L]) + (1 - lambda) mean_v KL(p_ensemble(v) || p(v)), v over all nodes that are seen, or the
     training graphs, with hidden labels or without.
@@ -59,14 +59,14 @@ def distill(
         UsageError: a coordinator that knows the nodes of training alone, and nodes that were kept from training.
     """
     parameter = next(result.cohort.parameters())
-    seen, whole = (with_positions(data.without_edge_features(), options.positions) for data in (scene.seen, scene.dataset))
-    mlp_scene = replace(scene, seen=seen, dataset=whole)
-    scales = _input_scales(mlp_scene, scale_inputs)
-    dataset = mlp_scene.seen if scales is None else with_scaled_columns(mlp_scene.seen, scales)
-    feed = _feed(dataset, scene.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)
-    unlabelled = scene.seen_split.unlabelled
+    seen, whole = (with_positions(data.without_edge_features(), options.positions) for data in (inductive.seen, inductive.dataset))
+    mlp_data = replace(inductive, seen=seen, dataset=whole)
+    scales = _input_scales(mlp_data, scale_inputs)
+    dataset = mlp_data.seen if scales is None else with_scaled_columns(mlp_data.seen, scales)
+    feed = _feed(dataset, inductive.seen_split, seeds.generator(seed, "distill", "order", fold), batch_size, parameter)
+    unlabelled = inductive.seen_split.unlabelled
     if len(unlabelled):
-        drawn = num_drawn(unlabelled_ratio, len(unlabelled), len(scene.seen_split.train)) if dataset.task == "graph" else None
+        drawn = num_drawn(unlabelled_ratio, len(unlabelled), len(inductive.seen_split.train)) if dataset.task == "graph" else None
         feed.add_unlabelled(unlabelled, drawn)
     with seeds.initialisation(seed, "distill", "initialisation", fold):
         mlp = MLP(
@@ -80,17 +80,17 @@ def distill(
     distillation = _Distillation(
         mlp=mlp,
         feed=feed,
-        split=scene.seen_split,
+        split=inductive.seen_split,
         labels=torch.as_tensor(dataset.labels, device=parameter.device),
-        teacher=torch.as_tensor(predict(result.cohort, scene.seen, "ensemble"), device=parameter.device),
+        teacher=torch.as_tensor(predict(result.cohort, inductive.seen, "ensemble"), device=parameter.device),
         distribution=make_distribution(dataset.target),
         scorer=scorer_of(dataset, official=False),
     )
     best_epoch = distillation.train(options, seeds.generator(seed, "distill", "dropout", fold, device=parameter.device))
     if scales is not None:
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
-    assessed = result if scene.nodes is None else _assess(result, scene)
-    member, in_tasks, reliability = _member(mlp, mlp_scene, distillation, best_epoch, parameter)
+    assessed = result if inductive.nodes is None else _assess(result, inductive)
+    member, in_tasks, reliability = _member(mlp, mlp_data, distillation, best_epoch, parameter)
     tasks = {metric: (*members, in_tasks[metric]) for metric, members in assessed.tasks.items()}
     return replace(
         assessed,
@@ -142,13 +142,13 @@ class _Distillation:
         return scores.overall[0], float(self.distribution.supervised(logits, self.labels[val]))
 
 
-def _input_scales(scene: InductiveSplit, scale_inputs: bool) -> ScaleArray | None:
+def _input_scales(inductive: InductiveSplit, scale_inputs: bool) -> ScaleArray | None:
     """What to multiply the MLP's inputs by, (F,): sums of edge features (``edge-sum``) by zero, as the student `mlp` leaves them out."""
-    dataset = scene.seen
+    dataset = inductive.seen
     of_edges = np.array([kind == "edge-sum" for kind in dataset.feature_kinds], dtype=np.bool_)
     if not scale_inputs and not of_edges.any():
         return None
-    scales = column_scales(dataset, scene.seen_split) if scale_inputs else np.ones(dataset.num_features, dtype=np.float32)
+    scales = column_scales(dataset, inductive.seen_split) if scale_inputs else np.ones(dataset.num_features, dtype=np.float32)
     return np.where(of_edges, np.float32(0), scales)
 
 
@@ -163,10 +163,10 @@ def _logits(mlp: MLP, feed: Feed, samples: IntArray, num_samples: int) -> Tensor
 
 
 def _member(
-    mlp: MLP, scene: InductiveSplit, distillation: _Distillation, best_epoch: int, parameter: Tensor
+    mlp: MLP, inductive: InductiveSplit, distillation: _Distillation, best_epoch: int, parameter: Tensor
 ) -> tuple[MemberResult, dict[str, MemberResult], list[dict[str, Any]]]:
     """The MLP's figures, those in each of several tasks, and its rows of reliability.csv."""
-    dataset, split = scene.dataset, scene.split
+    dataset, split = inductive.dataset, inductive.split
     feed = _feed(dataset, split, torch.Generator(), None, parameter)
     logits = _logits(mlp, feed, np.arange(dataset.num_samples), dataset.num_samples)
     labels = torch.as_tensor(dataset.labels, device=parameter.device)
@@ -193,18 +193,18 @@ def _member(
     return member, in_tasks, reliability_rows(measured, ["mlp"])
 
 
-def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
+def _assess(result: FitResult, inductive: InductiveSplit) -> FitResult:
     """The figures of a cohort in the whole graph, after it was trained in a part of it."""
     if not result.cohort.coordinator.inductive:
         raise UsageError(
             "Weighting 'transductive' knows the nodes of training alone, so distill.unseen must be 0. Choose another weighting."
         )
-    cohort, dataset = result.cohort, scene.dataset
+    cohort, dataset = result.cohort, inductive.dataset
     parameter = next(cohort.parameters())
     takes_edges = any(student.edge_features for student in cohort.members)
     inputs = with_positions(dataset if takes_edges else dataset.without_edge_features(), cohort.positions)
-    feed = _feed(inputs, scene.split, torch.Generator(), None, parameter)
-    (batch, _) = next(iter(feed.evaluation_batches(scene.split.test)))
+    feed = _feed(inputs, inductive.split, torch.Generator(), None, parameter)
+    (batch, _) = next(iter(feed.evaluation_batches(inductive.split.test)))
     cohort.eval()
     with torch.no_grad():
         logits = torch.stack([output.logits for output in cohort(batch)])
@@ -212,7 +212,7 @@ def _assess(result: FitResult, scene: InductiveSplit) -> FitResult:
     return assess(
         cohort=cohort,
         dataset=dataset,
-        split=scene.split,
+        split=inductive.split,
         logits=logits,
         labels=torch.as_tensor(dataset.labels, device=parameter.device),
         scorer=scorer_of(dataset),

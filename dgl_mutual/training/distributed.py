@@ -96,10 +96,10 @@ class Ranks:
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
         """Sum the gradients of the students over all processes; those of the strategy are complete already."""
 
-    def spread_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
+    def broadcast_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
         """Broadcast the weights of these members from the process that runs them."""
 
-    def agree(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Broadcast a value from the first process.
 
         Raises:
@@ -181,7 +181,7 @@ class DividedStudents(Ranks):
         return apply(_Gather, by_class, [len(part) for part in parts], self).transpose(1, 2)
 
     @torch.no_grad()
-    def spread_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
+    def broadcast_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
         for rank, part in enumerate(self._parts(members)):
             for k in part:
                 for tensor in students[k].state_dict().values():
@@ -194,7 +194,7 @@ class DividedStudents(Ranks):
         return [part.tolist() for part in np.array_split(np.asarray(members), self.size)]
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 def number_of(name: str) -> int:
@@ -224,14 +224,14 @@ def leads() -> bool:
 
 @contextmanager
 def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
-    """Join the other processes for the length of a block; `ALONE` where torchrun has started no others.
+    """Join the other processes for the length of a block; `SINGLE_PROCESS` where torchrun has started no others.
 
     Args:
         device: what is trained on: cpu means gloo, cuda nccl.
         divide: what the processes divide.
     """
     if not launched():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     if device.startswith("cuda"):  # NCCL's collectives run on the current GPU, which would be the first for all
         torch.cuda.set_device(number_of("LOCAL_RANK"))
@@ -252,7 +252,7 @@ def share_batch_norm(module: nn.Module, ranks: Ranks) -> None:
         return
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d):
-            setattr(module, name, SharedBatchNorm.like(child, ranks))
+            setattr(module, name, SyncBatchNorm.like(child, ranks))
         else:
             share_batch_norm(child, ranks)
 
@@ -260,7 +260,7 @@ def share_batch_norm(module: nn.Module, ranks: Ranks) -> None:
 def plain_batch_norm(module: nn.Module) -> None:
     """Make every batch norm in a module use statistics of this process only: the inverse of `share_batch_norm`."""
     for name, child in module.named_children():
-        if isinstance(child, SharedBatchNorm):
+        if isinstance(child, SyncBatchNorm):
             assert child.momentum is not None
             plain = BatchNorm(child.num_features, child.eps, child.momentum, device=child.weight.device, dtype=child.weight.dtype)
             plain.load_state_dict(child.state_dict())
@@ -269,7 +269,7 @@ def plain_batch_norm(module: nn.Module) -> None:
             plain_batch_norm(child)
 
 
-class SharedBatchNorm(nn.BatchNorm1d):
+class SyncBatchNorm(nn.BatchNorm1d):
     """Batch norm over the rows of all processes. torch's `SyncBatchNorm` is for CUDA alone.
 
     NOTE: where neighbours are sampled, a neighbour that several processes have drawn counts several times, and so it does in the gradient;
@@ -279,7 +279,7 @@ class SharedBatchNorm(nn.BatchNorm1d):
     ranks: Ranks
 
     @classmethod
-    def like(cls, plain: nn.BatchNorm1d, ranks: Ranks) -> SharedBatchNorm:
+    def like(cls, plain: nn.BatchNorm1d, ranks: Ranks) -> SyncBatchNorm:
         """One with the same parameters and statistics."""
         assert plain.momentum is not None
         shared = cls(plain.num_features, plain.eps, plain.momentum, device=plain.weight.device, dtype=plain.weight.dtype)

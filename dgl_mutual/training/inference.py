@@ -212,7 +212,7 @@ def _student_logits(cohort: Cohort, place: int) -> Logits:
 
 
 def _ensemble_logits(cohort: Cohort) -> Logits:
-    students = [_student_logits(cohort, place) for place in range(cohort.num_students)]
+    students = [_student_logits(cohort, index) for index in range(cohort.num_students)]
 
     def logits(batch: Batch, samples: Tensor) -> Tensor:
         # One student after another: what one keeps of its hidden layers is gone before the next begins.

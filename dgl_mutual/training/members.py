@@ -74,8 +74,8 @@ def make_members(
         UsageError: see `CustomStudent`.
     """
     modules = []
-    for place, (name, member) in enumerate(members.items()):
-        with seeds.initialisation(seed, "initialisation", fold, place):
+    for index, (name, member) in enumerate(members.items()):
+        with seeds.initialisation(seed, "initialisation", fold, index):
             modules.append(inputs.student(member, setting, name).to(device, dtype))
             share_batch_norm(modules[-1], ranks)
     return modules

@@ -35,8 +35,8 @@ def refuse_non_finite_logits(logits: Tensor, names: Sequence[str] = ()) -> None:
         return
     broken = (~torch.isfinite(logits)).any(-1).sum(-1).tolist()
     found = ", ".join(
-        f"{names[place] if place < len(names) else f'member {place}'} ({count} of {logits.shape[1]} samples)"
-        for place, count in enumerate(broken)
+        f"{names[index] if index < len(names) else f'member {index}'} ({count} of {logits.shape[1]} samples)"
+        for index, count in enumerate(broken)
         if count
     )
     raise TrainingError(

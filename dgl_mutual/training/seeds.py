@@ -62,7 +62,7 @@ class Streams:
         """The streams of one process of a training, at their start."""
         path = ("rank", process) if process else ()
         return cls(
-            dropout=tuple(generator(seed, "dropout", fold, place, *path, device=device) for place in range(num_members)),
+            dropout=tuple(generator(seed, "dropout", fold, index, *path, device=device) for index in range(num_members)),
             edges=generator(seed, "view", fold, *path, device=device),
             columns=generator(seed, "view", "columns", fold, device=device),
             order=order,

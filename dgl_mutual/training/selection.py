@@ -64,7 +64,7 @@ class Selection(Callback):
         for k in state.ranks.local(active):
             best = self._best.get(str(k))
             state.cohort.members[k].load_state_dict(weights_of(state.student(k)) if best is None else best)
-        state.ranks.spread_weights(state.cohort.members, active)
+        state.ranks.broadcast_weights(state.cohort.members, active)
         if "coordinator" in self._best:
             state.cohort.coordinator.load_state_dict(self._best["coordinator"])
 

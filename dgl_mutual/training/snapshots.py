@@ -244,7 +244,7 @@ def _part(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _part(below, f"{path}/{_escaped(key)}", tensors) for key, below in value.items()}
     if isinstance(value, list | tuple):
-        return [_part(below, f"{path}/{place}", tensors) for place, below in enumerate(value)]
+        return [_part(below, f"{path}/{index}", tensors) for index, below in enumerate(value)]
     if isinstance(value, str):
         return f"{_TEXT}{value}" if value.startswith((_TENSOR, _TEXT)) else value
     if value is None or type(value) in (bool, int, float):

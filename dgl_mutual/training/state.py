@@ -176,5 +176,5 @@ def _number(name: object, value: object) -> float:
     except (TypeError, ValueError, OverflowError):
         pass
     shown = " ".join(repr(value).split())[:80]
-    mend = f"Log each entry by itself, or one number of all, such as state.log({name!r}, value.mean())" if size > 1 else "Give a number"
-    raise UsageError(f"Cannot log {name!r} = {shown}: a column takes one number an epoch. {mend}.")
+    hint = f"Log each entry by itself, or one number of all, such as state.log({name!r}, value.mean())" if size > 1 else "Give a number"
+    raise UsageError(f"Cannot log {name!r} = {shown}: a column takes one number an epoch. {hint}.")

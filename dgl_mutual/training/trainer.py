@@ -29,7 +29,7 @@ from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.clean_logits import CleanLogits
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
@@ -64,7 +64,7 @@ def fit_cohort(
     snapshots: Snapshots | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> FitResult:
     """Train one cohort on one split.
 

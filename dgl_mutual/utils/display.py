@@ -54,7 +54,7 @@ def make_bar(**options: Any) -> tqdm[Any]:
     return bar
 
 
-class Clock:
+class RepeatingTimer:
     """Calls a function every so many seconds, in a thread of its own, until it is closed."""
 
     def __init__(self, call: Callable[[], object], seconds: float = 0.5) -> None:

@@ -332,12 +332,12 @@ def set_aside(path: Path) -> None:
 def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
     """The error for a path that cannot be written. NotImplementedError is how filelock says that a file system knows no locks."""
     number = error.errno if isinstance(error, OSError) else None
-    mend = "Choose another place that you may write to."
+    hint = "Choose another place that you may write to."
     if number in _FULL:
-        mend = "Make room on the disk; what was finished is kept."
+        hint = "Make room on the disk; what was finished is kept."
     elif number == errno.ENAMETOOLONG:
-        mend = "Choose a shorter name."
-    return StoreError(f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. {mend}")
+        hint = "Choose a shorter name."
+    return StoreError(f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. {hint}")
 
 
 def _sync(path: Path) -> None:

@@ -62,9 +62,9 @@ def csv_text(table: pd.DataFrame) -> str:
     import pandas as pd
 
     safe = table.copy()
-    for place, kind in enumerate(table.dtypes):
+    for index, kind in enumerate(table.dtypes):
         if not pd.api.types.is_numeric_dtype(kind):
-            safe.isetitem(place, [csv_cell(entry) for entry in table.iloc[:, place]])
+            safe.isetitem(index, [csv_cell(entry) for entry in table.iloc[:, index]])
     return plain_csv(safe.rename(columns=csv_cell))
 
 

@@ -97,11 +97,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | ValueError | OverflowError) and any(text in str(error) for text in told)
 
 
-def not_enough_memory(error: BaseException, mend: str = "Train smaller students or smaller batches, or run fewer --jobs.") -> str:
-    """The message for an out-of-memory error: the requested size, if torch reports it, and `mend`."""
+def not_enough_memory(error: BaseException, hint: str = "Train smaller students or smaller batches, or run fewer --jobs.") -> str:
+    """The message for an out-of-memory error: the requested size, if torch reports it, and `hint`."""
     asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
     size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
-    return f"There is not enough memory for this{size}. {mend}"
+    return f"There is not enough memory for this{size}. {hint}"
 
 
 def described(error: BaseException) -> str:
@@ -128,5 +128,5 @@ def _is_own(file: str) -> bool:
     if file.startswith(("<", _PACKAGE)) or not Path(file).is_absolute() or not linecache.getlines(file):
         return False
     parts = Path(file).parts
-    installed = [place for place, part in enumerate(parts[:-1]) if part in _INSTALLED]
+    installed = [index for index, part in enumerate(parts[:-1]) if part in _INSTALLED]
     return parts[installed[-1] + 1].removesuffix(".py") in NAMED if installed else not file.startswith(_LIBRARY)

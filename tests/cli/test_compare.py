@@ -32,7 +32,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     edges, graphs, first = [], [], 1
     for graph in range(48):
         size = 4 + graph % 6
-        path = [(first + place, first + place + 1) for place in range(size - 1)]
+        path = [(first + index, first + index + 1) for index in range(size - 1)]
         edges += path if graph % 2 else [*path, (first, first + size - 1)]
         graphs += [graph + 1] * size
         first += size
@@ -40,7 +40,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "A": [f"{a}, {b}" for edge in edges for a, b in (edge, edge[::-1])],
         "graph_indicator": graphs,
         "graph_labels": [graph % 2 for graph in range(48)],
-        "node_labels": [place * place % 3 for place in range(len(graphs))],
+        "node_labels": [index * index % 3 for index in range(len(graphs))],
     }
     for name, lines in files.items():
         (folder / f"TOY_{name}.txt").write_text("".join(f"{line}\n" for line in lines))
@@ -120,7 +120,7 @@ def reversed_rows(rule: mapping.Rule) -> mapping.Rule:
 def exchanged(architecture: str, *ours: str) -> Sequence[mapping.Rule]:
     """The rules, those of two of our weights pointing at each other's weight."""
     rules = list(mapping.RULES[architecture])
-    first, second = (next(place for place, rule in enumerate(rules) if rule.ours == name) for name in ours)
+    first, second = (next(index for index, rule in enumerate(rules) if rule.ours == name) for name in ours)
     a, b = rules[first], rules[second]
     rules[first], rules[second] = replace(a, reference=b.reference), replace(b, reference=a.reference)
     return rules

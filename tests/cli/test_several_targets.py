@@ -140,8 +140,8 @@ def test_a_folder_with_label_columns(command_line: Callable[..., object], elsewh
         {"node_id": np.arange(120), "x": colour + random.normal(size=120), "y": side + random.normal(size=120), "colour": colour}
     )
     nodes["side"] = np.where(random.random(120) < 0.2, "", np.where(side, "left", "right"))
-    for place, part in enumerate(("train", "val", "test")):
-        nodes[f"{part}_mask"] = np.arange(120) % 3 == place
+    for index, part in enumerate(("train", "val", "test")):
+        nodes[f"{part}_mask"] = np.arange(120) % 3 == index
     nodes.to_csv(folder / "nodes.csv", index=False)
     pd.DataFrame(random.integers(120, size=(300, 2)), columns=["src_id", "dst_id"]).to_csv(folder / "edges.csv", index=False)
     (folder / "meta.yaml").write_text("dataset_name: mine\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n")

@@ -32,8 +32,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     random = np.random.default_rng(0)
     label = random.integers(2, size=60)
     nodes = pd.DataFrame({"node_id": np.arange(60), "feat": label + random.normal(size=60), "label": label})
-    for place, part in enumerate(("train", "val", "test")):
-        nodes[f"{part}_mask"] = np.arange(60) % 3 == place
+    for index, part in enumerate(("train", "val", "test")):
+        nodes[f"{part}_mask"] = np.arange(60) % 3 == index
     nodes.to_csv(folder / "nodes.csv", index=False)
     pd.DataFrame(random.integers(60, size=(150, 2)), columns=["src_id", "dst_id"]).to_csv(folder / "edges.csv", index=False)
     (folder / "meta.yaml").write_text("dataset_name: mine\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n")

@@ -24,7 +24,7 @@ def dgl_graph(**data: Any) -> dgl.DGLGraph:
 
 
 def test_from_dgl_node_task_with_masks() -> None:
-    masks = {f"{part}_mask": np.arange(4) == place for place, part in enumerate(("train", "val", "test"))}
+    masks = {f"{part}_mask": np.arange(4) == index for index, part in enumerate(("train", "val", "test"))}
     dataset = Dataset.from_dgl(dgl_graph(**masks))
     assert fingerprint(dataset) == fingerprint(toy()) and dataset.task == "node"
     assert dataset.official_split is not None and [part.tolist() for part in dataset.official_split.parts.values()] == [[0], [1], [2]]
@@ -168,7 +168,7 @@ def test_from_pyg() -> None:
     def graph(label: Any, **more: Any) -> Any:
         return pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(label), **more)
 
-    masks = {f"{part}_mask": torch.arange(4) == place for place, part in enumerate(("train", "val", "test"))}
+    masks = {f"{part}_mask": torch.arange(4) == index for index, part in enumerate(("train", "val", "test"))}
     node = Dataset.from_pyg(graph(LABELS, **masks))
     assert fingerprint(node) == fingerprint(toy()) and node.official_split is not None
     graphs = [graph([0]), graph([1])]
@@ -195,7 +195,7 @@ def test_graphs_in_memory_are_loaded_and_learned_from() -> None:
     import dgl_mutual
 
     assert fingerprint(dgl_mutual.load(dgl_graph())) == fingerprint(toy())
-    masks = {f"{part}_mask": np.arange(4) % 3 == place for place, part in enumerate(("train", "val", "test"))}
+    masks = {f"{part}_mask": np.arange(4) % 3 == index for index, part in enumerate(("train", "val", "test"))}
     result = dgl_mutual.fit(dgl_graph(**masks), students="gcn,sage", training={"epochs": 1})
     assert result.predict(dgl_graph()).shape == (4, 2)
     for data, message in (
@@ -227,7 +227,7 @@ def test_one_value_a_graph_is_a_class_whatever_its_type() -> None:
 
 def test_a_mask_covers_the_nodes_of_its_graph() -> None:
     pyg = pytest.importorskip("torch_geometric.data")
-    masks = {f"{part}_mask": torch.arange(4) == place for place, part in enumerate(("train", "val", "test"))}
+    masks = {f"{part}_mask": torch.arange(4) == index for index, part in enumerate(("train", "val", "test"))}
     masks["val_mask"] = masks["val_mask"][:3]
     short = pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(LABELS), **masks)
     with pytest.raises(DataError, match=r"val_mask of graph 0 has the shape \(3,\) for 4 nodes"):

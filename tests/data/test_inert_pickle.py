@@ -291,8 +291,8 @@ def test_matrices_whose_arrays_do_not_fit(changed: dict[str, Any], message: str)
 def test_a_reader_names_the_file_whatever_a_pickle_holds(tmp_path: Path) -> None:
     sound = {part: value.encode() if isinstance(value, str) else pickle.dumps(value, 4) for part, value in planetoid_parts().items()}
     bodies = [*OPCODES.values(), *HUGE.values()]
-    for place, part in enumerate(("x", "y", "graph")):
-        for body in bodies[place::3]:
+    for index, part in enumerate(("x", "y", "graph")):
+        for body in bodies[index::3]:
             for name, content in {**sound, part: stopped(body)}.items():
                 if name == part or not (tmp_path / f"ind.cora.{name}").exists():
                     (tmp_path / f"ind.cora.{name}").write_bytes(content)

@@ -256,7 +256,7 @@ def test_a_cell_of_any_width(tmp_path: Path) -> None:
 def test_masks_as_tools_write_them(tmp_path: Path) -> None:
     for true, false in (("True", "False"), ("TRUE", "FALSE"), ("1", "0"), ("1.0", "0.0"), ("true", "false")):
         masks = {
-            f"{part}_mask": [true if row == place else false for row in range(4)] for place, part in enumerate(("train", "val", "test"))
+            f"{part}_mask": [true if row == index else false for row in range(4)] for index, part in enumerate(("train", "val", "test"))
         }
         split = load_dataset(written(tmp_path / "toy", Written(plain(nodes(**masks))))).official_split
         assert split is not None and [split.train.tolist(), split.val.tolist(), split.test.tolist()] == [[0], [1], [2]]

@@ -104,9 +104,9 @@ def test_codecs_that_no_dataset_uses(tmp_path: Path, method: int, is_damaged: bo
 def test_archives_damaged_in_any_place(tmp_path: Path) -> None:
     """Unpacked, or refused with an error of the package; nothing is written outside."""
     archive = archive_of(tmp_path / "a.zip", ("TOY/a.txt", b"content" * 100), ("TOY/b.txt", b"more")).read_bytes()
-    for place in range(len(archive)):
-        value = 0xFF if place % 2 else archive[place] ^ 0x11
-        (tmp_path / "a.zip").write_bytes(archive[:place] + bytes([value]) + archive[place + 1 :])
+    for index in range(len(archive)):
+        value = 0xFF if index % 2 else archive[index] ^ 0x11
+        (tmp_path / "a.zip").write_bytes(archive[:index] + bytes([value]) + archive[index + 1 :])
         with suppress(DataError):
             unpack(tmp_path / "a.zip", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) in (["a.zip"], ["a.zip", "out"])

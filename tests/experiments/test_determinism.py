@@ -22,7 +22,7 @@ def test_what_differs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(determinism, "_train_apart", lambda threads: next(answers))
     again, other = determinism.check_determinism()
     assert (again.ok, again.state) == (False, "bit-equal: metrics; different: weights")
-    assert again.mend
+    assert again.hint
     assert other.ok
 
 

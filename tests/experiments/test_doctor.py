@@ -38,12 +38,12 @@ def test_a_sound_environment_passes_messages() -> None:
 @pytest.mark.usefixtures("declared")
 def test_a_gpu_that_cannot_multiply_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert (findings()["gpu"].ok, findings()["gpu"].mend) == (True, "")
+    assert (findings()["gpu"].ok, findings()["gpu"].hint) == (True, "")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     monkeypatch.setattr(kernels, "spmm", lambda matrix, x: 1 / 0)
     found = findings()["gpu"]
-    assert not found.ok and found.state.startswith("Some GPU; message passing fails: ") and "--device cpu" in found.mend
+    assert not found.ok and found.state.startswith("Some GPU; message passing fails: ") and "--device cpu" in found.hint
 
 
 @pytest.mark.usefixtures("declared")
@@ -55,11 +55,11 @@ def test_a_gpu_that_cannot_multiply_is_a_finding(monkeypatch: pytest.MonkeyPatch
         ("1.0.0", f"1.0.0; needed is {DGL}", f'pip install "{DGL}"'),
     ],
 )
-def test_a_wrong_dgl_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, version: str | None, state: str, mend: str) -> None:
+def test_a_wrong_dgl_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, version: str | None, state: str, hint: str) -> None:
     installed = doctor.installed_version
     monkeypatch.setattr(doctor, "installed_version", lambda name: version if name == "dgl" else installed(name))
     found = findings()
-    assert (found["dgl"].ok, found["dgl"].state, found["dgl"].mend) == (False, state, mend)
+    assert (found["dgl"].ok, found["dgl"].state, found["dgl"].hint) == (False, state, hint)
     assert "message passing" not in found
 
 
@@ -72,7 +72,7 @@ def test_a_wrong_dgl_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, ver
     ],
 )
 def test_a_dgl_that_cannot_be_imported_is_named_with_its_mend(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, state: str, mend: str
+    monkeypatch: pytest.MonkeyPatch, error: Exception, state: str, hint: str
 ) -> None:
     import_module = importlib.import_module
 
@@ -85,7 +85,7 @@ def test_a_dgl_that_cannot_be_imported_is_named_with_its_mend(
     found = findings()["dgl"]
     assert not found.ok
     assert found.state.endswith(state)
-    assert mend in found.mend
+    assert hint in found.hint
 
 
 @pytest.mark.usefixtures("declared")
@@ -93,7 +93,7 @@ def test_what_is_optional_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> Non
     installed = doctor.installed_version
     monkeypatch.setattr(doctor, "installed_version", lambda name: None if name == "matplotlib" else installed(name))
     found = findings()["matplotlib"]
-    assert (found.ok, found.optional, found.mend) == (False, True, 'pip install "dgl-mutual[plot]"')
+    assert (found.ok, found.optional, found.hint) == (False, True, 'pip install "dgl-mutual[plot]"')
 
 
 @pytest.mark.parametrize(("version", "ok"), [((3, 9, 18), False), ((3, 10, 13), True), ((3, 12, 1), True), ((3, 13, 0), False)])
@@ -101,7 +101,7 @@ def test_a_python_without_dgl_wheels_is_named(monkeypatch: pytest.MonkeyPatch, v
     monkeypatch.setattr("sys.version_info", (*version, "final", 0))
     found = doctor._python()
     assert found.ok == ok
-    assert ("3.10, 3.11 and 3.12" in found.state, "uv venv --python 3.12" in found.mend) == (not ok, not ok)
+    assert ("3.10, 3.11 and 3.12" in found.state, "uv venv --python 3.12" in found.hint) == (not ok, not ok)
 
 
 def test_what_is_known_about_a_dgl_that_works_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

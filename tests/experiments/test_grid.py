@@ -58,7 +58,7 @@ def test_validation_chooses_and_the_first_of_equals_wins(ring: Dataset, vals: li
     points = resolved_points(parse_config({"grid": {"training.epochs": [5, 6, 7]}}), ring)
     result, rows, tried = _search(points, vals)
     assert result.name == str(best)
-    assert [row["chosen"] for row in rows] == [place == best for place in range(3)]
+    assert [row["chosen"] for row in rows] == [index == best for index in range(3)]
     assert [point.training.epochs for point in tried] == [row["training.epochs"] for row in rows] == [5, 6, 7]
     assert all(set(row) == {"training.epochs", "val", "chosen"} for row in rows)
 

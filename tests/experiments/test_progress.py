@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments import progress
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.pace import Board, Pace
+from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Bar, Lines, _fitting, display
 from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
@@ -24,11 +24,11 @@ TRIALS = [Trial(seed, 0, split=None) for seed in range(4)]  # type: ignore[arg-t
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Board:
-    return Board(tmp_path)
+def board(tmp_path: Path) -> ProgressFiles:
+    return ProgressFiles(tmp_path)
 
 
-def shown(board: Board, width: int) -> Bar:
+def shown(board: ProgressFiles, width: int) -> Bar:
     return Bar(tqdm(file=io.StringIO(), ncols=width, bar_format=progress._FORMAT), board, seconds=0.01)
 
 
@@ -41,7 +41,7 @@ def closing() -> Iterator[list[Bar]]:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: Board, closing: list[Bar], width: int) -> None:
+def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: ProgressFiles, closing: list[Bar], width: int) -> None:
     bar = shown(board, width)
     closing.append(bar)
     bar.start(TRIALS, finished=0)
@@ -54,7 +54,7 @@ def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: Board, closing: 
     assert bar.bar.n == pytest.approx(0.25)
 
 
-def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(board: Board, closing: list[Bar]) -> None:
+def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(board: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(board, 80)
     closing.append(bar)
     bar.start(TRIALS, finished=2)
@@ -69,7 +69,7 @@ def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(bo
     assert bar.bar.n == pytest.approx(4) and str(bar.bar).startswith("4/6")
 
 
-def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(board: Board, closing: list[Bar]) -> None:
+def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(board: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(board, 80)
     closing.append(bar)
     bar.start(TRIALS, finished=2, seconds=125.9)
@@ -92,7 +92,7 @@ class Hours:
 
 def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
     clock = Hours()
-    pace = Pace(clock=clock)
+    pace = ProgressEstimator(clock=clock)
     pace.start(TRIALS[:2], finished=0)
     assert pace.seconds_left() is None
     clock.now += 30  # processes start
@@ -115,7 +115,7 @@ def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
 
 def test_where_no_epochs_are_reported_trials_tell_the_time_left() -> None:
     clock = Hours()
-    pace = Pace(clock=clock)
+    pace = ProgressEstimator(clock=clock)
     pace.start(TRIALS, finished=1)
     clock.now += 30
     pace.end(TRIALS[0])
@@ -126,7 +126,7 @@ def test_where_no_epochs_are_reported_trials_tell_the_time_left() -> None:
 
 def test_a_trial_that_goes_on_from_its_middle_is_no_sign_of_speed() -> None:
     clock = Hours()
-    pace = Pace(clock=clock)
+    pace = ProgressEstimator(clock=clock)
     pace.start(TRIALS[:1], finished=0)
     for epoch in (150, 151):
         clock.now += 1
@@ -135,7 +135,7 @@ def test_a_trial_that_goes_on_from_its_middle_is_no_sign_of_speed() -> None:
     assert pace.seconds_left() == pytest.approx(49)
 
 
-def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureFixture[str], board: Board) -> None:
+def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureFixture[str], board: ProgressFiles) -> None:
     lines = Lines(board, seconds=3600)
     lines.pace.start(TRIALS, finished=0)
     lines.tell()
@@ -155,7 +155,7 @@ def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "2 of 6 trials are finished already, about 02:05 left\n"
 
 
-def test_the_clock_moves_though_nothing_happens(board: Board, closing: list[Bar]) -> None:
+def test_the_clock_moves_though_nothing_happens(board: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(board, 60)
     closing.append(bar)
     bar.start(TRIALS, finished=0)
@@ -168,14 +168,14 @@ def test_the_clock_moves_though_nothing_happens(board: Board, closing: list[Bar]
     assert len(stream.getvalue()) > before
 
 
-def test_a_board_has_the_last_report_of_each_process(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_has_the_last_report_of_each_process(board: ProgressFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     for epoch in range(3):
         board(TRIALS[0], EpochReport(epoch, 10, 0.5, {}))
     monkeypatch.setattr("os.getpid", lambda: 1)
     board(TRIALS[1], EpochReport(6, 10, 0.5, {}))
     (board.folder / "half").write_bytes(b"abc")
     assert sorted(board.read().values()) == [(3, 10), (7, 10)]
-    Board(board.folder / "gone")(TRIALS[0], EpochReport(0, 1, 0.5, {}))  # no error
+    ProgressFiles(board.folder / "gone")(TRIALS[0], EpochReport(0, 1, 0.5, {}))  # no error
 
 
 def test_the_longest_text_that_fits_is_chosen() -> None:

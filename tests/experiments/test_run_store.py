@@ -56,8 +56,8 @@ def test_columns_are_the_contract(tmp_path: Path) -> None:
 def test_files_do_not_depend_on_the_order_of_trials(tmp_path: Path) -> None:
     keys = [(0, 1), (2, 0), (10, 0)]
     contents = set()
-    for place, order in enumerate(itertools.permutations(keys)):
-        folder = fill(tmp_path / str(place), *(outcome(*key) for key in order)).folder
+    for index, order in enumerate(itertools.permutations(keys)):
+        folder = fill(tmp_path / str(index), *(outcome(*key) for key in order)).folder
         contents.add(tuple((folder / name).read_text() for name in ("trials.csv", "history.csv", "reliability.csv", "summary.csv")))
     assert len(contents) == 1
     rows = pd.read_csv(folder / "trials.csv")
@@ -72,9 +72,9 @@ def test_files_do_not_depend_on_the_order_of_trials(tmp_path: Path) -> None:
 def test_columns_of_the_history_do_not_depend_on_who_came_first(tmp_path: Path) -> None:
     longer = replace(outcome(0), history=[{"epoch": 0.0, "val/gcn-1": 0.5}, {"epoch": 1.0, "val/gcn-1": 0.6, "loss/mutual/gcn-1": 0.25}])
     contents = set()
-    for place, order in enumerate([(longer, outcome(1)), (outcome(1), longer)]):
+    for index, order in enumerate([(longer, outcome(1)), (outcome(1), longer)]):
         for each in order:  # each in a run of its own
-            folder = fill(tmp_path / str(place), each).folder
+            folder = fill(tmp_path / str(index), each).folder
         contents.add((folder / "history.csv").read_text())
     assert len(contents) == 1
     assert contents.pop().splitlines()[:3] == [

@@ -45,7 +45,7 @@ def test_the_mean_over_all_batches_where_there_is_no_momentum() -> None:
     """`torch.optim.swa_utils.update_bn` removes the momentum, so that running statistics are those of all batches alike."""
     ours, theirs = batch_norm(3), nn.BatchNorm1d(3)
     generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn((5, 3), generator=generator) + place for place in range(4)]
+    batches = [torch.randn((5, 3), generator=generator) + index for index in range(4)]
     for norm in (ours, theirs):
         update_bn(batches, norm)
     assert ours.momentum == BATCH_NORM_MOMENTUM

@@ -61,26 +61,26 @@ def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
     x: Any = batch.features
     states: list[Tensor] = []
     virtual = None if student.virtual_node is None else student.virtual_node.start.repeat(batch.num_graphs, 1)
-    for place, convolution in enumerate(student.convolutions):
+    for index, convolution in enumerate(student.convolutions):
         state = convolution(batch, x, None)
-        if place == len(student.convolutions) - 1 and student.classifier is None:
+        if index == len(student.convolutions) - 1 and student.classifier is None:
             return state
         if options.residual:
             dense = x.csr.to_dense() if isinstance(x, SparseMatrix) else x
-            residual = student.residuals[place]  # type: ignore[index]  # there is one
+            residual = student.residuals[index]  # type: ignore[index]  # there is one
             state = state + dense @ residual.weight + residual.bias
         if options.norm == "layer":
-            norm = student.norms[place]
+            norm = student.norms[index]
             spread = ((state - state.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True)
             state = (state - state.mean(1, keepdim=True)) / (spread + 1e-5).sqrt() * norm.weight + norm.bias
         elif options.norm == "batch":
-            norm = student.norms[place]
+            norm = student.norms[index]
             state = (state - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
         x = activation(state)
         states.append(x)
-        if virtual is not None and place < 2:
+        if virtual is not None and index < 2:
             assert student.virtual_node is not None
-            virtual = student.virtual_node.updates[place](
+            virtual = student.virtual_node.updates[index](
                 torch.stack([x[batch.batch_index == graph].sum(0) for graph in range(batch.num_graphs)]) + virtual
             )
             x = x + virtual[batch.batch_index]

@@ -29,7 +29,7 @@ directed = pytest.mark.parametrize("directed", [False, True], ids=["undirected",
 def both(dataset: Dataset) -> list[tuple[GraphBatch, GraphBatch]]:
     """Each piece of one batch, and the batch that is collated of its graphs."""
     collate = Collator(dataset, dtype=torch.float64)
-    starts = [sum(COUNTS[:place]) for place in range(len(COUNTS))]
+    starts = [sum(COUNTS[:index]) for index in range(len(COUNTS))]
     alone = [collate(ORDER[start : start + count]) for start, count in zip(starts, COUNTS, strict=True)]
     return list(zip(split_batch(collate(ORDER), COUNTS), alone, strict=True))
 

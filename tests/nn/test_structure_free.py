@@ -32,10 +32,10 @@ def without_edges(dataset: Dataset) -> Dataset:
 def by_hand(student: Student, x: Tensor) -> Tensor:
     """relu(W_l h + b_l) of each layer side by side (jumping), or of all layers but the last (last)."""
     states = []
-    for place, layer in enumerate(student.convolutions):
+    for index, layer in enumerate(student.convolutions):
         weight, bias = layer.weight, layer.bias
         x = x @ weight + bias
-        if place < len(student.convolutions) - 1 or student.has_classifier:
+        if index < len(student.convolutions) - 1 or student.has_classifier:
             x = torch.relu(x)
         states.append(x)
     return torch.cat(states, dim=1) if student.has_classifier else x

@@ -12,8 +12,8 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that have the figures for every plot."""
     tmp_path = tmp_path_factory.mktemp("everything")
     for data in ("Cora", "CiteSeer", "PubMed"):
-        for place, strategy in enumerate(("independent", "dml", "gml")):
-            level = 0.7 + 0.03 * place
+        for index, strategy in enumerate(("independent", "dml", "gml")):
+            level = 0.7 + 0.03 * index
             shown = {"weights": strategy == "gml", "diversity": True, "inference": True}
             write_run(tmp_path, data, strategy, level=level, seeds=3, students=["gcn", "gat", "gin"], **shown)
     for strategy in ("independent", "gml"):

@@ -63,7 +63,7 @@ def write_run(
     keys = [(seed, fold) for seed in range(seeds) for fold in range(folds or 1)] if keys is None else keys
     random = np.random.default_rng(zlib.crc32(repr((dataset, strategy, level)).encode()))
     drawn = level + 0.01 * random.standard_normal(len(keys)) if scores is None else scores
-    members = [f"{name}-{place}" for place, name in enumerate(students)]
+    members = [f"{name}-{index}" for index, name in enumerate(students)]
     rows = [
         {
             **names,
@@ -90,8 +90,8 @@ def write_run(
     if inference:
         shared = {"seed": 0, "fold": 0, "samples": 100, "repeats": 30, "threads": 1, "device": "cpu"}
         times = [
-            {**shared, "member": member, "median_ms": 1.0 + place, "quartile_1_ms": 0.9 + place, "quartile_3_ms": 1.3 + place}
-            for place, member in enumerate([*members, "ensemble"])
+            {**shared, "member": member, "median_ms": 1.0 + index, "quartile_1_ms": 0.9 + index, "quartile_3_ms": 1.3 + index}
+            for index, member in enumerate([*members, "ensemble"])
         ]
         pd.DataFrame(times)[INFERENCE_COLUMNS].to_csv(folder / "inference.csv", index=False)
     return folder
@@ -109,12 +109,12 @@ def write_suite(out: Path, name: str, runs: Sequence[tuple[Path, str, str]], **k
 
 def _members(members: Sequence[str], students: Sequence[str], score: float, epochs: int) -> list[dict[str, Any]]:
     figures = []
-    for place, (member, architecture) in enumerate(zip([*members, *SUMS], [*students, "-", "-", "-"], strict=True)):
-        test = score if member == "mean" else score + 0.002 * (place - 1)
+    for index, (member, architecture) in enumerate(zip([*members, *SUMS], [*students, "-", "-", "-"], strict=True)):
+        test = score if member == "mean" else score + 0.002 * (index - 1)
         figures.append(
             {
                 **{"member": member, "architecture": architecture, "train": 1.0, "val": test + 0.01, "test": test},
-                **{"best_epoch": "" if member in SUMS else 3, "parameters": 1000 * (place + 1), "inference_ms": 1.0 + place},
+                **{"best_epoch": "" if member in SUMS else 3, "parameters": 1000 * (index + 1), "inference_ms": 1.0 + index},
                 **{
                     "seconds_per_epoch": 0.01 * len(members),
                     "train_seconds": 0.01 * len(members) * epochs,
@@ -128,14 +128,14 @@ def _members(members: Sequence[str], students: Sequence[str], score: float, epoc
 
 def _epoch(members: Sequence[str], score: float, epoch: int, weights: bool, diversity: bool, teaches: bool) -> dict[str, float]:
     growth = score * (1 - np.exp(-(epoch + 1) / 3))
-    line = {f"loss/supervised/{member}": 2 * np.exp(-epoch / 4 - place / 9) for place, member in enumerate(members)}
-    line |= {f"val/{member}": growth - 0.02 * place for place, member in enumerate(members)}
+    line = {f"loss/supervised/{member}": 2 * np.exp(-epoch / 4 - index / 9) for index, member in enumerate(members)}
+    line |= {f"val/{member}": growth - 0.02 * index for index, member in enumerate(members)}
     if weights:
         share = 1 / (len(members) - 1)
         line |= {f"weights/{a}/{a}": 0.0 for a in members}
         line |= {f"weights/{a}/{b}": share * (1 + 0.05 * epoch * (1 if a < b else -1)) for a, b in permutations(members, 2)}
     if teaches:
-        line |= {f"exchange/{member}": np.exp(-epoch) * (place + 1) for place, member in enumerate(members)}
+        line |= {f"exchange/{member}": np.exp(-epoch) * (index + 1) for index, member in enumerate(members)}
     if diversity:
         line |= {f"diversity/cka/{a}/{b}": 0.3 + 0.6 * growth for a, b in combinations(members, 2)}
         line |= {"diversity/disagreement": 0.5 - 0.4 * growth}

@@ -84,8 +84,8 @@ def test_pairs_are_made_by_seed_and_fold_not_by_their_order(tmp_path: Path) -> N
 
 def test_holm_counts_every_test_of_the_table(tmp_path: Path) -> None:
     for data in ("Cora", "CiteSeer"):
-        for place, strategy in enumerate(("independent", "dml", "gml")):
-            write_run(tmp_path, data, strategy, level=0.7 + 0.05 * place)
+        for index, strategy in enumerate(("independent", "dml", "gml")):
+            write_run(tmp_path, data, strategy, level=0.7 + 0.05 * index)
     comparison = compared(tmp_path, baseline="independent")
     assert comparison.num_comparisons == 2 * 2 * 3  # methods, datasets, members
     assert row(comparison, "gml")["p_holm"] == pytest.approx(12 * 2 / 2**10)
@@ -365,8 +365,8 @@ def test_a_mean_does_not_depend_on_the_order_of_its_trials(tmp_path: Path) -> No
     """The last bits of a sum do, and they decide whether 34.05 is shown as 34.0 or 34.1."""
     scores = np.array([0.318, 0.319, 0.356, 0.359, 0.303, 0.325, 0.39, 0.328, 0.316, 0.391])
     means = set()
-    for place in range(12):
-        folder = tmp_path / str(place)
-        write_run(folder, scores=np.random.default_rng(place).permutation(scores).tolist())
+    for index in range(12):
+        folder = tmp_path / str(index)
+        write_run(folder, scores=np.random.default_rng(index).permutation(scores).tolist())
         means |= set(compared(folder, members=("mean",)).rows["mean"])
     assert len(means) == 1

@@ -173,8 +173,8 @@ def test_methods_of_one_rank_have_lines_of_their_own(tmp_path: Path) -> None:
 
 def test_two_datasets_are_too_few_for_a_rank_diagram(tmp_path: Path) -> None:
     for data in ("Cora", "CiteSeer"):
-        for place, strategy in enumerate(("independent", "dml", "gml")):
-            write_run(tmp_path, data, strategy, level=0.7 + 0.05 * place)
+        for index, strategy in enumerate(("independent", "dml", "gml")):
+            write_run(tmp_path, data, strategy, level=0.7 + 0.05 * index)
     assert drawn(tmp_path, "ranks") == {}
 
 
@@ -213,7 +213,7 @@ def test_names_are_no_formulas_and_no_paths(tmp_path: Path) -> None:
 
 
 def test_no_two_of_many_series_look_alike() -> None:
-    looks = {str(line_style(place)) for place in range(5 * len(COLOURS))}
+    looks = {str(line_style(index)) for index in range(5 * len(COLOURS))}
     assert len(looks) == 5 * len(COLOURS)
 
 

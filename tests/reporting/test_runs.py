@@ -148,16 +148,16 @@ def test_given_values_of_any_form_are_read(tmp_path: Path) -> None:
 
 
 def test_labels_are_short_and_stay_different(tmp_path: Path) -> None:
-    for place in range(3):
-        write_run(tmp_path, config={"strategy_options": {f"a_long_name_of_an_option_{k}": 10 * k + place for k in range(12)}})
+    for index in range(3):
+        write_run(tmp_path, config={"strategy_options": {f"a_long_name_of_an_option_{k}": 10 * k + index for k in range(12)}})
     methods = {method for _, method in labels(tmp_path)}
     assert len(methods) == 3
     assert max(map(len, methods)) <= 60
 
 
 def test_a_label_that_is_too_long_has_whole_entries_and_rounded_numbers(tmp_path: Path) -> None:
-    for place in range(2):
-        options = {"dropout": 0.328102459609 + 1e-9 * place, "temperature": place, **{f"another_option_{k}": place for k in range(5)}}
+    for index in range(2):
+        options = {"dropout": 0.328102459609 + 1e-9 * index, "temperature": index, **{f"another_option_{k}": index for k in range(5)}}
         write_run(tmp_path, config={"strategy_options": options})
     methods = sorted({method for _, method in labels(tmp_path)})
     assert len(methods) == 2 and max(map(len, methods)) <= 60

@@ -116,8 +116,8 @@ def own_predictions(n):
 
 def pseudo_label(n):
     terms = []
-    for place, k in enumerate(n.active):
-        p, own, values = n.p(n.targets[k]), n.p(n.z[place]), []
+    for index, k in enumerate(n.active):
+        p, own, values = n.p(n.targets[k]), n.p(n.z[index]), []
         for v in sorted(set(range(len(p))) - set(n.labelled)):
             if n.single:
                 values.append(-np.log(own[v, p[v].argmax()]) if p[v].max() >= n.options.threshold else 0.0)
@@ -218,8 +218,8 @@ def bgnn(n):
     share = (n.z.shape[-1] - 1) / n.z.shape[-1] if n.single else 1 / 2
     boosted = []
     for v in n.labelled:
-        for place, value in enumerate(n.nll(n.z[0], v)):
-            boosted.append((np.prod([np.exp(-n.nll(n.targets[j], v)[place]) ** -share for j in range(k)]), value))
+        for index, value in enumerate(n.nll(n.z[0], v)):
+            boosted.append((np.prod([np.exp(-n.nll(n.targets[j], v)[index]) ** -share for j in range(k)]), value))
     teacher = n.targets[k - 1]
     w = n.weights_of(n.strategy.temperatures[k - 1])
     evidence = np.concatenate([teacher, n.entropy(teacher)[:, None]], axis=1)

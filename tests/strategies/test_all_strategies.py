@@ -79,9 +79,9 @@ def test_a_members_own_terms_reach_it_and_no_other_and_shared_terms_reach_none(n
         for term, value in bench.strategy.loss_terms(bench.step(active)).items():
             shared = value.ndim == 0
             assert shared or value.shape == (len(active),)
-            for place, entry in enumerate([value] if shared else value):
+            for index, entry in enumerate([value] if shared else value):
                 reached = [k for k, member in enumerate(bench.members) if _gradient(entry, member) > 0]
-                assert reached == ([] if shared else [active[place]]), term
+                assert reached == ([] if shared else [active[index]]), term
 
 
 @with_joint

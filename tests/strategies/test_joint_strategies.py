@@ -95,9 +95,9 @@ def test_boosting_weighs_the_labels_of_each_task_by_its_number_of_classes():
         n = alone(step, strategy, number, head)
         share = 2 / 3 if n.single else 1 / 2
         pairs = [
-            (np.exp(share * sum(n.nll(n.targets[j], v)[place] for j in range(2))), value)
+            (np.exp(share * sum(n.nll(n.targets[j], v)[index] for j in range(2))), value)
             for v in n.labelled
-            for place, value in enumerate(n.nll(n.z[0], v))
+            for index, value in enumerate(n.nll(n.z[0], v))
         ]
         expected += sum(weight * value for weight, value in pairs) / sum(weight for weight, _ in pairs)
     np.testing.assert_allclose(terms["supervised"].item(), expected, rtol=1e-6)

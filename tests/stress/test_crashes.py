@@ -79,7 +79,7 @@ def test_every_file_operation(whole: tuple[Scene, dict[str, str], float], tmp_pa
     current = fresh(scene, tmp_path / "out")
     assert Child(current, AtOperation(0, current.out, error)).wait() == 0
     total = int((scene.folder / "operations").read_text())
-    numbers = sorted({1 + place * total // stress for place in range(stress)})
+    numbers = sorted({1 + index * total // stress for index in range(stress)})
     for number in numbers:
         current = fresh(scene, tmp_path / "out")
         child = Child(current, AtOperation(number, current.out, error))
@@ -97,9 +97,9 @@ def test_a_file_that_must_not_grow(whole: tuple[Scene, dict[str, str], float], t
     largest = max(file.stat().st_size for file in scene.out.rglob("*") if file.is_file())
     current = fresh(scene, tmp_path / "out")
     done: dict[str, set[int]] = {}
-    for place in range(stress):
+    for index in range(stress):
         # What it says goes into a file, too.
-        child = Child(replace(current, most_bytes=400 + (largest - 400) * place // stress))
+        child = Child(replace(current, most_bytes=400 + (largest - 400) * index // stress))
         assert child.wait() == 1
         assert "File too large" in child.said()
         assert "Traceback" not in child.said()

@@ -318,7 +318,7 @@ def test_local_headers_that_lie(tmp_path: Path) -> None:
     np.savez_compressed(buffer, **npz_arrays())
     sound = buffer.getvalue()
     places = [
-        place for mark in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06") for place in range(len(sound)) if sound.startswith(mark, place)
+        index for mark in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06") for index in range(len(sound)) if sound.startswith(mark, index)
     ]
     for start in places[::3]:
         for offset, kind in (

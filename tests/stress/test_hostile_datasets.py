@@ -42,8 +42,8 @@ def test_csv_folders(fuzz: Callable[..., None], tmp_path: Path) -> None:
 
 def test_planetoid_pickles(fuzz: Callable[..., None], tmp_path: Path) -> None:
     parts = {
-        f"ind.cora.{part}": content.encode() if isinstance(content, str) else pickle.dumps(content, protocol=3 + place % 2)
-        for place, (part, content) in enumerate(planetoid_parts().items())
+        f"ind.cora.{part}": content.encode() if isinstance(content, str) else pickle.dumps(content, protocol=3 + index % 2)
+        for index, (part, content) in enumerate(planetoid_parts().items())
     }
 
     def test(files: dict[str, bytes]) -> None:

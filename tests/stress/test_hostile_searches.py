@@ -61,8 +61,8 @@ def test_journals(fuzz: Callable[..., None], search: Callable[[Path], Path], tmp
     folder = search(tmp_path / "sound")
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
-    def test(line: float, place: float, value: Any, changes: list[Edit]) -> None:
-        for journal in (with_json(files[JOURNAL_FILE], line, place, value), damaged(files[JOURNAL_FILE], changes)):
+    def test(line: float, index: float, value: Any, changes: list[Edit]) -> None:
+        for journal in (with_json(files[JOURNAL_FILE], line, index, value), damaged(files[JOURNAL_FILE], changes)):
             write(tmp_path / "out" / folder.name, {**files, JOURNAL_FILE: journal})
             with bounded():
                 search(tmp_path / "out")
@@ -77,7 +77,7 @@ def test_what_a_search_and_a_measurement_leave(fuzz: Callable[..., None], search
     tables = {HISTORY_FILE: (folder / HISTORY_FILE).read_bytes(), INFERENCE_FILE: (",".join(INFERENCE_COLUMNS) + f"\n{row}").encode()}
     files = {BEST_FILE: (folder / BEST_FILE).read_bytes(), **tables}
     celled = st.builds(
-        lambda name, place, cell: {**files, name: with_cell(tables[name], place, cell)},
+        lambda name, index, cell: {**files, name: with_cell(tables[name], index, cell)},
         st.sampled_from(sorted(tables)),
         SHARES,
         st.sampled_from(CELLS),

@@ -14,7 +14,7 @@ from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import ALONE, DividedSamples, DividedStudents, Ranks, SharedBatchNorm, joined, leads
+from dgl_mutual.training.distributed import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks, SyncBatchNorm, joined, leads
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests import forked
@@ -179,7 +179,7 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypa
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
     plain = batch_norm(3)
     plain(torch.randn(9, 3))
-    shared = SharedBatchNorm.like(plain, ALONE)
+    shared = SyncBatchNorm.like(plain, SINGLE_PROCESS)
     inputs = [torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
     outputs = [norm(x) for norm, x in zip((plain, shared), inputs, strict=True)]
     torch.testing.assert_close(outputs[1], outputs[0])

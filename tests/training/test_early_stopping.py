@@ -13,9 +13,9 @@ def run(metrics: list[float], losses: list[float] | None = None, patience: int =
     stopper = EarlyStopping(patience)
     losses = losses if losses is not None else [1.0] * len(metrics)
     best = [
-        every * place
-        for place, (metric, loss) in enumerate(zip(metrics, losses, strict=True))
-        if stopper.update(every * place, val_metric=metric, val_loss=loss)
+        every * index
+        for index, (metric, loss) in enumerate(zip(metrics, losses, strict=True))
+        if stopper.update(every * index, val_metric=metric, val_loss=loss)
     ]
     return stopper, best
 

@@ -345,8 +345,8 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
         ({"strategy": "snapshot-distillation"}, "another strategy"),
     ],
 )
-def test_clean_logits_that_are_kept_of_a_pool_are_refused(given: dict[str, Any], mend: str, graph_data: Data, pool: Dataset) -> None:
-    message = f"needs predictions on all graphs of the pool after each epoch.* Choose .*{mend}, or leave out the pool"
+def test_clean_logits_that_are_kept_of_a_pool_are_refused(given: dict[str, Any], hint: str, graph_data: Data, pool: Dataset) -> None:
+    message = f"needs predictions on all graphs of the pool after each epoch.* Choose .*{hint}, or leave out the pool"
     with pytest.raises(UsageError, match=message), pytest.warns(UserWarning, match="are left out"):
         public_fit(graph_data[0], split=graph_data[1], unlabelled=pool, **given, **SHORT)
 

@@ -49,8 +49,8 @@ def test_every_strategy_trains_all_tasks_and_says_how_well_each_does(several: Da
     result = fit(several, strategy=strategy, strategy_options=strategy_options(strategy), epochs=3)
     assert list(result.tasks) == ["accuracy(kind)", "rocauc(marks)"]
     kind, marks = one_by_one(dataset)
-    for place, member in enumerate(result.members):
-        in_tasks = [members[place] for members in result.tasks.values()]
+    for index, member in enumerate(result.members):
+        in_tasks = [members[index] for members in result.tasks.values()]
         assert {found.member for found in in_tasks} == {member.member}
         for part in ("train", "val", "test"):
             assert getattr(member, part) == pytest.approx(fmean(getattr(found, part) for found in in_tasks), abs=1e-9)

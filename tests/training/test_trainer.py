@@ -216,11 +216,11 @@ def by_hand(
     batch = Collator(dataset, dtype=torch.float64).all()
     train, labels = torch.as_tensor(split.train), torch.as_tensor(dataset.labels)
     students, streams = [], []
-    for place, name in enumerate(architectures):
-        with seeds.initialisation(0, "initialisation", 0, place):
+    for index, name in enumerate(architectures):
+        with seeds.initialisation(0, "initialisation", 0, index):
             options = StudentOptions(architecture=name, hidden=8, heads=2)  # type: ignore[arg-type]  # a name out of a literal
             students.append(Student(options, dataset.task, dataset.num_features, dataset.target.num_outputs).double())
-        streams.append(seeds.generator(0, "dropout", 0, place))
+        streams.append(seeds.generator(0, "dropout", 0, index))
     optimizer = torch.optim.Adam([p for student in students for p in student.parameters()], lr=0.01, weight_decay=5e-4)
     history = []
     for _ in range(epochs):

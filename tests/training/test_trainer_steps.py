@@ -312,7 +312,7 @@ def test_a_member_may_train_in_two_phases(fit: Fit, watch: Callable[..., type[Wa
             return (0,), (0, 1)
 
     result = fit(node_data, strategy=watch(Twice), epochs=12, training={"patience": 2, "learning_rate": 0.5})
-    starts = [place for place, row in enumerate(result.history) if "val/sage-1" in row]
+    starts = [index for index, row in enumerate(result.history) if "val/sage-1" in row]
     assert 0 < starts[0] < 12
     assert all(member.best_epoch is not None and member.best_epoch >= starts[0] for member in result.members[:2])
     for member in result.members[:2]:

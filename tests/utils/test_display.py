@@ -15,7 +15,7 @@ from typing import TextIO
 import pytest
 import tqdm.std
 
-from dgl_mutual.utils.display import Clock, make_bar, screen
+from dgl_mutual.utils.display import RepeatingTimer, make_bar, screen
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_notebook_without_widgets_has_a_bar_of_text_and_no_warning(monkeypatch
 
 def test_a_clock_calls_until_it_is_closed() -> None:
     calls: list[float] = []
-    clock = Clock(lambda: calls.append(time.monotonic()), seconds=0.001)
+    clock = RepeatingTimer(lambda: calls.append(time.monotonic()), seconds=0.001)
     clock.start()
     while len(calls) < 3:
         time.sleep(0.001)
@@ -75,4 +75,4 @@ def test_a_clock_calls_until_it_is_closed() -> None:
     seen = len(calls)
     time.sleep(0.01)
     assert len(calls) == seen
-    Clock(lambda: None).close()  # was never started
+    RepeatingTimer(lambda: None).close()  # was never started

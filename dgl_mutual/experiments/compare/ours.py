@@ -15,7 +15,7 @@ from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.training.callbacks import Callback
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.trainer import fit_cohort
@@ -27,7 +27,7 @@ def fit(
     dataset: Dataset,
     dtype: torch.dtype = torch.float32,
     callbacks: Sequence[Callback] = (),
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> FitResult:
     """Train the cohort of a resolved configuration, with other processes if `ranks` says so."""
     with freed_memory() as kept:

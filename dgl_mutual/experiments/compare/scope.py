@@ -69,11 +69,11 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
     absent = ("label_rate", "unlabelled", "noise", "distill", "grid")
     surplus |= {name: f"{name}=null" for name in absent if getattr(config, name) is not None}
     if surplus:
-        mends = " ".join(f"--set {assignment}" for assignment in dict.fromkeys(surplus.values()))
+        hints = " ".join(f"--set {assignment}" for assignment in dict.fromkeys(surplus.values()))
         singly = {tuple(_surplus("student", student, _STUDENT)) for student in config.students}
         raise UsageError(
             f"The reference does not cover {'; '.join(surplus)}. To compare without, leave that out, or take it back"
-            f"{' (an option of a single student in the list of students)' if len(singly) > 1 else ''}: {mends}"
+            f"{' (an option of a single student in the list of students)' if len(singly) > 1 else ''}: {hints}"
         )
 
 

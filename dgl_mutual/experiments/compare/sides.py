@@ -26,7 +26,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.reference.trainer import ReferenceResult
 from dgl_mutual.training.callbacks import Callback, EpochReports
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.state import TrainingState
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ def train_both(
     dataset: Dataset,
     *,
     on_epoch: OnEpoch | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     threads: int | None = None,
     clock: Clock = time.perf_counter,
 ) -> Match:

@@ -105,8 +105,8 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
     """
     with TemporaryDirectory(prefix="dgl-mutual-", ignore_cleanup_errors=True) as folder:
         files = {}
-        for place, dataset in enumerate(datasets):
-            files[id(dataset)] = file = Path(folder, str(place))
+        for index, dataset in enumerate(datasets):
+            files[id(dataset)] = file = Path(folder, str(index))
             try:
                 with file.open("wb") as stream:
                     pickle.dump(dataset, stream, protocol=pickle.HIGHEST_PROTOCOL)

@@ -86,7 +86,7 @@ class Torchrun:
         Raises:
             TrainingError: another process is gone, or something failed here that did not fail there.
         """
-        self.ranks.agree([(work.place, work.trial.key) for work in works])
+        self.ranks.broadcast([(work.place, work.trial.key) for work in works])
         for work in works:
             yield _whole(task(work, on_epoch=progress.epoch, ranks=self.ranks))
 
@@ -99,7 +99,7 @@ def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
     """
     trials = {(place, trial.key): trial for place, plan in enumerate(plans) for trial in plan.trials}
     nothing: list[tuple[int, tuple[int, int]]] = []
-    for place, key in ranks.agree(nothing):
+    for place, key in ranks.broadcast(nothing):
         with TemporaryDirectory() as folder:
             _whole(task(Work(place, trials[place, key], plans[place], Path(folder), Path(folder)), ranks=ranks))
 

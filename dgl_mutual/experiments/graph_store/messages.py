@@ -221,7 +221,7 @@ def to_payload(serializable: Any) -> tuple[JsonValue, list[Tensor]]:
     """What DGL's request or response holds: places and values of all but the tensors, and the tensors."""
     state = serializable.__getstate__()
     state = state if isinstance(state, tuple) else (state,)
-    others = [(place, _encoded(value)) for place, value in enumerate(state) if not isinstance(value, Tensor)]
+    others = [(index, _encoded(value)) for index, value in enumerate(state) if not isinstance(value, Tensor)]
     return [list(pair) for pair in others], [value for value in state if isinstance(value, Tensor)]
 
 

@@ -231,17 +231,17 @@ class Search:
     ) -> float:
         config = resolve(point_of(self.given, self._values(trial)), dataset)
         values: list[float] = []
-        for place, (seed, fold, split) in enumerate(parts):
+        for index, (seed, fold, split) in enumerate(parts):
             data = hide_test_labels(dataset, split)
             if config.noise is not None:
                 data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
 
-            def report(one: EpochReport, place: int = place) -> None:
+            def report(one: EpochReport, index: int = index) -> None:
                 if on_epoch is not None:
-                    on_epoch(shown, EpochReport(place * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
+                    on_epoch(shown, EpochReport(index * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
 
             with freed_memory() as kept:
-                callbacks = [*kept, EpochReports(report), _Pruner(trial, values, place * self.epochs)]
+                callbacks = [*kept, EpochReports(report), _Pruner(trial, values, index * self.epochs)]
                 result = fit_resolved(config, data, split, seed=seed, fold=fold, callbacks=callbacks, device=device)
             values.append(result["mean"].val)
         value = sum(values) / len(values)
@@ -362,7 +362,7 @@ def _suggest(trial: optuna.Trial, key: str, domain: Any) -> None:
     if isinstance(domain, Real):
         trial.suggest_float(key, domain.low, domain.high, log=domain.log)
     elif isinstance(domain, Choice):
-        trial.suggest_categorical(key, [domain.category(place) for place in range(len(domain.values))])
+        trial.suggest_categorical(key, [domain.category(index) for index in range(len(domain.values))])
     else:
         trial.suggest_int(key, domain.low, domain.high)
 

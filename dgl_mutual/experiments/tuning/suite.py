@@ -95,7 +95,7 @@ def tune_suite(
     load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory, pool=pool)
     searches: dict[tuple[str, str], Tuning] = {}
     runs = _searched(suite, quick, overrides)
-    for place, run in enumerate(runs, start=1):
+    for index, run in enumerate(runs, start=1):
         try:
             dataset = load(run)
         except DataError:
@@ -111,7 +111,7 @@ def tune_suite(
                 threads=threads,
                 jobs=default_jobs(resolve_device(device)) if jobs is None else jobs,
                 progress=shown,
-                label=f"tune {place}/{len(runs)} {run.data} {run.method}",
+                label=f"tune {index}/{len(runs)} {run.data} {run.method}",
                 in_memory=run.data in (in_memory or {}),
             )
         if tuning.best is None:

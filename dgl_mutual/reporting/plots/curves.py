@@ -28,10 +28,10 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
     statistics = over_trials(run.history, columns)
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         mean, spread = statistics[column, "mean"], statistics[column, "std"].fillna(0)
-        style = line_style(place)
-        marks = (len(mean) // 12 * (place % 3), max(1, len(mean) // 5))
+        style = line_style(index)
+        marks = (len(mean) // 12 * (index % 3), max(1, len(mean) // 5))
         axes.plot(mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
     whole_epochs(axes)

@@ -41,8 +41,8 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
     drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
     lines = [exchange_of(run) for run in runs]
-    for place, (run, nats) in enumerate(zip(runs, lines, strict=True)):
-        axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(place))
+    for index, (run, nats) in enumerate(zip(runs, lines, strict=True)):
+        axes.plot(nats.index, nats, label=run.method, markevery=max(1, len(nats) // 5), **line_style(index))
     if all((nats > _LEAST).all() for nats in lines):
         if max(nats.max() for nats in lines) > 4 * min(nats.min() for nats in lines):  # else hardly a tick would have a number
             axes.set_yscale("log")

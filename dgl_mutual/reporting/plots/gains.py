@@ -83,10 +83,10 @@ def _draw(rows: pd.DataFrame) -> Figure:
 
 def _panel(axes: Axes, rows: pd.DataFrame, datas: list[str], methods: list[str]) -> None:
     axes.axvline(0, color="#555555", linewidth=0.8)
-    for place, method in enumerate(methods):
+    for index, method in enumerate(methods):
         shown = rows[rows["method"] == method]
-        look = line_style(place)
-        height = np.array([datas.index(data) for data in shown["data"]]) + 0.8 * ((place + 1) / (len(methods) + 1) - 0.5)
+        look = line_style(index)
+        height = np.array([datas.index(data) for data in shown["data"]]) + 0.8 * ((index + 1) / (len(methods) + 1) - 0.5)
         middle, low, high = (100 * shown[name].to_numpy(dtype=float) for name in ("difference", "low", "high"))
         axes.hlines(height, low, high, color=look["color"], linewidth=1.2)
         clear = shown["p_holm"].to_numpy(dtype=float) < ALPHA

@@ -49,15 +49,15 @@ def _draw(ranking: Ranking, member: str) -> Figure:
         axes.text(rank, -0.2, str(rank), ha="center", va="bottom")
     axes.plot([1, 1 + ranking.critical_difference], [-0.75, -0.75], linewidth=2, **black)
     axes.text(1, -0.82, f"critical difference {ranking.critical_difference:.2f} (Nemenyi, 0.05)", ha="left", va="bottom", fontsize=7)
-    for place, group in enumerate(groups):
-        level, reach = 0.3 + 0.3 * place, 0.02 * inch
+    for index, group in enumerate(groups):
+        level, reach = 0.3 + 0.3 * index, 0.02 * inch
         axes.plot([ranking.ranks[group[0]] - reach, ranking.ranks[group[-1]] + reach], [level, level], linewidth=3, **black)
-    for place, method in enumerate(order):
+    for index, method in enumerate(order):
         # Methods with the same rank have lines next to each other.
         tied = [name for name in order if ranking.ranks[name] == ranking.ranks[method]]
         aside = _ASIDE * inch * (tied.index(method) - (len(tied) - 1) / 2)
-        average, is_left = ranking.ranks[method], place < half
-        height = first_label + 0.42 * (place if is_left else last - 1 - place)
+        average, is_left = ranking.ranks[method], index < half
+        height = first_label + 0.42 * (index if is_left else last - 1 - index)
         edge = 1 - 0.08 * inch if is_left else last + 0.08 * inch
         axes.plot([average + aside, average + aside, edge], [0, height, height], linewidth=0.8, **black)
         text = f"{method}  {average:.2f} " if is_left else f" {average:.2f}  {method}"

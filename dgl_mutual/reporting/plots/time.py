@@ -63,8 +63,8 @@ def _draw(data: str, points: pd.DataFrame, metric: str) -> Figure:
     axes.set_xlabel(f"inference time (ms, {_numbers(points['samples'])} samples, {threads} thread{'' if threads == '1' else 's'})")
     axes.set_ylabel(f"test {metric}")
     title(axes, data)
-    kinds = [Line2D([], [], color="#555555", linestyle="", marker=marker(place), label=name) for place, name in enumerate(members)]
-    colours = [Line2D([], [], label=name, color=line_style(place)["color"], linewidth=4) for place, name in enumerate(methods)]
+    kinds = [Line2D([], [], color="#555555", linestyle="", marker=marker(index), label=name) for index, name in enumerate(members)]
+    colours = [Line2D([], [], label=name, color=line_style(index)["color"], linewidth=4) for index, name in enumerate(methods)]
     drawn.legend(handles=[*colours, *kinds], loc="outside lower center", ncols=3)
     caption(
         drawn,

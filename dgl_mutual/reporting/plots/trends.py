@@ -133,11 +133,11 @@ def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Calla
     reach = [x(run) for run in runs]
     # Side by side, so that no bar hides another.
     step = (max(reach) - min(reach)) / max(60, 25 * len(methods))
-    for place, method in enumerate(methods):
+    for index, method in enumerate(methods):
         points = sorted(((x(run), y(run)) for run in runs if run.method == method and len(y(run))), key=itemgetter(0))
-        positions, values = [position + step * (place - (len(methods) - 1) / 2) for position, _ in points], [value for _, value in points]
+        positions, values = [position + step * (index - (len(methods) - 1) / 2) for position, _ in points], [value for _, value in points]
         spread = [0.0 if len(value) < 2 else float(value.std()) for value in values]
-        axes.errorbar(positions, [value.mean() for value in values], spread, label=method, capsize=2, elinewidth=0.8, **line_style(place))
+        axes.errorbar(positions, [value.mean() for value in values], spread, label=method, capsize=2, elinewidth=0.8, **line_style(index))
 
 
 def _of_member(run: Run, member: str, column: str) -> pd.Series[float]:

@@ -28,10 +28,10 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     history = read_tuning(folder)
     drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
-    for place, (state, marker) in enumerate((("complete", "o"), ("pruned", "x"))):
+    for index, (state, marker) in enumerate((("complete", "o"), ("pruned", "x"))):
         rows = history[history["state"] == state].dropna(subset="value")
         if len(rows):
-            axes.plot(rows["trial"], rows["value"], marker, color=COLOURS[place], label=state)
+            axes.plot(rows["trial"], rows["value"], marker, color=COLOURS[index], label=state)
     best = history.dropna(subset="best")
     axes.step(best["trial"], best["best"], where="post", color=COLOURS[2], label="best so far")
     failed = history[history["state"] == "failed"]

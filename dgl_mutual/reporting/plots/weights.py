@@ -71,9 +71,9 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
     reach = max(uniform - low, high - uniform)
     image = axes.pcolormesh(epochs, edges, values, cmap=DIVERGING_MAP, vmin=uniform - reach, vmax=uniform + reach, rasterized=True)
     axes.set_yticks(np.arange(len(pairs)) + 0.5, [f"{listener} ← {peer}" for listener, peer in pairs])
-    for place in range(1, len(pairs)):
-        if pairs[place][0] != pairs[place - 1][0]:
-            axes.axhline(place, color="black", linewidth=1.2)
+    for index in range(1, len(pairs)):
+        if pairs[index][0] != pairs[index - 1][0]:
+            axes.axhline(index, color="black", linewidth=1.2)
     axes.invert_yaxis()
     axes.grid(False)
     whole_epochs(axes)

@@ -164,12 +164,12 @@ def _check_trust(what: str, path: str, trust: Trust) -> None:
     known = [one if isinstance(one, str) else import_path_of(one) for one in several]
     if not any(path == one or path.startswith((f"{one}.", f"{one}:")) for one in known):
         if known:
-            told, mend = f", which trust does not name ({', '.join(known)})", f"name it, too: trust={[*known, path]!r}"
+            told, hint = f", which trust does not name ({', '.join(known)})", f"name it, too: trust={[*known, path]!r}"
         else:
-            told, mend = "", "call load_student(..., trust=True), or 'dgl-mutual predict --trust'"
+            told, hint = "", "call load_student(..., trust=True), or 'dgl-mutual predict --trust'"
         raise _CustomClassError(
             f"{what} of the class {path!r}{told}. Loading it imports that module, which executes it. If you trust "
-            f"the file and the module, {mend}."
+            f"the file and the module, {hint}."
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from dgl_mutual.data.dataset import Dataset, Split
 from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.errors import UsageError
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, num_drawn
 from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
@@ -26,7 +26,7 @@ def make_feed(
     device: torch.device,
     dtype: torch.dtype,
     fanout: Sequence[int] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Feed:
     """The feed that the task asks for; with a fan-out, one that samples neighbours.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dgl_mutual.data.dataset import Dataset, IntArray, Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.split_batch import split_batch
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
@@ -37,7 +37,7 @@ class GraphsFeed(Feed):
         *,
         batch_size: int,
         order: torch.Generator,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         """Take the training graphs in a step, and the processes that divide them.
 

@@ -16,7 +16,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
-from dgl_mutual.training.distributed import ALONE, Ranks
+from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH
 from dgl_mutual.utils.wording import counted
@@ -92,7 +92,7 @@ class NeighbourFeed(SeedsFeed):
         fanout: Sequence[int],
         batch_size: int,
         order: torch.Generator,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         """Take the neighbours to draw for each convolution, first to last (-1: all); for the rest, and errors, see `SeedsFeed`."""
         super().__init__(split, batch_size=batch_size, order=order, ranks=ranks)

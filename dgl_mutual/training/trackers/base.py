@@ -152,5 +152,5 @@ def _flat(value: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
         return [pair for key, below in value.items() for pair in _flat(below, f"{path}.{key}" if path else str(key))]
     if isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
-        return [pair for place, below in enumerate(value) for pair in _flat(below, f"{path}.{place}")]
+        return [pair for index, below in enumerate(value) for pair in _flat(below, f"{path}.{index}")]
     return [(path, value)]

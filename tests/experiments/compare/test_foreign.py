@@ -17,10 +17,10 @@ def written(tmp_path: Path) -> Path:
 def trials(seeds: int = 3, folds: int = 1) -> pd.DataFrame:
     """Our side: two members, `test` = seed / 10 + fold / 100, one more for the second member."""
     rows = [
-        ("Cora", "print", f"split-{seed}", seed, fold, member, seed / 10 + fold / 100 + place)
+        ("Cora", "print", f"split-{seed}", seed, fold, member, seed / 10 + fold / 100 + index)
         for seed in range(seeds)
         for fold in range(folds)
-        for place, member in enumerate(["gcn-0", "best_by_val"])
+        for index, member in enumerate(["gcn-0", "best_by_val"])
     ]
     return pd.DataFrame(rows, columns=["dataset", "fingerprint", "split", "seed", "fold", "member", "test"])
 

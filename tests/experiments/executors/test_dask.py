@@ -18,7 +18,7 @@ from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _epochs_of, _fit_workers, connected
-from dgl_mutual.experiments.pace import Board
+from dgl_mutual.experiments.pace import ProgressFiles
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines, Silence
 from dgl_mutual.experiments.runner import execute
@@ -51,7 +51,7 @@ def test_a_worker_that_dies_costs_nothing_and_rows_and_students_are_those_of_a_l
     with connected("local:2") as cluster:
         assert cluster.num_jobs == 2
         (tmp_path / "board").mkdir()
-        board = Board(tmp_path / "board")
+        board = ProgressFiles(tmp_path / "board")
         (there,) = execute([plan], out=tmp_path / "there", executor=cluster, progress=Lines(board))
     assert set(board.read().values()) == {(3, 3)}  # a display sees epochs of processes of this machine
     assert died.exists()
@@ -72,8 +72,8 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
     with connected("local:1") as cluster:
         submit = cluster.client.submit
 
-        def submit_and_lose(function: Any, task: Any, work: Any, data: Any, place: int, **options: Any) -> Any:
-            future = submit(function, task, work, data, place, **options)
+        def submit_and_lose(function: Any, task: Any, work: Any, data: Any, index: int, **options: Any) -> Any:
+            future = submit(function, task, work, data, index, **options)
             if not lost:
                 lost.append(data)
                 cluster.client.cancel([data], force=True)

@@ -28,7 +28,7 @@ def large() -> Dataset:
 
 
 def works_of(*plans: Plan) -> list[Work]:
-    return [Work(place, trial, plan, Path("c"), Path("s")) for place, plan in enumerate(plans) for trial in plan.trials]
+    return [Work(index, trial, plan, Path("c"), Path("s")) for index, plan in enumerate(plans) for trial in plan.trials]
 
 
 def plan_of(dataset: Dataset, **values: Any) -> Plan:

@@ -120,7 +120,7 @@ def by_rate(config: Any, *_: Any, **__: Any) -> float:
 def cut_while_drawing(journal: Path, trial: int, drawn: int) -> None:
     """Leave what a process has written that is killed when it has drawn so many options of a trial."""
     lines = journal.read_text().splitlines(keepends=True)
-    drawing = [place for place, line in enumerate(lines) if json.loads(line).get("trial_id") == trial and "param_name" in line]
+    drawing = [index for index, line in enumerate(lines) if json.loads(line).get("trial_id") == trial and "param_name" in line]
     assert len(drawing) > drawn + 1
     journal.write_text("".join(lines[: drawing[drawn]]))
 
