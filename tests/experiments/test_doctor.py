@@ -48,7 +48,7 @@ def test_a_gpu_that_cannot_multiply_is_a_finding(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("declared")
 @pytest.mark.parametrize(
-    ("version", "state", "mend"),
+    ("version", "state", "hint"),
     [
         (None, "not installed", f'pip install "{DGL}"'),
         ("2.6.0", f"2.6.0; needed is {DGL}", f'pip install "{DGL}"'),
@@ -65,7 +65,7 @@ def test_a_wrong_dgl_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, ver
 
 @pytest.mark.usefixtures("declared")
 @pytest.mark.parametrize(
-    ("error", "state", "mend"),
+    ("error", "state", "hint"),
     [
         (ModuleNotFoundError("No module named 'packaging'", name="packaging"), "No module named 'packaging'", "pip install packaging"),
         (OSError("libtorch.so: undefined symbol\nmore"), "OSError: libtorch.so: undefined symbol", "--force-reinstall"),

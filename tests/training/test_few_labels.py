@@ -338,7 +338,7 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
 
 
 @pytest.mark.parametrize(
-    ("given", "mend"),
+    ("given", "hint"),
     [
         ({"strategy_options": {"targets": "ema"}}, "strategy_options.targets=eval or train"),
         ({"strategy_options": {"targets": "best"}}, "strategy_options.targets=eval or train"),
