@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import hashlib
 import logging
 import os
 from collections.abc import Collection
@@ -164,11 +163,9 @@ def _check_hashes(entry: Entry, folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    import pooch
+
+    return str(pooch.file_hash(str(path)))
 
 
 def _put_files(arrived: Path, place: Path, last: Collection[str]) -> None:

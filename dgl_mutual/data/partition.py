@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
-import pooch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
 
 from dgl_mutual.data.dataset import Dataset, FeatureKind, IntArray, MetricName, Split, Target
+from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.numpy_files import read_npz
@@ -131,7 +131,7 @@ class Partition:
             file = self.folder / name
             if not file.is_file():
                 raise DataError(f"{str(self.folder)!r} has no {name}. Copy part{part} here from where the partition was made.")
-            if _sha256(file) != self.sha256[name]:
+            if file_sha256(file) != self.sha256[name]:
                 raise DataError(f"{str(file)!r} is not the file that was written. Copy part{part} again from where the partition was made.")
 
 
@@ -246,7 +246,7 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
         feature_names=list(dataset.feature_names),
         feature_kinds=list(dataset.feature_kinds),
         key=secrets.token_hex(32),
-        sha256={path.relative_to(folder).as_posix(): _sha256(path) for path in files},
+        sha256={path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     )
     (folder / _MANIFEST).touch(mode=0o600)  # before the key is in it
     (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -275,10 +275,6 @@ def _check_parts(graph: dgl.DGLGraph, ids: IntArray, num_parts: int, folder: Pat
         raise OSError(errno.EIO, "parts were not written whole")
 
 
-def _sha256(file: Path) -> str:
-    return str(pooch.file_hash(str(file)))
-
-
 def read_partition(folder: Path) -> Partition:
     """Read what a trainer or a server keeps of a partition.
 
@@ -296,7 +292,7 @@ def read_partition(folder: Path) -> Partition:
     arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
     if faults.found:
         raise _damaged(folder, faults.found[0].rule)
-    if _sha256(folder / _NODES) != manifest.sha256.get(_NODES):
+    if file_sha256(folder / _NODES) != manifest.sha256.get(_NODES):
         raise _damaged(folder, f"{_NODES} is not the file that was written")
     labels, ids = arrays["labels"], arrays["ids"]
     try:
@@ -332,7 +328,7 @@ def _check_config(folder: Path, manifest: _Manifest, num_nodes: int) -> tuple[ra
     """
     file = folder / f"{GRAPH}.json"
     config = _read(file, _StoreConfig, _MOST_CONFIG)
-    if _sha256(file) != manifest.sha256.get(file.name):
+    if file_sha256(file) != manifest.sha256.get(file.name):
         raise _damaged(folder, f"{file.name} is not the file that was written")
     for key, pairs, end in (("node_map", config.node_map["_N"], num_nodes), ("edge_map", config.edge_map["_N:_E:_N"], config.num_edges)):
         bounds = [0, *(last for _, last in pairs)]

@@ -99,7 +99,6 @@ def run_trial(
     threads: int,
     device: str,
     on_epoch: OnEpoch | None = None,
-    callbacks: Sequence[Callback] = (),
     track: Sequence[str] = (),
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Outcome:
@@ -150,7 +149,7 @@ def run_trial(
                     inductive.seen_split,
                     seed=trial.seed,
                     fold=trial.fold,
-                    callbacks=[*callbacks, *kept, *reports, *here],
+                    callbacks=[*kept, *reports, *here],
                     snapshots=None if every is None else Snapshots(file, every),
                     device=device,
                     ranks=ranks,

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.reporting.plots.style import COLUMN, caption, cohort_order, figure, file_name, legend_below, line_style, title, whole_epochs
+from dgl_mutual.reporting.plots.style import (
+    COLUMN,
+    caption,
+    cohort_order,
+    figure,
+    file_name,
+    legend_below,
+    line_style,
+    title,
+    whole_numbers,
+)
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.tables import metric_name
 from dgl_mutual.store.summary import what_n_counts
@@ -34,7 +44,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
         marks = (len(mean) // 12 * (index % 3), max(1, len(mean) // 5))
         axes.plot(mean.index, mean, label=column.removeprefix("val/"), markevery=marks, **style)
         axes.fill_between(mean.index, mean - spread, mean + spread, color=style["color"], alpha=0.15, linewidth=0)
-    whole_epochs(axes)
+    whole_numbers(axes)
     axes.set_ylabel(f"validation {metric_name(run.trials['metric'].iloc[0])}")
     title(axes, f"{run.data}: {run.method}")
     axes.margins(x=0.01)

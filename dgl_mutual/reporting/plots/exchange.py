@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import over_trials
-from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, plain_powers, title, whole_epochs
+from dgl_mutual.reporting.plots.style import (
+    COLUMN,
+    caption,
+    figure,
+    file_name,
+    legend_below,
+    line_style,
+    plain_powers,
+    title,
+    whole_numbers,
+)
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
@@ -51,7 +61,7 @@ def _draw(data: str, runs: Sequence[Run]) -> Figure:
         axes.set_ylim(bottom=0)
     if axes.get_yscale() != "linear":
         plain_powers(axes.yaxis)
-    whole_epochs(axes)
+    whole_numbers(axes)
     axes.set_ylabel("KL(target ‖ own prediction) [nats]")
     title(axes, f"{data}: exchanged information")
     axes.margins(x=0.01)

@@ -93,11 +93,11 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(textwrap.fill(text, 52))
 
 
-def whole_epochs(axes: Axes) -> None:
-    """Label the horizontal axis, and mark no half epochs on it."""
+def whole_numbers(axes: Axes, label: str = "epoch") -> None:
+    """Label the horizontal axis, and mark whole numbers alone on it."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 

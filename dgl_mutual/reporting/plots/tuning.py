@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, caption, figure, legend_below, title
+from dgl_mutual.reporting.plots.style import COLOURS, COLUMN, caption, figure, legend_below, title, whole_numbers
 from dgl_mutual.store.tables import read_tuning
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     Raises:
         StoreError: tuning.csv is damaged.
     """
-    from matplotlib.ticker import MaxNLocator
-
     history = read_tuning(folder)
     drawn = figure(COLUMN, 2.9)
     axes = drawn.subplots()
@@ -39,8 +37,7 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
         axes.plot(
             failed["trial"], [0] * len(failed), "v", color=COLOURS[-1], label="failed", transform=axes.get_xaxis_transform(), clip_on=False
         )
-    axes.set_xlabel("trial")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    whole_numbers(axes, "trial")
     axes.set_ylabel("validation metric, mean student")
     title(axes, f"{name}: search on validation")
     legend_below(drawn, [axes])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.reporting.plots.curves import mean_text, over_trials
-from dgl_mutual.reporting.plots.style import COLUMN, DIVERGING_MAP, caption, cohort_order, figure, file_name, title, whole_epochs
+from dgl_mutual.reporting.plots.style import COLUMN, DIVERGING_MAP, caption, cohort_order, figure, file_name, title, whole_numbers
 from dgl_mutual.reporting.run import Run
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _draw(run: Run, columns: Sequence[str]) -> Figure:
             axes.axhline(index, color="black", linewidth=1.2)
     axes.invert_yaxis()
     axes.grid(False)
-    whole_epochs(axes)
+    whole_numbers(axes)
     title(axes, f"{run.data}: {run.method}")
     bar = drawn.colorbar(image, ax=axes, label="weight", pad=0.02)
     bar.ax.set_ylim(min(low, uniform), max(high, uniform))
