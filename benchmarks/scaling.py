@@ -26,8 +26,11 @@ import pandas as pd
 import torch
 from common import ARCHITECTURES, Clock, write
 
-from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+from dgl_mutual.data.arrays import canonical_edges
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import unlabelled_samples
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import Target
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.memory import FreedMemory, peak

@@ -18,7 +18,8 @@ from dgl_mutual.version import __version__
 if TYPE_CHECKING:
     from dgl_mutual.api import fit, load, load_student
     from dgl_mutual.coordinator import Weighting
-    from dgl_mutual.data.dataset import Dataset, Split
+    from dgl_mutual.data.dataset import Dataset
+    from dgl_mutual.data.split import Split
     from dgl_mutual.experiment_api import experiment
     from dgl_mutual.reporting.experiment import Experiment
     from dgl_mutual.strategies.base import Strategy

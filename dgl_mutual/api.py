@@ -10,10 +10,12 @@ from typing import Any, TypeAlias, cast
 
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split, TaskName
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError, whole_number
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dgl_mutual.data.dataset import Target
 from dgl_mutual.data.several_targets import Part, parts_of
+from dgl_mutual.data.target import Target
 from dgl_mutual.distributions import Distribution, distribution_of
 
 #: How much each task counts in what students minimise.

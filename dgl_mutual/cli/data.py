@@ -12,7 +12,7 @@ from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_op
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.dataset import TaskName
+    from dgl_mutual.data.target import TaskName
 
 task_option = click.option("--task", type=click.Choice(["node", "graph"]), help="Which task, where the dataset is for both.")
 

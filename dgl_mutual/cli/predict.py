@@ -11,7 +11,7 @@ from dgl_mutual.cli.arguments import data_dir_option, offline_option
 from dgl_mutual.cli.output import deliver
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.dataset import TaskName
+    from dgl_mutual.data.target import TaskName
 
 
 @click.command()

@@ -6,12 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dgl_mutual.data.arrays import canonical_edges
     from dgl_mutual.data.catalog import Entry, find_entry, known_datasets
-    from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+    from dgl_mutual.data.dataset import Dataset
     from dgl_mutual.data.describe import describe_dataset
     from dgl_mutual.data.faults import Fault
     from dgl_mutual.data.load import fetch_dataset, load_dataset
     from dgl_mutual.data.protocols import available_protocols, default_protocol, make_splits
+    from dgl_mutual.data.split import Split
+    from dgl_mutual.data.target import Target
     from dgl_mutual.data.verify import verify_dataset
 
 __all__ = [
@@ -33,12 +36,15 @@ __all__ = [
 ]
 
 _HOMES = {
+    "arrays": ("canonical_edges",),
     "catalog": ("Entry", "find_entry", "known_datasets"),
-    "dataset": ("Dataset", "Split", "Target", "canonical_edges"),
+    "dataset": ("Dataset",),
     "describe": ("describe_dataset",),
     "faults": ("Fault",),
     "load": ("fetch_dataset", "load_dataset"),
     "protocols": ("available_protocols", "default_protocol", "make_splits"),
+    "split": ("Split",),
+    "target": ("Target",),
     "verify": ("verify_dataset",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

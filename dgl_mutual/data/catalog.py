@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal, TypeAlias
 
-from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import unknown
 from dgl_mutual.registry import IMPORT_PATH, installed_plug_ins
 from dgl_mutual.utils.plain_yaml import read_yaml

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from dgl_mutual.data.arrays import canonical_edge_rows
+from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edge_rows, canonical_edges
 from dgl_mutual.data.csv_table import (
     CsvTable,
     are_lists,
@@ -24,7 +24,7 @@ from dgl_mutual.data.csv_table import (
     thousands_fault,
     without_brackets,
 )
-from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, TaskName, canonical_edges
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.graph_records import MASKS
@@ -32,7 +32,8 @@ from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
-from dgl_mutual.data.target import join_targets
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import Target, TaskName, join_targets
 from dgl_mutual.errors import DataError, TaskMismatchError, unknown
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.exact_numbers import is_number

@@ -35,24 +35,9 @@ from dgl_mutual.data.names import check_name
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import MetricName, Target, TargetKind, TaskName, as_labels, encode_targets
+from dgl_mutual.data.target import Target, TaskName, as_labels, encode_targets
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted
-
-__all__ = [
-    "Dataset",
-    "FeatureKind",
-    "Features",
-    "FloatArray",
-    "IntArray",
-    "MetricName",
-    "Split",
-    "Target",
-    "TargetKind",
-    "TaskName",
-    "canonical_edges",
-]
-
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
 _NODES_PER_EDGE = 1000

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.dataset import Dataset, Features
+from dgl_mutual.data.arrays import Features
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.several_targets import one_by_one
 

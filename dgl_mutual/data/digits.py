@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Target, TaskName, canonical_edges
+from dgl_mutual.data.arrays import IntArray, canonical_edges
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact
+from dgl_mutual.data.target import Target, TaskName
 
 NUM_NEIGHBOURS = 8
 _SIDE, _WHITE = 8, 16

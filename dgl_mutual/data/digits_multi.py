@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dgl_mutual.data.dataset import Dataset, Target, TaskName
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.digits import read_digits
-from dgl_mutual.data.target import join_targets
+from dgl_mutual.data.target import Target, TaskName, join_targets
 
 _QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 

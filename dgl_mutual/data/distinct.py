@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgl_mutual.data.dataset import Features, FloatArray, IntArray
+from dgl_mutual.data.arrays import Features, FloatArray, IntArray
 
 #: The most distinct rows, and the fewest rows for each of them: beyond these bounds a product with the distinct rows saves nothing.
 _MAX_DISTINCT, _MIN_REPEATS = 4096, 8

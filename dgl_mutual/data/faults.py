@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted
 

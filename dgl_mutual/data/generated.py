@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_mutual.data.dataset import FloatArray, IntArray
+from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.ogb_nodes import MAX_NODES
 from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.errors import DataError, UsageError, unknown, whole_number

@@ -11,7 +11,7 @@ from typing import Any
 from dgl_mutual.data.catalog import TU_PARTS, Entry, Family, find_entry, known_datasets, lookup
 from dgl_mutual.data.csv_folder import read_csv_folder
 from dgl_mutual.data.custom import find_custom, read_own
-from dgl_mutual.data.dataset import Dataset, Split, TaskName
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
@@ -23,6 +23,8 @@ from dgl_mutual.data.ogb_nodes import is_ogb_nodes, read_ogb_nodes
 from dgl_mutual.data.planetoid import read_planetoid
 from dgl_mutual.data.ppi import read_ppi
 from dgl_mutual.data.several_targets import named_targets, select_targets
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.registry import Found

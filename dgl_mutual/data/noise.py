@@ -12,9 +12,11 @@ import numpy.typing as npt
 from numpy.random import Generator
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split, canonical_edges
+from dgl_mutual.data.arrays import IntArray, canonical_edges
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact, degree_names, one_hot, sums_of_edges
 from dgl_mutual.data.several_targets import one_by_one
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import UsageError, unknown
 

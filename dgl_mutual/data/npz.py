@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds, csr_fault
-from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
+from dgl_mutual.data.arrays import as_kinds, canonical_edges, csr_fault
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
 from dgl_mutual.data.numpy_files import read_npz as read_arrays
+from dgl_mutual.data.target import Target
 
 _MATRIX = ("data", "indices", "indptr", "shape")
 KEYS = (*(f"adj_{part}" for part in _MATRIX), *(f"attr_{part}" for part in _MATRIX), "labels")

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds, canonical_edge_rows, offsets_of
-from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target
+from dgl_mutual.data.arrays import IntArray, as_kinds, canonical_edge_rows, offsets_of
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.ogb_package import feature_widths, master_facts
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.tables import Table, read_table
+from dgl_mutual.data.target import Target
 
 _ATOM_FEATURES = (
     *("atomic number", "chirality", "degree", "formal charge", "hydrogens", "radical electrons", "hybridization"),

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split, Target, canonical_edges
+from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edges
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, Columns, compact, degree_features, unusable
 from dgl_mutual.data.labels import refuse_continuous
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.tables import Table, read_table
+from dgl_mutual.data.target import Target
 
 #: The arrays of ``raw/data.npz`` that must be there.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dgl_mutual.data.dataset import MetricName
+from dgl_mutual.data.target import MetricName
 from dgl_mutual.errors import DataError
 
 _METRICS: dict[str, MetricName] = {"rocauc": "rocauc", "ap": "ap"}

@@ -20,12 +20,15 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
 
-from dgl_mutual.data.dataset import Dataset, FeatureKind, IntArray, MetricName, Split, Target
+from dgl_mutual.data.arrays import FeatureKind, IntArray
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.several_targets import target_names
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import MetricName, Target
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.options import plain_message

@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds, csr_fault
+from dgl_mutual.data.arrays import IntArray, as_kinds, canonical_edges, csr_fault
 from dgl_mutual.data.catalog import PLANETOID_PARTS
-from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, MAX_COLUMNS, compact, normalise_rows, unusable
 from dgl_mutual.data.inert_pickle import DEFAULT_DICT, MATRIX, Record, RefusedPickle, make_array, read_pickle
 from dgl_mutual.data.reading import is_file, open_file
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.tables import read_table
+from dgl_mutual.data.target import Target
 from dgl_mutual.utils.files import RefusedFile
 
 _Made = TypeVar("_Made")

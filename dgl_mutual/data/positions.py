@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.arrays import as_kinds
-from dgl_mutual.data.dataset import Dataset, FloatArray
+from dgl_mutual.data.arrays import FloatArray, as_kinds
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact
 
 

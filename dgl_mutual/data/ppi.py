@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dgl_mutual.data.arrays import offsets_of
-from dgl_mutual.data.dataset import Dataset, IntArray, Split, Target, canonical_edges
+from dgl_mutual.data.arrays import IntArray, canonical_edges, offsets_of
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, compact, unusable
 from dgl_mutual.data.numpy_files import read_npy
 from dgl_mutual.data.reading import UNREADABLE, read_text
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import Target
 from dgl_mutual.utils.files import RefusedFile
 from dgl_mutual.utils.wording import counted, kind_of
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset, FeatureKind, Features
+from dgl_mutual.data.arrays import FeatureKind, Features
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact, degree_names
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted

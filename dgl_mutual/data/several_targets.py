@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Target
-from dgl_mutual.data.target import join_targets
+from dgl_mutual.data.arrays import FloatArray, IntArray
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.target import Target, join_targets
 from dgl_mutual.errors import UsageError, unknown
 
 

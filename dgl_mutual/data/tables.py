@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING

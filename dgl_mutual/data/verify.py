@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from dgl_mutual.data.catalog import Entry
-from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.download import file_sha256
 from dgl_mutual.data.faults import MISSING_FILE, Fault, Faults
 from dgl_mutual.data.folders import data_folders, missing_error, missing_files
 from dgl_mutual.data.load import Source, find_source
 from dgl_mutual.data.several_targets import one_by_one
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
 
 

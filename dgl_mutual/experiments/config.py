@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from dgl_mutual.data.dataset import TaskName
 from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, combine_layers

@@ -16,7 +16,8 @@ from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.utils.safe_text import csv_cell
 
 if TYPE_CHECKING:
-    from dgl_mutual.data.dataset import Dataset, Target, TaskName
+    from dgl_mutual.data.dataset import Dataset
+    from dgl_mutual.data.target import Target, TaskName
     from dgl_mutual.training.checkpoints import TrainedModel
 
 SEPARATOR = ";"

@@ -17,13 +17,15 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from dgl_mutual.data.catalog import known_datasets
-from dgl_mutual.data.dataset import Dataset, Split, TaskName
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import draws_alike, hide_labels, set_apart
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, default_protocol, make_splits
 from dgl_mutual.data.several_targets import target_names
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import plain_values

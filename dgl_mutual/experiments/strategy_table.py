@@ -6,7 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 
-from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import option_table
 from dgl_mutual.experiments.option_table import Option

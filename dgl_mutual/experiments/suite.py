@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.environment import without_folders

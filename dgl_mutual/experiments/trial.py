@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.grid import search

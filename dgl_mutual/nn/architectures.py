@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.convolutions import CONVOLUTIONS, Convolution
 from dgl_mutual.nn.dgl_layers import DGL_LAYERS

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import as_array, canonical_edge_rows, offsets_of
-from dgl_mutual.data.dataset import Dataset, Features, IntArray, canonical_edges
+from dgl_mutual.data.arrays import Features, IntArray, as_array, canonical_edge_rows, canonical_edges, offsets_of
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.distinct import distinct_rows
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from dgl_mutual.data.dataset import TaskName
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.adjacency import Adjacency

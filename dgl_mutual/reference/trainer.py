@@ -18,8 +18,10 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import TrainingError, unknown
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions

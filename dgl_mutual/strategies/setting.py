@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from dgl_mutual.data.dataset import IntArray, TaskName
+from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.options import StudentOptions
 

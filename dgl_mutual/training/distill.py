@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import ScaleArray, column_scales, with_scaled_columns
+from dgl_mutual.data.split import Split
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import make_distribution

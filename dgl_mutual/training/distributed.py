@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.autograd import apply
 from dgl_mutual.nn.norm import BatchNorm

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Split
+from dgl_mutual.data.split import Split
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.training.callbacks import Callback

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dgl_mutual.data.arrays import offsets_of
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.arrays import IntArray, offsets_of
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import is_inductive
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.arrays import as_array
-from dgl_mutual.data.dataset import Dataset, IntArray, TaskName
+from dgl_mutual.data.arrays import IntArray, as_array
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import check_features
 from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.nn.batch import Batch, Collator, GraphBatch, check_homogeneous

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.scaling import ScaleArray, column_scales, edge_column_scales, with_scaled_columns, with_scaled_edge_columns
+from dgl_mutual.data.split import Split
 from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import AnyStudent, make_student

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import IntArray
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.strategies.step import Step

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import MetricName
+from dgl_mutual.data.target import MetricName
 from dgl_mutual.errors import TrainingError
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.schema import align_to
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.utils.files import user_path

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.student import AnyStudent

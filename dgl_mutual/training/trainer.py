@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from dgl_mutual.cohort import Cohort
-from dgl_mutual.data.dataset import Dataset, FloatArray, IntArray, Split
+from dgl_mutual.data.arrays import FloatArray, IntArray
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks

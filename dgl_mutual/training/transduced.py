@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.strategies.base import Strategy

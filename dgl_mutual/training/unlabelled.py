@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import unlabelled_samples
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Features
+from dgl_mutual.data.arrays import Features
 from dgl_mutual.data.distinct import distinct_rows
 
 TABLE = np.array([[0, 0, 0], [1, 0, 2], [1, 0, 0], [0, -3, 0.5], [2, 0, 1]], dtype=np.float32)

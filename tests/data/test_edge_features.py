@@ -12,8 +12,7 @@ import pytest
 from scipy import sparse
 
 from dgl_mutual.data import Dataset, Split, load_dataset
-from dgl_mutual.data.arrays import canonical_edge_rows
-from dgl_mutual.data.dataset import canonical_edges
+from dgl_mutual.data.arrays import canonical_edge_rows, canonical_edges
 from dgl_mutual.data.describe import describe_dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from dgl_mutual.data import partition as partition_module
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import is_partition, read_partition, write_partition
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, StoreError, UsageError
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.pool import graph_hashes, with_pool
 from dgl_mutual.data.protocols import make_splits
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import joined_with_pool, takes_edge_features

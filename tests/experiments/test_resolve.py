@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import anchored, plain, refuse_idle, resolve, run_name, splits_of

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgl_mutual.data.dataset import Split
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.run_store import RunStore, folder_of_run, open_store
 from dgl_mutual.experiments.trial import Outcome, Trial

@@ -10,7 +10,9 @@ import pytest
 import torch
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset, Target, canonical_edges
+from dgl_mutual.data.arrays import canonical_edges
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.target import Target
 from dgl_mutual.nn import kernels
 
 MakeDataset = Callable[..., Dataset]

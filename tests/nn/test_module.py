@@ -8,7 +8,8 @@ import dgl
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset, TaskName
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.convolutions import CONVOLUTIONS

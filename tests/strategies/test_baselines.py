@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import dgl_mutual
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import refuse_untrained, resolve

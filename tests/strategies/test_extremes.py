@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split, Target, canonical_edges
+from dgl_mutual.data.arrays import canonical_edges
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import Target
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.step import Step

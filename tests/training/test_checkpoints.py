@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dgl_mutual.coordinator import Weighting
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Split
+from dgl_mutual.data.split import Split
 from dgl_mutual.distributions import Categorical
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.similarity import disagreement, linear_cka

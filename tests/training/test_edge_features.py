@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import dgl_mutual
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.plan import prepare

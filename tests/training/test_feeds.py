@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.training import feeds
 from dgl_mutual.training.feeds import graphs, make_feed

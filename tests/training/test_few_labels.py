@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from dgl_mutual.api import fit as public_fit
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.data.scaling import column_scales
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GraphMutualLearning

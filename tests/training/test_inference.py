@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dgl_mutual import cohort
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.training import inference

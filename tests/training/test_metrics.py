@@ -15,8 +15,9 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r
 from torch import Tensor
 
 from dgl_mutual.data import ogb_package
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.ogb_package import make_evaluator
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import TrainingError
 from dgl_mutual.training.metrics import accuracies, make_scorer
 from dgl_mutual.training.result import FitResult

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import plain, resolve

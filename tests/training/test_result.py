@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.result import FitResult

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn import blocks
 from dgl_mutual.nn.adjacency import Adjacency

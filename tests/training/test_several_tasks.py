@@ -11,9 +11,9 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from dgl_mutual.data.dataset import Dataset, Target
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one, select_targets
-from dgl_mutual.data.target import join_targets
+from dgl_mutual.data.target import Target, join_targets
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.checkpoints import load_student

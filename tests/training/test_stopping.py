@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.callbacks import EpochReports

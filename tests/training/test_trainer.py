@@ -13,8 +13,9 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import load_dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.experiments.compare.checks import shortened
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.training.memory import forget_peak, peak, status

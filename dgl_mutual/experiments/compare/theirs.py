@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.reference.trainer import ReferenceResult, ReferenceTrainer
 from dgl_mutual.training import seeds

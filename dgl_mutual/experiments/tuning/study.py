@@ -14,9 +14,10 @@ import filelock
 import pandas as pd
 import yaml
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values

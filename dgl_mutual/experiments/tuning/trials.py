@@ -14,7 +14,8 @@ from typing import Any
 import joblib
 import torch
 
-from dgl_mutual.data.dataset import Dataset, Split
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, read_kept

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
-from dgl_mutual.data.arrays import as_kinds
-from dgl_mutual.data.dataset import Dataset, FeatureKind, Target, TaskName
+from dgl_mutual.data.arrays import FeatureKind, as_kinds
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.positions import with_positions
 from dgl_mutual.data.schema import align_edge_features, align_features
+from dgl_mutual.data.target import Target, TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.split_batch import split_batch
 from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks

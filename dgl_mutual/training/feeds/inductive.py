@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import graphs_of
+from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch

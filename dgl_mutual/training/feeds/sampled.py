@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import Dataset, IntArray, Split
+from dgl_mutual.data.arrays import IntArray
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.dataset import IntArray, Split
+from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.parts import GraphStore
+from dgl_mutual.data.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.blocks import BlockBatch

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dgl_mutual.data.dataset import Dataset, Target
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.target import Target
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
 from dgl_mutual.experiments.resolve import resolve
