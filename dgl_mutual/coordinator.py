@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.nn.own_modules import versions
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.options import Options
 from dgl_mutual.utils.user_code import blamed, is_ours
@@ -159,9 +160,9 @@ class Weighting(Coordinator):
 @contextmanager
 def _unchanged(weighting: Coordinator, *tensors: Tensor) -> Iterator[None]:
     """Refuse code of a user's own that changes tensors which others read, too."""
-    versions = [tensor._version for tensor in tensors]
+    before = versions(*tensors)
     yield
-    if [tensor._version for tensor in tensors] != versions and not is_ours(weighting):
+    if versions(*tensors) != before and not is_ours(weighting):
         raise UsageError(
             f"The weighting {type(weighting).__name__!r} changes the logits or confidence that it is given. Use operations that make a new "
             "tensor, for example logits / 2 in place of logits /= 2."

@@ -8,11 +8,11 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.search_space import SearchSpace
+from dgl_mutual.search_space import Choice, SearchSpace, fault_of_space
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import counted
 
@@ -130,8 +130,24 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
     """
     options = kind.Options
     if is_class(options) and issubclass(options, base):
-        return None
+        fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options)
+        return None if fault is None else f"has options {options.__name__}, whose class {fault}"
     return f"has Options = {_shown(options)}. Derive the class of its options from {name}."
+
+
+def _fault_of_ends(options: type[Options]) -> str | None:
+    """What is wrong with the values that a search may draw, as options."""
+    for name, domain in options.search_space.items():
+        field = options.model_fields[name]
+        values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+        for value in values:
+            only: dict[str, Any] = {name: (field.annotation, field)}
+            try:
+                create_model("Field", **only)(**{name: value})
+            except ValidationError as error:
+                fault = plain_message(error.errors()[0])
+                return f"has search_space[{name!r}] = {domain!r:.120}, and {name} = {value!r:.40} is refused: {fault}."
+    return None
 
 
 def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> tuple[str, str]:

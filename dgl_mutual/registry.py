@@ -204,11 +204,9 @@ def made_by(kind: type, family: str, arguments: tuple[str, ...]) -> str | None:
     try:
         inspect.signature(kind).bind(*arguments)
     except TypeError:
-        given = ", ".join(arguments)
-        return (
-            f"has __init__{inspect.signature(kind.__init__)}, and {family} are made with ({given}). Take these {len(arguments)} arguments, "  # type: ignore[misc]  # the class is not made by it here
-            "and pass them to super().__init__."
-        )
+        own = inspect.signature(kind.__init__)  # type: ignore[misc]  # the class is not made by it here
+        take = "this argument, and pass it" if len(arguments) == 1 else f"these {len(arguments)} arguments, and pass them"
+        return f"has __init__{own}, and {family} are made with ({', '.join(arguments)}). Take {take} to super().__init__."
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -72,6 +73,30 @@ class Choice:
 
 #: Dotted key within a group of options -> from what its values come.
 SearchSpace: TypeAlias = Mapping[str, "Real | Whole | Choice"]
+
+
+def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
+    """What is wrong with the search space of a group of options, as the end of a sentence that starts with a class; None if nothing is.
+
+    Args:
+        fields: of the options, by name.
+    """
+    if not isinstance(space, Mapping):
+        return f"has search_space = {space!r:.80}. It must be a mapping from names of options to Real, Whole or Choice."
+    for name, domain in space.items():
+        if name not in fields:
+            return f"has a search_space of {name!r:.80}, which is no option of it ({', '.join(fields) or 'it has none'}). Correct the name."
+        where = f"has search_space[{name!r}] = {domain!r:.120}"
+        if not isinstance(domain, Real | Whole | Choice):
+            return f"{where}. It must be a Real, Whole or Choice of dgl_mutual.search_space."
+        if isinstance(domain, Choice):
+            if not domain.values:
+                return f"{where}, a choice without values. Give some."
+        elif not (domain.holds(domain.low) and domain.holds(domain.high)):
+            return f"{where}. The ends must be {'numbers' if isinstance(domain, Real) else 'whole numbers'}, the lower one first."
+        elif isinstance(domain, Real) and (not math.isfinite(domain.high - domain.low) or (domain.log and domain.low <= 0)):
+            return f"{where}. The ends must be finite, and above 0 on a logarithmic scale."
+    return None
 
 
 def described(space: SearchSpace) -> dict[str, dict[str, Any]]:

@@ -212,7 +212,7 @@ class Shares(Net):
         ([Rows, "gcn"], r"cannot be computed or used: .*sparse.*\('Rows-0'\)"),
         (
             [Shares, "gcn", Shares],
-            "student 'Shares-2' has weights that another student, or an earlier training, has had",
+            "'Shares-0' has the same weights each time it is made",
         ),
     ],
 )

@@ -40,6 +40,8 @@ def read_npz(path: Path, name: str, faults: Faults) -> Dataset:
         faults.add(path, f"labels: expected {num_nodes} labels, one for each node, found shape {labels.shape}")
     elif labels.dtype.kind not in "iu" or labels.min(initial=0) < 0 or labels.max(initial=0) > num_nodes:
         faults.add(path, f"labels: expected class numbers 0, 1, ..., not more than there are nodes ({num_nodes})")
+    if not num_nodes:
+        faults.add(path, "adj_shape: expected at least one node, found none")
     if features.shape[1] > MAX_COLUMNS:
         faults.add(path, f"attr_shape: expected at most {MAX_COLUMNS} columns, found {features.shape[1]}")
     if features.dtype.kind not in "biuf":

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from dgl_mutual.errors import StoreError
+from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
+from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGY_REGISTRY
-from dgl_mutual.utils.user_code import code_digest, is_ours
+from dgl_mutual.training.teaching import extra_members
+from dgl_mutual.utils.code_digest import code_digest
+from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 
 def own_code(config: RunConfig) -> dict[str, str]:
-    """A digest of each class and function of a user's own that a resolved configuration names (see `code_digest`)."""
-    strategy = STRATEGY_REGISTRY.find(config.strategy).value
-    named: list[Any] = [strategy]
+    """A digest of each class and function of a user's own that a resolved configuration names, by its name there (see `code_digest`)."""
+    strategy = STRATEGY_REGISTRY.find(config.strategy)
+    named: dict[str, Any] = {_name_of(config.strategy): strategy.value}
     weighting = config.strategy_options.get("weighting")
-    if weighting is not None and is_ours(strategy):  # another strategy may mean something else by it
-        named.append(WEIGHTING_REGISTRY.find(weighting).value)
-    named += [STUDENT_REGISTRY.find(student.architecture).value for student in config.cohort if student.is_custom]
-    digests = {f"{item.__module__}:{item.__qualname__}": code_digest(item) for item in named if not is_ours(item)}
+    with suppress(UsageError):  # a strategy of a user's own may mean something else by it
+        named[_name_of(weighting)] = WEIGHTING_REGISTRY.find(weighting).value if weighting is not None else None
+    options = parse_options(strategy.value.Options, config.strategy_options, "strategy_options")
+    members = [*config.cohort, *(member for _, member in extra_members(strategy.value, options, config.cohort))]
+    named.update({member.architecture_name: STUDENT_REGISTRY.find(member.architecture).value for member in members if member.is_custom})
+    digests = {name: code_digest(item, name) for name, item in named.items() if item is not None and not is_ours(item)}
     return {name: digest for name, digest in sorted(digests.items()) if digest is not None}
+
+
+def _name_of(given: Any) -> str:
+    return given if isinstance(given, str) else f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', '')}"
+
+
+def changed_code(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """The names whose digests differ; a name without one before has not been compared."""
+    return [name for name, digest in now.items() if before.get(name, digest) != digest]
 
 
 def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> None:
@@ -37,8 +52,7 @@ def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> No
     Raises:
         StoreError: it has changed, and further trials are to be trained.
     """
-    before = store.code()
-    changed = [name for name, digest in code.items() if before.get(name, digest) != digest]
+    changed = changed_code(store.code(), code)
     num_finished = len(store.finished())
     if not changed or not num_finished:
         return

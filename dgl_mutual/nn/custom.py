@@ -20,7 +20,7 @@ from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own_modules import fault_of_state, was_given_before
+from dgl_mutual.nn.own_modules import fault_of_state, share_weights, versions
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.utils.user_code import blamed, own_place, raised_in
 from dgl_mutual.utils.wording import kind_of
@@ -55,7 +55,7 @@ class CustomStudent(StudentModule):
         edge_features: D, the width of edge features; 0 for none.
 
     Raises:
-        UsageError: the class or function cannot be found or called, gives no module with parameters, or gives weights a second time.
+        UsageError: the class or function cannot be found or called, gives no module with parameters, or gives the same weights each time.
     """
 
     #: Columns are multiplied by it; not all ones after a training on scaled features.
@@ -75,6 +75,7 @@ class CustomStudent(StudentModule):
         self._make = make_custom(options)
         self._num_blocks = num_blocks(options) if takes_blocks(self._make) else None
         self.module = self._made()
+        self._refuse_old_weights()
         self.edge_features = edge_features
         self.register_buffer("input_scale", torch.ones(in_features))
         self.register_buffer("edge_scale", torch.ones(edge_features) if edge_features else None)
@@ -84,7 +85,8 @@ class CustomStudent(StudentModule):
             module = self._make(self.in_features, self.num_outputs, **self.options.options)
         if not isinstance(module, nn.Module):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")
-        parameters = list(module.parameters())
+        with blamed(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):
+            parameters = list(module.parameters())
         if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
             raise UsageError(f"The student {self.name!r} has lazy layers, whose size is not known yet. Give them in_features.")
         if any(tensor.is_meta for tensor in (*parameters, *module.buffers())):
@@ -99,12 +101,17 @@ class CustomStudent(StudentModule):
                 self._check_call(method)
         if fault := fault_of_state(module):
             raise UsageError(f"The student {self.name!r} {fault}")
-        if was_given_before(module):
-            raise UsageError(
-                f"The student {self.name!r} has weights that another student, or an earlier training, has had: "
-                f"{self.options.label} does not make new layers in each call. Make them in the __init__ of the module, not before."
-            )
         return module
+
+    def _refuse_old_weights(self) -> None:
+        """Refuse a class or function that does not make new weights in each call: students and seeds would train the same ones."""
+        with own_streams(None, torch.device("cpu")):
+            other = self._made()
+        if share_weights(self.module, other):
+            raise UsageError(
+                f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
+                f"too. Make new layers in the __init__ of {self.options.label}, not before."
+            )
 
     @property
     def made_by(self) -> Callable[..., Any]:
@@ -183,14 +190,14 @@ class CustomStudent(StudentModule):
         """What the module, or a method of it, gives."""
         if bool((self.input_scale != 1).any()):
             feat = feat * self.input_scale
-        version = feat._version
+        before = versions(feat)
         with blamed(f"The student {self.name!r}"), own_streams(generator, feat.device):
             try:
                 result = function(graph, feat)
             except KeyError as error:
                 self._explain_missing_column(error)
                 raise
-        if feat._version != version:  # its peers are given the same tensor
+        if versions(feat) != before:  # its peers are given the same tensor
             raise UsageError(
                 f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
                 "torch.relu(feat) in place of torch.relu_(feat) or feat += 1."

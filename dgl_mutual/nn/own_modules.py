@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from weakref import WeakValueDictionary
-
+import torch
 from torch import Tensor, nn
-
-#: The parameters of all modules of a user's own that live, by `id`; tensors cannot be the keys of a set of weak references.
-_KNOWN: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()
 
 
 def fault_of_state(module: nn.Module) -> str | None:
@@ -15,14 +11,19 @@ def fault_of_state(module: nn.Module) -> str | None:
     for name, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             return f"keeps state that is not a tensor ({name}). Keep it in buffers."
+        if value.layout != torch.strided:
+            return f"has a sparse tensor {name}, which cannot be saved. Keep it dense, or register it with persistent=False."
         if any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
             return f"has a tensor {name} several values of which share memory, as expand() makes them. Make a copy: {name}.clone()."
     return None
 
 
-def was_given_before(module: nn.Module) -> bool:
-    """Whether a trainable parameter of a module has been seen by an earlier call: it has been trained then, or soon will be."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    found = any(_KNOWN.get(id(parameter)) is parameter for parameter in parameters)
-    _KNOWN.update({id(parameter): parameter for parameter in parameters})
-    return found
+def share_weights(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two modules have a trainable parameter in common."""
+    trained = {id(parameter) for parameter in first.parameters() if parameter.requires_grad}
+    return any(id(parameter) in trained for parameter in second.parameters())
+
+
+def versions(*tensors: Tensor) -> list[int]:
+    """How often each tensor was changed in place; 0 under `torch.inference_mode`, where that is not counted."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -54,16 +54,16 @@ def own_streams(generator: torch.Generator | None, device: torch.device) -> Iter
     if generator is global_generator(device):
         yield
         return
-    with torch_stream(generator, device), _python_streams():
+    with torch_stream(generator, device), python_streams(int(torch.randint(2**31, ()))):
         yield
 
 
 @contextmanager
-def _python_streams() -> Iterator[None]:
-    seed = int(torch.randint(2**31, ()))
+def python_streams(seed: int) -> Iterator[None]:
+    """Within the block the global streams of Python and NumPy start from a seed; afterwards they go on as if nothing had been drawn."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed % 2**32)
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
+from dgl_mutual.nn.custom import CustomStudent
+from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.callbacks import CallbackList
 from dgl_mutual.training.clean_logits import stack
@@ -26,7 +28,7 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.state import Phase, TrainingState, Validation
 from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.task_metrics import history_columns, score
-from dgl_mutual.training.teaching import likely_cause, logged, loss_terms_of, phases_of
+from dgl_mutual.training.teaching import has_own_code, likely_cause, logged, loss_terms_of, phases_of
 from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory
 
 
@@ -146,7 +148,9 @@ class Loop:
             values = {_title(name): term.tolist() for name, term in terms.items()}
             self._refuse_non_finite(values, self._names(active), finite_logits=bool(step.logits.isfinite().all()))
         phase.optimizer.zero_grad(set_to_none=True)
-        with self._naming_custom_code(active):
+        own_code = has_own_code(state.strategy) or any(isinstance(state.cohort.members[k], CustomStudent) for k in active)
+        stream = own_streams(state.streams.own, step.logits.device) if own_code else nullcontext()  # hooks of gradients may draw
+        with self._naming_custom_code(active), stream:
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
         self._leave_waiting(phase)
         state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)

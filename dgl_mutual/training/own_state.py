@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dgl_mutual.errors import UsageError
@@ -59,6 +59,6 @@ def _own_modules(state: TrainingState) -> dict[str, nn.Module]:
 
 
 def _shapes(module: nn.Module) -> _Shapes:
-    """The shape of each parameter and buffer; None of a lazy one."""
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: None if is_lazy(tensor) else tuple(tensor.shape) for name, tensor in tensors.items()}
+    """The shape of each parameter and buffer that is saved; None of a lazy one."""
+    saved = {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+    return {name: None if is_lazy(tensor) else tuple(tensor.shape) for name, tensor in saved.items()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from dgl_mutual.errors import whole_number
+from dgl_mutual.nn.streams import python_streams
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -31,12 +32,13 @@ def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -
 
 @contextmanager
 def initialisation(seed: int, *path: str | int) -> Iterator[None]:
-    """Within the block torch's global CPU stream is the one that `path` names; afterwards it goes on as if nothing had been drawn.
+    """Within the block the global streams of torch's CPU, NumPy and Python are those that `path` names; afterwards they go on as before.
 
     Streams of other devices are left alone: `torch.manual_seed` would seed them all anew, whatever the fork covers.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, *path))
+    first = derive(seed, *path)
+    with torch.random.fork_rng(devices=[]), python_streams(first):
+        torch.default_generator.manual_seed(first)
         yield
 
 

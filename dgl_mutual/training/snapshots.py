@@ -26,8 +26,9 @@ from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.training.teaching import phases_of
+from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.files import check_regular
-from dgl_mutual.utils.user_code import code_digest, is_ours
+from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import value_and_kind
 from dgl_mutual.version import __version__
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.own_modules import versions
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
@@ -89,6 +90,11 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(phase)) for phase in phases)
 
 
+def has_own_code(strategy: Strategy) -> bool:
+    """Whether the strategy or its weighting is one of a user's own."""
+    return not is_ours(strategy) or not all(map(is_ours, strategy.coordinator.each()))
+
+
 def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Mapping[str, Tensor]:
     """The loss terms of a step.
 
@@ -99,17 +105,15 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
         UsageError: it does not return a mapping of names to tensors, each a scalar or with a value for each active member, or changes the
             tensors of the step.
     """
-    ours = is_ours(strategy)
-    draws = not ours or not all(map(is_ours, strategy.coordinator.each()))
     given = {"logits": step.logits, "targets": step.targets, "labels": step.labels}
-    versions = {name: tensor._version for name, tensor in given.items()}
+    before = versions(*given.values())
     with (
         blamed(f"loss_terms of the strategy {strategy.name!r}", strategy),
-        own_streams(stream, step.logits.device) if draws else nullcontext(),
+        own_streams(stream, step.logits.device) if has_own_code(strategy) else nullcontext(),
     ):
         terms = strategy.loss_terms(step)
-    changed = [name for name, tensor in given.items() if tensor._version != versions[name]]
-    if changed and not ours:
+    changed = [name for name, first, last in zip(given, before, versions(*given.values()), strict=True) if first != last]
+    if changed and not is_ours(strategy):
         raise UsageError(
             f"loss_terms of the strategy {strategy.name!r} changes step.{changed[0]}, which others read, too. Use operations that make a "
             f"new tensor, for example step.{changed[0]} / 2 in place of step.{changed[0]} /= 2."

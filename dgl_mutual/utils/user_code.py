@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import inspect
 import linecache
 import re
 import sys
@@ -29,38 +26,6 @@ def is_ours(value: Any) -> bool:
     """Whether an object's class, or a class itself, is one of this package."""
     module = getattr(value, "__module__", None) or type(value).__module__
     return str(module).partition(".")[0] == "dgl_mutual"
-
-
-def code_digest(item: Any) -> str | None:
-    """A digest of the code of a class or function, and of all that it names in its own module; None where the source is not at hand.
-
-    Comments and layout do not matter. Code of other modules is not looked at.
-    """
-    name = str(getattr(item, "__qualname__", "")).partition(".")[0]
-    try:
-        tree = ast.parse(inspect.getsource(sys.modules[item.__module__]))
-    except (OSError, TypeError, KeyError, AttributeError, SyntaxError):
-        return None
-    known: dict[str, list[ast.stmt]] = {}
-    for statement in tree.body:
-        for defined in _names_defined_by(statement):
-            known.setdefault(defined, []).append(statement)
-    seen, waiting = set(), [name]
-    while waiting:
-        name = waiting.pop()
-        if name in known and name not in seen:
-            seen.add(name)
-            waiting += [node.id for statement in known[name] for node in ast.walk(statement) if isinstance(node, ast.Name)]
-    if not seen:
-        return None
-    text = "\n".join(ast.dump(statement) for name in sorted(seen) for statement in known[name])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _names_defined_by(statement: ast.stmt) -> list[str]:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [statement.name]
-    return [node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
 
 
 @contextmanager

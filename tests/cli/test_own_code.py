@@ -12,8 +12,13 @@ import pytest
 
 from tests.cli.conftest import Ended
 
+DATA = ("--dataset", "digits", "--task", "graph")
+SHORT = ("--folds", "2", "--jobs", "1", "--set", "training.epochs=1")
 MODULE = """
+import functools
+import torch
 from dgl_mutual import Strategy
+from dgl_mutual.dgl_compat import dgl
 
 FACTOR = 1.0
 
@@ -23,6 +28,22 @@ def scaled(loss):
 class Mine(Strategy):
     def loss_terms(self, step):
         return {"supervised": scaled(self.supervised(step))}
+
+class Part(torch.nn.Module):
+    def __init__(self, in_features, num_outputs, width=3):
+        super().__init__()
+        self.layer = torch.nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph, feat):
+        graph.ndata["h"] = self.layer(feat)
+        return dgl.mean_nodes(graph, "h")
+
+class Made:
+    def __call__(self, in_features, num_outputs):
+        return Part(in_features, num_outputs)
+
+partial = functools.partial(Part, width=4)
+instance = Made()
 
 class Other(Strategy):
     def loss_terms(self, step):
@@ -49,12 +70,7 @@ def test_trials_of_changed_code_are_not_mixed(
     module: Callable[[str], None], tmp_path: Path, command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = [
-        *("run", "--dataset", "digits", "--task", "graph", "--students", "gcn,sage", "--strategy", "my_changing_idea:Mine"),
-        "--folds",
-        "2",
-    ]
-    run += [*("--jobs", "1", "--set", "training.epochs=1", "--set", "student.hidden=4")]
+    run = ["run", *DATA, "--students", "gcn,sage", "--strategy", "my_changing_idea:Mine", *SHORT, "--set", "student.hidden=4"]
     module(MODULE)
     assert command_line(*run)[0] == 0
     # Comments, layout and what the class does not use are no change.
@@ -73,3 +89,43 @@ def test_trials_of_changed_code_are_not_mixed(
     status, _, err = command_line(*run, "--seeds", "2", "--no-resume")
     assert status == 0 and "has changed" not in err
     assert command_line(*run, "--seeds", "2")[0] == 0
+
+
+@pytest.mark.parametrize("student", ["partial", "instance"])
+def test_code_behind_a_partial_and_a_callable_is_compared(
+    module: Callable[[str], None], tmp_path: Path, command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, student: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ["run", *DATA, "--students", f"gcn,my_changing_idea:{student}", "--strategy", "independent", *SHORT]
+    module(MODULE)
+    assert command_line(*run)[0] == 0
+    module(MODULE.replace("self.layer(feat)", "2 * self.layer(feat)"))
+    status, _, err = command_line(*run)
+    assert status == 0 and f"The code of my_changing_idea:{student} has changed" in " ".join(err.split())
+
+
+def test_code_of_a_teacher_is_compared(
+    module: Callable[[str], None], tmp_path: Path, command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ["run", *DATA, "--students", "gcn,sage", "--strategy", "kd", *SHORT]
+    run += ["--set", "strategy_options.teacher.architecture=my_changing_idea:Part"]
+    module(MODULE)
+    assert command_line(*run)[0] == 0
+    module(MODULE.replace("self.layer(feat)", "2 * self.layer(feat)"))
+    status, _, err = command_line(*run, "--seeds", "2")
+    assert status == 1 and "The code of my_changing_idea:Part has changed" in " ".join(err.split())
+
+
+def test_a_search_does_not_go_on_with_changed_code(
+    module: Callable[[str], None], tmp_path: Path, command_line: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tune = ["tune", *DATA, "--students", "gcn,sage", "--strategy", "my_changing_idea:Mine", *SHORT]
+    module(MODULE)
+    assert command_line(*tune, "--trials", "1")[0] == 0
+    assert command_line(*tune, "--trials", "2")[0] == 0
+    module(MODULE.replace("FACTOR = 1.0", "FACTOR = 2.0"))
+    status, _, err = command_line(*tune, "--trials", "3")
+    told = " ".join(err.split())
+    assert status == 1 and "The code of my_changing_idea:Mine has changed since the search in" in told and "Remove the folder" in told

@@ -34,6 +34,15 @@ FAULTS = [
     ),
     ({"adj_indptr": np.array([0.0, 1, 3, 4, 5])}, "expected a CSR matrix .its row pointers and column numbers are not whole numbers"),
     ({"adj_shape": np.array([4, 4, 1])}, "expected a CSR matrix .its shape is not two whole numbers"),
+    (
+        {
+            **{f"{part}_data": np.zeros(0) for part in ("adj", "attr")},
+            **{f"{part}_indices": np.zeros(0, dtype=int) for part in ("adj", "attr")},
+            **{f"{part}_indptr": np.zeros(1, dtype=int) for part in ("adj", "attr")},
+            **{"adj_shape": np.array([0, 0]), "attr_shape": np.array([0, 2]), "labels": np.zeros(0, dtype=int)},
+        },
+        "adj_shape: expected at least one node",
+    ),
     ({"adj_shape": np.array([4, 5])}, "adj_shape: expected a square matrix"),
     ({"attr_data": np.array([1, 1, np.nan, 1, 3], dtype=np.float32)}, "attr_data: expected finite numbers, .* row 1"),
     ({"attr_data": np.array([1, 1, 1, 1, -1e39])}, r"attr_data: expected finite numbers, .*found -1e\+39 in row 3"),

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import dgl
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.search_space import Choice, Real, Whole
 from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ExchangeOptions, TeachingOptions
+from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions, TeachingOptions
 from dgl_mutual.training.snapshots import Snapshots
-from tests.small_graph import FEATURES, SPLIT, graph
+from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
 from tests.training.cuts import Cut, CutAfter, same
 from tests.training.own_students import Linear, own
@@ -79,6 +81,38 @@ def test_a_cut_training_draws_what_it_would_have_drawn(strategy, options, node_d
     same(train(file="cut"), train(file="whole"))
 
 
+class Initial(Linear):
+    """Draws its weights from NumPy, and noise for gradients from all."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(float(np.random.rand() + random.random()))
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        logits = super().forward(graph, feat)
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: grad * (torch.rand(()) + np.random.rand()))
+        return logits
+
+
+def test_initial_weights_and_gradients_follow_from_the_seed(node_data, fit):
+    results = []
+    for other in (1, 2):
+        torch.manual_seed(other), np.random.seed(other), random.seed(other)
+        results.append(fit(node_data, ("gcn", own(Initial)), epochs=3))
+    same(*results)
+
+
+def test_own_students_predict_in_inference_mode(node_data, fit):
+    result = fit(node_data, ("gcn", own(Linear)), strategy="gml", strategy_options={"weighting": Drops}, epochs=2)
+    expected = result.predict(member="ensemble")
+    with torch.inference_mode():
+        np.testing.assert_array_equal(result.predict(member="ensemble"), expected)
+        result.cohort.members[1](graph(), torch.zeros(30, node_data[0].num_features))
+
+
 class Scaled(dm.Weighting):
     """Computes with a tensor that is neither a parameter nor a buffer that is kept."""
 
@@ -104,6 +138,24 @@ def test_a_saved_ensemble_with_an_own_weighting_predicts_the_same(students, node
     result.save(tmp_path / "saved")
     loaded = dm.load_student(tmp_path / "saved", trust=True)
     np.testing.assert_array_equal(loaded.predict(node_data[0]), result.predict(member="ensemble"))
+
+
+class Lowest(dm.Weighting):
+    def __init__(self, options: Any, config: Any) -> None:
+        super().__init__(options, config)
+        self.register_buffer("lowest", torch.full((config.num_students,), torch.inf))
+
+    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return confidence[None, ..., None]
+
+
+def test_a_saved_ensemble_with_an_own_weighting_of_several_tasks_can_be_loaded(tmp_path):
+    labels = {"a": np.arange(30) % 2, "b": np.arange(30) % 3}
+    data = dm.Dataset.from_arrays(EDGES, FEATURES, labels)
+    result = short(data=data, strategy_options={"weighting": Lowest})
+    result.save(tmp_path / "saved")
+    loaded = dm.load_student(tmp_path / "saved", trust=True)
+    np.testing.assert_array_equal(loaded.predict(data), result.predict(member="ensemble"))
 
 
 class Unread(dm.Strategy):
@@ -180,18 +232,25 @@ def test_a_weighting_whose_state_is_no_tensor_is_refused():
         short(strategy_options={"weighting": mine})
 
 
-def test_weights_that_have_been_trained_before_are_refused(node_data, fit):
+def test_students_that_are_given_the_same_weights_each_time_are_refused(node_data, fit):
     kept: list[nn.Module] = []
 
     def cached(in_features: int, num_outputs: int) -> nn.Module:
         kept[:] = kept or [Linear(in_features, num_outputs)]
         return kept[0]
 
-    first = fit(node_data, ("gcn", own(cached)), epochs=1)
-    with pytest.raises(UsageError, match=r"'cached-1' has weights that another student, or an earlier training, has had: cached does not"):
-        fit(node_data, ("gcn", own(cached)), epochs=1)
-    kept.clear()
-    same(fit(node_data, ("gcn", own(cached)), epochs=1), first)
+    shared = nn.Linear(5, 3)
+
+    def partly(in_features: int, num_outputs: int) -> nn.Module:
+        module = Linear(in_features, num_outputs)
+        module.part = shared
+        return module
+
+    for student in (cached, partly):
+        with pytest.raises(UsageError, match=rf"'{student.__name__}-1' has the same weights each time it is made"):
+            fit(node_data, ("gcn", own(student)), epochs=1)
+    shared.requires_grad_(False)  # frozen weights may be shared
+    fit(node_data, ("gcn", own(partly)), epochs=1)
 
 
 class LaterLayer(Linear):
@@ -223,6 +282,29 @@ class LaterBuffer(Linear):
         return super().forward(graph, feat)
 
 
+class Cache(Linear):
+    """A buffer that is not saved may come and change."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.register_buffer("cache", None, persistent=False)
+        self.register_buffer("sparse", torch.eye(3).to_sparse(), persistent=False)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        self.cache = feat.new_zeros(1 if self.cache is None else len(self.cache) + 1)
+        return super().forward(graph, feat)
+
+
+def test_buffers_that_are_not_saved_may_change(node_data, fit):
+    fit(node_data, ("gcn", own(Cache)), epochs=2)
+
+
+class Sparse(Linear):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.register_buffer("matrix", torch.eye(3).to_sparse())
+
+
 class Expanded(Linear):
     def __init__(self, in_features: int, num_outputs: int) -> None:
         super().__init__(in_features, num_outputs)
@@ -235,6 +317,7 @@ class Expanded(Linear):
         (LaterLayer, r"module\.extra\.weight of the student 'LaterLayer-1' is made while it trains"),
         (Queue, r"The student 'Queue-1' changes the shape of module\.queue from \(0,\) to \(1,\) while it trains"),
         (LaterBuffer, r"module\.mean of the student 'LaterBuffer-1' is made while it trains"),
+        (Sparse, r"'Sparse-1' has a sparse tensor matrix, which cannot be saved"),
         (Expanded, r"'Expanded-1' has a tensor zeros several values of which share memory.*zeros\.clone\(\)"),
     ],
 )
@@ -317,3 +400,36 @@ def test_predictions_for_a_graph_of_several_kinds_are_refused():
     with pytest.raises(DglMutualError, match="The graph is heterogeneous"):
         result.predict(mixed)
     assert len(SPLIT.train) == 12
+
+
+def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
+    class Own(StrategyOptions):
+        search_space = space
+        strength: float = Field(1.0, ge=0)
+        kind: Literal["a", "b"] = "a"
+
+    return type("Mine", (dm.Strategy,), {"Options": Own, "loss_terms": lambda self, step: {"supervised": self.supervised(step)}})
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ([("strength", Real(0.1, 1.0))], "It must be a mapping from names of options"),
+        ({"nothing": Real(0.1, 1.0)}, r"has a search_space of 'nothing', which is no option of it \(strength, kind\)"),
+        ({"strength": (0.1, 1.0)}, r"search_space\['strength'\] = \(0\.1, 1\.0\)\. It must be a Real, Whole or Choice"),
+        ({"strength": Real(1.0, 0.1)}, "The ends must be numbers, the lower one first"),
+        ({"strength": Real(0.0, 1.0, log=True)}, "above 0 on a logarithmic scale"),
+        ({"strength": Real(0.0, float("inf"))}, "The ends must be finite"),
+        ({"strength": Whole(3, 1)}, "The ends must be whole numbers"),
+        ({"strength": Real(-5.0, 1.0)}, r"strength = -5\.0 is refused: .*0"),
+        ({"kind": Choice(())}, "a choice without values"),
+        ({"kind": Choice(("a", "c"))}, "kind = 'c' is refused"),
+    ],
+)
+def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
+    with pytest.raises(UsageError, match=message):
+        short(strategy=searched(space))
+
+
+def test_search_spaces_that_can_be_drawn_from():
+    short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))

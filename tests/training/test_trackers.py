@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.training.callbacks import Callback
-from dgl_mutual.training.trackers import TRACKER_REGISTRY, TRACKERS, TrackedRun, check_trackers, make_tracker
+from dgl_mutual.training.trackers import TRACKER_REGISTRY, TRACKERS, TrackedRun, Tracker, check_trackers, make_tracker
 
 CONFIG = {"strategy": "dml", "training": {"epochs": 3}, "students": [{"architecture": "gcn"}, {"architecture": "sage"}]}
 
@@ -269,3 +270,26 @@ def test_a_key_of_wandb_is_asked_for_without_a_prompt(knows, recorder, monkeypat
         with pytest.raises(UsageError, match="has no key for this machine"):
             check_trackers(["wandb"])
     assert asked == [False]
+
+
+class Plain(Tracker):
+    """Needs no package and has no title."""
+
+    def open(self) -> None:
+        raise OSError("no service")
+
+    def log(self, figures: Mapping[str, float], step: int) -> None: ...
+
+    def close(self, failed: bool) -> None: ...
+
+
+class WithoutRun(Plain):
+    def __init__(self) -> None: ...
+
+
+def test_own_trackers_need_no_package_and_are_made_with_their_run(run, node_data, fit):
+    check_trackers([f"{__name__}:Plain"])
+    with pytest.raises(UsageError, match="Plain cannot start a tracked run: OSError: no service"):
+        fit(node_data, epochs=1, callbacks=[make_tracker(f"{__name__}:Plain", run)])
+    with pytest.raises(UsageError, match=r"has __init__\(self\) -> .*, and trackers are made with \(run\)\. Take this argument"):
+        check_trackers([f"{__name__}:WithoutRun"])

@@ -18,11 +18,12 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
+from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.layers import merge, unflatten, value_at
+from dgl_mutual.experiments.own_code import changed_code, own_code
 from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
@@ -35,6 +36,7 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.files import check_regular, refuse_links, unwritable, write_text
+from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 from dgl_mutual.utils.user_code import is_out_of_memory, not_enough_memory
 
@@ -115,7 +117,15 @@ class Search:
                 check_study(self.study, self.space)
                 if not self.study.get_trials(deepcopy=False):
                     self._enqueue_defaults()
-                settings = {"given": self.given, "splits": splits, "first_seed": FIRST_SEED, "space": described(self.space)}
+                code = own_code(self.resolved)
+                self._check_code(code)
+                settings = {
+                    "given": self.given,
+                    "splits": splits,
+                    "first_seed": FIRST_SEED,
+                    "space": described(self.space),
+                    **({"code": code} if code else {}),
+                }
                 write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
         except (*JOURNAL_ERRORS, optuna.exceptions.OptunaError) as error:
             raise damaged(journal, error) from None
@@ -130,6 +140,24 @@ class Search:
                 for file in self.folder.glob(".trial-*.lock"):
                     if not self._is_held(file):
                         file.unlink(missing_ok=True)
+
+    def _check_code(self, code: Mapping[str, str]) -> None:
+        """Refuse a search that has begun with other code of a user's own.
+
+        Raises:
+            StoreError: see above.
+        """
+        file = self.folder / SETTINGS_FILE
+        try:
+            before = read_yaml_file(file).get("code") if self.trials() else None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):  # it is only written, for people to read
+            before = None
+        changed = changed_code(before, code) if isinstance(before, dict) else []
+        if changed:
+            raise StoreError(
+                f"The code of {', '.join(changed)} has changed since the search in {str(self.folder)!r} began, and its trials cannot be "
+                "compared with new ones. Remove the folder to begin anew, or choose another one with --out."
+            )
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         found: list[optuna.trial.FrozenTrial] = self.study.get_trials(deepcopy=False)

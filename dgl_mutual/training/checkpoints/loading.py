@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dgl_mutual.cohort import MEMBER_NAME, Cohort
-from dgl_mutual.coordinator import CoordinatorConfig
+from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
 from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
@@ -239,7 +239,7 @@ def _load_weights(folder: Path, name: str, module: nn.Module, description: Descr
             if key in weights and weights[key].dtype not in (_DTYPES if expected.is_floating_point() else (expected.dtype,)):
                 raise ValueError(f"{key} has the type {weights[key].dtype}")
         # A buffer of a user's own may be infinite: the lowest loss so far, before there is one.
-        own = isinstance(module, CustomStudent) or not is_ours(module)
+        own = isinstance(module, CustomStudent) or (isinstance(module, Coordinator) and not all(map(is_ours, module.each())))
         checked = {key for key, _ in module.named_parameters()} if own else weights.keys()
         if not all(value.isfinite().all() for key, value in weights.items() if key in checked):
             raise ValueError("not all of them are finite")

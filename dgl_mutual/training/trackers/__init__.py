@@ -6,8 +6,9 @@ Installed packages may provide others (entry points of the group ``dgl_mutual.tr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from dgl_mutual.registry import Registry, subclass_of
+from dgl_mutual.registry import Registry, made_by, subclass_of
 from dgl_mutual.training.trackers.base import TrackedRun, Tracker
 from dgl_mutual.training.trackers.mlflow import MLflowTracker
 from dgl_mutual.training.trackers.tensorboard import TensorBoardTracker
@@ -17,9 +18,12 @@ __all__ = ["TRACKER_REGISTRY", "TrackedRun", "Tracker", "check_trackers", "make_
 
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoardTracker, "mlflow": MLflowTracker, "wandb": WandbTracker}
 
-TRACKER_REGISTRY: Registry[type[Tracker]] = Registry(
-    "tracker", TRACKERS, subclass_of(Tracker, "dgl_mutual.training.trackers.Tracker"), group="dgl_mutual.trackers"
-)
+
+def _fault(value: Any) -> str | None:
+    return subclass_of(Tracker, "dgl_mutual.training.trackers.Tracker")(value) or made_by(value, "trackers", ("run",))
+
+
+TRACKER_REGISTRY: Registry[type[Tracker]] = Registry("tracker", TRACKERS, _fault, group="dgl_mutual.trackers")
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -45,13 +45,18 @@ class Tracker(Callback, ABC):
     If the service fails during training, a warning says so and the training goes on without it.
 
     Class attributes:
-        title: what messages call it.
-        package, extra: the package that it needs, and the extra of dgl-mutual that installs it.
+        title: what messages call it (default: the name of the class).
+        package: the package that it needs; None if it needs none.
+        extra: the extra of dgl-mutual that installs it, if there is one.
     """
 
-    title: ClassVar[str]
-    package: ClassVar[str]
-    extra: ClassVar[str]
+    title: ClassVar[str] = ""
+    package: ClassVar[str | None] = None
+    extra: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.title = cls.title or cls.__name__
 
     def __init__(self, run: TrackedRun) -> None:
         self.run = run
@@ -64,7 +69,8 @@ class Tracker(Callback, ABC):
         Raises:
             UsageError: its package is not installed, or is not set up.
         """
-        cls.client()
+        if cls.package is not None:
+            cls.client()
 
     @classmethod
     def client(cls) -> ModuleType:
@@ -73,6 +79,7 @@ class Tracker(Callback, ABC):
         Raises:
             UsageError: it is not installed, or cannot be imported.
         """
+        assert cls.package is not None
         try:
             module = importlib.import_module(cls.package)
             if module.__spec__ is None or module.__spec__.origin is not None:  # a folder of that name without a package in it has none
@@ -81,9 +88,8 @@ class Tracker(Callback, ABC):
             pass
         except Exception as error:
             raise UsageError(f"{cls.title} cannot be used: importing {cls.package!r} raised {type(error).__name__}: {error}.") from error
-        raise UsageError(
-            f"Tracking with {cls.title} needs a package that is not installed. Install it: pip install 'dgl-mutual[{cls.extra}]'"
-        )
+        wanted = f"dgl-mutual[{cls.extra}]" if cls.extra else cls.package
+        raise UsageError(f"Tracking with {cls.title} needs a package that is not installed. Install it: pip install '{wanted}'")
 
     @abstractmethod
     def open(self) -> None:

@@ -1,0 +1,101 @@
+"""Digests of code of a user's own, to notice that it has changed."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import symtable
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+def code_digest(item: Any, path: str = "") -> str | None:
+    """A digest of the code of a class, a function or another callable, and of all that it uses of its module; None without its source.
+
+    Comments, layout, docstrings and what stands under ``if __name__ == "__main__"`` do not matter. Of other modules that the code imports
+    only their names count.
+
+    Args:
+        path: ``package.module:Name``, by which the item was found: the name may be that of a statement that makes it.
+    """
+    made_of = _origin(item)
+    roots = {(str(getattr(made_of, "__module__", "")), str(getattr(made_of, "__qualname__", "")).partition(".")[0])}
+    if ":" in path:
+        module, _, name = path.partition(":")
+        roots.add((module, name.partition(".")[0]))
+    texts = [text for module, name in sorted(roots) for text in _texts_of(module, name)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12] if texts else None
+
+
+def _origin(item: Any) -> Any:
+    """The class or function behind a partial, a decorated or a callable object."""
+    while isinstance(item, functools.partial):
+        item = item.func
+    item = inspect.unwrap(item) if callable(item) else item
+    return item if hasattr(item, "__qualname__") else type(item)
+
+
+def _texts_of(module: str, name: str) -> list[str]:
+    """The statements of a module that define a name, and those that define the names which these use."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError, SyntaxError):
+        return []
+    known: dict[str, list[ast.stmt]] = {}
+    for statement in _statements(tree.body):
+        for defined in _defined_by(statement):
+            known.setdefault(defined, []).append(statement)
+    found: dict[str, list[str]] = {}
+    waiting = [name]
+    while waiting:
+        name = waiting.pop()
+        if name in known and name not in found:
+            found[name] = [ast.unparse(_without_docstrings(statement)) for statement in known[name]]
+            waiting += [used for text in found[name] for used in _globals_used(symtable.symtable(text, module, "exec"))]
+    return [text for _, texts in sorted(found.items()) for text in texts]
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module, those within if, try and with among them."""
+    for statement in body:
+        if isinstance(statement, ast.If) and "__name__" in ast.dump(statement.test):
+            continue
+        blocks = [getattr(statement, block, []) for block in ("body", "orelse", "finalbody")]
+        blocks += [handler.body for handler in getattr(statement, "handlers", [])]
+        if isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.While):
+            for block in blocks:
+                yield from _statements(block)
+        else:
+            yield statement
+
+
+def _defined_by(statement: ast.stmt) -> set[str]:
+    """The names that a statement defines, or whose values it changes."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    if isinstance(statement, ast.Expr):  # CONFIG.update(...), register(Net)
+        return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} if isinstance(statement.value, ast.Call) else set()
+    targets = statement.targets if isinstance(statement, ast.Assign | ast.Delete) else [getattr(statement, "target", None)]
+    return {node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)}
+
+
+def _globals_used(table: symtable.SymbolTable) -> set[str]:
+    """The global names that code reads, in whatever scope within it."""
+    is_module = table.get_type() == "module"
+    own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced() and (is_module or symbol.is_global())}
+    return own.union(*map(_globals_used, table.get_children()))
+
+
+def _without_docstrings(statement: ast.stmt) -> ast.stmt:
+    for node in ast.walk(statement):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = body[1:] or [ast.Pass()]
+    return statement

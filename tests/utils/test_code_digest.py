@@ -1,0 +1,139 @@
+"""Which changes of code are noticed."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dgl_mutual.utils.code_digest import code_digest
+
+MODULE = '''
+"""Ideas."""
+import functools
+import math as maths
+from torch import relu as act
+
+RATE = 1.0
+OPTIONS = {}
+OPTIONS["width"] = 4
+OTHER = 1
+
+def scaled(x):
+    return RATE * x
+
+def unused(x):
+    return -x
+
+class Base:
+    """A base."""
+    def first(self, x):
+        return act(x)
+
+try:
+    class Net(Base):
+        """What it is."""
+        width = OPTIONS["width"]
+        def forward(self, x):
+            OTHER = 3  # local
+            def inner(y):
+                return scaled(y) + OTHER
+            return inner(x) * maths.pi
+except ImportError:
+    Net = None
+
+Net.depth = 2
+
+class Call:
+    def __call__(self):
+        return Net()
+
+def make(width):
+    class Made(Base):
+        size = width
+    return Made
+
+Small = make(8)
+Part = functools.partial(scaled, x=3)
+short = lambda: scaled(2)
+instance = Call()
+
+if __name__ == "__main__":
+    OTHER, y = 1, 2
+'''
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str | None]]:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def of(name: str, *changes: tuple[str, str]) -> str | None:
+        text = MODULE
+        for old, new in changes:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (tmp_path / "digested_ideas.py").write_text(text)
+        sys.modules.pop("digested_ideas", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        return code_digest(getattr(importlib.import_module("digested_ideas"), name), f"digested_ideas:{name}")
+
+    yield of
+    sys.modules.pop("digested_ideas", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("Net", ("RATE = 1.0", "RATE = 2.0")),
+        ("Net", ("RATE * x", "RATE + x")),
+        ("Net", ("return act(x)", "return -act(x)")),
+        ("Net", ("relu as act", "tanh as act")),
+        ("Net", ('OPTIONS["width"] = 4', 'OPTIONS["width"] = 8')),
+        ("Net", ("Net.depth = 2", "Net.depth = 3")),
+        ("Net", ("maths.pi", "maths.e")),
+        ("Net", ("OTHER = 3", "OTHER = 4")),
+        ("Small", ("make(8)", "make(64)")),
+        ("Small", ("size = width", "size = 2 * width")),
+        ("Part", ("x=3", "x=4")),
+        ("Part", ("RATE = 1.0", "RATE = 2.0")),
+        ("short", ("scaled(2)", "scaled(3)")),
+        ("short", ("RATE = 1.0", "RATE = 2.0")),
+        ("instance", ("return Net()", "return Net() or None")),
+        ("instance", ("RATE = 1.0", "RATE = 2.0")),
+    ],
+)
+def test_a_change_of_what_it_uses_is_noticed(digest: Callable[..., str | None], name: str, change: tuple[str, str]) -> None:
+    before, after = digest(name), digest(name, change)
+    assert before is not None and after is not None and before != after
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("return -x", "return x"),
+        ("OTHER = 1\n\ndef", "OTHER = 5\n\ndef"),
+        ("OTHER, y = 1, 2", "OTHER, y = 7, 8"),
+        ('"""What it is."""', '"""What else it is."""'),
+        ('"""A base."""', "# A comment."),
+        ("return RATE * x", "return (RATE\n        * x)"),
+        ("make(8)", "make(9)"),
+    ],
+)
+def test_what_it_does_not_use_is_no_change(digest: Callable[..., str | None], change: tuple[str, str]) -> None:
+    assert digest("Net") == digest("Net", change)
+
+
+def test_code_without_a_source_has_none() -> None:
+    made: dict[str, Any] = {"__name__": "nowhere"}
+    exec("class Net:\n    pass\n", made)
+    assert code_digest(made["Net"]) is None
+    assert code_digest(functools.partial(made["Net"], 1)) is None
+    assert code_digest(len) is None
