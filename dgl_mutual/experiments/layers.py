@@ -19,7 +19,7 @@ _GROUPS = ("student", "strategy_options", "training", "distill", "grid")
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """``"training.epochs=50"`` as ``{"training": {"epochs": 50}}``; the value is YAML.
+    """``"training.epochs=50"`` as ``{"training": {"epochs": 50}}``; the value is YAML. Keys of a grid stay dotted.
 
     Raises:
         UsageError: not of the form KEY=VALUE.
@@ -31,7 +31,8 @@ def parse_assignment(text: str) -> dict[str, Any]:
         values = read_yaml(value)
     except yaml.YAMLError:
         raise UsageError(f"Cannot set {path!r} to {value!r}: the value is not YAML. Quote it, for example {path}='\"...\"'.") from None
-    return nest(path.strip(), values)
+    group, _, key = path.strip().partition(".")
+    return {"grid": {key: values}} if group == "grid" and key else nest(path.strip(), values)  # a grid has dotted keys
 
 
 def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:

@@ -52,8 +52,15 @@ def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> No
     Raises:
         StoreError: it has changed, and further trials are to be trained.
     """
-    changed = changed_code(store.code(), code)
-    num_finished = len(store.finished())
+    before, num_finished = store.code(), len(store.finished())
+    changed = changed_code(before, code)
+    unknown = [name for name in code if name not in before]
+    if num_finished and missing and unknown:
+        warnings.warn(
+            f"The code of {', '.join(unknown)} was not recorded when {counted(num_finished, 'trial')} in {str(store.folder)!r} "
+            f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, start over with --no-resume.",
+            stacklevel=2,
+        )
     if not changed or not num_finished:
         return
     told = (

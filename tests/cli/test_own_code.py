@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import linecache
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,12 @@ def test_trials_of_changed_code_are_not_mixed(
     status, _, err = command_line(*run, "--seeds", "2", "--no-resume")
     assert status == 0 and "has changed" not in err
     assert command_line(*run, "--seeds", "2")[0] == 0
+    (file,) = tmp_path.glob("results/*/environment.json")
+    values = json.loads(file.read_text())
+    del values["code"]  # as an earlier version has written it
+    file.write_text(json.dumps(values))
+    status, _, err = command_line(*run, "--seeds", "3")
+    assert status == 0 and "The code of my_changing_idea:Mine was not recorded when 4 trials" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("student", ["partial", "instance"])

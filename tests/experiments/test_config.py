@@ -121,3 +121,11 @@ def test_edge_features_alone_are_shared_with_students_of_a_users_own() -> None:
     assert parse_config({"students": students[:1], "student": {"edge_features": True}}).cohort[0].edge_features
     with pytest.raises(UsageError, match="students of your own have options of their own"):
         parse_config({"students": students[:1], "student": {"hidden": 16}})
+
+
+def test_a_grid_has_dotted_keys_in_assignments_too() -> None:
+    assert parse_assignment("grid.student.hidden=[8, 16]") == {"grid": {"student.hidden": [8, 16]}}
+    assert parse_assignment("grid=null") == {"grid": None}
+    assert merge(*map(parse_assignment, ("grid.student.hidden=[8]", "grid.training.learning_rate=[0.1, 1]"))) == {
+        "grid": {"student.hidden": [8], "training.learning_rate": [0.1, 1]}
+    }
