@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dgl_mutual.coordinator import Coordinator
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.own_modules import versions
@@ -51,6 +52,11 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
         strategy = kind(options, setting)
     if not isinstance(vars(strategy).get("_modules", {}).get("coordinator"), nn.Module):
         raise UsageError(f"The strategy {kind.name!r} does not call super().__init__(options, setting) in its __init__. Do so first.")
+    if not isinstance(strategy.coordinator, Coordinator):
+        raise UsageError(
+            f"The coordinator of the strategy {kind.name!r} is {kind_of(strategy.coordinator)}. It must be made by "
+            "dgl_mutual.weightings.make_coordinator; leave it as super().__init__ makes it, or override coordinator_config."
+        )
     return strategy
 
 

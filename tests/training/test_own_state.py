@@ -433,3 +433,13 @@ def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
 
 def test_search_spaces_that_can_be_drawn_from():
     short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))
+
+
+def test_a_coordinator_that_is_none_is_refused():
+    def made(self: Any, options: Any, setting: Any) -> None:
+        dm.Strategy.__init__(self, options, setting)
+        self.coordinator = nn.Linear(2, 2)
+
+    members = {"__init__": made, "loss_terms": lambda self, step: {"supervised": self.supervised(step)}}
+    with pytest.raises(UsageError, match=r"The coordinator of the strategy 'Mine' is a Linear\. It must be made by"):
+        short(strategy=type("Mine", (dm.Strategy,), members))
