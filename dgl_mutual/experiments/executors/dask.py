@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -182,7 +182,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
     with ExitStack() as stack:
         address = cluster
         if local is not None:
-            with spared_from_interrupts():
+            with spared_from_interrupts(), _unprofiled():
                 here = distributed.LocalCluster(
                     n_workers=int(local[1]), threads_per_worker=1, dashboard_address=None, silence_logs="ERROR", memory_limit=0
                 )
@@ -194,6 +194,12 @@ def connected(cluster: str) -> Iterator[Cluster]:
                 f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or correct the address."
             ) from None
         yield Cluster(client, _fit_workers(client, cluster), here=local is not None)
+
+
+def _unprofiled() -> AbstractContextManager[Any]:
+    """Dask's profiler looks at the frames of all threads, which can stop a process for ever in some releases of Python (CPython, gh-106883)."""
+    context: AbstractContextManager[Any] = importlib.import_module("dask").config.set({"distributed.worker.profile.enabled": False})
+    return context
 
 
 def _dask() -> Any:

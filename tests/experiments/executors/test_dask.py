@@ -17,7 +17,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import runner
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.environment import versions
-from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _epochs_of, _fit_workers, connected
+from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _epochs_of, _fit_workers, _unprofiled, connected
 from dgl_mutual.experiments.pace import ProgressFiles
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Lines, Silence
@@ -111,6 +111,7 @@ def test_a_single_worker_trains_and_not_the_process_that_asks_which_is_told_the_
         return work.trial.key, (threading.get_ident(), work.plan.dataset.name)
 
     with (
+        _unprofiled(),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as one,
         distributed.Client(one, set_as_default=False) as client,
     ):
@@ -201,3 +202,12 @@ def test_workers_must_have_the_same_versions() -> None:
         _fit_workers(Workers({**versions(), "torch": "1.0"}), "tcp://a:1")
     with pytest.raises(ClusterError, match=r"have no dgl_mutual\. Install dgl-mutual for their Python"):
         _fit_workers(Workers(ModuleNotFoundError(name="dgl_mutual")), "tcp://a:1")
+
+
+def test_workers_of_a_local_cluster_are_not_profiled() -> None:
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
+    with connected("local:1") as cluster:
+        import dask
+
+        asked = cluster.client.run(lambda: __import__("dask").config.get("distributed.worker.profile.enabled"))
+        assert set(asked.values()) == {False} and dask.config.get("distributed.worker.profile.enabled")
