@@ -197,7 +197,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
 
 
 def _unprofiled() -> AbstractContextManager[Any]:
-    """Dask's profiler looks at the frames of all threads, which can stop a process for ever in some releases of Python (CPython, gh-106883)."""
+    """Without the profiler, which looks at the frames of all threads: this can stop a process for ever in some releases (CPython gh-106883)."""
     context: AbstractContextManager[Any] = importlib.import_module("dask").config.set({"distributed.worker.profile.enabled": False})
     return context
 
