@@ -197,7 +197,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
 
 
 def _unprofiled() -> AbstractContextManager[Any]:
-    """Without the profiler, which looks at the frames of all threads: this can stop a process for ever in some releases (CPython gh-106883)."""
+    """Switch off the profiler, which looks at the frames of all threads: in some releases it can stop a process (CPython gh-106883)."""
     context: AbstractContextManager[Any] = importlib.import_module("dask").config.set({"distributed.worker.profile.enabled": False})
     return context
 
