@@ -138,6 +138,8 @@ def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
 def _fault_of_ends(options: type[Options]) -> str | None:
     """What is wrong with the values that a search may draw, as options."""
     for name, domain in options.search_space.items():
+        if "." in name:  # of a group within
+            continue
         field = options.model_fields[name]
         values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
         for value in values:

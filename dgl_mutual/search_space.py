@@ -79,12 +79,12 @@ def fault_of_space(space: Any, fields: Mapping[str, Any]) -> str | None:
     """What is wrong with the search space of a group of options, as the end of a sentence that starts with a class; None if nothing is.
 
     Args:
-        fields: of the options, by name.
+        fields: of the options, by name. Keys of groups within them are dotted, and only their first part is looked at.
     """
     if not isinstance(space, Mapping):
         return f"has search_space = {space!r:.80}. It must be a mapping from names of options to Real, Whole or Choice."
     for name, domain in space.items():
-        if name not in fields:
+        if not isinstance(name, str) or name.partition(".")[0] not in fields:
             return f"has a search_space of {name!r:.80}, which is no option of it ({', '.join(fields) or 'it has none'}). Correct the name."
         where = f"has search_space[{name!r}] = {domain!r:.120}"
         if not isinstance(domain, Real | Whole | Choice):

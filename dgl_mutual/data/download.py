@@ -67,7 +67,7 @@ def download_file(address: str, target: Path, sha256: str | None, *, most: int, 
 
     if urlsplit(address).scheme != "https":
         raise DataError(f"The address {address} is refused: only https is used for downloads.")
-    logging.getLogger("pooch").setLevel(logging.ERROR)
+    pooch.get_logger().setLevel(logging.ERROR)
     keeper = pooch.create(target.parent, base_url="", registry={target.name: sha256}, urls={target.name: address}, retry_if_failed=_RETRIES)
     try:
         keeper.fetch(target.name, downloader=_Downloader(target.name, most, progress))

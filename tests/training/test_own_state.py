@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.options import Options, fault_of_options
 from dgl_mutual.search_space import Choice, Real, Whole
+from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions, TeachingOptions
 from dgl_mutual.training.snapshots import Snapshots
+from dgl_mutual.weightings import WEIGHTINGS
 from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
 from tests.training.cuts import Cut, CutAfter, same
@@ -433,6 +436,12 @@ def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
 
 def test_search_spaces_that_can_be_drawn_from():
     short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))
+    short(strategy=searched({"strength.of.a.group": Real(0.1, 1.0)}))  # a key of a group within
+
+
+@pytest.mark.parametrize("kind", [*STRATEGIES.values(), *WEIGHTINGS.values()], ids=lambda kind: kind.name)
+def test_search_spaces_of_built_in_options_can_be_drawn_from(kind):
+    assert fault_of_options(kind, Options, "dgl_mutual.options.Options") is None
 
 
 def test_a_coordinator_that_is_none_is_refused():
