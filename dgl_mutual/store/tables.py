@@ -172,6 +172,9 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
         if list(table.columns)[: len(columns)] != columns:
             raise ValueError("other columns")
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
+        if not _are_places(numbers["trial"]) or (numbers["trial"] > MAX_TRIALS).any():
+            raise ValueError("a trial has no number as a search gives")
+        numbers["trial"] = numbers["trial"].astype(int)
     except (ValueError, OverflowError) as error:
         raise StoreError(f"{str(file)!r} is not what a search writes ({error}): it was changed. Run 'dgl-mutual tune' again.") from None
     return table.assign(**numbers)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.tuning import study
 from dgl_mutual.experiments.tuning.search import tune
@@ -95,3 +96,12 @@ def test_what_a_search_and_a_measurement_leave(fuzz: Callable[..., None], search
             tuning_history(out, "name", 1)
 
     fuzz(test, celled | changed(files), share=0.2)
+
+
+@pytest.mark.parametrize("number", ["inf", "-1", "0.5", "1e300", ""])
+def test_numbers_of_trials_that_no_search_gives_are_refused(search: Callable[[Path], Path], tmp_path: Path, number: str) -> None:
+    file = search(tmp_path) / HISTORY_FILE
+    header, first, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([header, f"{number}{first.removeprefix('0')}", *rest]) + "\n")
+    with pytest.raises(StoreError, match=r"a trial has no number as a search gives.*Run 'dgl-mutual tune' again"):
+        read_tuning(file.parent)
