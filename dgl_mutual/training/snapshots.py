@@ -111,11 +111,11 @@ class Checkpointer(Callback):
 
 def identity_of(state: TrainingState) -> Identity:
     """All that decides the outcome of a training."""
-    kinds: list[Any] = [type(state.strategy), *map(type, state.strategy.coordinator.each())]
-    kinds += [member.made_by for member in state.cohort.members if isinstance(member, CustomStudent)]
+    own: list[tuple[Any, str]] = [(type(one), "") for one in (state.strategy, *state.strategy.coordinator.each()) if not is_ours(one)]
+    own += [(one.made_by, one.options.architecture_name) for one in state.cohort.members if isinstance(one, CustomStudent)]
     decisive = {
         "students": [student.options.model_dump(mode="json") for student in state.cohort.members],
-        "code": [code_digest(kind) for kind in kinds if not is_ours(kind)],
+        "code": [code_digest(item, path) for item, path in own],
         "strategy": [state.strategy.name, state.strategy.options.model_dump(mode="json")],
         "training options": state.options.model_dump(mode="json", exclude={"checkpoint_every"}),
         "task weights": state.task_weights,

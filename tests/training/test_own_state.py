@@ -1,115 +1,27 @@
-"""What code of a user's own draws, keeps and changes while it trains."""
+"""State that code of a user's own keeps, and what it changes of others, while it trains."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import dgl
 import numpy as np
 import pytest
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.errors import DglMutualError, UsageError
-from dgl_mutual.options import Options, fault_of_options
-from dgl_mutual.search_space import Choice, Real, Whole
-from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.strategies.options import ExchangeOptions, StrategyOptions, TeachingOptions
-from dgl_mutual.training.snapshots import Snapshots
-from dgl_mutual.weightings import WEIGHTINGS
+from dgl_mutual.strategies.options import ExchangeOptions, TeachingOptions
 from tests.small_graph import EDGES, FEATURES, SPLIT, graph
 from tests.small_graph import fit as short
-from tests.training.cuts import Cut, CutAfter, same
 from tests.training.own_students import Linear, own
 
 
-class Dice(dm.Strategy):
-    def loss_terms(self, step: Any) -> dict[str, Tensor]:
-        noise = torch.rand(()) + np.random.rand() + random.random()
-        return {"supervised": self.supervised(step) * noise}
-
-
-class Drops(dm.Weighting):
-    """Draws where it weighs, and where it observes."""
-
-    def __init__(self, options: Any, config: Any) -> None:
-        super().__init__(options, config)
-        self.register_buffer("seen", torch.zeros(()))
-
-    def scores(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
-        return nn.functional.dropout(confidence, 0.5)[None, ..., None] + self.seen * np.random.rand()
-
-    def observe(self, logits: Tensor, samples: Tensor) -> None:
-        self.seen.copy_(torch.rand(()))
-
-
-WITH_DROPS = ("gml", {"weighting": Drops, "exchange_warmup": (0, 0), "mix": "logits"})
-
-
-@pytest.mark.parametrize(("strategy", "options"), [(Dice, {}), WITH_DROPS])
-def test_what_they_draw_follows_from_the_seed(strategy, options, node_data, fit):
-    results = []
-    for other in (1, 2):
-        torch.manual_seed(other), np.random.seed(other), random.seed(other)
-        results.append(fit(node_data, ("gcn", "sage"), strategy=strategy, strategy_options=options, epochs=4))
-        drawn = torch.rand(()), np.random.rand(), random.random()
-        torch.manual_seed(other), np.random.seed(other), random.seed(other)
-        assert drawn == (torch.rand(()), np.random.rand(), random.random())
-    same(*results)
-    other = fit(node_data, ("gcn", "sage"), strategy=strategy, strategy_options=options, epochs=4, seed=1)
-    assert other.history != results[0].history
-
-
-@pytest.mark.parametrize(("strategy", "options"), [(Dice, {}), WITH_DROPS])
-def test_a_cut_training_draws_what_it_would_have_drawn(strategy, options, node_data, fit, tmp_path):
-    def train(*callbacks: Any, file: str) -> Any:
-        torch.manual_seed(len(callbacks))
-        return fit(
-            node_data,
-            ("gcn", "sage"),
-            strategy=strategy,
-            strategy_options=options,
-            epochs=6,
-            callbacks=callbacks,
-            snapshots=Snapshots(tmp_path / file, 2),
-        )
-
-    with pytest.raises(Cut):
-        train(CutAfter(3), file="cut")
-    same(train(file="cut"), train(file="whole"))
-
-
-class Initial(Linear):
-    """Draws its weights from NumPy, and noise for gradients from all."""
-
-    def __init__(self, in_features: int, num_outputs: int) -> None:
-        super().__init__(in_features, num_outputs)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.mul_(float(np.random.rand() + random.random()))
-
-    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        logits = super().forward(graph, feat)
-        if logits.requires_grad:
-            logits.register_hook(lambda grad: grad * (torch.rand(()) + np.random.rand()))
-        return logits
-
-
-def test_initial_weights_and_gradients_follow_from_the_seed(node_data, fit):
-    results = []
-    for other in (1, 2):
-        torch.manual_seed(other), np.random.seed(other), random.seed(other)
-        results.append(fit(node_data, ("gcn", own(Initial)), epochs=3))
-    same(*results)
-
-
 def test_own_students_predict_in_inference_mode(node_data, fit):
-    result = fit(node_data, ("gcn", own(Linear)), strategy="gml", strategy_options={"weighting": Drops}, epochs=2)
+    result = fit(node_data, ("gcn", own(Linear)), strategy="gml", strategy_options={"weighting": weighing(plain)}, epochs=2)
     expected = result.predict(member="ensemble")
     with torch.inference_mode():
         np.testing.assert_array_equal(result.predict(member="ensemble"), expected)
@@ -357,43 +269,6 @@ def test_a_lazy_layer_of_a_strategy_gets_its_shape_and_is_trained():
     assert first == second
 
 
-def remembering(state: Any) -> type[dm.Strategy]:
-    class Mine(dm.Strategy):
-        def loss_terms(self, step: Any) -> dict[str, Tensor]:
-            return {"supervised": self.supervised(step)}
-
-        def get_extra_state(self) -> Any:
-            return state
-
-        def set_extra_state(self, found: Any) -> None:
-            self.found = found
-
-    return Mine
-
-
-@pytest.mark.parametrize("state", [{"a": {1, 2}}, {"a": np.int64(3)}, {3: "a"}, {"a": object()}])
-def test_state_of_a_strategy_that_is_not_plain_is_refused_where_it_is_kept(state, node_data, fit, tmp_path):
-    with pytest.raises(UsageError, match=r"The state strategy/_extra_state.* cannot be kept with training\.checkpoint_every: it holds"):
-        fit(node_data, strategy=remembering(state), epochs=2, snapshots=Snapshots(tmp_path / "kept", 1))
-
-
-def test_state_of_a_strategy_comes_back_as_it_was(node_data, fit, tmp_path):
-    state = {
-        "a/b": torch.ones(1),
-        "a": {"b": torch.zeros(2)},
-        "a~1b": torch.ones(3),
-        "text": "tensor:text:x",
-        "text:": ["text:", None, 0.5],
-    }
-    strategy = remembering(state)
-    with pytest.raises(Cut):
-        fit(node_data, strategy=strategy, epochs=3, snapshots=Snapshots(tmp_path / "kept", 1), callbacks=[CutAfter(1)])
-    found: list[Any] = []
-    strategy.set_extra_state = lambda self, one: found.append(one)
-    fit(node_data, strategy=strategy, epochs=3, snapshots=Snapshots(tmp_path / "kept", 1))
-    assert repr(found) == repr([state])
-
-
 def test_predictions_for_a_graph_of_several_kinds_are_refused():
     result = short(data=graph())
     kinds = {("a", "to", "b"): (torch.tensor([0]), torch.tensor([0])), ("b", "to", "a"): (torch.tensor([0]), torch.tensor([0]))}
@@ -403,45 +278,6 @@ def test_predictions_for_a_graph_of_several_kinds_are_refused():
     with pytest.raises(DglMutualError, match="The graph is heterogeneous"):
         result.predict(mixed)
     assert len(SPLIT.train) == 12
-
-
-def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
-    class Own(StrategyOptions):
-        search_space = space
-        strength: float = Field(1.0, ge=0)
-        kind: Literal["a", "b"] = "a"
-
-    return type("Mine", (dm.Strategy,), {"Options": Own, "loss_terms": lambda self, step: {"supervised": self.supervised(step)}})
-
-
-@pytest.mark.parametrize(
-    ("space", "message"),
-    [
-        ([("strength", Real(0.1, 1.0))], "It must be a mapping from names of options"),
-        ({"nothing": Real(0.1, 1.0)}, r"has a search_space of 'nothing', which is no option of it \(strength, kind\)"),
-        ({"strength": (0.1, 1.0)}, r"search_space\['strength'\] = \(0\.1, 1\.0\)\. It must be a Real, Whole or Choice"),
-        ({"strength": Real(1.0, 0.1)}, "The ends must be numbers, the lower one first"),
-        ({"strength": Real(0.0, 1.0, log=True)}, "above 0 on a logarithmic scale"),
-        ({"strength": Real(0.0, float("inf"))}, "The ends must be finite"),
-        ({"strength": Whole(3, 1)}, "The ends must be whole numbers"),
-        ({"strength": Real(-5.0, 1.0)}, r"strength = -5\.0 is refused: .*0"),
-        ({"kind": Choice(())}, "a choice without values"),
-        ({"kind": Choice(("a", "c"))}, "kind = 'c' is refused"),
-    ],
-)
-def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
-    with pytest.raises(UsageError, match=message):
-        short(strategy=searched(space))
-
-
-def test_search_spaces_that_can_be_drawn_from():
-    short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))
-    short(strategy=searched({"strength.of.a.group": Real(0.1, 1.0)}))  # a key of a group within
-
-
-@pytest.mark.parametrize("kind", [*STRATEGIES.values(), *WEIGHTINGS.values()], ids=lambda kind: kind.name)
-def test_search_spaces_of_built_in_options_can_be_drawn_from(kind):
-    assert fault_of_options(kind, Options, "dgl_mutual.options.Options") is None
 
 
 def test_a_coordinator_that_is_none_is_refused():

@@ -28,13 +28,13 @@ from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
+from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.search_space import Choice, Real, SearchSpace, described
 from dgl_mutual.store.tables import TUNING_COLUMNS
 from dgl_mutual.strategies import resolve_strategy
-from dgl_mutual.training.callbacks import Callback, EpochReports
+from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
-from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.files import check_regular, refuse_links, unwritable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
@@ -45,38 +45,10 @@ if TYPE_CHECKING:
 
 #: Seeds of tuning begin where those of runs end, so that no run repeats what its configuration was chosen on.
 FIRST_SEED = MAX_SEEDS
-#: Epochs between two reports to the pruner.
-REPORT_EVERY = 10
 #: Trials before the sampler and the pruner learn from them.
 STARTUP_TRIALS = 5
 #: Files of a search's folder.
 BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv", "tuning.yaml", "journal.log"
-
-
-class _Pruner(Callback):
-    """Reports the best validation metric so far, averaged with those of the trainings before, and ends a trial that is behind.
-
-    Of a strategy with several phases only the last one is reported: in the first phase of `kd`, for example, a teacher is trained, whose
-    metric is not what trials are compared by.
-    """
-
-    def __init__(self, trial: optuna.Trial, before: Sequence[float], first_step: int) -> None:
-        self.trial, self.before, self.first_step = trial, before, first_step
-        self.best = -math.inf
-
-    def on_epoch_end(self, state: TrainingState) -> None:
-        import optuna
-
-        phase = state.current
-        if not phase.is_last:
-            return
-        if state.validation is not None:
-            self.best = max(self.best, sum(state.validation.metrics) / len(state.validation.metrics))
-        if phase.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
-            values = [*self.before, self.best]
-            self.trial.report(sum(values) / len(values), self.first_step + phase.epoch)
-            if self.trial.should_prune():
-                raise optuna.TrialPruned
 
 
 class Search:
@@ -270,7 +242,7 @@ class Search:
                     on_epoch(shown, EpochReport(index * one.epochs + one.epoch, len(parts) * one.epochs, one.loss, one.val))
 
             with freed_memory() as kept:
-                callbacks = [*kept, EpochReports(report), _Pruner(trial, values, index * self.epochs)]
+                callbacks = [*kept, EpochReports(report), PruningReports(trial, values, index * self.epochs)]
                 result = fit_resolved(config, data, split, seed=seed, fold=fold, callbacks=callbacks, device=device)
             values.append(result["mean"].val)
         value = sum(values) / len(values)

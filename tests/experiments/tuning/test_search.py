@@ -19,6 +19,7 @@ from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning import study
+from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.search import search_space, tune
 from dgl_mutual.experiments.tuning.study import BEST_FILE, FIRST_SEED, Search, hide_test_labels
 from dgl_mutual.search_space import Choice, Real, Whole
@@ -192,7 +193,7 @@ def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path
     def fit(config: Any, dataset: Any, split: Any, *, callbacks: Any, **_: Any) -> float:
         value = 0.2 if len(trials) in (6, 8) else 0.8
         trials.append(0)
-        (pruner,) = (callback for callback in callbacks if isinstance(callback, study._Pruner))
+        (pruner,) = (callback for callback in callbacks if isinstance(callback, PruningReports))
         for _ in range(40):
             trials[-1] += 1
             phase = SimpleNamespace(epoch=trials[-1], is_last=True)

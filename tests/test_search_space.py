@@ -1,0 +1,56 @@
+"""Search spaces of options, of this package and of a user's own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import Field
+
+import dgl_mutual as dm
+from dgl_mutual.errors import UsageError
+from dgl_mutual.options import Options, fault_of_options
+from dgl_mutual.search_space import Choice, Real, Whole
+from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.weightings import WEIGHTINGS
+from tests.small_graph import fit as short
+
+
+def searched(space: Any, **bounds: Any) -> type[dm.Strategy]:
+    class Own(StrategyOptions):
+        search_space = space
+        strength: float = Field(1.0, ge=0)
+        kind: Literal["a", "b"] = "a"
+
+    return type("Mine", (dm.Strategy,), {"Options": Own, "loss_terms": lambda self, step: {"supervised": self.supervised(step)}})
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ([("strength", Real(0.1, 1.0))], "It must be a mapping from names of options"),
+        ({"nothing": Real(0.1, 1.0)}, r"has a search_space of 'nothing', which is no option of it \(strength, kind\)"),
+        ({"strength": (0.1, 1.0)}, r"search_space\['strength'\] = \(0\.1, 1\.0\)\. It must be a Real, Whole or Choice"),
+        ({"strength": Real(1.0, 0.1)}, "The ends must be numbers, the lower one first"),
+        ({"strength": Real(0.0, 1.0, log=True)}, "above 0 on a logarithmic scale"),
+        ({"strength": Real(0.0, float("inf"))}, "The ends must be finite"),
+        ({"strength": Whole(3, 1)}, "The ends must be whole numbers"),
+        ({"strength": Real(-5.0, 1.0)}, r"strength = -5\.0 is refused: .*0"),
+        ({"kind": Choice(())}, "a choice without values"),
+        ({"kind": Choice(("a", "c"))}, "kind = 'c' is refused"),
+    ],
+)
+def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
+    with pytest.raises(UsageError, match=message):
+        short(strategy=searched(space))
+
+
+def test_search_spaces_that_can_be_drawn_from():
+    short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))
+    short(strategy=searched({"strength.of.a.group": Real(0.1, 1.0)}))  # a key of a group within
+
+
+@pytest.mark.parametrize("kind", [*STRATEGIES.values(), *WEIGHTINGS.values()], ids=lambda kind: kind.name)
+def test_search_spaces_of_built_in_options_can_be_drawn_from(kind):
+    assert fault_of_options(kind, Options, "dgl_mutual.options.Options") is None
