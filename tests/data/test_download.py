@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pooch
 import pytest
 import requests
 import urllib3
@@ -309,6 +310,9 @@ def test_a_bar_is_shown_on_a_terminal_if_asked_for(
     stream = io.StringIO()
     stream.isatty = lambda: terminal  # type: ignore[method-assign]  # all that sets a terminal apart here
     monkeypatch.setattr("sys.stderr", stream)
+    messages = pooch.get_logger()  # as it is where nothing has been downloaded
+    messages.setLevel("INFO")
+    monkeypatch.setattr(messages.handlers[0], "stream", stream)
     answers.answers = {"https://a.org/big.zip": (200, {"Content-Length": "200000"}, bytes(200_000))}
     download.download_file("https://a.org/big.zip", tmp_path / "big.zip", None, most=10**6, progress=progress)
     assert ("big.zip: 100%" in stream.getvalue()) == shown
