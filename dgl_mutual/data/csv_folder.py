@@ -5,21 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
-from typing import Annotated, Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edge_rows, canonical_edges
+from dgl_mutual.data.csv_meta import EdgeMeta, NodeMeta, read_meta
 from dgl_mutual.data.csv_table import (
     CsvTable,
     are_lists,
     as_whole,
     decimal_comma_fault,
-    is_unnamed,
     read_csv,
     thousands_fault,
     without_brackets,
@@ -29,97 +26,14 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.graph_records import MASKS
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
-from dgl_mutual.data.names import check_name
-from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target, TaskName, join_targets
-from dgl_mutual.errors import DataError, TaskMismatchError, unknown
-from dgl_mutual.options import plain_message
+from dgl_mutual.errors import TaskMismatchError
 from dgl_mutual.utils.exact_numbers import is_number
-from dgl_mutual.utils.files import RefusedFile
-from dgl_mutual.utils.plain_yaml import read_yaml
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
-_MAX_META = 1 << 20
-
-
-def _inside(name: str) -> str:
-    path = PurePath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError("expected a file within the dataset's folder")
-    return name
-
-
-def _named(name: str) -> str:
-    try:
-        check_name(name)
-    except DataError as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-_FileName = Annotated[str, AfterValidator(_inside)]
-
-
-class _Keys(BaseModel):
-    """A mapping in which no other keys may stand."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_keys(cls, values: Any) -> Any:
-        for key in values if isinstance(values, dict) else ():
-            if key not in cls.model_fields:
-                raise ValueError(str(unknown("key", key, cls.model_fields)))
-        return values
-
-
-class _GraphMeta(_Keys):
-    """A file and its columns of identifiers."""
-
-    file_name: _FileName
-    graph_id_field: str = "graph_id"
-
-    @property
-    def named_graph_id(self) -> list[str]:
-        """The column of graphs, where it is named: only then it must be there."""
-        return [self.graph_id_field] if "graph_id_field" in self.model_fields_set else []
-
-    @model_validator(mode="after")
-    def _check_fields(self) -> _GraphMeta:
-        seen: dict[str, str] = {}
-        for field, column in self:
-            if not field.endswith("_id_field"):
-                continue
-            if is_unnamed(column):
-                raise ValueError(f"{field} = {column!r} is a column without a name. Name it in the header of {self.file_name}, and here")
-            if column in ("label", "feat", *MASKS):
-                raise ValueError(f"{field} = {column!r} names a column that holds no identifiers. Name the column that does")
-            if column in seen:
-                raise ValueError(f"{seen[column]} and {field} are both {column!r}. Name a column of its own for each")
-            seen[column] = field
-        return self
-
-
-class _NodeMeta(_GraphMeta):
-    ntype: Any = None
-    node_id_field: str = "node_id"
-
-
-class _EdgeMeta(_GraphMeta):
-    etype: Any = None
-    src_id_field: str = "src_id"
-    dst_id_field: str = "dst_id"
-
-
-class _Meta(_Keys):
-    version: str = "1.0.0"
-    dataset_name: Annotated[str, AfterValidator(_named)]
-    separator: str = Field(",", min_length=1, max_length=1)
-    node_data: list[_NodeMeta]
-    edge_data: list[_EdgeMeta]
-    graph_data: _GraphMeta | None = None
 
 
 def read_csv_folder(
@@ -146,7 +60,7 @@ def read_csv_folder(
         UsageError: the folder has no data for `task`, or no column of a target's name.
         DataError: a file is missing, cannot be read, or breaks a rule of the format.
     """
-    meta = _read_meta(folder / "meta.yaml", faults)
+    meta = read_meta(folder / "meta.yaml", faults)
     faults.check()
     assert meta is not None
     if task == "graph" and meta.graph_data is None:
@@ -218,28 +132,6 @@ def read_csv_folder(
     )
 
 
-def _read_meta(path: Path, faults: Faults) -> _Meta | None:
-    try:
-        meta = _Meta.model_validate(read_yaml(read_text(path, _MAX_META)))
-    except ValidationError as error:
-        for fault in error.errors():
-            faults.add(path, f"{'.'.join(map(str, fault['loc'])) or 'content'}: {plain_message(fault)}")
-        return None
-    except RefusedFile as error:
-        faults.add(path, str(error))
-        return None
-    except (yaml.YAMLError, *UNREADABLE) as error:
-        mark = getattr(error, "problem_mark", None)
-        faults.add(path, f"expected YAML ({getattr(error, 'problem', error)})", mark.line + 1 if mark else None)
-        return None
-    if meta.version != "1.0.0":
-        faults.add(path, f"version: expected 1.0.0, which is all that DGL has defined, found {meta.version}")
-    if len(meta.node_data) != 1 or len(meta.edge_data) != 1:
-        found = f"{len(meta.node_data)} and {len(meta.edge_data)}"
-        faults.add(path, f"expected one type of node and one of edge, found {found}: heterogeneous graphs are not supported")
-    return meta
-
-
 def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
     """The graph of each row; where the file has no such column, all belong to one."""
     if field not in table.frame:
@@ -248,7 +140,7 @@ def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
 
 
 def _check_graph_ids(
-    graphs: CsvTable, graph_ids: pd.Index[str], nodes: CsvTable, node_meta: _NodeMeta, node_graph: pd.Series[str], faults: Faults
+    graphs: CsvTable, graph_ids: pd.Index[str], nodes: CsvTable, node_meta: NodeMeta, node_graph: pd.Series[str], faults: Faults
 ) -> None:
     if node_meta.graph_id_field not in nodes.frame and set(graph_ids) != {_ONLY_GRAPH}:
         faults.add(nodes.path, f"expected a column {node_meta.graph_id_field}, which tells the graphs of {graphs.path.name} apart", 1)
@@ -260,7 +152,7 @@ def _check_graph_ids(
     faults.check()
 
 
-def _edge_ends(nodes: CsvTable, node_meta: _NodeMeta, edges: CsvTable, edge_meta: _EdgeMeta, faults: Faults) -> tuple[IntArray, IntArray]:
+def _edge_ends(nodes: CsvTable, node_meta: NodeMeta, edges: CsvTable, edge_meta: EdgeMeta, faults: Faults) -> tuple[IntArray, IntArray]:
     """Row numbers in `nodes` of the source and destination of each edge; -1 where a fault was recorded."""
     node_graph, graph = _graph_ids(nodes, node_meta.graph_id_field), _graph_ids(edges, edge_meta.graph_id_field)
     if edge_meta.graph_id_field not in edges.frame and set(node_graph) != {_ONLY_GRAPH}:
@@ -377,7 +269,7 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
     return encoding.labels, Target("single-label", encoding.names, "accuracy")
 
 
-def _sample_ids(graph_ids: pd.Index[str], nodes: CsvTable, node_meta: _NodeMeta, task: TaskName) -> tuple[str, ...]:
+def _sample_ids(graph_ids: pd.Index[str], nodes: CsvTable, node_meta: NodeMeta, task: TaskName) -> tuple[str, ...]:
     """Graph ids, or node ids; where several graphs may repeat those, ``graph/node``."""
     if task == "graph":
         return tuple(graph_ids)
