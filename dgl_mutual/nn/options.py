@@ -21,6 +21,10 @@ ARCHITECTURES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "
 BATCH_NORM_MOMENTUM = 0.3
 
 
+#: Options of students that only graph tasks have.
+GRAPH_TASK_OPTIONS = ("pooling", "virtual_node")
+
+
 class StudentOptions(Options):
     """One student. `None` means the default of the task or architecture; `resolve_student` (in `dgl_mutual.nn.student`) fills it in.
 
@@ -34,6 +38,11 @@ class StudentOptions(Options):
         "input_dropout": Real(0.0, 0.8),
         "norm": Choice(("none", "batch", "layer")),
         "residual": Choice((False, True)),
+    }
+    searched_by_name: ClassVar[SearchSpace] = {
+        "readout": Choice(("last", "jumping")),
+        "pooling": Choice(("sum", "mean", "max")),
+        "virtual_node": Choice((False, True)),
     }
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet; without edges: mlp, and on graphs bag, an MLP on

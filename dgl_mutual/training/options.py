@@ -33,6 +33,7 @@ class TrainingOptions(Options):
         "edge_drop": Real(0.0, 0.6),
         "feature_mask": Real(0.0, 0.6),
         "node_drop": Real(0.0, 0.6),
+        "positions": Choice((0, 8, 16)),
     }
     epochs: int = Field(200, ge=1)
     """Maximum number of epochs."""

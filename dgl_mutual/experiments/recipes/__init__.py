@@ -14,13 +14,14 @@ from typing import Any
 
 from dgl_mutual.data.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS
 from dgl_mutual.utils.plain_yaml import read_yaml
 
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"
 _OF_ITS_DATASET = ("dataset", "task", "targets", "protocol", "folds")
 #: What a recipe for graphs says that is not meant for node tasks.
-_OF_GRAPH_TASKS = (("training", "batch_size"), ("student", "pooling"), ("student", "virtual_node"))
+_OF_GRAPH_TASKS = (("training", "batch_size"), *(("student", key) for key in GRAPH_TASK_OPTIONS))
 
 
 @cache

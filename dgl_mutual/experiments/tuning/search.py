@@ -30,7 +30,7 @@ from dgl_mutual.experiments.progress import Progress, Silence
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
-from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
@@ -238,6 +238,9 @@ def search_job(
     given = config if in_memory else anchored(config)
     resolved = resolve(given, dataset)
     space = checked_space(given, search)
+    unusable = [f"student.{key}" for key in GRAPH_TASK_OPTIONS if resolved.task == "node" and f"student.{key}" in space]
+    if unusable:
+        raise UsageError(f"{unusable[0]} is an option of graph tasks, and this is a node task. Leave it out of the search.")
     return SearchJob(out / _name(resolved, space, splits), given, resolved, space, splits, trials, device, threads, label or "tune")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.load import load_dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.given import given_values
@@ -14,7 +15,7 @@ from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.tuning.search import search_space
 from dgl_mutual.experiments.tuning.study import BEST_FILE
-from dgl_mutual.nn.options import StudentOptions
+from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.search_space import Choice
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.options import TrainingOptions
@@ -70,9 +71,15 @@ def test_an_option_without_effect_is_not_drawn(ring: Dataset, tmp_path: Path, mo
     assert given[pull].isna().all()
 
 
-def test_views_are_searched_only_where_they_are_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    named = sorted(f"training.{key}" for key in TrainingOptions.searched_by_name)
-    assert named == ["training.edge_drop", "training.feature_mask", "training.node_drop"]
+def searched_by_name() -> list[str]:
+    options = {"training": TrainingOptions, "student": StudentOptions}
+    return sorted(f"{group}.{key}" for group, kind in options.items() for key in kind.searched_by_name)
+
+
+def test_some_options_are_searched_only_where_they_are_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = searched_by_name()
+    views = ["training.edge_drop", "training.feature_mask", "training.node_drop"]
+    assert named == ["student.pooling", "student.readout", "student.virtual_node", *views, "training.positions"]
     config = parse_config(QUICK)
     assert not set(named) & search_space(config).keys()
     assert search_space(config, named).keys() == search_space(config).keys() | set(named)
@@ -88,7 +95,7 @@ def test_views_are_searched_only_where_they_are_named(ring: Dataset, tmp_path: P
 
 def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_range_are_options(ring: Dataset) -> None:
     shared = {f"training.{key}" for key in TrainingOptions.search_space} | {f"student.{key}" for key in StudentOptions.search_space}
-    named = {f"training.{key}" for key in TrainingOptions.searched_by_name}
+    named = set(searched_by_name()) - {"student.pooling", "student.virtual_node"}  # are for graph tasks
     shared |= named
     for name in STRATEGIES:
         assert STRATEGY_REGISTRY.find(name).value.Options.search_space or name == "independent"
@@ -98,6 +105,19 @@ def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_ran
         for key, domain in space.items():
             for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
                 resolve(point_of(given_values(config), {key: value}), ring)
+
+
+def test_options_of_graph_tasks_are_searched_there_alone(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in GRAPH_TASK_OPTIONS:
+        with pytest.raises(UsageError, match=rf"student\.{key} is an option of graph tasks, and this is a node task"):
+            quick(ring, tmp_path, search=[f"student.{key}"])
+    assert not any(tmp_path.iterdir())
+
+    drawn = []
+    faking(monkeypatch, lambda config, *_, **__: drawn.append(config.students[0]) or 0.5)
+    config = {"task": "graph", "dataset": "digits", "protocol": "nested"}
+    quick(load_dataset("digits", "graph"), tmp_path, trials=6, search=["student.pooling", "student.virtual_node"], config=config)
+    assert len({one.pooling for one in drawn}) > 1 and {one.virtual_node for one in drawn} == {False, True}
 
 
 def test_a_choice_whose_options_are_given_is_not_searched() -> None:
