@@ -113,9 +113,8 @@ def bootstrap_interval(differences: Sequence[float] | Array, resamples: int = 20
     d = _rounded(differences)
     if np.ptp(d) == 0:
         return float(d[0]), float(d[0])
-    chosen = np.random.default_rng(0).integers(len(d), size=(resamples, len(d)))
-    low, high = np.quantile(d[chosen].mean(axis=1), (0.025, 0.975))
-    return float(low), float(high)
+    interval = stats.bootstrap((d,), np.mean, method="percentile", n_resamples=resamples, rng=0).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def effect_size(differences: Sequence[float] | Array) -> float:

@@ -59,9 +59,10 @@ def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
 
     num_nodes = max(int(test.max()) + 1, num_listed)
     source, destination = graph
-    outside = max(int(source.max(initial=0)), int(destination.max(initial=0)))
-    if outside >= num_nodes or min(source.min(initial=0), destination.min(initial=0)) < 0:
-        faults.add(paths["graph"], f"expected node numbers 0 ... {num_nodes - 1}, found {outside}")
+    ends = np.concatenate([source, destination])
+    outside = ends[(ends < 0) | (ends >= num_nodes)]
+    if len(outside):
+        faults.add(paths["graph"], f"expected node numbers 0 ... {num_nodes - 1}, found {outside[0]}")
     if len(y) + _NUM_VALIDATION > num_listed:
         faults.add(paths["ally"], f"expected at least {len(y) + _NUM_VALIDATION} rows (training and validation), found {num_listed}")
     faults.check()

@@ -38,10 +38,12 @@ from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.teaching import extra_members
+from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
@@ -93,6 +95,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             )
     label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
     strategy_options = parse_options(kind.Options, config.strategy_options, "strategy_options")
+    if config.distill is not None and config.distill.unseen:
+        _check_inductive(strategy_options)
     fixed = split or (dataset.official_split if protocol in OFFICIAL_PROTOCOLS else None)
     fixed = None if fixed is None else set_apart(dataset, fixed)
     if label_rate is not None or dataset.num_pool or (fixed is not None and len(fixed.unlabelled)):
@@ -135,6 +139,17 @@ def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
         raise DataError(
             f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
             f"its files differ. Use the files of that time, or {hint}."
+        )
+
+
+def _check_inductive(options: StrategyOptions) -> None:
+    """Refuse a weighting that knows the nodes of training alone."""
+    weighting = getattr(options, "weighting", None)
+    if weighting is not None and not WEIGHTING_REGISTRY.find(weighting).value.inductive:
+        name = weighting if isinstance(weighting, str) else weighting.__name__
+        raise UsageError(
+            f"strategy_options.weighting = {name} knows the nodes of training alone, so distill.unseen must be 0. Choose another "
+            "weighting, or leave out --unseen."
         )
 
 

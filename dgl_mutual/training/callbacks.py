@@ -122,7 +122,7 @@ class EpochClock(Callback):
 
 
 class ProgressBar(Callback):
-    """Shows a bar on standard error: epochs, a clock, the time left, the loss, and the active members' mean figure on validation.
+    """Shows a bar on standard error: epochs, a clock, the time left, the loss, and the students' mean metric on validation.
 
     To be closed, which also ends the clock of a training that failed.
     """
@@ -141,8 +141,8 @@ class ProgressBar(Callback):
     def on_epoch_end(self, state: TrainingState) -> None:
         row = state.history[-1]
         figures = {"loss": f"{sum(value for name, value in row.items() if name.startswith('loss/')):.3f}"}
-        if state.validation is not None:
-            figures["val"] = f"{sum(state.validation.metrics) / len(state.validation.metrics):.3f}"
+        if state.mean_metric is not None:
+            figures["val"] = f"{state.mean_metric:.3f}"
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update()
 

@@ -60,6 +60,8 @@ def distill(
     Raises:
         UsageError: a coordinator that knows the nodes of training alone, and nodes that were kept from training.
     """
+    if inductive.nodes is not None and not result.cohort.coordinator.inductive:
+        raise UsageError("The weighting of this cohort knows the nodes of training alone, so distill.unseen must be 0. Choose another one.")
     parameter = next(result.cohort.parameters())
     seen, whole = (with_positions(data.without_edge_features(), options.positions) for data in (inductive.seen, inductive.dataset))
     mlp_data = replace(inductive, seen=seen, dataset=whole)
@@ -197,10 +199,6 @@ def _member(
 
 def _assess(result: FitResult, inductive: InductiveSplit) -> FitResult:
     """The figures of a cohort in the whole graph, after it was trained in a part of it."""
-    if not result.cohort.coordinator.inductive:
-        raise UsageError(
-            "Weighting 'transductive' knows the nodes of training alone, so distill.unseen must be 0. Choose another weighting."
-        )
     cohort, dataset = result.cohort, inductive.dataset
     parameter = next(cohort.parameters())
     takes_edges = any(student.edge_features for student in cohort.members)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -121,6 +122,16 @@ class TrainingState:
     def student(self, member: int) -> AnyStudent:
         """A member as it is validated, selected and saved: with averaged weights, if training.average is on and the average has begun."""
         return self.cohort.members[member] if self.served_averages is None else self.served_averages.of(member)
+
+    @property
+    def mean_metric(self) -> float | None:
+        """Mean validation metric of the students that are active, after the current epoch; of all active members where none of them is a
+        student (the teacher of ``kd``, for example). None where the epoch was not validated."""
+        if self.validation is None:
+            return None
+        active = dict(zip(self.current.active, self.validation.metrics, strict=False))  # in the last phase the ensemble's follows
+        students = [metric for member, metric in active.items() if member < self.cohort.num_students]
+        return fmean(students or active.values())
 
     @property
     def seconds(self) -> float:

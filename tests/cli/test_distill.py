@@ -42,6 +42,16 @@ def test_unseen_nodes_are_a_protocol_of_their_own(command_line: Callable[..., ob
     assert set(the_run(elsewhere)[0]["protocol"]) == {"random-inductive"}
 
 
+def test_a_weighting_that_knows_the_nodes_of_training_alone_is_refused_before_training(
+    command_line: Callable[..., object], elsewhere: Path
+) -> None:
+    weighting = ("--set", "strategy_options.weighting=transductive")
+    status, _, err = command_line("distill", *SMALL, *MLP, "--unseen", "0.2", *weighting)
+    assert status == 2 and "strategy_options.weighting = transductive knows the nodes of training alone" in err
+    assert not (elsewhere / "results").exists()
+    assert command_line("distill", *SMALL, *MLP, *weighting)[0] == 0
+
+
 def test_a_share_that_is_none_is_refused(command_line: Callable[..., object]) -> None:
     status, _, err = command_line("distill", *SMALL, "--unseen", "1.5")
     assert status == 2

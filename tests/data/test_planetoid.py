@@ -64,6 +64,7 @@ FAULTS = [
     ({"tx": sparse.csr_matrix(np.eye(3, 5, dtype=np.float32))}, r"cora\.tx: expected 6 columns as in x, found 5"),
     ({"graph": [1, 2]}, r"cora\.graph: expected a dict"),
     ({"graph": {0: [1, 999]}}, r"cora\.graph: expected node numbers 0 \.\.\. 523, found 999"),
+    ({"graph": {0: [1, -1]}}, r"cora\.graph: expected node numbers 0 \.\.\. 523, found -1"),
     ({"test_index": "521\n523\n3\n"}, r"test\.index, line 3: expected a test node's number 520 \.\.\. 525, found '3'"),
     ({"test_index": "521\n523\n526\n"}, r"test\.index, line 3: expected a test node's number 520 \.\.\. 525, found '526'"),
     ({"test_index": "521\n523\n521\n"}, r"test\.index, line 3: expected each test node once"),

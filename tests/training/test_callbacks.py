@@ -120,6 +120,22 @@ def test_an_epoch_that_was_not_validated_has_no_scores(fit: Fit, node_data: Data
     assert scored == [False, True, False, True, True]
 
 
+@pytest.mark.parametrize("strategy", ["gml", "okddip", "kd"])
+def test_the_mean_metric_is_that_of_the_students_alone(strategy: str, fit: Fit, graph_data: Data) -> None:
+    means: list[float | None] = []
+
+    class Look(Callback):
+        def on_epoch_end(self, state: TrainingState) -> None:
+            means.append(state.mean_metric)
+
+    result = fit(graph_data, epochs=4, strategy=strategy, training={"eval_every": 2}, callbacks=[Look()])
+    students = [name for name in result.cohort.names if name not in ("leader", "teacher")]
+    assert len(students) < len(result.cohort.names) or strategy == "gml"
+    for row, mean in zip(result.history, means, strict=True):
+        scores = [row[f"val/{name}"] for name in students if f"val/{name}" in row] or [row[key] for key in row if key == "val/teacher"]
+        assert mean == (pytest.approx(np.mean(scores)) if scores else None)
+
+
 class Log(Callback):
     def __init__(self, name: str, value: Any) -> None:
         self.name, self.value = name, value

@@ -212,5 +212,5 @@ class TestUnseen:
             make_inductive_split(dataset, split_of(dataset), unseen, seed=1)
 
     def test_a_coordinator_that_knows_the_nodes_by_number_is_refused(self):
-        with pytest.raises(UsageError, match="transductive"):
+        with pytest.raises(UsageError, match="knows the nodes of training alone"):
             fit_and_distill(make_dataset("node", "single-label"), unseen=0.4, strategy_options={"weighting": "transductive"})

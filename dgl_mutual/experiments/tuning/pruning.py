@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from dgl_mutual.training.callbacks import Callback
@@ -17,7 +18,8 @@ REPORT_EVERY = 10
 
 
 class PruningReports(Callback):
-    """Reports the best validation metric so far, averaged with those of the trainings before, and ends a trial that is behind.
+    """Reports the students' best mean validation metric so far, averaged with those of the trainings before, and ends a trial that is
+    behind.
 
     Of a strategy with several phases only the last one is reported: in the first phase of `kd`, for example, a teacher is trained, whose
     metric is not what trials are compared by.
@@ -33,10 +35,9 @@ class PruningReports(Callback):
         phase = state.current
         if not phase.is_last:
             return
-        if state.validation is not None:
-            self.best = max(self.best, sum(state.validation.metrics) / len(state.validation.metrics))
+        if state.mean_metric is not None:
+            self.best = max(self.best, state.mean_metric)
         if phase.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
-            values = [*self.before, self.best]
-            self.trial.report(sum(values) / len(values), self.first_step + phase.epoch)
+            self.trial.report(fmean([*self.before, self.best]), self.first_step + phase.epoch)
             if self.trial.should_prune():
                 raise optuna.TrialPruned

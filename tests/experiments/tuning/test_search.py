@@ -197,7 +197,7 @@ def test_trials_that_are_behind_are_pruned_by_the_median(ring: Dataset, tmp_path
         for _ in range(40):
             trials[-1] += 1
             phase = SimpleNamespace(epoch=trials[-1], is_last=True)
-            pruner.on_epoch_end(SimpleNamespace(validation=SimpleNamespace(metrics=[value, value]), current=phase))  # type: ignore[arg-type]
+            pruner.on_epoch_end(SimpleNamespace(mean_metric=value, current=phase))  # type: ignore[arg-type]
         return value
 
     faking(monkeypatch, fit)
