@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dgl_mutual.nn import kernels
 from dgl_mutual.nn.csr import NodeFeatures, Pattern, Rows, SparseMatrix, offsets_of, take_rows
+from dgl_mutual.utils.caching import cached_method
 
 #: How neighbours' states are aggregated: their sum; their mean; or the sum over j in N(i) + i with the weights 1 / sqrt(d_i d_j).
 Norm: TypeAlias = Literal["sum", "mean", "symmetric"]
@@ -64,11 +65,6 @@ class Adjacency:
         self.edge_features = edge_features
         self._degrees = degrees
         self._by_source = by_source
-        self._edge_weights: dict[Norm, Tensor] = {}
-        self._attention_orders: dict[int, tuple[Tensor, Tensor]] = {}
-        self._normalised: dict[Norm, SparseMatrix] = {}
-        self._aggregated: dict[Norm, Tensor] = {}
-        self._attention: dict[int, Pattern] = {}
 
     @property
     def num_destinations(self) -> int:
@@ -118,38 +114,29 @@ class Adjacency:
         offsets = self.in_offsets + torch.arange(len(self.in_offsets), device=self.device)
         return Pattern(offsets, self._with_loops(self.sources, nodes), self.num_sources)
 
+    @cached_method
     def attention_pattern(self, heads: int) -> Pattern:
         """`looped_pattern` for each head by itself: row i * heads + h has the columns j * heads + h.
 
         So head h of node i, in an array (nodes, heads), has the row's number in the flattened array, and no array needs another layout.
         """
-        if heads not in self._attention:
-            self._attention[heads] = self.looped_pattern if heads == 1 else _by_head(self.looped_pattern, heads)
-        return self._attention[heads]
+        return self.looped_pattern if heads == 1 else _by_head(self.looped_pattern, heads)
 
+    @cached_method
     def normalised(self, norm: Norm) -> SparseMatrix:
         """The adjacency matrix A (destinations, sources) with a normalisation; ``symmetric`` counts self-loops.
 
         sum: A_ij = 1; from a sample of the neighbours, an estimate of the sum over all. mean: A_ij = 1 / |N(i)|; an empty row is 0.
         symmetric: A_ij = 1 / sqrt(d_i d_j), d_i in-degrees and d_j out-degrees with self-loops (Kipf and Welling, ICLR 2017, eq. 2).
         """
-        if norm not in self._normalised:
-            self._normalised[norm] = self._normalise(norm)
-        return self._normalised[norm]
-
-    def _normalise(self, norm: Norm) -> SparseMatrix:
         weights = self.edge_weights(norm)
         if norm != "symmetric":
             return SparseMatrix(self.pattern, weights)
         return SparseMatrix(self.looped_pattern, self._with_loops(weights, self.loop_weights.squeeze(1)))
 
+    @cached_method
     def edge_weights(self, norm: Norm) -> Tensor:
         """A_ij of each edge, in the order of `sources`: (edges,)."""
-        if norm not in self._edge_weights:
-            self._edge_weights[norm] = self._weigh(norm)
-        return self._edge_weights[norm]
-
-    def _weigh(self, norm: Norm) -> Tensor:
         scale = self._sampling_scale
         if norm == "sum":
             return self.in_offsets.new_ones(len(self.sources), dtype=self.dtype) if scale is None else self._along_edges(scale)
@@ -183,16 +170,12 @@ class Adjacency:
         values[again] = self.edge_weights("mean")
         return SparseMatrix(Pattern(indptr, columns, count), values)
 
+    @cached_method
     def attention_order(self, heads: int) -> tuple[Tensor, Tensor]:
         """The places in an array (edges + destinations, heads), in the order of `looped_pattern`, of the non-zeros of `attention_pattern`.
 
         And the inverse of this permutation.
         """
-        if heads not in self._attention_orders:
-            self._attention_orders[heads] = self._order_attention(heads)
-        return self._attention_orders[heads]
-
-    def _order_attention(self, heads: int) -> tuple[Tensor, Tensor]:
         pattern = self.looped_pattern
         starts, rows = pattern.indptr[:-1].long(), pattern.rows.long()
         numbers = torch.arange(len(rows), device=self.device)
@@ -203,13 +186,9 @@ class Adjacency:
         order[inverse] = torch.arange(len(inverse), device=self.device)
         return order, inverse
 
+    @cached_method
     def aggregated_features(self, norm: Norm) -> Tensor:
         """A X for the constant features X: (destinations, F)."""
-        if norm not in self._aggregated:
-            self._aggregated[norm] = self._aggregate_features(norm)
-        return self._aggregated[norm]
-
-    def _aggregate_features(self, norm: Norm) -> Tensor:
         assert self.constant_features is not None
         return kernels.spmm(self.normalised(norm), self.constant_features)
 

@@ -17,6 +17,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_columns, take_rows
+from dgl_mutual.utils.caching import cached_method
 from dgl_mutual.utils.wording import counted, kind_of
 
 
@@ -59,7 +60,6 @@ class GraphBatch(Adjacency, Batch):
     ) -> None:
         """Take the arrays of the CSC form (see `Adjacency`), and what gives chosen columns of the features, if that is at hand."""
         super().__init__(in_offsets, sources, features.dtype, edge_features=edge_features, by_source=by_source)
-        self._columns: dict[tuple[int, ...], NodeFeatures] = {}
         self._columns_of = columns_of
         self.features = features
         self.node_offsets = node_offsets
@@ -117,13 +117,9 @@ class GraphBatch(Adjacency, Batch):
     def inputs(self, depth: int, columns: tuple[int, ...] | None = None) -> NodeFeatures:
         return self.features if columns is None else self.with_columns(columns)
 
+    @cached_method
     def with_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
         """These columns of the features, taken once for all students."""
-        if columns not in self._columns:
-            self._columns[columns] = self._take_columns(columns)
-        return self._columns[columns]
-
-    def _take_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
         return take_columns(self.features, columns) if self._columns_of is None else self._columns_of(columns)
 
     @property

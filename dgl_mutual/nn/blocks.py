@@ -13,6 +13,7 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.csr import NodeFeatures, Rows, offsets_of, take_columns, take_rows
+from dgl_mutual.utils.caching import cached_method
 
 #: Most nodes and edges (or one node's) in a chunk of a layer-wise pass.
 CHUNK_NODES, CHUNK_EDGES = 1 << 16, 1 << 20
@@ -48,7 +49,6 @@ class BlockBatch(Batch):
         """Take the adjacencies of the convolutions, first to last, and the features of the first one's sources."""
         self.features = features
         self._adjacencies = tuple(adjacencies)
-        self._columns: dict[tuple[int, ...], NodeFeatures] = {}
 
     @classmethod
     def of(cls, blocks: Sequence[dgl.DGLGraph], whole: NodeData, device: torch.device) -> BlockBatch:
@@ -86,10 +86,12 @@ class BlockBatch(Batch):
 
     def inputs(self, depth: int, columns: tuple[int, ...] | None = None) -> NodeFeatures:
         rows = self.adjacencies(depth)[0].num_sources if depth else self._adjacencies[-1].num_destinations
-        if columns is not None and columns not in self._columns:
-            self._columns[columns] = take_columns(self.features, columns)
-        features = self.features if columns is None else self._columns[columns]
+        features = self.features if columns is None else self._with_columns(columns)
         return features if rows == self._adjacencies[0].num_sources else take_rows(features, slice(0, rows))
+
+    @cached_method
+    def _with_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
+        return take_columns(self.features, columns)
 
 
 class LayerwiseBatch(Batch):

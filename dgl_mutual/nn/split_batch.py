@@ -11,6 +11,7 @@ from dgl_mutual.data.arrays import offsets_of
 from dgl_mutual.nn.adjacency import Norm
 from dgl_mutual.nn.batch import GraphBatch
 from dgl_mutual.nn.csr import Block, NodeFeatures, Pattern, RepeatedRows, SparseMatrix, cut, take_rows
+from dgl_mutual.utils.caching import cached_method
 
 
 def split_batch(whole: GraphBatch, counts: Sequence[int]) -> list[GraphBatch]:
@@ -58,17 +59,18 @@ class _Part(GraphBatch):
     def looped_pattern(self) -> Pattern:
         return self._whole.looped_pattern.block(self._looped)
 
+    @cached_method
     def attention_pattern(self, heads: int) -> Pattern:
-        if heads not in self._attention:
-            nodes, entries = (slice(part.start * heads, part.stop * heads) for part in (self._looped.rows, self._looped.entries))
-            self._attention[heads] = self._whole.attention_pattern(heads).block(Block(nodes, nodes, entries))
-        return self._attention[heads]
+        nodes, entries = (slice(part.start * heads, part.stop * heads) for part in (self._looped.rows, self._looped.entries))
+        return self._whole.attention_pattern(heads).block(Block(nodes, nodes, entries))
 
-    def _normalise(self, norm: Norm) -> SparseMatrix:
+    @cached_method
+    def normalised(self, norm: Norm) -> SparseMatrix:
         block, pattern = (self._looped, self.looped_pattern) if norm == "symmetric" else (self._plain, self.pattern)
         return self._whole.normalised(norm).block(block, pattern)
 
-    def _weigh(self, norm: Norm) -> Tensor:
+    @cached_method
+    def edge_weights(self, norm: Norm) -> Tensor:
         return self._whole.edge_weights(norm)[self._plain.entries]
 
     @cached_property
@@ -80,18 +82,21 @@ class _Part(GraphBatch):
         whole = self._whole.edge_loops
         return whole.block(self._doubled, whole.pattern.block(self._doubled))
 
-    def _order_attention(self, heads: int) -> tuple[Tensor, Tensor]:
+    @cached_method
+    def attention_order(self, heads: int) -> tuple[Tensor, Tensor]:
         entries = slice(self._looped.entries.start * heads, self._looped.entries.stop * heads)
         order, inverse = self._whole.attention_order(heads)
         return order[entries] - entries.start, inverse[entries] - entries.start
 
-    def _take_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
+    @cached_method
+    def with_columns(self, columns: tuple[int, ...]) -> NodeFeatures:
         taken = self._whole.with_columns(columns)
         if isinstance(taken, RepeatedRows) and isinstance(self.features, RepeatedRows):
             return RepeatedRows(taken.table, self.features.codes)
         return take_rows(taken, self._plain.rows)
 
-    def _aggregate_features(self, norm: Norm) -> Tensor:
+    @cached_method
+    def aggregated_features(self, norm: Norm) -> Tensor:
         return self._whole.aggregated_features(norm)[self._plain.rows]
 
     @cached_property
