@@ -47,6 +47,7 @@ def load(
     targets: str | Sequence[str] | None = None,
     data_dir: str | Path | None = None,
     offline: bool = False,
+    require_labels: bool = True,
 ) -> Dataset:
     """Load a dataset by name, from a folder that holds one, or from a graph in memory.
 
@@ -57,6 +58,7 @@ def load(
             (default: all; in CSV form the column ``label``).
         data_dir: the data folder; default: the environment's DGL_MUTUAL_DATA, else ``./data``.
         offline: never try to download.
+        require_labels: whether a folder without labels is refused. Without labels a dataset can be predicted, and not trained on.
 
     Raises:
         UsageError: an unknown name or target, or a task that the dataset is not for.
@@ -65,7 +67,14 @@ def load(
     if not isinstance(name, str | Path):
         dataset = as_dataset(name, task)
         return dataset if targets is None else select_targets(dataset, targets)
-    return load_dataset(name, task, data_dir=None if data_dir is None else user_path(data_dir), offline=offline, targets=targets)
+    return load_dataset(
+        name,
+        task,
+        data_dir=None if data_dir is None else user_path(data_dir),
+        offline=offline,
+        require_labels=require_labels,
+        targets=targets,
+    )
 
 
 #: A student: an architecture's name, an import path, a class or function that makes a module, or a mapping of `StudentOptions`.
@@ -91,19 +100,19 @@ def fit(
     strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     task_weights: TaskWeights | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
     callbacks: Callback | Sequence[Callback] | None = (),
     progress: bool = False,
 ) -> FitResult:
     """Train one cohort with one seed on one fold.
 
-    With the same number of threads the result equals that of ``dgl-mutual run``.
+    On the same device, with the same number of threads, the result equals that of ``dgl-mutual run``.
 
     `run` uses one thread a trial, or ``--threads N``; here ``torch.set_num_threads(N)`` sets their number. Other numbers change the last
     digits of sums.
 
     Args:
-        dataset: a dataset, or a DGL or PyG graph, as `load` takes it.
+        dataset: a dataset, or what `load` takes: a name, a folder, or a DGL or PyG graph.
         students: the cohort (default: gcn,gat,gin,sage). Each is the name of an architecture, a mapping of `StudentOptions`, an import path
             ``package.module:Class``, or a class or function (in_features, num_outputs) that makes a module with ``forward(graph, feat)``
             (see `dgl_mutual.nn.custom.CustomStudent`).
@@ -124,7 +133,7 @@ def fit(
             (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
         unlabelled: a pool of further graphs with the same feature columns, as a dataset, graphs, the name of a dataset or a folder, which
             needs no labels; they are not looked at.
-        device: cpu, cuda, cuda:N (the N-th GPU), auto, or a `torch.device`.
+        device: cpu, cuda, cuda:N (the N-th GPU), auto (a GPU, if there is one), or a `torch.device`.
         callbacks: code to run at fixed points of the training, in this order (see `Callback`).
         progress: show a bar on standard error.
 
@@ -138,7 +147,7 @@ def fit(
     """
     if split is not None and not isinstance(split, Split):
         raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
-    dataset = as_dataset(dataset, split=split)
+    dataset = load(dataset) if isinstance(dataset, str | Path) else as_dataset(dataset, split=split)
     pool = None if unlabelled is None else _pool(unlabelled)
     if split is not None and (protocol is not None or folds is not None or fold != 0):
         raise UsageError("A split was given, so protocol, fold and folds have no meaning. Give either a split or a protocol.")

@@ -47,6 +47,12 @@ CONTINUOUS = (
     "Give classes as whole numbers or words"
 )
 
+#: What is said of rows that are probably classes.
+ONE_HOT = (
+    "each sample has exactly one of the {} labels. They are read as independent labels (multi-label); if they are one-hot classes, give "
+    "the number of the class instead, for example labels.argmax(axis=1)"
+)
+
 #: Longer whole numbers keep their exponent in a class's name.
 _MOST_DIGITS = 100
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
@@ -198,7 +204,9 @@ def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing") -> 
     wrong = ~(np.isin(values, (0, 1)) | unknown)
     labels = np.where(unknown, np.nan, np.isin(values, (1,))).astype(np.float32)
     if not wrong.any():
-        return Encoding("multi-label", labels, names)
+        is_one_hot = len(names) > 1 and len(labels) > 1 and bool((labels.sum(axis=1) == 1).all())  # a sum with an unknown label is NaN
+        notes = (ONE_HOT.format(len(names)),) if is_one_hot else ()
+        return Encoding("multi-label", labels, names, notes=notes)
     hint = (
         " (several continuous targets are a regression, which is not supported)"
         if np.any(wrong & np.isfinite(values) & (values != np.round(values)))

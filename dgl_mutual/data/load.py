@@ -92,6 +92,11 @@ def as_dataset(data: Any, task: TaskName | None = None, split: Split | None = No
     found = kind_of(data)
     if isinstance(data, list | tuple):
         found = f"{found} whose item 0 is {kind_of(data[0])}" if data else f"an empty {type(data).__name__}"
+    if type(data).__module__.partition(".")[0] == "networkx":
+        raise UsageError(
+            f"Expected a DGL or PyG graph, found {found} of NetworkX. Convert it: dgl.from_networkx(graph, node_attrs=['feat', 'label']) "
+            "with the names of its attributes."
+        )
     raise UsageError(
         f"Expected a Dataset, a DGL graph, a PyG graph, or a list of graphs, found {found}. Load a dataset by its name with "
         "dgl_mutual.load, or make one of arrays with dgl_mutual.Dataset.from_arrays."

@@ -155,10 +155,11 @@ class FitResult:
         """Probabilities (samples, C) of one student or of the ensemble.
 
         Args:
-            data: a dataset, a DGLGraph with node features ``feat``, or data of PyG; by default what the cohort was trained on.
+            data: a dataset, or a graph or list of graphs of DGL (with node features ``feat``) or PyG; default: the training data.
             member: a student's name, ``best_by_val`` or ``ensemble``.
 
-        The columns of a dataset are matched by name; missing indicator columns are filled with zeros.
+        The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
+        are taken in their order.
 
         Raises:
             UsageError: no such member, data of another kind or with features of another width, or other data where predictions belong to

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dgl_mutual
 from dgl_mutual.data import load_dataset, verify_dataset
 from dgl_mutual.data.csv_table import read_csv
 from dgl_mutual.data.faults import Faults
@@ -88,6 +89,9 @@ def test_task_that_the_folder_does_not_have(build_csv: Build) -> None:
 def test_labels_may_be_absent_where_allowed(build_csv: Build) -> None:
     folder = build_csv(graphs_csv="graph_id\n3\n7\n")
     assert load_dataset(folder, require_labels=False).labels.tolist() == [-1, -1]
+    assert dgl_mutual.load(folder, require_labels=False).labels.tolist() == [-1, -1]
+    with pytest.raises(DataError, match=r"expected a column label.*require_labels=False"):
+        dgl_mutual.load(folder)
     with pytest.raises(DataError, match=r"graphs\.csv, line 1: expected a column label"):
         load_dataset(folder)
 
@@ -113,7 +117,7 @@ FAULTS = [
     ({"graphs_csv": "graph_id,label\n3,yes\n7,no\n8,no\n"}, r"graphs\.csv, line 4: expected the nodes of this graph"),
     ({"graphs_csv": "graph_id,label\n7,no\n"}, r"nodes\.csv, line 4: expected a graph that graphs\.csv lists"),
     ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"line 3: dst_id: .*, found 'c'"),
-    ({"graphs_csv": "graph_id,Label\n3,1\n7,0\n"}, r"expected a column label .*, found graph_id, Label \(--targets names another column\)"),
+    ({"graphs_csv": "graph_id,Label\n3,1\n7,0\n"}, r"expected a column label .*, found graph_id, Label \(--targets names another column; "),
     ({"nodes_csv": "graph_id,node_id\n"}, r"nodes\.csv: expected at least one line after the header"),
     ({"edges_csv": None}, r"edges\.csv: the file is missing"),
     ({"edges_csv": ""}, r"edges\.csv: the file is empty"),

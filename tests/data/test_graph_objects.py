@@ -205,12 +205,22 @@ def test_graphs_in_memory_are_loaded_and_learned_from() -> None:
         (np.zeros(3), "found an ndarray"),
         (None, "found None"),
         ("digitz", "Unknown dataset 'digitz'. Did you mean 'digits'"),
-        ("digits", r"found the name of one, 'digits'. Load it: dgl_mutual.load\('digits'\)"),
     ):
         with pytest.raises(UsageError, match=message):
             dgl_mutual.fit(data)
     with pytest.raises(UsageError, match="found an empty list"):
         result.predict([])
+    networkx = pytest.importorskip("networkx")
+    with pytest.raises(UsageError, match=r"found a Graph of NetworkX. Convert it: dgl.from_networkx\(graph, node_attrs="):
+        dgl_mutual.load(networkx.karate_club_graph())
+
+
+def test_fit_takes_the_name_of_a_dataset() -> None:
+    import dgl_mutual
+
+    options = {"students": "gcn,sage", "training": {"epochs": 2}, "student": {"hidden": 8}}
+    named, loaded = (dgl_mutual.fit(data, **options) for data in ("digits", dgl_mutual.load("digits")))
+    assert np.array_equal(named.predict(), loaded.predict())
 
 
 def test_one_value_a_graph_is_a_class_whatever_its_type() -> None:

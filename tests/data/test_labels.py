@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,18 @@ def test_arrays_and_text_are_read_by_the_same_rules(values: list[int | None]) ->
     ):
         np.testing.assert_array_equal(other.labels, text.labels)
         assert other.names == text.names
+
+
+def test_one_hot_classes_are_read_as_labels_with_a_warning() -> None:
+    one_hot = np.eye(3)[[0, 2, 1, 1]]
+    with pytest.warns(UserWarning, match=r"labels: each sample has exactly one of the 3 labels.*labels\.argmax\(axis=1\)"):
+        assert encode_labels(one_hot, "labels").kind == "multi-label"
+    one_hot[0, 1] = 1
+    partly_known = np.where([[True] * 3, [False] * 3], [1.0, 0.0, 0.0], np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for labels in (one_hot, partly_known, np.ones((4, 1)), np.zeros((4, 2))):
+            encode_labels(labels, "labels")
 
 
 def test_rows_of_labels() -> None:

@@ -341,6 +341,23 @@ def test_a_loaded_student_is_a_module_that_takes_a_dgl_graph(
         load_student(tmp_path).embed(graph, feat)
 
 
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_a_loaded_student_predicts_graphs_whose_columns_have_no_names(
+    task: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path
+) -> None:
+    dataset, split = node_data if task == "node" else graph_data
+    named = dataset.replaced(feature_names=tuple(f"column {index}" for index in range(dataset.num_features)))
+    result = fit((named, split), ("gcn", "sage"))
+    result.save(tmp_path)
+    whole = dgl_graph(dataset)
+    whole.ndata["feat"] = torch.as_tensor(np.asarray(dataset.features))
+    expected = result.predict(member="gcn-0")
+    for member in (result, load_student(tmp_path, "gcn-0")):
+        chosen = {"member": "gcn-0"} if member is result else {}
+        for data in (whole, dgl.unbatch(whole)):
+            np.testing.assert_allclose(member.predict(data, **chosen), expected, atol=1e-6)
+
+
 def dgl_graph(dataset: Dataset) -> dgl.DGLGraph:
     graph = dgl.graph(tuple(torch.as_tensor(dataset.edges)), num_nodes=dataset.num_nodes)
     graph.set_batch_num_nodes(torch.as_tensor(np.diff(dataset.node_offsets)))

@@ -153,16 +153,16 @@ class TrainedModel(nn.Module, ABC):
         """The last hidden state of each node or graph: see `StudentModule.embed`."""
 
     def predict(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        """Probabilities (samples, C) for a dataset, a DGLGraph with node features ``feat``, or data of PyG.
+        """Probabilities (samples, C) for a dataset, or for a graph or list of graphs of DGL (with node features ``feat``) or PyG.
 
-        The columns of a dataset are matched by name; missing indicator columns are filled with zeros.
+        The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
+        are taken in their order.
 
         Raises:
             UsageError: `data` is neither a dataset nor a graph, or its features have another width.
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
-        data = graph_or_dataset(data)
-        return self._probabilities(self._aligned(data) if isinstance(data, Dataset) else data)
+        return self._probabilities(self._aligned(data) if isinstance(data, Dataset) else graph_or_dataset(data))
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
         """A function that runs a forward pass over all samples of a dataset, for repeated calls, as when its time is measured.
