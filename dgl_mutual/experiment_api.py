@@ -15,7 +15,7 @@ from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_threads, whole_number
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
-from dgl_mutual.experiments.progress import display, silence
+from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import plan_suite, run_suite
 from dgl_mutual.experiments.suite_file import Suite
@@ -134,7 +134,14 @@ def experiment(
     if tuned is not None:
         check_writable(folder)
         tuning = tune_suite(
-            suite, trials=tuned, out=folder, device=device, threads=threads, jobs=jobs, progress=display if progress else silence, **data
+            suite,
+            trials=tuned,
+            out=folder,
+            device=device,
+            threads=threads,
+            jobs=jobs,
+            progress=display if progress else no_progress,
+            **data,
         )
     plan = plan_suite(name, suite, out=folder, tuned=None if tuning is None else tuning.layers, **data)
     if plan.missing:

@@ -85,10 +85,10 @@ class Registry(Generic[T]):
     """The items of one family.
 
     Args:
-        kind: what messages call one of them, for example ``strategy``.
+        kind: what one of them is called in messages, for example ``strategy``.
         built_in: name -> item of this package.
         fault: what is wrong with an object that is to be one, as the end of a sentence that starts with its name; None if nothing is.
-        group: entry-point group of the family (default: ``dgl_mutual.`` and the plural of `kind`).
+        group: entry-point group of the family, for example ``dgl_mutual.strategies``.
     """
 
     def __init__(self, kind: str, built_in: Mapping[str, T], fault: Callable[[Any], str | None], group: str) -> None:

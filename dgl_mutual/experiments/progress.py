@@ -42,8 +42,8 @@ class Progress(Protocol):
         """A trial is over."""
 
 
-class Silence:
-    """Tells nothing."""
+class NoProgress:
+    """Shows no progress."""
 
     def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None: ...
 
@@ -55,9 +55,9 @@ class Silence:
 
 
 @contextmanager
-def silence(unit: str = "trials") -> Iterator[Progress]:
+def no_progress(unit: str = "trials") -> Iterator[Progress]:
     """A display that shows nothing."""
-    yield Silence()
+    yield NoProgress()
 
 
 class Lines:

@@ -23,14 +23,14 @@ from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, 
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.own_code import check_code, own_code
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.progress import Progress, Silence
+from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.resolve import refuse_idle
 from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import KEY
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.training.distributed import joined, launched, leads
+from dgl_mutual.training.distributed import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable
 
@@ -102,7 +102,7 @@ def run(
             dataset = load_data(config, data_dir=data_dir, offline=offline)
         plans = [prepare(config, dataset)]
         refuse_idle(config, plans[0].config)
-        ranks = stack.enter_context(joined(device, divide))
+        ranks = stack.enter_context(process_group(device, divide))
         if ranks.rank:
             follow(partial(do_work, threads=threads, device=device, forgiving=False), plans, ranks)
             return RunReport(plans[0].folder(out), pd.DataFrame(), ())
@@ -153,7 +153,7 @@ def execute(
     """
     device = resolve_device(device)
     jobs, threads = None if jobs is None else whole_number("jobs", jobs, least=1), number_of_threads(threads)
-    progress = progress or Silence()
+    progress = progress or NoProgress()
     with ExitStack() as stack:
         stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]
         finished = [store.finished() & plan.keys for store, plan in zip(stores, plans, strict=True)]

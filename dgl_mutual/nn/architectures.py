@@ -69,7 +69,7 @@ def has_node_states(options: StudentOptions, task: TaskName) -> bool:
 
 
 def uses_edges(options: StudentOptions) -> bool:
-    """Whether edges can change what a student predicts; of one of your own nobody knows."""
+    """Whether edges can change what a student predicts; True of a student of your own, of which this is not known."""
     return options.is_custom or ARCHITECTURES[options.architecture_name].uses_edges
 
 

@@ -51,7 +51,7 @@ class CustomStudent(StudentModule):
     Args:
         options: the class or function, and its own options.
         in_features, num_outputs: F and C, the first two arguments of the class or function.
-        name: what messages call the student.
+        name: the name of the student in messages.
         edge_features: D, the width of edge features; 0 for none.
 
     Raises:

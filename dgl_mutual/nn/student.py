@@ -248,7 +248,7 @@ def make_student(
     Args:
         options: resolved options (see `resolve_student`).
         in_features, num_outputs: F and C.
-        name: what messages call it.
+        name: its name in error messages.
         edges: see `Student`.
     """
     if options.is_custom:

@@ -32,7 +32,7 @@ class Strategy(nn.Module, ABC):
     training goes on with these alone.
 
     Class attributes:
-        name: what messages call it, and what users type for a built-in one (default: the name of the class).
+        name: its name in messages, and for a built-in one also what users type (default: the name of the class).
         Options: its options.
         citation: its source; only built-in ones must have one.
         min_students: the fewest students it makes sense with.

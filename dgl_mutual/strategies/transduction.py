@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,9 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.utils.wording import counted
 
-#: A row a node, a column a class.
+#: A row for each node, a column for each class: (N, C).
 Matrix: TypeAlias = npt.NDArray[np.float64]
+Vector: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class Transduction:
         return known
 
     @property
-    def _degrees(self) -> Matrix:
+    def _degrees(self) -> Vector:
         return np.asarray(self.adjacency.sum(axis=1), dtype=np.float64).ravel()
 
 
@@ -77,7 +78,7 @@ def spread(operator: sparse.csr_matrix, start: Matrix, alpha: float, steps: int,
     return x
 
 
-def as_probabilities(scores: Matrix, otherwise: Matrix) -> Matrix:
+def as_probabilities(scores: Matrix, otherwise: Vector) -> Matrix:
     """Rows of scores as probabilities, in the same order of classes; a row of equal scores becomes `otherwise` (C,)."""
     positive = scores - np.minimum(scores.min(axis=1, keepdims=True), 0.0)
     total = positive.sum(axis=1, keepdims=True)
@@ -114,6 +115,6 @@ def check_transductive(strategy: str, dataset: Dataset) -> None:
         )
 
 
-def _inverse(degrees: Any) -> Matrix:
-    inverse: Matrix = np.divide(1.0, degrees, out=np.zeros_like(degrees), where=degrees > 0)
+def _inverse(degrees: Vector) -> Vector:
+    inverse: Vector = np.divide(1.0, degrees, out=np.zeros_like(degrees), where=degrees > 0)
     return inverse

@@ -33,7 +33,7 @@ from dgl_mutual.utils.user_code import described
 from dgl_mutual.utils.wording import counted
 
 #: Timeout of collective operations. It is longer than what one process does alone, such as writing files.
-PATIENCE = timedelta(minutes=10)
+TIMEOUT = timedelta(minutes=10)
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Ranks:
 
     @property
     def stream(self) -> int:
-        """Which of the random streams this process draws from: another one where it sees other samples."""
+        """Index of the random stream that this process draws from: another one where it sees other samples."""
         return 0
 
     def check_batch(self, smallest: int, kind: str) -> None:
@@ -137,7 +137,7 @@ class DividedSamples(Ranks):
 
     def gather(self, x: Tensor, dim: int = 0) -> Tensor:
         share = x.movedim(dim, 0)
-        counts = [int(count) for count in _all(torch.tensor([len(share)], device=x.device), self)]
+        counts = [int(count) for count in _all_gather(torch.tensor([len(share)], device=x.device), self)]
         return apply(_Gather, share, counts, self).movedim(0, dim)
 
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
@@ -223,7 +223,7 @@ def leads() -> bool:
 
 
 @contextmanager
-def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
+def process_group(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
     """Join the other processes for the length of a block; `SINGLE_PROCESS` where torchrun has started no others.
 
     Args:
@@ -236,7 +236,7 @@ def joined(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
     if device.startswith("cuda"):  # NCCL's collectives run on the current GPU, which would be the first for all
         torch.cuda.set_device(number_of("LOCAL_RANK"))
     try:
-        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f"This process cannot join the others: {described(error)} Start all of them with torchrun.") from error
     try:
@@ -290,10 +290,10 @@ class SyncBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        total = apply(_Total, torch.cat([x.sum(0), x.new_full((1,), len(x))]))
+        total = apply(_AllReduceSum, torch.cat([x.sum(0), x.new_full((1,), len(x))]))
         count = total[-1].detach()
         mean = total[:-1] / count
-        variance = apply(_Total, (x - mean).square().sum(0)) / count
+        variance = apply(_AllReduceSum, (x - mean).square().sum(0)) / count
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         assert self.momentum is not None
         with torch.no_grad():
@@ -319,14 +319,14 @@ class _Gather(torch.autograd.Function):
         else:  # gloo gathers tensors of one size only
             padded = share.new_zeros(max(counts), *share.shape[1:])
             padded[: len(share)] = share
-        return torch.cat([part[:count] for part, count in zip(_all(padded, ranks), counts, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(_all_gather(padded, ranks), counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return gradients[0].narrow(0, ctx.start, ctx.length), None, None
 
 
-class _Total(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """The sum over all ranks, and of the gradients that all have of it."""
 
     @staticmethod
@@ -342,7 +342,7 @@ class _Total(torch.autograd.Function):
         return total
 
 
-def _all(x: Tensor, ranks: Ranks) -> list[Tensor]:
+def _all_gather(x: Tensor, ranks: Ranks) -> list[Tensor]:
     parts = [torch.empty_like(x) for _ in range(ranks.size)]
     distributed.all_gather(parts, x)
     return parts

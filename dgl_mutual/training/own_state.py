@@ -48,7 +48,7 @@ class OwnStateCheck(Callback):
 
 
 def _own_modules(state: TrainingState) -> dict[str, nn.Module]:
-    """The modules of a user's own, by what messages call them."""
+    """The modules of a user's own, by their names in messages."""
     found: dict[str, nn.Module] = {
         f"The student {member.name!r}": member for member in state.cohort.members if isinstance(member, CustomStudent)
     }

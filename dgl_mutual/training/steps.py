@@ -68,7 +68,7 @@ class StepMaker:
         )
 
     def _targets(self, share: TrainingBatch, batch: TrainingBatch, logits: Tensor, active: Sequence[int]) -> Tensor:
-        """What members are looked at for: (K, N, C). Of those that do not train here, what is kept of them; of the others, what
+        """Targets of all members: (K, N, C). Of members that do not train here: their kept logits. Of the others: the logits that
         `Exchange.targets` names.
 
         Args:

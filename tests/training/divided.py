@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dgl_mutual.training.distributed import DividedSamples, DividedStudents, joined
+from dgl_mutual.training.distributed import DividedSamples, DividedStudents, process_group
 from dgl_mutual.training.trainer import fit_cohort
 
 
@@ -16,7 +16,7 @@ def train_together(cases: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     kinds = {"samples": DividedSamples, "students": DividedStudents}
     found: dict[str, list[Any]] = {divided: [] for divided in kinds}
-    with joined("cpu") as here:
+    with process_group("cpu") as here:
         for divided, several in pickle.loads(cases.read_bytes()).items():
             ranks = kinds[divided](here.rank, here.size)
             for dataset, split, options in several:

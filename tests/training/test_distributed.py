@@ -14,7 +14,7 @@ from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks, SyncBatchNorm, joined, leads
+from dgl_mutual.training.distributed import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks, SyncBatchNorm, leads, process_group
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests import forked
@@ -206,7 +206,7 @@ def test_an_environment_that_torchrun_has_not_made_is_named(
         monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
     with pytest.raises((UsageError, TrainingError), match=message):
         leads()
-        with joined("cpu"):
+        with process_group("cpu"):
             pass
 
 
@@ -219,6 +219,6 @@ def test_each_process_has_its_own_gpu_before_nccl_starts(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    with joined("cuda") as ranks:
+    with process_group("cuda") as ranks:
         assert (ranks.rank, ranks.size) == (1, 2)
     assert calls == [1, "nccl"]

@@ -29,7 +29,7 @@ from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.progress import Progress, silence
+from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.resolve import plain, refuse_idle
 from dgl_mutual.experiments.run_store import lock, read_resolved
 from dgl_mutual.experiments.runner import run
@@ -78,7 +78,7 @@ def compare_with_reference(
     margin: float = 0.01,
     parity_only: bool = False,
     say: Say = lambda _: None,
-    display: Display = silence,
+    display: Display = no_progress,
 ) -> CertificateReport:
     """Compare with the package's own reference on torch_geometric, on a CPU.
 
@@ -150,7 +150,7 @@ def compare_with_file(
     threads: int = 1,
     margin: float = 0.01,
     say: Say = lambda _: None,
-    display: Display = silence,
+    display: Display = no_progress,
 ) -> CertificateReport:
     """Compare with results in a CSV file; ours are run first, below `runs`, or taken from there.
 

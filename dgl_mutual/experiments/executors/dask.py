@@ -35,7 +35,7 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.files import replacing
 
 #: Seconds in which a scheduler must answer, and then have a worker.
-PATIENCE = 10
+TIMEOUT_SECONDS = 10
 #: torch's and DGL's random streams are those of a process, so in a worker with several threads trials take turns.
 _TURN = threading.Lock()
 #: Times that a trial is sent again after the cluster has lost its dataset.
@@ -188,7 +188,7 @@ def connected(cluster: str) -> Iterator[Cluster]:
                 )
             address = stack.enter_context(here).scheduler_address
         try:
-            client = stack.enter_context(distributed.Client(address, timeout=PATIENCE, set_as_default=False))
+            client = stack.enter_context(distributed.Client(address, timeout=TIMEOUT_SECONDS, set_as_default=False))
         except (OSError, ValueError) as error:
             raise ClusterError(
                 f"No Dask scheduler answers at {cluster} ({error}). Start one with 'dask scheduler' there, or correct the address."
@@ -212,7 +212,7 @@ def _dask() -> Any:
 def _fit_workers(client: Any, cluster: str) -> int:
     """How many workers there are, all of the versions that are here: others would not give the same rows."""
     try:
-        client.wait_for_workers(1, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=TIMEOUT_SECONDS)
     except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11
         raise ClusterError(f"The cluster {cluster} has no worker. Start some with 'dask worker {cluster} --nthreads 1'.") from None
     try:

@@ -48,7 +48,7 @@ dist_graph, kvstore, rpc, rpc_client = (getattr(dgl.distributed, name) for name 
 #: Seconds in which a connection must prove what it is, and for which a trainer tries to.
 HANDSHAKE_SECONDS = 10
 #: Seconds in which a trainer tries to reach a server; DGL has it try several times, with three seconds between.
-_PATIENCE = 3
+_TIMEOUT_SECONDS = 3
 #: Connections that may be at it at a time; for a further one the oldest is closed, so that silent ones keep no trainer out.
 _MOST_HANDSHAKES = 128
 
@@ -347,7 +347,7 @@ def _give_up(unproved: dict[socket.socket, bool], sock: socket.socket) -> None:
 
 def _dial(address: Address) -> socket.socket | None:
     """A connection to a server that may be about to start."""
-    limit = time.monotonic() + _PATIENCE
+    limit = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
             return socket.create_connection((address.host, address.port), timeout=HANDSHAKE_SECONDS)

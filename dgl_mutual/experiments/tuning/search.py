@@ -26,7 +26,7 @@ from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import value_at
-from dgl_mutual.experiments.progress import Progress, Silence
+from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
@@ -188,7 +188,7 @@ def tune(
     if timeout is not None:
         job = replace(job, deadline=time.time() + timeout)
     split = job.parts(dataset)[0][2]
-    study, progress = job.search(), progress or Silence()
+    study, progress = job.search(), progress or NoProgress()
     with study.opened(splits):
         done = study.num_counted()
         numbers, missing = range(done, trials), max(0, trials - done)

@@ -259,7 +259,7 @@ class Search:
         """Of what is searched, the values of the best complete trial, by dotted key; of equals, the first.
 
         Args:
-            first: look at so many trials: a search that is asked for fewer trials than there are gives what it would have given.
+            first: consider only the first `first` trials, so that a longer search does not change the answer.
         """
         best = self.best_trial(first)
         return None if best is None else self._values(best)

@@ -17,7 +17,7 @@ from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Progress, silence
+from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, suite_loader
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, search_job, tune
@@ -73,7 +73,7 @@ def tune_suite(
     device: str = "auto",
     threads: int = 1,
     jobs: int | None = None,
-    progress: Callable[[], AbstractContextManager[Progress]] = silence,
+    progress: Callable[[], AbstractContextManager[Progress]] = no_progress,
 ) -> SuiteTuning:
     """Tune every method of a suite on each of its datasets.
 

@@ -45,7 +45,7 @@ class Tracker(Callback, ABC):
     If the service fails during training, a warning says so and the training goes on without it.
 
     Class attributes:
-        title: what messages call it (default: the name of the class).
+        title: its name in error messages (default: the name of the class).
         package: the package that it needs; None if it needs none.
         extra: the extra of dgl-mutual that installs it, if there is one.
     """

@@ -20,7 +20,7 @@ from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.dask import Cluster, ClusterError, _epochs_of, _fit_workers, _unprofiled, connected
 from dgl_mutual.experiments.pace import ProgressFiles
 from dgl_mutual.experiments.plan import prepare
-from dgl_mutual.experiments.progress import Lines, Silence
+from dgl_mutual.experiments.progress import Lines, NoProgress
 from dgl_mutual.experiments.runner import execute
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
@@ -95,7 +95,7 @@ def test_a_single_worker_trains_and_not_the_process_that_asks_which_is_told_the_
 
     told: list[tuple[Any, int, int]] = []
 
-    class Told(Silence):
+    class Told(NoProgress):
         @property
         def remote_epoch(self) -> Any:
             return self.epoch
@@ -124,7 +124,7 @@ def test_a_single_worker_trains_and_not_the_process_that_asks_which_is_told_the_
 
 def test_a_scheduler_that_does_not_answer_is_one_message_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.executors.dask.PATIENCE", 1)
+    monkeypatch.setattr("dgl_mutual.experiments.executors.dask.TIMEOUT_SECONDS", 1)
     started = time.monotonic()
     with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9 "), connected("tcp://127.0.0.1:9"):
         pass
@@ -133,7 +133,7 @@ def test_a_scheduler_that_does_not_answer_is_one_message_in_time(monkeypatch: py
 
 def test_a_scheduler_without_workers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'dgl-mutual[cluster]'")
-    monkeypatch.setattr("dgl_mutual.experiments.executors.dask.PATIENCE", 1)
+    monkeypatch.setattr("dgl_mutual.experiments.executors.dask.TIMEOUT_SECONDS", 1)
     with distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp://", dashboard_address=None) as lonely:
         lone = connected(lonely.scheduler_address)
         with pytest.raises(ClusterError, match=r"has no worker\. Start some with 'dask worker"):

@@ -15,7 +15,7 @@ from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.executors import local
 from dgl_mutual.experiments.executors.local import Local
 from dgl_mutual.experiments.plan import Plan, prepare
-from dgl_mutual.experiments.progress import Silence
+from dgl_mutual.experiments.progress import NoProgress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of
 
@@ -54,7 +54,7 @@ def test_what_is_sent_for_a_trial_does_not_grow_with_the_dataset(large: Dataset)
 def test_processes_get_the_datasets_of_their_trials(large: Dataset) -> None:
     other = Dataset.from_arrays(large.edges, large.features + 1, large.labels)
     works = works_of(plan_of(large), plan_of(other))
-    found = list(Local(2).outcomes(looks, works, Silence()))
+    found = list(Local(2).outcomes(looks, works, NoProgress()))
     assert len(found) == 10
     for place, outcome in found:
         assert float(outcome.details) == float(works[5 * place].plan.dataset.features.sum())
@@ -80,4 +80,4 @@ def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(local.pickle, "dump", full)
     with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
-        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), Silence()))
+        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), NoProgress()))
