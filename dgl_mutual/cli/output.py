@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dgl_mutual.utils.files import is_special, write_output
+from dgl_mutual.utils.files import is_special
 from dgl_mutual.utils.safe_text import terminal_text
 
 
@@ -23,11 +23,14 @@ def deliver(text: str, output: Path | None, note: str = "") -> None:
         note: follows the line that says where it was written.
 
     Raises:
+        UsageError: the file belongs to a run, search, suite or dataset, or is a saved student.
         StoreError: it cannot be written.
     """
     if output is None or output == Path("-"):
         click.echo(terminal_text(text) if sys.stdout is not None and sys.stdout.isatty() else text, nl=False)
         return
-    write_output(output, text)
+    from dgl_mutual.store.outputs import write_result
+
+    write_result(output, text)
     if not is_special(output):  # the line might end up in the middle of the result
         say(f"Written to {output}{note}")

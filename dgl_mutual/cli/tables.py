@@ -40,8 +40,9 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     """
     from dgl_mutual.reporting.runs import load_runs
     from dgl_mutual.reporting.suite_tables import LONG_FILE, suite_tables
+    from dgl_mutual.store.outputs import write_result
     from dgl_mutual.store.tables import SUITE_FILE
-    from dgl_mutual.utils.files import write_output, write_text
+    from dgl_mutual.utils.files import write_text
 
     # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
     load = cache(load_runs)
@@ -60,7 +61,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     stale = [file for file, text in texts.items() if not file.exists() or _text(file) != text]
     for file in stale:
         if not check:
-            write = write_output if file in paths else write_text  # pages that users name may be links; files of a suite may not
+            write = write_result if file in paths else write_text  # pages that users name may be links; files of a suite may not
             write(file, texts[file])
         say(f"{'Not what its runs give:' if check else 'Written to'} {file}")
     if not stale:

@@ -27,8 +27,8 @@ _TEMPORARY = ".dgl-mutual.tmp"
 _ASIDE = re.compile(rf"\.[0-9a-f]{{16}}\.before\.(?P<name>.+){re.escape(_TEMPORARY)}")
 #: Seconds after which something temporary is what a killed process left behind.
 _ABANDONED = 24 * 3600
-#: Folders whose files are devices, pipes, and what a process has open.
-_SPECIAL = ("/dev", "/proc")
+#: What a process has open, and the folders of that. Links there may lead to regular files.
+_STREAMS, _STREAM_FOLDERS = ("/dev/stdin", "/dev/stdout", "/dev/stderr"), ("/dev/fd", "/proc")
 #: Files above this size are examined for holes: a file of a terabyte of zeros takes no space on a disk.
 _LARGE = 1 << 26
 
@@ -115,7 +115,7 @@ def write_text(path: Path, text: str, *, within: Path | None = None) -> None:
 def is_special(path: Path) -> bool:
     """Whether `path` is a device, a pipe, or anything else that takes bytes and is not a file to be replaced, such as ``/dev/stdout``."""
     absolute = os.path.abspath(path)
-    if any(absolute.startswith(f"{folder}/") for folder in _SPECIAL):
+    if absolute in _STREAMS or any(absolute.startswith(f"{folder}/") for folder in _STREAM_FOLDERS):
         return True
     with suppress(OSError):
         mode = path.stat().st_mode

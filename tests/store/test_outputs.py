@@ -1,0 +1,58 @@
+"""Results take the place of other results, and never of a file that the program needs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.store.outputs import write_result
+from dgl_mutual.utils.files import is_special
+
+NEEDED = {
+    "a run": ("trials.csv", {"config.yaml": "", "trials.csv": "seed"}),
+    "a run's configuration": ("config.yaml", {"config.yaml": "seeds: 3"}),
+    "a search": ("journal.log", {"journal.log": "{}"}),
+    "a suite": ("suite.yaml", {"suite.yaml": "name: node"}),
+    "a student": ("gcn-0.safetensors", {"gcn-0.safetensors": "weights"}),
+    "the description of a student": ("gcn-0.json", {"gcn-0.safetensors": "weights", "gcn-0.json": "{}"}),
+    "a table of a dataset": ("nodes.csv", {"meta.yaml": "node_data: [{file_name: nodes.csv}]", "nodes.csv": "node_id"}),
+}
+
+
+@pytest.mark.parametrize(("name", "files"), NEEDED.values(), ids=NEEDED.keys())
+@pytest.mark.parametrize("through_link", [False, True])
+def test_what_the_program_needs_is_not_replaced(name: str, files: dict[str, str], through_link: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for file, text in files.items():
+        (folder / file).write_text(text)
+    target = folder / name
+    if through_link:
+        target = tmp_path / "link.csv"
+        target.symlink_to(folder / name)
+    with pytest.raises(UsageError, match=r"is a file of .* and would be lost\. Name another file"):
+        write_result(target, "a result")
+    assert (folder / name).read_text() == files[name]
+    write_result(folder / "table.csv", "first")
+    write_result(folder / "table.csv", "second")
+    assert (folder / "table.csv").read_text() == "second"
+
+
+def test_the_same_names_elsewhere_are_replaced(tmp_path: Path) -> None:
+    for name in ("trials.csv", "nodes.csv", "results.json"):
+        (tmp_path / name).write_text("old")
+        write_result(tmp_path / name, "new")
+        assert (tmp_path / name).read_text() == "new"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm")
+def test_a_file_in_shared_memory_is_a_file() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        target = Path(folder) / "table.csv"
+        for text in ("first", "second"):
+            write_result(target, text)
+            assert target.read_text() == text
+    assert all(is_special(Path(path)) for path in ("/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"))
