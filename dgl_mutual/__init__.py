@@ -34,7 +34,7 @@ _HOMES = {
     "Callback": "dgl_mutual.training.callbacks",
     "Dataset": "dgl_mutual.data.dataset",
     "Experiment": "dgl_mutual.reporting.experiment",
-    "Split": "dgl_mutual.data.dataset",
+    "Split": "dgl_mutual.data.split",
     "Strategy": "dgl_mutual.strategies.base",
     "TrainingState": "dgl_mutual.training.state",
     "Weighting": "dgl_mutual.coordinator",

@@ -130,6 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     if arguments is None:
         own_process()
     try:
+        os.getcwd()
+    except OSError:  # libraries would fail in their own words
+        sys.exit(_complain("The folder in which this command was started no longer exists. Change to another folder.", 1))
+    try:
         status = _run(None if arguments is None else list(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()  # here, and not while the interpreter ends, where it would say so in its own words

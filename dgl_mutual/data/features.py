@@ -31,6 +31,8 @@ MAX_DEGREE = 512
 
 #: Students compute in float32: what is larger would become infinite.
 LARGEST = float(np.finfo(np.float32).max)
+#: Values of a column between its lowest and its highest that float32 should at least tell apart.
+_FEWEST_STEPS = 64
 #: The rule that `unusable` finds broken.
 FINITE = f"expected finite numbers, at most {LARGEST:.1e} in size (the range of float32)"
 
@@ -74,6 +76,21 @@ def check_features(features: npt.NDArray[Any] | sparse.spmatrix, num_rows: int, 
         raise DataError(f"{where}, {what} {row}: {FINITE}, found {value:g}. Rescale the column, or fill in what is missing.")
 
 
+def _warn_of_lost_digits(features: npt.NDArray[Any], where: str) -> None:
+    """Warn of a column whose values float32 tells hardly apart: large numbers with a small spread, such as times in seconds since 1970."""
+    if not len(features) or features.dtype.kind not in "iuf":
+        return
+    low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
+    lost = np.flatnonzero((high > low) & (high - low < _FEWEST_STEPS * np.spacing(np.maximum(-low, high).astype(np.float32))))
+    if len(lost):
+        column = lost[0]
+        warnings.warn(
+            f"{where}, column {column}: values from {low[column]:.17g} to {high[column]:.17g} are hardly told apart in float32, in which "
+            f"students compute. Subtract {low[column]:.17g} from the column.",
+            stacklevel=3,
+        )
+
+
 def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = "features", what: str = "node") -> Features:
     """Features as float32: CSR (sorted, without explicit zeros) where most entries are zero, else a dense array.
 
@@ -85,6 +102,7 @@ def compact(features: npt.NDArray[np.generic] | sparse.csr_matrix, where: str = 
     check_features(features, features.shape[0], where, what)
     if isinstance(features, np.ndarray):
         rows, columns = features.shape
+        _warn_of_lost_digits(features, where)
         if columns < SPARSE_COLUMNS or np.count_nonzero(features) >= SPARSE_DENSITY * rows * columns:
             return np.asarray(features, dtype=np.float32)
     matrix = sparse.csr_matrix(features, dtype=np.float32)

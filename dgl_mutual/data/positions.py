@@ -9,6 +9,9 @@ from dgl_mutual.data.arrays import FloatArray, as_kinds
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact
 
+#: Steps of the random walk, at most.
+MAX_POSITIONS = 1024
+
 
 def random_walk_positions(dataset: Dataset, steps: int) -> FloatArray:
     """Probability that a random walk is back at its node after 1, 2, ..., `steps` steps: (|V|, steps).

@@ -20,6 +20,7 @@ from dgl_mutual.data.reading import UNREADABLE, read_text
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
 from dgl_mutual.utils.files import RefusedFile
+from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.wording import counted, kind_of
 
 PARTS = ("train", "valid", "test")
@@ -110,7 +111,7 @@ def _read_part(folder: Path, part: str, faults: Faults) -> _Part | None:
 def _read_graph(path: Path, faults: Faults) -> tuple[IntArray, int] | None:
     """Links in both directions unless they are directed, as numbers of nodes in the order of their ids; and how many nodes there are."""
     try:
-        graph = json.loads(read_text(path, _MAX_JSON))
+        graph = read_json(read_text(path, _MAX_JSON))
     except RefusedFile as error:
         faults.add(path, str(error))
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import Counter
 from io import BytesIO, StringIO
@@ -16,6 +15,7 @@ import pandas as pd
 from dgl_mutual.errors import StoreError
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes
+from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.safe_text import plain_csv
 
 #: The columns of trials.csv, in this order: a contract with other people's scripts.
@@ -216,7 +216,7 @@ def read_environment(file: Path) -> dict[str, Any]:
     """
     text = _content(file, _MOST_JSON)
     try:
-        found = {} if text is None else json.loads(text)
+        found = {} if text is None else read_json(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("resumed", []), list):

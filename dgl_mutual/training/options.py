@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.positions import MAX_POSITIONS
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options
 from dgl_mutual.search_space import Choice, Real, SearchSpace
@@ -69,7 +70,7 @@ class TrainingOptions(Options):
     """Learn from features that are scaled to a standard deviation near one on the training part, one-hot columns left alone: each column by
     itself on a graph task, all by one factor on a node task; edge features likewise. The trained students take the features as they are
     (default: yes, but no on a node task whose features are mostly zeros, as words are, or in parts on several machines)."""
-    positions: int = Field(0, ge=0, le=1024)
+    positions: int = Field(0, ge=0, le=MAX_POSITIONS)
     """Steps of the random walk whose return probabilities all students take as additional features (Dwivedi et al., ICLR 2022)."""
     average: Literal["none", "ema", "swa"] = "none"
     """Average of each student's weights over the training: ema, an exponential moving average over steps (Tarvainen and Valpola, NeurIPS
@@ -110,7 +111,7 @@ class DistillOptions(Options):
     """Dropout rate between layers."""
     supervised_weight: float = Field(0.0, ge=0, le=1)
     """lambda in lambda CE + (1 - lambda) KL(ensemble || MLP)."""
-    positions: int = Field(0, ge=0)
+    positions: int = Field(0, ge=0, le=MAX_POSITIONS)
     """Steps of the random walk whose return probabilities are additional features; 0: the MLP sees nothing of the graph."""
     unseen: float = Field(0.0, ge=0, lt=1)
     """Share of the test nodes that training does not see, nor their edges; the test metric of all members is then theirs (inductive)."""

@@ -28,6 +28,7 @@ from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.training.teaching import phases_of
 from dgl_mutual.utils.code_digest import code_digest
 from dgl_mutual.utils.files import check_regular
+from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import value_and_kind
 from dgl_mutual.version import __version__
@@ -133,7 +134,7 @@ def _load(file: Path, identity: Identity) -> dict[str, Any]:
         check_regular(file)
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
-            plain = json.loads((opened.metadata() or {})["state"])
+            plain = read_json((opened.metadata() or {})["state"])
         state: dict[str, Any] = _join(plain, tensors)
         found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:

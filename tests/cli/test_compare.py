@@ -338,7 +338,7 @@ def test_a_comparison_does_not_overwrite_another(command_line: Callable[..., obj
     ):
         status, out, err = command_line(*first, *other)
         assert (status, out) == (1, "")
-        assert "holds the certificate of another comparison" in err and "--out" in err
+        assert "holds another comparison or a run" in err and "--out" in err
     with lock(elsewhere / "kept"):
         assert "Another process is at work in 'kept'" in command_line(*first)[2]
     assert (elsewhere / "kept" / "certificate.md").read_text() == certificate

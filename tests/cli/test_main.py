@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+import dgl_mutual
 from dgl_mutual.cli.main import COMMANDS, cli
 from dgl_mutual.errors import DataError, UsageError
 
@@ -109,3 +111,13 @@ def test_a_broken_dgl_is_one_message_that_names_doctor(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: dgl cannot be imported: FileNotFoundError: no libgraphbolt. Run 'dgl-mutual doctor'")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_working_folder_that_is_gone_is_one_message(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os, sys; os.rmdir({str(gone)!r}); from dgl_mutual.cli.main import main; main(['run'])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(dgl_mutual.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=gone, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error: The folder in which this command was started no longer exists. Change to another folder.\n"

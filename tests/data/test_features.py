@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -70,3 +71,14 @@ def test_a_matrix_of_blocks_whose_arrays_do_not_fit_is_refused() -> None:
     matrix.indices = np.array([0, 1 << 20])
     with pytest.raises(DataError, match="not a valid sparse matrix: its column numbers are not within 0"):
         as_array(matrix, "features")
+
+
+def test_numbers_that_float32_hardly_tells_apart_are_pointed_out() -> None:
+    seconds = np.array([[0.0, 1.7e9], [1.0, 1.7e9 + 3600]])
+    message = r"column 1: values from 1700000000 to 1700003600 are hardly told apart in float32.*Subtract 1700000000"
+    with pytest.warns(UserWarning, match=message):
+        compact(seconds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for values in (seconds - [0, 1.7e9], np.full((3, 1), 1.7e9), np.arange(6).reshape(3, 2), np.eye(2) > 0):
+            compact(values)

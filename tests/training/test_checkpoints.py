@@ -22,6 +22,8 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
+from dgl_mutual.training.checkpoints.models import MLPShape, Preprocessing
+from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.training.result import FitResult
 
 Data = tuple[Dataset, Split]
@@ -194,6 +196,7 @@ def edit(path: Path, **changed: Any) -> None:
         (lambda folder: (folder / "gcn-0.json").write_text('{"format": 1,'), "cannot be read as JSON.*damaged"),
         (lambda folder: (folder / "gcn-0.json").write_bytes(b"\xff\xfe\x00"), "cannot be read as JSON"),
         (lambda folder: (folder / "gcn-0.json").write_text("[1]"), "not written by this version"),
+        (lambda folder: (folder / "gcn-0.json").write_text('{"task": "node", "task": "graph"}'), "the key 'task' stands twice"),
         (lambda folder: edit(folder / "gcn-0.json", format=99), "no 'format: 1'"),
         (lambda folder: edit(folder / "gcn-0.json", target={}), "not a description that dgl_mutual wrote"),
         (lambda folder: edit(folder / "gcn-0.json", feature_names=None), "not a description that dgl_mutual wrote"),
@@ -392,3 +395,9 @@ def test_weights_lie_in_memory_as_torch_lays_them(fit: Fit, node_data: Data, tmp
     assert any(value.data_ptr() % 64 for value in read.values())
     model = load_student(tmp_path / "gcn-0")
     assert not any(value.data_ptr() % 64 for value in model.state_dict().values())
+
+
+def test_a_description_takes_all_values_that_options_take() -> None:
+    for kind, options in ((MLPShape, DistillOptions), (Preprocessing, DistillOptions), (Preprocessing, TrainingOptions)):
+        for name, field in kind.model_fields.items():
+            assert field.metadata == options.model_fields[name].metadata, name

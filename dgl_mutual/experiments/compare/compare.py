@@ -222,7 +222,7 @@ def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None
             same = same and there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
             if not same:
                 raise StoreError(
-                    f"{str(folder)!r} holds the certificate of another comparison, which this one would overwrite. Choose another folder "
+                    f"{str(folder)!r} holds another comparison or a run, which this one would overwrite. Choose another folder "
                     "with --out, or move the old one away."
                 )
         yield

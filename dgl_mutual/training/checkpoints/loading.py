@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,6 +34,7 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedStudent,
 )
 from dgl_mutual.utils.files import check_regular, read_bytes, user_path
+from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY, make_coordinator
@@ -195,7 +195,7 @@ def _check_size(weights: Path, options: StudentOptions) -> None:
 
 def _read_description(path: Path) -> Description:
     try:
-        values = json.loads(read_bytes(path, MAX_DESCRIPTION))
+        values = read_json(read_bytes(path, MAX_DESCRIPTION))
     except FileNotFoundError:
         raise DataError(f"There is no checkpoint description {path}. Point to a .safetensors file or a folder that `save` wrote.") from None
     except (OSError, ValueError, RecursionError) as error:

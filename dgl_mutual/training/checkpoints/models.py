@@ -15,7 +15,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.data.arrays import FeatureKind, as_kinds
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.positions import with_positions
+from dgl_mutual.data.positions import MAX_POSITIONS, with_positions
 from dgl_mutual.data.schema import align_edge_features, align_features
 from dgl_mutual.data.target import Target, TaskName
 from dgl_mutual.dgl_compat import dgl
@@ -50,7 +50,7 @@ class MLPShape(BaseModel):
 class Preprocessing(BaseModel):
     """What is done to a dataset's features before the model sees them."""
 
-    positions: int = Field(0, ge=0, le=1024)
+    positions: int = Field(0, ge=0, le=MAX_POSITIONS)
     """Steps of the random walk whose return probabilities are added as columns."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +24,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import unserializable_key
 from dgl_mutual.training.checkpoints.models import ENSEMBLE, MAX_DESCRIPTION, MLP_MEMBER, Description, MLPShape, Preprocessing
 from dgl_mutual.utils.files import check_writable, read_bytes, replacing
+from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.version import __version__
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -132,7 +132,7 @@ def _remove(folder: Path, names: Collection[str]) -> None:
 def _read_description(file: Path) -> dict[str, Any] | None:
     """The values of a description; None where the file is something else."""
     try:
-        values = json.loads(read_bytes(file, MAX_DESCRIPTION))
+        values = read_json(read_bytes(file, MAX_DESCRIPTION))
     except (OSError, ValueError, RecursionError):
         return None
     versions = values.get("versions") if isinstance(values, dict) else None
