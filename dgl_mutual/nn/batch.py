@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgl_mutual.data.arrays import Features, IntArray, as_array, canonical_edge_rows, canonical_edges, offsets_of
+from dgl_mutual.data.arrays import IntArray, as_array, canonical_edge_rows, canonical_edges, offsets_of
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.distinct import distinct_rows
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.csr import NodeFeatures, RepeatedRows, SparseMatrix, take_columns, take_rows
+from dgl_mutual.nn.csr import NodeFeatures, take_columns
+from dgl_mutual.nn.feature_rows import FeatureRows
 from dgl_mutual.utils.caching import cached_method
 from dgl_mutual.utils.wording import counted, kind_of
 
@@ -193,21 +193,16 @@ class Collator:
         self.device = torch.device(device)
         self.dtype = dtype
         self._sources = dataset.edges[0]
-        self._narrow: dict[tuple[int, ...], Features] = {}
-        self._repeated = None if isinstance(dataset.features, np.ndarray) else distinct_rows(dataset.features)
-        self._repeated_edges = None if dataset.edge_features is None else distinct_rows(dataset.edge_features)
-        is_dense = isinstance(dataset.features, np.ndarray)
-        self._dense = torch.as_tensor(dataset.features, dtype=dtype, device=self.device) if is_dense else None
-        edge_features = dataset.edge_features
-        is_dense = isinstance(edge_features, np.ndarray) and self._repeated_edges is None
-        self._dense_edges = torch.as_tensor(edge_features, dtype=dtype, device=self.device) if is_dense else None
+        self._nodes = FeatureRows(dataset.features, self.device, dtype, repeats=not isinstance(dataset.features, np.ndarray))
+        edges = dataset.edge_features
+        self._edges = None if edges is None else FeatureRows(edges, self.device, dtype, repeats=True)
 
     def all(self) -> GraphBatch:
         """The whole dataset as one batch."""
-        dataset = self.dataset
-        features = self._dense if self._dense is not None else self._sparse(slice(None))
+        dataset, everything = self.dataset, slice(None)
         in_offsets, sources, offsets = map(self._tensor, (dataset.in_offsets, self._sources, dataset.node_offsets))
-        return GraphBatch(in_offsets, sources, features, offsets, self._edge_features(slice(None)))
+        edge_features = None if self._edges is None else self._edges[everything]
+        return GraphBatch(in_offsets, sources, self._nodes[everything], offsets, edge_features)
 
     def __call__(self, graphs: Sequence[int] | IntArray) -> GraphBatch:
         """The batch of the graphs with these numbers, in this order."""
@@ -219,20 +214,15 @@ class Collator:
         sources = self._sources[edges] + np.repeat(node_shift, edges_per_graph)
         in_degrees = np.diff(dataset.in_offsets)[nodes]
         in_offsets = offsets_of(in_degrees)
-        if self._dense is not None:
-            features: NodeFeatures = self._dense[self._tensor(nodes)]
-        else:
-            features = self._sparse(nodes)
-        of_edges = self._edge_features(edges)
-        columns_of = partial(self._columns, nodes, features)
+        features = self._nodes[nodes]
         by_source = partial(self._by_source, nodes, edges, edge_shift, edges_per_graph)
         return GraphBatch(
             self._tensor(in_offsets),
             self._tensor(sources),
             features,
             self._tensor(node_offsets),
-            edge_features=of_edges,
-            columns_of=columns_of,
+            edge_features=None if self._edges is None else self._edges[edges],
+            columns_of=partial(self._nodes.columns, features, nodes),
             by_source=by_source,
         )
 
@@ -249,33 +239,6 @@ class Collator:
 
     def _tensor(self, array: IntArray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.int64, device=self.device)
-
-    def _columns(self, nodes: IntArray, features: NodeFeatures, columns: tuple[int, ...]) -> NodeFeatures:
-        """These columns of the features of some nodes; they are taken out of the dataset once."""
-        if isinstance(features, RepeatedRows):
-            return take_columns(features, columns)
-        if columns not in self._narrow:
-            self._narrow[columns] = self.dataset.features[:, list(columns)]
-        narrow = self._narrow[columns]
-        if isinstance(narrow, np.ndarray):
-            return torch.as_tensor(narrow[nodes], dtype=self.dtype, device=self.device)
-        return SparseMatrix.from_scipy(narrow[nodes], self.device, self.dtype)
-
-    def _edge_features(self, edges: IntArray | slice) -> NodeFeatures | None:
-        if self._repeated_edges is not None:
-            table, codes = self._repeated_edges
-            return RepeatedRows.of_table(table, codes[edges], self.device, self.dtype)
-        if self._dense_edges is not None:
-            return take_rows(self._dense_edges, edges if isinstance(edges, slice) else self._tensor(edges))
-        if self.dataset.edge_features is None:
-            return None
-        return SparseMatrix.from_scipy(self.dataset.edge_features[edges], self.device, self.dtype)
-
-    def _sparse(self, nodes: IntArray | slice) -> SparseMatrix:
-        if self._repeated is not None:
-            table, codes = self._repeated
-            return RepeatedRows.of_table(table, codes[nodes], self.device, self.dtype)
-        return SparseMatrix.from_scipy(self.dataset.features[nodes], self.device, self.dtype)
 
 
 def _gather_ranges(offsets: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray, IntArray]:

@@ -38,7 +38,7 @@ class CrossFitting(nn.Module):
         numbers = step.samples[rows]
         each = []
         for index, k in enumerate(step.active):
-            own = replace(step, logits=step.logits[index : index + 1], labelled=rows[~self.left_out[k, numbers]])
+            own = replace(step, logits=step.logits[index : index + 1], active=(k,), labelled=rows[~self.left_out[k, numbers]])
             each.append(supervised(own))
         return torch.cat(each)
 
