@@ -128,7 +128,7 @@ def fit(
         training: see `TrainingOptions`.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
         seed: initialises students and draws everything that is random; the same seed gives the same result.
-        protocol, fold, folds: how the samples are split, and which of the splits to take.
+        protocol, fold, folds: how the samples are split (see `dgl_mutual.data.make_splits`), and which of the splits to take.
         label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
             (1.0 is all of them, 1 is one a class). The other samples are trained on without their labels.
         unlabelled: a pool of further graphs with the same feature columns, as a dataset, graphs, the name of a dataset or a folder, which

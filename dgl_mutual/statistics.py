@@ -41,21 +41,37 @@ class PairedTest:
 
 #: Pairs below which a signed-rank test can reject nothing at 0.05: the smallest p is 2^(1 - n).
 FEWEST_PAIRS = 6
-#: Folds below which no t-test is made: with two, their spread is known from one difference.
+#: Folds, or seeds of ``holdout``, below which no t-test is made: with two, their spread is known from one difference.
 FEWEST_FOLDS = 3
 NO_TEST = PairedTest("none", math.nan, math.nan, math.nan, math.nan)
 
 
+def held_out_ratio(protocol: str, folds: int) -> float | None:
+    """n_test / n_train of trials whose training samples overlap, for `corrected_resampled_t`; None where pairs count as independent.
+
+    Two of k folds share most of their training samples, and so do two seeds of ``holdout``: what it trains and validates on is four fifths
+    of all samples for each seed. Differences of such trials vary together, and a test that takes them for independent rejects too often.
+    Seeds of an official split, and of ``random``, which trains on few samples of each class, count as independent.
+
+    Args:
+        protocol: as in trials.csv, where it may have an ending: ``holdout-transductive``.
+        folds: k; 1 where the protocol has no folds.
+    """
+    if folds > 1:
+        return 1 / (folds - 1)
+    return 1 / 4 if protocol.split("-")[0] == "holdout" else None
+
+
 def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: float) -> PairedTest:
-    """The corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003), for folds whose training samples overlap.
+    """The corrected resampled t-test (Nadeau and Bengio, Machine Learning 52, 2003), for trials whose training samples overlap.
 
         t = mean(d) / sqrt((1/n + n_test/n_train) * var(d)), with n - 1 degrees of freedom
 
     For r times repeated k-fold cross-validation n = k r (Bouckaert and Frank, PAKDD 2004).
 
     Args:
-        differences: shape (n,), one a fold.
-        test_to_train: n_test / n_train: 1 / (k - 1) for k folds; the validation part of the training folds was learned from too.
+        differences: shape (n,), one a fold or, with random hold-out splits, one a seed.
+        test_to_train: n_test / n_train, see `held_out_ratio`; the validation part counts as training, since it was learned from too.
     """
     d = _rounded(differences)
     name = "corrected resampled t-test"

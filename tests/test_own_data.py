@@ -122,6 +122,17 @@ def test_pyg_data_without_labels_say_where_they_were_looked_up() -> None:
         dm.fit([pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES)) for _ in range(3)])
 
 
+def test_nodes_with_several_labels_and_no_split_are_trained_on_random_shares() -> None:
+    several = np.stack([LABELS % 2, LABELS > 1], axis=1).astype(np.float32)
+    dataset = dm.Dataset.from_arrays(EDGES, FEATURES, several)
+    results = [dm.fit(dataset, "gcn,sage", training={"epochs": 2}, student={"hidden": 4}, seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (result.split for result in results)
+    assert results[0].config["protocol"] == "holdout" and 0 <= results[0]["mean"].test <= 1
+    assert sorted(np.concatenate(list(first.parts.values()))) == list(range(N))
+    assert [len(part) for part in first.parts.values()] == [N - 2 * round(N / 5), round(N / 5), round(N / 5)]
+    assert np.array_equal(first.test, again.test) and not np.array_equal(first.test, other.test)
+
+
 def test_a_split_of_pandas_can_be_written_to() -> None:
     split = dm.Split(pd.Index(range(5)), pd.Series(range(5, 8)), [8])
     assert all(part.flags.writeable for part in split.parts.values())

@@ -21,6 +21,7 @@ from dgl_mutual.statistics import (
     corrected_resampled_t,
     datasets_to_reject,
     effect_size,
+    held_out_ratio,
     holm,
     rank_methods,
     signed_rank,
@@ -52,6 +53,12 @@ def test_the_corrected_t_test_gives_what_scikit_learn_publishes() -> None:
     )
     assert corrected_resampled_t(rbf - linear, 10 / 90).p / 2 == pytest.approx(0.227, abs=5e-4)
     assert corrected_resampled_t(rbf - linear, 0.0).p / 2 == pytest.approx(0.005, abs=5e-4)
+
+
+def test_only_trials_that_share_most_training_samples_are_corrected() -> None:
+    assert held_out_ratio("nested", 10) == held_out_ratio("nested-inductive", 10) == 1 / 9
+    assert held_out_ratio("holdout", 1) == held_out_ratio("holdout-inductive", 1) == 1 / 4
+    assert {held_out_ratio(protocol, 1) for protocol in ("public", "scaffold", "random", "given", "random-transductive")} == {None}
 
 
 def test_the_corrected_t_test_by_hand() -> None:

@@ -14,7 +14,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 #: How a class of a family says its name.
 _NAME = re.compile(r'^    name = "([\w-]+)"$', re.MULTILINE)
-PROTOCOLS = ("public", "random", "nested", "scaffold")
+PROTOCOLS = ("public", "random", "nested", "holdout", "scaffold")
 TASKS = ("node", "graph")
 NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asymmetric:")
 

@@ -21,10 +21,10 @@ TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 VALIDATION_SHARE = 1 / 9
 #: With this many folds a class needs more samples than folds: two must be left outside of each fold.
 _SMALLEST = {2: 4}
-_GIVE_SPLIT = (
-    "Give the dataset a split of its own: in Python split=dgl_mutual.Split(train, val, test), in a DGL or PyG graph and in a folder in CSV "
-    "form train_mask, val_mask and test_mask."
-)
+#: Of the labelled samples: what ``holdout`` takes for validation, and as much for test.
+HOLDOUT_SHARE = 0.2
+#: A class needs as many samples to have one in each part of ``holdout``.
+_FEWEST_TO_STRATIFY = 5
 #: The protocols that give one split for each of `folds`; the others give one.
 FOLDED_PROTOCOLS = ("nested",)
 #: The protocols whose split is the dataset's own.
@@ -38,25 +38,33 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
     - ``random`` (node task, single-label): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
     - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates, and at least one
       sample of each class. Multi-label sets have no classes to stratify by: their folds and validation parts are plain random ones.
+    - ``holdout``: a fifth of the labelled samples, rounded, is held out for test, another fifth validates, the rest train. Both fifths
+      are stratified by class; a single binary label counts as two classes. Classes with fewer than five samples are drawn as one class.
+      If all of these have fewer than five samples together, they are drawn with the largest class. Samples with several labels are drawn
+      without strata. In a node task of several graphs the nodes of all graphs are drawn together, as in ``random``.
 
     The classes of several targets are those of one of them (see `dgl_mutual.data.several_targets.strata`).
 
     Args:
-        seed: from 0 on. It selects the folds or the random samples.
+        seed: from 0 on. It selects the folds or the random samples. `fit` and runs derive this seed from their own; ``result.split`` is
+            the split of a training.
         folds: outer folds of ``nested``; the other protocols give one split.
 
+    Returns:
+        One split, or one a fold. Parts are disjoint, each a sorted array (number of samples of the part,) of sample numbers. An official
+        split is as the dataset has it.
+
     Raises:
-        UsageError: an unknown protocol, one that the dataset does not have, no labels, fewer than two folds, or a class with too few
-            samples.
+        UsageError: an unknown protocol, one that the dataset does not have, a negative seed, no labels, all samples of one class, fewer
+            than two folds, or too few samples, in all or of a class.
     """
     if protocol not in _PROTOCOLS:
         raise unknown("protocol", protocol, _PROTOCOLS)
-    if protocol not in available_protocols(dataset):
-        others = ", ".join(available_protocols(dataset))
+    if protocol not in _of_this_kind(dataset):
         raise UsageError(
             f"The protocol {protocol!r} does not fit {dataset.name} (a {dataset.target.kind} dataset for the {dataset.task} task, "
             f"{'with' if dataset.official_split is not None else 'without'} an official split). "
-            + (f"Choose from: {others}." if others else f"No other does, either. {_GIVE_SPLIT}")
+            f"Choose from: {', '.join(available_protocols(dataset))}."
         )
     if seed < 0:
         raise UsageError(f"The seed of a split must not be negative, found {seed}. Give a whole number from 0 on.")
@@ -85,29 +93,31 @@ def refuse_unlearnable(dataset: Dataset) -> None:
 
 
 def available_protocols(dataset: Dataset) -> tuple[str, ...]:
-    """The protocols that `make_splits` accepts for this dataset, the default first."""
+    """The protocols that split this dataset, the default first.
+
+    `make_splits` may still refuse a number of folds of ``nested``, and splits nothing with fewer than three labelled samples.
+    """
+    return tuple(name for name in _of_this_kind(dataset) if name != "random" or _has_enough_of_each_class(dataset))
+
+
+def default_protocol(dataset: Dataset) -> str:
+    """The official split where there is one, else ``nested`` for graphs, and for nodes ``random``, or ``holdout`` if that is impossible.
+
+    ``random`` is impossible where nodes have several labels, and where a class has too few of them.
+    """
+    return available_protocols(dataset)[0]
+
+
+def _of_this_kind(dataset: Dataset) -> tuple[str, ...]:
+    """The protocols for such data, also if a class is too small for one, the default first."""
     if dataset.task == "graph":
-        by_task: tuple[str, ...] = FOLDED_PROTOCOLS
+        by_task: tuple[str, ...] = (*FOLDED_PROTOCOLS, "holdout")
     else:
-        by_task = ("random",) if strata(dataset) is not None else ()
+        by_task = ("holdout",) if strata(dataset) is None else ("random", "holdout")
     if dataset.official_split is None:
         return by_task
     # Only OGB's datasets have an evaluator, and the official split of its molecules is the scaffold split.
     return ("scaffold" if dataset.evaluator is not None and dataset.task == "graph" else "public", *by_task)
-
-
-def default_protocol(dataset: Dataset) -> str:
-    """The official split where there is one, else ``random`` for nodes and ``nested`` for graphs.
-
-    Raises:
-        UsageError: a node dataset without an official split and without classes has no protocol.
-    """
-    available = available_protocols(dataset)
-    if not available:
-        raise UsageError(
-            f"{dataset.name} is a {dataset.target.kind} node dataset without an official split, and no protocol splits those. {_GIVE_SPLIT}"
-        )
-    return available[0]
 
 
 def graphs_of(nodes: IntArray, node_offsets: IntArray) -> IntArray:
@@ -149,7 +159,7 @@ def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
 def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
     why = f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested"
-    other = "Train on the official split (--protocol public)." if dataset.official_split is not None else _GIVE_SPLIT
+    other = "Train on the official split (--protocol public)." if dataset.official_split is not None else ""
     _require_per_class(dataset, np.flatnonzero(is_labelled(dataset)), needed + 1, why, lambda count: other)
     generator = np.random.default_rng(seed)
     groups = strata(dataset)
@@ -173,11 +183,42 @@ def _nested(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
         yield Split(np.sort(train), np.sort(val), held_out)
 
 
+def _holdout(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
+    from sklearn.model_selection import train_test_split
+
+    samples = np.flatnonzero(is_labelled(dataset))
+    if len(samples) < 3:
+        raise UsageError(
+            f"{dataset.name} has {counted(len(samples), 'labelled sample')}, but 3 are needed (one each to train, validate and test). "
+            "Label more samples."
+        )
+    size = max(1, round(HOLDOUT_SHARE * len(samples)))
+    groups, state = _drawn_together(dataset, samples), np.random.RandomState(seed)
+    rest, test, groups_of_rest, _ = train_test_split(samples, groups, test_size=size, random_state=state, stratify=groups)
+    train, val = train_test_split(rest, test_size=size, random_state=state, stratify=groups_of_rest)
+    yield Split(np.sort(train), np.sort(val), np.sort(test))
+
+
+def _drawn_together(dataset: Dataset, samples: IntArray) -> IntArray:
+    """For each sample the number of its stratum in ``holdout``: (number of samples,). There is one, or each has five samples or more."""
+    if dataset.target.kind == "multi-label" and dataset.target.num_outputs == 1:
+        classes: IntArray | None = dataset.labels[samples, 0].astype(np.int64)
+    else:
+        classes = _classes(dataset, samples)
+    if classes is None:
+        return np.zeros(len(samples), dtype=np.int64)
+    counts = np.bincount(classes)
+    is_rare = counts < _FEWEST_TO_STRATIFY
+    together = len(counts) if counts[is_rare].sum() >= _FEWEST_TO_STRATIFY else counts.argmax()
+    return np.where(is_rare[classes], together, classes)
+
+
 _PROTOCOLS: dict[str, Callable[[Dataset, int, int], Iterator[Split]]] = {
     "public": _official,
     "scaffold": _official,
     "random": _random,
     "nested": _nested,
+    "holdout": _holdout,
 }
 
 
@@ -212,6 +253,12 @@ def _classes(dataset: Dataset, samples: IntArray) -> IntArray | None:
     return None if groups is None else groups[1][samples]
 
 
+def _has_enough_of_each_class(dataset: Dataset) -> bool:
+    """Whether ``random`` finds its samples in each class that has any."""
+    classes = _classes(dataset, np.flatnonzero(is_labelled(dataset)))
+    return classes is not None and bool((np.unique(classes, return_counts=True)[1] > TRAIN_PER_CLASS + VALIDATION_PER_CLASS).all())
+
+
 def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: str, hint: Callable[[int], str]) -> None:
     """Refuse a class that has samples, but fewer than `needed`; `hint` says what else to do about so many."""
     groups = strata(dataset)
@@ -222,5 +269,8 @@ def _require_per_class(dataset: Dataset, samples: IntArray, needed: int, why: st
     if counts[rarest] < needed:
         found = f"{counted(int(counts[rarest]), 'sample')}, but {needed} are needed ({why})"
         other = hint(int(counts[rarest]))
-        merge = f"{other} Or merge or remove rare classes." if other else "Merge or remove rare classes."
-        raise UsageError(f"Class {target.names[rarest]!r} of {dataset.name} has {found}. {merge}")
+        use = f"{other} Or use" if other else "Use"
+        raise UsageError(
+            f"Class {target.names[rarest]!r} of {dataset.name} has {found}. {use} --protocol holdout, for which no class is too small, or "
+            "merge or remove rare classes."
+        )

@@ -100,9 +100,11 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     fixed = split or (dataset.official_split if protocol in OFFICIAL_PROTOCOLS else None)
     fixed = None if fixed is None else set_apart(dataset, fixed)
     if label_rate is not None or dataset.num_pool or (fixed is not None and len(fixed.unlabelled)):
-        # The protocol that draws splits of nodes takes as many of each class. Whether a fixed split does is seen from its training labels
-        # before some are hidden.
-        even = fixed is not None and not draws_alike(label_rate, dataset.labels[fixed.train])
+        # Class sizes of the training part before labels are hidden: random takes as many nodes of each class, and holdout a share of each.
+        if fixed is None:
+            even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
+        else:
+            even = not draws_alike(label_rate, dataset.labels[fixed.train])
         strategy_options = strategy_options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0, even=even)
     return config.model_copy(
         update={

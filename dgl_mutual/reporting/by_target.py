@@ -12,7 +12,7 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
 
 #: Protocols that draw splits stratified by labels.
-_STRATIFIED = ("nested", "random")
+_STRATIFIED = ("nested", "random", "holdout")
 
 
 def gather_by_target(runs: Sequence[Run]) -> pd.DataFrame:

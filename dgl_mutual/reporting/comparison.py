@@ -21,6 +21,7 @@ from dgl_mutual.statistics import (
     Ranking,
     corrected_resampled_t,
     effect_size,
+    held_out_ratio,
     holm,
     rank_methods,
     signed_rank,
@@ -272,14 +273,14 @@ def _tests(
     figures = trials.astype({value: float}).pivot(index=KEY, columns=["data", "member", "method"], values=value)
     column_of: dict[object, Array] = dict(zip(figures.columns, figures.to_numpy().T, strict=True))
     results: list[dict[str, Any]] = []
-    for data, member, method, folds in rows[["data", "member", "method", "folds"]].itertuples(index=False):
+    for data, member, method, protocol, folds in rows[["data", "member", "method", "protocol", "folds"]].itertuples(index=False):
         reference = column_of.get((data, member, baseline))
         if reference is None or method == baseline or (data, method) in unpaired:
             results.append(dict.fromkeys(_TEST_COLUMNS, math.nan) | {"test": ""})
             continue
         differences = column_of[data, member, method] - reference
         differences = differences[~np.isnan(differences)]
-        test = _paired_test(differences, folds)
+        test = _paired_test(differences, held_out_ratio(protocol, folds))
         results.append(
             {
                 "difference": differences.mean() if len(differences) else math.nan,
@@ -296,10 +297,10 @@ def _tests(
     return pd.DataFrame(results, columns=_TEST_COLUMNS)
 
 
-def _paired_test(differences: Array, folds: int) -> PairedTest:
-    if len(differences) < (FEWEST_FOLDS if folds > 1 else 2):
-        return NO_TEST
-    return corrected_resampled_t(differences, 1 / (folds - 1)) if folds > 1 else signed_rank(differences)
+def _paired_test(differences: Array, test_to_train: float | None) -> PairedTest:
+    if test_to_train is None:
+        return signed_rank(differences)
+    return corrected_resampled_t(differences, test_to_train) if len(differences) >= FEWEST_FOLDS else NO_TEST
 
 
 def _rankings(rows: pd.DataFrame, value: str) -> dict[str, Ranking]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import networkx as nx
 import pandas as pd
 import pytest
 import yaml
@@ -29,6 +30,30 @@ def test_a_run_shows_a_table_and_where_its_rows_are(command_line: Callable[..., 
     assert "seed-1-fold-0  finished  [2/2]" in err
     # Again: nothing is left to do, and the same is shown.
     assert command_line("run", *SMALL)[:2] == (0, out)
+
+
+def test_a_graph_too_small_for_the_other_protocols_runs_on_random_shares_of_its_nodes(
+    command_line: Callable[..., object], elsewhere: Path
+) -> None:
+    """Zachary's karate club: 34 nodes in two groups of 17."""
+    club, folder = nx.karate_club_graph(), elsewhere / "karate"
+    folder.mkdir()
+    (folder / "meta.yaml").write_text("dataset_name: karate\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n")
+    nodes = [{"node_id": node, "label": values["club"], "degree": club.degree(node)} for node, values in club.nodes(data=True)]
+    pd.DataFrame(nodes).to_csv(folder / "nodes.csv", index=False)
+    pd.DataFrame([*club.edges, *((b, a) for a, b in club.edges)], columns=["src_id", "dst_id"]).to_csv(folder / "edges.csv", index=False)
+    for strategy in ("independent", "gml"):
+        status, _, err = command_line("run", "--dataset", "./karate", "--strategy", strategy, *SMALL)  # type: ignore[misc]  # three parts
+        assert status == 0, err
+    folders = sorted((elsewhere / "results").iterdir())
+    resolved = yaml.safe_load((folders[0] / "config.yaml").read_text())["resolved"]
+    assert (resolved["protocol"], resolved["folds"], resolved["seeds"]) == ("holdout", None, 2)
+    rows = pd.read_csv(folders[0] / "trials.csv")
+    assert set(rows["protocol"]) == {"holdout"} and rows["split"].nunique() == 2
+    students = rows[rows["member"] == "gcn-0"]
+    assert all(((students[part] * 7).round(9) % 1 == 0).all() for part in ("val", "test"))  # accuracies on seven nodes
+    status, out, err = command_line("export", "results", "--format", "markdown")  # type: ignore[misc]  # three parts
+    assert status == 0 and "Protocol holdout, n = 2 seeds" in out, err
 
 
 def test_file_and_flags_give_the_same_configuration(command_line: Callable[..., object], elsewhere: Path) -> None:

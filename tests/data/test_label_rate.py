@@ -209,7 +209,7 @@ def test_a_split_with_hidden_labels_is_checked_as_any_other() -> None:
             Split([0, 1], [2], [3], wrong).check(6)
 
 
-@pytest.mark.parametrize(("task", "protocol"), [("graph", "nested"), ("node", "random")])
+@pytest.mark.parametrize(("task", "protocol"), [("graph", "nested"), ("node", "random"), ("node", "holdout")])
 def test_protocols_are_the_same_without_their_labels(task: str, protocol: str) -> None:
     """Hiding labels comes after a split is drawn, so validation and test parts do not depend on the rate."""
     dataset, _ = toy(np.arange(SAMPLES) % 3, task=task)

@@ -157,7 +157,7 @@ def test_node_tasks_have_no_pool() -> None:
         with_pool(nodes, dataset_of(graphs(1)))
 
 
-@pytest.mark.parametrize("protocol", ["nested", "public"])
+@pytest.mark.parametrize("protocol", ["nested", "public", "holdout"])
 def test_no_part_of_a_split_holds_a_graph_of_the_pool(protocol: str) -> None:
     mask = np.arange(8)
     split = Split(mask < 4, (mask >= 4) & (mask < 6), mask >= 6)

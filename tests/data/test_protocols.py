@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
-from dgl_mutual.data import Dataset, Split, Target, default_protocol, load_dataset, make_splits
+from dgl_mutual.data import Dataset, Split, Target, available_protocols, default_protocol, load_dataset, make_splits
+from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.errors import UsageError
 
 
@@ -52,7 +55,7 @@ def test_nested_outer_folds_are_scikit_learns() -> None:
         np.testing.assert_array_equal(split.test, held_out)
 
 
-@pytest.mark.parametrize(("task", "protocol"), [("graph", "nested"), ("node", "random")])
+@pytest.mark.parametrize(("task", "protocol"), [("graph", "nested"), ("graph", "holdout"), ("node", "random"), ("node", "holdout")])
 def test_splits_depend_on_the_seed_alone(task: str, protocol: str) -> None:
     dataset = toy(task, np.arange(300) % 4)
     first, again, other = (make_splits(dataset, protocol, seed=seed) for seed in (0, 0, 1))
@@ -78,6 +81,65 @@ def test_multi_label_folds_leave_out_unlabelled_graphs() -> None:
     assert all(4 not in np.concatenate(parts(split)) for split in splits)
 
 
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_holdout_takes_a_fifth_of_each_class_twice_and_leaves_out_unlabelled_samples(task: str) -> None:
+    labels = np.repeat([0, 1, 2, -1], [100, 50, 10, 7])
+    [split] = make_splits(toy(task, labels), "holdout", seed=0)
+    assert [np.bincount(labels[part]).tolist() for part in parts(split)] == [[60, 30, 6], [20, 10, 2], [20, 10, 2]]
+    assert np.concatenate(parts(split)).tolist() != list(range(160))
+    assert sorted(np.concatenate(parts(split))) == list(range(160))
+
+
+@pytest.mark.parametrize("task", ["node", "graph"])
+def test_holdout_draws_samples_with_several_labels_without_strata(task: str) -> None:
+    labels = (np.arange(80).reshape(40, 2) % 3 == 0).astype(np.float32)
+    labels[4], labels[5, 0] = np.nan, np.nan
+    dataset = toy(task, labels)
+    [split] = make_splits(dataset, "holdout", seed=0)
+    assert [len(part) for part in parts(split)] == [23, 8, 8]
+    assert sorted(np.concatenate(parts(split))) == [*range(4), *range(5, 40)]
+    assert not same(split, make_splits(dataset, "holdout", seed=1)[0])
+
+
+def test_holdout_is_stratified_by_a_single_binary_label() -> None:
+    labels = (np.arange(100) < 5).astype(np.float32).reshape(-1, 1)  # an unstratified test part lacks the five in one of three draws
+    dataset = replace(toy("graph", np.repeat(labels, 2, axis=1)), labels=labels, target=Target("multi-label", ("rare",), "rocauc"))
+    for seed in range(20):
+        [split] = make_splits(dataset, "holdout", seed=seed)
+        assert [int(labels[part].sum()) for part in parts(split)] == [3, 1, 1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=30).filter(lambda sizes: np.count_nonzero(sizes) > 1 and sum(sizes) >= 3))
+def test_holdout_splits_classes_of_any_size(sizes: list[int]) -> None:
+    """Parts cover all samples, and no class with enough of them is missing in one, unless rare ones are drawn with it."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    [split] = make_splits(toy("node", labels), "holdout", seed=0)
+    assert sorted(np.concatenate(parts(split))) == list(range(len(labels)))
+    assert len(split.val) == len(split.test) == max(1, round(len(labels) / 5)) and len(split.train)
+    rare = sum(size for size in sizes if size < 5)
+    apart = [label for label, size in enumerate(sizes) if size >= 5 and not (0 < rare < 5 and label == np.argmax(sizes))]
+    assert all(set(apart) <= set(labels[part]) for part in parts(split))
+
+
+def test_holdout_draws_rare_classes_as_one_class_into_every_part_in_turn() -> None:
+    labels = np.concatenate([np.repeat([0, 1], 40), np.arange(2, 22)])  # twenty classes of one node each
+    where = []
+    for seed in range(30):
+        [split] = make_splits(toy("node", labels), "holdout", seed=seed)
+        counts = [(int((labels[part] < 2).sum()), int((labels[part] >= 2).sum())) for part in parts(split)]
+        assert counts == [(48, 12), (16, 4), (16, 4)]
+        where.append(next(index for index, part in enumerate(parts(split)) if 81 in part))
+    assert set(where) == {0, 1, 2}
+
+
+def test_holdout_of_several_graphs_draws_nodes_from_all_of_them() -> None:
+    dataset = toy("node", np.arange(90) % 2, node_offsets=np.array([0, 30, 60, 90]))
+    [split] = make_splits(dataset, "holdout", seed=0)
+    assert not is_inductive(dataset, split)
+    assert all(set(part // 30) == {0, 1, 2} for part in parts(split))
+
+
 OFFICIAL = Split(np.array([0]), np.array([1]), np.array([2]))
 
 
@@ -87,8 +149,19 @@ def test_default_protocols() -> None:
     assert default_protocol(toy("graph", labels)) == "nested"
     assert default_protocol(toy("node", labels, official_split=OFFICIAL)) == "public"
     assert default_protocol(toy("graph", labels, official_split=OFFICIAL, evaluator="ogbg-molhiv")) == "scaffold"
-    with pytest.raises(UsageError, match=r"in Python split=dgl_mutual.Split\(train, val, test\), .* train_mask"):
-        default_protocol(toy("node", np.zeros((3, 2), dtype=np.float32)))
+    # Where no other protocol splits the nodes:
+    several = np.zeros((3, 2), dtype=np.float32)
+    assert available_protocols(toy("node", several)) == ("holdout",)
+    assert available_protocols(toy("node", np.arange(101) % 2)) == ("holdout",)
+    assert available_protocols(toy("node", np.arange(102) % 2)) == ("random", "holdout")
+    assert available_protocols(toy("node", several, official_split=OFFICIAL)) == ("public", "holdout")
+
+
+def test_no_class_is_too_small_for_the_default_of_nodes_and_the_advice_works() -> None:
+    dataset = toy("node", np.array([0] * 60 + [1]))
+    with pytest.raises(UsageError, match=r"Class 'class 1' of toy has 1 sample, but 51 are needed .* Use --protocol holdout"):
+        make_splits(dataset, "random", seed=0)
+    assert len(make_splits(dataset, "holdout", seed=0)) == 1 and default_protocol(dataset) == "holdout"
 
 
 def test_official_split_whatever_the_seed() -> None:
@@ -108,16 +181,26 @@ ERRORS = [
         toy("graph", np.array([0, 0, 0, 1, 1, 1])),
         "nested",
         {"folds": 2},
-        r"has 3 samples, but 4 are needed .* Ask for 3 folds \(--folds 3\)\. Or merge",
+        r"has 3 samples, but 4 are needed .* Ask for 3 folds \(--folds 3\)\. Or use --protocol holdout.* or remove rare classes\.$",
     ),
-    (toy("graph", np.arange(8) % 4), "nested", {}, r"has 2 samples, but 10 are needed .* Merge or remove rare classes\.$"),
-    (toy("graph", np.arange(10) % 2), "nested", {}, r"has 5 samples.* Ask for 5 folds \(--folds 5\) or fewer\. Or merge"),
+    (toy("graph", np.arange(8) % 4), "nested", {}, r"has 2 samples, but 10 are needed .*\)\. Use --protocol holdout, for which"),
+    (toy("graph", np.arange(10) % 2), "nested", {}, r"has 5 samples.* Ask for 5 folds \(--folds 5\) or fewer\. Or use --protocol holdout"),
     (toy("graph", np.zeros((3, 2), dtype=np.float32)), "nested", {"folds": 2}, r"3 labelled samples, but 4 are needed .* Ask for 3 folds"),
-    (toy("node", np.arange(100) % 2), "random", {}, r"has 50 samples, but 51 are needed \(20 train.* split=dgl_mutual.Split"),
-    (toy("node", np.arange(100) % 2), "nested", {}, "Choose from: random"),
+    (toy("node", np.arange(100) % 2), "random", {}, r"has 50 samples, but 51 are needed \(20 train.* Use --protocol holdout"),
+    (
+        toy("node", np.arange(100) % 2, official_split=OFFICIAL),
+        "random",
+        {},
+        r"Train on the official split \(--protocol public\)\. Or use --protocol holdout",
+    ),
+    (toy("node", np.arange(100) % 2), "nested", {}, r"Choose from: holdout\."),
+    (toy("node", np.arange(102) % 2), "nested", {}, r"Choose from: random, holdout\."),
     (toy("node", np.full(9, -1), target=Target("single-label", ("a",), "accuracy")), "random", {}, "has no labels: all are unknown"),
     (toy("graph", np.full((9, 2), np.nan, dtype=np.float32)), "nested", {}, "has no labels: all are unknown"),
-    (toy("node", np.zeros((9, 2), dtype=np.float32)), "random", {}, r"does not fit toy .* No other does, either.* split=dgl_mutual.Split"),
+    (toy("node", np.zeros((9, 2), dtype=np.float32)), "random", {}, r"does not fit toy .* Choose from: holdout\."),
+    (toy("graph", np.array([0, 1, -1])), "holdout", {}, r"toy has 2 labelled samples, but 3 are needed \(one each.* Label more samples"),
+    (toy("graph", np.zeros(9, dtype=np.int64)), "holdout", {}, "All samples of toy are of one class"),
+    (toy("node", np.full((9, 2), np.nan, dtype=np.float32)), "holdout", {}, "has no labels: all are unknown"),
 ]
 
 

@@ -134,9 +134,9 @@ def test_names_of_targets_may_come_from_an_iterator_and_are_texts(digits: Datase
 
 def test_splits_follow_the_classes_of_one_target(digits: Dataset) -> None:
     digit = select_targets(digits, ["digit"])
-    protocol = available_protocols(digits)[0]
-    for ours, theirs in zip(make_splits(digits, protocol, seed=3), make_splits(digit, protocol, seed=3), strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(vars(ours).values(), vars(theirs).values(), strict=True))
+    for protocol in available_protocols(digits):
+        for ours, theirs in zip(make_splits(digits, protocol, seed=3), make_splits(digit, protocol, seed=3), strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(vars(ours).values(), vars(theirs).values(), strict=True))
 
 
 def test_a_target_with_unknown_classes_does_not_divide_the_samples(digits: Dataset) -> None:
@@ -145,11 +145,11 @@ def test_a_target_with_unknown_classes_does_not_divide_the_samples(digits: Datas
     unknown = with_labels(digits, labels)
     assert strata(unknown) is None and strata(digits) is not None
     if digits.task == "node":
-        assert available_protocols(unknown) == ()
+        assert available_protocols(unknown) == ("holdout",)
         with pytest.raises(UsageError, match="joint dataset"):
             make_splits(unknown, "random", seed=0)
-    else:  # plain random folds, and the sample takes part
-        split = make_splits(unknown, "nested", seed=0)[0]
+    for protocol in available_protocols(unknown):  # without strata, and the sample takes part
+        split = make_splits(unknown, protocol, seed=0)[0]
         assert 0 in np.concatenate([split.train, split.val, split.test])
     # A sample without any label is in no part, and does not count.
     labels[0] = np.nan

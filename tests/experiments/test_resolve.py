@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
@@ -132,6 +134,15 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
     assert plain(resolve(asked, unknown, whole)) == {**plain(resolve(asked, unknown, few))}
     (split, *_) = splits_of(resolve(parse_config({"protocol": "public"}), unknown), unknown, 0)
     assert (split.train.tolist(), split.unlabelled.tolist()) == (few.train.tolist(), few.unlabelled.tolist())
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((80, 60), 1), ((70, 70), 3)])
+def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_prior(sizes: tuple[int, int], expected: float) -> None:
+    """The prior weighs less where classes of the training part differ in size, since as many labels are kept of each."""
+    labels = np.repeat([0, 1], sizes)
+    dataset = dgl_mutual.Dataset.from_arrays(np.zeros((2, 0), dtype=np.int64), np.ones((140, 1)), labels)
+    resolved = [resolve(parse_config({"protocol": protocol, "label_rate": 2}), dataset) for protocol in ("holdout", "random")]
+    assert [plain(one)["strategy_options"]["class_prior_weight"] for one in resolved] == [expected, 3]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,17 @@ def test_folds_are_told_apart_by_the_corrected_t_test(tmp_path: Path) -> None:
     assert (found["counts"], found["smallest_p"]) == ("folds", 0)
 
 
+@pytest.mark.parametrize("protocol", ["holdout", "holdout-transductive"])
+def test_seeds_of_holdout_share_training_samples_and_are_told_apart_by_the_corrected_t_test(protocol: str, tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent", seeds=5, protocol=protocol, scores=ALONE)
+    write_run(tmp_path, strategy="gml", seeds=5, protocol=protocol, scores=BETTER)
+    found = row(compared(tmp_path, baseline="independent"), "gml")
+    differences = np.subtract(BETTER, ALONE)
+    t = differences.mean() / math.sqrt((1 / 5 + 0.2 / 0.8) * differences.var(ddof=1))
+    assert (found["test"], found["counts"]) == ("corrected resampled t-test", "seeds")
+    assert found["p"] == pytest.approx(2 * stats.t.sf(t, 4))
+
+
 @pytest.mark.parametrize(("folds", "better"), [(2, [0.81, 0.84]), (4, [0.82, 0.83, 0.81, 0.84])])
 def test_two_folds_and_folds_that_differ_alike_are_not_tested(folds: int, better: list[float], tmp_path: Path) -> None:
     write_run(tmp_path, "MUTAG", "independent", seeds=1, folds=folds, scores=ALONE[:folds])

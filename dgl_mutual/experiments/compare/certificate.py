@@ -47,8 +47,8 @@ _TRAINED_ALIKE = """\
 The same splits, starting weights, order of graphs and choice of epoch by validation; each side draws its own dropout."""
 _EQUIVALENCE = """\
 Mean ± standard deviation (ddof = 1). The difference is ours minus the reference, with its 95 % interval and the paired t-test of "none".
-Equivalence: two one-sided t-tests against the margin. For folds, whose training samples overlap, all with the standard error of Nadeau and
-Bengio (2003)."""
+Equivalence: two one-sided t-tests against the margin. For folds, and seeds of the protocol holdout, whose training samples overlap, all
+with the standard error of Nadeau and Bengio (2003)."""
 _FOREIGN = (
     "Rows are paired by name. Splits, tuning and choice of epoch of the other side are not known here, unless its fingerprints say so."
 )

@@ -35,6 +35,7 @@ from dgl_mutual.experiments.run_store import lock, read_resolved
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.reference.requirement import require_torch_geometric
+from dgl_mutual.statistics import held_out_ratio
 from dgl_mutual.store.configuration import identity, num_seeds
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
@@ -339,8 +340,9 @@ def _side_by_side(
 
 
 def _test_to_train(config: RunConfig) -> float:
-    """n_test / n_train of overlapping folds; 0 where trials are seeds."""
-    return 1 / (config.folds - 1) if config.folds else 0.0
+    """n_test / n_train of trials whose training samples overlap; 0 where seeds count as independent."""
+    assert config.protocol is not None
+    return held_out_ratio(config.protocol, config.folds or 1) or 0.0
 
 
 def _tests(pairs: pd.DataFrame, margin: float, test_to_train: float) -> dict[str, Paired]:

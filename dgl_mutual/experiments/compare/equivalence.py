@@ -47,7 +47,8 @@ def compare_pairs(differences: Sequence[float], margin: float, test_to_train: fl
     Args:
         differences: one a seed or fold.
         margin: the smallest difference that would matter.
-        test_to_train: for folds, whose training samples overlap, n_test / n_train widens the standard error (Nadeau and Bengio, 2003).
+        test_to_train: for folds, and seeds of ``holdout``, whose training samples overlap, n_test / n_train widens the standard error
+            (Nadeau and Bengio, 2003).
     """
     d = np.asarray(differences, dtype=np.float64)
     mean = float(d.mean())

@@ -144,9 +144,9 @@ def tune(
     test part of each split are unknown to the search: they are removed before it trains anything. The same call goes on with what is
     there, and several processes that make it at a time share the trials.
 
-    NOTE: under ``public`` and ``scaffold`` all seeds have the same test part, and the search sees none of its labels. Under ``nested`` and
-    ``random`` seeds and folds have different test parts: the search does not see the labels of its own, but it trains and validates on test
-    samples of other seeds and folds. `RunConfig.grid` chooses within each fold.
+    NOTE: under ``public`` and ``scaffold`` all seeds have the same test part, and the search sees none of its labels. Under ``nested``,
+    ``random`` and ``holdout`` seeds and folds have different test parts: the search does not see the labels of its own, but it trains and
+    validates on test samples of other seeds and folds. `RunConfig.grid` chooses within each fold.
 
     Args:
         config: given, not resolved. Its number of seeds has no meaning here.
