@@ -15,7 +15,7 @@ from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.target import ChosenMetric, TaskName
 from dgl_mutual.errors import UsageError, whole_number
 from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
 from dgl_mutual.experiments.device import resolve_device
@@ -100,6 +100,7 @@ def fit(
     strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     task_weights: TaskWeights | None = None,
+    metric: ChosenMetric | None = None,
     device: str | torch.device = "auto",
     callbacks: Callback | Sequence[Callback] | None = (),
     progress: bool = False,
@@ -127,6 +128,8 @@ def fit(
             subclass of `Strategy`, and its options.
         training: see `TrainingOptions`.
         task_weights: how several targets are weighed against each other: equal, or by learned uncertainty.
+        metric: how predictions are scored, in place of the dataset's metric (see `Dataset.from_arrays`): it chooses epochs and members on
+            validation, and is reported. Not for several targets, nor where OGB's evaluator scores.
         seed: initialises students and draws everything that is random; the same seed gives the same result.
         protocol, fold, folds: how the samples are split (see `dgl_mutual.data.make_splits`), and which of the splits to take.
         label_rate: hides labels of the training part: the share that stays, for example 0.1, or how many stay a class, for example 20
@@ -162,6 +165,7 @@ def fit(
         "strategy_options": strategy_options,
         "training": training,
         "task_weights": task_weights,
+        "metric": metric,
     }
     given = {key: value for key, value in options.items() if value is not None}
     given["dataset"] = dataset.name
@@ -171,6 +175,7 @@ def fit(
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
     if split is not None:
         split.check(dataset.num_samples - dataset.num_pool)
+    dataset = dataset.with_metric(asked.metric)
     resolved = resolve(asked, dataset, split)
     refuse_idle(asked, resolved)
     watching = _listed(callbacks)

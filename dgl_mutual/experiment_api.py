@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
+from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_threads, whole_number
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
@@ -42,6 +43,7 @@ def experiment(
     strategy_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     task_weights: TaskWeights | None = None,
+    metric: ChosenMetric | None = None,
     protocol: str | None = None,
     seeds: int | None = None,
     folds: int | None = None,
@@ -69,8 +71,9 @@ def experiment(
         methods: names of strategies, or a mapping from names for the tables: to a strategy, or to a mapping with any key of a
             configuration, and ``recipe``, the name of one that the method starts from (without its dataset and splits). A mapping without
             a strategy has the strategy of the method's name, if there is one, else that of the recipe, else gml.
-        recipe, students, student, training, task_weights, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A method may
-            set another value, also by a recipe of its own. Methods of different label rates or pools have columns of their own in tables.
+        recipe, students, student, training, task_weights, metric, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A
+            method may set another value, also by a recipe of its own. Methods of different label rates, pools or metrics have columns of
+            their own in tables.
         strategy_options: options of the strategies of all methods. One that gml has and another strategy lacks is left out there, with a
             warning.
         seeds: how many, 0 ... seeds - 1 (default: 10 where the protocol has one split, 1 where it has folds).
@@ -106,6 +109,7 @@ def experiment(
         "strategy_options": strategy_options,
         "training": training,
         "task_weights": task_weights,
+        "metric": metric,
         "protocol": protocol,
         "seeds": seeds,
         "folds": folds,

@@ -12,7 +12,7 @@ from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import command as run_command
 
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
-_KEYS = {name: name for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "seeds", "folds")} | {
+_KEYS = {name: name for name in ("task", "dataset", "targets", "metric", "protocol", "students", "strategy", "seeds", "folds")} | {
     "epochs": "training.epochs"
 }
 #: Options that have a meaning for one kind of reference only.

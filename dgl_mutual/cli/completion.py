@@ -16,6 +16,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _NAME = re.compile(r'^    name = "([\w-]+)"$', re.MULTILINE)
 PROTOCOLS = ("public", "random", "nested", "holdout", "scaffold")
 TASKS = ("node", "graph")
+METRICS = ("accuracy", "balanced-accuracy", "macro-f1", "micro-f1", "rocauc", "ap")
 NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asymmetric:")
 
 

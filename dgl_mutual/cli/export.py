@@ -43,7 +43,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     help="test, val or train; nll or ece (calibration on test); disagreement; or a cost such as peak_mib.",
 )
 @click.option(
-    "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, rocauc, ap, micro-f1; of several tasks one: 'accuracy(digit)'."
+    "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, macro-f1, rocauc, ...; of several tasks one: 'accuracy(digit)'."
 )
 @click.option("--by-target", is_flag=True, help="A column for each target, learned alone (1 target) or together with others (N targets).")
 @click.option("--members", callback=_names, metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 #: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
 KEYS = {
     name: name
-    for name in ("task", "dataset", "targets", "protocol", "students", "strategy", "label_rate", "unlabelled", "noise", "seeds", "folds")
+    for name in (
+        *("task", "dataset", "targets", "metric", "protocol", "students", "strategy"),
+        *("label_rate", "unlabelled", "noise", "seeds", "folds"),
+    )
 } | {
     "epochs": "training.epochs",
     "checkpoint_every": "training.checkpoint_every",
@@ -44,6 +47,12 @@ KEYS = {
     help="A known dataset (see 'dgl-mutual data list') or a folder (default: digits).",
 )
 @targets_option
+@click.option(
+    "--metric",
+    metavar="NAME",
+    shell_complete=completion.one(lambda: completion.METRICS),
+    help="What is scored and chosen by: accuracy, balanced-accuracy, macro-f1, micro-f1, rocauc or ap (default: the dataset's).",
+)
 @click.option(
     "--students",
     metavar="NAMES",
@@ -153,6 +162,7 @@ def command(
       dgl-mutual run --recipe cora-small --seeds 3
       dgl-mutual run --dataset Cora --strategy dml --set strategy_options.temperature=2
       dgl-mutual run --dataset PROTEINS --label-rate 0.1
+      dgl-mutual run --dataset MUTAG --metric macro-f1
       dgl-mutual run --dataset ogbg-molbace --unlabelled ogbg-molhiv --unlabelled-ratio 2
       dgl-mutual run --dataset digits-multi --targets digit,even --set task_weights=uncertainty
       dgl-mutual run --dataset ogbn-products --sampler neighbor --fanout 10,10 --batch-size 1024 --seeds 1

@@ -35,8 +35,8 @@ from dgl_mutual.data.names import check_name
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import Target, TaskName, as_labels, encode_targets
-from dgl_mutual.errors import DataError
+from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels, encode_targets
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.utils.wording import counted
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
@@ -171,6 +171,26 @@ class Dataset:
             return self
         return self.replaced(edge_features=None, edge_feature_names=(), edge_feature_kinds=())
 
+    @property
+    def official_evaluator(self) -> str | None:
+        """`evaluator`, where it scores the target: it needs all labels of a dataset, and a target with a name is only one of them."""
+        return self.evaluator if self.target.name is None and self.target.parts is None else None
+
+    def with_metric(self, metric: str | None) -> Dataset:
+        """The dataset scored by another metric: it chooses epochs and members on validation, and is reported. None: as it is.
+
+        Raises:
+            UsageError: a metric that is unknown or does not fit the labels, several targets, or an official evaluator.
+        """
+        if metric in (None, self.target.metric):
+            return self
+        if self.official_evaluator is not None:
+            raise UsageError(
+                f"metric = {metric!r} cannot be chosen for {self.name}: OGB's evaluator scores it, by {self.target.metric}. "
+                "Leave the metric out."
+            )
+        return self.replaced(target=self.target.with_metric(metric))
+
     @classmethod
     def from_arrays(
         cls,
@@ -182,6 +202,7 @@ class Dataset:
         node_offsets: Any = None,
         task: TaskName | None = None,
         split: Split | None = None,
+        metric: ChosenMetric | None = None,
         name: str = "graph",
         symmetric: bool = False,
         feature_names: Sequence[str] | None = None,
@@ -203,12 +224,15 @@ class Dataset:
             node_offsets: (graphs + 1,), where the nodes of each of many graphs begin; default: one graph.
             task: default: ``graph`` where `node_offsets` are given, else ``node``.
             split: the official split.
+            metric: how predictions are scored, in place of the usual metric of such labels: ``accuracy``, ``balanced-accuracy`` or
+                ``macro-f1`` for classes (of two also ``rocauc``), ``micro-f1``, ``macro-f1``, ``rocauc`` or ``ap`` for labels of 0 and 1.
             symmetric: add the reverse of every edge, with the same edge features.
             feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: see `Dataset`; the default kinds are indicators for
                 booleans and numbers for all else.
 
         Raises:
             DataError: the arrays do not fit together; the message says which entry.
+            UsageError: a metric that is unknown, or does not fit the labels.
         """
         if features is None:
             sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
@@ -249,7 +273,7 @@ class Dataset:
             features=compact(columns.values),
             labels=known,
             node_offsets=offsets,
-            target=target,
+            target=target if metric is None else target.with_metric(metric),
             feature_names=columns.names,
             feature_kinds=columns.kinds,
             official_split=split,
@@ -270,6 +294,7 @@ class Dataset:
         label: str | None = None,
         task: TaskName | None = None,
         split: Split | None = None,
+        metric: ChosenMetric | None = None,
         name: str | None = None,
         feature_names: Sequence[str] | None = None,
         feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
@@ -288,6 +313,7 @@ class Dataset:
             label: the key of the labels; default: ``label``, and without such data all labels are unknown.
             task: where the graphs are for both.
             split, name: default: those of `data`, if it has them.
+            metric: as in `from_arrays`.
             feature_names, feature_kinds, edge_feature_names, edge_feature_kinds: as in `from_arrays`. A trained student matches columns by
                 their names.
 
@@ -297,6 +323,7 @@ class Dataset:
         records = records_of_dgl(data, feat, label, edge_feat)
         made = cls.from_arrays(
             **arrays_of(records, data, labels, task, split, name),
+            metric=metric,
             feature_names=feature_names,
             feature_kinds=feature_kinds,
             edge_feature_names=edge_feature_names,
@@ -312,6 +339,7 @@ class Dataset:
         *,
         task: TaskName | None = None,
         split: Split | None = None,
+        metric: ChosenMetric | None = None,
         name: str | None = None,
         feature_names: Sequence[str] | None = None,
         feature_kinds: FeatureKind | Sequence[FeatureKind] = (),
@@ -328,6 +356,7 @@ class Dataset:
         records = records_of_pyg(data)
         made = cls.from_arrays(
             **arrays_of(records, data, labels, task, split, name),
+            metric=metric,
             feature_names=feature_names,
             feature_kinds=feature_kinds,
             edge_feature_names=edge_feature_names,

@@ -58,6 +58,7 @@ class _ManifestTarget(BaseModel):
     names: list[str]
     metric: MetricName
     name: str | None
+    default_metric: MetricName | None = None
 
 
 class _Manifest(BaseModel):
@@ -243,7 +244,11 @@ def _write(dataset: Dataset, num_parts: int, folder: Path) -> None:
         dgl=dgl.__version__,
         num_parts=num_parts,
         target=_ManifestTarget(
-            kind=dataset.target.kind, names=list(dataset.target.names), metric=dataset.target.metric, name=dataset.target.name
+            kind=dataset.target.kind,
+            names=list(dataset.target.names),
+            metric=dataset.target.metric,
+            name=dataset.target.name,
+            default_metric=dataset.target.default_metric,
         ),
         evaluator=dataset.evaluator,
         feature_names=list(dataset.feature_names),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def choose_labels(target: Target, labels: IntArray | FloatArray, names: Sequence
     """
     check_target_names(names, target.names)
     places = [target.names.index(name) for name in names]
-    chosen = [Target("multi-label", (name,), target.metric, name=name) for name in names]
+    chosen = [replace(target, names=(name,), name=name) for name in names]
     if len(chosen) == 1:
         return labels[:, places], chosen[0]
     joint, columns = join_targets(chosen, [labels[:, [place]] for place in places])
@@ -117,9 +117,7 @@ def choose_labels(target: Target, labels: IntArray | FloatArray, names: Sequence
 
 def _label_by_label(dataset: Dataset) -> list[Dataset]:
     return [
-        dataset.replaced(
-            target=Target("multi-label", (name,), dataset.target.metric, name=name), labels=dataset.labels[:, column : column + 1]
-        )
+        dataset.replaced(target=replace(dataset.target, names=(name,), name=name), labels=dataset.labels[:, column : column + 1])
         for column, name in enumerate(dataset.target.names)
     ]
 

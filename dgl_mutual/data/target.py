@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.arrays import FloatArray, IntArray, as_array, as_integers
 from dgl_mutual.data.labels import encode_labels
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.utils.wording import counted
 
 TaskName: TypeAlias = Literal["node", "graph"]
 TargetKind: TypeAlias = Literal["single-label", "multi-label", "joint"]
-MetricName: TypeAlias = Literal["accuracy", "rocauc", "ap", "micro-f1", "mean"]
+#: What one target can be scored by.
+ChosenMetric: TypeAlias = Literal["accuracy", "balanced-accuracy", "macro-f1", "micro-f1", "rocauc", "ap"]
+MetricName: TypeAlias = ChosenMetric | Literal["mean"]
+
+_FITTING: dict[TargetKind, tuple[ChosenMetric, ...]] = {
+    "single-label": ("accuracy", "balanced-accuracy", "macro-f1"),
+    "multi-label": ("micro-f1", "macro-f1", "rocauc", "ap"),
+    "joint": (),
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Target:
         metric: how predictions are scored; ``mean`` of the parts' metrics for a joint target.
         name: what it is called where a dataset has several.
         parts: the targets of a joint one.
+        default_metric: the usual metric of such labels, where another one was chosen (see `with_metric`); else None.
     """
 
     kind: TargetKind
@@ -37,6 +46,7 @@ class Target:
     metric: MetricName
     name: str | None = None
     parts: tuple[Target, ...] | None = None
+    default_metric: MetricName | None = None
 
     def __post_init__(self) -> None:
         if (self.kind == "joint") != bool(self.parts):
@@ -49,6 +59,32 @@ class Target:
     @property
     def num_outputs(self) -> int:
         return len(self.names)
+
+    def with_metric(self, metric: str) -> Target:
+        """The same target, scored by this metric.
+
+        Raises:
+            UsageError: an unknown metric, one that does not fit the labels, or several targets.
+        """
+        if self.parts:
+            names = ", ".join(str(part.name) for part in self.parts)
+            raise UsageError(
+                f"metric = {metric!r} is for one target, and there are several ({names}): each has its usual metric, and their mean "
+                "decides. Leave the metric out, or choose one target (--targets)."
+            )
+        fitting = _FITTING[self.kind]
+        if self.kind == "single-label" and self.num_outputs == 2:
+            fitting = (*fitting, "rocauc")
+        if metric not in get_args(ChosenMetric):
+            raise unknown("metric", metric, fitting)
+        usual = self.default_metric or self.metric
+        if metric == usual:
+            return replace(self, metric=usual, default_metric=None)
+        for chosen in fitting:
+            if chosen == metric:
+                return replace(self, metric=chosen, default_metric=usual)
+        labels = counted(self.num_outputs, "class", "classes") if self.kind == "single-label" else counted(self.num_outputs, "binary label")
+        raise UsageError(f"metric = {metric!r} does not fit a target of {labels}. Choose from: {', '.join(fitting)}.")
 
 
 def as_labels(labels: Any, target: Target, num_samples: int) -> IntArray | FloatArray:
@@ -86,7 +122,16 @@ def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArr
 
     The logits are named ``digit=3`` (a class), ``even`` (a lone label) or ``ink: top left`` (one of several labels). Where that gives one
     name to two of them, what belongs to a target and what to a class is put in quotes: ``'a'='b=c'`` and ``'a=b'='c'``.
+
+    Raises:
+        UsageError: one has another metric than the usual one.
     """
+    chosen = next((target for target in targets if target.default_metric), None)
+    if chosen is not None:
+        raise UsageError(
+            f"The dataset was made with metric = {chosen.metric!r}, which is for one target, and several were asked for: each has its "
+            "usual metric, and their mean decides. Make the dataset without a metric, or choose one target (--targets)."
+        )
     blocks = [_as_columns(target, block) for target, block in zip(targets, labels, strict=True)]
     names = [name for target in targets for name in _output_names(target, str)]
     if len(set(names)) < len(names):

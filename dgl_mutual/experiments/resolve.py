@@ -56,9 +56,10 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         split: the split that was given in place of a protocol.
 
     Raises:
-        UsageError: a name or option that does not exist, or does not fit the task.
+        UsageError: a name or option that does not exist, or does not fit the task or the labels.
         DataError: the dataset is not the one that the configuration was made for.
     """
+    dataset = dataset.with_metric(config.metric)
     bare = dataset.without_edge_features()
     # A configuration from before datasets had edge features means that students take none.
     is_older = bare is not dataset and config.fingerprint is not None and config.fingerprint == fingerprint(bare)
@@ -111,6 +112,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "task": dataset.task,
             "fingerprint": found,
             "targets": target_names(target) or None,
+            "metric": target.metric if target.default_metric else None,  # the usual one is not told, as in earlier versions
             "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
             "label_rate": label_rate,

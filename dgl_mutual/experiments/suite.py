@@ -162,7 +162,7 @@ def _scaled_down(config: RunConfig) -> RunConfig:
 def suite_loader(
     *, data_dir: Path | None = None, offline: bool = False, in_memory: Mapping[str, Dataset] | None = None, pool: Dataset | None = None
 ) -> Callable[[SuiteRun], Dataset]:
-    """A function that loads the dataset of a run, with its pool of unlabelled graphs. Each dataset is loaded once.
+    """A function that loads the dataset of a run, with its pool of unlabelled graphs and its metric. Each dataset is loaded once.
 
     Args:
         in_memory, pool: see `plan_suite`.
@@ -178,10 +178,14 @@ def suite_loader(
             return joined_with_pool(dataset, pool, edge_features=edge_features)
         return load_pool(dataset, unlabelled, edge_features=edge_features, data_dir=data_dir, offline=offline)
 
+    @cache
+    def scored(dataset: Dataset, metric: str | None) -> Dataset:
+        return dataset.with_metric(metric)
+
     def of_run(run: SuiteRun) -> Dataset:
         known = (in_memory or {}).get(run.data)
         dataset = load(run.config.dataset, run.config.task, run.config.targets) if known is None else known
-        return pooled(dataset, run.config.unlabelled, takes_edge_features(run.config.cohort))
+        return scored(pooled(dataset, run.config.unlabelled, takes_edge_features(run.config.cohort)), run.config.metric)
 
     return of_run
 

@@ -22,7 +22,7 @@ from dgl_mutual.utils.plain_yaml import read_yaml
 #: A small suite, as a file would hold it.
 EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
 #: Keys of a configuration that a suite's datasets decide.
-OF_THE_DATA = ("task", "dataset", "targets", "fingerprint", "protocol", "seeds", "folds")
+OF_THE_DATA = ("task", "dataset", "targets", "metric", "fingerprint", "protocol", "seeds", "folds")
 
 
 class TuningOptions(Options):

@@ -105,7 +105,7 @@ def compare(
         raise UsageError(
             f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume."
         )
-    trials = _protocols_apart(_of_metric(trials, metric))
+    trials = apart(apart(_of_metric(trials, metric), "protocol"), "metric")
     _refuse_mixtures(trials)
     trials = _of_members(trials, DEFAULT_MEMBERS[:1] if members is None and value in SHARED else members)
     unpaired = {} if baseline is None else _unpaired(trials, baseline)
@@ -180,10 +180,10 @@ def _of_members(trials: pd.DataFrame, members: Sequence[str] | None) -> pd.DataF
     return shown.assign(member=pd.Categorical(shown["member"], pd.Index(members)))
 
 
-def _protocols_apart(trials: pd.DataFrame) -> pd.DataFrame:
-    """Data that were run under several protocols, each protocol by itself: ``Cora (public)`` and ``Cora (random)``."""
-    several = trials.groupby("data", sort=False)["protocol"].transform("nunique") > 1
-    return trials.assign(data=trials["data"].where(~several, trials["data"].astype(str) + " (" + trials["protocol"].astype(str) + ")"))
+def apart(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Data of which a column has several values, each value by itself: of `protocol` ``Cora (public)`` and ``Cora (random)``."""
+    several = trials.groupby("data", sort=False)[column].transform("nunique") > 1
+    return trials.assign(data=trials["data"].where(~several, trials["data"].astype(str) + " (" + trials[column].astype(str) + ")"))
 
 
 def _refuse_mixtures(trials: pd.DataFrame) -> None:

@@ -14,9 +14,9 @@ from dgl_mutual.reporting.run import Run
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
-_OF_THE_DATA = ("label_rate", "unlabelled", "noise", "students", "targets")
-#: What decides on which samples students learn: runs that differ in one of these have no common column in a table.
-_DECIDES_SAMPLES = ("label_rate", "unlabelled", "noise", "task", "targets", "folds")
+_OF_THE_DATA = ("label_rate", "unlabelled", "noise", "students", "targets", "metric")
+#: What decides on which samples students learn, and how they are scored: runs that differ in one of these have no common column in a table.
+_COLUMN_OF_ITS_OWN = ("label_rate", "unlabelled", "noise", "task", "targets", "metric", "folds")
 #: Parts of a run that are there or not: of one that is not there, no option is told.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
@@ -27,8 +27,8 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     """The same runs, each with `method` and `data` filled in where a suite has not done so.
 
     Runs of one strategy on one dataset whose configurations differ are told apart by what differs and each was given:
-    ``gml (entropy_weight=0.1)`` beside ``gml``. Label rate, noise, and task, targets, cohort, protocol and folds where a dataset was run
-    with several, belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
+    ``gml (entropy_weight=0.1)`` beside ``gml``. Label rate, noise, and task, targets, metric, cohort, protocol and folds where a dataset
+    was run with several, belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
     """
     flat = [_flat(run) for run in runs]
     datas = [
@@ -58,16 +58,16 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
 
 
 def data_of_suite(runs: Sequence[Run]) -> list[Run]:
-    """The runs of a suite, those of one data that learned on different samples told apart as `label_runs` tells them apart.
+    """The runs of a suite, those of one data that learned on different samples, or have other metrics, told apart as by `label_runs`.
 
-    A suite's methods may have label rates, noise, pools, targets and folds of their own: ``MUTAG (30% labels)`` beside ``MUTAG``.
+    A suite's methods may have label rates, noise, pools, targets, metrics and folds of their own: ``MUTAG (30% labels)`` beside ``MUTAG``.
     """
     flat = [_flat(run) for run in runs]
     of_data: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for run, values in zip(runs, flat, strict=True):
         of_data[run.data].append(values)
     differing = {
-        data: [key for key in _DECIDES_SAMPLES if len({str(values.get(key)) for values in group}) > 1] for data, group in of_data.items()
+        data: [key for key in _COLUMN_OF_ITS_OWN if len({str(values.get(key)) for values in group}) > 1] for data, group in of_data.items()
     }
     return [replace(run, data=_named(run.data, values, differing[run.data])) for run, values in zip(runs, flat, strict=True)]
 
@@ -142,7 +142,11 @@ def _flat_students(students: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any]]) -> str:
-    told = [key for key in ("task", "targets", "students", "protocol", "folds") if len({str(other.get(key)) for other in of_dataset}) > 1]
+    told = [
+        key
+        for key in ("task", "targets", "metric", "students", "protocol", "folds")
+        if len({str(other.get(key)) for other in of_dataset}) > 1
+    ]
     if "task" in told:  # node and graph tasks have protocols of their own
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
         told = [key for key in told if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]

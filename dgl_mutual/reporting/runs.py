@@ -141,7 +141,8 @@ def preferred_baseline(paths: Sequence[Path]) -> str | None:
 def suite_runs(folder: Path) -> list[Run]:
     """The runs of a suite. Those that have not begun are left out (see `dgl_mutual.reporting.status`).
 
-    Methods that learned on different samples of one data, for example at different label rates, are told apart (see `data_of_suite`).
+    Methods that learned on different samples of one data, for example at different label rates, or that have different metrics, are told
+    apart (see `data_of_suite`).
     """
     runs, searched, read = [], _searched(folder), cache(_read_run)  # a folder that is named several times is read once
     for entry in read_suite(folder)["runs"]:
@@ -210,6 +211,7 @@ class _Stored(BaseModel):
     unlabelled: str | None = Field(None, max_length=4096)
     noise: str | None = Field(None, max_length=200)
     targets: list[str] | None = None
+    metric: str | None = Field(None, max_length=200)
     seeds: int = Field(ge=1)
     folds: int | None = Field(None, ge=1)
     students: list[_StoredStudent] = Field(min_length=1)

@@ -29,6 +29,8 @@ _NAMES = {
 }
 _METRICS = {
     "accuracy": "accuracy",
+    "balanced-accuracy": "balanced accuracy",
+    "macro-f1": "macro-averaged F1",
     "rocauc": "ROC-AUC",
     "ap": "average precision",
     "micro-f1": "micro-averaged F1",

@@ -62,8 +62,7 @@ def scorer_of(dataset: Dataset, *, official: bool = True) -> Scorer:
             for rounding, and ROC-AUC in a fraction of the time: for what is looked at in every epoch.
     """
     if dataset.target.parts is None:
-        # OGB's evaluator needs all labels of a dataset, and a target with a name is only one of them.
-        return make_scorer(dataset.target.metric, dataset.evaluator if official and dataset.target.name is None else None)
+        return make_scorer(dataset.target.metric, dataset.official_evaluator if official else None)
     return JointScorer({part.metric: (Head.of(part), make_scorer(part.target.metric)) for part in parts_of(dataset.target)})
 
 

@@ -112,6 +112,16 @@ def test_its_own_configuration_repeats_a_comparison(command_line: Callable[..., 
     assert again["given"] == {**before["given"], "strategy": "gml"}  # options of a strategy are given for a strategy
 
 
+@pytest.mark.usefixtures("needs_reference")
+def test_both_sides_have_the_chosen_metric(command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
+    chosen = ("--students", "gcn,sage", "--metric", "macro-f1", "--parity-epochs", "2")
+    status, out, _ = command_line("compare", *SMALL, *EARLY, *chosen)
+    assert status == 0 and "Parity holds" in out and "Test macro-f1 side by side" in out
+    config = yaml.safe_load((elsewhere / "results" / "compare" / "TOY" / "config.yaml").read_text())
+    assert config["resolved"]["metric"] == config["given"]["metric"] == "macro-f1"
+
+
 def reversed_rows(rule: mapping.Rule) -> mapping.Rule:
     """The same weight, its outputs in the wrong order; the way back undoes it."""
     return replace(rule, forth=lambda weight: rule.forth(weight).flip(0), back=lambda weight: rule.back(weight.flip(0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from click.shell_completion import BashComplete
@@ -12,6 +13,7 @@ from dgl_mutual.cli import completion
 from dgl_mutual.cli.main import cli
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.protocols import _PROTOCOLS
+from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.experiments.suite_file import suite_names
 from dgl_mutual.nn.options import ARCHITECTURES
 from dgl_mutual.strategies import STRATEGY_REGISTRY
@@ -27,6 +29,7 @@ def test_names_are_those_of_the_package() -> None:
     assert set(ARCHITECTURES) <= set(completion.students())
     assert completion.suites() == sorted(suite_names())
     assert set(completion.PROTOCOLS) == set(_PROTOCOLS)
+    assert get_args(ChosenMetric) == completion.METRICS
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,7 @@ def test_names_are_those_of_the_package() -> None:
         (("partition",), "ogbn-ar", ["ogbn-arxiv"]),
         (("suite",), "noi", ["noise"]),
         (("run", "--protocol"), "ne", ["nested"]),
+        (("tune", "--metric"), "m", ["macro-f1", "micro-f1"]),
         (("ru",), "", ["run"]),
         (("run", "--strategy"), "nothing", []),
     ],

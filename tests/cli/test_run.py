@@ -87,6 +87,23 @@ def test_a_kept_configuration_can_be_changed_and_what_followed_from_it_follows_a
         assert "exchange_warmup" not in values["given"].get("strategy_options", {})
 
 
+def test_the_metric_is_chosen_and_the_run_has_a_folder_of_its_own(command_line: Callable[..., object], elsewhere: Path) -> None:
+    assert command_line("run", *SMALL)[0] == 0
+    (usual,) = (elsewhere / "results").iterdir()
+    assert command_line("run", *SMALL, "--metric", "accuracy")[0] == 0
+    assert [*(elsewhere / "results").iterdir()] == [usual]
+    status, out, _ = command_line("run", *SMALL, "--metric", "macro-f1")
+    assert status == 0 and "(macro-f1; n = 2 seeds)" in out
+    (folder,) = {*(elsewhere / "results").iterdir()} - {usual}
+    for file in ("trials.csv", "summary.csv", "reliability.csv"):
+        assert set(pd.read_csv(folder / file)["metric"]) == {"macro-f1"}
+    assert command_line("run", "--config", folder / "config.yaml")[:2] == (0, out)
+    assert command_line("run", "--config", folder / "config.yaml", "--metric", "accuracy")[0] == 0
+    assert {*(elsewhere / "results").iterdir()} == {usual, folder}
+    status, table, _ = command_line("export", "results")
+    assert status == 0 and "digits (macro-f1)" in table
+
+
 def test_seeds_add_up_in_one_folder(command_line: Callable[..., object], elsewhere: Path) -> None:
     shown = {}
     for seeds in ("2", "3", "1"):
@@ -111,6 +128,9 @@ def test_seeds_add_up_in_one_folder(command_line: Callable[..., object], elsewhe
         (("--protocol", "nested"), 2, ["'nested'", "digits", "random"]),
         (("--task", "edge"), 2, ["'task' = 'edge'", "'node' or 'graph'"]),
         (("--task", "graph", "--dataset", "Cora"), 2, ["Cora", "node"]),
+        (("--metric", "f1"), 2, ["'metric' = 'f1'", "'macro-f1'"]),
+        (("--metric", "rocauc"), 2, ["'rocauc' does not fit a target of 10 classes", "accuracy, balanced-accuracy, macro-f1."]),
+        (("--metric", "ap", "--dataset", "digits-multi"), 2, ["several (digit, even, ink)", "--targets"]),
         (("--task", "graph", "--folds", "1"), 2, ["'folds' = 1", "greater than or equal to 2"]),
         (("--students", "gcn"), 2, ["'gml' needs at least 2 students", "independent"]),
         (("--task", "graph", "--set", "strategy_options.weighting=transductive"), 2, ["transductive", "full-batch"]),

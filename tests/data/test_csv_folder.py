@@ -56,6 +56,30 @@ def test_node_task_with_masks(build_csv: Build) -> None:
     assert split is not None and [split.train.tolist(), split.val.tolist(), split.test.tolist()] == [[0], [2], [3]]
 
 
+def test_the_metric_of_meta_yaml(build_csv: Build) -> None:
+    folder = build_csv(**{**NODE_FILES, "meta_yaml": NODE_META + "metric: macro-f1\n"})
+    target = load_dataset(folder).target
+    assert (target.metric, target.default_metric) == ("macro-f1", "accuracy")
+    assert load_dataset(folder).with_metric("accuracy").target == load_dataset(build_csv(**NODE_FILES)).target
+    for metric, message in (
+        (
+            "micro-f1",
+            "meta.yaml: metric = 'micro-f1' does not fit a target of 2 classes. Choose from: accuracy, balanced-accuracy, macro-f1",
+        ),
+        ("f1", "meta.yaml: metric: .*macro-f1"),
+    ):
+        folder = build_csv(**{**NODE_FILES, "meta_yaml": NODE_META + f"metric: {metric}\n"})
+        with pytest.raises(DataError, match=message):
+            load_dataset(folder)
+        assert any("metric" in fault.rule for fault in verify_dataset(folder))
+
+
+def test_new_data_without_labels_need_not_fit_the_metric(build_csv: Build) -> None:
+    nodes = "node_id,age\n10,1\n20,0\n30,2\n"
+    folder = build_csv(**{**NODE_FILES, "meta_yaml": NODE_META + "metric: rocauc\n", "nodes_csv": nodes})
+    assert load_dataset(folder, require_labels=False).target.default_metric is None
+
+
 def test_the_same_graph_as_dgl(build_csv: Build) -> None:
     dgl_data = pytest.importorskip("dgl.data", reason="DGL is not needed by this room")
     files = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,9 @@ from scipy import sparse
 
 from dgl_mutual.data import Dataset, Split, load_dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.errors import DataError
+from dgl_mutual.data.several_targets import select_targets
+from dgl_mutual.data.target import ChosenMetric
+from dgl_mutual.errors import DataError, UsageError
 
 EDGES = np.array([[0, 1, 1, 2, 3], [1, 0, 2, 1, 2]])
 FEATURES = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -125,6 +127,49 @@ def test_labels_are_encoded_and_their_names_kept(labels: Any, names: tuple[str, 
 def test_columns_of_labels() -> None:
     dataset = toy(labels=[[0, 1], [1, np.nan], [0, 0], [1, 1]])
     assert (dataset.target.kind, dataset.target.metric, dataset.labels.dtype) == ("multi-label", "micro-f1", np.float32)
+
+
+@pytest.mark.parametrize(
+    ("labels", "usual", "others"),
+    [
+        ([0, 1, 1, 0], "accuracy", ("balanced-accuracy", "macro-f1", "rocauc")),
+        ([0, 1, 2, 0], "accuracy", ("balanced-accuracy", "macro-f1")),
+        ([[0, 1], [1, np.nan], [0, 0], [1, 1]], "micro-f1", ("macro-f1", "rocauc", "ap")),
+    ],
+)
+def test_metrics_that_fit_can_be_chosen_and_taken_back(labels: Any, usual: str, others: tuple[str, ...]) -> None:
+    plain = toy(labels=labels)
+    assert plain.target == toy(labels=labels, metric=usual).target and plain.with_metric(None) is plain.with_metric(usual) is plain
+    for metric in others:
+        chosen = toy(labels=labels, metric=metric)
+        assert (chosen.target.metric, chosen.target.default_metric) == (metric, usual)
+        assert chosen.target == plain.with_metric(metric).target == chosen.with_metric(metric).target
+        assert chosen.with_metric(usual).target == plain.target
+        assert fingerprint(chosen) == fingerprint(plain) and f"({metric})" in repr(chosen)
+    rest = {*get_args(ChosenMetric)} - {usual, *others}
+    for metric in rest:
+        with pytest.raises(UsageError, match=f"metric = '{metric}' does not fit a target of .*Choose from: .*{others[0]}"):
+            toy(labels=labels, metric=metric)
+
+
+def test_a_metric_that_cannot_be_chosen_is_refused_with_what_can() -> None:
+    with pytest.raises(UsageError, match=r"Unknown metric 'macro_f1'. Did you mean 'macro-f1'. Choose from: accuracy, balanced-accuracy"):
+        toy(metric="macro_f1")
+    labels = {"colour": [0, 1, 2, 0], "even": [[0.0], [1.0], [0.0], [1.0]]}
+    with pytest.raises(UsageError, match=r"is for one target, and there are several \(colour, even\)"):
+        toy(labels=labels, metric="macro-f1")
+    two = toy(labels=[[0, 1], [1, np.nan], [0, 0], [1, 1]], metric="macro-f1")
+    with pytest.raises(UsageError, match="made with metric = 'macro-f1', which is for one target, and several were asked for"):
+        select_targets(two, ["label 0", "label 1"])
+    one = select_targets(two, ["label 1"]).target
+    assert (one.metric, one.default_metric) == ("macro-f1", "micro-f1")
+    official = toy(labels=[[0.0], [1.0], [0.0], [1.0]]).replaced(evaluator="ogbg-molbbbp")
+    with pytest.raises(UsageError, match="'ap' cannot be chosen for graph: OGB's evaluator scores it, by micro-f1"):
+        official.with_metric("ap")
+    assert official.with_metric("micro-f1") is official
+    several = toy(labels=labels).replaced(evaluator="ogbg-moltox21")
+    with pytest.raises(UsageError, match="is for one target"):
+        several.with_metric("ap")
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

@@ -33,6 +33,13 @@ def test_from_dgl_node_task_with_masks() -> None:
     assert fingerprint(Dataset.from_dgl(dgl.add_self_loop(dgl_graph()))) == fingerprint(toy())
 
 
+def test_the_metric_of_graph_objects() -> None:
+    assert Dataset.from_dgl(dgl_graph(), metric="macro-f1").target.metric == "macro-f1"
+    pyg = pytest.importorskip("torch_geometric.data", reason="PyG is of the extra reference")
+    data = pyg.Data(x=torch.as_tensor(FEATURES), edge_index=torch.as_tensor(EDGES), y=torch.as_tensor(LABELS))
+    assert Dataset.from_pyg(data, metric="macro-f1").target == Dataset.from_dgl(dgl_graph(), metric="macro-f1").target
+
+
 def test_from_dgl_graph_task_of_lists_pairs_batches_and_datasets() -> None:
     graphs, labels = [dgl_graph(), dgl.reverse(dgl_graph(), copy_ndata=True)], [0, 1]
     known = Dataset.from_dgl(graphs, labels=labels)

@@ -70,6 +70,13 @@ def test_what_a_trainer_keeps_is_the_dataset_without_its_graph(folder: Path, dig
     assert partition.fingerprint == fingerprint(digits)
 
 
+def test_the_chosen_metric_comes_back(digits: Dataset, tmp_path: Path) -> None:
+    for metric in (None, "macro-f1"):
+        chosen = digits.with_metric(metric)
+        write_partition(chosen, 1, tmp_path / str(metric))
+        assert read_partition(tmp_path / str(metric)).dataset.target == chosen.target
+
+
 def test_a_folder_of_something_else_is_left_alone(folder: Path, digits: Dataset, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(DataError, match="holds no partition"):

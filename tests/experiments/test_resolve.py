@@ -13,14 +13,15 @@ import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.resolve import anchored, plain, refuse_idle, resolve, run_name, splits_of
+from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.resolve import anchored, plain, refuse_idle, resolve, resolved_points, run_name, splits_of
 
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
     node, graph = plain(resolve(parse_config({}), ring)), plain(resolve(parse_config({}), pairs))
     off = {
         "targets",
+        "metric",
         "task_weights",
         "label_rate",
         "unlabelled",
@@ -69,6 +70,25 @@ def test_name_depends_on_what_changes_results_alone(ring: Dataset) -> None:
     assert len({name(), name(training={"epochs": 5}), name(student={"hidden": 8}), name(strategy_options={"weight": 2})}) == 4
     assert name().startswith("node-ring-gml-")
     assert name(dataset="/odd name/a b&c").startswith("node-a-b-c-gml-")
+
+
+def test_a_chosen_metric_is_another_run_and_the_usual_one_is_not(ring: Dataset) -> None:
+    def resolved(dataset: Dataset, **values: object) -> RunConfig:
+        return resolve(parse_config({"dataset": "ring", **values}), dataset)
+
+    usual, chosen = resolved(ring), resolved(ring, metric="macro-f1")
+    assert usual.metric is None and chosen.metric == "macro-f1"
+    assert run_name(usual) == run_name(resolved(ring, metric="accuracy")) != run_name(chosen)
+    # However it was chosen: for the dataset, or for the run, which comes last.
+    made = ring.with_metric("macro-f1")
+    assert run_name(resolved(made)) == run_name(chosen) == run_name(resolve(chosen, made))
+    assert run_name(resolved(made, metric="accuracy")) == run_name(usual)
+    with pytest.raises(UsageError, match=r"'ap' does not fit a target of 3 classes. Choose from: accuracy, balanced-accuracy, macro-f1"):
+        resolved(ring, metric="ap")
+    with pytest.raises(UsageError, match=r"metric.*'f1'.*macro-f1"):
+        parse_config({"metric": "f1"})
+    with pytest.raises(UsageError, match="grid cannot vary 'metric'"):
+        resolved_points(parse_config({"grid": {"metric": ["accuracy", "macro-f1"]}}), ring)
 
 
 def test_folds_are_part_of_the_name_since_other_numbers_of_them_are_other_splits(pairs: Dataset) -> None:

@@ -204,6 +204,17 @@ def test_protocols_under_one_name_of_a_suite_stand_apart_too(tmp_path: Path) -> 
     assert set(compare(trials).rows["data"]) == {"here (public)", "here (random)"}
 
 
+def test_metrics_under_one_name_stand_apart_too(tmp_path: Path) -> None:
+    configs: list[tuple[str, dict[str, str]]] = [("accuracy", {}), ("macro-f1", {"metric": "macro-f1"})]
+    runs = [write_run(tmp_path, metric=metric, config=config) for metric, config in configs]
+    one = write_suite(tmp_path, "mine", [(runs[0], "a", "here"), (runs[1], "b", "here")])
+    assert set(compare(gather(load_runs([one]))).rows["data"]) == {"here", "here (macro-f1)"}
+    two = [write_suite(tmp_path, name, [(run, name, "here")]) for name, run in zip("ab", runs, strict=True)]
+    rows = compare(gather(load_runs(two))).rows
+    assert {(row.data, row.metric) for row in rows.itertuples()} == {("here (accuracy)", "accuracy"), ("here (macro-f1)", "macro-f1")}
+    assert set(compare(gather(load_runs(two), "macro-f1"), metric="macro-f1").rows["data"]) == {"here"}
+
+
 def test_folders_of_earlier_versions_which_have_no_split_stand_beside_new_ones(tmp_path: Path) -> None:
     old, new = (write_run(tmp_path, strategy=strategy) for strategy in ("independent", "gml"))
     as_by_an_earlier_version(old / "trials.csv")

@@ -87,6 +87,13 @@ def test_protocol_and_folds_belong_to_the_data(tmp_path: Path) -> None:
     assert {data for data, _ in labels(tmp_path / "p")} == {"Cora (public)", "Cora (random)", "Cora (public-inductive)"}
 
 
+def test_the_metric_belongs_to_the_data(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    for strategy in ("gml", "independent"):
+        write_run(tmp_path, strategy=strategy, metric="macro-f1", config={"metric": "macro-f1"})
+    assert labels(tmp_path) == {("Cora", "gml"), ("Cora (macro-f1)", "gml"), ("Cora (macro-f1)", "independent")}
+
+
 def test_a_part_that_only_one_run_has_is_one_word(tmp_path: Path) -> None:
     write_run(tmp_path, config={"distill": None})
     for hidden in (64, 128):

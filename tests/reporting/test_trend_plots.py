@@ -36,6 +36,18 @@ def test_only_runs_that_differ_in_nothing_but_the_cohort_are_joined(tmp_path: Pa
     assert sorted(map(len, lines(drawn(tmp_path, "cohort-size")["cohort-size-Cora"]).values())) == [2, 3]
 
 
+def test_runs_of_several_metrics_do_not_share_an_axis(tmp_path: Path) -> None:
+    configs: list[tuple[str, dict[str, str]]] = [("accuracy", {}), ("macro-f1", {"metric": "macro-f1"})]
+    for metric, config in configs:
+        for students in (["gcn"], ["gcn", "gat"]):
+            write_run(tmp_path, students=students, seeds=2, metric=metric, config=config)
+    figures = drawn(tmp_path, "cohort-size")
+    assert {name: figure.axes[0].get_title().splitlines()[0] for name, figure in figures.items()} == {
+        "cohort-size-Cora-accuracy": "test accuracy,",
+        "cohort-size-Cora-macro-f1": "test macro-averaged F1,",
+    }
+
+
 def test_noise_has_a_panel_a_kind_that_begins_without_noise(everything: Path) -> None:
     figure = drawn(everything / "noise", "noise")["noise-Cora"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["edge noise", "label noise"]

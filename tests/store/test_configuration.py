@@ -7,6 +7,11 @@ def test_an_option_that_is_off_does_not_change_what_a_run_is() -> None:
     assert identity({"dataset": "/a/ring", "noise": "edge:0.2", "added_later": None}) == identity({"dataset": "ring", "noise": "edge:0.2"})
     assert identity({"dataset": "ring", "unlabelled": "/a/pool"}) == identity({"dataset": "ring", "unlabelled": "/b/pool"})
     assert identity({"dataset": "ring", "unlabelled": "pool", "label_rate": 1}) != identity({"dataset": "ring", "unlabelled": "pool"})
+    assert (
+        identity({"dataset": "ring", "metric": None})
+        == identity({"dataset": "ring"})
+        != identity({"dataset": "ring", "metric": "macro-f1"})
+    )
     assert identity({"dataset": "ring", "folds": 0}) != identity({"dataset": "ring"})
     older = identity({"dataset": "ring", "training": {"epochs": 3}})
     off = {"sampler": None, "fanout": None, "scale_inputs": False, "checkpoint_every": 5}

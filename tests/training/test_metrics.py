@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 from torch import Tensor
 
 from dgl_mutual.data import ogb_package
@@ -50,8 +50,60 @@ def test_accuracy_equals_sklearn_over_known_labels(logits: Tensor) -> None:
     assert make_scorer("accuracy")(logits, labels) == accuracies(logits, labels)
 
 
-def test_accuracy_of_nothing_known_is_not_a_number(logits: Tensor) -> None:
-    assert np.isnan(accuracies(logits, torch.full((N,), -1))).all()
+@pytest.mark.parametrize("metric", ["accuracy", "balanced-accuracy", "macro-f1"])
+def test_metrics_of_classes_where_nothing_is_known_are_not_a_number(metric, logits: Tensor) -> None:
+    assert np.isnan(make_scorer(metric)(logits, torch.full((N,), -1))).all()
+
+
+@pytest.mark.parametrize("shares", [(0.25, 0.25, 0.25, 0.25), (0.95, 0.05, 0.0, 0.0), (0.5, 0.5, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)])
+@pytest.mark.parametrize("hidden", [0.0, 0.4])
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_metrics_of_unbalanced_classes_equal_sklearn(shares: tuple[float, ...], hidden: float, logits: Tensor) -> None:
+    """Classes that are never true, never predicted, or neither, among them."""
+    random = np.random.default_rng(1)
+    labels = random.choice(C, N, p=shares)
+    labels[random.random(N) < hidden] = -1
+    known = labels >= 0
+    logits[1, :, 2:] -= 100  # a member that never predicts the last two
+    decided = logits.argmax(-1).numpy()
+    expected = {
+        "balanced-accuracy": [balanced_accuracy_score(labels[known], member[known]) for member in decided],
+        "macro-f1": [f1_score(labels[known], member[known], average="macro", zero_division=0) for member in decided],
+    }
+    for metric, values in expected.items():
+        assert make_scorer(metric)(logits, torch.as_tensor(labels)) == pytest.approx(values, rel=1e-12)
+
+
+def test_macro_f1_of_labels_equals_sklearn(logits: Tensor, many_labels: Tensor) -> None:
+    """Over the known entries of each label; the last label has no positive, and is never predicted by one member."""
+    logits[1, :, 3] = -1
+    expected = []
+    for member in logits:
+        known = ~many_labels.isnan()
+        columns = [(many_labels[known[:, c], c], member[known[:, c], c] > 0) for c in range(C)]
+        expected.append(np.mean([f1_score(true, found, zero_division=0) for true, found in columns]))
+    assert make_scorer("macro-f1")(logits, many_labels) == pytest.approx(expected, rel=1e-12)
+    complete = many_labels.nan_to_num(nan=0.0)
+    expected = [f1_score(complete, member > 0, average="macro", zero_division=0) for member in logits]
+    assert make_scorer("macro-f1")(logits, complete) == pytest.approx(expected, rel=1e-12)
+
+
+def test_macro_f1_leaves_out_a_label_of_which_nothing_is_known(logits: Tensor, many_labels: Tensor) -> None:
+    scorer = make_scorer("macro-f1")
+    before = scorer(logits[..., :2], many_labels[:, :2])
+    many_labels[:, 2] = torch.nan
+    assert scorer(logits[..., :3], many_labels[:, :3]) == pytest.approx(before, rel=1e-12)
+    assert all(math.isnan(value) for value in scorer(logits, torch.full((N, C), math.nan)))
+
+
+def test_rocauc_of_two_classes_equals_sklearn(logits: Tensor) -> None:
+    labels = torch.randint(-1, 2, (N,), generator=torch.Generator().manual_seed(1))
+    known, two = labels >= 0, logits[..., :2]
+    expected = [roc_auc_score(labels[known], member.softmax(-1)[known, 1]) for member in two]
+    assert make_scorer("rocauc")(two, labels) == pytest.approx(expected, rel=1e-12)
+    assert all(math.isnan(value) for value in make_scorer("rocauc")(two, torch.full((N,), -1)))
+    with pytest.raises(TrainingError, match=f"not defined on these {N} samples"):
+        make_scorer("rocauc")(two, torch.ones(N, dtype=torch.long))
 
 
 @pytest.mark.parametrize(("metric", "function"), [("rocauc", roc_auc_score), ("ap", average_precision_score)])
@@ -184,13 +236,18 @@ def test_micro_f1_of_nothing() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("sample", [0, N - 1], ids=["known", "unknown"])
 @pytest.mark.parametrize(
-    ("metric", "evaluator"), [("accuracy", None), ("accuracy", "ogbn-arxiv"), ("micro-f1", None), ("rocauc", None), ("ap", None)]
+    ("metric", "evaluator"),
+    [
+        *(("accuracy", None), ("accuracy", "ogbn-arxiv"), ("balanced-accuracy", None), ("classes' macro-f1", None)),
+        *(("micro-f1", None), ("macro-f1", None), ("rocauc", None), ("ap", None)),
+    ],
 )
 def test_no_metric_takes_a_logit_that_is_not_finite(metric, evaluator: str | None, sample: int, value: float, logits: Tensor) -> None:
     """Not even on a sample without a label: of NaN, the decision is always the first class."""
-    labels = torch.arange(N) % C if metric == "accuracy" else (torch.rand(N, C, generator=torch.Generator().manual_seed(1)) < 0.5).float()
-    labels[-1] = -1 if metric == "accuracy" else math.nan
-    scorer = make_scorer(metric, evaluator)
+    of_classes = "accuracy" in metric or "classes" in metric
+    labels = torch.arange(N) % C if of_classes else (torch.rand(N, C, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+    labels[-1] = -1 if of_classes else math.nan
+    scorer = make_scorer(metric.removeprefix("classes' "), evaluator)
     assert len(scorer(logits, labels)) == MEMBERS
     logits[1, sample, 2] = value
     with pytest.raises(TrainingError, match=rf"Logits are not finite.*: member 1 \(1 of {N} samples\)\. The likely cause"):

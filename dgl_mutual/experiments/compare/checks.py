@@ -71,7 +71,10 @@ def parity_trial(trial: Trial, dataset: Dataset) -> Trial:
     if dataset.task == "node":
         return trial
     parts = (trial.split.train, trial.split.val)
-    train, val = (_some(part, dataset.labels, most) for part, most in zip(parts, _MOST_GRAPHS, strict=True))
+    labels = dataset.labels
+    if dataset.target.kind == "single-label" and dataset.target.metric == "rocauc":
+        labels = np.where(labels < 0, np.nan, labels)[:, None]
+    train, val = (_some(part, labels, most) for part, most in zip(parts, _MOST_GRAPHS, strict=True))
     return replace(trial, split=replace(trial.split, train=train, val=val))
 
 

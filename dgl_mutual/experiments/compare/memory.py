@@ -53,6 +53,7 @@ def _train_and_measure(side: Side, config: RunConfig, split: Split, data_dir: Pa
 
     torch.set_num_threads(threads)
     dataset = load_dataset(config.dataset, config.task, data_dir=data_dir, offline=True, targets=config.targets)
+    dataset = dataset.with_metric(config.metric)
     train = _trainer(side, config, split, dataset)
     torch.optim.Adam([torch.zeros(1)])  # the first optimizer has torch load libraries of its own
     loading, loaded = peak(), status("VmRSS")

@@ -173,6 +173,7 @@ def tune(
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()
+    dataset = dataset.with_metric(config.metric)
     job = search_job(
         config,
         dataset,

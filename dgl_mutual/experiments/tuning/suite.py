@@ -97,7 +97,8 @@ def tune_suite(
     runs = _searched(suite, quick, overrides)
     for index, run in enumerate(runs, start=1):
         try:
-            dataset = load(run)
+            with _named(run):
+                dataset = load(run)
         except DataError:
             continue
         with _named(run), progress() as shown:
@@ -160,7 +161,8 @@ def estimate_searches(
     found = []
     for run in _searched(suite, quick, overrides):
         try:
-            dataset = load(run)
+            with _named(run):
+                dataset = load(run)
         except DataError:
             continue
         asked, splits = _trials(run, trials), run.tuning.splits

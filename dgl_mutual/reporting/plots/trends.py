@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -122,9 +123,14 @@ def _bars(runs: Sequence[Run]) -> str:
 
 
 def _by_dataset(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
-    finished = [run for run in runs if len(run.trials)]
-    for dataset in dict.fromkeys(run.trials["dataset"].iloc[0] for run in finished):
-        yield dataset, [run for run in finished if run.trials["dataset"].iloc[0] == dataset]
+    """The runs of each dataset that have finished trials; where they have several metrics, of each: ``Cora (macro-f1)``."""
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        if len(run.trials):
+            groups[run.trials["dataset"].iloc[0], run.trials["metric"].iloc[0]].append(run)
+    datasets = [dataset for dataset, _ in groups]
+    for (dataset, metric), group in groups.items():
+        yield (dataset if datasets.count(dataset) == 1 else f"{dataset} ({metric})"), group
 
 
 def _series(axes: Axes, runs: Sequence[Run], x: Callable[[Run], float], y: Callable[[Run], pd.Series[float]]) -> None:

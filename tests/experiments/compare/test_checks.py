@@ -70,6 +70,16 @@ def test_of_several_labels_a_rare_one_is_still_there_both_ways() -> None:
     assert (labels[small.train, 0] == 0).any() and (labels[small.val, 0] == 0).any()
 
 
+def test_of_two_classes_a_rare_one_is_still_there_where_rocauc_needs_it() -> None:
+    trial, _, _ = make_case("graph")
+    labels = np.zeros(3000, dtype=np.int64)
+    labels[[701, 2500]] = 1
+    many = replace(trial, split=Split(np.arange(2000), np.arange(2000, 3000), trial.split.test))
+    graphs = Dataset.from_arrays([[], []], np.ones((3000, 1)), labels, node_offsets=np.arange(3001), metric="rocauc")
+    small = parity_trial(many, graphs).split
+    assert 701 in small.train and 2500 in small.val and len(small.train) <= 128
+
+
 def test_without_dropout_every_epoch_is_trained() -> None:
     _, config, _ = make_case("node", training={"patience": 2, "eval_every": 5})
     changed = without_dropout(config, 7)

@@ -24,13 +24,13 @@ def forked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked.CONTEXT)
 
 
-@pytest.mark.parametrize(("task", "average"), [("node", "ema"), ("graph", "swa")])
-def test_without_dropout_both_sides_end_at_the_same_figures(task: str, average: str) -> None:
+@pytest.mark.parametrize(("task", "average", "metric"), [("node", "ema", None), ("graph", "swa", None), ("node", "ema", "macro-f1")])
+def test_without_dropout_both_sides_end_at_the_same_figures(task: str, average: str, metric: str | None) -> None:
     """The same epoch is chosen, the same weights are kept, the same ensemble is made, and features are scaled alike."""
     student = {"hidden": 8, "heads": 2, "dropout": 0.0}
     training = {"epochs": 6, "learning_rate": 0.001, "batch_size": 3, "average": average}
     trial, config, dataset = make_case(task, options={"exchange_warmup": [1, 2]}, student=student, training=training)
-    dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32(4.0))
+    dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32(4.0)).with_metric(metric)
     assert config.training.scale_inputs and (column_scales(dataset, trial.split) < 1).any()
     match = train_both(trial, config, dataset)
     assert [pair.member for pair in match.pairs] == ["gcn-0", "gat-1", "gin-2", "sage-3", "mean", "best_by_val", "ensemble"]
