@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,24 @@ def test_a_line_looks_the_same_in_all_reliability_panels(tmp_path: Path) -> None
     assert len(looks) == 2 and {"students", "ensemble", "leader"} in [set(look) for look in looks]
     assert looks[0]["ensemble"] == looks[1]["ensemble"] and len(set((looks[0] | looks[1]).values())) == 3
     assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"students", "ensemble", "leader"}
+
+
+def overlapping(figure: Any) -> list[tuple[str, str]]:
+    """Pairs of titles, panel titles, axis labels and notes of which one lies on the other, as the figure was last drawn."""
+    note = figure.legends[0].get_title() if figure.legends else figure._supxlabel
+    texts = [figure._suptitle, note, *(text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label))]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+    return [(a, b) for (a, first), (b, second) in combinations(boxes, 2) if first.overlaps(second)]
+
+
+@pytest.mark.parametrize("methods", [2, 3, 4, 6])
+def test_no_text_lies_on_another_where_panels_have_equal_aspect(tmp_path: Path, methods: int) -> None:
+    rows = [(0, member, place, 30, 0.9, 0.95) for member in ("gcn-0", "ensemble") for place in range(7, 15)]
+    for strategy in ("independent", "dml", "gml", "kd", "okddip", "oad")[:methods]:
+        write_reliability(write_run(tmp_path, strategy=strategy, diversity=True), rows)
+    for shown in drawn(tmp_path, "reliability", "cka").values():
+        shown.draw_without_rendering()  # once, as where it is written to a single file
+        assert not overlapping(shown)
 
 
 @pytest.mark.parametrize("row", [(0, "gcn-0", 15, 3, 0.5, 0.5), (0, "gcn-0", 1, 0, 0.5, 0.1), (0, "gcn-0", 1, 3, 1.5, 0.1)])

@@ -155,6 +155,12 @@ def caption(drawn: Figure, text: str) -> None:
         drawn.supxlabel(wrapped, fontsize=_NOTE)
 
 
+def settled(drawn: Figure) -> Figure:
+    """The same figure, laid out once: where panels have equal aspect, only the next layout gives titles and notes room of their own."""
+    drawn.draw_without_rendering()
+    return drawn
+
+
 def file_name(*parts: str) -> str:
     """``curves-Cora-gml`` from parts of any text."""
     return path_name("-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts))
