@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from scipy import stats
 
 import dgl_mutual
+from dgl_mutual.cli.main import cli
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
@@ -73,6 +75,51 @@ def test_tables_are_those_of_export_and_a_notebook_shows_one(found: dgl_mutual.E
     shown = found._repr_html_()
     assert "<table" in shown and "teach" in shown and "n = 3 seeds" in shown
     assert "6 trials" in repr(found)
+
+
+def test_a_table_is_in_percent_where_the_value_is_a_fraction(tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, strategy=strategy, seeds=3), strategy, "Cora") for strategy in ("independent", "gml")]
+    for folder, *_ in runs:
+        table = pd.read_csv(folder / "trials.csv").assign(nll=0.5, ece=0.25)
+        table.to_csv(folder / "trials.csv", index=False)
+    kept = dgl_mutual.Experiment.load(write_suite(tmp_path, "x", runs))
+    for value, shown in (("nll", "0.500 ± 0.000"), ("ece", "25.0 ± 0.0"), ("epochs", "6 ± 0")):
+        assert set(kept.table(value=value)["Cora"]) == {shown}
+    assert set(kept.table(value="ece", percent=False)["Cora"]) == {"0.250 ± 0.000"}
+    with pytest.raises(UsageError, match=r"'nll' is not a fraction.* Leave out percent \(on the command line: --percent\)"):
+        kept.table(value="nll", percent=True)
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".csv", "csv"), (".tex", "latex"), (".MD", "markdown")])
+def test_a_table_is_written_as_export_writes_it(suffix: str, kind: str, found: dgl_mutual.Experiment, tmp_path: Path) -> None:
+    file = tmp_path / "tables" / f"x{suffix}"
+    assert found.export(file) == file
+    shown = CliRunner().invoke(cli, ["export", str(found.folder), "--format", kind])
+    assert shown.exit_code == 0 and file.read_text(encoding="utf-8") == shown.stdout
+    options: dict[str, Any] = {"baseline": "none", "value": "val", "members": ["mean"], "percent": True, "precision": 2}
+    found.export(str(file), **options, methods=["teach"], datasets=["digits"])
+    arguments = ["--baseline", "none", "--value", "val", "--members", "mean", "--percent", "--precision", "2"]
+    shown = CliRunner().invoke(cli, ["export", str(found.folder), "--format", kind, *arguments, "--method", "teach", "--dataset", "digits"])
+    assert shown.exit_code == 0 and file.read_text(encoding="utf-8") == shown.stdout
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_table_that_cannot_be_written_leaves_everything_as_it_was(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
+    file = tmp_path / "x.tex"
+    file.write_text("mine")
+    for name, options, message in (
+        ("x.tex", {"baseline": "dml"}, "baseline 'dml' is not among the methods"),
+        ("x.tex", {"wide": True}, r"latex is always wide.*--wide"),
+        ("x.tex", {"value": "parameters", "percent": True}, "'parameters' is not a fraction"),
+        ("x.pdf", {}, r"x\.pdf' does not end in \.csv, \.tex, \.md"),
+        ("csv", {}, "Name a file such as 'table.csv'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            found.export(tmp_path / name, **options)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(StoreError, match="it is a folder"):
+        found.export(tmp_path / "folder.csv")
+    assert file.read_text() == "mine" and {path.name for path in tmp_path.iterdir()} == {"x.tex", "folder.csv"}
 
 
 def test_methods_are_tuned_alike_before_they_are_assessed(found: dgl_mutual.Experiment, tmp_path: Path) -> None:

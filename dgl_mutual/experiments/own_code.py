@@ -58,7 +58,8 @@ def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> No
     if num_finished and missing and unknown:
         warnings.warn(
             f"The code of {', '.join(unknown)} was not recorded when {counted(num_finished, 'trial')} in {str(store.folder)!r} "
-            f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, start over with --no-resume.",
+            f"{'was' if num_finished == 1 else 'were'} trained. If it has changed since, start over with --no-resume "
+            "(in Python: resume=False).",
             stacklevel=2,
         )
     if not changed or not num_finished:
@@ -72,4 +73,6 @@ def check_code(store: RunStore, code: Mapping[str, str], *, missing: bool) -> No
             f"{told} A mean over them and new ones would be one over different code. Start over with --no-resume (in Python: "
             "resume=False), or choose another folder with --out."
         )
-    warnings.warn(f"{told} Their results are those of the former code. Train them again with --no-resume.", stacklevel=2)
+    warnings.warn(
+        f"{told} Their results are those of the former code. Train them again with --no-resume (in Python: resume=False).", stacklevel=2
+    )

@@ -95,7 +95,7 @@ class RunStore:
                 if not anew:
                     raise StoreError(
                         f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "
-                        "Restore it, or start over with --no-resume."
+                        "Restore it, or start over with --no-resume (in Python: resume=False)."
                     )
                 set_aside(file)
                 before = None

@@ -103,7 +103,8 @@ def compare(
         raise unknown("value", value, _VALUES)
     if trials[value].isna().all():
         raise UsageError(
-            f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume."
+            f"None of these runs has a {value!r}: their version or machine did not measure it. Run them again with --no-resume (in Python: "
+            "resume=False)."
         )
     trials = apart(apart(_of_metric(trials, metric), "protocol"), "metric")
     _refuse_mixtures(trials)
@@ -214,7 +215,7 @@ def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]
     if baseline not in methods:
         raise UsageError(
             f"The baseline {baseline!r} is not among the methods of these runs: {', '.join(methods)}. "
-            "Add its run folders, or choose one of these with --baseline."
+            "Choose one of these as the baseline (on the command line: --baseline METHOD), or add runs of it."
         )
     keys = {place: set(map(tuple, table[KEY].to_numpy())) for place, table in trials.groupby(["data", "method"], sort=False, observed=True)}
     pairs = [(data, method) for data, method in keys if method != baseline and (data, baseline) in keys]
@@ -228,7 +229,8 @@ def _unpaired(trials: pd.DataFrame, baseline: str) -> dict[tuple[str, str], str]
         (data, method), lacking = next(iter(unpaired.items()))
         raise UsageError(
             f"{method!r} and the baseline {baseline!r} are not paired on {data}: {lacking}. "
-            "Run what is missing (the same command goes on), ask for the same seeds and folds, or do without tests: --baseline none."
+            "Run what is missing (the same command goes on), ask for the same seeds and folds, or do without tests: baseline 'none' "
+            "(on the command line: --baseline none)."
         )
     return unpaired
 

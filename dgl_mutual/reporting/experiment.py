@@ -16,18 +16,21 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
+from dgl_mutual.reporting.export import Format, export
 from dgl_mutual.reporting.plots import draw
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
-from dgl_mutual.reporting.tables import Cell, TextTable, text_table
+from dgl_mutual.reporting.tables import Cell, TextTable, is_fraction, text_table
 from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, read_tuning
-from dgl_mutual.utils.files import check_regular, replacing, user_path
+from dgl_mutual.utils.files import check_regular, replacing, user_path, write_output
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: What `Experiment.export` writes, by the end of the file's name.
+_FORMATS: dict[str, Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 #: What is not copied: locks, and what is being written.
 _HIDDEN = shutil.ignore_patterns(".*")
 
@@ -92,7 +95,7 @@ class Experiment:
         value: str = "test",
         metric: str | None = None,
         members: Sequence[str] | None = None,
-        percent: bool = True,
+        percent: bool | None = None,
         precision: int | None = None,
     ) -> pd.DataFrame:
         """The table that ``dgl-mutual export`` makes, as text: methods as rows, datasets as columns. Its ``attrs["caption"]`` says how to
@@ -100,12 +103,72 @@ class Experiment:
 
         Args:
             baseline, value, metric, members: see `summary`.
-            percent, precision: see `dgl_mutual.reporting.tables.text_table`.
+            percent: show fractions times 100 (default: wherever the value is a fraction).
+            precision: digits after the point (default: 1 for percent, 3 for fractions, what fits for costs).
 
         Raises:
-            UsageError: see `summary`, or percent of a cost.
+            UsageError: see `summary`, or percent of a value that is not a fraction.
         """
+        percent = is_fraction(value) if percent is None else percent
         return _frame(text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision))
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        baseline: str | None = None,
+        value: str = "test",
+        metric: str | None = None,
+        members: Sequence[str] | None = None,
+        datasets: Sequence[str] = (),
+        methods: Sequence[str] = (),
+        percent: bool = False,
+        precision: int | None = None,
+        wide: bool = False,
+        by_target: bool = False,
+    ) -> Path:
+        """Write the table that ``dgl-mutual export`` writes, with the same defaults: CSV, LaTeX or Markdown by the file's suffix.
+
+        A file that is there is replaced whole, or stays as it is if anything fails.
+
+        Args:
+            path: a file that ends in ``.csv``, ``.tex`` or ``.md``; folders on the way to it are made.
+            baseline, value, metric, members: see `summary`.
+            datasets, methods: only these, as tables name them; tests are adjusted over the comparisons that are shown.
+            percent: fractions times 100.
+            precision: digits after the point (default: all of them in CSV, else as in `table`).
+            wide: CSV with a row per method and columns per dataset, instead of a row per value with its tests.
+            by_target: a column for each target, learned alone or together with others.
+
+        Returns:
+            The file.
+
+        Raises:
+            UsageError: another suffix, an unknown name, trials that do not pair with those of a baseline that was given, percent of a
+                value that is not a fraction, wide LaTeX or Markdown, or a path that no file system takes.
+            StoreError: the file cannot be written.
+        """
+        file = user_path(path)
+        kind = _FORMATS.get(file.suffix.lower())
+        if kind is None:
+            raise UsageError(f"{str(path)!r} does not end in {', '.join(_FORMATS)}, which say the format. Name a file such as 'table.csv'.")
+        text = export(
+            [self.folder],
+            kind,
+            wide=wide,
+            baseline=baseline,
+            value=value,
+            metric=metric,
+            members=members,
+            datasets=datasets,
+            methods=methods,
+            precision=precision,
+            percent=percent,
+            by_target=by_target,
+            load=lambda _: self.runs,
+        )
+        write_output(file, text)
+        return file
 
     @property
     def searches(self) -> pd.DataFrame:

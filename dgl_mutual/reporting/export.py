@@ -51,7 +51,7 @@ def export(
         UsageError, StoreError: see `load_runs`, `chosen_runs`, `gather`, `gather_by_target`, `compare` and `text_table`.
     """
     if wide and kind != "csv":
-        raise UsageError(f"--wide belongs to --format csv; {kind} is always wide.")
+        raise UsageError(f"Only CSV has two forms, and {kind} is always wide. Leave out wide (on the command line: --wide).")
     found = chosen_runs(load(tuple(runs)), datasets, methods)
     trials = gather_by_target(found) if by_target else gather(found, metric)
     preferred = None if by_target else preferred_baseline(runs)

@@ -93,14 +93,21 @@ def text_table(comparison: Comparison, *, precision: int | None = None, percent:
     return TextTable(header, tuple(groups), 2 if len(members) > 1 else 1, tuple(caption(comparison, percent=percent)))
 
 
+def is_fraction(value: str) -> bool:
+    """Whether there is a percentage of this value."""
+    return value not in (*COSTS, "nll")
+
+
 def scale(comparison: Comparison, percent: bool) -> int:
     """What figures are multiplied with before they are shown.
 
     Raises:
         UsageError: percent of a cost.
     """
-    if percent and comparison.value in (*COSTS, "nll"):
-        raise UsageError(f"{comparison.value!r} is not a fraction, so there is no percentage of it. Leave out --percent.")
+    if percent and not is_fraction(comparison.value):
+        raise UsageError(
+            f"{comparison.value!r} is not a fraction, so there is no percentage of it. Leave out percent (on the command line: --percent)."
+        )
     return 100 if percent else 1
 
 

@@ -118,7 +118,7 @@ def read_trials(folder: Path) -> pd.DataFrame:
     mixed = [name for name in ("task", "dataset", "strategy", "protocol") if table[name].nunique(dropna=False) > 1]
     if nameless or mixed or table.duplicated([*KEY, "member", "metric"]).any():
         what = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
-        raise StoreError(f"{str(file)!r} has {what}: it was changed. Restore it, or start over with --no-resume.")
+        raise StoreError(f"{str(file)!r} has {what}: it was changed. {_hint_of(file)}")
     table = table.assign(**{name: math.nan for name in MORE_COLUMNS if name not in table})
     return table.assign(split=table["split"].astype("str").where(table["split"].notna(), table["fingerprint"]))
 
@@ -242,7 +242,7 @@ def _content(file: Path, most: int) -> bytes | None:
 def _hint_of(file: Path) -> str:
     """What to do with a file of a run that cannot be read: only trials.csv says which trials are finished."""
     if file.name == "trials.csv":
-        return "Restore it, or start over with --no-resume."
+        return "Restore it, or start over with --no-resume (in Python: resume=False)."
     return "Restore it, or move it away: it can be made again or done without, and finished trials stay."
 
 
