@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,6 +21,23 @@ trust_option = click.option(
     is_flag=True,
     help="Import the code that the file names as package.module:Class, which executes it (default: only what the command line names).",
 )
+
+
+class _FileOption(click.Option):
+    """``-o`` or ``--out``. ``--output`` means the same, and is not in the help."""
+
+    def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(context)
+        return None if record is None else (record[0].replace(", --output", ""), record[1])
+
+
+def file_option(*, help: str, metavar: str, default: Path | None = None) -> Callable[[Any], Any]:
+    """The option that names the file that a command writes."""
+    names = ("-o", "--out", "--output", "out")
+    kind = click.Path(path_type=Path)
+    return click.option(*names, cls=_FileOption, type=kind, default=default, show_default=True, metavar=metavar, help=help)
+
+
 #: The type of --threads.
 THREADS = click.IntRange(1, MAX_THREADS)
 offline_option = click.option("--offline", is_flag=True, help="Never download.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dgl_mutual.cli.arguments import file_option
 from dgl_mutual.cli.output import deliver
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @method_option
 @click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here instead of to standard output.")
-def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options: Any) -> None:
+@file_option(metavar="FILE", help="Write here instead of to standard output.")
+def command(runs: tuple[Path, ...], kind: Format, out: Path | None, **options: Any) -> None:
     """Make a table of runs: means, standard deviations, and tests against a baseline.
 
     RUN is the folder of a run or a suite, or a folder that contains runs. The tests are adjusted for the number of comparisons in the
@@ -61,7 +62,7 @@ def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options
     \b
     Examples:
       dgl-mutual export results --format markdown --percent
-      dgl-mutual export results/suite-node --format latex --percent -o table.tex
+      dgl-mutual export results/suite-node --format latex --percent --out table.tex
       dgl-mutual export results --members gcn-0,ensemble --baseline dml
       dgl-mutual export results/suite-few-labels --dataset "Cora 10 %" --method independent --method gml
       dgl-mutual export results/suite-tasks --by-target --baseline "gml (1 target)"
@@ -69,4 +70,4 @@ def command(runs: tuple[Path, ...], kind: Format, output: Path | None, **options
     from dgl_mutual.reporting.export import export
 
     text = export(runs, kind, **options)
-    deliver(text, output)
+    deliver(text, out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, offline_option
+from dgl_mutual.cli.arguments import data_dir_option, file_option, offline_option
 from dgl_mutual.cli.output import deliver
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--member", metavar="NAME", help="Which one of a folder: gcn-0, ..., mlp, ensemble (default: ensemble).")
 @click.option("--trust", is_flag=True, help="Import the class of a student of your own, which executes its module.")
 @click.option("--task", type=click.Choice(["node", "graph"]), help="Refuse a checkpoint that is for another task.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write here instead of to standard output.")
+@file_option(metavar="FILE.csv", help="Write here instead of to standard output.")
 @data_dir_option
 @offline_option
 def command(

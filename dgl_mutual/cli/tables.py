@@ -107,7 +107,7 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
         options = export_command.make_context(
             "table", shlex.split(arguments), default_map={"kind": "markdown"}, help_option_names=[]
         ).params
-        del options["output"]
+        del options["out"]
         return export([folder / run for run in options.pop("runs")], options.pop("kind"), load=load, **options)
     except (DglMutualError, click.ClickException, ValueError) as error:
         why = error.format_message() if isinstance(error, click.ClickException) else str(error)

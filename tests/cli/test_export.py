@@ -4,9 +4,11 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 
+from dgl_mutual.cli.main import COMMANDS, cli
 from tests.reporting.folders import write_run, write_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -79,6 +81,29 @@ def test_a_table_goes_to_a_file_and_never_in_the_place_of_a_folder(command_line:
         status, _, err = command_line(command, results, "-o", results)
         assert (status, err) == (1, f"Error: Cannot write '{results}': it is a folder. Name a file, for example one in it.\n")
     assert len(list(results.glob("*/trials.csv"))) == 2
+
+
+@pytest.mark.parametrize("name", ["-o", "--out", "--output"])
+def test_what_writes_one_file_has_the_same_names_for_it(command_line: CommandLine, results: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib")
+    for command, file in (("export", tmp_path / "x.csv"), ("report", tmp_path / "x.html")):
+        assert command_line(command, results, name, file)[:2] == (0, f"Written to {file}\n")
+        assert file.stat().st_size
+
+
+@pytest.mark.parametrize("command", ["export", "report", "predict"])
+def test_help_shows_one_long_name_for_the_file(command_line: CommandLine, command: str) -> None:
+    shown = command_line(command, "--help")[1]
+    assert "-o, --out FILE" in shown and "--output" not in shown
+
+
+def test_every_command_that_writes_where_it_is_told_says_out() -> None:
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        told = [option for option in command.params if {"-o", "--out", "--output"} & {*option.opts}]
+        assert all("--out" in option.opts for option in told)
 
 
 def test_where_seeds_do_not_pair_tests_that_nobody_asked_for_are_left_out(command_line: CommandLine, tmp_path: Path) -> None:
