@@ -14,12 +14,14 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_threads, whole_number
+from dgl_mutual.experiments.config import split_names
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.suite import plan_suite, run_suite
-from dgl_mutual.experiments.suite_file import Suite
+from dgl_mutual.experiments.suite_file import Suite, is_config_file, method_of_file
+from dgl_mutual.experiments.trust import check_trust_of_layer
 from dgl_mutual.experiments.tuning.suite import tune_suite
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 def experiment(
     dataset: Any,
-    methods: Sequence[str] | Mapping[str, str | type[Strategy] | Mapping[str, Any] | None] = ("independent", "gml"),
+    methods: str | Sequence[str] | Mapping[str, str | Path | type[Strategy] | Mapping[str, Any] | None] = ("independent", "gml"),
     *,
     recipe: str | None = None,
     students: str | StudentLike | Sequence[StudentLike] | None = None,
@@ -60,6 +62,7 @@ def experiment(
     progress: bool = False,
     data_dir: str | Path | None = None,
     offline: bool = False,
+    trust: bool = False,
 ) -> Experiment:
     """Run methods x datasets: what ``dgl-mutual suite`` does, with the same rows and folders.
 
@@ -68,9 +71,11 @@ def experiment(
 
     Args:
         dataset: a dataset or its name, several of them in a list, or a mapping from names for the tables.
-        methods: names of strategies, or a mapping from names for the tables: to a strategy, or to a mapping with any key of a
-            configuration, and ``recipe``, the name of one that the method starts from (without its dataset and splits). A mapping without
-            a strategy has the strategy of the method's name, if there is one, else that of the recipe, else gml.
+        methods: names of strategies, also as one text: ``"independent,gml"``. Or a mapping from names for the tables: to a strategy, to
+            the path of a configuration (``.yaml`` or ``.yml``), such as best.yaml of `dgl-mutual tune`, or to a mapping with any key of a
+            configuration, and ``recipe``, the name of one that the method starts from. Of a file and of a recipe, dataset and splits are
+            left out. A mapping without a strategy has the strategy of the method's name, if there is one, else that of the recipe, else
+            gml.
         recipe, students, student, training, task_weights, metric, protocol, folds, label_rate, unlabelled: see `fit`; of all methods. A
             method may set another value, also by a recipe of its own. Methods of different label rates, pools or metrics have columns of
             their own in tables.
@@ -85,9 +90,11 @@ def experiment(
         jobs, threads, device, resume: see `dgl_mutual.experiments.runner.execute`.
         progress: show how far it is, on standard error.
         data_dir, offline: see `load`.
+        trust: import code that a file among `methods` names as ``package.module:Class``, which executes it.
 
     Raises:
-        UsageError: an unknown name, key or value, or options that do not fit together; says in which run.
+        UsageError: an unknown name, key or value, or options that do not fit together; says in which run. Also a file that
+            cannot be read, or that names code without `trust`.
         DataError: a dataset that is not available.
         TrainingError: no trial has finished.
     """
@@ -120,7 +127,7 @@ def experiment(
     values = {
         "baseline": baseline,
         "datasets": [{"name": label, **_layer_of(data, recipe, given)} for label, data in named.items()],
-        "methods": methods if not isinstance(methods, Mapping) else {label: _method(layer) for label, layer in methods.items()},
+        "methods": _methods(methods, trust=trust),
     }
     suite = parse_options(Suite, values)
     temporary = None
@@ -202,9 +209,25 @@ def _dataset(entry: Any) -> Any:
     return str(entry) if isinstance(entry, str | Path) else as_dataset(entry)
 
 
-def _method(layer: Any) -> Any:
+def _methods(methods: Any, *, trust: bool) -> Any:
+    if isinstance(methods, str):
+        return split_names(methods, "methods", "independent,gml")
+    return {label: _method(layer, trust=trust) for label, layer in methods.items()} if isinstance(methods, Mapping) else methods
+
+
+def _method(layer: Any, *, trust: bool) -> Any:
+    """The layer of configuration of a method.
+
+    Raises:
+        UsageError: a file cannot be read, or names code and is not trusted.
+    """
     if layer is None:
         return None
+    if is_config_file(layer):
+        of_file = method_of_file(user_path(layer))
+        if not trust:
+            check_trust_of_layer(of_file, layer)
+        return of_file
     return _lists(layer) if isinstance(layer, Mapping) else {"strategy": layer}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from scipy import stats
 
@@ -230,7 +231,7 @@ def resolved(found: dgl_mutual.Experiment) -> dict[str, dict[str, Any]]:
 
 def test_it_takes_what_fit_takes(tmp_path: Path) -> None:
     names = inspect.signature(dgl_mutual.experiment).parameters
-    alone = {"strategy", "config", "trust", "split", "seed", "fold", "callbacks"}  # of one training
+    alone = {"strategy", "config", "split", "seed", "fold", "callbacks"}  # of one training
     assert set(inspect.signature(dgl_mutual.fit).parameters) - alone <= set(names)
     options: dict[str, Any] = {"label_rate": 0.3, "strategy_options": {"weight": 2.5}}
     small = {**SMALL, "seeds": 1}
@@ -299,6 +300,11 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"seeds": 0}, "'seeds' = 0"),
         ({"dataset": "digitz"}, "Unknown dataset 'digitz'"),
         ({"methods": ["gml", "gml"]}, "'gml' is named twice"),
+        ({"methods": "gml,gml"}, "'gml' is named twice"),
+        ({"methods": " "}, "methods = ' ' names nothing. Give names, for example independent,gml"),
+        ({"methods": "gml,,dml"}, "Did you mean 'gml,dml'"),
+        ({"methods": ["a/best.yaml"]}, r"'a/best.yaml' is a file.* for example \{tuned: a/best.yaml\}"),
+        ({"methods": {"tuned": "best.yaml"}}, "The configuration 'best.yaml' cannot be read: there is no such file"),
         ({"methods": []}, r"names of strategies are needed.*not \[\]"),
         ({"students": {"gcn"}}, "is a set, which has no order"),
         ({"jobs": 1.5}, "jobs = 1.5 is not a whole number from 1"),
@@ -332,6 +338,36 @@ def test_what_numpy_torch_and_iterators_give_is_taken() -> None:
     assert {*found.trials["method"]} == {"independent", "dml"} and {"gcn-0", "sage-1"} < {*found.trials["member"]}
     methods = {name: {"strategy": name, "students": (one for one in ("gcn", "sage"))} for name in ("independent", "dml")}
     assert dgl_mutual.experiment({"a": "digits", "b": "digits"}, **{**few, "methods": methods}).trials["data"].nunique() == 2
+
+
+def test_methods_are_a_text_with_commas_or_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    best = {"dataset": "Cora", "task": "node", "seeds": 7, "strategy": "dml", "training": {"learning_rate": 0.02}}
+    Path("best.yaml").write_text(yaml.safe_dump(best))
+    small = {**SMALL, "seeds": 1}
+    assert set(dgl_mutual.experiment("digits", "gml, independent", **small).methods) == {"gml", "independent"}
+    found = dgl_mutual.experiment("digits", {"tuned": "best.yaml", "again": tmp_path / "best.yaml", "plain": "dml"}, **small)
+    of = {run.method: run.config for run in found.runs}
+    assert {name: (config["strategy"], config["training"]["learning_rate"]) for name, config in of.items()} == {
+        "tuned": ("dml", 0.02),
+        "again": ("dml", 0.02),
+        "plain": ("dml", 0.01),
+    }
+    assert {(config["dataset"], config["seeds"], config["training"]["epochs"]) for config in of.values()} == {("digits", 1, 4)}
+
+
+def test_code_that_a_file_names_is_imported_with_trust_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("code_of_a_file.py").write_text(
+        "from dgl_mutual.strategies.independent import Independent\nopen('executed', 'w').close()\nclass Mine(Independent):\n    pass\n"
+    )
+    Path("best.yaml").write_text("strategy: code_of_a_file:Mine\n")
+    with pytest.raises(UsageError, match=r"'best.yaml' names code of its own: code_of_a_file:Mine.*trust=True"):
+        dgl_mutual.experiment("digits", {"theirs": "best.yaml"}, **SMALL)
+    assert not Path("executed").exists()
+    found = dgl_mutual.experiment("digits", {"theirs": "best.yaml"}, trust=True, **{**SMALL, "seeds": 1})
+    assert found.methods == ["theirs"] and Path("executed").exists()
 
 
 def test_a_call_in_the_parent_itself_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ class RunConfig(Options):
     def _expand(cls, students: Any) -> Any:
         """``"gcn,gat"``, or a list of names and mappings, to one group of options a student."""
         if isinstance(students, str):
-            students = _names(students, "students")
+            students = split_names(students, "students", "gcn,gat")
         if isinstance(students, Mapping) and students and all(str(key).isdecimal() for key in students):
             raise UsageError(
                 f"students.{next(iter(students))} cannot be set: the cohort is a list, and is given as a whole, for example "
@@ -134,7 +134,7 @@ class RunConfig(Options):
     @classmethod
     def _split_names(cls, targets: Any) -> Any:
         """``"a,b"`` as two names."""
-        return _names(targets, "targets") if isinstance(targets, str) else targets
+        return split_names(targets, "targets", "digit,even") if isinstance(targets, str) else targets
 
     @field_validator("label_rate", mode="before")
     @classmethod
@@ -177,11 +177,19 @@ class RunConfig(Options):
         )
 
 
-def _names(text: str, key: str) -> tuple[str, ...]:
-    """``"a, b"`` as ``("a", "b")``."""
+def split_names(text: str, key: str, example: str) -> tuple[str, ...]:
+    """``"a, b"`` as ``("a", "b")``.
+
+    Args:
+        key: what the names are given for.
+        example: names that the message shows.
+
+    Raises:
+        UsageError: there is no name, or an empty one.
+    """
     names = tuple(name.strip() for name in text.split(","))
     if not any(names):
-        raise UsageError(f"{key} = {text!r} names nothing. Give one name or several, for example gcn,gat; or leave it out for the default.")
+        raise UsageError(f"{key} = {text!r} names nothing. Give names, for example {example}; or leave it out for the default.")
     if not all(names):
         mended = ",".join(name for name in names if name)
         raise UsageError(f"{key} = {text!r} has an empty name in it: a comma too many. Did you mean {mended!r}?")

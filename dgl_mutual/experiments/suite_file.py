@@ -91,6 +91,8 @@ class Suite(Options):
     def _layers(cls, methods: Any) -> Any:
         """``name:`` alone means the strategy of that name, and so does a name in a list, or a name whose configuration has no strategy."""
         named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
+        for name in (name for name, layer in named.items() if layer is None and is_config_file(name)):
+            raise ValueError(f"{name!r} is a file, and its method needs a name of its own: give a mapping, for example {{tuned: {name}}}")
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
         return {
             name: {"strategy": name, **layer} if name in STRATEGIES and isinstance(layer, Mapping) else layer
@@ -118,13 +120,27 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
     Raises:
         UsageError: neither, or a key or value that a suite does not have.
     """
-    if name_or_file.endswith((".yaml", ".yml")):
+    if is_config_file(name_or_file):
         file = Path(name_or_file)
         return file.stem, parse_options(Suite, read_mapping(file, EXAMPLE))
     if name_or_file not in suite_names():
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")
     return name_or_file, parse_options(Suite, read_yaml(text))
+
+
+def is_config_file(named: object) -> bool:
+    """Whether this text or path names a YAML file."""
+    return isinstance(named, str | Path) and str(named).endswith((".yaml", ".yml"))
+
+
+def method_of_file(file: Path) -> dict[str, Any]:
+    """The configuration in a file, such as best.yaml of `dgl-mutual tune`, without what belongs to the data.
+
+    Raises:
+        UsageError: see `read_config`.
+    """
+    return {key: value for key, value in read_config(file).items() if key not in OF_THE_DATA}
 
 
 def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
@@ -145,9 +161,7 @@ def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
 
 def _method(layer: Any) -> Any:
     """A file's configuration without what belongs to the data; anything else as it is."""
-    if not isinstance(layer, str) or not layer.endswith((".yaml", ".yml")):
-        return _of_any_dataset(layer)
-    return {key: value for key, value in read_config(Path(layer)).items() if key not in OF_THE_DATA}
+    return method_of_file(Path(layer)) if is_config_file(layer) else _of_any_dataset(layer)
 
 
 def _of_any_dataset(layer: Any) -> Any:

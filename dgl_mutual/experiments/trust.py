@@ -39,7 +39,20 @@ def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str
         UsageError: the file names code; the message lists it.
     """
     known = set(import_paths(typed))
-    found = dict.fromkeys(path for config in configs for path in import_paths(given_values(config)) if path not in known)
+    _refuse([path for config in configs for path in import_paths(given_values(config)) if path not in known], source)
+
+
+def check_trust_of_layer(layer: Mapping[str, Any], source: object) -> None:
+    """Refuse a layer of configuration from a file that names code to import.
+
+    Raises:
+        UsageError: it names code; the message lists it.
+    """
+    _refuse([*import_paths(layer)], source)
+
+
+def _refuse(paths: Iterable[str], source: object) -> None:
+    found = dict.fromkeys(paths)
     if found:
         raise UsageError(
             f"{str(source)!r} names code of its own: {', '.join(found)}. To use it means to import its module, which executes it. "
