@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dgl_mutual.coordinator import Coordinator, mix
 from dgl_mutual.distributions import Distribution
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentOutput
 from dgl_mutual.nn.options import StudentOptions
@@ -87,6 +88,19 @@ class Cohort(nn.Module):
     def _mixed(self, logits: Tensor, samples: Tensor) -> Tensor:
         weights = self.coordinator.ensemble_weights(logits, self.distribution.confidence(logits), samples)
         return mix(weights, logits)[0]
+
+
+def no_such_member(member: str, choices: Iterable[str]) -> UsageError:
+    """The error for a member that cannot predict: an unknown one, or ``mean``.
+
+    Args:
+        choices: the members that can.
+    """
+    if member == "mean":
+        return UsageError(
+            f"'mean' is the average of the students' metrics, so it has no predictions of its own. Choose from: {', '.join(choices)}."
+        )
+    return unknown("member", member, choices)
 
 
 def student_names(students: Sequence[StudentOptions]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dgl_mutual.cohort import Cohort
+from dgl_mutual.cohort import Cohort, no_such_member
 from dgl_mutual.data.arrays import IntArray, as_array
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import check_features
@@ -152,7 +152,7 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
 def predictor_of(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> Predictor:
     """The predictor of `predict`. Errors of the member as in `predict`."""
     if member not in (*cohort.names, "ensemble"):
-        raise unknown("member", member, (*cohort.names, "ensemble"))
+        raise no_such_member(member, ("ensemble", *cohort.names))
     if member == "ensemble":
         check_samples(cohort, data)
     logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from dgl_mutual.cohort import Cohort
+from dgl_mutual.cohort import Cohort, no_such_member
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.split import Split
@@ -156,7 +156,7 @@ class FitResult:
 
         Args:
             data: a dataset, or a graph or list of graphs of DGL (with node features ``feat``) or PyG; default: the training data.
-            member: a student's name, ``best_by_val`` or ``ensemble``.
+            member: a student's name, ``best_by_val`` or ``ensemble``; not ``mean``, which is the average of the students' metrics.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
         are taken in their order.
@@ -185,7 +185,7 @@ class FitResult:
     def _kept(self, data: Dataset | dgl.DGLGraph | None, member: str) -> npt.NDArray[Any]:
         assert self.kept is not None
         if member not in self.kept:
-            raise unknown("member", member, self.kept)
+            raise no_such_member(member, self.kept)
         if data is not None and data is not self.dataset:
             raise UsageError(
                 f"Predictions of {member!r} are made from training labels and edges of {self.dataset.name}, so there are none for other "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import dgl
 import numpy as np
@@ -14,6 +15,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.training import inference
+from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
 
 Data = tuple[Dataset, Split]
@@ -105,8 +107,18 @@ def test_multi_label_probabilities_stand_side_by_side(fit: Fit, multi_label_data
 
 
 def test_an_unknown_member_lists_the_members(fit: Fit, node_data: Data) -> None:
-    with pytest.raises(UsageError, match=r"Unknown member 'gcn-1'. Did you mean 'gcn-0'\? Choose from: gcn-0, sage-1, ensemble"):
+    with pytest.raises(UsageError, match=r"Unknown member 'gcn-1'. Did you mean 'gcn-0'\? Choose from: ensemble, gcn-0, sage-1"):
         fit(node_data, epochs=1).predict(member="gcn-1")
+
+
+def test_the_mean_student_has_no_predictions(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    result = fit(node_data, epochs=1)
+    result.save(tmp_path)
+    message = r"'mean' is the average of the students' metrics, .* Choose from: ensemble, gcn-0, sage-1\."
+    with pytest.raises(UsageError, match=message):
+        result.predict(member="mean")
+    with pytest.raises(UsageError, match=message):
+        load_student(tmp_path, "mean")
 
 
 def test_features_of_another_width_are_refused(fit: Fit, node_data: Data) -> None:

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
-from dgl_mutual.cohort import MEMBER_NAME, Cohort
+from dgl_mutual.cohort import MEMBER_NAME, Cohort, no_such_member
 from dgl_mutual.coordinator import Coordinator, CoordinatorConfig
-from dgl_mutual.errors import DataError, UsageError, unknown
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.architectures import ARCHITECTURES
 from dgl_mutual.nn.custom import CustomStudent
@@ -103,7 +103,7 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     if member is not None and not MEMBER_NAME.fullmatch(member):
         raise UsageError(f"{member!r} is not the name of a member, such as gcn-0, mlp or ensemble. --member does not take a path.")
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
-        raise unknown("member", member, sorted(file.stem for file in path.glob("*.json")))
+        raise no_such_member(member, sorted(file.stem for file in path.glob("*.json")))
     return path, member or ENSEMBLE
 
 
