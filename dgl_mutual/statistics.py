@@ -1,4 +1,8 @@
-"""Tests of paired differences, and ranks over datasets. Plain arrays in, plain numbers out; the distributions are SciPy's."""
+"""Tests of paired differences, and ranks over datasets. Plain arrays in, plain numbers out; the distributions are SciPy's.
+
+One rule holds for all functions: what would follow from too few values, or from one that is not finite, is undefined. A test is `NO_TEST`
+then, and a number is nan.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 _EXACT_UP_TO = 13
 #: Differences of fractions that should be equal differ in their last bits.
 _DECIMALS = 12
+#: Level of the tests of ranks.
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,15 @@ def corrected_resampled_t(differences: Sequence[float] | Array, test_to_train: f
     Args:
         differences: shape (n,), one a fold or, with random hold-out splits, one a seed.
         test_to_train: n_test / n_train, see `held_out_ratio`; the validation part counts as training, since it was learned from too.
+
+    Raises:
+        ValueError: the ratio is negative or not finite.
     """
+    if not 0 <= test_to_train < math.inf:
+        raise ValueError(f"test_to_train = {test_to_train} is no ratio of two numbers of samples. Of k folds it is 1 / (k - 1).")
     d = _rounded(differences)
     name = "corrected resampled t-test"
-    if len(d) < 2:
+    if not _is_enough(d):
         return NO_TEST
     mean, spread = float(d.mean()), math.sqrt(1 / len(d) + test_to_train) * _spread(d)
     if spread == 0:
@@ -97,7 +108,7 @@ def signed_rank(differences: Sequence[float] | Array) -> PairedTest:
         differences: shape (n,), one a seed.
     """
     d = _rounded(differences)
-    if len(d) < 2:
+    if not _is_enough(d):
         return NO_TEST
     low, high = bootstrap_interval(d) if len(d) >= FEWEST_PAIRS else (math.nan, math.nan)
     nonzero = d[d != 0]
@@ -125,8 +136,10 @@ def _all_signs(n: int) -> Array:
 
 
 def bootstrap_interval(differences: Sequence[float] | Array, resamples: int = 2000) -> tuple[float, float]:
-    """95 % percentile interval of the mean over resampled pairs: the same for the same differences."""
+    """95 % percentile interval of the mean over resampled pairs: the same for the same differences; nan for fewer than two pairs."""
     d = _rounded(differences)
+    if not _is_enough(d):
+        return math.nan, math.nan
     if np.ptp(d) == 0:
         return float(d[0]), float(d[0])
     interval = stats.bootstrap((d,), np.mean, method="percentile", n_resamples=resamples, rng=0).confidence_interval
@@ -136,18 +149,18 @@ def bootstrap_interval(differences: Sequence[float] | Array, resamples: int = 20
 def effect_size(differences: Sequence[float] | Array) -> float:
     """Cohen's d of paired samples: mean difference over its standard deviation (ddof = 1); nan for fewer than two pairs or no spread."""
     d = _rounded(differences)
-    spread = _spread(d) if len(d) > 1 else 0.0
+    spread = _spread(d) if _is_enough(d) else 0.0
     return float(d.mean()) / spread if spread > 0 else math.nan
 
 
 def holm(p_values: Sequence[float] | Array) -> Array:
     """Holm's step-down adjustment (Scandinavian Journal of Statistics 6, 1979): shape (m,), in the order given.
 
-    Undefined values stay undefined and do not count as comparisons.
+    Values that are not finite are undefined: they stay so, and do not count as comparisons.
     """
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
+    known = np.flatnonzero(np.isfinite(p))
     order = known[np.argsort(p[known], kind="stable")]
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate((len(order) - np.arange(len(order))) * p[order]))
     return adjusted
@@ -158,7 +171,7 @@ class Ranking:
     """Methods ranked over datasets (Demsar, JMLR 7, 2006).
 
     Attributes:
-        ranks: average rank of each method, 1 is best; equal scores share a rank.
+        ranks: average rank of each method, 1 is best; equal scores share a rank. All are nan if a score is not finite, or there is none.
         num_datasets: N.
         p: of Friedman's test that all methods rank alike; nan for fewer than three methods, or too few datasets (see
             `datasets_to_reject`).
@@ -179,23 +192,27 @@ class Ranking:
 
 
 @cache
-def datasets_to_reject(num_methods: int, alpha: float = 0.05) -> int:
+def datasets_to_reject(num_methods: int) -> int:
     """The smallest number of datasets with which both tests of `rank_methods` can reject anything.
 
     The most extreme case is that all datasets rank the k methods in the same order. Friedman's statistic is then N (k - 1), and its p, of
-    chi^2 with k - 1 degrees of freedom, must be below `alpha`. The average ranks of the first and the last method differ by k - 1, which
-    must be more than Nemenyi's critical difference.
+    chi^2 with k - 1 degrees of freedom, must be below 5 %. The average ranks of the first and the last method differ by k - 1, which
+    must be more than Nemenyi's critical difference, which falls with the square root of N.
+
+    Raises:
+        ValueError: fewer than two methods, which have no ranks to tell apart.
     """
     k = num_methods
-    for number in itertools.count(2):
-        if stats.chi2.sf(number * (k - 1), k - 1) < alpha and _critical_difference(k, number, alpha) < k - 1:
-            return number
-    raise AssertionError  # both shrink to zero as the number of datasets grows
+    if k < 2:
+        raise ValueError(f"Ranks of {k} methods cannot be told apart with any number of datasets. Give two methods or more.")
+    friedman = float(stats.chi2.isf(_ALPHA, k - 1)) / (k - 1)
+    nemenyi = (_critical_difference(k, 1) / (k - 1)) ** 2
+    return max(2, math.floor(friedman) + 1, math.floor(nemenyi) + 1)
 
 
 @cache
-def _critical_difference(num_methods: int, num_datasets: int, alpha: float = 0.05) -> float:
-    quantile = float(stats.studentized_range.ppf(1 - alpha, num_methods, np.inf)) / math.sqrt(2)
+def _critical_difference(num_methods: int, num_datasets: int) -> float:
+    quantile = float(stats.studentized_range.ppf(1 - _ALPHA, num_methods, np.inf)) / math.sqrt(2)
     return quantile * math.sqrt(num_methods * (num_methods + 1) / (6 * num_datasets))
 
 
@@ -204,17 +221,27 @@ def rank_methods(scores: Array, methods: Sequence[str]) -> Ranking:
 
     Args:
         scores: shape (N datasets, k methods), higher is better.
+        methods: the k names.
+
+    Raises:
+        ValueError: another shape.
     """
     num_datasets, num_methods = scores.shape
-    ranks = stats.rankdata(-scores.round(_DECIMALS), axis=1).mean(axis=0)
+    is_defined = num_datasets > 0 and bool(np.isfinite(scores).all())
+    ranks = stats.rankdata(-scores.round(_DECIMALS), axis=1).mean(axis=0) if is_defined else np.full(num_methods, math.nan)
     p = difference = math.nan
-    if num_methods >= 3 and num_datasets >= datasets_to_reject(num_methods):
+    if is_defined and num_methods >= 3 and num_datasets >= datasets_to_reject(num_methods):
         with np.errstate(invalid="ignore", divide="ignore"):
             p = float(stats.friedmanchisquare(*scores.round(_DECIMALS).T).pvalue)
         if math.isnan(p):  # every method scores the same on every dataset
             p = 1.0
         difference = _critical_difference(num_methods, num_datasets)
     return Ranking(dict(zip(methods, ranks.tolist(), strict=True)), num_datasets, p, difference)
+
+
+def _is_enough(d: Array) -> bool:
+    """Whether a test or an interval can be made of these differences."""
+    return len(d) >= 2 and bool(np.isfinite(d).all())
 
 
 def _spread(d: Array) -> float:

@@ -97,6 +97,30 @@ def test_fewer_than_two_pairs_are_no_test(values: list[float]) -> None:
         assert test.name == "none"
         assert math.isnan(test.p)
     assert math.isnan(effect_size(values))
+    assert all(map(math.isnan, bootstrap_interval(values)))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize(
+    "others", [[0.1, 0.2, 0.3], [0.1] * 3, [0.0] * 3, np.linspace(0.1, 0.2, 6).tolist(), np.linspace(-0.1, 0.2, 20).tolist()]
+)
+def test_what_follows_from_a_value_that_is_not_finite_is_undefined(wrong: float, place: int, others: list[float]) -> None:
+    values = [*others[:place], wrong, *others[place:]]
+    assert signed_rank(values) == corrected_resampled_t(values, 0.1) == NO_TEST
+    assert math.isnan(effect_size(values))
+    assert all(map(math.isnan, bootstrap_interval(values)))
+    scores = np.random.default_rng(0).random((6, 3))
+    scores[place, 1] = wrong
+    ranking = rank_methods(scores, ["a", "b", "c"])
+    assert all(map(math.isnan, (*ranking.ranks.values(), ranking.p, ranking.critical_difference))) and ranking.groups == []
+    assert holm([wrong, 0.03, 0.01]) == pytest.approx([math.nan, 0.03, 0.02], nan_ok=True)
+
+
+@pytest.mark.parametrize("ratio", [-0.5, math.nan, math.inf])
+def test_a_ratio_of_numbers_of_samples_that_cannot_be_is_refused(ratio: float) -> None:
+    with pytest.raises(ValueError, match=r"no ratio of two numbers of samples\. Of k folds it is 1 / \(k - 1\)"):
+        corrected_resampled_t([0.1, 0.2, 0.3], ratio)
 
 
 def test_the_signed_rank_test_on_darwins_maize() -> None:
@@ -195,6 +219,24 @@ def test_two_methods_or_one_dataset_are_ranked_and_not_tested() -> None:
         assert ranking.ranks["a"] == scores.shape[1]
         assert math.isnan(ranking.p)
         assert math.isnan(ranking.critical_difference)
+
+
+def test_without_datasets_or_with_one_method_there_is_nothing_to_rank() -> None:
+    none = rank_methods(np.empty((0, 3)), ["a", "b", "c"])
+    assert list(none.ranks) == ["a", "b", "c"] and none.groups == [] and math.isnan(none.ranks["a"]) and math.isnan(none.p)
+    alone = rank_methods(np.array([[0.5], [0.7]]), ["a"])
+    assert alone.ranks == {"a": 1} and math.isnan(alone.p) and alone.groups == []
+
+
+@pytest.mark.parametrize("methods", [-1, 0, 1])
+def test_fewer_than_two_methods_cannot_be_told_apart(methods: int) -> None:
+    with pytest.raises(ValueError, match=f"Ranks of {methods} methods cannot be told apart"):
+        datasets_to_reject(methods)
+
+
+def test_two_methods_need_four_datasets() -> None:
+    # Friedman's statistic is at most N, of chi^2 with one degree of freedom: 3.84. Nemenyi's difference is 1.96 / sqrt(N), less than 1.
+    assert datasets_to_reject(2) == 4
 
 
 @pytest.mark.parametrize("methods", range(3, 17))
