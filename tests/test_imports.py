@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import networkx as nx
@@ -78,6 +80,12 @@ def test_rooms_import_only_from_rooms_below() -> None:
 
 def test_nothing_imports_the_front() -> None:
     assert not [f"{here} -> {there}" for here, there in imports().edges if there in FRONT and here not in FRONT]
+
+
+def test_tables_and_plots_load_neither_torch_nor_dgl() -> None:
+    names = sorted(name for name in imports() if name.startswith("dgl_mutual.reporting"))
+    code = f"import sys, importlib; [*map(importlib.import_module, {names})]; sys.exit(bool({{'torch', 'dgl'}} & {{*sys.modules}}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_circle_and_an_arrow_that_runs_up_are_found(tmp_path: Path) -> None:

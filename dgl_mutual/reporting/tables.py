@@ -13,6 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_BETTER, NEUTRAL, SHARED, Comparison
 from dgl_mutual.statistics import datasets_to_reject
 from dgl_mutual.store.summary import n_text
+from dgl_mutual.training.reliability import NUM_BINS
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
@@ -25,7 +26,7 @@ _NAMES = {
     "best_epoch": "best epoch",
     "disagreement": "disagreement of students on test samples",
     "nll": "test negative log-likelihood in nats",
-    "ece": "test expected calibration error (15 bins)",
+    "ece": f"test expected calibration error ({NUM_BINS} bins)",
 }
 _METRICS = {
     "accuracy": "accuracy",

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
+from dgl_mutual.training.reliability import NUM_BINS
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.plain_json import read_json
@@ -33,8 +34,6 @@ INFERENCE_FILE = "inference.csv"
 INFERENCE_COLUMNS = [
     *(*KEY, "member", "samples", "repeats", "median_ms", "quartile_1_ms", "quartile_3_ms", "threads", "device"),
 ]
-#: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
-NUM_BINS = 15
 #: States of a search's trials that are over.
 TUNING_ENDED = ("complete", "pruned", "failed")
 #: The first columns of tuning.csv of a search; a column per option follows.

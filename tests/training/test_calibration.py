@@ -13,8 +13,7 @@ from torch import Tensor
 from dgl_mutual.api import fit, load
 from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.distributions import Bernoulli, Categorical
-from dgl_mutual.store import tables
-from dgl_mutual.training.calibration import NUM_BINS, calibrations
+from dgl_mutual.training.calibration import calibrations
 
 N, C = 200, 4
 
@@ -97,7 +96,3 @@ def test_a_result_has_the_figures_of_each_member_on_its_test_part_and_of_each_ta
     expected = log_loss(truth, p / p.sum(1, keepdims=True), labels=range(p.shape[1]))
     assert result.tasks[digit.metric][0].nll == pytest.approx(expected, rel=1e-4)
     assert {"nll", "ece"} <= set(result.table().columns)
-
-
-def test_bins_are_the_same_on_disk() -> None:
-    assert NUM_BINS == tables.NUM_BINS
