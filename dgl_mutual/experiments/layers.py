@@ -12,6 +12,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.registry import is_import_path
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.utils.plain_yaml import MAX_DEPTH, read_yaml
+from dgl_mutual.utils.wording import assignments
 
 DEFAULT_STRATEGY = "gml"
 #: Groups of options in a configuration.
@@ -151,7 +152,7 @@ def _without_strategy_options(values: dict[str, Any], before: str, now: str) -> 
     varied = [key for key in grid if key.startswith("strategy_options.")]
     if not options and not varied:
         return values
-    told = [*([_listed(options)] if options else []), *(f"grid over {key.partition('.')[2]}" for key in varied)]
+    told = [*([assignments(options)] if options else []), *(f"grid over {key.partition('.')[2]}" for key in varied)]
     _warn(f"Options of {before} that {now} does not take over: {', '.join(told)}.")
     rest = {key: choices for key, choices in grid.items() if key not in varied}
     return {**values, "strategy_options": {}, "grid": rest or None}
@@ -165,7 +166,7 @@ def _without_options_of_the_default(values: dict[str, Any], now: Any) -> dict[st
     known, default = (set(resolve_strategy(name).Options.model_fields) for name in (now, DEFAULT_STRATEGY))
     idle = {key: value for key, value in options.items() if key in default - known}
     if idle:
-        _warn(f"Options of {DEFAULT_STRATEGY} that {now} does not take over: {_listed(idle)}.")
+        _warn(f"Options of {DEFAULT_STRATEGY} that {now} does not take over: {assignments(idle)}.")
     return {**values, "strategy_options": {key: value for key, value in options.items() if key not in idle}}
 
 
@@ -177,12 +178,8 @@ def _without_weighting_options(values: dict[str, Any], layer: Mapping[str, Any])
     before, now = options.get("weighting"), later.get("weighting")
     if before is None or now is None or now == before:
         return values
-    _warn(f"Options of the weighting {before} that {now} does not take over: {_listed(options['weighting_options'])}.")
+    _warn(f"Options of the weighting {before} that {now} does not take over: {assignments(options['weighting_options'])}.")
     return {**values, "strategy_options": {key: value for key, value in options.items() if key != "weighting_options"}}
-
-
-def _listed(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
 def _warn(message: str) -> None:

@@ -69,8 +69,13 @@ def as_markdown(options: Sequence[Option]) -> str:
     rows = []
     for option in options:
         cells = [option.values, _listed(option.defaults, mark="`"), option.meaning.replace("``", "`")]
-        rows.append(f"| `{option.name}` | {' | '.join(map(_cell, cells))} |")
+        rows.append(f"| `{option.name}` | {' | '.join(map(markdown_cell, cells))} |")
     return "\n".join(["| option | values | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def markdown_cell(text: str) -> str:
+    """Markdown as a cell of a table: a bar within it does not end the cell."""
+    return text.replace("|", "\\|")
 
 
 def as_text(options: Sequence[Option], width: int = 80) -> str:
@@ -155,7 +160,3 @@ def _docstring(kind: type[Options], name: str) -> str | None:
         if name in fields and fields[name].description:
             return str(fields[name].description)
     return None
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments import option_table
-from dgl_mutual.experiments.option_table import Option
+from dgl_mutual.experiments.option_table import Option, markdown_cell
 from dgl_mutual.registry import Found
 from dgl_mutual.strategies import BASELINES, STRATEGIES, STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
@@ -33,10 +33,10 @@ def as_markdown() -> str:
     lines = ["| name | loss of student i | source |", "|---|---|---|"]
     for name, found in _all():
         if isinstance(found, UsageError):
-            lines.append(f"| `{name}` | - | {_cell(str(found))} |")
+            lines.append(f"| `{name}` | - | {markdown_cell(str(found))} |")
             continue
         citation: Citation | None = getattr(found.value, "citation", None)
-        formula = f"`{_cell(citation.formula)}`" if citation is not None else "-"
+        formula = f"`{markdown_cell(citation.formula)}`" if citation is not None else "-"
         lines.append(f"| `{name}` | {formula} | {_markdown_source(found, citation)} |")
     return "\n".join(lines)
 
@@ -122,7 +122,3 @@ def _source(citation: Citation) -> list[str]:
 
 def _first_line(kind: type[object]) -> str:
     return (kind.__doc__ or "no description").strip().splitlines()[0]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

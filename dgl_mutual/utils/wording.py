@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def counted(number: int, one: str, several: str | None = None, *, form: str = "") -> str:
     """A number and what it counts: ``1 class``, ``2 classes``.
@@ -12,6 +14,11 @@ def counted(number: int, one: str, several: str | None = None, *, form: str = ""
         form: how the number is written, for example ``,`` for 1,000.
     """
     return f"{number:{form}} {one if number == 1 else several or f'{one}s'}"
+
+
+def assignments(values: Mapping[str, object]) -> str:
+    """Names and their values: ``hidden=8, epochs=7``."""
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def kind_of(value: object) -> str:

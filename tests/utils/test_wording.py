@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
+from dgl_mutual.utils.wording import assignments, counted, kind_of, value_and_kind
 
 
 def test_numbers_agree_with_what_they_count() -> None:
@@ -22,3 +22,8 @@ def test_values_have_the_article_of_their_kind() -> None:
 def test_values_are_shown_with_their_kind() -> None:
     assert [value_and_kind(value) for value in ("all", {1}, None)] == ["'all' (a str)", "{1} (a set)", "None"]
     assert value_and_kind("x" * 100) == f"'{'x' * 59} (a str)"
+
+
+def test_assignments_are_names_and_values() -> None:
+    assert assignments({"hidden": 8, "norm": "layer"}) == "hidden=8, norm=layer"
+    assert assignments({}) == ""

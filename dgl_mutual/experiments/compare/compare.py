@@ -42,7 +42,7 @@ from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.utils.files import check_writable, read_bytes, write_text
 from dgl_mutual.utils.safe_text import csv_text, markdown_text, path_name
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.wording import assignments, counted
 
 _VERSIONS = ("dgl_mutual", "dgl", "torch_geometric", "torch", "numpy", "scipy", "python", "platform")
 Say = Callable[[str], None]
@@ -269,7 +269,7 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
         "size": f"{counted(dataset.num_graphs, 'graph')}, {counted(dataset.num_nodes, 'node')}, {counted(dataset.num_edges, 'edge')}",
         "students": ", ".join(student.architecture_name for student in config.students),
         "strategy": config.strategy,
-        "strategy options": _listed(config.strategy_options),
+        "strategy options": assignments(config.strategy_options) or "-",
         "protocol": f"{config.protocol}; seeds: {config.seeds}" + (f"; folds: {config.folds}" if config.folds else ""),
         "training": f"{counted(training.epochs, 'epoch')} at most, learning rate {training.learning_rate:g}, "
         f"weight decay {training.weight_decay:g}"
@@ -285,10 +285,6 @@ def _common_facts(plan: Plan, threads: int) -> dict[str, object]:
 def _averaged(training: TrainingOptions) -> str:
     decay = "" if training.average_decay is None else f" with decay {training.average_decay:g}"
     return "" if training.average == "none" else f", weights averaged ({training.average}{decay} from epoch {training.average_start})"
-
-
-def _listed(options: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in options.items()) or "-"
 
 
 def _command() -> str:
