@@ -52,6 +52,7 @@ def test_rows_are_those_of_run(found: dgl_mutual.Experiment, tmp_path: Path) -> 
 
 def test_the_paired_test_is_that_of_the_differences(found: dgl_mutual.Experiment) -> None:
     rows = found.compare("teach", "alone", members=["mean"])
+    assert rows.equals(found.compare("teach", "alone", members="mean"))
     trials = found.trials[found.trials["member"] == "mean"].pivot(index="seed", columns="method", values="test")
     differences = trials["teach"] - trials["alone"]
     assert rows["difference"].item() == pytest.approx(differences.mean())

@@ -84,7 +84,7 @@ def compare(
     *,
     value: str = "test",
     metric: str | None = None,
-    members: Sequence[str] | None = None,
+    members: str | Sequence[str] | None = None,
     baseline: str | None = None,
 ) -> Comparison:
     """Compare the methods in `trials` (see `dgl_mutual.reporting.runs.gather`).
@@ -92,7 +92,8 @@ def compare(
     Args:
         value: a fraction (test, val, train), ``nll`` or ``ece``, a cost (seconds_per_epoch, ...), or ``disagreement``.
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
-        members: which members to show; default: mean, best_by_val and ensemble, or mean alone of what the whole cohort shares.
+        members: which members to show, also as one text, ``"mean,gcn-0"``; default: mean, best_by_val and ensemble, or mean alone of what
+            the whole cohort shares.
         baseline: a method (see `default_baseline`); None: nothing is tested.
 
     Raises:
@@ -124,7 +125,7 @@ def compare_with_default(
     *,
     value: str = "test",
     metric: str | None = None,
-    members: Sequence[str] | None = None,
+    members: str | Sequence[str] | None = None,
 ) -> Comparison:
     """`compare` with a baseline that nobody asked for: where its trials pair with those of no other method, nothing is tested, with a
     warning.
@@ -170,10 +171,12 @@ def _of_metric(trials: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     return trials[trials["metric"] == metric]
 
 
-def _of_members(trials: pd.DataFrame, members: Sequence[str] | None) -> pd.DataFrame:
+def _of_members(trials: pd.DataFrame, members: str | Sequence[str] | None) -> pd.DataFrame:
     there = list(dict.fromkeys(trials["member"]))
     if members is None:
         members = [member for member in DEFAULT_MEMBERS if member in there] or there
+    if isinstance(members, str):
+        members = [member.strip() for member in members.split(",")]
     for member in members:
         if member not in there:
             raise unknown("member", member, there)

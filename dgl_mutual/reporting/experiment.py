@@ -22,8 +22,9 @@ from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import Cell, TextTable, is_fraction, text_table
+from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, read_tuning
-from dgl_mutual.utils.files import check_regular, replacing, user_path, write_output
+from dgl_mutual.utils.files import check_regular, replacing, user_path
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Experiment:
         return rows[["data", "method", *(name for name in rows if name not in ("data", "method"))]]
 
     def summary(
-        self, baseline: str | None = None, *, value: str = "test", metric: str | None = None, members: Sequence[str] | None = None
+        self, baseline: str | None = None, *, value: str = "test", metric: str | None = None, members: str | Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Numbers: a row per dataset, member and method, with mean, std (ddof = 1), n, and the tests against a baseline.
 
@@ -94,7 +95,7 @@ class Experiment:
         *,
         value: str = "test",
         metric: str | None = None,
-        members: Sequence[str] | None = None,
+        members: str | Sequence[str] | None = None,
         percent: bool | None = None,
         precision: int | None = None,
     ) -> pd.DataFrame:
@@ -119,7 +120,7 @@ class Experiment:
         baseline: str | None = None,
         value: str = "test",
         metric: str | None = None,
-        members: Sequence[str] | None = None,
+        members: str | Sequence[str] | None = None,
         datasets: Sequence[str] = (),
         methods: Sequence[str] = (),
         percent: bool = False,
@@ -167,7 +168,7 @@ class Experiment:
             by_target=by_target,
             load=lambda _: self.runs,
         )
-        write_output(file, text)
+        write_result(file, text)
         return file
 
     @property
@@ -182,7 +183,7 @@ class Experiment:
             raise UsageError("The methods were not tuned. Give experiment(tuned=N), or run 'dgl-mutual suite ... --tuned N'.")
         return read_tuning(self.folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
 
-    def compare(self, a: str, b: str, *, value: str = "test", members: Sequence[str] | None = None) -> pd.DataFrame:
+    def compare(self, a: str, b: str, *, value: str = "test", members: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Method `a` against method `b`, paired by seed and fold.
 
         Columns, a row per dataset and member: ``data, member, mean_a, mean_b, difference`` (a - b), ``low, high`` (95 %), ``effect``
@@ -298,7 +299,7 @@ class Experiment:
         except UsageError:
             return self.table(NO_BASELINE)
 
-    def _comparison(self, baseline: str | None, value: str, metric: str | None, members: Sequence[str] | None) -> Comparison:
+    def _comparison(self, baseline: str | None, value: str, metric: str | None, members: str | Sequence[str] | None) -> Comparison:
         trials = gather(self.runs, metric)
         if baseline is None:
             baseline = preferred_baseline([self.folder]) or default_baseline(trials)

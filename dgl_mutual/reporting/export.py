@@ -26,7 +26,7 @@ def export(
     baseline: str | None = None,
     value: str = "test",
     metric: str | None = None,
-    members: Sequence[str] | None = None,
+    members: str | Sequence[str] | None = None,
     datasets: Sequence[str] = (),
     methods: Sequence[str] = (),
     precision: int | None = None,
