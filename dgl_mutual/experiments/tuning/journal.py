@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 
 #: What Optuna raises for a journal that it has not written.
 JOURNAL_ERRORS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
+#: Entries of the journal that begin and delete a study.
+_CREATE, _DELETE = 0, 1
+#: How Optuna begins every entry.
+_BEGINNING = b'{"op_code"'
+#: Trials that run at a time, or that killed processes have left: more than any search has, and few enough to be released in seconds.
+_MAX_RUNNING = 1000
+#: How far rounding may take a metric out of 0 to 1.
+_ROUNDING = 1e-9
 
 
-def open_journal(journal: Path, optuna: Any) -> Any:
+def open_journal(journal: Path, study_name: str, optuna: Any) -> Any:
     """Optuna's backend of the journal.
 
     Its lock is one that the system frees when a process is killed: Optuna's own locks are files that stay, and one of them waits for ever
     where it was made by a relative path.
+
+    Raises:
+        ValueError: the file is not the journal of this study. It stays as it is.
     """
     lock = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
 
@@ -35,7 +46,8 @@ def open_journal(journal: Path, optuna: Any) -> Any:
                 raise unwritable(journal, error) from None
 
     with lock:
-        _end_last_line(journal)
+        if journal.exists():
+            _check_entries(journal, study_name)
     return Journal(str(journal), lock)
 
 
@@ -47,7 +59,11 @@ def check_study(study: optuna.Study, space: SearchSpace) -> None:
     """
     if study.direction.name != "MAXIMIZE":
         raise ValueError(f"the direction is {study.direction.name}")
-    for trial in study.get_trials(deepcopy=False):
+    trials = study.get_trials(deepcopy=False)
+    running = sum(trial.state.name == "RUNNING" for trial in trials)
+    if running > _MAX_RUNNING:
+        raise ValueError(f"{running} trials are under way, and no search has more than {_MAX_RUNNING} at a time")
+    for trial in trials:
         _check_trial(trial, space)
 
 
@@ -55,8 +71,9 @@ def _check_trial(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
     values, reported = trial.values or [], trial.intermediate_values
     if len(values) > 1 or (trial.state.name == "COMPLETE" and not values):
         raise ValueError(f"trial {trial.number} has {len(values)} values")
-    if not all(isinstance(value, float) and math.isfinite(value) for value in (*values, *reported.values())):
-        raise ValueError(f"trial {trial.number} has a value that is not a finite number")
+    for value in (*values, *reported.values()):
+        if not isinstance(value, float) or not -_ROUNDING <= value <= 1 + _ROUNDING:
+            raise ValueError(f"trial {trial.number} has the value {value!r:.30}, and metrics are from 0 to 1")
     if not all(isinstance(step, int) for step in reported):
         raise ValueError(f"trial {trial.number} has a value of no step")
     strange = [key for key, drawn in trial.params.items() if key not in space or not space[key].holds(drawn)]
@@ -72,17 +89,59 @@ def _check_trial(trial: optuna.trial.FrozenTrial, space: SearchSpace) -> None:
         raise ValueError(f"trial {trial.number} has attributes of another type")
 
 
-def _end_last_line(journal: Path) -> None:
-    """Remove an incomplete last entry, as a killed process leaves it: the next entry would be appended to it."""
-    if journal.exists():
-        with journal.open("rb+") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+def _check_entries(journal: Path, study_name: str) -> None:
+    """Make sure that a file is the journal of a study, and end its last line, since the next entry would be appended to it.
+
+    An incomplete last entry, as a killed process leaves it, is removed.
+
+    Raises:
+        ValueError: it is not, and stays as it is.
+    """
+    with journal.open("rb+") as file:
+        content = file.read()
+        *lines, last = content.split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            _check_entry(number, line, study_name)
+        if not last:
+            return
+        # A crash of the whole machine can leave zeros in the place of what was written last.
+        is_cut_off = _entry(last) is None and _BEGINNING.startswith(last.rstrip(b"\0")[: len(_BEGINNING)])
+        if lines and is_cut_off:
+            file.truncate(len(content) - len(last))
+        else:
+            _check_entry(len(lines) + 1, last, study_name)
+            file.write(b"\n")
+
+
+def _check_entry(number: int, line: bytes, study_name: str) -> None:
+    """Make sure that a line is an entry of the journal of a study, which begins with the study and never deletes it.
+
+    Raises:
+        ValueError: it is not.
+    """
+    entry = _entry(line)
+    if entry is None:
+        raise ValueError(f"line {number} is no entry: {line[:30]!r}")
+    if entry["op_code"] == _DELETE:
+        raise ValueError(f"line {number} deletes the search")
+    if (number == 1 or entry["op_code"] == _CREATE) and (entry["op_code"], entry.get("study_name")) != (_CREATE, study_name):
+        raise ValueError(f"line {number} does not begin this search")
+    if entry.get("study_id", 0) != 0:  # Optuna would pass over it
+        raise ValueError(f"line {number} belongs to another search")
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """The entry that a line holds; None where it holds none."""
+    try:
+        entry = json.loads(line.decode("utf-8-sig"))  # of bytes, json takes UTF-16, too
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) and "op_code" in entry else None
 
 
 def damaged(journal: Path, error: Exception) -> StoreError:
     """The error to raise for a journal that cannot be read."""
     return StoreError(
         f"{str(journal)!r} is not what a search writes ({type(error).__name__}: {str(error)[:100]}): it was damaged or edited. "
-        "Restore it, or remove the folder to start over."
+        "Restore it, or take back the change; if you can do without its trials, remove the folder to start over."
     )

@@ -80,7 +80,9 @@ class Search:
                 check_regular(journal)
             self.claims = filelock.FileLock(self.folder / ".claims.lock")
             with self.claims:
-                storage = optuna.storages.JournalStorage(open_journal(journal, optuna))
+                if (self.folder / HISTORY_FILE).exists() and not (journal.exists() and journal.stat().st_size):
+                    raise ValueError(f"it is empty or gone, and {HISTORY_FILE} is there")
+                storage = optuna.storages.JournalStorage(open_journal(journal, self.folder.name, optuna))
                 # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
                 pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
                 self.study = optuna.create_study(

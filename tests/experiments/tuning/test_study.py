@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,11 @@ def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("values", ["best"]), ("values", [None]), ("values", [float("nan")]), ("param_value_internal", 9e9)]
+    ("key", "value"),
+    [
+        *(("values", [value]) for value in ("best", None, float("nan"), float("inf"), 2.0, 1e308, -0.5)),
+        ("param_value_internal", 9e9),
+    ],
 )
 def test_a_journal_whose_trials_are_none_of_this_search_is_named(
     ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object
@@ -95,12 +100,79 @@ def test_a_waiting_trial_that_is_none_of_this_search_is_named(
         quick(ring, tmp_path, trials=2)
 
 
-def test_a_journal_that_a_killed_process_cut_off_goes_on(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("left", [b'{"op_', b'{"op_code":4,"worker_id":"x","tri', b'{"op_code":4,"wor\0\0\0', b"\0\0\0\0"])
+def test_a_journal_that_a_killed_process_cut_off_goes_on(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bytes
+) -> None:
     faking(monkeypatch, lambda *_, **__: 0.5)
     journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
-    with journal.open("a") as file:
-        file.write('{"op_code": 4, "worker_id": "x", "tri')
+    with journal.open("ab") as file:
+        file.write(left)
     assert quick(ring, tmp_path, trials=3).history["state"].tolist() == ["complete"] * 3
+
+
+def test_a_journal_that_only_lacks_its_last_line_end_loses_no_trial(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an editor may leave it. The last entry says that the last trial is complete."""
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
+    journal.write_bytes(journal.read_bytes().removesuffix(b"\n"))
+    assert quick(ring, tmp_path, trials=3).history["state"].tolist() == ["complete"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content.replace(b"\n", b"\r"), "line 1 is no entry"),
+        (lambda _: b"What I have learned so far", "line 1 is no entry: b'What I have"),
+        (lambda content: content + b"My notes", "line [0-9]+ is no entry: b'My notes'"),
+        (lambda content: content.replace(b"\n", b"\n\n", 1), "line 2 is no entry: b''"),
+        (lambda content: content[:-1].decode().encode("utf-16"), "line 1 is no entry"),
+        (lambda _: b'{"op_code":0,"worker', "line 1 is no entry"),
+        (lambda _: b"[1]\n", "line 1 is no entry"),
+        (lambda content: content.partition(b"\n")[2], "line 1 does not begin this search"),
+        (lambda content: content.replace(b'"study_name":"', b'"study_name":"other-', 1), "line 1 does not begin this search"),
+        (lambda content: content + b'{"op_code":1,"worker_id":"x","study_id":0}\n', "line [0-9]+ deletes the search"),
+        (lambda content: content.replace(b'"study_id":0', b'"study_id":1'), "line 2 belongs to another search"),
+        (lambda _: b"", "it is empty or gone, and tuning.csv is there"),
+    ],
+    ids=[
+        "carriage returns",
+        "notes",
+        "notes at the end",
+        "an empty line",
+        "UTF-16",
+        "no entry",
+        "a list",
+        "headless",
+        "other",
+        "deleted",
+        "of another",
+        "empty",
+    ],
+)
+def test_a_journal_that_is_none_of_this_search_is_named_and_stays_as_it_is(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], said: str
+) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=2).folder / JOURNAL_FILE
+    changed = change(journal.read_bytes())
+    journal.write_bytes(changed)
+    with pytest.raises(StoreError, match=rf"journal.log.*{said}.*damaged or edited"):
+        quick(ring, tmp_path, trials=2)
+    assert journal.read_bytes() == changed
+
+
+def test_a_journal_with_more_running_trials_than_a_search_has_is_refused(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be released and repeated."""
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    journal = quick(ring, tmp_path, trials=1).folder / JOURNAL_FILE
+    running = {"op_code": 4, "worker_id": "x", "study_id": 0, "datetime_start": "2026-01-01T00:00:00+00:00"}
+    with journal.open("a") as file:
+        file.write(f"{json.dumps(running)}\n" * 1001)
+    with pytest.raises(StoreError, match=r"journal.log.*1001 trials are under way, and no search has more than 1000 at a time"):
+        quick(ring, tmp_path, trials=2)
 
 
 def test_a_lock_that_optuna_left_behind_holds_nobody_up(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
