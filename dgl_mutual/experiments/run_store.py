@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,10 @@ from dgl_mutual.store.tables import (
     read_trials,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
-from dgl_mutual.utils.files import refuse_links, remove_files, set_aside, sweep, unwritable, write_text
+from dgl_mutual.utils.files import refuse_links, remove_files, removed, set_aside, sweep, unwritable, watching, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
+from dgl_mutual.utils.wording import counted
 
 #: Characters of an error or a traceback in failures.csv: with a quote before each line they fit a cell, which has at most 131,072.
 _MOST_TEXT = 60_000
@@ -54,6 +55,8 @@ class RunStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._is_there: Callable[[], bool] | None = None
+        self._had: set[tuple[int, int]] = set()
 
     @property
     def checkpoints(self) -> Path:
@@ -76,6 +79,17 @@ class RunStore:
     def finished(self) -> set[tuple[int, int]]:
         """(seed, fold) of the trials that need not run again."""
         return {(int(seed), int(fold)) for seed, fold in self.trials[KEY].itertuples(index=False)}
+
+    def watch(self, is_there: Callable[[], bool]) -> None:
+        """From now on refuse to go on where the folder or its config.yaml goes, or trials.csv loses a trial.
+
+        Args:
+            is_there: whether the folder is still the one that was opened.
+
+        Raises:
+            StoreError: trials.csv cannot be read.
+        """
+        self._is_there, self._had = is_there, self.finished()
 
     def begin(self, config: dict[str, Any], *, anew: bool = False) -> None:
         """Write config.yaml, or check that the folder holds the same run. If more seeds are asked for than before, it says so from now on.
@@ -130,7 +144,11 @@ class RunStore:
         return found if isinstance(found, dict) else {}
 
     def add(self, outcome: Outcome) -> None:
-        """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over."""
+        """Keep what a trial left behind. Its row in trials.csv is written last, and then its snapshots go; a failed trial starts over.
+
+        Raises:
+            StoreError: the folder cannot be written, or is gone.
+        """
         key = seed, fold = outcome.trial.key
         if outcome.error is not None:
             told = [text[:_MOST_TEXT] for text in (outcome.error, outcome.details)]
@@ -170,9 +188,16 @@ class RunStore:
                 (self.folder / self._part(table, key)).unlink()
 
     def finish(self) -> None:
-        """Bring all tables up to date with trials.csv."""
+        """Bring all tables up to date with trials.csv.
+
+        Raises:
+            StoreError: a table cannot be read or written, or the folder or a finished trial is gone.
+        """
         self.merge()
         trials = self.trials
+        if self._had:
+            self._refuse_removal()
+        self._refuse_loss(self.finished())
         if trials.empty:
             return
         self._write("summary.csv", summarise_trials(trials))
@@ -231,6 +256,8 @@ class RunStore:
         file = self.folder / name
         new = pd.concat([as_text(table) for table in tables]).map(csv_cell)
         old = read_text(file)
+        if name == "trials.csv":
+            self._refuse_loss(set() if old is None else set(old[KEY].astype(int).itertuples(index=False, name=None)))
         merged = new if old is None else pd.concat([old[~_keys(old).isin(_keys(new))], new])
         if name == "history.csv":
             first = [*KEY, "epoch"]
@@ -238,6 +265,22 @@ class RunStore:
             merged = merged[[*first, *sorted(set(merged.columns) - {*first})]]
         # A stable sort keeps the rows of a trial in their order.
         self._write(name, merged.sort_values(KEY, key=lambda column: column.astype(int), kind="stable"))
+        if name == "trials.csv":
+            self._had |= set(new[KEY].astype(int).itertuples(index=False, name=None))
+
+    def _refuse_loss(self, there: set[tuple[int, int]]) -> None:
+        """Make sure that the trials that trials.csv has had since the folder was opened are still there.
+
+        Raises:
+            StoreError: they are not.
+        """
+        lost = sorted(self._had - there)
+        if lost:
+            first, many = "seed {}, fold {}".format(*lost[0]), counted(len(lost), "finished trial")
+            raise StoreError(
+                f"{str(self.folder / 'trials.csv')!r} no longer has {many} ({first}{', ...' if len(lost) > 1 else ''}): it was removed or "
+                "replaced while the run was under way. Restore it; without it, the same command trains again what is missing."
+            )
 
     def _part(self, table: str, key: tuple[int, int]) -> str:
         """Where the rows of one trial lie until they stand in a table."""
@@ -284,7 +327,19 @@ class RunStore:
             remove_files(self.snapshots / name, r"[0-9]+\.safetensors")
         remove_files(self.snapshots)
 
+    def _refuse_removal(self) -> None:
+        """Make sure that the folder is still the one that was opened, and has its configuration.
+
+        Raises:
+            StoreError: it is not. What is written there would be no run folder.
+        """
+        if self._is_there is not None and not self._is_there():
+            raise removed(self.folder)
+        if self._is_there is not None and not (self.folder / "config.yaml").is_file():
+            raise removed(self.folder / "config.yaml")
+
     def _write(self, name: str, table: pd.DataFrame) -> None:
+        self._refuse_removal()
         write_text(self.folder / name, plain_csv(table), within=self.folder)
 
 
@@ -339,15 +394,16 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[
         keys: (seed, fold) of the trials that are asked for: only they start over (default: all).
 
     Raises:
-        StoreError: the folder cannot be written, holds another run, or another process is at work in it.
+        StoreError: the folder cannot be written, holds another run, another process is at work in it, or it is removed meanwhile.
     """
     store = RunStore(folder)
-    with lock(folder):
+    with lock(folder) as is_there:
         store.check_links()
         if not resume:
             store.clear() if keys is None else store.drop(keys)
         store.begin(config, anew=not resume)
         store.merge()
+        store.watch(is_there)
         try:
             yield store
         except UsageError:
@@ -360,14 +416,16 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[
 
 
 @contextmanager
-def lock(folder: Path, *, linked: bool = False) -> Iterator[None]:
+def lock(folder: Path, *, linked: bool = False) -> Iterator[Callable[[], bool]]:
     """Lock a folder; it is made if need be, and removed with the parents made for it if nothing was put into it.
+
+    The function that is given says whether it is still that folder.
 
     Args:
         linked: whether the folder may be a link, as one may that a user has named.
 
     Raises:
-        StoreError: it cannot be written, or another process has it.
+        StoreError: it cannot be written, another process has it, or it was removed or replaced meanwhile.
     """
     file = folder / ".lock"
     if (folder.is_symlink() and not linked) or file.is_symlink():
@@ -377,21 +435,25 @@ def lock(folder: Path, *, linked: bool = False) -> Iterator[None]:
         )
     held = filelock.FileLock(file)
     made = [parent for parent in folder.parents if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except filelock.Timeout:
-        raise StoreError(
-            f"Another process is at work in {str(folder)!r}. Wait for it to end, or choose another folder with --out."
-        ) from None
-    except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
-        raise unwritable(folder, error) from None
-    try:
-        yield
-    finally:
-        if [*folder.iterdir()] in ([], [file]):
-            shutil.rmtree(folder, ignore_errors=True)  # before the release: whoever waits must not get a lock in a folder that goes
-            with suppress(OSError):  # another run has put something there
-                for parent in made:
-                    parent.rmdir()
-        held.release()
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=0)
+            stack.callback(held.release)
+            is_there = stack.enter_context(watching(folder))
+        except filelock.Timeout:
+            raise StoreError(
+                f"Another process is at work in {str(folder)!r}. Wait for it to end, or choose another folder with --out."
+            ) from None
+        except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
+            raise unwritable(folder, error) from None
+        try:
+            yield is_there
+            if not is_there():
+                raise removed(folder)
+        finally:
+            if is_there() and [*folder.iterdir()] in ([], [file]):
+                shutil.rmtree(folder, ignore_errors=True)  # before the release: whoever waits must not get a lock in a folder that goes
+                with suppress(OSError):  # another run has put something there
+                    for parent in made:
+                        parent.rmdir()

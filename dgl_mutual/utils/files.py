@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -327,6 +327,37 @@ def set_aside(path: Path) -> None:
         os.replace(path, next(place for place in places if not os.path.lexists(place)))
     except OSError as error:
         raise unwritable(path, error) from None
+
+
+@contextmanager
+def watching(path: Path) -> Iterator[Callable[[], bool]]:
+    """A function that says whether a file or folder is still the one that it was, and was not removed, moved or replaced.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    # It is kept open, since a new file may be given the number of one that was removed. Windows opens no folders, and uses no number twice.
+    descriptor = None if os.name == "nt" else os.open(path, os.O_RDONLY)
+    before = path.stat()
+
+    def is_there() -> bool:
+        with suppress(OSError):
+            return os.path.samestat(path.stat(), before)
+        return False
+
+    try:
+        yield is_there
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def removed(path: Path) -> StoreError:
+    """The error for a file or folder that went while a command kept its results there; see `watching`."""
+    return StoreError(
+        f"{str(path)!r} was removed, moved or replaced while this command kept its results there. Put it back if you can; the same command "
+        "then does what is missing."
+    )
 
 
 def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.run_store import RunStore, open_store
+from dgl_mutual.experiments.run_store import RunStore, lock, open_store
 from dgl_mutual.experiments.trial import Outcome
 from tests.experiments.test_run_store import CONFIG, fill, outcome
 
@@ -224,3 +224,59 @@ def test_what_a_killed_run_left_half_written_goes(tmp_path: Path) -> None:
     left[1].mkdir()
     fill(folder, outcome(1))
     assert not any(path.exists() for path in left) and (folder / "checkpoints" / "seed-0-fold-0").is_dir()
+
+
+REMOVED = "run(/config.yaml)?' was removed, moved or replaced while this command kept its results there. Put it back if you can"
+
+
+@pytest.mark.parametrize("finished", [0, 1])
+@pytest.mark.parametrize("gone", ["folder", "replaced", "config.yaml", "files"])
+def test_a_folder_that_is_removed_meanwhile_is_told(gone: str, finished: int, tmp_path: Path) -> None:
+    """Rows of later trials alone, in a folder without a configuration, were the end of a run that seemed to be whole."""
+    folder, away = tmp_path / "run", tmp_path / "away"
+    with pytest.raises(StoreError, match=REMOVED), open_store(folder, CONFIG, resume=True) as store:
+        for seed in range(finished):
+            store.add(outcome(seed))
+        if gone == "config.yaml":
+            (folder / gone).unlink()
+        elif gone == "files":
+            for file in (each for each in [*folder.iterdir()] if each.is_file()):
+                file.unlink()
+        else:
+            folder.rename(away)
+            if gone == "replaced":
+                fill(folder)
+        store.add(outcome(2))
+    if gone in ("folder", "replaced"):
+        assert RunStore(away).finished() == {(seed, 0) for seed in range(finished)}
+        assert folder.exists() == (gone == "replaced")
+        assert not RunStore(folder).finished()
+
+
+@pytest.mark.parametrize("gone", ["folder", "trials.csv"])
+def test_a_run_that_loses_finished_trials_after_the_last_one_does_not_end_well(gone: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    said = REMOVED if gone == "folder" else r"trials.csv' no longer has 2 finished trials \(seed 0, fold 0, \.\.\.\)"
+    with pytest.raises(StoreError, match=said), open_store(folder, CONFIG, resume=True) as store:
+        store.add(outcome(0))
+        store.add(outcome(1))
+        shutil.rmtree(folder) if gone == "folder" else (folder / gone).unlink()
+
+
+def test_trials_that_end_after_others_were_lost_are_kept(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0)).folder
+    message = r"trials.csv' no longer has 1 finished trial \(seed 0, fold 0\).*Restore it.*Rows of 1 trials that ended since are kept"
+    with pytest.raises(StoreError, match=message), open_store(folder, CONFIG, resume=True) as store:
+        (folder / "trials.csv").rename(tmp_path / "away.csv")
+        store.add(outcome(1))
+    (tmp_path / "away.csv").rename(folder / "trials.csv")
+    assert fill(folder).finished() == {(0, 0), (1, 0)}
+
+
+def test_a_locked_folder_that_is_removed_meanwhile_is_told(tmp_path: Path) -> None:
+    """As that of a suite, whose runs have folders of their own."""
+    with pytest.raises(StoreError, match=REMOVED), lock(tmp_path / "run"):
+        (tmp_path / "run").rename(tmp_path / "away")
+    with pytest.raises(ZeroDivisionError), lock(tmp_path / "run"):
+        shutil.rmtree(tmp_path / "run")
+        raise ZeroDivisionError

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import filelock
 
 from dgl_mutual.errors import StoreError
 from dgl_mutual.search_space import SearchSpace
-from dgl_mutual.utils.files import unwritable
+from dgl_mutual.utils.files import removed, unwritable, watching
 
 if TYPE_CHECKING:
     import optuna
@@ -27,19 +29,30 @@ _MAX_RUNNING = 1000
 _ROUNDING = 1e-9
 
 
-def open_journal(journal: Path, study_name: str, optuna: Any) -> Any:
-    """Optuna's backend of the journal.
+@contextmanager
+def open_journal(journal: Path, study_name: str, optuna: Any) -> Iterator[Any]:
+    """Optuna's backend of the journal. It refuses to go on where the file is removed or replaced: Optuna would begin another one.
 
     Its lock is one that the system frees when a process is killed: Optuna's own locks are files that stay, and one of them waits for ever
     where it was made by a relative path.
 
     Raises:
         ValueError: the file is not the journal of this study. It stays as it is.
+        StoreError: it is removed or replaced, or cannot be written.
     """
     lock = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
 
     class Journal(optuna.storages.journal.JournalFileBackend):  # type: ignore[misc]  # Optuna is imported where it is needed
+        def check(self) -> None:
+            if not is_there():
+                raise removed(journal)
+
+        def read_logs(self, log_number_from: int) -> Any:
+            self.check()
+            return super().read_logs(log_number_from)
+
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            self.check()
             try:
                 super().append_logs(logs)
             except OSError as error:
@@ -48,7 +61,10 @@ def open_journal(journal: Path, study_name: str, optuna: Any) -> Any:
     with lock:
         if journal.exists():
             _check_entries(journal, study_name)
-    return Journal(str(journal), lock)
+        else:
+            journal.touch()
+    with watching(journal) as is_there:
+        yield Journal(str(journal), lock)
 
 
 def check_study(study: optuna.Study, space: SearchSpace) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
-from dgl_mutual.utils.files import check_regular, refuse_links, unwritable, write_text
+from dgl_mutual.utils.files import check_regular, refuse_links, removed, unwritable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 from dgl_mutual.utils.user_code import is_out_of_memory, not_enough_memory
@@ -66,8 +66,18 @@ class Search:
         self.study: optuna.Study
 
     @contextmanager
-    def opened(self, splits: int) -> Iterator[None]:
+    def opened(self, splits: int, *, begun: bool = False) -> Iterator[None]:
+        """Open the study, or begin it.
+
+        Args:
+            begun: another process has begun it, so that without its journal there is nothing to take part in.
+
+        Raises:
+            StoreError: the folder cannot be written, holds what no search writes, or is removed meanwhile.
+        """
         optuna, journal = self.optuna, self.folder / JOURNAL_FILE
+        if begun and not journal.exists():
+            raise removed(journal)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,45 +85,58 @@ class Search:
         locks = (file.name for file in self.folder.glob(".*.lock"))
         for name in (JOURNAL_FILE, BEST_FILE, HISTORY_FILE, SETTINGS_FILE, *locks):
             refuse_links(self.folder / name, self.folder.parent)
-        try:
-            if journal.exists():
-                check_regular(journal)
-            self.claims = filelock.FileLock(self.folder / ".claims.lock")
-            with self.claims:
-                if (self.folder / HISTORY_FILE).exists() and not (journal.exists() and journal.stat().st_size):
-                    raise ValueError(f"it is empty or gone, and {HISTORY_FILE} is there")
-                storage = optuna.storages.JournalStorage(open_journal(journal, self.folder.name, optuna))
-                # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
-                pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
-                self.study = optuna.create_study(
-                    storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
-                )
-                check_study(self.study, self.space)
-                if not self.study.get_trials(deepcopy=False):
-                    self._enqueue_defaults()
-                code = own_code(self.resolved)
-                self._check_code(code)
-                settings = {
-                    "given": self.given,
-                    "splits": splits,
-                    "first_seed": FIRST_SEED,
-                    "space": described(self.space),
-                    **({"code": code} if code else {}),
-                }
-                write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
-        except (*JOURNAL_ERRORS, optuna.exceptions.OptunaError) as error:
-            raise damaged(journal, error) from None
-        except OSError as error:
-            raise unwritable(journal, error) from None
-        try:
+        with ExitStack() as stack:
+            try:
+                if journal.exists():
+                    check_regular(journal)
+                self.claims = filelock.FileLock(self.folder / ".claims.lock")
+                with self.claims:
+                    if (self.folder / HISTORY_FILE).exists() and not (journal.exists() and journal.stat().st_size):
+                        raise ValueError(f"it is empty or gone, and {HISTORY_FILE} is there")
+                    self.backend = stack.enter_context(open_journal(journal, self.folder.name, optuna))
+                    storage = optuna.storages.JournalStorage(self.backend)
+                    # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
+                    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
+                    self.study = optuna.create_study(
+                        storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
+                    )
+                    check_study(self.study, self.space)
+                    if not self.study.get_trials(deepcopy=False):
+                        self._enqueue_defaults()
+                    code = own_code(self.resolved)
+                    self._check_code(code)
+                    settings = {
+                        "given": self.given,
+                        "splits": splits,
+                        "first_seed": FIRST_SEED,
+                        "space": described(self.space),
+                        **({"code": code} if code else {}),
+                    }
+                    write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
+            except (*JOURNAL_ERRORS, optuna.exceptions.OptunaError) as error:
+                raise damaged(journal, error) from None
+            except OSError as error:
+                raise unwritable(journal, error) from None
+            try:
+                yield
+            except json.JSONDecodeError as error:
+                raise damaged(journal, error) from None
+            finally:
+                with suppress(StoreError), self._alone():
+                    for file in self.folder.glob(".trial-*.lock"):
+                        if not self._is_held(file):
+                            file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from claiming trials and writing files.
+
+        Raises:
+            StoreError: the journal is gone. The lock would make a folder in the place of one that is gone.
+        """
+        self.backend.check()
+        with self.claims:
             yield
-        except json.JSONDecodeError as error:
-            raise damaged(journal, error) from None
-        finally:
-            with self.claims:
-                for file in self.folder.glob(".trial-*.lock"):
-                    if not self._is_held(file):
-                        file.unlink(missing_ok=True)
 
     def _check_code(self, code: Mapping[str, str]) -> None:
         """Refuse a search that has begun with other code of a user's own.
@@ -139,13 +162,13 @@ class Search:
 
     def num_counted(self) -> int:
         """Trials that are finished, or that a living process runs."""
-        with self.claims:
+        with self._alone():
             self._release_abandoned()
             return len(self._counted())
 
     def claim(self, most: int) -> AbstractContextManager[optuna.Trial] | None:
         """A new trial as a context that holds it against other processes, its options drawn; None where there are `most` of them."""
-        with self.claims:
+        with self._alone():
             if (number := self.num_counted()) >= most:
                 return None
             self.study.sampler, keys = self._sampler(number)
@@ -293,7 +316,7 @@ class Search:
 
     def write(self) -> pd.DataFrame:
         """Bring best.yaml and tuning.csv up to date with the study."""
-        with self.claims:
+        with self._alone():
             history = _history(self.trials(), list(self.space))
             write_text(self.folder / HISTORY_FILE, plain_csv(history.map(csv_cell)))
             best = self.best()

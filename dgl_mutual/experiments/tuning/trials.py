@@ -135,7 +135,7 @@ def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int
     end_with(parent)
     torch.set_num_threads(job.threads)
     search = job.search()
-    with search.opened(job.splits):
+    with search.opened(job.splits, begun=True):
         return job.one(search, read_kept(file), on_epoch)
 
 

@@ -291,3 +291,40 @@ def test_nothing_is_written_through_a_link(ring: Dataset, tmp_path: Path, monkey
     with pytest.raises(StoreError, match="link"):
         quick(ring, tmp_path / "out", trials=3)
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_search_whose_folder_is_removed_meanwhile_says_so(
+    ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    """And makes no folder or journal in its place."""
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    folder = quick(ring, tmp_path, trials=2).folder
+    config = parse_config(QUICK)
+    trained = []
+
+    def fit(*_: Any, **__: Any) -> float:
+        trained.append(0)
+        if len(trained) == 2:
+            folder.rename(tmp_path / "away")
+            if replaced:
+                folder.mkdir()
+                (folder / JOURNAL_FILE).touch()
+        return 0.5
+
+    faking(monkeypatch, fit)
+    with pytest.raises(StoreError, match=rf"{JOURNAL_FILE}' was removed, moved or replaced while .* Put it back if you can"):
+        quick(ring, tmp_path, trials=6)
+    assert len(trained) == 2
+    assert [file.name for file in folder.iterdir()] == [JOURNAL_FILE] if replaced else not folder.exists()
+    if not replaced:
+        (tmp_path / "away").rename(folder)
+        assert quick(ring, tmp_path, trials=4).history["state"].tolist() == ["complete"] * 3 + ["interrupted", "complete"]
+    import optuna
+
+    with (
+        pytest.raises(StoreError, match="was removed, moved or replaced"),
+        Search(tmp_path / "gone", config, resolve(config, ring), search_space(config), optuna).opened(1, begun=True),
+    ):
+        pass
+    assert not (tmp_path / "gone").exists()
