@@ -20,7 +20,7 @@ from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
 from dgl_mutual.utils.exact_numbers import is_number, parse_numbers, plain_numbers
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.wording import counted, listed
 
 #: What separates cells in files whose maker did not say so.
 _SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}
@@ -159,10 +159,10 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
     times = Counter(column for column, is_named in zip(header, named, strict=True) if is_named)
     twice = sorted(column for column, count in times.items() if count > 1)
     if twice:
-        faults.add(path, f"expected each column once, found {_listed(twice)} twice", line)
+        faults.add(path, f"expected each column once, found {listed(twice)} twice", line)
     absent = [column for column in required if column not in header]
     if absent:
-        faults.add(path, f"expected a column {' and '.join(absent)}, found {_listed(header)}{_about_separator(header, separator)}", line)
+        faults.add(path, f"expected a column {' and '.join(absent)}, found {listed(header)}{_about_separator(header, separator)}", line)
     no_rows = not body and not may_be_empty
     if no_rows:
         faults.add(path, "expected at least one line after the header")
@@ -177,12 +177,6 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
     for column in required:
         table.refuse_cells(faults, column, (frame[column] == "").to_numpy(dtype=np.bool_), "expected an identifier")
     return table
-
-
-def _listed(names: list[str]) -> str:
-    """Names of columns, as many as a message can show."""
-    shown = ", ".join(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names[:20])
-    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
 
 
 def as_whole(identifiers: pd.Series[str]) -> pd.Series[str]:

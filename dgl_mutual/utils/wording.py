@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+#: Characters that a message shows of a name.
+_SHOWN = 60
 
 
 def counted(number: int, one: str, several: str | None = None, *, form: str = "") -> str:
@@ -32,3 +35,9 @@ def kind_of(value: object) -> str:
 def value_and_kind(value: object) -> str:
     """The start of a value, and its kind: ``'all' (a str)``, ``None``."""
     return "None" if value is None else f"{value!r:.60} ({kind_of(value)})"
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names from a file, as many and as much of each as a message can show: ``a, b and 3 more``."""
+    shown = ", ".join(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

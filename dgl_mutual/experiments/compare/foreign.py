@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import csv
+from collections import Counter
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,12 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.utils.exact_numbers import parse_numbers
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.safe_text import csv_cell
+from dgl_mutual.utils.wording import counted, listed
 
 #: What a results file may hold, whatever its columns are called. `dataset`, `test`, and `seed` or `fold` must be there.
 COLUMNS = ("dataset", "seed", "fold", "member", "fingerprint", "split", "test")
-#: Bytes of such a file.
-_MOST_BYTES = 1 << 28
+#: Bytes and columns of such a file.
+_MOST_BYTES, _MOST_COLUMNS = 1 << 28, 20_000
 #: How many rows a message names before it only counts.
 _NAMED = 5
 
@@ -51,11 +54,9 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
             raise unknown("column", name, COLUMNS)
     if len(set(columns.values())) < len(columns):
         raise UsageError(f"A column of the file can be used for only one of ours: {', '.join('='.join(pair) for pair in columns.items())}.")
-    table = _read(file)
     # A column that is mapped to one name does not count under its own.
     wanted = {name: columns.get(name, name) for name in COLUMNS if name in columns or name not in columns.values()}
-    _require_columns(file, table, wanted, columns)
-    table = pd.DataFrame({name: table[foreign] for name, foreign in wanted.items() if foreign in table.columns})
+    table = _read(file, wanted, columns)
     table["dataset"] = _as_in_tables(table["dataset"])
     for name in {"seed", "fold"} & set(table.columns):
         table[name] = _numbers(file, table, name, whole=True).astype(np.int64)
@@ -67,21 +68,64 @@ def read_results(file: Path, columns: Mapping[str, str]) -> tuple[pd.DataFrame, 
     return table, percent
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """All cells as text without spaces around it."""
+def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.DataFrame:
+    """The columns that are wanted, under our names: all cells as text without spaces around it.
+
+    Args:
+        wanted: our name -> the file's.
+        mapped: those of our names that have to be there.
+
+    Raises:
+        DataError: see `read_results`.
+    """
     try:
+        content = read_bytes(file, _MOST_BYTES)
+        header = _header(file, content)
+        twice = [name for name, count in Counter(header).items() if count > 1 and name]
+        if twice:
+            raise DataError(
+                f"The results {str(file)!r} have several columns called {listed([*map(repr, twice)], most=3)}. Keep one of each."
+            )
+        _require_columns(file, header, wanted, mapped)
+        names = {header.index(foreign): name for name, foreign in wanted.items() if foreign in header}
         # With header=0, pandas would take a first column too many for row names, and rename columns that are there twice.
-        cells = pd.read_csv(BytesIO(read_bytes(file, _MOST_BYTES)), header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+        cells = pd.read_csv(
+            BytesIO(content), header=None, usecols=sorted(names), dtype=str, keep_default_na=False, skipinitialspace=True
+        ).rename(columns=names)
     except FileNotFoundError:
         raise DataError(f"The results {str(file)!r} cannot be read: there is no such file. Correct the path.") from None
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error}. Give a file with a header line.") from None
-    cells = cells.fillna("").apply(lambda column: column.str.strip())
-    table: pd.DataFrame = cells.iloc[1:].set_axis(cells.iloc[0].tolist(), axis=1).reset_index(drop=True)
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise DataError(f"The results {str(file)!r} have several columns called {', '.join(map(repr, twice))}. Keep one of each.")
-    return table
+    except (OSError, ValueError, csv.Error) as error:  # pandas' own errors are ValueErrors
+        raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error!s:.200}. Give a file with a header line.") from None
+    table: pd.DataFrame = cells.iloc[1:].fillna("").apply(lambda column: column.str.strip()).reset_index(drop=True)
+    if table.empty:
+        raise DataError(f"The results {str(file)!r} have a header and no rows.")
+    return table[[name for name in wanted if name in table.columns]]
+
+
+def _header(file: Path, content: bytes) -> list[str]:
+    """The names of all columns; of one without a name, such as that of row numbers, the empty text.
+
+    Every row is counted before pandas takes memory for the columns of the header in each of them.
+
+    Raises:
+        DataError: there are too many columns, or a row has more or fewer cells.
+        ValueError, csv.Error: it is no table.
+    """
+    reader = csv.reader(StringIO(content.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+    rows = (row for row in reader if row and (len(row) > 1 or row[0].strip()))
+    header = [name.strip() for name in next(rows, [])]
+    if not header:
+        raise ValueError("it is empty")
+    if len(header) > _MOST_COLUMNS:
+        raise DataError(f"The results {str(file)!r} have {len(header)} columns, more than {_MOST_COLUMNS}. Keep those that are needed.")
+    for row in rows:
+        if len(row) != len(header):
+            cells, columns = counted(len(row), "cell"), counted(len(header), "column")
+            raise DataError(
+                f"The results {str(file)!r} have {cells} in line {reader.line_num}, and {columns}: the line is cut off, text with a "
+                "comma in it has no quotes, or cells are not separated by commas. Correct it."
+            )
+    return header
 
 
 def pair(trials: pd.DataFrame, foreign: pd.DataFrame, *, member: str) -> Pairing:
@@ -135,19 +179,17 @@ def _as_in_tables(names: pd.Series[str]) -> pd.Series[str]:
     return names.map(csv_cell).str.lower()
 
 
-def _require_columns(file: Path, table: pd.DataFrame, wanted: Mapping[str, str], mapped: Mapping[str, str]) -> None:
+def _require_columns(file: Path, header: Sequence[str], wanted: Mapping[str, str], mapped: Collection[str]) -> None:
     needed = {"dataset", "test", *mapped}
-    missing = [wanted.get(name, name) for name in COLUMNS if name in needed and wanted.get(name) not in table.columns]
+    missing = [wanted.get(name, name) for name in COLUMNS if name in needed and wanted.get(name) not in header]
     numbers = {wanted[name] for name in ("seed", "fold") if name in wanted}
-    if not numbers & set(table.columns):
+    if not numbers & set(header):
         missing.append("seed or fold")
     if missing:
         raise DataError(
-            f"The results {str(file)!r} have no column {', '.join(missing)}; they have: {', '.join(table.columns) or 'none'}. "
+            f"The results {str(file)!r} have no column {', '.join(missing)}; they have: {listed([*filter(None, header)]) or 'none'}. "
             "Say what yours are called, for example --column test=accuracy."
         )
-    if table.empty:
-        raise DataError(f"The results {str(file)!r} have a header and no rows.")
 
 
 def _numbers(file: Path, table: pd.DataFrame, name: str, *, whole: bool) -> pd.Series[float]:
@@ -155,7 +197,7 @@ def _numbers(file: Path, table: pd.DataFrame, name: str, *, whole: bool) -> pd.S
     wrong = ~np.isfinite(values) | ((values % 1 != 0) if whole else False)
     if wrong.any():
         # Line 1 is the header.
-        found = ", ".join(f"line {row + 2}: {table[name].iloc[row]!r}" for row in np.flatnonzero(wrong)[:_NAMED])
+        found = ", ".join(f"line {row + 2}: {table[name].iloc[row]!r:.60}" for row in np.flatnonzero(wrong)[:_NAMED])
         kind = "a whole number" if whole else "a number"
         raise DataError(f"In the results {str(file)!r}, {name} is not {kind} in {int(wrong.sum())} rows ({found}). Correct or remove them.")
     return values
@@ -193,4 +235,4 @@ def _describe(rows: pd.DataFrame, keys: list[str], what: str) -> str:
 
 
 def _row(row: Mapping[Hashable, object], keys: list[str]) -> str:
-    return ", ".join(f"{key} {row[key]}" for key in keys)
+    return ", ".join(f"{key} {row[key]!s:.60}" for key in keys)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -67,10 +68,14 @@ def test_spaces_a_byte_order_mark_and_quotes_do_no_harm(written: Path) -> None:
         ("seed,test\n0,0.5\n", "no column dataset; they have: seed, test"),
         ("dataset,test\nCora,0.5\n", "no column seed or fold"),
         ("dataset;seed;test\nCora;0;0.5\n", "they have: dataset;seed;test"),
-        ("dataset,seed,test\nCora,0,0.5,7\n", "cannot be read as CSV"),  # not a column of row names
+        ('dataset,seed,test,note\nCora,0,0.5,"a\nCora,1,0.6,b\n', "cannot be read as CSV"),
+        ("dataset,seed,test\nCora,0,0.5,7\n", "have 4 cells in line 2, and 3 columns"),  # not a column of row names
         ("dataset,seed,test,test\nCora,0,0.5,0.6\n", "several columns called 'test'"),
         ("dataset,seed,test\nCora,0,0.5\nCora,1,n/a\n", r"test is not a number in 1 rows \(line 3: 'n/a'\)"),
-        ("dataset,seed,test\nCora,0\n", r"test is not a number in 1 rows \(line 2: ''\)"),
+        ("dataset,seed,test\nCora,0\n", "have 2 cells in line 2, and 3 columns"),
+        ("dataset,seed,test\nCora,0,\n", r"test is not a number in 1 rows \(line 2: ''\)"),
+        (f"dataset,seed,test{',x,y,z,w,v' * 2}\n", "several columns called 'x', 'y', 'z' and 2 more"),
+        (f"seed,test,{','.join(map(str, range(99)))}\n", "they have: seed, test, 0, .*, 17 and 81 more"),
         ("dataset,seed,test\nCora,0,inf\n", "test is not a number"),
         ("dataset,seed,test\nCora,0.5,0.5\n", r"seed is not a whole number in 1 rows \(line 2: '0.5'\)"),
         ("dataset,seed,test\nCora,0,-0.5\n", "ranges from -0.5 to -0.5"),
@@ -83,6 +88,29 @@ def test_a_file_that_cannot_be_meant(text: str, said: str, written: Path) -> Non
     written.write_text(text)
     with pytest.raises(DataError, match=said):
         read_results(written, {})
+
+
+def test_columns_without_a_name_are_passed_over(written: Path) -> None:
+    """Row numbers have none, nor has what a spreadsheet exports of empty columns."""
+    written.write_text(",dataset,seed,test,,\n0,Cora,0,0.5,,\n\n1,Cora,1,0.6,,\n")
+    assert read_results(written, {})[0].to_dict("list") == {"dataset": ["cora", "cora"], "seed": [0, 1], "test": [0.5, 0.6]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"dataset,seed,test{',' * 5000}\n" + "digits\n" * 20_000, "have 1 cell in line 2, and 5003 columns"),
+        (f"dataset,seed,test{',' * 300_000}\n", "have 300003 columns, more than 20000. Keep those that are needed"),
+    ],
+    ids=["rows", "columns"],
+)
+def test_a_small_file_takes_no_more_than_its_size(text: str, said: str, written: Path) -> None:
+    """Cells that are not there took gigabytes, and columns without a name minutes and megabytes of message."""
+    written.write_text(text)
+    started = time.perf_counter()
+    with pytest.raises(DataError, match=said) as caught:
+        read_results(written, {})
+    assert len(str(caught.value)) < 500 and time.perf_counter() - started < 5
 
 
 def test_a_mapping_that_cannot_be_meant(written: Path) -> None:
