@@ -44,7 +44,7 @@ def read_csv_folder(
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
     ``val_mask``, ``test_mask``, which make the official split. Without ``feat``, every other column is a feature; without any, one-hot
     degrees are. Edges have features where they have a column ``feat``. They stay directed as the file lists them. Nodes keep the file's
-    order within each graph. A key ``metric`` of meta.yaml, which DGL does not know, chooses the metric.
+    order within each graph. A key ``metric`` of meta.yaml, which DGL does not know, chooses the metric of the column ``label``.
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
     and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
@@ -89,11 +89,12 @@ def read_csv_folder(
     samples = graphs if task == "graph" and graphs is not None else nodes
     no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *MASKS}
     labels, target = _labels(samples, targets, no_labels, task, faults, require_labels)
-    if meta.metric is not None and require_labels and not faults.found:
+    if meta.metric is not None and target.names and list(targets or ["label"]) == ["label"] and not faults.found:
         try:
             target = target.with_metric(meta.metric)
         except UsageError as error:
-            faults.add(folder / "meta.yaml", str(error).removesuffix("."))
+            if require_labels:
+                faults.add(folder / "meta.yaml", str(error).removesuffix("."))
     split = _split(samples, faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()

@@ -135,7 +135,7 @@ def as_features(features: Any, where: str, what: str = "node") -> Features:
     # In a graph that is kept in parts one value stands for all.
     one = len(array) > 1 and not any(array.strides)
     check_features(array[:1] if one else array, 1 if one else len(array), where, what)
-    result: Features = array if array.dtype == np.float32 else compact(array)
+    result: Features = array if array.dtype == np.float32 else compact(array, where, what)
     return result
 
 

@@ -204,7 +204,8 @@ def encode_label_rows(values: npt.NDArray[Any], unknown_is: str = "nothing") -> 
     wrong = ~(np.isin(values, (0, 1)) | unknown)
     labels = np.where(unknown, np.nan, np.isin(values, (1,))).astype(np.float32)
     if not wrong.any():
-        is_one_hot = len(names) > 1 and len(labels) > 1 and bool((labels.sum(axis=1) == 1).all())  # a sum with an unknown label is NaN
+        sums = labels[~np.isnan(labels).all(axis=1)].sum(axis=1)  # NaN where one of several labels is unknown
+        is_one_hot = len(names) > 1 and len(sums) > 1 and bool((sums == 1).all())
         notes = (ONE_HOT.format(len(names)),) if is_one_hot else ()
         return Encoding("multi-label", labels, names, notes=notes)
     hint = (

@@ -13,7 +13,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.errors import UsageError, unknown, whole_number
 from dgl_mutual.utils.wording import counted
 
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
@@ -66,8 +66,7 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
             f"{'with' if dataset.official_split is not None else 'without'} an official split). "
             f"Choose from: {', '.join(available_protocols(dataset))}."
         )
-    if seed < 0:
-        raise UsageError(f"The seed of a split must not be negative, found {seed}. Give a whole number from 0 on.")
+    seed = whole_number("seed", seed, 0)
     refuse_unlearnable(dataset)
     splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, folds))  # what scikit-learn takes as a seed
     for split in splits:

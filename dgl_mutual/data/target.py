@@ -38,7 +38,7 @@ class Target:
         metric: how predictions are scored; ``mean`` of the parts' metrics for a joint target.
         name: what it is called where a dataset has several.
         parts: the targets of a joint one.
-        default_metric: the usual metric of such labels, where another one was chosen (see `with_metric`); else None.
+        default_metric: the usual metric of such labels, where the metric was chosen (see `with_metric`); else None.
     """
 
     kind: TargetKind
@@ -78,8 +78,8 @@ class Target:
         if metric not in get_args(ChosenMetric):
             raise unknown("metric", metric, fitting)
         usual = self.default_metric or self.metric
-        if metric == usual:
-            return replace(self, metric=usual, default_metric=None)
+        if metric == usual:  # that it was chosen in place of another one stays known
+            return replace(self, metric=usual)
         for chosen in fitting:
             if chosen == metric:
                 return replace(self, metric=chosen, default_metric=usual)
@@ -126,7 +126,7 @@ def join_targets(targets: Sequence[Target], labels: Sequence[IntArray | FloatArr
     Raises:
         UsageError: one has another metric than the usual one.
     """
-    chosen = next((target for target in targets if target.default_metric), None)
+    chosen = next((target for target in targets if target.default_metric not in (None, target.metric)), None)
     if chosen is not None:
         raise UsageError(
             f"The dataset was made with metric = {chosen.metric!r}, which is for one target, and several were asked for: each has its "

@@ -121,8 +121,8 @@ class Experiment:
         value: str = "test",
         metric: str | None = None,
         members: str | Sequence[str] | None = None,
-        datasets: Sequence[str] = (),
-        methods: Sequence[str] = (),
+        datasets: str | Sequence[str] = (),
+        methods: str | Sequence[str] = (),
         percent: bool = False,
         precision: int | None = None,
         wide: bool = False,
@@ -135,7 +135,7 @@ class Experiment:
         Args:
             path: a file that ends in ``.csv``, ``.tex`` or ``.md``; folders on the way to it are made.
             baseline, value, metric, members: see `summary`.
-            datasets, methods: only these, as tables name them; tests are adjusted over the comparisons that are shown.
+            datasets, methods: only this one, or these, as tables name them; tests are adjusted over the comparisons that are shown.
             percent: fractions times 100.
             precision: digits after the point (default: all of them in CSV, else as in `table`).
             wide: CSV with a row per method and columns per dataset, instead of a row per value with its tests.

@@ -27,8 +27,8 @@ def export(
     value: str = "test",
     metric: str | None = None,
     members: str | Sequence[str] | None = None,
-    datasets: Sequence[str] = (),
-    methods: Sequence[str] = (),
+    datasets: str | Sequence[str] = (),
+    methods: str | Sequence[str] = (),
     precision: int | None = None,
     percent: bool = False,
     by_target: bool = False,
@@ -42,7 +42,7 @@ def export(
         baseline: a method, or ``none`` (default: the suite's, else independent where it is one of several methods; where its trials do
             not pair with the others', nothing is tested, with a warning).
         value, metric, members: see `compare`.
-        datasets, methods: see `chosen_runs`; tests are adjusted over the comparisons that are shown.
+        datasets, methods: a name or several, see `chosen_runs`; tests are adjusted over the comparisons that are shown.
         precision, percent: see `to_csv` and `text_table`.
         by_target: see `gather_by_target`; the default baseline is then independent on one target.
         load: how the runs are read; whoever makes several tables of the same runs can keep them.
@@ -52,7 +52,7 @@ def export(
     """
     if wide and kind != "csv":
         raise UsageError(f"Only CSV has two forms, and {kind} is always wide. Leave out wide (on the command line: --wide).")
-    found = chosen_runs(load(tuple(runs)), datasets, methods)
+    found = chosen_runs(load(tuple(runs)), _names(datasets), _names(methods))
     trials = gather_by_target(found) if by_target else gather(found, metric)
     preferred = None if by_target else preferred_baseline(runs)
     there = preferred in set(trials["method"])  # it may have been left out
@@ -76,3 +76,7 @@ def export(
         return to_csv(comparison, wide=wide, precision=precision, percent=percent)
     table = text_table(comparison, precision=precision, percent=percent)
     return to_latex(table) if kind == "latex" else to_markdown(table)
+
+
+def _names(given: str | Sequence[str]) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given

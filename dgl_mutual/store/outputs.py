@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.store.tables import INFERENCE_FILE, SUITE_FILE
-from dgl_mutual.utils.files import is_special, read_bytes, write_output
+from dgl_mutual.utils.files import is_special, write_output
+from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 #: Files by which a folder of this program, or a dataset in CSV form, is known.
 _META = "meta.yaml"
@@ -17,15 +23,13 @@ _KEPT = (
     *("trials.csv", "history.csv", "reliability.csv", "grid.csv", "failures.csv", "summary.csv", "environment.json", INFERENCE_FILE),
     *("tuning.csv", "best.yaml", "compare.csv", "trajectory.csv", "certificate.md"),
 )
-#: Bytes of a meta.yaml that is searched for the name of a file.
-_MOST_BYTES = 1 << 20
 
 
 def write_result(path: Path, text: str) -> None:
     """Write a result where a user wants it, as `write_output` does, but not in place of a file that this program needs.
 
     Raises:
-        UsageError: `path` is a file of a run, search, suite or dataset, or a saved student.
+        UsageError: `path` is a configuration, a table of a run, search or dataset in CSV form, or a saved student.
         StoreError: it cannot be written.
     """
     refuse_kept(path)
@@ -33,7 +37,7 @@ def write_result(path: Path, text: str) -> None:
 
 
 def refuse_kept(path: Path) -> None:
-    """Refuse a file that belongs to a run, search, suite or dataset, or to a saved student.
+    """Refuse a configuration, a table of a run, search or dataset in CSV form, and a saved student.
 
     Raises:
         UsageError: it does.
@@ -41,15 +45,27 @@ def refuse_kept(path: Path) -> None:
     if is_special(path) or not path.is_file():
         return
     target = path.resolve()
+    is_configuration = target.suffix in (".yaml", ".yml")
     is_student = target.suffix == ".safetensors" or (target.suffix == ".json" and target.with_suffix(".safetensors").exists())
     is_kept = target.name in _KEPT and any((target.parent / marker).exists() for marker in _MARKERS)
-    if is_student or is_kept or _is_of_dataset(target):
-        whose = "a saved student" if is_student else f"the run, search, suite or dataset in {str(target.parent)!r}"
-        raise UsageError(f"{str(path)!r} is a file of {whose}, and would be lost. Name another file.")
+    if is_configuration or is_student or is_kept or _is_of_dataset(target):
+        whose = "a saved student" if is_student else "a run, search, suite or dataset"
+        what = "a configuration" if is_configuration else f"a file of {whose}"
+        raise UsageError(f"{str(path)!r} is {what}, and would be lost. Name another file.")
 
 
 def _is_of_dataset(file: Path) -> bool:
-    try:
-        return file.name.encode() in read_bytes(file.parent / _META, _MOST_BYTES)
-    except OSError:  # there is none
-        return False
+    """Whether the meta.yaml of a dataset in CSV form, beside the file or in a folder above it, names the file."""
+    for folder in file.parents:
+        with suppress(OSError, UnicodeDecodeError, YAMLError):
+            if any((folder / name).resolve() == file for name in _file_names(read_yaml_file(folder / _META))):
+                return True
+    return False
+
+
+def _file_names(meta: Any) -> list[str]:
+    """The values of all keys ``file_name``, at any depth."""
+    if isinstance(meta, Mapping):
+        own = [value for key, value in meta.items() if key == "file_name" and isinstance(value, str)]
+        return own + [name for value in meta.values() for name in _file_names(value)]
+    return [name for value in meta for name in _file_names(value)] if isinstance(meta, list) else []

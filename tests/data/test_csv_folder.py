@@ -60,7 +60,10 @@ def test_the_metric_of_meta_yaml(build_csv: Build) -> None:
     folder = build_csv(**{**NODE_FILES, "meta_yaml": NODE_META + "metric: macro-f1\n"})
     target = load_dataset(folder).target
     assert (target.metric, target.default_metric) == ("macro-f1", "accuracy")
-    assert load_dataset(folder).with_metric("accuracy").target == load_dataset(build_csv(**NODE_FILES)).target
+    assert load_dataset(folder).with_metric("accuracy").target.metric == "accuracy"
+    assert load_dataset(folder, require_labels=False).target == target
+    assert load_dataset(folder, targets=["label"]).target.metric == "macro-f1"
+    assert load_dataset(folder, targets=["age"]).target.default_metric is None, "it is the metric of the column label"
     for metric, message in (
         (
             "micro-f1",

@@ -144,7 +144,8 @@ def test_metrics_that_fit_can_be_chosen_and_taken_back(labels: Any, usual: str, 
         chosen = toy(labels=labels, metric=metric)
         assert (chosen.target.metric, chosen.target.default_metric) == (metric, usual)
         assert chosen.target == plain.with_metric(metric).target == chosen.with_metric(metric).target
-        assert chosen.with_metric(usual).target == plain.target
+        back = chosen.with_metric(usual).target
+        assert (back.metric, back.default_metric) == (usual, usual), "that it was chosen stays known"
         assert fingerprint(chosen) == fingerprint(plain) and f"({metric})" in repr(chosen)
     rest = {*get_args(ChosenMetric)} - {usual, *others}
     for metric in rest:

@@ -107,6 +107,8 @@ def test_one_hot_classes_are_read_as_labels_with_a_warning() -> None:
     one_hot = np.eye(3)[[0, 2, 1, 1]]
     with pytest.warns(UserWarning, match=r"labels: each sample has exactly one of the 3 labels.*labels\.argmax\(axis=1\)"):
         assert encode_labels(one_hot, "labels").kind == "multi-label"
+    with pytest.warns(UserWarning, match="exactly one of the 3 labels"):
+        encode_labels(np.vstack([one_hot, np.full((1, 3), np.nan)]), "labels")
     one_hot[0, 1] = 1
     partly_known = np.where([[True] * 3, [False] * 3], [1.0, 0.0, 0.0], np.nan)
     with warnings.catch_warnings():

@@ -176,7 +176,7 @@ ERRORS = [
     (GRAPHS, "nested", {"folds": 1}, "at least 2 folds, found 1"),
     (toy("graph", np.zeros(40, dtype=np.int64)), "nested", {}, "All samples of toy are of one class"),
     (GRAPHS, "nested", {"folds": 41}, r"Class 'class 2' of toy has 40 samples, but 41 are needed"),
-    (GRAPHS, "nested", {"seed": -1}, "must not be negative, found -1"),
+    (GRAPHS, "nested", {"seed": -1}, r"seed = -1"),
     (
         toy("graph", np.array([0, 0, 0, 1, 1, 1])),
         "nested",

@@ -19,6 +19,8 @@ NEEDED = {
     "a student": ("gcn-0.safetensors", {"gcn-0.safetensors": "weights"}),
     "the description of a student": ("gcn-0.json", {"gcn-0.safetensors": "weights", "gcn-0.json": "{}"}),
     "a table of a dataset": ("nodes.csv", {"meta.yaml": "node_data: [{file_name: nodes.csv}]", "nodes.csv": "node_id"}),
+    "one in a folder below": ("tables/nodes.csv", {"meta.yaml": "node_data: [{file_name: tables/nodes.csv}]", "tables/nodes.csv": ""}),
+    "a configuration of one's own": ("my-suite.yml", {"my-suite.yml": "datasets: [digits]"}),
 }
 
 
@@ -28,12 +30,13 @@ def test_what_the_program_needs_is_not_replaced(name: str, files: dict[str, str]
     folder = tmp_path / "folder"
     folder.mkdir()
     for file, text in files.items():
+        (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_text(text)
     target = folder / name
     if through_link:
         target = tmp_path / "link.csv"
         target.symlink_to(folder / name)
-    with pytest.raises(UsageError, match=r"is a file of .* and would be lost\. Name another file"):
+    with pytest.raises(UsageError, match=r"is a .*, and would be lost\. Name another file"):
         write_result(target, "a result")
     assert (folder / name).read_text() == files[name]
     write_result(folder / "table.csv", "first")
@@ -42,7 +45,8 @@ def test_what_the_program_needs_is_not_replaced(name: str, files: dict[str, str]
 
 
 def test_the_same_names_elsewhere_are_replaced(tmp_path: Path) -> None:
-    for name in ("trials.csv", "nodes.csv", "results.json"):
+    (tmp_path / "meta.yaml").write_text("metric: macro-f1\nnode_data: [{file_name: all-nodes.csv}]")
+    for name in ("nodes.csv", "f1", "results.json"):
         (tmp_path / name).write_text("old")
         write_result(tmp_path / name, "new")
         assert (tmp_path / name).read_text() == "new"

@@ -22,6 +22,17 @@ def test_the_method_is_covered(task: str, strategy: str) -> None:
     check_scope(config, dataset)
 
 
+def test_edges_in_one_direction_are_covered_without_gcn() -> None:
+    _, config, dataset = make_case("node", strategy="dml")
+    directed = dataset.replaced(edges=dataset.edges[:, dataset.edges[0] < dataset.edges[1]])
+    assert any(student.architecture == "gcn" for student in config.students)
+    with pytest.raises(UsageError, match=r"Some edges of .* stand in one direction only\..*Compare without gcn"):
+        check_scope(config, directed)
+    check_scope(config, dataset)
+    without = [student for student in config.students if student.architecture != "gcn"]
+    check_scope(config.model_copy(update={"students": tuple(without)}), directed)
+
+
 def test_everything_that_is_not_covered_is_named_at_once() -> None:
     _, config, dataset = make_case("node", options={"direction": "best"}, training={"feature_mask": 0.1}, noise="label:0.2")
     with pytest.raises(UsageError, match=r"training\.feature_mask=0\.1; strategy_options\.direction=best; noise"):
