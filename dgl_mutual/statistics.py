@@ -23,6 +23,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 _EXACT_UP_TO = 13
 #: Differences of fractions that should be equal differ in their last bits.
 _DECIMALS = 12
+#: Resamples of the bootstrap.
+_RESAMPLES = 2000
 #: Level of the tests of ranks.
 _ALPHA = 0.05
 
@@ -135,14 +137,14 @@ def _all_signs(n: int) -> Array:
     return np.array(list(itertools.product((0.0, 1.0), repeat=n)))
 
 
-def bootstrap_interval(differences: Sequence[float] | Array, resamples: int = 2000) -> tuple[float, float]:
+def bootstrap_interval(differences: Sequence[float] | Array) -> tuple[float, float]:
     """95 % percentile interval of the mean over resampled pairs: the same for the same differences; nan for fewer than two pairs."""
     d = _rounded(differences)
     if not _is_enough(d):
         return math.nan, math.nan
     if np.ptp(d) == 0:
         return float(d[0]), float(d[0])
-    interval = stats.bootstrap((d,), np.mean, method="percentile", n_resamples=resamples, rng=0).confidence_interval
+    interval = stats.bootstrap((d,), np.mean, method="percentile", n_resamples=_RESAMPLES, rng=0).confidence_interval
     return float(interval.low), float(interval.high)
 
 

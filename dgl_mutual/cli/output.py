@@ -23,7 +23,7 @@ def deliver(text: str, output: Path | None, note: str = "") -> None:
         note: follows the line that says where it was written.
 
     Raises:
-        UsageError: the file belongs to a run, search, suite or dataset, or is a saved student.
+        UsageError: see `dgl_mutual.store.outputs.refuse_kept`.
         StoreError: it cannot be written.
     """
     if output is None or output == Path("-"):

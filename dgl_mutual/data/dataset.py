@@ -172,6 +172,12 @@ class Dataset:
         return self.replaced(edge_features=None, edge_feature_names=(), edge_feature_kinds=())
 
     @property
+    def is_symmetric(self) -> bool:
+        """Whether all edges stand in both directions."""
+        source, destination = self.edges
+        return np.array_equal(canonical_edges(destination, source, self.num_nodes, symmetric=False), self.edges)
+
+    @property
     def official_evaluator(self) -> str | None:
         """`evaluator`, where it scores the target: it needs all labels of a dataset, and a target with a name is only one of them."""
         return self.evaluator if self.target.name is None and self.target.parts is None else None

@@ -182,8 +182,7 @@ def _rows_of(dataset: Dataset, edges: IntArray, random: Generator) -> IntArray:
 def _pairs(dataset: Dataset) -> tuple[IntArray, bool]:
     """One column for each pair of joined nodes, and True, if all edges stand in both directions; else the edges as they are, and False."""
     source, destination = dataset.edges
-    symmetric = np.array_equal(canonical_edges(destination, source, dataset.num_nodes, symmetric=False), dataset.edges)
-    return (dataset.edges[:, source < destination], True) if symmetric else (dataset.edges, False)
+    return (dataset.edges[:, source < destination], True) if dataset.is_symmetric else (dataset.edges, False)
 
 
 def _new_pairs(dataset: Dataset, edges: IntArray, count: int, symmetric: bool, random: Generator, tries: int = 20) -> IntArray:

@@ -80,9 +80,8 @@ class Target:
         usual = self.default_metric or self.metric
         if metric == usual:  # that it was chosen in place of another one stays known
             return replace(self, metric=usual)
-        for chosen in fitting:
-            if chosen == metric:
-                return replace(self, metric=chosen, default_metric=usual)
+        if metric in fitting:
+            return replace(self, metric=metric, default_metric=usual)
         labels = counted(self.num_outputs, "class", "classes") if self.kind == "single-label" else counted(self.num_outputs, "binary label")
         raise UsageError(f"metric = {metric!r} does not fit a target of {labels}. Choose from: {', '.join(fitting)}.")
 

@@ -10,9 +10,9 @@ import torch
 
 from dgl_mutual.errors import StoreError, number_of_threads
 from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.resolve import check_fingerprint
-from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.trial import trial_name
 from dgl_mutual.experiments.trust import trusted_config
 from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, KEY, overall, read_trials

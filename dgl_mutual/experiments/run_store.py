@@ -6,17 +6,16 @@ Where a table is edited or damaged while the run is under way, rows of trials wa
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pandas as pd
 import yaml
 
 from dgl_mutual.errors import StoreError, UsageError
+from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.summary import summarise_trials
@@ -33,7 +32,7 @@ from dgl_mutual.store.tables import (
     read_trials,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
-from dgl_mutual.utils.files import refuse_links, remove_files, removed, set_aside, sweep, unwritable, watching, write_text
+from dgl_mutual.utils.files import refuse_links, remove_files, removed, set_aside, sweep, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 from dgl_mutual.utils.wording import counted
@@ -413,47 +412,3 @@ def open_store(folder: Path, config: dict[str, Any], *, resume: bool, keys: set[
             raise
         finally:
             store.finish()
-
-
-@contextmanager
-def lock(folder: Path, *, linked: bool = False) -> Iterator[Callable[[], bool]]:
-    """Lock a folder; it is made if need be, and removed with the parents made for it if nothing was put into it.
-
-    The function that is given says whether it is still that folder.
-
-    Args:
-        linked: whether the folder may be a link, as one may that a user has named.
-
-    Raises:
-        StoreError: it cannot be written, another process has it, or it was removed or replaced meanwhile.
-    """
-    file = folder / ".lock"
-    if (folder.is_symlink() and not linked) or file.is_symlink():
-        raise StoreError(
-            f"{str(file if file.is_symlink() else folder)!r} is a link, and what is written there would be elsewhere. "
-            "Name the folder that it leads to with --out, or remove the link."
-        )
-    held = filelock.FileLock(file)
-    made = [parent for parent in folder.parents if not parent.exists()]
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.acquire(timeout=0)
-            stack.callback(held.release)
-            is_there = stack.enter_context(watching(folder))
-        except filelock.Timeout:
-            raise StoreError(
-                f"Another process is at work in {str(folder)!r}. Wait for it to end, or choose another folder with --out."
-            ) from None
-        except (OSError, NotImplementedError) as error:  # the latter where the file system knows no locks
-            raise unwritable(folder, error) from None
-        try:
-            yield is_there
-            if not is_there():
-                raise removed(folder)
-        finally:
-            if is_there() and [*folder.iterdir()] in ([], [file]):
-                shutil.rmtree(folder, ignore_errors=True)  # before the release: whoever waits must not get a lock in a folder that goes
-                with suppress(OSError):  # another run has put something there
-                    for parent in made:
-                        parent.rmdir()

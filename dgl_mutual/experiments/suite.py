@@ -18,12 +18,12 @@ from dgl_mutual.errors import DataError, UsageError, unknown
 from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.experiments.executors.dask import connected
+from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.loading import joined_with_pool, load_pool, takes_edge_features
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.run_store import lock
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions
 from dgl_mutual.store.tables import SUITE_FILE

@@ -141,8 +141,8 @@ class ProgressBar(Callback):
     def on_epoch_end(self, state: TrainingState) -> None:
         row = state.history[-1]
         figures = {"loss": f"{sum(value for name, value in row.items() if name.startswith('loss/')):.3f}"}
-        if state.mean_metric is not None:
-            figures["val"] = f"{state.mean_metric:.3f}"
+        if (mean := state.mean_metric) is not None:
+            figures["val"] = f"{mean:.3f}"
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update()
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dgl_mutual.experiments.run_store import lock
+from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.reference import mapping
 from dgl_mutual.reference.requirement import INSTALL
 from tests import forked

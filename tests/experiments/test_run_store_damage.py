@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.experiments.run_store import RunStore, lock, open_store
+from dgl_mutual.experiments.folder_lock import lock
+from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.trial import Outcome
 from tests.experiments.test_run_store import CONFIG, fill, outcome
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import is_inductive_under
 from dgl_mutual.errors import DataError, UsageError
@@ -60,7 +58,7 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
             raise UsageError(
                 f"The reference has no student {student.architecture_name!r}. Compare with students of: {', '.join(ARCHITECTURES)}."
             )
-    if any(student.architecture == "gcn" for student in config.students) and not _is_undirected(dataset):
+    if any(student.architecture == "gcn" for student in config.students) and not dataset.is_symmetric:
         raise UsageError(
             f"Some edges of {dataset.name} stand in one direction only. On such a graph gcn is not that of torch_geometric: GCNConv "
             "normalises by in-degrees, and gcn, as DGL's GraphConv, by out-degrees of the sources, too. Compare without gcn, or give both "
@@ -83,12 +81,6 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
             f"The reference does not cover {'; '.join(surplus)}. To compare without, leave that out, or take it back"
             f"{' (an option of a single student in the list of students)' if len(singly) > 1 else ''}: {hints}"
         )
-
-
-def _is_undirected(dataset: Dataset) -> bool:
-    source, destination = dataset.edges
-    there, back = source * dataset.num_nodes + destination, destination * dataset.num_nodes + source
-    return np.array_equal(np.sort(there), np.sort(back))
 
 
 def _surplus(where: str, options: Options, covered: set[str]) -> dict[str, str]:

@@ -35,8 +35,8 @@ class PruningReports(Callback):
         phase = state.current
         if not phase.is_last:
             return
-        if state.mean_metric is not None:
-            self.best = max(self.best, state.mean_metric)
+        if (mean := state.mean_metric) is not None:
+            self.best = max(self.best, mean)
         if phase.epoch % REPORT_EVERY == 0 and math.isfinite(self.best):
             self.trial.report(fmean([*self.before, self.best]), self.first_step + phase.epoch)
             if self.trial.should_prune():
