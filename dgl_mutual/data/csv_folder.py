@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edge_rows, canonical_edges
-from dgl_mutual.data.csv_meta import EdgeMeta, NodeMeta, read_meta
+from dgl_mutual.data.csv_meta import EdgeMeta, GraphMeta, Meta, NodeMeta, read_meta
 from dgl_mutual.data.csv_table import (
     CsvTable,
     are_lists,
@@ -68,52 +68,21 @@ def read_csv_folder(
             f"{folder} is a dataset for the node task, not for 'graph': its meta.yaml has no graph_data. Ask for task 'node'."
         )
     task = task or ("graph" if meta.graph_data is not None else "node")
-    node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
-    nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
-    ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
-    edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
-    graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
-    faults.check()
-    assert nodes is not None and edges is not None
-
-    node_graph = _graph_ids(nodes, node_meta.graph_id_field)
-    graph_ids = pd.Index(node_graph.unique())
-    if graphs is not None and graph_meta is not None:
-        graph_ids = pd.Index(_graph_ids(graphs, graph_meta.graph_id_field))
-        _check_graph_ids(graphs, graph_ids, nodes, node_meta, node_graph, faults)
-    graph_of = graph_ids.get_indexer(pd.Index(node_graph))
-    order = np.argsort(graph_of, kind="stable")
-    nodes = CsvTable(nodes.path, nodes.frame.iloc[order])
-    source, destination = _edge_ends(nodes, node_meta, edges, edge_meta, faults)
-    features = _features(nodes, {node_meta.node_id_field, node_meta.graph_id_field, "label", *MASKS, *(targets or ())}, faults)
-    samples = graphs if task == "graph" and graphs is not None else nodes
-    no_labels = {node_meta.node_id_field, node_meta.graph_id_field, graph_meta.graph_id_field if graph_meta else "", "feat", *MASKS}
-    labels, target = _labels(samples, targets, no_labels, task, faults, require_labels)
+    files = _read_files(folder, meta, faults)
+    nodes, edges = files.nodes, files.edges
+    source, destination = _edge_ends(files, faults)
+    features = _features(nodes, {*files.node_ids, "label", *MASKS, *(targets or ())}, faults)
+    labels, target = _labels(files, targets, task, faults, require_labels)
     if meta.metric is not None and target.names and list(targets or ["label"]) == ["label"] and not faults.found:
         try:
             target = target.with_metric(meta.metric)
         except UsageError as error:
             if require_labels:
                 faults.add(folder / "meta.yaml", str(error).removesuffix("."))
-    split = _split(samples, faults)
+    split = _split(files.samples(task), faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()
-    of_samples = {"label", *MASKS, *(targets or ())}
-    used = {*ends, edge_meta.graph_id_field, "feat"}
-    for table in (nodes, edges, graphs):
-        if table is not None:
-            _warn_of_spellings(table)
-    _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
-    if "feat" in nodes.frame:
-        used = {node_meta.node_id_field, node_meta.graph_id_field, "feat", *of_samples}
-        _warn_of_unused(nodes, set(nodes.frame) - used, "Node features are read from the column feat, since there is one.")
-    if graphs is not None and graph_meta is not None:
-        others = graphs if task == "node" else nodes
-        hint = f"On a {task} task labels and masks are those of {task}s: put them into {samples.path.name}."
-        _warn_of_unused(others, set(others.frame) & of_samples, hint)
-        # Where targets are named, other columns may be targets, too.
-        unused = set(graphs.frame) - {graph_meta.graph_id_field, *of_samples} if targets is None else {"feat"} & set(graphs.frame)
-        _warn_of_unused(graphs, unused, "Graphs have no features: put them into those of nodes.")
+    _warn_of_columns(files, task, targets)
 
     canonical, of_edges = canonical_edges(source, destination, len(nodes.frame), symmetric=False), None
     if edge_values is not None:
@@ -126,16 +95,59 @@ def read_csv_folder(
         edges=canonical,
         features=compact(columns.values),
         labels=labels,
-        node_offsets=np.searchsorted(graph_of[order], np.arange(len(graph_ids) + 1)).astype(np.int64),
+        node_offsets=files.node_offsets,
         target=target,
         feature_names=columns.names,
         feature_kinds=columns.kinds,
         official_split=split,
-        sample_ids=_sample_ids(graph_ids, nodes, node_meta, task),
+        sample_ids=_sample_ids(files, task),
         edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
         edge_feature_names=() if of_edges is None else of_edges.names,
         edge_feature_kinds=() if of_edges is None else of_edges.kinds,
     )
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a folder, which fit together: every node is of one of the graphs, and no graph is without nodes."""
+
+    nodes: CsvTable  # those of a graph after another, in the order of `graph_ids`
+    edges: CsvTable
+    graphs: CsvTable | None  # none for the node task, if the folder does not describe graphs
+    node_meta: NodeMeta
+    edge_meta: EdgeMeta
+    graph_meta: GraphMeta | None
+    graph_ids: pd.Index[str]
+    node_offsets: IntArray  # (graphs + 1,)
+
+    @property
+    def node_ids(self) -> set[str]:
+        """The columns of nodes that hold identifiers."""
+        return {self.node_meta.node_id_field, self.node_meta.graph_id_field}
+
+    def samples(self, task: TaskName) -> CsvTable:
+        """What is classified."""
+        return self.graphs if task == "graph" and self.graphs is not None else self.nodes
+
+
+def _read_files(folder: Path, meta: Meta, faults: Faults) -> _Files:
+    node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
+    nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
+    ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
+    edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
+    graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
+    faults.check()
+    assert nodes is not None and edges is not None
+    node_graph = _graph_ids(nodes, node_meta.graph_id_field)
+    graph_ids = pd.Index(node_graph.unique())
+    if graphs is not None and graph_meta is not None:
+        graph_ids = pd.Index(_graph_ids(graphs, graph_meta.graph_id_field))
+        _check_graph_ids(graphs, graph_ids, nodes, node_meta, node_graph, faults)
+    graph_of = graph_ids.get_indexer(pd.Index(node_graph))
+    order = np.argsort(graph_of, kind="stable")
+    offsets = np.searchsorted(graph_of[order], np.arange(len(graph_ids) + 1)).astype(np.int64)
+    nodes = CsvTable(nodes.path, nodes.frame.iloc[order])
+    return _Files(nodes, edges, graphs, node_meta, edge_meta, graph_meta, graph_ids, offsets)
 
 
 def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
@@ -158,8 +170,9 @@ def _check_graph_ids(
     faults.check()
 
 
-def _edge_ends(nodes: CsvTable, node_meta: NodeMeta, edges: CsvTable, edge_meta: EdgeMeta, faults: Faults) -> tuple[IntArray, IntArray]:
-    """Row numbers in `nodes` of the source and destination of each edge; -1 where a fault was recorded."""
+def _edge_ends(files: _Files, faults: Faults) -> tuple[IntArray, IntArray]:
+    """Row numbers in `files.nodes` of the source and destination of each edge; -1 where a fault was recorded."""
+    nodes, node_meta, edges, edge_meta = files.nodes, files.node_meta, files.edges, files.edge_meta
     node_graph, graph = _graph_ids(nodes, node_meta.graph_id_field), _graph_ids(edges, edge_meta.graph_id_field)
     if edge_meta.graph_id_field not in edges.frame and set(node_graph) != {_ONLY_GRAPH}:
         faults.add(edges.path, f"expected a column {edge_meta.graph_id_field}, as in {nodes.path.name}", 1)
@@ -201,6 +214,27 @@ def _block(table: CsvTable, columns: Sequence[str], faults: Faults) -> Columns:
     return Columns.numbers(np.concatenate(blocks, axis=1), names)
 
 
+def _warn_of_columns(files: _Files, task: TaskName, targets: Sequence[str] | None) -> None:
+    """Warn of columns that may have been meant to be used, and are not."""
+    nodes, edges, graphs, edge_meta = files.nodes, files.edges, files.graphs, files.edge_meta
+    for table in (nodes, edges, graphs):
+        if table is not None:
+            _warn_of_spellings(table)
+    of_samples = {"label", *MASKS, *(targets or ())}
+    used = {edge_meta.src_id_field, edge_meta.dst_id_field, edge_meta.graph_id_field, "feat"}
+    _warn_of_unused(edges, set(edges.frame) - used, "Edge features are read from the column feat.")
+    if "feat" in nodes.frame:
+        used = {*files.node_ids, "feat", *of_samples}
+        _warn_of_unused(nodes, set(nodes.frame) - used, "Node features are read from the column feat, since there is one.")
+    if graphs is not None and files.graph_meta is not None:
+        others = graphs if task == "node" else nodes
+        hint = f"On a {task} task labels and masks are those of {task}s: put them into {files.samples(task).path.name}."
+        _warn_of_unused(others, set(others.frame) & of_samples, hint)
+        # Where targets are named, other columns may be targets, too.
+        unused = set(graphs.frame) - {files.graph_meta.graph_id_field, *of_samples} if targets is None else {"feat"} & set(graphs.frame)
+        _warn_of_unused(graphs, unused, "Graphs have no features: put them into those of nodes.")
+
+
 def _warn_of_spellings(table: CsvTable) -> None:
     """Warn of columns whose names differ from those that have a meaning in upper and lower case alone."""
     for column in table.frame:
@@ -210,7 +244,7 @@ def _warn_of_spellings(table: CsvTable) -> None:
 
 
 def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> None:
-    """Warn of columns that may have been meant to be used, and are not, if there are some."""
+    """Warn of these columns, if there are some."""
     if unused:
         columns = [str(column) for column in table.frame if column in unused]
         one = "is" if len(columns) == 1 else "are"
@@ -219,12 +253,14 @@ def _warn_of_unused(table: CsvTable, unused: Collection[object], hint: str) -> N
 
 
 def _labels(
-    samples: CsvTable, targets: Sequence[str] | None, no_labels: set[str], task: TaskName, faults: Faults, required: bool
+    files: _Files, targets: Sequence[str] | None, task: TaskName, faults: Faults, required: bool
 ) -> tuple[IntArray | FloatArray, Target]:
-    """Labels and what they mean: of the column ``label``, of another, or of several. `no_labels` are columns that hold something else."""
+    """Labels and what they mean: of the column ``label``, of another, or of several."""
+    samples = files.samples(task)
     if targets is None:
         return _label_column(samples, "label", task, faults, required)
-    columns = [str(column) for column in samples.frame if column not in no_labels]
+    others = {*files.node_ids, files.graph_meta.graph_id_field if files.graph_meta else "", "feat", *MASKS}
+    columns = [str(column) for column in samples.frame if column not in others]
     if "label" in columns and not set(targets) & set(columns):
         labels, target = _label_column(samples, "label", task, Faults(), required)
         if target.kind == "multi-label":
@@ -278,12 +314,12 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
     return encoding.labels, Target("single-label", encoding.names, "accuracy")
 
 
-def _sample_ids(graph_ids: pd.Index[str], nodes: CsvTable, node_meta: NodeMeta, task: TaskName) -> tuple[str, ...]:
+def _sample_ids(files: _Files, task: TaskName) -> tuple[str, ...]:
     """Graph ids, or node ids; where several graphs may repeat those, ``graph/node``."""
     if task == "graph":
-        return tuple(graph_ids)
-    ids = nodes.frame[node_meta.node_id_field]
-    return tuple(ids if len(graph_ids) == 1 else _graph_ids(nodes, node_meta.graph_id_field) + "/" + ids)
+        return tuple(files.graph_ids)
+    ids = files.nodes.frame[files.node_meta.node_id_field]
+    return tuple(ids if len(files.graph_ids) == 1 else _graph_ids(files.nodes, files.node_meta.graph_id_field) + "/" + ids)
 
 
 def _split(samples: CsvTable, faults: Faults) -> Split | None:
