@@ -27,6 +27,7 @@ from dgl_mutual.data.target import Target
 #: The arrays of ``raw/data.npz`` that must be there.
 KEYS = ("edge_index", "num_nodes_list", "num_edges_list")
 _PARTS = ("train", "valid", "test")
+_SPLIT_FILES = ", ".join(f"{part}.csv.gz" for part in _PARTS)
 #: Node numbers that the index of a sparse matrix holds.
 MAX_NODES = 2**31 - 1
 _Array = npt.NDArray[Any]
@@ -182,6 +183,22 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
     if faults.found:
         return None
     num_nodes, num_edges, ends = int(data["num_nodes_list"][0]), int(data["num_edges_list"][0]), data["edge_index"]
+    labels = found.get("node_label")
+    _check_counts_and_edges(path, num_nodes, num_edges, ends, faults)
+    for key, rows in {"node_feat": num_nodes, "edge_feat": num_edges}.items():
+        if key in data:
+            _check_features(path, key, data[key], rows, faults)
+    if labels is not None:
+        _check_labels(label_path, labels, num_nodes, num_classes, faults)
+    elif "node_feat" not in data and num_nodes > (most := _most_nodes(num_edges)):
+        faults.add(path, f"num_nodes_list: expected at most {most} nodes for {num_edges} edges, found {num_nodes}")
+    if faults.found:
+        return None
+    values = np.full((num_nodes, 1), np.nan) if labels is None else labels.astype(np.float64)
+    return _Raw(num_nodes, ends.T.astype(np.int64, copy=False), values, data.get("node_feat"), data.get("edge_feat"))
+
+
+def _check_counts_and_edges(path: Path, num_nodes: int, num_edges: int, ends: _Array, faults: Faults) -> None:
     if not 1 <= num_nodes <= MAX_NODES:
         faults.add(path, f"num_nodes_list: expected 1 ... {MAX_NODES} nodes, found {num_nodes}")
     if num_edges < 0:
@@ -190,27 +207,24 @@ def _read_arrays(raw: Path, num_classes: int | None, faults: Faults, require_lab
         faults.add(path, f"edge_index: expected whole numbers of shape (2, {num_edges}), found {ends.dtype} {ends.shape}")
     elif ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
         faults.add(path, f"edge_index: expected node numbers 0 ... {num_nodes - 1}, found {ends.min()} ... {ends.max()}")
-    for key, rows in {"node_feat": num_nodes, "edge_feat": num_edges}.items():
-        if key in data and (data[key].ndim != 2 or len(data[key]) != rows):
-            faults.add(path, f"{key}: expected numbers of shape ({rows}, columns), found {data[key].dtype} {data[key].shape}")
-        elif key in data and not 1 <= data[key].shape[1] <= MAX_COLUMNS:
-            faults.add(path, f"{key}: expected 1 ... {MAX_COLUMNS} columns, found {data[key].shape[1]}")
-        elif key in data and (wrong := unusable(data[key])).any():
-            row = int(np.flatnonzero(wrong.any(axis=1))[0])
-            faults.add(path, f"{key}: {FINITE}, found {data[key][wrong][0]:g} in row {row}")
-    labels = found.get("node_label")
-    if labels is None:
-        if "node_feat" not in data and num_nodes > (most := _most_nodes(num_edges)):
-            faults.add(path, f"num_nodes_list: expected at most {most} nodes for {num_edges} edges, found {num_nodes}")
-    elif labels.ndim != 2 or len(labels) != num_nodes or not 1 <= labels.shape[1] <= MAX_COLUMNS:
-        faults.add(label_path, f"node_label: expected shape ({num_nodes}, columns), found {labels.shape}")
+
+
+def _check_features(path: Path, key: str, features: _Array, rows: int, faults: Faults) -> None:
+    if features.ndim != 2 or len(features) != rows:
+        faults.add(path, f"{key}: expected numbers of shape ({rows}, columns), found {features.dtype} {features.shape}")
+    elif not 1 <= features.shape[1] <= MAX_COLUMNS:
+        faults.add(path, f"{key}: expected 1 ... {MAX_COLUMNS} columns, found {features.shape[1]}")
+    elif (wrong := unusable(features)).any():
+        row = int(np.flatnonzero(wrong.any(axis=1))[0])
+        faults.add(path, f"{key}: {FINITE}, found {features[wrong][0]:g} in row {row}")
+
+
+def _check_labels(path: Path, labels: _Array, num_nodes: int, num_classes: int | None, faults: Faults) -> None:
+    if labels.ndim != 2 or len(labels) != num_nodes or not 1 <= labels.shape[1] <= MAX_COLUMNS:
+        faults.add(path, f"node_label: expected shape ({num_nodes}, columns), found {labels.shape}")
     elif (wrong := _wrong_labels(labels.astype(np.float64), num_nodes, num_classes)).any():
         rule = _label_rule(num_nodes, num_classes)
-        faults.add(label_path, f"node_label: {rule}, found {labels[wrong][0]} for node {np.flatnonzero(wrong)[0]}")
-    if faults.found:
-        return None
-    values = np.full((num_nodes, 1), np.nan) if labels is None else labels.astype(np.float64)
-    return _Raw(num_nodes, ends.T.astype(np.int64, copy=False), values, data.get("node_feat"), data.get("edge_feat"))
+        faults.add(path, f"node_label: {rule}, found {labels[wrong][0]} for node {np.flatnonzero(wrong)[0]}")
 
 
 def _features(raw: _Raw, edges: IntArray) -> Columns:
@@ -232,27 +246,15 @@ def _mean_of_edges(raw: _Raw) -> FloatArray:
 
 def _read_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults) -> Split | None:
     """The split that OGB evaluates on; of your own folder the only one there is, if there is one."""
-    files = ", ".join(f"{part}.csv.gz" for part in _PARTS)
+    wanted = wanted or _only_split(folder, faults)
     if wanted is None:
-        if not os.path.lexists(folder):
-            return None
-        try:
-            there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        except OSError as error:
-            faults.add(folder, f"expected a folder that holds the folder of a split ({error.strerror or error})")
-            return None
-        splits = [path for path in there if path.is_dir() or path.is_symlink()]
-        if there and not splits:
-            faults.add(folder, f"expected a folder with the files {files}, found the file {there[0].name}")
-        if len(splits) > 1:
-            faults.add(folder, f"expected one split, found {', '.join(path.name for path in splits)}")
-        if len(splits) != 1:
-            return None
-        wanted = splits[0].name
+        return None
     saved = folder / wanted / "split_dict.pt"
     if os.path.lexists(saved) and not any(os.path.lexists(folder / wanted / f"{part}.csv.gz") for part in _PARTS):
         # OGB's DatasetSaver writes this file. To read it is to run what it says.
-        faults.add(saved, f"a pickle is not read, since it could execute anything: save the split as {files}, one node number a line")
+        faults.add(
+            saved, f"a pickle is not read, since it could execute anything: save the split as {_SPLIT_FILES}, one node number a line"
+        )
         return None
     seen = np.zeros(num_nodes, dtype=np.bool_)
     parts = []
@@ -267,3 +269,20 @@ def _read_split(folder: Path, wanted: str | None, num_nodes: int, faults: Faults
         seen[nodes[~outside]] = True
         parts.append(nodes)
     return Split(*parts)
+
+
+def _only_split(folder: Path, faults: Faults) -> str | None:
+    """The name of the only split in a folder; None where there is none, or, as a fault, several."""
+    if not os.path.lexists(folder):
+        return None
+    try:
+        there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        faults.add(folder, f"expected a folder that holds the folder of a split ({error.strerror or error})")
+        return None
+    splits = [path.name for path in there if path.is_dir() or path.is_symlink()]
+    if there and not splits:
+        faults.add(folder, f"expected a folder with the files {_SPLIT_FILES}, found the file {there[0].name}")
+    if len(splits) > 1:
+        faults.add(folder, f"expected one split, found {', '.join(splits)}")
+    return splits[0] if len(splits) == 1 else None
