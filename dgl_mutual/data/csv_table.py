@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,25 +96,35 @@ class CsvTable:
         self.refuse(faults, ragged & ~empty, f"{column}: {rule}")
         if width * len(cells) > _MAX_MISFIT and ragged.any():  # what a wide cell would make of many short ones is not in the file
             return np.zeros((len(cells), 1))
-        values = np.full((len(cells), width), np.nan)
-        words = np.zeros(values.shape, dtype=np.bool_)  # for "unknown", or for a truth value
-        texts, regular = cells.to_numpy(dtype=object), np.flatnonzero(~ragged)
-        for start in range(0, len(regular), _ROWS):
-            rows = regular[start : start + _ROWS]
-            parts = [part.strip() for cell in texts[rows] for part in cell.split(",")]
-            numbers = parse_numbers(parts)
-            for index in np.flatnonzero(np.isnan(numbers)):
-                word, at = parts[index].casefold(), (rows[index // width], index % width)
-                words[at] = word in (MISSING if allow_missing else _BOOLEANS)
-                numbers[index] = np.nan if allow_missing else _BOOLEANS.get(word, np.nan)
-            values[rows] = numbers.reshape(-1, width)
+        values, words = _parsed(cells, width, ~ragged, dict.fromkeys(MISSING, np.nan) if allow_missing else _BOOLEANS)
         if not allow_missing:  # a column holds truth values or numbers
-            values[words & ~words[regular].all(axis=0)] = np.nan
+            values[words & ~words[~ragged].all(axis=0)] = np.nan
         wrong = (unusable(values) & ~(words if allow_missing else False)).any(axis=1) & ~ragged
         if wrong.any():
             first = cells[wrong].loc[cells.index[wrong].min()]
             self.refuse_cells(faults, column, wrong, FINITE if allow_missing else _rule_of(first.casefold().split(",")))
         return values
+
+
+def _parsed(
+    cells: pd.Series[str], width: int, regular: npt.NDArray[np.bool_], meanings: Mapping[str, float]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The numbers of cells that hold `width` of them each, and where a word of `meanings` stands instead, (rows, width) both.
+
+    Values are NaN in rows that are not `regular`, and where neither a number nor such a word stands.
+    """
+    values, words = np.full((len(cells), width), np.nan), np.zeros((len(cells), width), dtype=np.bool_)
+    texts, lines = cells.to_numpy(dtype=object), np.flatnonzero(regular)
+    for start in range(0, len(lines), _ROWS):
+        rows = lines[start : start + _ROWS]
+        parts = [part.strip() for cell in texts[rows] for part in cell.split(",")]
+        numbers = parse_numbers(parts)
+        for index in np.flatnonzero(np.isnan(numbers)):
+            word = parts[index].casefold()
+            words[rows[index // width], index % width] = word in meanings
+            numbers[index] = meanings.get(word, np.nan)
+        values[rows] = numbers.reshape(-1, width)
+    return values, words
 
 
 def _rule_of(parts: Sequence[str]) -> str:
@@ -137,22 +147,8 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
         required: columns that no row may leave empty.
         may_be_empty: there may be no line after the header.
     """
-    if not is_file(path, faults):
-        return None
-    try:
-        with open_file(path) as opened:
-            content = opened.read()
-        with _cells_up_to(len(content)):
-            reader = csv.reader(io.StringIO(_decode(content), newline=""), delimiter=separator, strict=True)
-            stripped = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
-            rows = [(line, row) for line, row in stripped if row not in ([], [""])]
-    except (csv.Error, ValueError, *UNREADABLE) as error:
-        faults.add(path, f"the file is not a readable CSV file ({error})")
-        return None
-    if rows and rows[0][1][0].startswith("sep="):  # for spreadsheets: the separator
-        rows = rows[1:]
-    if not rows:
-        faults.add(path, "the file is empty")
+    rows = _read_rows(path, separator, faults)
+    if rows is None:
         return None
     (line, header), *body = rows
     named = [not is_unnamed(column) for column in header]
@@ -177,6 +173,28 @@ def read_csv(path: Path, separator: str, required: list[str], faults: Faults, *,
     for column in required:
         table.refuse_cells(faults, column, (frame[column] == "").to_numpy(dtype=np.bool_), "expected an identifier")
     return table
+
+
+def _read_rows(path: Path, separator: str, faults: Faults) -> list[tuple[int, list[str]]] | None:
+    """The header and each row with its line number, without empty lines; None, and a fault, where there is no header."""
+    if not is_file(path, faults):
+        return None
+    try:
+        with open_file(path) as opened:
+            content = opened.read()
+        with _cells_up_to(len(content)):
+            reader = csv.reader(io.StringIO(_decode(content), newline=""), delimiter=separator, strict=True)
+            stripped = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+            rows = [(line, row) for line, row in stripped if row not in ([], [""])]
+    except (csv.Error, ValueError, *UNREADABLE) as error:
+        faults.add(path, f"the file is not a readable CSV file ({error})")
+        return None
+    if rows and rows[0][1][0].startswith("sep="):  # for spreadsheets: the separator
+        rows = rows[1:]
+    if not rows:
+        faults.add(path, "the file is empty")
+        return None
+    return rows
 
 
 def as_whole(identifiers: pd.Series[str]) -> pd.Series[str]:
