@@ -69,33 +69,37 @@ class Loop:
             self.clean_pass(active, self._clean_samples)
             state.clean.keep()
         while not state.is_phase_over:
-            if state.exchange.targets == "best":
-                self._keep_best(active)
-            state.epoch = phase.first + phase.epoch
-            self.callbacks("on_epoch_begin", state)
-            row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
-            validates = (phase.epoch + 1) % state.options.eval_every == 0 or phase.epoch + 1 == state.options.epochs
-            if state.served_averages is not None:
-                state.served_averages.after_epoch(phase.epoch)
-                if validates or state.exchange.uses_clean_logits:
-                    state.served_averages.renew_statistics(self._statistics_batches)
-            if self._learns_from_clean_logits and state.exchange.targets != "best":
-                self.clean_pass(active, self._clean_samples)
-                state.clean.smooth()
-            elif validates:
-                self.clean_pass(active, state.split.val)
-            state.validation = None
-            if validates:
-                row.update(self._validate(phase))
-            state.history.append(row)
-            phase.epoch += 1
-            self.callbacks("on_epoch_end", state)
+            self._run_epoch(phase)
         self.callbacks("on_phase_end", state)
         for averages in state.all_averages:  # members now have their best weights
             averages.restart(())
         if not phase.is_last:  # later phases see these members by their best weights
             self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
             state.clean.keep()
+
+    def _run_epoch(self, phase: Phase) -> None:
+        state, active = self.state, phase.active
+        if state.exchange.targets == "best":
+            self._keep_best(active)
+        state.epoch = phase.first + phase.epoch
+        self.callbacks("on_epoch_begin", state)
+        row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
+        validates = (phase.epoch + 1) % state.options.eval_every == 0 or phase.epoch + 1 == state.options.epochs
+        if state.served_averages is not None:
+            state.served_averages.after_epoch(phase.epoch)
+            if validates or state.exchange.uses_clean_logits:
+                state.served_averages.renew_statistics(self._statistics_batches)
+        if self._learns_from_clean_logits and state.exchange.targets != "best":
+            self.clean_pass(active, self._clean_samples)
+            state.clean.smooth()
+        elif validates:
+            self.clean_pass(active, state.split.val)
+        state.validation = None
+        if validates:
+            row.update(self._validate(phase))
+        state.history.append(row)
+        phase.epoch += 1
+        self.callbacks("on_epoch_end", state)
 
     def _keep_best(self, active: Sequence[int]) -> None:
         """Keep the clean logits of the members of which the last epoch was the best so far, or that were never validated in this phase."""

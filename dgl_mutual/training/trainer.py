@@ -116,6 +116,7 @@ def fit_cohort(
         ranks=ranks,
     )
     distribution = make_distribution(dataset.target, task_weights or "equal")
+    labelled = dataset.labels[split.train]
     setting = Setting(
         task=dataset.task,
         members=tuple(members.values()),
@@ -126,18 +127,14 @@ def fit_cohort(
         sampled=feed.sampled,
         divided=ranks.divides,
         seed=seeds.derive(seed, "strategy", fold),
-        training=TrainingSamples(split.train, _classes(dataset.labels[split.train]), dataset.num_samples),
-        class_prior=distribution.marginal(torch.as_tensor(dataset.labels[split.train]), dataset.target.num_outputs),
+        training=TrainingSamples(split.train, _classes(labelled), dataset.num_samples),
+        class_prior=distribution.marginal(torch.as_tensor(labelled), dataset.target.num_outputs),
     )
     modules = make_members(members, inputs, setting, seed=seed, fold=fold, ranks=ranks, device=device, dtype=dtype)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
     exchange = exchange_of(teaching, training.epochs)
-    if dataset.num_pool and exchange.keeps_logits:
-        raise UsageError(
-            f"The strategy {teaching.name!r} needs predictions on all graphs of the pool after each epoch (targets: {exchange.targets}), "
-            f"and an epoch may see few of them. Choose {teaching.without_kept_logits}, or leave out the pool."
-        )
+    _check_pool(dataset, teaching, exchange)
     add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
     served_averages, target_averages = _averages(modules, training, exchange)
     state = TrainingState(
@@ -229,6 +226,14 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
     ranks.check_students(num_students)
     if ranks.divides == "students" and training.diversity:
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
+
+
+def _check_pool(dataset: Dataset, strategy: Strategy, exchange: Exchange) -> None:
+    if dataset.num_pool and exchange.keeps_logits:
+        raise UsageError(
+            f"The strategy {strategy.name!r} needs predictions on all graphs of the pool after each epoch (targets: {exchange.targets}), "
+            f"and an epoch may see few of them. Choose {strategy.without_kept_logits}, or leave out the pool."
+        )
 
 
 def _averages(

@@ -94,25 +94,7 @@ class Search:
                     if (self.folder / HISTORY_FILE).exists() and not (journal.exists() and journal.stat().st_size):
                         raise ValueError(f"it is empty or gone, and {HISTORY_FILE} is there")
                     self.backend = stack.enter_context(open_journal(journal, self.folder.name, optuna))
-                    storage = optuna.storages.JournalStorage(self.backend)
-                    # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
-                    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
-                    self.study = optuna.create_study(
-                        storage=storage, study_name=self.folder.name, direction="maximize", pruner=pruner, load_if_exists=True
-                    )
-                    check_study(self.study, self.space)
-                    if not self.study.get_trials(deepcopy=False):
-                        self._enqueue_defaults()
-                    code = own_code(self.resolved)
-                    self._check_code(code)
-                    settings = {
-                        "given": self.given,
-                        "splits": splits,
-                        "first_seed": FIRST_SEED,
-                        "space": described(self.space),
-                        **({"code": code} if code else {}),
-                    }
-                    write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
+                    self._begin_or_continue(splits)
             except (*JOURNAL_ERRORS, optuna.exceptions.OptunaError) as error:
                 raise damaged(journal, error) from None
             except OSError as error:
@@ -126,6 +108,36 @@ class Search:
                     for file in self.folder.glob(".trial-*.lock"):
                         if not self._is_held(file):
                             file.unlink(missing_ok=True)
+
+    def _begin_or_continue(self, splits: int) -> None:
+        """Make the study of the journal, or load it, and write the settings.
+
+        Raises:
+            ValueError: it is not a study of this search.
+            StoreError: it has been begun with other code of a user's own.
+        """
+        # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
+        pruner = self.optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
+        self.study = self.optuna.create_study(
+            storage=self.optuna.storages.JournalStorage(self.backend),
+            study_name=self.folder.name,
+            direction="maximize",
+            pruner=pruner,
+            load_if_exists=True,
+        )
+        check_study(self.study, self.space)
+        if not self.study.get_trials(deepcopy=False):
+            self._enqueue_defaults()
+        code = own_code(self.resolved)
+        self._check_code(code)
+        settings = {
+            "given": self.given,
+            "splits": splits,
+            "first_seed": FIRST_SEED,
+            "space": described(self.space),
+            **({"code": code} if code else {}),
+        }
+        write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
