@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.nn.csr import NodeFeatures, SparseMatrix
 
-#: Rows of noise that are drawn for evaluation: the nodes of each graph use them in order, and start again after the last.
+#: Rows of noise that are drawn for evaluation on a graph task: the nodes of each graph use them in order, and start again after the last.
 _ROWS = 256
 
 
-def with_noise(x: NodeFeatures, amount: float, generator: torch.Generator | None, offsets: Tensor | None = None) -> NodeFeatures:
+def with_noise(
+    x: NodeFeatures, amount: float, generator: torch.Generator | None, offsets: Tensor | None = None, task: TaskName = "graph"
+) -> NodeFeatures:
     """x ((1 - a) + a N(0, 1)), element by element.
 
     NOTE: the noise of a dataset (`dgl_mutual.data.noise`) is added to features. Here features are multiplied by it, so that sparse features
@@ -21,23 +24,32 @@ def with_noise(x: NodeFeatures, amount: float, generator: torch.Generator | None
         x: (|V|, F), dense or sparse.
         amount: a, in [0, 1].
         generator: random numbers are drawn from it. None, as in evaluation: the noise is the same in each call.
-        offsets: (graphs + 1,), where the nodes of each of several graphs begin. In evaluation the noise on a graph then depends on that
-            graph alone, and not on the others of its batch.
+        offsets: (graphs + 1,), where the nodes of each graph begin. In evaluation the noise on a graph then depends on that graph alone,
+            and not on the others of its batch.
+        task: on a graph task, graphs are many and small, and share the drawn rows.
     """
     values = x.values if isinstance(x, SparseMatrix) else x
-    drawn_from = torch.Generator(device=values.device).manual_seed(0) if generator is None else generator
-    if generator is None and offsets is not None:
-        noise = _noise_of_graphs(x, offsets, drawn_from)
+    if generator is not None or offsets is None:
+        noise = _noise_of(values, generator)
+    elif task == "graph":
+        noise = _noise_of_graphs(x, offsets)
     else:
-        noise = torch.randn(values.shape, generator=drawn_from, device=values.device, dtype=values.dtype)
+        starts = x.pattern.indptr[offsets] if isinstance(x, SparseMatrix) else offsets
+        noise = torch.cat([_noise_of(part) for part in values.tensor_split(starts[1:-1].tolist())])
     noisy: Tensor = noise.mul_(amount).add_(1 - amount).mul_(values)
     return SparseMatrix(x.pattern, noisy) if isinstance(x, SparseMatrix) else noisy
 
 
-def _noise_of_graphs(x: NodeFeatures, offsets: Tensor, generator: torch.Generator) -> Tensor:
+def _noise_of(values: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Standard normal numbers, one for each value; the same in each call if there is no generator."""
+    drawn_from = torch.Generator(device=values.device).manual_seed(0) if generator is None else generator
+    return torch.randn(values.shape, generator=drawn_from, device=values.device, dtype=values.dtype)
+
+
+def _noise_of_graphs(x: NodeFeatures, offsets: Tensor) -> Tensor:
     """Standard normal numbers, one for each value; they depend on the position of its node within its graph."""
     values = x.values if isinstance(x, SparseMatrix) else x
-    rows = torch.randn((_ROWS, x.shape[1]), generator=generator, device=values.device, dtype=values.dtype)
+    rows = _noise_of(values.new_empty(_ROWS, x.shape[1]))
     starts = torch.repeat_interleave(offsets[:-1], offsets.diff())
     places = (torch.arange(len(starts), device=values.device) - starts) % _ROWS
     if isinstance(x, SparseMatrix):

@@ -13,6 +13,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.adjacency import Adjacency
 from dgl_mutual.nn.architectures import ARCHITECTURES, make_custom
 from dgl_mutual.nn.batch import Batch, GraphBatch
+from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.custom import CustomStudent
@@ -199,8 +200,9 @@ class Student(StudentModule):
             batch = bags(batch)
         x: NodeFeatures = batch.inputs(self.depth, self.node_columns)
         if self.options.feature_noise is not None:
-            offsets = batch.node_offsets if isinstance(batch, GraphBatch) and (self.task == "graph" or batch.num_graphs > 1) else None
-            x = with_noise(x, self.options.feature_noise, generator, offsets)
+            whole = batch.whole if isinstance(batch, LayerwiseBatch) else batch
+            offsets = whole.node_offsets if isinstance(whole, GraphBatch) else None
+            x = with_noise(x, self.options.feature_noise, generator, offsets, self.task)
         hidden: list[Tensor] = []
         graphs = batch.adjacencies(self.depth)
         initial: Tensor | None = None

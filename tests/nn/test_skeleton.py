@@ -191,6 +191,25 @@ def test_the_noise_on_a_graph_does_not_depend_on_its_batch(sparse_: bool, archit
     torch.testing.assert_close(with_noise(4 * x, 0.25, None, batch.node_offsets), 4 * seen)
 
 
+@pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
+def test_the_noise_on_nodes_depends_on_their_graph_alone(sparse_: bool, make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((5, 9, 400, 7), sparse_=sparse_)
+    student = student_of("gin", "node", dataset, feature_noise=0.25, dropout=0.0)
+    collate = Collator(dataset, dtype=torch.float64)
+    whole = collate.all()
+    together = student.forward_batch(whole).logits
+    alone = [student.forward_batch(collate(np.array([graph]))).logits for graph in range(4)]
+    torch.testing.assert_close(torch.cat(alone), together)
+    samples = torch.tensor([3, 7, 410, 417])
+    torch.testing.assert_close(student.forward_batch(LayerwiseBatch(whole, samples)).logits, together[samples])
+    one = make_dataset((400,), sparse_=sparse_)
+    batch = Collator(one, dtype=torch.float64).all()
+    as_drawn = with_noise(batch.features, 0.25, torch.Generator().manual_seed(0))
+    seen = with_noise(batch.features, 0.25, None, batch.node_offsets, "node")
+    first, second = (part.values if isinstance(part, SparseMatrix) else part for part in (as_drawn, seen))
+    assert torch.equal(first, second)  # of one graph, a row for each node
+
+
 def test_scaling_reaches_the_residual(make_dataset: MakeDataset) -> None:
     dataset = make_dataset((9,))
     student = student_of("sage", "node", dataset, residual=True)
