@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import torch
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
@@ -27,6 +28,7 @@ from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrain
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights
+from dgl_mutual.store.configuration import has_both
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
@@ -120,7 +122,8 @@ def fit(
         recipe: name of a configuration of this package to start from (see `dgl-mutual recipes list`). `config` and all other arguments
             override it; its dataset is not used.
         config: a configuration to start from, which all that is given here overrides: a file, such as best.yaml of `dgl-mutual tune` or
-            config.yaml of a run, or a mapping. On which data and with how many seeds it was made has no meaning here.
+            config.yaml of a run, or a mapping. On which data and with how many seeds it was made has no meaning here. The `config` of a
+            result, on the same data and with no option beside it, gives the same result.
         trust: whether a file may name code of its own, which is then imported.
         split: the samples to train, to choose and to test on; default: one that the protocol makes.
         student: options of all students.
@@ -173,6 +176,8 @@ def fit(
     _refuse_what_fit_does_not_do(asked)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
+    if recipe is None and _is_all_of(config, dataset, given, split):
+        asked = parse_config(_of_no_run(config, split), given)
     if split is not None:
         split.check(dataset.num_samples - dataset.num_pool)
     dataset = dataset.with_metric(asked.metric)
@@ -205,6 +210,16 @@ def fit(
             device=resolve_device(str(device)),
         )
     return replace(result, config=readable(resolved))
+
+
+def _is_all_of(
+    config: str | Path | Mapping[str, Any] | None, dataset: Dataset, given: Mapping[str, Any], split: Split | None
+) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a configuration is a resolved one of this dataset, and nothing that was given changes it, so that every option counts."""
+    told = {"dataset", "unlabelled", *(["protocol"] if split is not None else [])}
+    if not isinstance(config, Mapping) or has_both(config) or config.get("fingerprint") is None or not set(given) <= told:
+        return False
+    return config["fingerprint"] in (fingerprint(dataset), fingerprint(dataset.without_edge_features()))
 
 
 #: What a configuration says of the data that it was made on, and of how often.
@@ -263,5 +278,10 @@ def _start(
         if not trust and not isinstance(config, Mapping):
             check_trust([parse_config(own)], config, {})
         layer = combine_layers(layer, own)
+    return _of_no_run(layer, split)
+
+
+def _of_no_run(layer: Mapping[str, Any], split: Split | None) -> dict[str, Any]:
+    """A layer of configuration without what it says of the run that it was made for."""
     dropped = (*_OF_ANOTHER_RUN, *(("protocol", "folds") if split is not None else ()))
     return {key: value for key, value in layer.items() if key not in dropped}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,35 @@ def test_a_saved_student_predicts_the_same(digits: Dataset, tmp_path: Path) -> N
 def test_mistakes_are_usage_errors(digits: Dataset, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dgl_mutual.fit(digits, **{**SMALL, **arguments})
+
+
+def _with_edge_features_and_unknown_labels() -> Dataset:
+    random = np.random.default_rng(0)
+    labels = np.where(np.arange(60) % 5 == 4, -1, np.arange(60) % 5 > 0)  # two classes, the second larger
+    edges = random.integers(0, 60, (2, 150))
+    split = dgl_mutual.Split(range(30), range(30, 45), range(45, 60))
+    features, of_edges = random.normal(size=(60, 4)), random.normal(size=(150, 2))
+    return Dataset.from_arrays(edges, features, labels, edge_features=of_edges, split=split, name="made")
+
+
+@pytest.mark.filterwarnings("ignore:Edges are repeated")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"student": {"edge_features": False}},
+        {"strategy": "dml", "strategy_options": {"exchange_on": "all"}},
+        {"strategy_options": {"exchange_on": "all"}, "students": ["gcn", {"architecture": "gat", "edge_features": False}]},
+        {"protocol": "holdout", "label_rate": 3, "strategy_options": {"class_prior_weight": 3.0}},
+    ],
+)
+def test_the_configuration_of_a_result_gives_it_again(options: dict[str, Any]) -> None:
+    """Also where an option is what it would be by default on other data."""
+    dataset = _with_edge_features_and_unknown_labels()
+    first = dgl_mutual.fit(dataset, **{"students": "gcn,sage", "training": {"epochs": 2}, **options})
+    again = dgl_mutual.fit(dataset, config=first.config)
+    assert again.config == first.config and again.history == first.history
+    longer = dgl_mutual.fit(dataset, config=first.config, training={"epochs": 3})
+    assert longer.config["training"]["epochs"] == 3
 
 
 def test_one_of_a_kind_is_printed_in_the_singular(digits: Dataset, tmp_path: Path) -> None:
