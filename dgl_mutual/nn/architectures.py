@@ -83,8 +83,8 @@ def num_blocks(options: StudentOptions) -> int:
         convolution = ARCHITECTURES[options.architecture_name]
         if convolution.hops > 1:
             raise UsageError(
-                f"A {options.architecture} student reaches further than one hop in a layer, so it has no form for sampled neighbourhoods. "
-                "Leave out --sampler, or choose another architecture, for example gatv2."
+                f"Students of the kind {options.architecture} reach further than one hop in a layer, so they have no form for sampled "
+                "neighbourhoods. Leave out --sampler, or choose another architecture, for example gatv2."
             )
         return options.depth or 0
     found = getattr(STUDENT_REGISTRY.find(options.architecture).value, "num_blocks", None)
