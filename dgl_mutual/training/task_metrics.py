@@ -86,7 +86,10 @@ def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: 
     """
     for part, samples in (("training", split.train), ("validation", split.val), ("test", split.test)):
         known = labels[torch.as_tensor(samples, device=labels.device)]
-        scores = score(scorer, torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
+        try:
+            scores = score(scorer, torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
+        except TrainingError as error:
+            raise TrainingError(f"On the {part} part of the split: {error}") from None
         undefined = [metric for metric, (value,) in (scores.by_task or {"": scores.overall}).items() if math.isnan(value)]
         if undefined and part != "test":
             metric = undefined[0] or "The metric"

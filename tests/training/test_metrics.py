@@ -203,6 +203,15 @@ def test_undefined_metrics_are_refused_before_training(
         refuse_undefined(scorer, torch.as_tensor(labels), split, dataset.target.num_outputs)
 
 
+@pytest.mark.parametrize(("part", "name"), [("train", "training"), ("val", "validation"), ("test", "test")])
+def test_the_part_in_which_no_label_has_both_classes_is_named(part: str, name: str, multi_label_data: tuple[Dataset, Split]) -> None:
+    dataset, split = multi_label_data
+    labels = torch.as_tensor(dataset.labels).clone()
+    labels[torch.as_tensor(getattr(split, part))] = 1.0
+    with pytest.raises(TrainingError, match=f"On the {name} part of the split: The metric is not defined on these"):
+        refuse_undefined(make_scorer("ap"), labels, split, dataset.target.num_outputs)
+
+
 def test_unknown_test_labels_do_not_stop_a_training(node_data: tuple[Dataset, Split]) -> None:
     dataset, split = node_data
     labels = torch.as_tensor(dataset.labels).clone()
