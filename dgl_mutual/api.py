@@ -176,7 +176,7 @@ def fit(
     _refuse_what_fit_does_not_do(asked)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
-    if recipe is None and _is_all_of(config, dataset, given, split):
+    if recipe is None and _is_of_result(config, dataset, given, split):
         asked = parse_config(_of_no_run(config, split), given)
     if split is not None:
         split.check(dataset.num_samples - dataset.num_pool)
@@ -212,7 +212,7 @@ def fit(
     return replace(result, config=readable(resolved))
 
 
-def _is_all_of(
+def _is_of_result(
     config: str | Path | Mapping[str, Any] | None, dataset: Dataset, given: Mapping[str, Any], split: Split | None
 ) -> TypeGuard[Mapping[str, Any]]:
     """Whether a configuration is a resolved one of this dataset, and nothing that was given changes it, so that every option counts."""
