@@ -18,12 +18,13 @@ from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import ChosenMetric, TaskName
 from dgl_mutual.errors import UsageError, whole_number
-from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
+from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
-from dgl_mutual.experiments.layers import combine_layers, unflatten
+from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
+from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
@@ -172,7 +173,8 @@ def fit(
     }
     given = {key: value for key, value in options.items() if value is not None}
     given["dataset"] = dataset.name
-    asked = parse_config(_start(recipe, config, split, {**given, "task": dataset.task}, trust=trust), given)
+    start = {} if recipe is None else _of_no_run(read_recipe(recipe, {**given, "task": dataset.task}), split)
+    asked = parse_config(start, given) if config is None else _asked(config, start, given, split, trust=trust)
     _refuse_what_fit_does_not_do(asked)
     if pool is not None:
         dataset = joined_with_pool(dataset, pool, edge_features=takes_edge_features(asked.cohort))
@@ -181,6 +183,7 @@ def fit(
     if split is not None:
         split.check(dataset.num_samples - dataset.num_pool)
     dataset = dataset.with_metric(asked.metric)
+    asked = with_recorded_defaults(asked, dataset, split)
     resolved = resolve(asked, dataset, split)
     refuse_idle(asked, resolved)
     watching = _listed(callbacks)
@@ -264,21 +267,20 @@ def _pool(unlabelled: Any) -> Dataset:
     return as_dataset(unlabelled, None if isinstance(unlabelled, Dataset) else "graph")
 
 
-def _start(
-    recipe: str | None, config: str | Path | Mapping[str, Any] | None, split: Split | None, given: Mapping[str, Any], *, trust: bool
-) -> dict[str, Any]:
-    """The layer of configuration that `fit` starts from.
+def _asked(
+    config: str | Path | Mapping[str, Any], below: Mapping[str, Any], given: Mapping[str, Any], split: Split | None, *, trust: bool
+) -> RunConfig:
+    """The configuration that a file, or a mapping, gives with the layers below it and above.
 
     Raises:
         UsageError: it cannot be read, or a file names code and is not trusted.
     """
-    layer = {} if recipe is None else read_recipe(recipe, given)
-    if config is not None:
-        own = layer_of_file(config) if isinstance(config, Mapping) else read_config(user_path(config))
-        if not trust and not isinstance(config, Mapping):
-            check_trust([parse_config(own)], config, {})
-        layer = combine_layers(layer, own)
-    return _of_no_run(layer, split)
+    values = config if isinstance(config, Mapping) else read_values(user_path(config))
+    own = layer_of_file(values)
+    if not trust and not isinstance(config, Mapping):
+        check_trust([parse_config(own)], config, {})
+    asked = parse_config(below, _of_no_run(own, split), given)
+    return asked.with_record(Recorded(values, below, given)) if has_both(values) else asked
 
 
 def _of_no_run(layer: Mapping[str, Any], split: Split | None) -> dict[str, Any]:

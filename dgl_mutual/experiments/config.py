@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from inspect import isclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_serializer, field_validator, model_validator
 
 from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
@@ -31,6 +32,15 @@ from dgl_mutual.utils.plain_yaml import read_yaml_file
 _SHARED_WITH_CUSTOM = ("edge_features",)
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run's config.yaml from which a configuration was made, and the layers below and above it."""
+
+    values: Mapping[str, Any]
+    below: Mapping[str, Any]
+    above: Mapping[str, Any]
 
 
 class RunConfig(Options):
@@ -79,6 +89,19 @@ class RunConfig(Options):
     """An MLP that learns from the trained cohort and needs no graph."""
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] | None = None
     """Dotted key -> values to choose from, on validation, within each trial; for example ``training.learning_rate: [0.01, 0.001]``."""
+
+    _record: Recorded | None = PrivateAttr(None)
+
+    @property
+    def record(self) -> Recorded | None:
+        """The run's config.yaml that the configuration comes from, if it does."""
+        return self._record
+
+    def with_record(self, record: Recorded) -> RunConfig:
+        """The same configuration as one that comes from a run's config.yaml."""
+        copy = self.model_copy()
+        copy._record = record
+        return copy
 
     @model_validator(mode="before")
     @classmethod
@@ -218,7 +241,16 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         UsageError: no such file, no YAML, or no mapping.
     """
-    return layer_of_file({key: value for key, value in read_mapping(file).items() if key != DESCRIPTION})
+    return layer_of_file(read_values(file))
+
+
+def read_values(file: Path) -> dict[str, Any]:
+    """What such a file holds, without a description.
+
+    Raises:
+        UsageError: no such file, no YAML, or no mapping.
+    """
+    return {key: value for key, value in read_mapping(file).items() if key != DESCRIPTION}
 
 
 def read_mapping(file: Path, example: str = "{dataset: Cora}") -> dict[str, Any]:

@@ -58,10 +58,10 @@ def layer_of_file(values: Mapping[str, Any]) -> dict[str, Any]:
     if has_both(values):
         resolved = resolved_part(values)
         return {**{key: resolved[key] for key in _ALWAYS_TOLD if resolved.get(key) is not None}, **values[GIVEN]}
-    return _without_derived(values) if "fingerprint" in values else dict(values)
+    return without_defaults(values) if "fingerprint" in values else dict(values)
 
 
-def _without_derived(resolved: Mapping[str, Any]) -> dict[str, Any]:
+def without_defaults(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """The layer that a resolved configuration of an earlier version means: what equals the default was derived, as far as can be told."""
     values = {key: value for key, value in resolved.items() if value is not None}
     try:

@@ -11,6 +11,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.noise import NoiseSpec
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
 from dgl_mutual.experiments.run_store import folder_of_run
 from dgl_mutual.experiments.trial import Trial
@@ -64,6 +65,7 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
         UsageError, DataError: the run cannot be made.
     """
     dataset = dataset.with_metric(config.metric)
+    config = with_recorded_defaults(config, dataset)
     given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
     points = resolved_points(given, dataset) if given.grid else (({}, config),)

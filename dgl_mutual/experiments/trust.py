@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.experiments.config import RunConfig, parse_config, read_config
-from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.config import RunConfig, read_values
+from dgl_mutual.experiments.given import given_values, layer_of_file
 from dgl_mutual.experiments.recipes import read_recipe
+from dgl_mutual.experiments.recorded import config_of
 from dgl_mutual.registry import is_import_path
 
 
@@ -64,11 +65,11 @@ def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool, 
     """The configuration of a recipe, a file and the command line; each of them is optional, and later ones override earlier ones.
 
     Raises:
-        UsageError: see `read_recipe`, `read_config`, `parse_config` and, without `trust`, `check_trust`.
+        UsageError: see `read_recipe`, `read_values`, `parse_config` and, without `trust`, `check_trust`.
     """
-    given = {} if file is None else read_config(file)
-    start = {} if recipe is None else read_recipe(recipe, given, typed)
-    config = parse_config(start, given, typed)
+    values = {} if file is None else read_values(file)
+    start = {} if recipe is None else read_recipe(recipe, layer_of_file(values), typed)
+    config = config_of(values, below=start, above=typed)
     if file is not None and not trust:
         check_trust([config], file, typed)
     return config

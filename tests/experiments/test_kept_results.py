@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from dgl_mutual.data.load import load_dataset
+from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
 from dgl_mutual.experiments.resolve import plain, resolve
 from dgl_mutual.experiments.suite import configurations
 from dgl_mutual.experiments.suite_file import load_suite
-from dgl_mutual.store.configuration import identity, resolved_part
+from dgl_mutual.store.configuration import has_both, identity, resolved_part
 
 KEPT = Path(__file__).parents[2] / "results" / "suites"
 #: Enough for every method of these suites, and quickly loaded.
@@ -34,3 +35,15 @@ def test_a_suite_finds_its_kept_runs(name: str) -> None:
         assert identity(plain(resolve(entry.config, dataset))) == kept, f"{entry.method} on {entry.data}"
         checked += 1
     assert checked
+
+
+@pytest.mark.skipif("DGL_MUTUAL_DATA" not in os.environ, reason="DGL_MUTUAL_DATA does not name a folder with Cora")
+@pytest.mark.filterwarnings("ignore:Defaults have changed")
+def test_the_configuration_of_a_kept_run_repeats_it() -> None:
+    dataset = load_dataset(DATASET, offline=True)
+    kept = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(KEPT.glob(f"node-{DATASET}-gml-*/config.yaml"))]
+    kept = [values for values in kept if has_both(values)]
+    assert len(kept) > 40
+    for values in kept:
+        config = with_recorded_defaults(config_of(values), dataset)
+        assert identity(plain(resolve(config, dataset))) == identity(values["resolved"])

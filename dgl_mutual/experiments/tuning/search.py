@@ -27,6 +27,7 @@ from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
+from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
@@ -236,6 +237,7 @@ def search_job(
     Raises:
         UsageError: nothing is left to be searched, `search` names what cannot be, or the configuration cannot work.
     """
+    config = with_recorded_defaults(config, dataset)
     given = config if in_memory else anchored(config)
     resolved = resolve(given, dataset)
     space = checked_space(given, search)

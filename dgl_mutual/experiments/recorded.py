@@ -1,0 +1,91 @@
+"""Configurations that come from a run's config.yaml: the run is repeated also where defaults have changed since."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config
+from dgl_mutual.experiments.given import layer_of_file, without_defaults
+from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.store.configuration import completed, has_both, identity, resolved_part
+from dgl_mutual.utils.wording import assignments
+
+#: What says on which samples a run is, and of a given split has no meaning.
+_OF_SPLITS = ("protocol", "folds")
+
+
+def config_of(values: Mapping[str, Any], *, below: Mapping[str, Any] | None = None, above: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration that a file means, with layers below and above it; of a run's config.yaml it keeps what the run had.
+
+    Raises:
+        UsageError: see `parse_config`.
+    """
+    below, above = below or {}, above or {}
+    config = parse_config(below, layer_of_file(values), above)
+    return config.with_record(Recorded(values, below, above)) if has_both(values) else config
+
+
+def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | None = None) -> RunConfig:
+    """A configuration as it is, or, where defaults have changed since the run that it comes from, with those that the run had.
+
+    They count as given from then on, and a warning names them; another one tells if the run cannot be repeated. On other data than the
+    run's, the defaults are those of this version.
+
+    Args:
+        split: the split that is given in place of a protocol.
+    """
+    record = config.record
+    if record is None:
+        return config
+    then = resolved_part(record.values)
+    try:
+        now = plain(resolve(parse_config(layer_of_file(record.values)), dataset, split))
+    except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution tells
+        return config
+    then = completed(then, now)
+    changed = dict(_differences(then, now, split))
+    if not changed:
+        return config
+    kept = {key: value for key, value in without_defaults(then).items() if split is None or key not in _OF_SPLITS}
+    try:
+        left = dict(_differences(then, plain(resolve(parse_config(kept), dataset, split)), split))
+        if left:  # defaults that depend on other options: all of a group count as given
+            kept |= {group: then[group] for group in {key.partition(".")[0] for key in left} if group in then}
+            left = dict(_differences(then, plain(resolve(parse_config(kept), dataset, split)), split))
+        found = parse_config(record.below, kept, record.above)
+    except UsageError as error:
+        warnings.warn(f"The run of this configuration cannot be repeated, so the defaults are those of this version: {error}", stacklevel=3)
+        return config
+    if left:
+        warnings.warn(f"The run of this configuration cannot be repeated: this version does not have {assignments(left)}.", stacklevel=3)
+    told = {key: value for key, value in changed.items() if key not in left}
+    if told:
+        warnings.warn(
+            f"Defaults have changed since the run of this configuration, and its own are kept: {assignments(told)}. For those of this "
+            "version, use a file with the part 'given' alone.",
+            stacklevel=3,
+        )
+    return found
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any], split: Split | None) -> Iterator[tuple[str, Any]]:
+    """Each option in which two resolved configurations differ, and what the first has."""
+    ignored = _OF_SPLITS if split is not None else ()
+    before, after = (dict(_leaves({key: value for key, value in identity(part).items() if key not in ignored})) for part in (then, now))
+    for key in before | after:
+        if before.get(key) != after.get(key):
+            yield key, before.get(key)
+
+
+def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by dotted keys."""
+    if isinstance(values, Mapping | list) and values:
+        for key, value in values.items() if isinstance(values, Mapping) else enumerate(values):
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, values

@@ -1,0 +1,145 @@
+"""A run's config.yaml after a default has changed."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import dgl_mutual
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.plan import Plan, prepare
+from dgl_mutual.experiments.recorded import config_of
+from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.experiments.trust import trusted_config
+from tests.cli.conftest import Ended, command_line  # noqa: F401  # a fixture
+
+#: What earlier versions may have had as defaults, by dotted key.
+FORMER: dict[str, Any] = {
+    "strategy_options.weight": 0.7,
+    "strategy_options.exchange_warmup": [3, 4],
+    "strategy_options.class_prior_weight": 0.5,
+    "training.patience": 17,
+    "training.learning_rate": 0.02,
+    "students.0.hidden": 48,
+    "students.1.hidden": 48,
+    "students.1.dropout": 0.1,
+}
+
+
+@pytest.fixture(autouse=True)
+def _known_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.experiments.plan.anchored", lambda config: config)
+
+
+def former_run(dataset: Dataset, changed: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """config.yaml of a run by a version that had other defaults."""
+    values = copy.deepcopy(prepare(parse_config({"dataset": dataset.name, "students": "gcn,gat", **given}), dataset).file_values)
+    for path, value in changed.items():
+        *above, key = path.split(".")
+        place = values["resolved"]
+        for part in above:
+            place = place[int(part) if part.isdecimal() else part]
+        place[key] = value
+    return values
+
+
+def planned(values: dict[str, Any], dataset: Dataset, above: dict[str, Any] | None = None) -> Plan:
+    return prepare(config_of(values, above=above), dataset)
+
+
+@pytest.mark.parametrize("key", FORMER)
+def test_a_run_keeps_the_default_that_it_had(key: str, ring: Dataset) -> None:
+    values = former_run(ring, {key: FORMER[key]})
+    with pytest.warns(UserWarning, match=rf"Defaults have changed.*its own are kept: .*{key.rpartition('.')[2]}"):
+        plan = planned(values, ring)
+    assert plain(plan.config) == values["resolved"]
+    with warnings.catch_warnings():  # the new run's own file has it as given
+        warnings.simplefilter("error")
+        assert plain(planned(plan.file_values, ring).config) == values["resolved"]
+
+
+def test_all_of_them_together_and_overrides(ring: Dataset, pairs: Dataset) -> None:
+    for dataset in (ring, pairs):
+        values = former_run(dataset, FORMER, training={"epochs": 40})
+        with pytest.warns(UserWarning, match="Defaults have changed"):
+            assert plain(planned(values, dataset).config) == values["resolved"]
+        with pytest.warns(UserWarning, match="Defaults have changed"):
+            found = plain(planned(values, dataset, {"training": {"patience": 5}, "student": {"heads": 4}, "seeds": 3}).config)
+        assert (found["training"]["patience"], found["seeds"], found["students"][1]["heads"]) == (5, 3, 4)
+        assert (found["training"]["learning_rate"], found["training"]["epochs"], found["students"][0]["hidden"]) == (0.02, 40, 48)
+
+
+def test_what_follows_from_other_options_still_follows(ring: Dataset) -> None:
+    values = former_run(ring, {"strategy_options.weight": 0.7})
+    with pytest.warns(UserWarning, match="Defaults have changed"):
+        found = planned(values, ring, {"training": {"epochs": 12}}).config
+    expected = prepare(parse_config({"dataset": ring.name, "students": "gcn,gat", "training": {"epochs": 12}}), ring).config
+    assert found.strategy_options == {**expected.strategy_options, "weight": 0.7}
+
+
+def test_options_of_the_strategy_do_not_go_over_to_another(ring: Dataset) -> None:
+    values = former_run(ring, {"strategy_options.weight": 0.7, "training.patience": 17})
+    with pytest.warns(UserWarning) as told:
+        found = planned(values, ring, {"strategy": "dml"}).config
+    assert any("dml does not take over: weight=0.7" in str(warning.message) for warning in told)
+    assert (found.strategy_options["weight"], found.training.patience) == (1.0, 17)
+
+
+def test_without_a_change_nothing_is_told_and_what_was_given_counts(ring: Dataset) -> None:
+    values = former_run(ring, {}, training={"epochs": 40})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plan = planned(values, ring, {"training": {"patience": 5}})
+    assert plan.given.training.model_fields_set == {"epochs", "patience"}
+
+
+def test_on_other_data_the_defaults_are_those_of_this_version(ring: Dataset, pairs: Dataset) -> None:
+    values = former_run(ring, {"strategy_options.weight": 0.7})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = planned(values, pairs, {"dataset": pairs.name, "task": None}).config
+    assert found.strategy_options == prepare(parse_config({"dataset": pairs.name}), pairs).config.strategy_options
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("strategy_options.gone", r"cannot be repeated, so the defaults are those of this version: .*gone"),
+        ("label_rate", r"cannot be repeated: this version does not have label_rate=1.0"),
+    ],
+)
+def test_what_this_version_cannot_repeat_is_told(changed: str, told: str, ring: Dataset) -> None:
+    values = former_run(ring, {changed: 1.0, "training.learning_rate": 0.02})
+    with pytest.warns(UserWarning, match=told):
+        planned(values, ring)
+
+
+def test_in_fit_and_on_the_command_line(command_line: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811  # the fixture
+    dataset = dgl_mutual.load("digits")
+    given = {"strategy": "independent", "training": {"epochs": 2}, "seeds": 1}
+    values = former_run(dataset, {"students.0.hidden": 8, "students.1.hidden": 8}, **given)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(values))
+    with pytest.warns(UserWarning, match=r"students.0.hidden=8"):
+        result = dgl_mutual.fit(dataset, config=file)
+    expected = dgl_mutual.fit(dataset, "gcn,gat", strategy="independent", student={"hidden": 8}, training={"epochs": 2})
+    assert result.history == expected.history
+    order = np.random.default_rng(0).permutation(dataset.num_samples)
+    split = dgl_mutual.Split(order[:100], order[100:200], order[200:300])
+    with pytest.warns(UserWarning, match=r"students.0.hidden=8"):
+        assert dgl_mutual.fit(dataset, config=values, split=split).config["students"][0]["hidden"] == 8
+
+    ended = command_line("run", "--config", file, "--out", tmp_path / "out", "--jobs", 1, "--offline")
+    assert ended.status == 0
+    folder = next((tmp_path / "out").iterdir())
+    made = yaml.safe_load((folder / "config.yaml").read_text())
+    assert made["resolved"] == values["resolved"]
+    assert trusted_config(folder / "config.yaml", {}, trust=False).record is not None
