@@ -62,6 +62,11 @@ def number_of_threads(value: object) -> int:
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
     """The error for a name that no registry knows: it shows the nearest name and lists the choices."""
+    return UsageError(f"Unknown {kind} {str(value)!r}. {advice(value, choices)}.")
+
+
+def advice(value: object, choices: Iterable[str]) -> str:
+    """What to give in place of an unknown name, without the point at its end: ``Did you mean 'gcn'? Choose from: gcn, gat``."""
     names = list(choices)
     typed = str(value).lower()
     nearest = difflib.get_close_matches(typed, [name.lower() for name in names], n=3, cutoff=0.6)
@@ -69,5 +74,5 @@ def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:
         nearest = [name.lower() for name in names if name.lower().startswith(typed)][:1]
     # Of names that are equally near, one that starts with the same letters.
     nearest.sort(key=lambda name: (difflib.SequenceMatcher(None, name, typed).ratio(), name[:2] == typed[:2]))
-    hint = next((f" Did you mean {name!r}?" for name in names if nearest and name.lower() == nearest[-1]), "")
-    return UsageError(f"Unknown {kind} {str(value)!r}.{hint} Choose from: {', '.join(names)}.")
+    hint = next((f"Did you mean {name!r}? " for name in names if nearest and name.lower() == nearest[-1]), "")
+    return f"{hint}Choose from: {', '.join(names)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import NoneType, UnionType
@@ -11,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import UsageError, advice
 from dgl_mutual.search_space import Choice, SearchSpace, fault_of_space
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import counted
@@ -32,6 +33,13 @@ _PLAIN = {
     "int_parsing_size": "the number is too large",
     "finite_number": "a finite number is needed",
     "invalid_key": "names must be text",
+}
+#: Kinds of errors of a number that is too small or too large -> where pydantic has the bound, and its words.
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
 }
 
 OptionsType = TypeVar("OptionsType", bound="Options")
@@ -188,6 +196,16 @@ def plain_message(fault: Any) -> str:
     if kind in ("too_short", "too_long"):
         bound, number = ("least", fault["ctx"]["min_length"]) if kind == "too_short" else ("most", fault["ctx"]["max_length"])
         return f"a list of at {bound} {counted(number, 'value')} is needed"
+    if kind in ("string_too_short", "string_too_long"):
+        bound, number = ("least", fault["ctx"]["min_length"]) if kind == "string_too_short" else ("most", fault["ctx"]["max_length"])
+        return f"a text of at {bound} {counted(number, 'character')} is needed"
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"{words} {fault['ctx'][name]:.15g} is needed"
+    if kind == "literal_error":
+        # pydantic has the choices as one text, such as "'none', 'batch' or 'layer'".
+        choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"]) or [fault["ctx"]["expected"]]
+        return f"there is no such value. {advice(value, choices)}"
     return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 

@@ -102,7 +102,9 @@ def test_labels_are_scored_by_it_as_classes_are() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"metric": "f1"}, "'f1'.*accuracy.*balanced-accuracy.*macro-f1"),
+        ({"metric": "nonsense"}, r"^Unknown metric 'nonsense'\. Choose from: accuracy, balanced-accuracy, macro-f1, rocauc\.$"),
+        ({"metric": "Macro-F1"}, r"^Unknown metric 'Macro-F1'\. Did you mean 'macro-f1'\? Choose from: accuracy, .*"),
+        ({"config": {"metric": "balanced"}}, "^Unknown metric 'balanced'. Did you mean 'balanced-accuracy'"),
         (
             {"metric": "micro-f1"},
             "'micro-f1' does not fit a target of 2 classes. Choose from: accuracy, balanced-accuracy, macro-f1, rocauc.",
@@ -112,7 +114,17 @@ def test_labels_are_scored_by_it_as_classes_are() -> None:
 )
 def test_what_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        dgl_mutual.fit(unbalanced(), **SHORT, **given)
+        dgl_mutual.fit(unbalanced(), **{**SHORT, **given})
+
+
+def test_an_unknown_one_is_the_same_mistake_everywhere() -> None:
+    mistake = r"Unknown metric 'nonsense'\. Choose from: accuracy, balanced-accuracy, macro-f1, rocauc\."
+    with pytest.raises(UsageError, match=f"^{mistake}"):
+        unbalanced(metric="nonsense")
+    with pytest.raises(UsageError, match=f"^{mistake}"):
+        unbalanced().with_metric("nonsense")
+    with pytest.raises(UsageError, match=f"^gml on unbalanced: {mistake}"):
+        dgl_mutual.experiment(unbalanced(), "gml", metric="nonsense")
 
 
 def test_several_targets_have_none() -> None:

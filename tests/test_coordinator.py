@@ -221,7 +221,7 @@ def test_each_weighting_has_options_of_its_own() -> None:
     assert all(kind.name == name for name, kind in WEIGHTINGS.items())
     with pytest.raises(UsageError, match=r"Unknown option 'strategy_options.weighting_options.hidden'"):
         make_coordinator(CoordinatorConfig("uniform", K, C, options={"hidden": 4}))
-    with pytest.raises(UsageError, match=r"'strategy_options.weighting_options.temperature' = 0: .*greater than or equal to 0.001"):
+    with pytest.raises(UsageError, match=r"'strategy_options.weighting_options.temperature' = 0: .*at least 0.001"):
         make_coordinator(CoordinatorConfig("confidence", K, C, options={"temperature": 0}))
 
 

@@ -39,7 +39,7 @@ def test_good_values() -> None:
         ({"rat": 1}, "Unknown option 'training.rat'. Did you mean 'rate'? Choose from: inner, rate, low, high."),
         ({"xyz": 1}, "Unknown option 'training.xyz'. Choose from: inner, rate, low, high."),
         ({"inner": {"widht": 1}}, "Unknown option 'training.inner.widht'. Did you mean 'width'? Choose from: width."),
-        ({"inner": {"width": 0}}, "Option 'training.inner.width' = 0: Input should be greater than or equal to 1."),
+        ({"inner": {"width": 0}}, "Option 'training.inner.width' = 0: at least 1 is needed."),
     ],
 )
 def test_a_violation_names_key_value_and_choices(values: dict[str, object], message: str) -> None:
@@ -62,12 +62,12 @@ class Alternatives(Options):
     [
         ({"one": []}, "Option 'x.one' = []: a whole number is needed, or a text is needed."),
         ({"several": [1, "a"]}, "Option 'x.several.1' = 'a': a whole number is needed, or a list is needed, for example [a]."),
-        ({"by_name": {"k": "never"}}, "Option 'x.by_name.k' = 'never': Input should be 'auto', or a number is needed."),
+        ({"by_name": {"k": "never"}}, "Option 'x.by_name.k' = 'never': there is no such value. Choose from: auto, or a number is needed."),
         ({"group": {"widht": 1}}, "Unknown option 'x.group.widht'. Did you mean 'width'? Choose from: width."),
         (
             {"group_or_text": {"width": 0}},
-            "Option 'x.group_or_text.width' = 0: Input should be greater than or equal to 1.\n"
-            "Option 'x.group_or_text' = {'width': 0}: Input should be 'none'.",
+            "Option 'x.group_or_text.width' = 0: at least 1 is needed.\n"
+            "Option 'x.group_or_text' = {'width': 0}: there is no such value. Choose from: none.",
         ),
     ],
 )
@@ -86,6 +86,11 @@ class Kinds(Options):
     text: str = ""
     inner: Inner = Inner()
     any: dict[str, int] = Field(default_factory=dict)
+    form: Literal["none", "batch", "layer"] | None = None
+    one_form: Literal["neighbor"] | None = None
+    label: str = Field("a", min_length=1, max_length=3)
+    open_range: float = Field(0.5, gt=0, lt=1)
+    range: float = Field(1e3, ge=1e-3, le=1e6)
     needed: str = Field(examples=["[x, y]"])
 
 
@@ -104,6 +109,18 @@ class Kinds(Options):
         *(({"inner": value}, f"Option 'inner' = {value!r}: a mapping from names to values is needed.") for value in (None, 3)),
         ({"any": 3}, "Option 'any' = 3: a mapping from names to values is needed."),
         ({"any": {1: 2}}, "Option 'any.1' = 1: a text is needed."),
+        ({"form": "layr"}, "Option 'form' = 'layr': there is no such value. Did you mean 'layer'? Choose from: none, batch, layer."),
+        *(({"form": value}, f"Option 'form' = {value!r}: there is no such value. Choose from: none, batch, layer.") for value in (3, [])),
+        (
+            {"one_form": "neighbour"},
+            "Option 'one_form' = 'neighbour': there is no such value. Did you mean 'neighbor'? Choose from: neighbor.",
+        ),
+        ({"label": ""}, "Option 'label' = '': a text of at least 1 character is needed."),
+        ({"label": "abcd"}, "Option 'label' = 'abcd': a text of at most 3 characters is needed."),
+        ({"open_range": 0}, "Option 'open_range' = 0: more than 0 is needed."),
+        ({"open_range": 1.5}, "Option 'open_range' = 1.5: less than 1 is needed."),
+        ({"range": -1}, "Option 'range' = -1: at least 0.001 is needed."),
+        ({"range": 1e7}, "Option 'range' = 10000000.0: at most 1000000 is needed."),
     ],
 )
 def test_a_value_of_another_kind_is_told_in_plain_words(values: dict[str, object], message: str) -> None:

@@ -15,7 +15,6 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.graph_records import MASKS
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.reading import UNREADABLE, read_text
-from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.errors import DataError, unknown
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.files import RefusedFile
@@ -95,7 +94,7 @@ class EdgeMeta(GraphMeta):
 class Meta(_Keys):
     version: str = "1.0.0"
     dataset_name: Annotated[str, AfterValidator(_named)]
-    metric: ChosenMetric | None = None
+    metric: str | None = None
     separator: str = Field(",", min_length=1, max_length=1)
     node_data: list[NodeMeta]
     edge_data: list[EdgeMeta]

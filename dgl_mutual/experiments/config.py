@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_serializer, field_validator, mode
 
 from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
-from dgl_mutual.data.target import ChosenMetric, TaskName
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, combine_layers
@@ -53,7 +53,7 @@ class RunConfig(Options):
     targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Targets of the dataset that are learned together (default: all of them; in a folder in CSV form, the column `label`). Names of labels
     of a multi-label dataset can also be given; each is then a target of its own."""
-    metric: ChosenMetric | None = None
+    metric: str | None = None
     """How predictions are scored: it chooses epochs and members on validation, and is reported (default: the dataset's metric). Classes:
     accuracy, balanced-accuracy or macro-f1, of two also rocauc; binary labels: micro-f1, macro-f1, rocauc or ap. Not for several targets,
     nor where OGB's evaluator scores."""

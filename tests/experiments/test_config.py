@@ -63,9 +63,9 @@ def test_shared_student_options_yield_to_those_of_one_student() -> None:
         ({"training": {"learning_rate": float("inf")}}, ["'training.learning_rate' = inf", "finite"]),
         ({"students": 5}, ["'students' = 5"]),
         ({"student": {"dropout": 1.5}}, ["'student.dropout' = 1.5", "less than 1"]),
-        ({"task": "edge"}, ["'task' = 'edge'", "'node' or 'graph'"]),
+        ({"task": "edge"}, ["'task' = 'edge'", "no such value. Choose from: node, graph."]),
         ({"seeds": 0}, ["'seeds' = 0"]),
-        ({"folds": 1}, ["'folds' = 1", "greater than or equal to 2"]),
+        ({"folds": 1}, ["'folds' = 1", "at least 2 "]),
     ],
 )
 def test_what_is_unknown_is_refused_with_the_choices(values: dict[str, object], parts: list[str]) -> None:

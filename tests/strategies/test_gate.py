@@ -79,9 +79,9 @@ def test_two_students_always_agree():
     ("options", "part"),
     [
         ({"gate_threshold": 0.5}, "has no effect without a gate"),
-        ({"gate": "confidence", "gate_threshold": 0}, "greater than 0"),
-        ({"gate": "confidence", "gate_threshold": 1.5}, "less than or equal to 1"),
-        ({"gate": "both"}, "'none', 'confidence' or 'agreement'"),
+        ({"gate": "confidence", "gate_threshold": 0}, "more than 0"),
+        ({"gate": "confidence", "gate_threshold": 1.5}, "at most 1 "),
+        ({"gate": "both"}, "no such value. Choose from: none, confidence, agreement"),
     ],
 )
 def test_gates_without_sense_are_refused(options, part):
