@@ -347,7 +347,8 @@ def test_methods_are_a_text_with_commas_or_files(tmp_path: Path, monkeypatch: py
     Path("best.yaml").write_text(yaml.safe_dump(best))
     small = {**SMALL, "seeds": 1}
     assert set(dgl_mutual.experiment("digits", "gml, independent", **small).methods) == {"gml", "independent"}
-    found = dgl_mutual.experiment("digits", {"tuned": "best.yaml", "again": tmp_path / "best.yaml", "plain": "dml"}, **small)
+    with pytest.warns(UserWarning, match=r"does not take over from .*best.yaml': seeds=7\. It belongs to the data"):
+        found = dgl_mutual.experiment("digits", {"tuned": "best.yaml", "again": tmp_path / "best.yaml", "plain": "dml"}, **small)
     of = {run.method: run.config for run in found.runs}
     assert {name: (config["strategy"], config["training"]["learning_rate"]) for name, config in of.items()} == {
         "tuned": ("dml", 0.02),

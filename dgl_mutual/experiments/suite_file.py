@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -18,11 +19,14 @@ from dgl_mutual.options import Options, parse_options
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.utils.plain_yaml import read_yaml
+from dgl_mutual.utils.wording import assignments
 
 #: A small suite, as a file would hold it.
 EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
 #: Keys of a configuration that a suite's datasets decide.
 OF_THE_DATA = ("task", "dataset", "targets", "metric", "fingerprint", "protocol", "seeds", "folds")
+#: Of these, what says on which data a file was made, and nothing of how its method is run.
+_ORIGIN = ("task", "dataset", "fingerprint")
 
 
 class TuningOptions(Options):
@@ -63,12 +67,20 @@ class Suite(Options):
     baseline: str | None = None
     """The method that its tables compare the others with (default: independent, where it is one of them)."""
     base: dict[str, Any] = Field(default_factory=dict)
-    """Configuration of all runs."""
+    """Configuration of all runs. The datasets stand in `datasets`."""
     datasets: tuple[SuiteDataset, ...] = Field(min_length=1, examples=["[digits]"])
     """Names of datasets, or mappings: ``dataset`` or ``recipe``, any other key of a configuration, and the keys of a `SuiteDataset`."""
     methods: dict[Annotated[str, Field(max_length=MAX_TITLE)], dict[str, Any]] = Field(min_length=1, examples=["[independent, gml]"])
-    """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out. The
-    key ``recipe`` names a recipe that a method starts from; of it, too, what belongs to the data is left out."""
+    """Name -> configuration, or a file of one, such as best.yaml of `dgl-mutual tune`, of which what belongs to the data is left out,
+    with a warning. The key ``recipe`` names a recipe that a method starts from; of it, too, what belongs to the data is left out."""
+
+    @field_validator("base")
+    @classmethod
+    def _without_dataset(cls, base: dict[str, Any]) -> dict[str, Any]:
+        """Each of the datasets would override it."""
+        if "dataset" in base:
+            raise ValueError(f"dataset = {base['dataset']!r} has no effect here: name it among the suite's 'datasets'")
+        return base
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -137,10 +149,20 @@ def is_config_file(named: object) -> bool:
 def method_of_file(file: Path) -> dict[str, Any]:
     """The configuration in a file, such as best.yaml of `dgl-mutual tune`, without what belongs to the data.
 
+    A warning names what is left out, but the data on which the file was made.
+
     Raises:
         UsageError: see `read_config`.
     """
-    return {key: value for key, value in read_config(file).items() if key not in OF_THE_DATA}
+    layer = read_config(file)
+    left_out = {key: layer[key] for key in OF_THE_DATA if key not in _ORIGIN and layer.get(key) is not None}
+    if left_out:
+        warnings.warn(
+            f"A method does not take over from {str(file)!r}: {assignments(left_out)}. It belongs to the data, for all methods alike: give "
+            "it for the datasets of the suite, or to dgl_mutual.experiment. A method that is a mapping can set it for itself.",
+            stacklevel=4,
+        )
+    return {key: value for key, value in layer.items() if key not in OF_THE_DATA}
 
 
 def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:

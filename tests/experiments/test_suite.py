@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,29 @@ def test_a_suite_file_names_no_folder_of_the_machine(small: Suite, tmp_path: Pat
     plan.missing["gone"] = "/home/me/data lacks x.csv"
     run_suite(plan, jobs=1)
     assert yaml.safe_load((plan.folder / "suite.yaml").read_text())["missing"] == {"gone": ".../data lacks x.csv"}
+
+
+def test_what_a_method_does_not_take_over_from_a_file_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "best.yaml"
+    origin = {"dataset": "Cora", "task": "node", "fingerprint": None, "strategy": "dml"}
+    for given, told in (
+        ({}, None),
+        (
+            {"metric": "macro-f1", "protocol": "holdout", "folds": None},
+            r"best.yaml': metric=macro-f1, protocol=holdout\. It belongs to the data",
+        ),
+    ):
+        file.write_text(yaml.safe_dump({**origin, **given}))
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            suite = parse_options(Suite, {**SMALL, "methods": {"tuned": str(file)}})
+        assert suite.methods == {"tuned": {"strategy": "dml"}}
+        assert len(shown) == (told is not None) and all(re.search(str(told), str(one.message)) for one in shown)
+
+
+def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'base' = .*dataset = 'Cora' has no effect here: name it among the suite's 'datasets'"):
+        parse_options(Suite, {**SMALL, "base": {"dataset": "Cora"}})
 
 
 def test_methods_may_be_a_list_of_names() -> None:
