@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ def test_tables_are_those_of_export_and_a_notebook_shows_one(found: dgl_mutual.E
     assert found.summary("alone")["difference"].notna().sum() == 3
     shown = found._repr_html_()
     assert "<table" in shown and "teach" in shown and "n = 3 seeds" in shown
-    assert "6 trials" in repr(found)
+    assert "6 trials" in repr(found) and re.search(r"^mean student  +teach  ", repr(found), re.MULTILINE)
+    # A star stands for bold type, and a frame, which has neither, does not speak of it.
+    assert "*: the best method" in repr(found) and "best method" not in table.attrs["caption"] + shown
 
 
 def test_a_table_is_in_percent_where_the_value_is_a_fraction(tmp_path: Path) -> None:

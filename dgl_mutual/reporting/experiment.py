@@ -17,11 +17,12 @@ import pandas as pd
 from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
 from dgl_mutual.reporting.export import Format, export
+from dgl_mutual.reporting.formats import to_text
 from dgl_mutual.reporting.plots import draw
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
-from dgl_mutual.reporting.tables import Cell, TextTable, is_fraction, text_table
+from dgl_mutual.reporting.tables import BOLD, Cell, TextTable, is_fraction, text_table
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, read_tuning
 from dgl_mutual.utils.files import check_regular, replacing, user_path
@@ -110,8 +111,7 @@ class Experiment:
         Raises:
             UsageError: see `summary`, or percent of a value that is not a fraction.
         """
-        percent = is_fraction(value) if percent is None else percent
-        return _frame(text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision))
+        return _frame(self._text_table(baseline, value, metric, members, percent, precision))
 
     def export(
         self,
@@ -281,7 +281,7 @@ class Experiment:
             table = self._shown()
         except UsageError as error:
             return f"{head}\n\nNo table: {error}"
-        return f"{head}\n\n{table.to_string()}\n\n{table.attrs['caption']}"
+        return f"{head}\n\n{to_text(table)}".rstrip("\n")
 
     def _repr_html_(self) -> str:
         try:
@@ -290,14 +290,27 @@ class Experiment:
             table = None
         if table is None:
             return f"<p>{html.escape(repr(self))}</p>"
-        return f"{table.to_html()}\n<p>{html.escape(table.attrs['caption'])}</p>"
+        frame = _frame(table)
+        return f"{frame.to_html()}\n<p>{html.escape(frame.attrs['caption'])}</p>"
 
-    def _shown(self) -> pd.DataFrame:
+    def _shown(self) -> TextTable:
         """The table, without tests where trials do not pair."""
         try:
-            return self.table()
+            return self._text_table()
         except UsageError:
-            return self.table(NO_BASELINE)
+            return self._text_table(NO_BASELINE)
+
+    def _text_table(
+        self,
+        baseline: str | None = None,
+        value: str = "test",
+        metric: str | None = None,
+        members: str | Sequence[str] | None = None,
+        percent: bool | None = None,
+        precision: int | None = None,
+    ) -> TextTable:
+        percent = is_fraction(value) if percent is None else percent
+        return text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision)
 
     def _comparison(self, baseline: str | None, value: str, metric: str | None, members: str | Sequence[str] | None) -> Comparison:
         trials = gather(self.runs, metric)
@@ -334,7 +347,7 @@ def _check_copyable(folder: Path) -> None:
 def _frame(table: TextTable) -> pd.DataFrame:
     rows = [[_text(cell) for cell in row] for group in table.groups for row in group]
     frame = pd.DataFrame(rows, columns=list(table.header)).set_index(list(table.header[: table.num_labels]))
-    frame.attrs["caption"] = " ".join(table.caption)
+    frame.attrs["caption"] = " ".join(sentence for sentence in table.caption if not sentence.startswith(f"{BOLD}:"))
     return frame
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from dgl_mutual.reporting.comparison import Comparison
-from dgl_mutual.reporting.tables import BETTER, WORSE, Cell, TextTable, flat_rows, scale
+from dgl_mutual.reporting.tables import BETTER, BOLD, WORSE, Cell, TextTable, flat_rows, scale
 from dgl_mutual.utils.safe_text import csv_text, latex_label, latex_text, markdown_text
+from dgl_mutual.utils.wording import aligned
 
 _LONG = [
     *("data", "dataset", "protocol", "metric", "member", "method", "value", "mean", "std", "n", "counts"),
@@ -51,6 +52,21 @@ def to_markdown(table: TextTable) -> str:
 def _markdown_cell(cell: Cell) -> str:
     text = markdown_text(cell.text)
     return f"{f'**{text}**' if cell.bold else text}{f' ± {cell.spread}' if cell.spread else ''}{cell.mark}"
+
+
+def to_text(table: TextTable) -> str:
+    """The table for a screen, with its caption below. A star stands in place of bold type."""
+    rows = aligned([table.header, *([_plain_cell(cell) for cell in row] for row in flat_rows(table))], table.num_labels)
+    lines, first = [rows[0], "-" * max(map(len, rows))], 1
+    for number, group in enumerate(table.groups):
+        lines += [*([""] if number else []), *rows[first : first + len(group)]]
+        first += len(group)
+    caption = [f"*{one.removeprefix(BOLD)}" if one.startswith(f"{BOLD}:") else one for one in table.caption]
+    return "\n".join([*lines, "", " ".join(caption)]) + "\n"
+
+
+def _plain_cell(cell: Cell) -> str:
+    return f"{cell.text}{f' ± {cell.spread}' if cell.spread else ''}{'*' if cell.bold else ''}{cell.mark}"
 
 
 def to_latex(table: TextTable, label: str = "tab:results") -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.reporting.comparison import compare_with_default, default_baseline
-from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
+from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
-from dgl_mutual.reporting.tables import text_table
+from dgl_mutual.reporting.tables import TextTable, text_table
 from dgl_mutual.store.tables import MORE_COLUMNS
 from dgl_mutual.utils.files import write_text
 from dgl_mutual.utils.safe_text import csv_text
@@ -32,7 +32,11 @@ def suite_tables(folder: Path, load: Callable[[Path], list[Run]] = suite_runs) -
     Raises:
         UsageError, StoreError: the runs cannot stand in one table, or there are none.
     """
-    runs = [run for run in load(folder) if len(run.trials)]
+    return _tables(folder, [run for run in load(folder) if len(run.trials)])[1]
+
+
+def _tables(folder: Path, runs: list[Run]) -> tuple[TextTable, dict[Path, str]]:
+    """The table of a suite, and its files."""
     trials = gather(runs)
     comparison = compare_with_default(trials, preferred_baseline([folder]) or default_baseline(trials))
     table = text_table(comparison, percent=True)
@@ -40,7 +44,7 @@ def suite_tables(folder: Path, load: Callable[[Path], list[Run]] = suite_runs) -
     # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.
     unknown = [name for name in MORE_COLUMNS if rows[name].isna().all() or (name == "split" and rows[name].equals(rows["fingerprint"]))]
     rows = rows.drop(columns=unknown)
-    return {
+    return table, {
         folder / LONG_FILE: csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]]),
         folder / "table.csv": to_csv(comparison),
         folder / "table.md": to_markdown(table),
@@ -52,9 +56,9 @@ def write_suite_tables(folder: Path) -> tuple[str, list[Path]]:
     """Write the tables of a suite; see `suite_tables`.
 
     Returns:
-        The table as Markdown, and the files.
+        The table as a screen shows it, and the files.
     """
-    texts = suite_tables(folder)
+    table, texts = _tables(folder, [run for run in suite_runs(folder) if len(run.trials)])
     for file, text in texts.items():
         write_text(file, text)
-    return texts[folder / "table.md"], list(texts)
+    return to_text(table), list(texts)

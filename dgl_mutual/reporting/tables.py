@@ -17,6 +17,8 @@ from dgl_mutual.training.reliability import NUM_BINS
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
+#: What captions call the mark of the best method.
+BOLD = "Bold"
 _DECIMALS = {"parameters": 0, "epochs": 0, "best_epoch": 0, "seconds_per_epoch": 4, "train_seconds": 1, "peak_mib": 0, "inference_ms": 2}
 _NAMES = {
     "seconds_per_epoch": "seconds per epoch",
@@ -149,7 +151,7 @@ def caption(comparison: Comparison, *, percent: bool = False) -> Iterator[str]:
     if comparison.unfinished:
         yield f"Not finished: {', '.join(comparison.unfinished)}."
     if rows["is_best"].any():
-        yield "Bold: the best method of a column" + (", for each member." if len(members) > 1 else ".")
+        yield f"{BOLD}: the best method of a column" + (", for each member." if len(members) > 1 else ".")
     if comparison.baseline is not None:
         yield from _tests(comparison)
     if comparison.rankings:

@@ -37,6 +37,19 @@ def value_and_kind(value: object) -> str:
     return "None" if value is None else f"{value!r:.60} ({kind_of(value)})"
 
 
+def aligned(rows: Sequence[Sequence[str]], num_labels: int = 1) -> list[str]:
+    """Rows of cells as lines, for a screen: the first `num_labels` columns begin, and the others end, in one place each."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = (
+            cell.ljust(width) if index < num_labels else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
 def listed(names: Sequence[str], most: int = 20) -> str:
     """Names from a file, as many and as much of each as a message can show: ``a, b and 3 more``."""
     shown = ", ".join(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names[:most])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_a_suite_of_ones_own_from_plan_to_table(command_line: CommandLine) -> No
     assert not Path("results").exists()
     status, out, err = command_line("suite", "mine.yaml", "--jobs", "1")
     assert status == 0
-    assert "| mean student | independent |" in out
+    assert re.search(r"^mean student  +independent  ", out, re.MULTILINE)
     assert "finished  [4/4]" in err
     assert "description: two methods on the digits\n" in Path("results/suite-mine/suite.yaml").read_text()
     assert command_line("status", "results/suite-mine")[0] == 0
@@ -73,7 +74,7 @@ def test_data_that_cannot_be_had_is_reported_and_the_rest_goes_on(command_line: 
     status, out, err = command_line("suite", "mine.yaml", "--jobs", "1", "--offline", "--set", "seeds=1")
     assert status == 1
     assert "Cora was left out: The dataset Cora is not complete" in err
-    assert "| digits |" in out.splitlines()[0]
+    assert out.splitlines()[0].split() == ["member", "method", "digits"]
     assert command_line("status", "results/suite-mine")[0] == 1
 
 
@@ -113,7 +114,7 @@ def test_failed_trials_are_rows_and_the_exit_status_is_1(command_line: CommandLi
     status, out, err = command_line("suite", "mine.yaml", "--jobs", "1")
     assert status == 1
     assert "2 trials failed" in err
-    assert "| independent |" in out
+    assert "  independent  " in out
     (failures,) = Path("results").glob("*/failures.csv")
     assert list(pd.read_csv(failures)["seed"]) == [0, 1]
 
@@ -124,7 +125,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
     few = "methods: {independent: , few: {strategy: independent, label_rate: 0.3}}"
     Path("mine.yaml").write_text(MINE.replace("methods: [independent, dml]", few))
     status, out, _ = command_line("suite", "mine.yaml", "--jobs", "1", "--set", "seeds=1")
-    assert status == 0 and "| digits | digits (30% labels) |" in out
+    assert status == 0 and re.search(r"^member .*  digits  +digits \(30% labels\)$", out, re.MULTILINE)
 
     def refused(*arguments: object, **options: object) -> None:
         raise UsageError("They cannot stand in one table.")

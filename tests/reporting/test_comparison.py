@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -300,7 +301,7 @@ def test_a_suite_whose_methods_do_not_pair_has_a_table_without_tests(tmp_path: P
     runs = [(write_run(tmp_path, "Cora", method, seeds=seeds), method, "Cora") for method, seeds in (("independent", 3), ("gml", 2))]
     with pytest.warns(UserWarning, match="Nothing is tested. .* not paired on Cora"):
         text, _ = write_suite_tables(write_suite(tmp_path, "s", runs))
-    assert "| mean student | gml |" in text and "independent" in text
+    assert re.search(r"^mean student  +gml  ", text, re.MULTILINE) and "independent" in text
 
 
 def test_only_the_data_whose_methods_differ_are_told_apart(tmp_path: Path) -> None:

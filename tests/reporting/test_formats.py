@@ -11,7 +11,7 @@ import pytest
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import Comparison, compare
-from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
+from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.reporting.tables import Cell, p_text, text_table
 from dgl_mutual.utils.safe_text import latex_text
@@ -84,6 +84,21 @@ def test_markdown_marks_best_and_significant(comparison: Comparison) -> None:
     assert "†" not in independent + dml
     assert "**" not in independent + dml
     assert [line.count("|") for line in lines[:11]] == [6] * 11
+
+
+def test_a_screen_shows_plain_text(comparison: Comparison) -> None:
+    table = text_table(comparison, percent=True)
+    header, rule, *lines = to_text(table).splitlines()
+    assert header.split() == ["member", "method", "CiteSeer", "Cora", "rank"] and rule == "-" * len(rule)
+    mean = comparison.rows.set_index(["data", "member", "method"]).loc[("Cora", "mean", "gml")]
+    assert lines[2].startswith("mean student ") and f" {100 * mean['mean']:.1f} ± {100 * mean['std']:.1f}*†" in lines[2]
+    assert lines[3] == "", "a line between members"
+    assert "*: the best method of a column, for each member." in lines[-1] and "Bold" not in lines[-1]
+
+
+def test_a_screen_shows_names_as_they_are(wicked: Comparison) -> None:
+    shown = to_text(text_table(wicked))
+    assert f"\n{WICKED} " in shown and WICKED in shown.splitlines()[0]
 
 
 def test_the_caption_says_what_is_needed_to_judge(comparison: Comparison) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from dgl_mutual.experiments.compare.checks import BOUNDS, PRECISIONS, Check
 from dgl_mutual.experiments.compare.equivalence import Paired
 from dgl_mutual.utils.safe_text import markdown_text
+from dgl_mutual.utils.wording import aligned
 
 if TYPE_CHECKING:  # importing it needs torch_geometric
     from dgl_mutual.experiments.compare.trajectory import Trajectory
@@ -22,25 +23,54 @@ _APART_FLOAT32 = 1e-4
 
 
 @dataclass(frozen=True)
+class Table:
+    """Cells of Markdown below a header."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def markdown(self) -> str:
+        """A pipe table, its columns aligned."""
+        cells = (self.header, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+        return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+    @property
+    def text(self) -> str:
+        """The table for a screen, without bold type."""
+        plain = [[cell.replace("**", "") for cell in row] for row in (self.header, *self.rows)]
+        header, *rows = aligned(plain, len(self.header))
+        return "\n".join([header, "-" * max(map(len, (header, *rows))), *rows])
+
+
+@dataclass(frozen=True)
 class Section:
     """One section of a certificate.
 
     Attributes:
-        body: a table or a few lines.
+        body: a table, or a few lines of Markdown.
         prose: how to read it; the certificate has it, the screen does not.
         screen: what the screen shows in the place of `body`.
         on_screen: whether the screen shows the section.
     """
 
     title: str
-    body: str
+    body: str | Table
     prose: str = ""
     screen: str = ""
     on_screen: bool = True
 
     @property
     def markdown(self) -> str:
-        return "\n\n".join(part for part in (f"## {self.title}", self.prose, self.body) if part)
+        body = self.body.markdown if isinstance(self.body, Table) else self.body
+        return "\n\n".join(part for part in (f"## {self.title}", self.prose, body) if part)
+
+    @property
+    def text(self) -> str:
+        """What the screen shows."""
+        return f"{self.title}\n{self.screen or (self.body.text if isinstance(self.body, Table) else self.body)}"
 
 
 _TRAINED_ALIKE = """\
@@ -165,15 +195,14 @@ def facts(found: Mapping[str, object]) -> Section:
 
 def unmatched(lines: Sequence[str]) -> Section:
     """Rows of either side without a partner."""
-    return Section("Rows without a partner", "\n".join(f"- {markdown_text(line)}" for line in lines) or "None: every row has its partner.")
+    if not lines:
+        return Section("Rows without a partner", "None: every row has its partner.")
+    body = "\n".join(f"- {markdown_text(line)}" for line in lines)
+    return Section("Rows without a partner", body, screen="\n".join(f"- {line}" for line in lines))
 
 
-def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A pipe table, its columns aligned."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> Table:
+    return Table(tuple(map(str, header)), tuple(tuple(map(str, row)) for row in rows))
 
 
 def _figure(value: float | None) -> str:

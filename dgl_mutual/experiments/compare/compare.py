@@ -370,5 +370,5 @@ def _keep(
     table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
     write_text(folder / "compare.csv", csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
     write_text(folder / "certificate.md", "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
-    shown = [f"{section.title}\n{section.screen or section.body}" for section in sections if section.on_screen]
+    shown = [section.text for section in sections if section.on_screen]
     return CertificateReport(folder, holds, "\n\n".join(shown))

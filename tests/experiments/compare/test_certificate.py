@@ -9,8 +9,9 @@ from dgl_mutual.experiments.compare.checks import Check
 from dgl_mutual.experiments.compare.equivalence import compare_pairs
 
 
-def cells_of(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+def cells_of(table: certificate.Table | str) -> list[list[str]]:
+    assert isinstance(table, certificate.Table)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.markdown.splitlines()[2:]]
 
 
 def test_the_verdict_names_what_is_out_of_bounds() -> None:
@@ -43,7 +44,7 @@ def test_accuracy_is_mean_and_sample_deviation_with_difference_and_tests() -> No
     paired = compare_pairs([0.1, 0.0], 0.02)
     section = certificate.accuracy(pairs, {"gcn-0": paired}, "accuracy", "seeds")
     assert section.title == "Test accuracy side by side (n = 2 seeds)"
-    row = section.body.splitlines()[-1]
+    row = section.markdown.splitlines()[-1]
     for text in (
         "0.6000 ± 0.1414",
         "0.5500 ± 0.2121",
@@ -53,7 +54,7 @@ def test_accuracy_is_mean_and_sample_deviation_with_difference_and_tests() -> No
         f"{paired.p_difference:.3g}",
     ):
         assert text in row
-    assert "p (within 0.02)" in section.body
+    assert "p (within 0.02)" in section.markdown
 
 
 def test_one_pair_has_no_interval_and_no_test() -> None:
@@ -75,4 +76,18 @@ def test_cost_is_a_ratio_where_both_sides_are_known() -> None:
 
 
 def test_what_would_end_a_cell_is_escaped() -> None:
-    assert certificate.facts({"command": "a | b"}).body.splitlines()[-1] == "| command | a \\| b |"
+    assert certificate.facts({"command": "a | b"}).markdown.splitlines()[-1] == "| command | a \\| b |"
+
+
+def test_a_screen_shows_plain_text() -> None:
+    section = certificate.unmatched(["<a_b> | 1"])
+    assert section.text == "Rows without a partner\n- <a_b> | 1" and section.markdown.endswith("- \\<a\\_b\\> \\| 1")
+    checks = [Check("best_by_val", "gradients", "float64", 1.0, 1e-10)]
+    title, *lines = certificate.largest(checks).text.splitlines()
+    assert title == "Largest differences at the same weights"
+    assert lines == [
+        "member       precision  logits  loss terms  gradients",
+        "-----------------------------------------------------------------",
+        "best_by_val  float64    -       -           1.0e+00 out of bounds",
+        "best_by_val  float32    -       -           -",
+    ]
