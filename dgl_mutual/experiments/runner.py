@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
@@ -16,7 +17,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, number_of_threads, who
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
-from dgl_mutual.experiments.estimate import seconds_left
+from dgl_mutual.experiments.estimate import seconds_left, why_it_fails
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local, default_jobs
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
@@ -147,7 +148,7 @@ def execute(
 
     Raises:
         UsageError: `jobs` or `threads` is no whole number from 1, or the cohort of the only plan cannot work. Among several plans this is a
-            failed trial, and the others go on.
+            failed trial, which a warning announces before any training, and the others go on.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
@@ -169,6 +170,8 @@ def execute(
         left = Counter(work.place for work in works)
         executor = executor or Local(default_jobs(device) if jobs is None else jobs, threads)
         jobs = min(executor.num_jobs, max(1, len(works)))
+        if len(plans) > 1:
+            _announce_failures([plans[place] for place in left])
         for place in left:
             made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes, code=codes[place])
             stores[place].record_environment(made_in)
@@ -191,6 +194,14 @@ def execute(
                 "The same command goes on from there."
             ) from None
     return [_report(store, plan.keys) for store, plan in zip(stores, plans, strict=True)]
+
+
+def _announce_failures(plans: Sequence[Plan]) -> None:
+    """Warn of the runs whose cohorts cannot work."""
+    for plan in plans:
+        fault = why_it_fails(plan)
+        if fault is not None:
+            warnings.warn(f"The run {plan.trials[0].run or plan.name!r} will fail, and the others go on. {fault}", stacklevel=3)
 
 
 def _report(store: RunStore, keys: set[tuple[int, int]]) -> RunReport:

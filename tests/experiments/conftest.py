@@ -85,6 +85,7 @@ def fake_training(
             return FakeResult(seed, fold)
 
         monkeypatch.setattr("dgl_mutual.experiments.trial.fit_cohort", fit)
+        monkeypatch.setattr("dgl_mutual.experiments.runner.why_it_fails", lambda _: None)
         monkeypatch.setattr("dgl_mutual.experiments.trial.peak", lambda device: 512.0)
         return ran
 
