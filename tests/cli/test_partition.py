@@ -16,7 +16,10 @@ import pytest
 from tests import forked
 
 CommandLine = Callable[..., tuple[int, str, str]]
-RUN = "run --sampler neighbor --fanout -1,-1 --batch-size 70 --seeds 1 --epochs 2 --students gcn,sage --set student.dropout=0"
+RUN = (
+    "run --sampler neighbor --fanout -1,-1 --batch-size 70 --seeds 1 --epochs 2 --students gcn,sage --set student.dropout=0 "
+    "--metric macro-f1"
+)
 
 
 @pytest.fixture
@@ -53,6 +56,7 @@ def test_two_servers_and_two_trainers_give_the_losses_of_one_process(command_lin
     assert command_line(*RUN.split(), "--dataset", "digits", "--jobs", "1", "--out", tmp_path / "one", *alike)[0] == 0
     (together,), (single,) = ((tmp_path / out).glob("*/history.csv") for out in ("two", "one"))
     pd.testing.assert_frame_equal(pd.read_csv(together), pd.read_csv(single), rtol=1e-6, atol=1e-6)
+    assert {*pd.read_csv(together.with_name("trials.csv"))["metric"]} == {"macro-f1"}
 
 
 @pytest.mark.usefixtures("mount_namespaces")

@@ -37,11 +37,13 @@ def test_two_processes_give_the_losses_of_one_and_the_first_writes(tmp_path: Pat
 
 
 def test_two_processes_that_divide_students_give_the_rows_of_one(tmp_path: Path, command_line: CommandLine) -> None:
-    run = ["run", "--dataset", "digits", "--students", "gcn,gat", "--epochs", "5", "--seeds", "2"]
+    run = ["run", "--dataset", "digits", "--students", "gcn,gat", "--epochs", "5", "--seeds", "2", "--metric", "macro-f1"]
     processes, logs = together(tmp_path, *run, "--divide", "students", "--out", tmp_path / "two")
     assert forked.statuses(processes) == [0, 0], "".join(log.read_text() for log in logs)
     assert command_line(*run, "--jobs", "1", "--out", tmp_path / "one")[0] == 0
     pd.testing.assert_frame_equal(history(tmp_path / "two"), history(tmp_path / "one"), check_exact=True)
+    (trials,) = (tmp_path / "two").glob("*/trials.csv")
+    assert set(pd.read_csv(trials)["metric"]) == {"macro-f1"}
     assert len(list((tmp_path / "two").glob("*/checkpoints/*"))) == 2
 
 
