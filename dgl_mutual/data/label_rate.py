@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.wording import counted, listed
 
 #: Classes of which none is larger than another by more than this count as equally large.
 MOST_UNEVEN = 1.1
@@ -100,6 +101,24 @@ def set_apart(dataset: Dataset, split: Split) -> Split:
     if known.all() or not known.any():
         return split
     return replace(split, train=split.train[known], unlabelled=np.union1d(split.unlabelled, split.train[~known]))
+
+
+def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
+    """Warn of classes, and of positives or negatives of a label, that are validated or tested and have no training sample."""
+    assessed = np.concatenate([split.val, split.test])
+    missing = []
+    for name, values, column in _columns(dataset):
+        for number, value in enumerate(values):
+            among = column == number
+            if among[assessed].any() and not among[split.train].any():
+                kind = f"the class {value!r}" if dataset.target.kind == "single-label" else f"{name!r} = {value}"
+                missing.append(kind)
+    if missing:
+        warnings.warn(
+            f"The training part of {dataset.name} has no sample with {listed(missing)}, and the parts for validation and test have some: "
+            "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples.",
+            stacklevel=2,
+        )
 
 
 def draws_alike(rate: LabelRate | None, labels: IntArray | FloatArray) -> bool:

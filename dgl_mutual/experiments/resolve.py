@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import draws_alike, hide_labels, set_apart
+from dgl_mutual.data.label_rate import draws_alike, hide_labels, set_apart, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, default_protocol, make_splits
@@ -285,12 +285,13 @@ def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
 
 def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: int, fold: int) -> Split:
     """The split with labels hidden, where a resolved configuration asks for it, and all training samples without labels set apart, the
-    dataset's pool among them.
+    dataset's pool among them. A class or label of which nothing can be learned is named in a warning.
 
     Raises:
         UsageError: see `hide_labels`.
     """
     split = set_apart(dataset, split)
+    warn_of_unlearned(dataset, split)
     if config.label_rate is not None:
         split = hide_labels(dataset, split, config.label_rate, seed=derive(seed, "labels", fold))
     if not dataset.num_pool:

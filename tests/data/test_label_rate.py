@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+import dgl_mutual
 from dgl_mutual.data import Dataset, Split, Target, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, set_apart, without_labels
@@ -252,3 +255,29 @@ def test_the_share_that_a_message_suggests_works_for_parts_of_about_this_size() 
         share = float(str(refused.value).split("for example --label-rate ")[1].split(",")[0])
         for fewer in (count, count - 1):
             hide_labels(dataset, replace(split, train=np.delete(split.train, rare[fewer:])), share, seed=0)
+
+
+def test_what_the_training_part_lacks_is_told() -> None:
+    labels = np.zeros((40, 3))
+    labels[::2, 0], labels[7, 1], labels[1:, 2] = 1, 1, 1
+    labels[5:9, 0] = np.nan
+    classes = np.where(np.arange(40) == 7, 2, np.arange(40) % 2)
+    with_7, without_7 = ([7, *range(10, 30)], [0, *range(10, 30)])
+    given: dict[str, Any] = {"training": {"epochs": 1}, "students": "gcn,mlp"}
+    for own, train, told in (
+        (labels, with_7, "'label 2' = 0"),
+        (labels, without_7, "'label 1' = 1"),
+        (labels, range(10, 30), "'label 1' = 1, 'label 2' = 0"),
+        (classes, without_7, "the class '2'"),
+        (classes, with_7, None),
+        ({"kind": classes, "marks": labels}, without_7, "'kind' = 2, 'label 1' = 1"),
+    ):
+        dataset = Dataset.from_arrays([np.arange(39), np.arange(1, 40)], np.eye(40), labels=own, name="mine")
+        rest = np.setdiff1d(np.arange(40), list(train))
+        split = Split(list(train), rest[:9], rest[9:])
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            dgl_mutual.fit(dataset, split=split, **given)
+        texts = [str(one.message) for one in shown if "cannot be learned" in str(one.message)]
+        assert len(texts) == (told is not None), texts
+        assert told is None or texts[0].startswith(f"The training part of mine has no sample with {told}, and the parts for"), texts
