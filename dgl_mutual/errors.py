@@ -8,6 +8,8 @@ from numbers import Integral
 
 #: Threads of one process: more than machines have cores, and so few that the system can start them.
 MAX_THREADS = 1024
+#: Processes that train at a time, likewise.
+MAX_JOBS = 1024
 
 
 class DglMutualError(Exception):
@@ -58,6 +60,15 @@ def number_of_threads(value: object) -> int:
         UsageError: it is none.
     """
     return whole_number("threads", value, 1, MAX_THREADS)
+
+
+def number_of_jobs(value: object) -> int:
+    """The number of trials at a time, each in a process of its own: 1 to `MAX_JOBS`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return whole_number("jobs", value, 1, MAX_JOBS)
 
 
 def unknown(kind: str, value: object, choices: Iterable[str]) -> UsageError:

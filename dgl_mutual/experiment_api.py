@@ -13,7 +13,7 @@ from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.target import ChosenMetric
-from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_threads, whole_number
+from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_jobs, number_of_threads
 from dgl_mutual.experiments.config import split_names
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
@@ -100,7 +100,7 @@ def experiment(
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
-    jobs, threads = None if jobs is None else whole_number("jobs", jobs, 1), number_of_threads(threads)
+    jobs, threads = None if jobs is None else number_of_jobs(jobs), number_of_threads(threads)
     device = resolve_device(device)
     folder_of_data = None if data_dir is None else user_path(data_dir)
     named = _named_datasets(dataset)

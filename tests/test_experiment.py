@@ -312,6 +312,7 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
         ({"methods": []}, r"names of strategies are needed.*not \[\]"),
         ({"students": {"gcn"}}, "is a set, which has no order"),
         ({"jobs": 1.5}, "jobs = 1.5 is not a whole number from 1"),
+        ({"jobs": 10**9}, "jobs = 1000000000 is more than 1024, the most that is possible"),
         ({"jobs": 0}, "jobs = 0 is not a whole number from 1"),
         ({"jobs": 0, "tuned": 1}, "jobs = 0 is not a whole number from 1"),
         ({"threads": None}, "threads = None is not a whole number from 1"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dgl_mutual.errors import MAX_THREADS
+from dgl_mutual.errors import MAX_JOBS, MAX_THREADS
 
 data_dir_option = click.option(
     "--data-dir",
@@ -38,8 +38,9 @@ def file_option(*, help: str, metavar: str, default: Path | None = None) -> Call
     return click.option(*names, cls=_FileOption, type=kind, default=default, show_default=True, metavar=metavar, help=help)
 
 
-#: The type of --threads.
+#: The types of --threads and --jobs.
 THREADS = click.IntRange(1, MAX_THREADS)
+JOBS = click.IntRange(1, MAX_JOBS)
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
 track_option = click.option(
     "--track",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from dgl_mutual.cli.arguments import JOBS
 from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import command as run_command
 
@@ -145,7 +146,7 @@ command = click.Command(
         ),
         click.Option(
             ["--jobs"],
-            type=click.IntRange(min=1),
+            type=JOBS,
             metavar="N",
             help="Number of our trials at a time, with FILE.csv (default: one per core).",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import THREADS, data_dir_option, offline_option, track_option, trust_option
+from dgl_mutual.cli.arguments import JOBS, THREADS, data_dir_option, offline_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 from dgl_mutual.utils.wording import counted
 
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 @trust_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
-@click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Number of trials at a time, each in its own process (default: one per core)."
-)
+@click.option("--jobs", type=JOBS, metavar="N", help="Number of trials at a time, each in its own process (default: one per core).")
 @click.option("--cluster", metavar="tcp://HOST:PORT|local:N", help="Run trials on a Dask cluster: a scheduler's, or N processes.")
 @click.option("--threads", type=THREADS, default=1, show_default=True, metavar="N", help="Threads of each trial.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]", help="Where to train.")

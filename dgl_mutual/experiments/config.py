@@ -32,6 +32,8 @@ from dgl_mutual.utils.plain_yaml import read_yaml_file
 _SHARED_WITH_CUSTOM = ("edge_features",)
 #: More than anybody runs; the splits of all of them are drawn before the first trial.
 MAX_SEEDS = 10_000
+#: Trials of a run, seeds x folds, likewise.
+MAX_TRIALS_OF_RUN = 100_000
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dgl_mutual.experiments.layers import unflatten, value_at
 from dgl_mutual.training.result import FitResult
 
 _GROUPS = ("training", "strategy_options", "student")
+#: Points of a grid: all of them are resolved before the first trial, and each trial trains at all of them.
+MAX_POINTS = 10_000
 
 
 def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
@@ -21,7 +23,8 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
     Without a grid: the configuration itself.
 
     Raises:
-        UsageError: a key outside `training`, `strategy_options` and `student`, an unknown one within, or one that has a value already.
+        UsageError: a key outside `training`, `strategy_options` and `student`, an unknown one within, or one that has a value already;
+            or too many points.
     """
     if not config.grid:
         return [({}, config)]
@@ -32,6 +35,13 @@ def grid_points(config: RunConfig) -> list[tuple[dict[str, Any], RunConfig]]:
             raise UsageError(f"The grid cannot vary {key!r}: it varies {', '.join(f'{group}.KEY' for group in _GROUPS)}.")
         if (value := value_at(given, key)) is not None:
             raise UsageError(f"{key} is {value!r} and varied by the grid, over {list(choices)}. Leave out one of them.")
+    count = math.prod(map(len, config.grid.values()))
+    if count > MAX_POINTS:
+        sizes = " x ".join(str(len(choices)) for choices in config.grid.values())
+        raise UsageError(
+            f"The grid has {count} points ({sizes}), and each trial would train at all of them. Give at most {MAX_POINTS}, or search at "
+            "random: 'dgl-mutual tune'."
+        )
     from sklearn.model_selection import ParameterGrid  # takes longer to import than all of DGL
 
     del given["grid"]

@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.noise import NoiseSpec
-from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import MAX_TRIALS_OF_RUN, RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
@@ -73,6 +74,12 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     if not has_edge_noise and not any(student.edge_features for _, point in points for student in point.students):
         dataset = _without_edge_features(dataset)
     assert config.seeds is not None
+    trials = config.seeds * (config.folds or 1)
+    if trials > MAX_TRIALS_OF_RUN:
+        raise UsageError(
+            f"seeds = {config.seeds} and folds = {config.folds} are {trials} trials, whose splits are all drawn before the first. A run "
+            f"has at most {MAX_TRIALS_OF_RUN}: give fewer seeds or folds."
+        )
     splits = ((seed, enumerate(splits_of(config, dataset, seed))) for seed in range(config.seeds))
     return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, folds in splits for fold, split in folds))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.errors import DglMutualError, StoreError, number_of_threads, whole_number
+from dgl_mutual.errors import DglMutualError, StoreError, number_of_jobs, number_of_threads
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
@@ -147,13 +147,13 @@ def execute(
         track: see `run`.
 
     Raises:
-        UsageError: `jobs` or `threads` is no whole number from 1, or the cohort of the only plan cannot work. Among several plans this is a
-            failed trial, which a warning announces before any training, and the others go on.
+        UsageError: `jobs` or `threads` is no whole number from 1, or too large, or the cohort of the only plan cannot work. Among several
+            plans this is a failed trial, which a warning announces before any training, and the others go on.
         StoreError: nothing was run.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     device = resolve_device(device)
-    jobs, threads = None if jobs is None else whole_number("jobs", jobs, least=1), number_of_threads(threads)
+    jobs, threads = None if jobs is None else number_of_jobs(jobs), number_of_threads(threads)
     progress = progress or NoProgress()
     with ExitStack() as stack:
         stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]

@@ -112,3 +112,10 @@ def test_a_run_searches_within_each_trial_and_can_be_repeated_from_its_configura
         assert of_seed[0].equals(of_seed[1])
     again = run(parse_config(read_config(folder / "config.yaml")), out=tmp_path, jobs=1)
     assert again.folder == folder
+
+
+def test_a_grid_of_very_many_points_is_refused_before_they_are_made() -> None:
+    values = [1 + number / 100 for number in range(100)]
+    grid = {f"strategy_options.{name}": values for name in ("temperature", "weight", "entropy_weight")}
+    with pytest.raises(UsageError, match=r"The grid has 1000000 points \(100 x 100 x 100\).*Give at most 10000, or search at random"):
+        grid_points(parse_config({"grid": grid}))

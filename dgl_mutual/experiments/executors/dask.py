@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
+from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError, number_of_jobs
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.processes import spared_from_interrupts
@@ -172,11 +172,13 @@ def connected(cluster: str) -> Iterator[Cluster]:
         UsageError: neither.
         ClusterError: Dask is not installed, the scheduler or a worker does not answer, or a worker has other versions than this process.
     """
-    local = re.fullmatch(r"local:([1-9]\d*)", cluster)
+    local = re.fullmatch(r"local:([1-9]\d{0,8})", cluster)
     if local is None and not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", cluster):
         raise UsageError(
             f"{cluster!r} is not the address of a Dask cluster. Give a scheduler's address, tcp://HOST:PORT, or local:N for N processes."
         )
+    if local is not None:
+        number_of_jobs(int(local[1]))
     distributed = _dask()
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say what its tracebacks do
     with ExitStack() as stack:

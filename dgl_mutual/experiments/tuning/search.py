@@ -21,7 +21,7 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
-from dgl_mutual.errors import UsageError, number_of_threads, unknown, whole_number
+from dgl_mutual.errors import UsageError, number_of_jobs, number_of_threads, unknown, whole_number
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import given_values
@@ -170,7 +170,7 @@ def tune(
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     trials, splits = whole_number("trials", trials, 1, MAX_TRIALS), whole_number("splits", splits, 1, MAX_SEEDS)
-    jobs = whole_number("jobs", jobs, 1)
+    jobs = number_of_jobs(jobs)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()

@@ -140,6 +140,11 @@ def test_a_scheduler_without_workers_says_so(monkeypatch: pytest.MonkeyPatch) ->
             lone.__enter__()
 
 
+def test_more_processes_than_machines_have_cores_are_refused() -> None:
+    with pytest.raises(UsageError, match="jobs = 100000 is more than 1024, the most that is possible"), connected("local:100000"):
+        pass
+
+
 @pytest.mark.parametrize("cluster", ["local", "local:0", "local:x", "10.0.0.7:8786", "tcp://host", "http://host:80"])
 def test_what_is_no_cluster_is_refused(cluster: str) -> None:
     message = r"is not the address of a Dask cluster\. Give a scheduler's address, tcp://HOST:PORT, or local:N"
