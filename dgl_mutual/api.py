@@ -182,8 +182,8 @@ def fit(
         asked = parse_config(_of_no_run(config, split), given)
     if split is not None:
         split.check(dataset.num_samples - dataset.num_pool)
-    dataset = dataset.with_metric(asked.metric)
     asked = with_recorded_defaults(asked, dataset, split)
+    dataset = dataset.with_metric(asked.metric)
     resolved = resolve(asked, dataset, split)
     refuse_idle(asked, resolved)
     watching = _listed(callbacks)

@@ -65,8 +65,8 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
     Raises:
         UsageError, DataError: the run cannot be made.
     """
-    dataset = dataset.with_metric(config.metric)
     config = with_recorded_defaults(config, dataset)
+    dataset = dataset.with_metric(config.metric)
     given = config if in_memory else anchored(config)
     config = resolve(given, dataset)
     points = resolved_points(given, dataset) if given.grid else (({}, config),)

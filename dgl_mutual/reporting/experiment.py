@@ -111,7 +111,8 @@ class Experiment:
         Raises:
             UsageError: see `summary`, or percent of a value that is not a fraction.
         """
-        return _frame(self._text_table(baseline, value, metric, members, percent, precision))
+        percent = is_fraction(value) if percent is None else percent
+        return _frame(text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision))
 
     def export(
         self,
@@ -296,21 +297,10 @@ class Experiment:
     def _shown(self) -> TextTable:
         """The table, without tests where trials do not pair."""
         try:
-            return self._text_table()
+            comparison = self._comparison(None, "test", None, None)
         except UsageError:
-            return self._text_table(NO_BASELINE)
-
-    def _text_table(
-        self,
-        baseline: str | None = None,
-        value: str = "test",
-        metric: str | None = None,
-        members: str | Sequence[str] | None = None,
-        percent: bool | None = None,
-        precision: int | None = None,
-    ) -> TextTable:
-        percent = is_fraction(value) if percent is None else percent
-        return text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision)
+            comparison = self._comparison(NO_BASELINE, "test", None, None)
+        return text_table(comparison, percent=is_fraction("test"))
 
     def _comparison(self, baseline: str | None, value: str, metric: str | None, members: str | Sequence[str] | None) -> Comparison:
         trials = gather(self.runs, metric)

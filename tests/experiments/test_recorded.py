@@ -19,6 +19,7 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.recorded import config_of
 from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.experiments.trust import trusted_config
+from dgl_mutual.experiments.tuning.search import search_job
 from tests.cli.conftest import Ended, command_line  # noqa: F401  # a fixture
 
 #: What earlier versions may have had as defaults, by dotted key.
@@ -75,6 +76,14 @@ def test_all_of_them_together_and_overrides(ring: Dataset, pairs: Dataset) -> No
             found = plain(planned(values, dataset, {"training": {"patience": 5}, "student": {"heads": 4}, "seeds": 3}).config)
         assert (found["training"]["patience"], found["seeds"], found["students"][1]["heads"]) == (5, 3, 4)
         assert (found["training"]["learning_rate"], found["training"]["epochs"], found["students"][0]["hidden"]) == (0.02, 40, 48)
+
+
+def test_a_search_starts_from_the_defaults_that_the_run_had(ring: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dgl_mutual.experiments.tuning.search.anchored", lambda config: config)
+    values = former_run(ring, {"training.patience": 17})
+    with pytest.warns(UserWarning, match="Defaults have changed"):
+        job = search_job(config_of(values), ring, trials=1)
+    assert (job.given.training.patience, job.resolved.training.patience) == (17, 17)
 
 
 def test_what_follows_from_other_options_still_follows(ring: Dataset) -> None:
