@@ -12,7 +12,7 @@ from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config
 from dgl_mutual.experiments.given import layer_of_file, without_defaults
 from dgl_mutual.experiments.resolve import plain, resolve
-from dgl_mutual.store.configuration import completed, has_both, identity, resolved_part
+from dgl_mutual.store.configuration import has_both, identity, resolved_part
 from dgl_mutual.utils.wording import assignments
 
 #: What says on which samples a run is, and of a given split has no meaning.
@@ -47,7 +47,6 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
         now = plain(resolve(parse_config(layer_of_file(record.values)), dataset, split))
     except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution tells
         return config
-    then = completed(then, now)
     changed = dict(_differences(then, now, split))
     if not changed:
         return config

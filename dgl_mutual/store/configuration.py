@@ -62,14 +62,6 @@ def given_part(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(values[GIVEN]) if has_both(values) else {}
 
 
-def completed(resolved: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration with those options of its strategy that only a `later` one has, at the values that mean their absence."""
-    options, names = resolved.get("strategy_options"), later.get("strategy_options")
-    if not isinstance(options, Mapping) or not isinstance(names, Mapping):
-        return dict(resolved)
-    return {**resolved, "strategy_options": {**{key: value for key, value in _LATER_STRATEGY.items() if key in names}, **options}}
-
-
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """What of a resolved configuration decides the results of a trial: two runs are one where this is equal.
 

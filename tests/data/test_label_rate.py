@@ -13,7 +13,7 @@ import pytest
 import dgl_mutual
 from dgl_mutual.data import Dataset, Split, Target, make_splits
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, set_apart, without_labels
+from dgl_mutual.data.label_rate import draws_alike, hide_labels, parse_label_rate, set_apart, warn_of_unlearned, without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.target import join_targets
 from dgl_mutual.errors import DataError, UsageError
@@ -281,3 +281,11 @@ def test_what_the_training_part_lacks_is_told() -> None:
         texts = [str(one.message) for one in shown if "cannot be learned" in str(one.message)]
         assert len(texts) == (told is not None), texts
         assert told is None or texts[0].startswith(f"The training part of mine has no sample with {told}, and the parts for"), texts
+
+
+def test_what_no_part_of_a_split_has_is_not_told() -> None:
+    classes = np.where(np.arange(40) == 7, 2, np.arange(40) % 2)
+    dataset = Dataset.from_arrays([np.arange(39), np.arange(1, 40)], np.eye(40), labels=classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_unlearned(dataset, Split(np.arange(10, 30), np.arange(6), np.arange(30, 40)))
