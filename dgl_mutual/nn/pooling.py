@@ -18,8 +18,7 @@ def pool(batch: GraphBatch, x: Tensor, how: str) -> Tensor:
     Shapes: x (|V|, F), result (graphs, F).
     """
     if how == "max":
-        highest = torch.segment_reduce(x, "max", offsets=batch.node_offsets, axis=0)
-        return torch.where((batch.graph_sizes > 0).unsqueeze(1), highest, 0.0)
+        return torch.where((batch.graph_sizes > 0).unsqueeze(1), apply(_Max, x, batch), 0.0)
     total = apply(_Sum, x, batch)
     return total / batch.graph_sizes.clamp(min=1).to(x.dtype).unsqueeze(1) if how == "mean" else total
 
@@ -35,3 +34,26 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return grads[0].index_select(0, ctx.batch.batch_index), None
+
+
+class _Max(torch.autograd.Function):
+    """Nodes that share their graph's maximum share its gradient alike, as in `Tensor.amax`.
+
+    Torch's own gradient does so where it is positive, and gives each of them the whole of a negative one. Nodes of the same surroundings,
+    of which molecules have many, share maxima.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, batch: GraphBatch) -> Tensor:
+        highest = torch.segment_reduce(x, "max", offsets=batch.node_offsets, axis=0)
+        ctx.batch = batch
+        ctx.save_for_backward(x, highest)
+        return highest
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        batch: GraphBatch = ctx.batch
+        x, highest = ctx.saved_tensors
+        is_highest = (x == highest.index_select(0, batch.batch_index)).to(x.dtype)
+        shares = grads[0] / kernels.segment_sums(is_highest, batch.node_offsets).clamp(min=1)
+        return is_highest * shares.index_select(0, batch.batch_index), None

@@ -28,6 +28,16 @@ def test_equals_numpy_and_an_empty_graph_is_zero(how: str, batch: GraphBatch) ->
     np.testing.assert_allclose(pool(batch, x, how).numpy(), expected, rtol=1e-12)
 
 
+def test_nodes_that_share_a_maximum_share_its_gradient_of_either_sign(batch: GraphBatch) -> None:
+    """As in `Tensor.amax`, graph by graph. The gradient of `torch.segment_reduce` differs where it is negative."""
+    x = torch.randint(3, (sum(SIZES), 4), dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(len(SIZES), 4, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((pool(batch, x, "max") * upstream).sum(), x)
+    plain = torch.stack([part.amax(0) if len(part) else part.new_zeros(4) for part in x.split(SIZES)])
+    (expected,) = torch.autograd.grad((plain * upstream).sum(), x)
+    torch.testing.assert_close(gradient, expected)
+
+
 @pytest.mark.parametrize("how", REDUCE)
 def test_passes_gradcheck(how: str, batch: GraphBatch) -> None:
     x = torch.randn(sum(SIZES), 2, dtype=torch.float64, requires_grad=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dgl_mutual.experiments.compare.checks import BOUNDS, gradients_difference
 from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
@@ -49,7 +50,15 @@ def test_a_student_of_the_reference_computes_what_ours_does(
     theirs.load_state_dict(to_reference(architecture, {name: weight.clone() for name, weight in ours.state_dict().items()}))
     data = Batch.from_data_list(to_graphs(dataset, torch.float64))
     expected = theirs(data.x, data.edge_index, data.batch, dataset.num_graphs)
-    torch.testing.assert_close(ours.forward_batch(Collator(dataset, dtype=torch.float64).all()).logits, expected, rtol=1e-12, atol=1e-12)
+    logits = ours.forward_batch(Collator(dataset, dtype=torch.float64).all()).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-12, atol=1e-12)
+
+    upstream = torch.randn_like(logits)
+    for output in (logits, expected):
+        (output * upstream).sum().backward()
+    gradients = to_reference(architecture, {name: weight.grad for name, weight in ours.named_parameters() if weight.grad is not None})
+    expected_gradients = {name: weight.grad for name, weight in theirs.named_parameters() if weight.grad is not None}
+    assert gradients_difference(gradients, expected_gradients) < BOUNDS["float64"]
 
 
 def test_running_statistics_follow_alike() -> None:
