@@ -1,4 +1,4 @@
-"""Base of strategies whose students learn from an earlier generation of themselves."""
+"""Bases of strategies whose students learn from teachers that train first, such as an earlier generation of themselves."""
 
 from __future__ import annotations
 
@@ -15,19 +15,15 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.step import Step
 
 
-class SecondGeneration(ImitationStrategy, ABC):
-    """For each student there is a teacher with the same options and weights of its own, which trains first, by the labels alone.
+class TeachersFirst(ImitationStrategy, ABC):
+    """The members that the strategy adds are teachers, which train first, by the labels alone.
 
-    Teachers end at their best epoch by validation; then they stand still, and the students, drawn anew, learn from them.
+    Teachers end at their best epoch by validation; then they stand still, and the students learn from them.
     """
 
-    @classmethod
-    def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
-        return tuple((f"teacher-{index}", student) for index, student in enumerate(students))
-
     def phases(self) -> tuple[tuple[int, ...], ...]:
-        students = tuple(range(self.setting.num_students))
-        return tuple(len(students) + k for k in students), students
+        num_students = self.setting.num_students
+        return tuple(range(num_students, len(self.setting.members))), tuple(range(num_students))
 
     def exchange(self) -> Exchange:
         return replace(super().exchange(), targets="frozen")
@@ -45,4 +41,12 @@ class SecondGeneration(ImitationStrategy, ABC):
 
     @abstractmethod
     def target(self, teachers: Tensor) -> Tensor:
-        """t of each student: (K or 1, N, C), from the probabilities of all teachers (K, N, C)."""
+        """t of each student: (K or 1, N, C), from the probabilities of all teachers (teachers, N, C)."""
+
+
+class SecondGeneration(TeachersFirst, ABC):
+    """For each student there is a teacher with the same options and weights of its own; then the students are drawn anew."""
+
+    @classmethod
+    def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:
+        return tuple((f"teacher-{index}", student) for index, student in enumerate(students))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
@@ -13,10 +12,8 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import MAX_TEMPERATURE, MIN_TEMPERATURE
 from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.citation import Citation
-from dgl_mutual.strategies.exchange import Exchange
-from dgl_mutual.strategies.imitation import ImitationStrategy
+from dgl_mutual.strategies.generations import TeachersFirst
 from dgl_mutual.strategies.options import ImitationOptions, StrategyOptions
-from dgl_mutual.strategies.step import Step
 
 
 class KDOptions(ImitationOptions):
@@ -29,7 +26,7 @@ class KDOptions(ImitationOptions):
     """The teacher: its architecture, depth, width and the rest."""
 
 
-class KnowledgeDistillation(ImitationStrategy):
+class KnowledgeDistillation(TeachersFirst):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(p_teacher(v) || p_i(v)).
 
     The teacher trains first, by CE alone, to its best epoch on validation. Then it no longer changes, and its clean logits are kept, so
@@ -53,20 +50,5 @@ class KnowledgeDistillation(ImitationStrategy):
         assert isinstance(options, KDOptions)
         return (("teacher", options.teacher),)
 
-    def phases(self) -> tuple[tuple[int, ...], ...]:
-        students = tuple(range(self.setting.num_students))
-        return (len(students),), students
-
-    def exchange(self) -> Exchange:
-        return replace(super().exchange(), targets="frozen")
-
-    def learns_from_others(self, active: Sequence[int]) -> bool:
-        return self.setting.num_students not in active
-
-    def loss_terms(self, step: Step) -> dict[str, Tensor]:
-        terms = {"supervised": self.supervised(step)}
-        teacher = self.setting.num_students
-        if teacher not in step.active:
-            target = self.distribution.probabilities(step.targets[teacher, step.exchange], self.options.peers_temperature)
-            terms["distillation"] = self.imitation(step, target)
-        return terms
+    def target(self, teachers: Tensor) -> Tensor:
+        return teachers
