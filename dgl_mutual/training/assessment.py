@@ -56,7 +56,7 @@ def assess(
     scores = {part: score(scorer, predictions[part], labels[rows[part]], names) for part in rows}
     train, val, test = (scores[part].overall for part in ("train", "val", "test"))
     measured = calibrations_by_metric(dataset, cohort.distribution, predictions["test"], labels[rows["test"]])
-    nlls, eces = zip(*mean_over_tasks(list(measured.values())), strict=True)
+    nlls, eces = zip(*mean_over_tasks(measured), strict=True)
     milliseconds = [inference_ms(student, test_batches) for student in cohort.members]
     results = [
         MemberResult(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -34,11 +34,11 @@ def calibrations(distribution: Distribution, logits: Tensor, labels: Tensor) -> 
     return [_calibration(distribution, member, labels, known) for member in logits]
 
 
-def mean_over_tasks(tasks: Sequence[Sequence[Calibration]]) -> list[tuple[float, float]]:
+def mean_over_tasks(tasks: Mapping[str, Sequence[Calibration]]) -> list[tuple[float, float]]:
     """(nll, ece) of each member, the unweighted mean over tasks; of one task, its own."""
     return [
         (sum(each.nll for each in member) / len(member), sum(each.ece for each in member) / len(member))
-        for member in zip(*tasks, strict=True)
+        for member in zip(*tasks.values(), strict=True)
     ]
 
 

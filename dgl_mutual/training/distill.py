@@ -177,7 +177,7 @@ def _member(
     scorer = scorer_of(dataset)
     scores = [score(scorer, logits[None, part], labels[part], ["mlp"]) for part in (split.train, split.val, split.test)]
     measured = calibrations_by_metric(dataset, distillation.distribution, logits[None, split.test], labels[split.test])
-    ((nll, ece),) = mean_over_tasks(list(measured.values()))
+    ((nll, ece),) = mean_over_tasks(measured)
     member = MemberResult(
         member="mlp",
         architecture="mlp",

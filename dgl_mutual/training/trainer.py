@@ -198,9 +198,7 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
         seconds_per_epoch=seconds_per_epoch,
         exchange_on=state.exchange.on,
     )
-    if not kind.transduces:
-        return result
-    return with_kept(result, distribution, logits, torch.arange(dataset.num_samples, device=logits.device))
+    return with_kept(result, logits) if kind.transduces else result
 
 
 def _resolve_options(

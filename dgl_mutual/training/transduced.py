@@ -97,7 +97,7 @@ def fit_untrained(
     parts = [torch.as_tensor(part) for part in (split.train, split.val, split.test)]
     train, val, test = (score(scorer, logits[:, part], labels[part], [kind.name]).overall[0] for part in parts)
     measured = calibrations_by_metric(dataset, distribution, logits[:, parts[-1]], labels[parts[-1]])
-    ((nll, ece),) = mean_over_tasks(list(measured.values()))
+    ((nll, ece),) = mean_over_tasks(measured)
     member = MemberResult(kind.name, "-", train, val, test, None, 1000 * seconds, 0, nll, ece)
     return FitResult(
         members=(member, *(replace(member, member=name) for name in ("mean", "best_by_val", "ensemble"))),
@@ -114,8 +114,9 @@ def fit_untrained(
     )
 
 
-def with_kept(result: FitResult, distribution: Distribution, logits: Tensor, samples: Tensor) -> FitResult:
-    """A result whose members, and ensemble, predict these logits (K, N, C)."""
-    everyone = torch.cat([logits, result.cohort.ensemble_logits(logits, samples).unsqueeze(0)])
-    probabilities = distribution.probabilities(everyone).detach().cpu().numpy()
-    return replace(result, kept=dict(zip((*result.cohort.names, "ensemble"), probabilities, strict=True)))
+def with_kept(result: FitResult, logits: Tensor) -> FitResult:
+    """A result whose members, and ensemble, predict these logits of all samples (K, N, C)."""
+    cohort, samples = result.cohort, torch.arange(logits.shape[1], device=logits.device)
+    everyone = torch.cat([logits, cohort.ensemble_logits(logits, samples).unsqueeze(0)])
+    probabilities = cohort.distribution.probabilities(everyone).detach().cpu().numpy()
+    return replace(result, kept=dict(zip((*cohort.names, "ensemble"), probabilities, strict=True)))
