@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from dgl_mutual.errors import UsageError
@@ -79,10 +79,6 @@ class WeightAverages:
         if member not in self._averaged or not self._has_begun(member):
             return self._members[member]
         return cast("AnyStudent", self._averaged[member].module)
-
-    def logits(self, member: int, batch: Batch) -> Tensor:
-        """Logits (N, C) of a member with its averaged weights, in evaluation mode."""
-        return self.of(member).forward_batch(batch).logits
 
     def state(self) -> dict[str, Any]:
         """What must be kept to resume."""

@@ -127,7 +127,7 @@ class StepMaker:
         """Logits of members, which are in evaluation mode, by the weights that the strategy asks for."""
         averages = self.state.target_averages or self.state.served_averages
         if averages is not None:
-            return [averages.logits(k, batch) for k in members]
+            return [averages.of(k).forward_batch(batch).logits for k in members]
         return [output.logits for output in self.state.cohort(batch, members)]
 
     @torch.no_grad()
