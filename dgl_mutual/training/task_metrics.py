@@ -100,8 +100,8 @@ def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: 
 
 
 def history_columns(scores: Scores, part: str, names: Sequence[str]) -> dict[str, float]:
-    """``val/gcn-0``, and of several tasks ``accuracy(digit)/val/gcn-0``, for each member that has a name."""
-    row = {f"{part}/{name}": value for name, value in zip(names, scores.overall, strict=False)}
+    """``val/gcn-0``, and of several tasks ``accuracy(digit)/val/gcn-0``, for each member."""
+    row = {f"{part}/{name}": value for name, value in zip(names, scores.overall, strict=True)}
     for metric, values in scores.by_task.items():
-        row.update({f"{metric}/{part}/{name}": value for name, value in zip(names, values, strict=False)})
+        row.update({f"{metric}/{part}/{name}": value for name, value in zip(names, values, strict=True)})
     return row
