@@ -145,7 +145,6 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
             coordinator knows only those that it was trained with.
         DataError: features or logits that are not finite.
     """
-    data = graph_or_dataset(data)
     return predictor_of(cohort, data, member)(data)
 
 
@@ -169,9 +168,7 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
     if member not in cohort.names:
         raise unknown("student", member, cohort.names)
     place = cohort.names.index(member)
-    return _predictor(cohort, _student_logits(cohort, place)).rows_of(
-        graph_or_dataset(data), lambda batch, samples: cohort.members[place].embed_batch(batch)
-    )
+    return _predictor(cohort, _student_logits(cohort, place)).rows_of(data, lambda batch, samples: cohort.members[place].embed_batch(batch))
 
 
 def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
@@ -192,19 +189,14 @@ def _predictor(cohort: Cohort, logits: Logits) -> Predictor:
     )
 
 
-def predict_by_mlp(mlp: MLP, distribution: Distribution, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-    """As `predict`, of an MLP that was trained from a cohort."""
-    return predictor_of_mlp(mlp, distribution)(graph_or_dataset(data))
-
-
-def predictor_of_mlp(mlp: MLP, distribution: Distribution) -> Predictor:
-    """The predictor of `predict_by_mlp`."""
+def predictor_of_mlp(mlp: MLP, distribution: Distribution, positions: int) -> Predictor:
+    """The predictor of an MLP that was trained from a cohort, and takes so many positional features."""
     mlp.eval()
 
     def logits(batch: Batch, samples: Tensor) -> Tensor:
         return _finite(mlp.forward_batch(batch).logits, samples, "mlp", mlp.task)
 
-    return Predictor(logits, mlp.task, mlp.weight.shape[0], distribution, mlp.weight.device, mlp.weight.dtype)
+    return Predictor(logits, mlp.task, mlp.in_features, distribution, mlp.weight.device, mlp.weight.dtype, positions=positions)
 
 
 def _student_logits(cohort: Cohort, place: int) -> Logits:

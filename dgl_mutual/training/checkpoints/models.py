@@ -15,7 +15,7 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.data.arrays import FeatureKind, as_kinds
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.positions import MAX_POSITIONS, with_positions
+from dgl_mutual.data.positions import MAX_POSITIONS
 from dgl_mutual.data.schema import align_edge_features, align_features
 from dgl_mutual.data.target import Target, TaskName
 from dgl_mutual.dgl_compat import dgl
@@ -24,15 +24,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.inference import (
-    NEEDS_POSITIONS,
-    check_samples,
-    graph_or_dataset,
-    predict,
-    predict_by_mlp,
-    predictor_of,
-    predictor_of_mlp,
-)
+from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset, predictor_of, predictor_of_mlp
 
 ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
 FORMAT = 1
@@ -162,7 +154,8 @@ class TrainedModel(nn.Module, ABC):
             UsageError: `data` is neither a dataset nor a graph, or its features have another width.
             DataError: the dataset's columns are not those that the model was trained on; both sides are shown.
         """
-        return self._probabilities(self._aligned(data) if isinstance(data, Dataset) else graph_or_dataset(data))
+        data = self._aligned(data) if isinstance(data, Dataset) else graph_or_dataset(data)
+        return self._predictor(data)(data)
 
     def prepared(self, data: Dataset) -> Callable[[], None]:
         """A function that runs a forward pass over all samples of a dataset, for repeated calls, as when its time is measured.
@@ -170,17 +163,15 @@ class TrainedModel(nn.Module, ABC):
         Raises:
             DataError: see `predict`.
         """
-        return self._prepared(self._aligned(data))
+        data = self._aligned(data)
+        return self._predictor(data).prepared(data)
 
     def _aligned(self, data: Dataset) -> Dataset:
         data = align_features(data, self.feature_names, self.description.kinds)
         return align_edge_features(data, self.description.edge_feature_names, self.description.edge_feature_kinds)
 
     @abstractmethod
-    def _prepared(self, data: Dataset) -> Callable[[], None]: ...
-
-    @abstractmethod
-    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]: ...
+    def _predictor(self, data: Dataset | dgl.DGLGraph) -> Predictor: ...
 
     def _refuse_positions(self) -> None:
         if self.description.preprocessing.positions:
@@ -212,11 +203,8 @@ class TrainedStudent(TrainedModel):
     def _student(self) -> StudentModule:
         return self.cohort.members[self.cohort.names.index(self.member)]
 
-    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        return predict(self.cohort, data, self.member)
-
-    def _prepared(self, data: Dataset) -> Callable[[], None]:
-        return predictor_of(self.cohort, data, self.member).prepared(data)
+    def _predictor(self, data: Dataset | dgl.DGLGraph) -> Predictor:
+        return predictor_of(self.cohort, data, self.member)
 
 
 class TrainedMLP(TrainedModel):
@@ -235,14 +223,5 @@ class TrainedMLP(TrainedModel):
         self._refuse_positions()
         return self.mlp.embed(graph, feat)
 
-    def _probabilities(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        if not isinstance(data, Dataset):
-            self._refuse_positions()
-            return predict_by_mlp(self.mlp, self.distribution, data)
-        return predict_by_mlp(self.mlp, self.distribution, self._with_positions(data))
-
-    def _prepared(self, data: Dataset) -> Callable[[], None]:
-        return predictor_of_mlp(self.mlp, self.distribution).prepared(self._with_positions(data))
-
-    def _with_positions(self, data: Dataset) -> Dataset:
-        return with_positions(data, self.description.preprocessing.positions)
+    def _predictor(self, data: Dataset | dgl.DGLGraph) -> Predictor:
+        return predictor_of_mlp(self.mlp, self.distribution, self.description.preprocessing.positions)
