@@ -15,7 +15,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.split_batch import split_batch
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
@@ -39,18 +39,18 @@ class GraphsFeed(Feed):
         *,
         batch_size: int,
         order: torch.Generator,
-        ranks: Ranks = SINGLE_PROCESS,
+        ranks: Ranks,
     ) -> None:
         """Take the training graphs in a step, and the processes that divide them.
 
         Raises:
             UsageError: more processes than graphs in a step.
         """
-        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "graph")
+        self._num_steps = math.ceil(len(split.train) / batch_size)
+        ranks.check_batch(len(split.train) // self._num_steps, "graph")
         self._ranks = ranks
         self._collate = Collator(dataset, device, dtype)
         self._train = split.train
-        self._batch_size = batch_size
         self._order = order
         self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
         self._per_epoch: int | None = None
@@ -59,10 +59,9 @@ class GraphsFeed(Feed):
         self._kept: dict[bytes, list[tuple[GraphBatch, Tensor]]] = {}
 
     def training_batches(self) -> Iterator[TrainingBatch]:
-        num_steps = math.ceil(len(self._train) / self._batch_size)
         # Batches of nearly equal size: batch norm would be noisy in a last one of few graphs.
         drawn = (shuffled(self._train, self._order), shuffled(self._unlabelled, self._order)[: self._per_epoch])
-        labelled, others = (np.array_split(graphs, num_steps) for graphs in drawn)
+        labelled, others = (np.array_split(graphs, self._num_steps) for graphs in drawn)
         known = [self._ranks.share(graphs) for graphs in labelled]
         steps = [np.concatenate([mine, self._ranks.share(unknown)]) for mine, unknown in zip(known, others, strict=True)]
         batches = itertools.chain.from_iterable(self._collated(group) for group in self._groups(steps))
@@ -86,8 +85,7 @@ class GraphsFeed(Feed):
     def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
         """As many batches as an epoch has steps, of two graphs at least, and in random order: files are often sorted by class."""
         order = np.random.default_rng(0).permutation(samples)
-        num_steps = math.ceil(len(self._train) / self._batch_size)
-        for graphs in np.array_split(order, max(1, min(num_steps, len(order) // 2))):
+        for graphs in np.array_split(order, max(1, min(self._num_steps, len(order) // 2))):
             yield self._collate(graphs)
 
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:

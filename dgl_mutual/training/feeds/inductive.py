@@ -14,7 +14,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import graphs_of
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 
@@ -34,7 +34,7 @@ class NodesOfGraphsFeed(Feed):
         *,
         batch_size: int | None,
         order: torch.Generator,
-        ranks: Ranks = SINGLE_PROCESS,
+        ranks: Ranks,
     ) -> None:
         self._offsets = dataset.node_offsets
         by_graph = Split(*(self._graphs_of(part) for part in (split.train, split.val, split.test)))

@@ -49,10 +49,10 @@ class SeedsFeed(Feed):
                 f"A batch of {counted(batch_size, 'node')} is larger than the training part of the split "
                 f"({counted(len(split.train), 'node')}). Choose --batch-size {len(split.train)} or less."
             )
-        ranks.check_batch(len(split.train) // math.ceil(len(split.train) / batch_size), "node")
+        self._num_steps = math.ceil(len(split.train) / batch_size)
+        ranks.check_batch(len(split.train) // self._num_steps, "node")
         self._ranks = ranks
         self._train = split.train
-        self._batch_size = batch_size
         self._order = order
         self._unlabelled: IntArray = np.empty(0, dtype=np.int64)
         self._per_epoch: int | None = None
@@ -64,8 +64,7 @@ class SeedsFeed(Feed):
     def _epoch(self) -> list[tuple[IntArray, IntArray]]:
         """This process's training nodes and other nodes of each step; sizes of steps differ by one at most, as in `GraphsFeed`."""
         unlabelled = self._some(self._unlabelled, len(self._train) if self._per_epoch is None else self._per_epoch)
-        num_steps = math.ceil(len(self._train) / self._batch_size)
-        parts = (np.array_split(nodes, num_steps) for nodes in (shuffled(self._train, self._order), unlabelled))
+        parts = (np.array_split(nodes, self._num_steps) for nodes in (shuffled(self._train, self._order), unlabelled))
         return [(self._ranks.share(known), self._ranks.share(unknown)) for known, unknown in zip(*parts, strict=True)]
 
     def _some(self, nodes: IntArray, most: int) -> IntArray:

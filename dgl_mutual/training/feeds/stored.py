@@ -16,7 +16,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.blocks import BlockBatch
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.base import TrainingBatch
 from dgl_mutual.training.feeds.sampled import SeedsFeed
 
@@ -40,7 +40,7 @@ class StoredFeed(SeedsFeed):
         fanout: Sequence[int],
         batch_size: int,
         order: torch.Generator,
-        ranks: Ranks = SINGLE_PROCESS,
+        ranks: Ranks,
     ) -> None:
         super().__init__(split, batch_size=batch_size, order=order, ranks=ranks)
         self._graph, self._ids, self._device = store.graph, store.ids, device
