@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class EntropyOptions(ExchangeOptions):
     """Options of the terms of entropy and class prior in the loss of students that exchange predictions."""
 
-    entropy_weight: float = Field(0.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)
+    entropy_weight: float = Field(0.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT)
     """gamma: weight of the predictive entropy. A positive weight is a bonus that flattens predictions, and a negative one sharpens them."""
     entropy_schedule: Literal["constant", "warmup"] = "constant"
     """Epochs with the terms of entropy and class prior: all of them (constant), or only those before the exchange begins (warmup; see
@@ -32,7 +32,7 @@ class EntropyOptions(ExchangeOptions):
     """Samples of these two terms: those of the exchange (exchange_on), the labelled training samples, all training samples of a step,
     labelled or not (training), or all samples of a step (on a node task all nodes, on a graph task the graphs of the batch). With hidden
     labels and an exchange on all nodes, the default of gml is training."""
-    class_prior_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT, allow_inf_nan=False)
+    class_prior_weight: float | None = Field(None, ge=0, le=MAX_WEIGHT)
     """Weight of the divergence of the mean prediction from the class prior: each class's share of the labelled training samples. It keeps
     students from neglecting classes. With a number of labels a class (label_rate) the prior is uniform, and wrong where classes differ in
     size; the default of gml is then lower (null: -entropy_weight if that is positive, else 0)."""

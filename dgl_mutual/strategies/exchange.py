@@ -9,7 +9,7 @@ from dgl_mutual.errors import UsageError, unknown
 
 TargetPass = Literal["eval", "train", "ema", "best", "average"]
 #: Where a strategy looks only at members that do not train in the same phase: ``frozen``.
-TargetSource = Literal["eval", "train", "ema", "best", "average", "frozen"]
+TargetSource = Literal[TargetPass, "frozen"]
 ExchangeOn = Literal["all", "training", "labelled", "transductive"]
 
 
