@@ -72,8 +72,9 @@ class CustomStudent(StudentModule):
         self.in_features = in_features
         self.num_outputs = num_outputs
         self.name = name or options.label
-        self._make = make_custom(options)
-        self._num_blocks = num_blocks(options) if takes_blocks(self._make) else None
+        #: The class or function.
+        self.made_by = make_custom(options)
+        self._num_blocks = num_blocks(options) if takes_blocks(self.made_by) else None
         self.module = self._made()
         self._refuse_old_weights()
         self.edge_features = edge_features
@@ -82,7 +83,7 @@ class CustomStudent(StudentModule):
 
     def _made(self) -> nn.Module:
         with blamed(f"The student {self.name!r}", failure="cannot be made"):
-            module = self._make(self.in_features, self.num_outputs, **self.options.options)
+            module = self.made_by(self.in_features, self.num_outputs, **self.options.options)
         if not isinstance(module, nn.Module):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")
         with blamed(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):
@@ -112,11 +113,6 @@ class CustomStudent(StudentModule):
                 f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
                 f"too. Make new layers in the __init__ of {self.options.label}, not before."
             )
-
-    @property
-    def made_by(self) -> Callable[..., Any]:
-        """The class or function."""
-        return self._make
 
     @property
     def title(self) -> str:

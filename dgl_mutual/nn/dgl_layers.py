@@ -88,7 +88,6 @@ class GATv2Convolution(DGLConvolution):
     """
 
     default_dropout = 0.6
-    hops = 1
     has_heads = True
 
     def __init__(self, layer: Layer) -> None:
