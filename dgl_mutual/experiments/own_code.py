@@ -12,6 +12,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.run_store import RunStore
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.options import parse_options
+from dgl_mutual.registry import Found
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.teaching import extra_members
 from dgl_mutual.utils.code_digest import code_digest
@@ -23,19 +24,15 @@ from dgl_mutual.weightings import WEIGHTING_REGISTRY
 def own_code(config: RunConfig) -> dict[str, str]:
     """A digest of each class and function of a user's own that a resolved configuration names, by its name there (see `code_digest`)."""
     strategy = STRATEGY_REGISTRY.find(config.strategy)
-    named: dict[str, Any] = {_name_of(config.strategy): strategy.value}
-    weighting = config.strategy_options.get("weighting")
-    with suppress(UsageError):  # a strategy of a user's own may mean something else by it
-        named[_name_of(weighting)] = WEIGHTING_REGISTRY.find(weighting).value if weighting is not None else None
+    named: list[Found[Any]] = [strategy]
+    weighting: Any = config.strategy_options.get("weighting")
+    with suppress(UsageError):  # there is none, or a strategy of a user's own means something else by it
+        named.append(WEIGHTING_REGISTRY.find(weighting))
     options = parse_options(strategy.value.Options, config.strategy_options, "strategy_options")
     members = [*config.cohort, *(member for _, member in extra_members(strategy.value, options, config.cohort))]
-    named.update({member.architecture_name: STUDENT_REGISTRY.find(member.architecture).value for member in members if member.is_custom})
-    digests = {name: code_digest(item, name) for name, item in named.items() if item is not None and not is_ours(item)}
+    named += [STUDENT_REGISTRY.find(member.architecture) for member in members if member.is_custom]
+    digests = {found.name: code_digest(found.value, found.name) for found in named if not is_ours(found.value)}
     return {name: digest for name, digest in sorted(digests.items()) if digest is not None}
-
-
-def _name_of(given: Any) -> str:
-    return given if isinstance(given, str) else f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', '')}"
 
 
 def changed_code(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
