@@ -67,15 +67,15 @@ class Cluster:
         Raises:
             TrainingError: the cluster is gone, or workers die of one and the same trial.
         """
-        distributed = _dask()
         with ExitStack() as stack:
             if self.here:
                 task = partial(task, on_epoch=progress.remote_epoch)
             elif progress.remote_epoch is not None:
                 task = partial(task, on_epoch=stack.enter_context(_epochs_of(self.client, [work.trial for work in works], progress)))
-            yield from self._outcomes(distributed, task, works)
+            yield from self._outcomes(task, works)
 
-    def _outcomes(self, distributed: Any, task: Task, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
+    def _outcomes(self, task: Task, works: Sequence[Work]) -> Generator[tuple[int, Outcome], None, None]:
+        distributed = _dask()
         places: dict[Any, int] = {}
         sent: dict[int, Any] = {}
         lost: Counter[int] = Counter()
@@ -85,18 +85,18 @@ class Cluster:
             if id(dataset) not in sent or sent[id(dataset)].status != "finished":
                 sent[id(dataset)] = self.client.scatter([dataset], broadcast=True, hash=False)[0]  # each worker gets each dataset once
             # Not through joblib, which runs everything in this process if the cluster has a single worker.
-            future = self.client.submit(_elsewhere, task, _sent(works[place]), sent[id(dataset)], place, pure=False)
+            future = self.client.submit(_elsewhere, task, _sent(works[place]), sent[id(dataset)], pure=False)
             places[future] = place
             return future
 
         try:
             completed = distributed.as_completed([submit(place) for place in range(len(works))], loop=self.client.loop)
             for future in completed:
+                place = places[future]
                 try:
-                    place, (result, files) = future.result()
+                    result, files = future.result()
                 except distributed.CancelledError:
                     # Dask keeps few copies of a dataset: the last one may have gone with a worker.
-                    place = places[future]
                     lost[place] += 1
                     if self.client.status != "running" or lost[place] > _MOST_LOSSES:
                         raise
@@ -239,7 +239,7 @@ def _sent(work: Work) -> Work:
     return replace(work.to_send, snapshots=work.snapshots.absolute())
 
 
-def _elsewhere(task: Task, work: Work, dataset: Dataset, place: int) -> tuple[int, tuple[tuple[int, Outcome], dict[str, bytes]]]:
+def _elsewhere(task: Task, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
     """Run a trial in a worker, and return its files with it."""
     with _TURN, TemporaryDirectory() as folder:
         if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
@@ -249,7 +249,7 @@ def _elsewhere(task: Task, work: Work, dataset: Dataset, place: int) -> tuple[in
             )
         result = task(replace(work.with_dataset(dataset), checkpoints=Path(folder)))
         made = Path(folder, work.trial.name)
-        return place, (result, {str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*") if file.is_file()})
+        return result, {str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*") if file.is_file()}
 
 
 def _put(files: dict[str, bytes], folder: Path) -> None:

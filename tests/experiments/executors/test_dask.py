@@ -72,8 +72,8 @@ def test_a_dataset_that_the_cluster_has_lost_is_sent_again(tmp_path: Path, ring:
     with connected("local:1") as cluster:
         submit = cluster.client.submit
 
-        def submit_and_lose(function: Any, task: Any, work: Any, data: Any, index: int, **options: Any) -> Any:
-            future = submit(function, task, work, data, index, **options)
+        def submit_and_lose(function: Any, task: Any, work: Any, data: Any, **options: Any) -> Any:
+            future = submit(function, task, work, data, **options)
             if not lost:
                 lost.append(data)
                 cluster.client.cancel([data], force=True)
