@@ -8,9 +8,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from dgl_mutual.data.csv_table import (
-    is_unnamed,
-)
+from dgl_mutual.data.csv_table import is_unnamed
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.graph_records import MASKS
 from dgl_mutual.data.names import check_name

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from dgl_mutual.data.arrays import Features
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.several_targets import one_by_one
 
 
@@ -41,7 +42,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
         **({} if dataset.edge_features is None else _range("edge_feature", dataset.edge_features)),
         "outputs": dataset.target.num_outputs,
         "label_counts": _label_counts(dataset),
-        "unlabelled": _num_unlabelled(dataset),
+        "unlabelled": int((~is_labelled(dataset)).sum()),
         "degree_min": int(degrees.min()),
         "degree_mean": float(degrees.mean()),
         "degree_max": int(degrees.max()),
@@ -78,12 +79,6 @@ def _counts(dataset: Dataset) -> npt.NDArray[Any]:
     if dataset.target.kind == "single-label":
         return np.bincount(dataset.labels[dataset.labels >= 0].astype(np.int64), minlength=dataset.target.num_outputs)
     return np.asarray(np.nansum(dataset.labels, axis=0))
-
-
-def _num_unlabelled(dataset: Dataset) -> int:
-    if dataset.target.kind == "single-label":
-        return int((dataset.labels < 0).sum())
-    return int(np.isnan(dataset.labels).all(axis=1).sum())
 
 
 def _num_isolated(dataset: Dataset) -> int:
