@@ -193,12 +193,10 @@ def plain_message(fault: Any) -> str:
     if kind in ("tuple_type", "list_type", "set_type", "frozen_set_type"):
         is_single = isinstance(value, str | int | float) and not isinstance(value, bool)
         return f"a list is needed{f', for example [{value}]' if is_single and len(str(value)) <= 40 else ''}"
-    if kind in ("too_short", "too_long"):
-        bound, number = ("least", fault["ctx"]["min_length"]) if kind == "too_short" else ("most", fault["ctx"]["max_length"])
-        return f"a list of at {bound} {counted(number, 'value')} is needed"
-    if kind in ("string_too_short", "string_too_long"):
-        bound, number = ("least", fault["ctx"]["min_length"]) if kind == "string_too_short" else ("most", fault["ctx"]["max_length"])
-        return f"a text of at {bound} {counted(number, 'character')} is needed"
+    if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
+        bound, number = ("least", fault["ctx"]["min_length"]) if kind.endswith("short") else ("most", fault["ctx"]["max_length"])
+        what, unit = ("text", "character") if kind.startswith("string") else ("list", "value")
+        return f"a {what} of at {bound} {counted(number, unit)} is needed"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return f"{words} {fault['ctx'][name]:.15g} is needed"
