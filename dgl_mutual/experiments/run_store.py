@@ -158,7 +158,8 @@ class RunStore:
         history = pd.DataFrame(outcome.history, columns=columns).assign(seed=seed, fold=fold).astype({"epoch": int})
         self._write(self._part("history.csv", key), history)
         if outcome.reliability:
-            self._write(self._part("reliability.csv", key), _of_trial(outcome.reliability, seed, fold))
+            reliability = pd.DataFrame(outcome.reliability).assign(seed=seed, fold=fold)
+            self._write(self._part("reliability.csv", key), reliability[RELIABILITY_COLUMNS])
         if outcome.searched:
             self._keep("grid.csv", key, pd.DataFrame(outcome.searched).assign(seed=seed, fold=fold))
         rows = pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"})
@@ -193,14 +194,13 @@ class RunStore:
             StoreError: a table cannot be read or written, or the folder or a finished trial is gone.
         """
         self.merge()
-        trials = self.trials
+        trials, finished = self.trials, self.finished()
         if self._had:
             self._refuse_removal()
-        self._refuse_loss(self.finished())
+        self._refuse_loss(finished)
         if trials.empty:
             return
         self._write("summary.csv", summarise_trials(trials))
-        finished = self.finished()
         for table in ("history.csv", "reliability.csv"):
             if parts := [part for key, part in self._read_parts(table).items() if key in finished and len(part)]:
                 self._put(table, *parts)
@@ -340,10 +340,6 @@ class RunStore:
     def _write(self, name: str, table: pd.DataFrame) -> None:
         self._refuse_removal()
         write_text(self.folder / name, plain_csv(table), within=self.folder)
-
-
-def _of_trial(rows: list[dict[str, Any]], seed: int, fold: int) -> pd.DataFrame:
-    return pd.DataFrame(rows).assign(seed=seed, fold=fold)[RELIABILITY_COLUMNS]
 
 
 def _as_text(keys: set[tuple[int, int]]) -> list[tuple[str, str]]:
