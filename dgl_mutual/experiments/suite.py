@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -74,6 +74,15 @@ class SuitePlan:
         return list(most.values())
 
 
+@contextmanager
+def named(method: str, data: str) -> Iterator[None]:
+    """A usage error says of which run of a suite it is."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{method} on {data}: {error}") from None
+
+
 def configurations(
     suite: Suite, *, quick: bool = False, overrides: Mapping[str, Any] | None = None, tuned: Layers | None = None
 ) -> list[SuiteRun]:
@@ -95,12 +104,10 @@ def configurations(
             if method not in suite.methods:
                 raise unknown("method", method, suite.methods)
             chosen = (tuned or {}).get((setting.name, method), {})
-            try:
+            with named(method, setting.name):
                 own = [_with_recipe(one, setting.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, setting.config, *own, overrides or {}, chosen)
                 plainly.append(parse_config(suite.base, setting.config, *own, chosen) if overrides else config)
-            except UsageError as error:
-                raise UsageError(f"{method} on {setting.name}: {error}") from None
             entries.append(SuiteRun(setting.name, method, config, setting.tuning))
     _refuse_wrong_names(entries, plainly)
     return [replace(entry, config=_scaled_down(entry.config)) for entry in entries] if quick else entries
@@ -220,11 +227,10 @@ def plan_suite(
         if entry.data in missing:
             continue
         try:
-            plan = prepare(entry.config, load(entry), f"{entry.data} {entry.method}", in_memory=entry.data in (in_memory or {}))
+            with named(entry.method, entry.data):
+                plan = prepare(entry.config, load(entry), f"{entry.data} {entry.method}", in_memory=entry.data in (in_memory or {}))
         except DataError as error:
             missing[entry.data] = str(error)
-        except UsageError as error:
-            raise UsageError(f"{entry.method} on {entry.data}: {error}") from None
         else:
             entries.append((entry, plan))
     return SuitePlan(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.errors import DataError, TrainingError
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.estimate import seconds_per_trial
 from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, suite_loader
+from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named, suite_loader
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, search_job, tune
 from dgl_mutual.experiments.tuning.study import HISTORY_FILE
@@ -97,11 +97,11 @@ def tune_suite(
     runs = _searched(suite, quick, overrides)
     for index, run in enumerate(runs, start=1):
         try:
-            with _named(run):
+            with named(run.method, run.data):
                 dataset = load(run)
         except DataError:
             continue
-        with _named(run), progress() as shown:
+        with named(run.method, run.data), progress() as shown:
             tuning = tune(
                 run.config,
                 dataset,
@@ -161,12 +161,12 @@ def estimate_searches(
     found = []
     for run in _searched(suite, quick, overrides):
         try:
-            with _named(run):
+            with named(run.method, run.data):
                 dataset = load(run)
         except DataError:
             continue
         asked, splits = _trials(run, trials), run.tuning.splits
-        with _named(run):
+        with named(run.method, run.data):
             job = search_job(run.config, dataset, trials=asked, splits=splits, out=out)
             job.parts(dataset)
             missing, ended = job.progress()
@@ -181,18 +181,9 @@ def _searched(suite: Suite, quick: bool, overrides: Mapping[str, Any] | None) ->
     """The runs that are tuned; one that cannot be is refused before the first search."""
     runs = [run for run in configurations(suite, quick=quick, overrides=overrides) if resolve_strategy(run.config.strategy).trains]
     for run in runs:
-        with _named(run):
+        with named(run.method, run.data):
             checked_space(run.config)
     return runs
-
-
-@contextmanager
-def _named(run: SuiteRun) -> Iterator[None]:
-    """A usage error says of which run it is."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{run.method} on {run.data}: {error}") from None
 
 
 def _trials(run: SuiteRun, trials: int) -> int:
