@@ -18,7 +18,7 @@ ROOMS = (
     ("experiment_api",),
     ("api",),
     ("experiments", "reporting"),
-    ("reference", "store"),
+    ("reference",),
     ("training",),
     ("strategies",),
     ("cohort",),
@@ -26,7 +26,7 @@ ROOMS = (
     ("coordinator", "joint"),
     ("nn",),
     ("data",),
-    ("statistics", "distributions", "options", "registry"),
+    ("statistics", "distributions", "options", "registry", "store"),
     ("search_space", "utils"),
     ("dgl_compat", "errors", "version"),
 )

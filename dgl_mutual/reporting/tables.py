@@ -12,8 +12,8 @@ import pandas as pd
 from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_BETTER, NEUTRAL, SHARED, Comparison
 from dgl_mutual.statistics import datasets_to_reject
+from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.store.summary import n_text
-from dgl_mutual.training.reliability import NUM_BINS
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"

@@ -41,6 +41,8 @@ TRIALS = {
         "hashes."
     ),
 }
+#: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
+NUM_BINS = 15
 #: reliability.csv: one row per trial, metric, member and bin of confidence that is not empty.
 RELIABILITY = {
     "seed": "As in trials.csv.",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.training.reliability import NUM_BINS
+from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.plain_json import read_json

@@ -18,10 +18,9 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.strategies.exchange import ExchangeOn
-from dgl_mutual.training.calibration import calibrations, mean_over_tasks
+from dgl_mutual.training.calibration import Calibration, calibrations, mean_over_tasks
 from dgl_mutual.training.clock import now
 from dgl_mutual.training.metrics import Scorer
-from dgl_mutual.training.reliability import Calibration
 from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.similarity import disagreement
 from dgl_mutual.training.task_metrics import score

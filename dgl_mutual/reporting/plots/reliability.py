@@ -11,7 +11,7 @@ import pandas as pd
 from dgl_mutual.reporting.plots.curves import trials_text
 from dgl_mutual.reporting.plots.style import COLUMN, caption, figure, file_name, legend_below, line_style, settled
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.training.reliability import NUM_BINS
+from dgl_mutual.store.columns import NUM_BINS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
