@@ -85,13 +85,12 @@ def select_targets(dataset: Dataset, names: str | Sequence[str]) -> Dataset:
         UsageError: a name that none of its targets has, or the same twice.
     """
     names = named_targets(names)
-    if dataset.target.parts is not None:
-        apart = one_by_one(dataset)
-    elif dataset.target.kind == "multi-label" and dataset.target.num_outputs > 1:
-        apart = _label_by_label(dataset)
-    else:
+    if dataset.target.kind == "multi-label" and dataset.target.num_outputs > 1:
+        labels, target = choose_labels(dataset.target, dataset.labels, names)
+        return dataset.replaced(target=target, labels=labels)
+    if dataset.target.parts is None:
         raise UsageError(f"{dataset.name} has one target only, so there is none to choose ({', '.join(names)}). Leave targets out.")
-    found = {one.target.name: one for one in apart}
+    found = {one.target.name: one for one in one_by_one(dataset)}
     check_target_names(names, [name for name in found if name is not None])
     chosen = [found[name] for name in names]
     if len(chosen) == 1:
@@ -113,13 +112,6 @@ def choose_labels(target: Target, labels: IntArray | FloatArray, names: Sequence
         return labels[:, places], chosen[0]
     joint, columns = join_targets(chosen, [labels[:, [place]] for place in places])
     return columns, joint
-
-
-def _label_by_label(dataset: Dataset) -> list[Dataset]:
-    return [
-        dataset.replaced(target=replace(dataset.target, names=(name,), name=name), labels=dataset.labels[:, column : column + 1])
-        for column, name in enumerate(dataset.target.names)
-    ]
 
 
 def check_target_names(names: Sequence[str], choices: Sequence[str]) -> None:
