@@ -98,8 +98,3 @@ def num_blocks(options: StudentOptions) -> int:
             f"The student {options.architecture_name} has num_blocks = {found!r}. Set the class attribute to a whole number from 1 on."
         )
     return found
-
-
-def takes_blocks(make: Callable[..., Any]) -> bool:
-    """Whether the class or function of your own student takes a list of blocks in place of the graph."""
-    return getattr(make, "num_blocks", None) is not None

@@ -14,7 +14,7 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.adjacency import Adjacency
-from dgl_mutual.nn.architectures import make_custom, num_blocks, takes_blocks
+from dgl_mutual.nn.architectures import make_custom, num_blocks
 from dgl_mutual.nn.batch import Batch, GraphBatch
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
@@ -74,7 +74,7 @@ class CustomStudent(StudentModule):
         self.name = name or options.label
         #: The class or function.
         self.made_by = make_custom(options)
-        self._num_blocks = num_blocks(options) if takes_blocks(self.made_by) else None
+        self._num_blocks = None if getattr(self.made_by, "num_blocks", None) is None else num_blocks(options)
         self.module = self._made()
         self._refuse_old_weights()
         self.edge_features = edge_features
