@@ -144,7 +144,7 @@ def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, 
 
 
 def canonical_edge_rows(
-    source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool, features: Features | None = None
+    source: IntArray, destination: IntArray, num_nodes: int, *, symmetric: bool, features: Features
 ) -> tuple[IntArray, IntArray]:
     """As `canonical_edges`, and the given edge, by number, that each of them comes from: of duplicates the first.
 
@@ -158,12 +158,9 @@ def canonical_edge_rows(
     keys = destination * num_nodes + source
     if symmetric:
         keys, rows = np.concatenate([keys, source * num_nodes + destination]), np.concatenate([rows, rows])
-    if features is None:
-        keys, first = np.unique(keys, return_index=True)
-    else:
-        keys, first, place = np.unique(keys, return_index=True, return_inverse=True)
-        # Given edges come before reverses, so the first of each key that was given is one of them.
-        _warn_of_differing_duplicates(source, destination, features, rows[: len(source)], rows[first[place[: len(source)]]])
+    keys, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    # Given edges come before reverses, so the first of each key that was given is one of them.
+    _warn_of_differing_duplicates(source, destination, features, rows[: len(source)], rows[first[place[: len(source)]]])
     return np.stack([keys % num_nodes, keys // num_nodes]) if len(keys) else np.empty((2, 0), dtype=np.int64), rows[first]
 
 

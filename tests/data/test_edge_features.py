@@ -78,12 +78,12 @@ def test_rows_lead_to_the_same_edges_as_without() -> None:
     rng = np.random.default_rng(0)
     source, destination = rng.integers(0, 9, (2, 60))
     for symmetric in (False, True):
-        edges, rows = canonical_edge_rows(source, destination, 9, symmetric=symmetric)
+        edges, rows = canonical_edge_rows(source, destination, 9, symmetric=symmetric, features=np.ones((60, 1), np.float32))
         np.testing.assert_array_equal(edges, canonical_edges(source, destination, 9, symmetric=symmetric))
         same = (source[rows] == edges[0]) & (destination[rows] == edges[1])
         assert (same | (symmetric & (source[rows] == edges[1]) & (destination[rows] == edges[0]))).all()
     none = np.zeros(0, dtype=np.int64)
-    assert canonical_edge_rows(none, none, 3, symmetric=True)[0].shape == (2, 0)
+    assert canonical_edge_rows(none, none, 3, symmetric=True, features=np.ones((0, 1), np.float32))[0].shape == (2, 0)
 
 
 @pytest.mark.parametrize(
