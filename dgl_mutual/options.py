@@ -131,13 +131,15 @@ def _follows(fault: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> b
 
 
 def fault_of_options(kind: Any, base: type[Options], name: str) -> str | None:
-    """The fault of a class whose `Options` are not a subclass of `base`, as the end of a sentence that starts with its name.
+    """What is wrong with the `Options` of a class, or with their search space, as the end of a sentence that starts with its name.
 
     Args:
         base: the class of options that users import as `name`.
     """
     options = kind.Options
     if is_class(options) and issubclass(options, base):
+        if hasattr(kind, "search_space"):
+            return f"has a search_space, which is read from the class of its options. Move it to its Options, now {options.__name__}."
         fault = fault_of_space(options.search_space, options.model_fields) or _fault_of_ends(options)
         return None if fault is None else f"has options {options.__name__}, whose class {fault}"
     return f"has Options = {_shown(options)}. Derive the class of its options from {name}."

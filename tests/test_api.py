@@ -94,6 +94,7 @@ def test_one_of_a_kind_is_printed_in_the_singular(digits: Dataset, tmp_path: Pat
 
 
 def test_public_names_are_there_and_no_others() -> None:
+    assert dir(dgl_mutual) == sorted(dgl_mutual.__all__)  # what a shell completes
     assert {"fit", "load", "load_student", "__version__"} <= set(dir(dgl_mutual))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         dgl_mutual.nonsense  # noqa: B018  # the access itself is the test

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
 import dgl_mutual as dm
+from dgl_mutual.coordinator import WeightingOptions
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import Options, fault_of_options
-from dgl_mutual.search_space import Choice, Real, Whole
+from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.weightings import WEIGHTINGS
@@ -49,6 +50,21 @@ def test_a_search_space_that_cannot_be_drawn_from_is_refused(space, message):
 def test_search_spaces_that_can_be_drawn_from():
     short(strategy=searched({"strength": Real(0.1, 1.0, log=True), "kind": Choice(("a", "b"))}))
     short(strategy=searched({"strength.of.a.group": Real(0.1, 1.0)}))  # a key of a group within
+
+
+def test_a_search_space_that_would_not_be_read_is_refused():
+    beside = searched({})
+    beside.search_space = {"strength": Real(0.1, 1.0)}
+    with pytest.raises(UsageError, match=r"Mine has a search_space, .* Move it to its Options, now Own"):
+        short(strategy=beside)
+
+    class Sharp(WeightingOptions):
+        search_space: ClassVar[SearchSpace] = {"sharpness": Real(0.1, 1.0)}
+        sharpness: float = 1.0
+
+    weighting = type("Mine", (dm.Weighting,), {"Options": Sharp, "scores": lambda self, logits, confidence, samples: logits[:, None]})
+    with pytest.raises(UsageError, match="options Sharp with a search_space, and options of a weighting are not searched"):
+        short(strategy_options={"weighting": weighting})
 
 
 @pytest.mark.parametrize("kind", [*STRATEGIES.values(), *WEIGHTINGS.values()], ids=lambda kind: kind.name)

@@ -208,7 +208,19 @@ def edge_rows(edges: Any) -> IntArray:
     """
     if hasattr(edges, "columns"):
         edges = _rows_of_frame(edges)
+    shape = tuple(getattr(edges, "shape", ()))
+    if len(shape) == 2 and shape[0] == shape[1] != 2:  # before a large sparse matrix is made dense, or its weights are taken for edges
+        raise _not_two_rows(shape, _edges_of_matrix(edges))
     return as_integers(edges, "edges", dimensions=2)
+
+
+def _edges_of_matrix(matrix: Any) -> str:
+    edges = "matrix.to_sparse().coalesce().indices()" if hasattr(matrix, "detach") else "np.stack(matrix.nonzero())"
+    return f" This looks like an adjacency matrix. Give its edges: {edges}."
+
+
+def _not_two_rows(shape: tuple[int, ...], hint: str) -> DataError:
+    return DataError(f"The edges have the shape {shape}; expected (2, number of edges): sources, then destinations.{hint}")
 
 
 def _rows_of_frame(frame: Any) -> Any:
@@ -234,10 +246,7 @@ def check_ends(edges: Any, num_nodes: int) -> IntArray:
     """Edges (2, |E|) in the order given; errors as in `as_edges`."""
     array = edge_rows(edges)
     if array.shape[0] != 2:
-        hint = " Transpose the array." if array.shape[1] == 2 else ""
-        if array.shape == (num_nodes, num_nodes):
-            hint = " This looks like an adjacency matrix. Give its edges: np.stack(matrix.nonzero())."
-        raise DataError(f"The edges have the shape {array.shape}; expected (2, number of edges): sources, then destinations.{hint}")
+        raise _not_two_rows(array.shape, " Transpose the array." if array.shape[1] == 2 else "")
     if array.size and (array.min() < 0 or array.max() >= num_nodes):
         wrong = array.min() if array.min() < 0 else array.max()
         raise DataError(

@@ -26,8 +26,8 @@ class Step:
             students.
         targets: (K, N, C): logits of all K members from the pass that the strategy asked for, detached.
         labels: labels of the N samples, unknown (-1, or NaN in columns) outside of `labelled`.
-        labelled, training, exchange: row numbers of the labelled samples, of the training samples, labelled or not, and of the exchange
-            samples.
+        labelled, training, exchange: the rows of the labelled samples, of the training samples, labelled or not, and of the exchange
+            samples, as an index: numbers, or a slice. ``torch.arange(N)[step.exchange]`` gives numbers in any case.
         samples: (N,): the samples' numbers in the dataset.
         ramp: factor in [0, 1] on what is learned from peers.
         epoch: from 0.

@@ -21,11 +21,14 @@ WEIGHTINGS: dict[str, type[Weighting]] = subclasses_in(__name__, __path__, Weigh
 
 
 def _fault(value: Any) -> str | None:
-    return (
+    fault = (
         subclass_of(Weighting, "dgl_mutual.Weighting")(value)
         or made_by(value, "weightings", ("options", "config"))
         or fault_of_options(value, WeightingOptions, "dgl_mutual.coordinator.WeightingOptions")
     )
+    if fault is None and value.Options.search_space:
+        return f"has options {value.Options.__name__} with a search_space, and options of a weighting are not searched. Leave it out."
+    return fault
 
 
 #: Finds a weighting by name, import path or class.
