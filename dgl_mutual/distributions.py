@@ -61,7 +61,8 @@ class Distribution(ABC):
         """Negative log-likelihood in nats, averaged over the known labels, each counting by its weight if given: shape (...)."""
         known = self.known(labels)
         shares = known if weights is None else known * weights
-        total = shares.sum().clamp(min=1 if weights is None else torch.finfo(logits.dtype).tiny)
+        total = shares.sum()
+        total = torch.where(total > 0, total, 1)  # not a tiny number, by which a gradient of zero would be divided
         return (self.nll(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
 
     def objective(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -146,6 +146,16 @@ def test_nothing_known_costs_nothing(distribution: Distribution, logits: Tensor)
     assert torch.equal(torch.autograd.grad(loss.sum(), logits)[0], torch.zeros_like(logits))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@DISTRIBUTIONS
+def test_no_weight_at_all_gives_no_gradient_however_much_the_term_counts(distribution: Distribution, dtype: torch.dtype) -> None:
+    """A task counts exp(-s_t), which may be more than 4: divided by the smallest float, that is infinite, and 0 times it NaN."""
+    logits = torch.zeros(K, N, C, dtype=dtype, requires_grad=True)
+    labels = torch.full((N,), -1) if isinstance(distribution, Categorical) else torch.full((N, C), torch.nan)
+    (100 * distribution.supervised(logits, labels, torch.ones(labels.shape, dtype=dtype))).sum().backward()
+    assert logits.grad is not None and not logits.grad.any()
+
+
 @DISTRIBUTIONS
 def test_unknown_labels_have_no_gradient(distribution: Distribution, logits: Tensor) -> None:
     logits.requires_grad_()

@@ -79,11 +79,10 @@ def spread(operator: sparse.csr_matrix, start: Matrix, alpha: float, steps: int,
 
 
 def as_probabilities(scores: Matrix, otherwise: Vector) -> Matrix:
-    """Rows of scores as probabilities, in the same order of classes; a row of equal scores becomes `otherwise` (C,)."""
+    """Rows of scores as probabilities, in the same order of classes; a row of equal scores of at most 0 becomes `otherwise` (C,)."""
     positive = scores - np.minimum(scores.min(axis=1, keepdims=True), 0.0)
     total = positive.sum(axis=1, keepdims=True)
-    flat = np.ptp(scores, axis=1, keepdims=True) == 0
-    probabilities: Matrix = np.where(flat, otherwise, positive / np.where(total > 0, total, 1.0))
+    probabilities: Matrix = np.where(total > 0, positive / np.where(total > 0, total, 1.0), otherwise)
     return probabilities
 
 

@@ -73,6 +73,13 @@ def test_nodes_that_no_label_reaches_get_the_shares_of_the_classes() -> None:
     np.testing.assert_allclose(found, [[1, 0], [1, 0], [0, 1], [0.5, 0.5]])
 
 
+def test_a_node_that_is_reached_by_classes_alike_does_not_get_their_shares() -> None:
+    edges = np.array([[0, 1], [2, 2]])
+    dataset = Dataset.from_arrays(edges=edges, features=np.eye(5), labels=np.array([0, 1, 0, 1, 1]), task="node")
+    found = propagated(dataset, Split(np.array([0, 1, 3]), np.array([2]), np.array([4])), alphas=[0.5])
+    np.testing.assert_allclose(found[[2, 4]], [[1 / 2, 1 / 2], [1 / 3, 2 / 3]])
+
+
 def test_a_label_spreads_along_a_path_and_an_edge_counts_in_both_directions() -> None:
     edges = np.array([[0, 1, 2, 3], [1, 2, 3, 4]])
     dataset = Dataset.from_arrays(edges=edges, features=np.eye(5), labels=np.array([0, 0, 1, 1, 1]), task="node")

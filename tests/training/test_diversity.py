@@ -35,6 +35,7 @@ def test_cka_does_not_see_rotation_scale_and_shift():
     assert linear_cka(x, 3 * x @ rotation + 1) == pytest.approx(1)
     assert linear_cka(x, random(30, 4, seed=2)) < 0.5
     assert math.isnan(linear_cka(x, torch.ones(30, 2, dtype=torch.float64)))
+    assert math.isnan(linear_cka(x.float(), torch.full((30, 2), 0.1)))  # whose mean is not 0.1 to the last bit
 
 
 def test_disagreement_by_hand():
