@@ -77,8 +77,9 @@ class CsvTable:
         if plain is not None and not unusable(plain).any():
             return plain[:, None]
         cells = without_brackets(self.frame[column])
-        known = ~cells.str.casefold().isin(MISSING) if allow_missing else np.ones(len(cells), dtype=np.bool_)
-        width = int(cells[known].str.count(",").iloc[0]) + 1 if known.any() else 1
+        known = ~cells.str.casefold().isin(MISSING)
+        line = min(cells.index[known], default=None)
+        width = 1 if line is None else cells[line].count(",") + 1
         if allow_missing:
             cells = cells.where(known, "," * (width - 1))
         if column != "feat" and width == 2 and not allow_missing and self.frame[column].str.fullmatch(_DECIMAL_COMMA).all():
@@ -90,7 +91,7 @@ class CsvTable:
             self.refuse_cells(faults, column, self.frame[column].str.contains(",").to_numpy(dtype=np.bool_), fault)
             return np.zeros((len(cells), 1))
         ragged = (cells.str.count(",") + 1 != width).to_numpy(dtype=np.bool_)
-        rule = f"expected {counted(width, 'number')} as in the first line"
+        rule = f"expected {counted(width, 'number')} as in line {line}"
         empty = (cells == "").to_numpy(dtype=np.bool_)
         self.refuse_cells(faults, column, ragged & empty, f"{rule}; fill in what is missing")
         self.refuse(faults, ragged & ~empty, f"{column}: {rule}")

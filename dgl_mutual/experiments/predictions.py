@@ -62,7 +62,7 @@ def predict_dataset(
 def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
     """A row per sample: ``node`` or ``graph`` (its number), ``id`` (where the dataset has names), ``prediction``, ``p(<label>)`` of each.
 
-    With several labels `prediction` holds all labels of p >= 0.5, `SEPARATOR` between them. With several targets each has its prediction,
+    With several labels `prediction` holds all labels of p > 0.5, `SEPARATOR` between them. With several targets each has its prediction,
     ``prediction(digit)``, and its probabilities, ``p(digit=3)``. No text starts like a formula.
     """
     probabilities = model.predict(dataset)
@@ -80,4 +80,4 @@ def prediction_table(model: TrainedModel, dataset: Dataset) -> pd.DataFrame:
 def _predictions(target: Target, probabilities: npt.NDArray[Any]) -> list[object]:
     if target.kind == "single-label":
         return [csv_cell(target.names[place]) for place in probabilities.argmax(axis=1)]
-    return [csv_cell(SEPARATOR.join(target.names[place] for place in np.flatnonzero(row))) for row in probabilities >= 0.5]
+    return [csv_cell(SEPARATOR.join(target.names[place] for place in np.flatnonzero(row))) for row in probabilities > 0.5]

@@ -86,7 +86,7 @@ def distill(
         feed=feed,
         split=inductive.seen_split,
         labels=torch.as_tensor(dataset.labels, device=parameter.device),
-        teacher=torch.as_tensor(predict(result.cohort, inductive.seen, "ensemble"), device=parameter.device),
+        teacher=torch.as_tensor(predict(result.cohort, inductive.seen, "ensemble"), device=parameter.device, dtype=parameter.dtype),
         distribution=make_distribution(dataset.target),
         scorer=scorer_of(dataset, official=False),
     )

@@ -58,13 +58,13 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
-        """Probabilities (samples, C).
+        """Probabilities (samples, C), in float64: in float32 many that are close to 1 would be equal, and their order lost.
 
         Raises:
             UsageError: features or edge features of another width than was trained on.
             DataError: features or logits that are not finite.
         """
-        return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples)))
+        return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples).double()))
 
     @torch.no_grad()
     def rows_of(self, data: Dataset | dgl.DGLGraph, rows: Logits) -> npt.NDArray[Any]:
@@ -115,6 +115,9 @@ class Predictor:
         """The dataset with the edge features that students take, if they take any."""
         if not self.edge_features:
             return data.without_edge_features()
+        if data.edge_features is None and not data.num_edges:
+            names = tuple(f"edge feature {column}" for column in range(self.edge_features))
+            return data.replaced(edge_features=np.zeros((0, len(names)), dtype=np.float32), edge_feature_names=names)
         if data.num_edge_features != self.edge_features:
             raise UsageError(
                 f"The students were trained with {counted(self.edge_features, 'edge feature')} and the edges of {data.name} have "

@@ -199,7 +199,8 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a file that is cut off in a line": (plain(nodes(**COLUMNS).drop(columns="feat"))[:-10], "line 5: expected 4 cells as in the header"),
     "a column twice": (plain(LIST).replace("feat", "label", 1), "line 1: expected each column once, found label twice"),
     "no labels at all": (plain(nodes(label=[None] * 4)), "label: expected at least one label, all cells are empty"),
-    "more labels for some": (plain(nodes(label=["0,1", "1,1", "0", "1,1"])), "line 4: label: expected 2 numbers as in the first line"),
+    "more labels for some": (plain(nodes(label=["0,1", "1,1", "0", "1,1"])), "line 4: label: expected 2 numbers as in line 2"),
+    "features for some": (plain(nodes(feat=[None, "nan", "1,1", "2"])), "line 2: feat: expected 2 numbers as in line 4; fill in.*empty cell"),
 }
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import dgl_mutual
+from dgl_mutual.data.target import Target
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
-from dgl_mutual.experiments.predictions import predict_dataset
+from dgl_mutual.experiments.predictions import predict_dataset, prediction_table
 
 QUICK = {"students": "gcn,gin", "training": {"epochs": 1}, "student": {"hidden": 4}}
 
@@ -69,3 +72,10 @@ def test_degrees_beside_other_columns_are_not_known() -> None:
     result = dgl_mutual.fit(known, **QUICK, split=dgl_mutual.Split([0], [1], [2]))
     with pytest.raises(DataError, match="not expected: degree=2"):
         result.predict(known.replaced(feature_names=("degree=0", "degree=1", "degree=2")))
+
+
+def test_a_label_of_one_half_is_not_predicted() -> None:
+    """Micro-F1 counts it as not predicted, too: its logit is 0."""
+    dataset = dgl_mutual.Dataset.from_arrays([[0], [1]], np.eye(2), np.array([[1, 0], [0, 1]]))
+    model: Any = SimpleNamespace(predict=lambda data: np.array([[0.5, 0.6], [0.5, 0.5]]), target=Target("multi-label", ("a", "b"), "micro-f1"))
+    assert prediction_table(model, dataset)["prediction"].tolist() == ["b", ""]

@@ -164,6 +164,18 @@ def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path
                 function(graph)
 
 
+def test_graphs_without_any_edge_need_no_edge_features(bonded_data: Data, fit: Fit) -> None:
+    """Alone as beside graphs with edges, and in a list as by itself."""
+    dataset, _ = bonded_data
+    result = fit(bonded_data, ("gin", "gcn"), epochs=2)
+    with_edges, alone = as_dgl(dataset), dgl.graph(([], []), num_nodes=3)
+    with_edges.ndata["feat"], with_edges.edata["feat"] = torch.as_tensor(dataset.features), torch.as_tensor(dataset.edge_features)
+    alone.ndata["feat"] = torch.ones(3, dataset.num_features)
+    expected = result.predict([with_edges, alone])[-1:]
+    for data in (alone, [alone]):
+        np.testing.assert_allclose(result.predict(data), expected, atol=1e-6)
+
+
 def test_fit_takes_a_dgl_graph_with_edge_features() -> None:
     graph = dgl.rand_graph(12, 40)
     graph.ndata.update(feat=torch.randn(12, 3), label=torch.arange(12) % 2)

@@ -106,6 +106,15 @@ def test_multi_label_probabilities_stand_side_by_side(fit: Fit, multi_label_data
     assert not np.allclose(probabilities.sum(1), 1, atol=0.05)
 
 
+def test_probabilities_close_to_one_keep_the_order_of_the_logits(fit: Fit, multi_label_data: Data) -> None:
+    """A ROC-AUC of the predictions would be another one than that of the training."""
+    dataset, _ = multi_label_data
+    result = fit(multi_label_data)
+    logits = torch.linspace(18, 30, dataset.num_samples)[:, None]
+    predictor = replace(inference.predictor_of(result.cohort, dataset, "gcn-0"), logits=lambda batch, samples: logits[samples])
+    assert (np.diff(predictor(dataset)[:, 0]) > 0).all()
+
+
 def test_an_unknown_member_lists_the_members(fit: Fit, node_data: Data) -> None:
     with pytest.raises(UsageError, match=r"Unknown member 'gcn-1'. Did you mean 'gcn-0'\? Choose from: ensemble, gcn-0, sage-1"):
         fit(node_data, epochs=1).predict(member="gcn-1")

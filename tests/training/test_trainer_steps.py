@@ -140,7 +140,7 @@ def test_eval_targets_are_what_the_cohort_says_before_the_epoch(
         # Looked at once, at its end, a shorter training keeps the weights that this epoch begins with.
         shorter = fit(data, strategy="independent", epochs=epoch, training={**training, "eval_every": epoch})
         for k, name in enumerate(shorter.cohort.names):
-            expected = torch.as_tensor(shorter.predict(member=name))[step.samples]
+            expected = torch.as_tensor(shorter.predict(member=name), dtype=torch.float32)[step.samples]
             torch.testing.assert_close(torch.softmax(step.targets[k], -1), expected, rtol=1e-4, atol=1e-6)
         assert not torch.allclose(step.targets, step.logits)
 
