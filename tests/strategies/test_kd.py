@@ -50,7 +50,7 @@ def test_students_learn_from_the_clean_logits_of_a_teacher_that_stands_still(tas
             return super().loss_terms(step)
 
     result, _ = fit(task, Watching)
-    expected = torch.as_tensor(result.predict(member="teacher"))
+    expected = torch.as_tensor(result.predict(member="teacher"), dtype=torch.float32)
     assert len(seen) >= 4
     for samples, targets in seen:
         torch.testing.assert_close(torch.softmax(targets, -1), expected[samples])
@@ -63,8 +63,8 @@ def test_the_teacher_has_no_say_in_the_cohorts_figures(task):
     assert result["mean"].test == pytest.approx((result["gcn-0"].test + result["gin-1"].test) / 2)
     assert result["best_by_val"].architecture in ("gcn", "gin")
     assert result["ensemble"].parameters == result["gcn-0"].parameters + result["gin-1"].parameters
-    logits = [torch.as_tensor(result.predict(member=name)).log() for name in ("gcn-0", "gin-1")]
-    torch.testing.assert_close(torch.as_tensor(result.predict()), torch.softmax(sum(logits) / 2, -1))
+    logits = [torch.as_tensor(result.predict(member=name), dtype=torch.float32).log() for name in ("gcn-0", "gin-1")]
+    torch.testing.assert_close(torch.as_tensor(result.predict(), dtype=torch.float32), torch.softmax(sum(logits) / 2, -1))
 
 
 def test_without_weight_students_are_those_of_independent_training():
