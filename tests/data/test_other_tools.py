@@ -200,7 +200,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a column twice": (plain(LIST).replace("feat", "label", 1), "line 1: expected each column once, found label twice"),
     "no labels at all": (plain(nodes(label=[None] * 4)), "label: expected at least one label, all cells are empty"),
     "more labels for some": (plain(nodes(label=["0,1", "1,1", "0", "1,1"])), "line 4: label: expected 2 numbers as in line 2"),
-    "features for some": (plain(nodes(feat=[None, "nan", "1,1", "2"])), "line 2: feat: expected 2 numbers as in line 4; fill in.*empty cell"),
+    "features for some": (
+        plain(nodes(feat=[None, "nan", "1,1", "2"])),
+        "line 2: feat: expected 2 numbers as in line 4; fill in.*empty cell",
+    ),
 }
 
 

@@ -77,5 +77,6 @@ def test_degrees_beside_other_columns_are_not_known() -> None:
 def test_a_label_of_one_half_is_not_predicted() -> None:
     """Micro-F1 counts it as not predicted, too: its logit is 0."""
     dataset = dgl_mutual.Dataset.from_arrays([[0], [1]], np.eye(2), np.array([[1, 0], [0, 1]]))
-    model: Any = SimpleNamespace(predict=lambda data: np.array([[0.5, 0.6], [0.5, 0.5]]), target=Target("multi-label", ("a", "b"), "micro-f1"))
+    target = Target("multi-label", ("a", "b"), "micro-f1")
+    model: Any = SimpleNamespace(predict=lambda data: np.array([[0.5, 0.6], [0.5, 0.5]]), target=target)
     assert prediction_table(model, dataset)["prediction"].tolist() == ["b", ""]
