@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
-from scipy import sparse
 
 from dgl_mutual.data.arrays import IntArray, canonical_edges
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.features import compact, degree_names, one_hot, sums_of_edges
+from dgl_mutual.data.features import compact
+from dgl_mutual.data.features_of_edges import with_features_of_edges
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import join_targets
@@ -135,37 +135,9 @@ def _edge_noise(dataset: Dataset, amount: float, random: Generator, *, remove: b
             f"joined in both directions counts once), and {why}. Give more noise, or another kind of noise."
         )
     if dataset.edge_features is None:
-        return _with_features_of_edges(dataset.replaced(edges=noisy))
+        return with_features_of_edges(dataset.replaced(edges=noisy), "noise in edges")
     rows = _rows_of(dataset, noisy, random)
-    return _with_features_of_edges(dataset.replaced(edges=noisy, edge_features=dataset.edge_features[rows]))
-
-
-def _with_features_of_edges(dataset: Dataset) -> Dataset:
-    """The dataset with node features that are made of edges made anew: sums of edge features (``edge-sum``) and one-hot degrees.
-
-    Raises:
-        UsageError: sums of edge features that are not there.
-    """
-    names = dataset.feature_names
-    summed = [column for column, kind in enumerate(dataset.feature_kinds) if kind == "edge-sum"]
-    if summed:
-        known = {name: column for column, name in enumerate(dataset.edge_feature_names)}
-        missing = [names[column] for column in summed if names[column] not in known]
-        if dataset.edge_features is None or missing:
-            raise UsageError(
-                f"Node features of {dataset.name} are sums over edges (for example {(missing or names)[0]!r}), which noise in edges "
-                "changes, and no edge feature has this name. Give the edge features that were summed, under the same names"
-                f"{', or leave out the pool' if dataset.num_pool else ''}."
-            )
-        sums = sums_of_edges(dataset.edges, dataset.num_nodes, sparse.csr_matrix(dataset.edge_features))
-        others = np.setdiff1d(np.arange(len(names)), summed)
-        renewed = sums[:, [known[names[column]] for column in summed]]
-        columns = sparse.hstack([sparse.csr_matrix(dataset.features)[:, others], renewed], format="csc")
-        return dataset.replaced(features=compact(sparse.csr_matrix(columns[:, np.argsort([*others, *summed])])))
-    if names == degree_names(len(names)):
-        degrees = np.minimum(np.bincount(dataset.edges[1], minlength=dataset.num_nodes), len(names) - 1)
-        return dataset.replaced(features=compact(one_hot(degrees, len(names))))
-    return dataset
+    return with_features_of_edges(dataset.replaced(edges=noisy, edge_features=dataset.edge_features[rows]), "noise in edges")
 
 
 def _rows_of(dataset: Dataset, edges: IntArray, random: Generator) -> IntArray:

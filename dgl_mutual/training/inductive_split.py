@@ -8,6 +8,7 @@ import numpy as np
 
 from dgl_mutual.data.arrays import IntArray, offsets_of
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.features_of_edges import with_features_of_edges
 from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
@@ -34,7 +35,8 @@ def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed:
     """Take a share of the test nodes, with their edges, out of what training sees.
 
     Raises:
-        UsageError: a graph task, where test graphs are never seen in training; or a share that leaves no test node on either side.
+        UsageError: a graph task, where test graphs are never seen in training; a share that leaves no test node on either side; or node
+            features that are sums over edges, of which the features are missing.
     """
     if unseen == 0.0:
         return InductiveSplit(dataset, split, dataset, split)
@@ -59,4 +61,5 @@ def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed:
         sample_ids=None,
     )
     seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]], number[split.unlabelled])
+    seen = with_features_of_edges(seen, "distill.unseen")  # else degrees would tell of the edges that were taken out
     return InductiveSplit(seen, seen_split, dataset, replace(split, test=np.sort(hidden)), np.flatnonzero(kept))

@@ -6,7 +6,9 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
+from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.scaling import column_scales, with_scaled_columns
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
@@ -179,6 +181,15 @@ class TestUnseen:
         assert np.array_equal(scene.seen.features, dataset.features[scene.nodes])
         for part in ("train", "val"):
             assert np.array_equal(scene.nodes[getattr(scene.seen_split, part)], getattr(split, part))
+
+    def test_degrees_that_stand_for_features_are_those_that_training_sees(self):
+        dataset = make_dataset("node", "single-label")
+        dataset = Dataset.from_arrays(edges=dataset.edges, features=None, labels=dataset.labels, task="node")
+        scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
+        for data in (scene.seen, scene.dataset):
+            degrees = np.bincount(data.edges[1], minlength=data.num_nodes)
+            assert np.array_equal(sparse.csr_matrix(data.features).toarray().argmax(1), degrees)
+        assert scene.seen.num_features == dataset.num_features
 
     def test_every_member_is_assessed_on_them_in_the_whole_graph(self):
         dataset = make_dataset("node", "single-label")
