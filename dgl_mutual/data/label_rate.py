@@ -66,6 +66,8 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     Args:
         seed: from 0 on.
 
+    Warns of classes with fewer labelled training samples than a whole number asks for: all of these are kept.
+
     Raises:
         UsageError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; there is
             no label; or a number of labels a class where a sample has several labels.
@@ -197,3 +199,12 @@ def _check(
             f"{asked} leaves {what} of {dataset.name} without a labelled training sample: it has {count} in the training part. "
             f"Give a higher share{other}."
         )
+    if isinstance(rate, int):
+        ((_, values, _),) = named
+        sizes = {value: int((columns[:, 0] == label).sum()) for label, value in enumerate(values)}
+        small = [f"{size} of {value!r}" for value, size in sizes.items() if 0 < size < rate]
+        if small:
+            warnings.warn(
+                f"{asked} a class keeps all labels of classes that have fewer in the training part of {dataset.name}: {listed(small)}.",
+                stacklevel=3,
+            )
