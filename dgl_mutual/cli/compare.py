@@ -54,13 +54,12 @@ def _compare(
       dgl-mutual compare --dataset Cora --reference theirs.csv --column test=accuracy
     """
     from dgl_mutual.experiments.compare.compare import compare_with_file, compare_with_reference
-    from dgl_mutual.experiments.layers import from_command_line, nest, parse_assignments
+    from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
 
     _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
-    flagged = [nest(_KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    overrides = from_command_line(*flagged, parse_assignments(assignments))
+    overrides = from_command_line({_KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
     def tell(line: str) -> None:

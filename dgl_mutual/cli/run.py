@@ -169,7 +169,7 @@ def command(
       dgl-mutual run --dataset Cora --students gcn,mypkg.nets:MyNet --strategy mypkg.ideas:MyStrategy --track tensorboard
       dgl-mutual run --config results/<run>/config.yaml
     """
-    from dgl_mutual.experiments.layers import from_command_line, nest, parse_assignments
+    from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.resolve import refuse_untrained
     from dgl_mutual.experiments.runner import run
@@ -177,8 +177,7 @@ def command(
     from dgl_mutual.store.summary import table
     from dgl_mutual.training.distributed import leads
 
-    flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    overrides = from_command_line(*flagged, parse_assignments(assignments))
+    overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     refuse_untrained(config.strategy, overrides, ["--track"] if track else [])
     with display() if leads() else nullcontext() as progress:

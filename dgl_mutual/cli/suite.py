@@ -78,7 +78,7 @@ def command(
       dgl-mutual suite node --tuned 50
       dgl-mutual suite node --cluster tcp://10.0.0.7:8786
     """
-    from dgl_mutual.experiments.layers import from_command_line, parse_assignments
+    from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
     from dgl_mutual.experiments.suite_file import load_suite, suite_names
@@ -91,8 +91,7 @@ def command(
         return
     source = name
     name, suite = load_suite(source)
-    flagged: dict[str, Any] = {} if checkpoint_every is None else {"training": {"checkpoint_every": checkpoint_every}}
-    overrides = from_command_line(flagged, parse_assignments(assignments))
+    overrides = from_command_line({"training.checkpoint_every": checkpoint_every}, assignments)
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
     layers = tuning = None

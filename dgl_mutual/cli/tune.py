@@ -53,15 +53,14 @@ def _tune(
     from dgl_mutual.errors import UsageError
     from dgl_mutual.experiments.device import resolve_device
     from dgl_mutual.experiments.executors.local import default_jobs
-    from dgl_mutual.experiments.layers import from_command_line, nest, parse_assignments
+    from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.experiments.tuning.search import tune
     from dgl_mutual.utils.files import check_writable
 
-    flagged = [nest(KEYS[flag], value) for flag, value in flags.items() if value is not None]
-    overrides = from_command_line(*flagged, parse_assignments(assignments))
+    overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):

@@ -36,23 +36,19 @@ def parse_assignment(text: str) -> dict[str, Any]:
     return {"grid": {key: values}} if group == "grid" and key else nest(path.strip(), values)  # a grid has dotted keys
 
 
-def parse_assignments(texts: Sequence[str]) -> dict[str, Any]:
-    """Several assignments as one layer, the last of a key in force.
+def from_command_line(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[str, Any]:
+    """What the options of one command line set, as one layer of configuration.
+
+    Args:
+        flags: dotted key -> value of the option that sets it; None where it was not given.
+        texts: the assignments of --set; of several of one key the last is in force.
 
     Raises:
-        UsageError: see `parse_assignment`.
+        UsageError: see `parse_assignment`; also if a key has two values, for example --epochs 3 --set training.epochs=4.
     """
-    return merge(*map(parse_assignment, texts))
-
-
-def from_command_line(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options of one command line set, as one layer of configuration: each option of its own, and all of --set together.
-
-    Raises:
-        UsageError: a key has two values, for example --epochs 3 --set training.epochs=4.
-    """
+    assigned = merge(*map(parse_assignment, texts))
     values: dict[str, Any] = {}
-    for part in parts:
+    for part in (*(nest(key, value) for key, value in flags.items() if value is not None), assigned):
         for key, first, second in _contradictions(values, part):
             raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
         values = merge(values, part)
