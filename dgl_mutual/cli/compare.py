@@ -10,17 +10,17 @@ from click.core import ParameterSource
 
 from dgl_mutual.cli.arguments import JOBS
 from dgl_mutual.cli.output import say
+from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
 
-#: Flag -> the key of the configuration that it sets. Whatever is not here can be reached with --set.
-_KEYS = {name: name for name in ("task", "dataset", "targets", "metric", "protocol", "students", "strategy", "seeds", "folds")} | {
-    "epochs": "training.epochs"
-}
 #: Options that have a meaning for one kind of reference only.
 _FOR_PYG = ("parity_epochs", "parity_only")
 _FOR_FILE = ("columns", "member", "runs", "jobs")
 #: Options that mean here what they mean for `run`.
-_SHARED = {*_KEYS, "assignments", "recipe", "file", "trust", "threads", "data_dir", "offline"}
+_SHARED = {
+    *("task", "dataset", "targets", "metric", "protocol", "students", "strategy", "seeds", "folds", "epochs"),
+    *("assignments", "recipe", "file", "trust", "threads", "data_dir", "offline"),
+}
 
 
 def _compare(
@@ -59,7 +59,7 @@ def _compare(
     from dgl_mutual.experiments.trust import trusted_config
 
     _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
-    overrides = from_command_line({_KEYS[flag]: value for flag, value in flags.items()}, assignments)
+    overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
     def tell(line: str) -> None:
