@@ -27,10 +27,6 @@ method_option = click.option(
 )
 
 
-def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    return None if value is None else [name.strip() for name in value.split(",")]
-
-
 @click.command()
 @runs_argument
 @click.option("--format", "kind", type=click.Choice(["csv", "latex", "markdown"]), default="csv", show_default=True, help="What to write.")
@@ -47,7 +43,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, macro-f1, rocauc, ...; of several tasks one: 'accuracy(digit)'."
 )
 @click.option("--by-target", is_flag=True, help="A column for each target, learned alone (1 target) or together with others (N targets).")
-@click.option("--members", callback=_names, metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
+@click.option("--members", metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @dataset_option
 @method_option
 @click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
