@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import click
 
 from dgl_mutual.cli.export import dataset_option, method_option, runs_argument
 from dgl_mutual.cli.output import say
-
-
-def _numbered(name: str, number: int) -> str:
-    """Names of different runs may differ in nothing that a file name keeps."""
-    return name if number == 1 else f"{name}-{number}"
 
 
 @click.command()
@@ -47,9 +41,11 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
     written: set[str] = set()
     with drawing():
         for name, figure in draw(chosen, [kind.strip() for text in kinds for kind in text.split(",")]):
-            number = next(number for number in itertools.count(1) if _numbered(name, number) not in written)
-            written.add(_numbered(name, number))
-            say("\n".join(str(file) for file in save(figure, out, _numbered(name, number))))
+            # Names of different runs may differ in nothing that a file name keeps.
+            names = (name, *(f"{name}-{number}" for number in range(2, len(written) + 2)))
+            unused = next(numbered for numbered in names if numbered not in written)
+            written.add(unused)
+            say("\n".join(str(file) for file in save(figure, out, unused)))
     if not written:
         what = " or ".join(repr(kind) for kind in kinds) or "any plot"
         raise UsageError(
