@@ -116,8 +116,11 @@ def command(
         layers = tuning.layers
     plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run, tuned=layers)
     if dry_run:
-        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, jobs)
-        complete = _list(plan, jobs, searches)
+        import joblib
+
+        at_a_time = jobs or joblib.cpu_count()
+        searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, at_a_time)
+        complete = _list(plan, at_a_time, searches)
         if not offline:  # what is missing may be downloaded by then
             for data, why in plan.missing.items():
                 say(f"not counted: {data}, which is not here yet. {why}", err=True)
@@ -141,14 +144,12 @@ def command(
 
 
 def _list_searches(
-    suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data_dir: Path | None, jobs: int | None
+    suite: Suite, trials: int, quick: bool, overrides: Mapping[str, Any], out: Path, data_dir: Path | None, jobs: int
 ) -> float:
     """List the searches with their estimated times. Returns the total in seconds, if trials run one after another."""
-    import joblib
-
     from dgl_mutual.experiments.tuning.suite import estimate_searches
 
-    total, jobs = 0.0, jobs or joblib.cpu_count()
+    total = 0.0
     for search in estimate_searches(suite, trials=trials, quick=quick, overrides=overrides, out=out, data_dir=data_dir):
         say(
             f"{search.trials:>4} trials, {search.missing:>3} to run, about   {search.seconds:>8.1f} s each   "
@@ -159,14 +160,11 @@ def _list_searches(
     return total
 
 
-def _list(plan: SuitePlan, jobs: int | None, before: float = 0.0) -> bool:
-    """List the runs with their estimated times. Returns whether all of them can be trained."""
-    import joblib
-
+def _list(plan: SuitePlan, jobs: int, before: float) -> bool:
+    """List the runs with their estimated times, after searches of so many seconds. Returns whether all of them can be trained."""
     from dgl_mutual.errors import DglMutualError
     from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 
-    jobs = jobs or joblib.cpu_count()
     total = 0.0
     trials = 0
     complete = True
