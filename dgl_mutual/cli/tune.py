@@ -51,8 +51,6 @@ def _tune(
     """
     from dgl_mutual.data.partition import is_partition
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.experiments.device import resolve_device
-    from dgl_mutual.experiments.executors.local import default_jobs
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.loading import load_data
     from dgl_mutual.experiments.progress import display
@@ -77,7 +75,7 @@ def _tune(
             out=out,
             device=device,
             threads=threads,
-            jobs=jobs or default_jobs(resolve_device(device)),
+            jobs=jobs,
             progress=progress,
         )
     counts = tuning.history["state"].value_counts()

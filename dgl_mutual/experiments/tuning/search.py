@@ -24,6 +24,7 @@ from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
 from dgl_mutual.errors import UsageError, number_of_jobs, number_of_threads, unknown, whole_number
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.device import resolve_device
+from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
@@ -133,7 +134,7 @@ def tune(
     out: Path = Path("results"),
     device: str = "auto",
     threads: int = 1,
-    jobs: int = 1,
+    jobs: int | None = 1,
     progress: Progress | None = None,
     label: str = "",
     in_memory: bool = False,
@@ -157,8 +158,9 @@ def tune(
         search: dotted keys of options that are searched although they are given, for example by a recipe, or that are only searched
             where they are named (``Options.searched_by_name``). The first trial has the given values.
         threads: number of threads of a trial.
-        jobs: number of trials at a time; several run in processes of their own. With one job, and the same number of threads, a search is
-            reproducible. With several, the options that a trial draws depend on which others have ended.
+        jobs: number of trials at a time (None: one per core, and one on cuda); several run in processes of their own. With one job, and
+            the same number of threads, a search is reproducible. With several, the options that a trial draws depend on which others
+            have ended.
         out: the folder in which the search has its folder.
         label: how displays name it.
         in_memory: the dataset has no files that its name stands for.
@@ -170,7 +172,8 @@ def tune(
         Interrupted: by Ctrl-C; finished trials are kept.
     """
     trials, splits = whole_number("trials", trials, 1, MAX_TRIALS), whole_number("splits", splits, 1, MAX_SEEDS)
-    jobs = number_of_jobs(jobs)
+    device = resolve_device(device)
+    jobs = default_jobs(device) if jobs is None else number_of_jobs(jobs)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"timeout = {timeout!r} leaves no time. Give seconds above 0, or leave it out.")
     import_optuna()
@@ -182,7 +185,7 @@ def tune(
         splits=splits,
         search=search,
         out=out,
-        device=resolve_device(device),
+        device=device,
         threads=number_of_threads(threads),
         label=label,
         in_memory=in_memory,

@@ -12,9 +12,7 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import DataError, TrainingError
-from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.estimate import seconds_per_trial
-from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
@@ -85,7 +83,7 @@ def tune_suite(
         trials: of each search.
         quick, overrides: see `dgl_mutual.experiments.suite.configurations`.
         in_memory, pool: see `dgl_mutual.experiments.suite.plan_suite`.
-        jobs: trials at a time (default: one per core, and one on cuda); see `tune`.
+        jobs: trials at a time (default: one per core, and one on cuda).
         progress: makes a display for each search.
 
     Raises:
@@ -110,7 +108,7 @@ def tune_suite(
                 out=out,
                 device=device,
                 threads=threads,
-                jobs=default_jobs(resolve_device(device)) if jobs is None else jobs,
+                jobs=jobs,
                 progress=shown,
                 label=f"tune {index}/{len(runs)} {run.data} {run.method}",
                 in_memory=run.data in (in_memory or {}),
