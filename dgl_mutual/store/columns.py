@@ -1,4 +1,4 @@
-"""Meaning of the columns in the CSV files of a run and a suite. The documentation is made from this."""
+"""Meaning of the columns in the CSV files of a run and a suite, in their order. The documentation is made from this."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.store.columns import NUM_BINS
+from dgl_mutual.store.columns import FAILURES, INFERENCE, NUM_BINS, RELIABILITY
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes
 from dgl_mutual.utils.plain_json import read_json
@@ -29,19 +29,17 @@ TRIAL_COLUMNS = [
 MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split"]
 KEY = ["seed", "fold"]
 #: The columns of reliability.csv.
-RELIABILITY_COLUMNS = [*KEY, "metric", "member", "bin", "count", "accuracy", "confidence"]
+RELIABILITY_COLUMNS = list(RELIABILITY)
 #: Inference times (see `dgl-mutual time-inference`): file and columns.
 INFERENCE_FILE = "inference.csv"
-INFERENCE_COLUMNS = [
-    *(*KEY, "member", "samples", "repeats", "median_ms", "quartile_1_ms", "quartile_3_ms", "threads", "device"),
-]
+INFERENCE_COLUMNS = list(INFERENCE)
 #: States of a search's trials that are over.
 TUNING_ENDED = ("complete", "pruned", "failed")
 #: The first columns of tuning.csv of a search; a column per option follows.
 TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
 #: The columns before these in tuning.csv of a suite.
 NAME_COLUMNS = ["data", "method", "search"]
-FAILURE_COLUMNS = [*KEY, "error", "details"]
+FAILURE_COLUMNS = list(FAILURES)
 #: What a suite writes into its folder: which runs are its own, under which names.
 SUITE_FILE = "suite.yaml"
 #: Trials that a run may have: more than anybody runs, and few enough to be listed.

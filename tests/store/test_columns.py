@@ -4,15 +4,11 @@ import pandas as pd
 
 from dgl_mutual.store import columns
 from dgl_mutual.store.summary import summarise_trials
-from dgl_mutual.store.tables import FAILURE_COLUMNS, MORE_COLUMNS, TRIAL_COLUMNS
+from dgl_mutual.store.tables import MORE_COLUMNS, TRIAL_COLUMNS
 
 
 def test_every_column_of_trials_is_explained_in_order() -> None:
     assert list(columns.TRIALS) == [*TRIAL_COLUMNS, *MORE_COLUMNS]
-
-
-def test_every_column_of_failures_is_explained() -> None:
-    assert list(columns.FAILURES) == FAILURE_COLUMNS
 
 
 def test_every_column_of_summaries_is_explained() -> None:
