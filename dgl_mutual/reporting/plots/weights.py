@@ -35,24 +35,17 @@ def weight_maps(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
             ),
             key=lambda name: [cohort_order(member) for member in name.removeprefix(_PREFIX).split("/")],
         )
-        if columns and _largest_deviation(run, columns) > _LEAST:
-            yield file_name("weights", run.data, run.method), _draw(run, columns)
+        if not columns:
+            continue
+        statistics = over_trials(run.history, columns)
+        means = pd.DataFrame({name.removeprefix(_PREFIX): statistics[name, "mean"] for name in columns})
+        uniform = len({receiver for receiver, _ in _pairs(means)}) / len(columns)
+        if np.nanmax((means - uniform).abs().to_numpy(), initial=0.0) > _LEAST:
+            yield file_name("weights", run.data, run.method), _draw(run, means, uniform)
 
 
-def _means(run: Run, columns: Sequence[str]) -> pd.DataFrame:
-    """Mean over trials, a column an ordered pair, by epoch."""
-    statistics = over_trials(run.history, columns)
-    return pd.DataFrame({name: statistics[name, "mean"] for name in columns})
-
-
-def _uniform(columns: Sequence[str]) -> float:
-    """The uniform weight of a peer."""
-    receivers = {name.removeprefix(_PREFIX).split("/")[0] for name in columns}
-    return len(receivers) / len(columns)
-
-
-def _largest_deviation(run: Run, columns: Sequence[str]) -> float:
-    return float(np.nanmax((_means(run, columns) - _uniform(columns)).abs().to_numpy(), initial=0.0))
+def _pairs(means: pd.DataFrame) -> list[list[str]]:
+    return [str(pair).split("/") for pair in means]
 
 
 def _is_own(name: str) -> bool:
@@ -60,9 +53,14 @@ def _is_own(name: str) -> bool:
     return receiver == peer
 
 
-def _draw(run: Run, columns: Sequence[str]) -> Figure:
-    pairs = [name.removeprefix(_PREFIX).split("/") for name in columns]
-    means, uniform = _means(run, columns), _uniform(columns)
+def _draw(run: Run, means: pd.DataFrame, uniform: float) -> Figure:
+    """The figure of a run.
+
+    Args:
+        means: weights by epoch, mean over trials, a column an ordered pair ``receiver/peer``.
+        uniform: the weight of a peer where all are equal.
+    """
+    pairs = _pairs(means)
     drawn = figure(COLUMN, 1.3 + 0.16 * len(pairs))
     axes = drawn.subplots()
     epochs = np.append(means.index, means.index[-1] + 1) - 0.5  # so that an epoch's tick is in the middle of its cell
