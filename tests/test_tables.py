@@ -27,7 +27,7 @@ def test_a_page_shows_what_the_runs_give(page: Path) -> None:
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: str(suite.relative_to(ROOT)))
 def test_a_suite_has_the_tables_of_its_runs(suite: Path) -> None:
-    tables = suite_tables(suite, lambda folder: LOAD((folder,)))
+    tables = suite_tables(suite, LOAD)
     joined = tables.pop(suite / LONG_FILE)  # not kept: it is trials.csv of the runs, one after the other
     assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.figures) for run in LOAD((suite,)))
     for file, text in tables.items():

@@ -50,7 +50,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob(SUITE_FILE)):
-                texts |= suite_tables(file.parent, lambda folder: load((folder,)))
+                texts |= suite_tables(file.parent, load)
         else:
             texts[path] = filled(path, load)
     if not texts:

@@ -21,18 +21,18 @@ LONG_FILE = "all.csv"
 _NAMES = ["data", "method", "run"]
 
 
-def suite_tables(folder: Path, load: Callable[[Path], list[Run]] = suite_runs) -> dict[Path, str]:
+def suite_tables(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> dict[Path, str]:
     """What a suite's runs that have finished trials give, as files of its folder: table.csv, table.md and table.tex, and all.csv.
 
     The last has all rows of the trials.csv of all runs, with what tables call their data and method, and without columns that are empty.
 
     Args:
-        load: how the runs are read; whoever makes several tables of the same runs can keep them.
+        load: how the runs of these folders are read; whoever makes several tables of the same runs can keep them.
 
     Raises:
         UsageError, StoreError: the runs cannot stand in one table, or there are none.
     """
-    return _tables(folder, [run for run in load(folder) if len(run.trials)])[1]
+    return _tables(folder, [run for run in load((folder,)) if len(run.trials)])[1]
 
 
 def _tables(folder: Path, runs: list[Run]) -> tuple[TextTable, dict[Path, str]]:
