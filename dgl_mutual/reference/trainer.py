@@ -233,14 +233,14 @@ class ReferenceTrainer:
         refuse_non_finite({f"the term {name}": total for name, total in sums.items()}, (), self.epoch - 1, self.training.learning_rate)
         return {name: total / steps for name, total in sums.items()}
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> None:
         """Close an epoch: renew the clean logits, score every member on validation, keep the best weights."""
         validates = self.epoch % self.training.eval_every == 0 or self.epoch == self.training.epochs
         if validates or self.options.get("targets", "train") != "train":
             self._renew_statistics()
             self.renew_targets(decay=self.options.get("ema_decay", 0.0))
         if not validates:
-            return {}
+            return
         start = max(self.options.get("exchange_warmup", (0, 0))[0], self.training.average_start or 0)
         val = torch.as_tensor(self.split.val)
         refuse_non_finite_logits(self.clean[:, val], self.names)
@@ -250,7 +250,6 @@ class ReferenceTrainer:
         for name, z, metric in zip(self.best, logits, metrics, strict=True):
             loss = supervised(z, self.labels[val].to(z.dtype) if self.labels.is_floating_point() else self.labels[val]).item()
             self.best[name].look(self.epoch - 1, metric, loss, members.get(name, self.coordinator), self.training.patience, start)
-        return dict(zip(self.best, metrics, strict=True))
 
     def renew_targets(self, decay: float) -> None:
         """Clean logits of whatever the next epoch's targets and the validation need."""
