@@ -17,7 +17,7 @@ from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline, read_suite
 from dgl_mutual.reporting.status import status_of
-from dgl_mutual.reporting.tables import TextTable, text_table
+from dgl_mutual.reporting.tables import text_table
 from dgl_mutual.store.tables import SUITE_FILE
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def report(paths: Sequence[Path]) -> str:
         title=", ".join(path.resolve().name for path in paths),
         description=_description(paths),
         table=None if comparison is None else text_table(comparison, percent=True),
-        costs=None if comparison is None else _cost_table(finished),
+        costs=None if comparison is None else text_table(compare(gather(finished), value="seconds_per_epoch")),
         objection=objection,
         incomplete=[run for status in statuses for run in status.runs if not run.is_complete],
         not_begun=[entry for status in statuses for entry in status.not_begun.items()],
@@ -81,10 +81,6 @@ def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | N
         except UsageError as error:
             objection = str(error)
     return None, objection
-
-
-def _cost_table(runs: Sequence[Run]) -> TextTable:
-    return text_table(compare(gather(runs), value="seconds_per_epoch"))
 
 
 def _description(paths: Sequence[Path]) -> str:
