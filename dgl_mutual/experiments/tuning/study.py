@@ -267,7 +267,7 @@ class Search:
         shown: Trial,
         on_epoch: OnEpoch | None,
     ) -> float:
-        config = resolve(point_of(self.given, self._values(trial)), dataset)
+        config = resolve(point_of(self.given, self.drawn(trial)), dataset)
         values: list[float] = []
         for index, (seed, fold, split) in enumerate(parts):
             data = hide_test_labels(dataset, split)
@@ -287,22 +287,12 @@ class Search:
             raise TrainingError("The metric is not defined on the validation part, so there is nothing to choose by. Choose another split.")
         return value
 
-    def best(self, first: int | None = None) -> dict[str, Any] | None:
-        """The layer of configuration of the best complete trial; None if there is none. See `chosen`."""
-        chosen = self.chosen(first)
-        return None if chosen is None else merge(self.given, unflatten(chosen))
-
-    def chosen(self, first: int | None = None) -> dict[str, Any] | None:
-        """Of what is searched, the values of the best complete trial, by dotted key; of equals, the first.
+    def best_trial(self, first: int | None = None) -> optuna.trial.FrozenTrial | None:
+        """The best complete trial; of equals, the first.
 
         Args:
             first: consider only the first `first` trials, so that a longer search does not change the answer.
         """
-        best = self.best_trial(first)
-        return None if best is None else self._values(best)
-
-    def best_trial(self, first: int | None = None) -> optuna.trial.FrozenTrial | None:
-        """The best complete trial. See `chosen`."""
         complete = [trial for trial in self._counted()[:first] if trial.state.name == "COMPLETE"]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
@@ -314,8 +304,12 @@ class Search:
     def _counted(self) -> list[optuna.trial.FrozenTrial]:
         return [trial for trial in self.trials() if "interrupted" not in trial.user_attrs]
 
-    def _values(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
-        """The values that a trial has drawn, as in a configuration; none for the trial of the defaults."""
+    def layer(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+        """The layer of configuration of a trial."""
+        return merge(self.given, unflatten(self.drawn(trial)))
+
+    def drawn(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
+        """The values that a trial has drawn, by dotted key, as in a configuration; none for the trial of the defaults."""
         params = {} if "defaults" in trial.user_attrs else trial.params
         drawn = {key: (domain, params[key]) for key, domain in self.space.items() if key in params}
         return {key: domain.value(value) if isinstance(domain, Choice) else value for key, (domain, value) in drawn.items()}
@@ -331,9 +325,9 @@ class Search:
         with self._alone():
             history = _history(self.trials(), list(self.space))
             write_text(self.folder / HISTORY_FILE, plain_csv(history.map(csv_cell)))
-            best = self.best()
+            best = self.best_trial()
             if best is not None:
-                write_text(self.folder / BEST_FILE, yaml.safe_dump(best, sort_keys=False))
+                write_text(self.folder / BEST_FILE, yaml.safe_dump(self.layer(best), sort_keys=False))
         return history
 
     def _release_abandoned(self) -> None:
