@@ -270,7 +270,7 @@ class Search:
         config = resolve(point_of(self.given, self.drawn(trial)), dataset)
         values: list[float] = []
         for index, (seed, fold, split) in enumerate(parts):
-            data = hide_test_labels(dataset, split)
+            data = without_labels(dataset, split.test)  # a search sees no label of a test part
             if config.noise is not None:
                 data = add_noise(data, split, NoiseSpec.parse(config.noise), seed=derive(seed, "noise", fold))
 
@@ -356,11 +356,6 @@ class Search:
                 return False
         except filelock.Timeout:
             return True
-
-
-def hide_test_labels(dataset: Dataset, split: Split) -> Dataset:
-    """The dataset as a search sees it: no label of the test part is known."""
-    return without_labels(dataset, split.test)
 
 
 @contextmanager

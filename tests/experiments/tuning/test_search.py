@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.target import Target
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
@@ -21,7 +22,7 @@ from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning import study
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.search import search_space, tune
-from dgl_mutual.experiments.tuning.study import BEST_FILE, FIRST_SEED, Search, hide_test_labels
+from dgl_mutual.experiments.tuning.study import BEST_FILE, FIRST_SEED, Search
 from dgl_mutual.search_space import Choice, Real, Whole
 from tests.experiments.tuning.searches import QUICK, faking, quick
 
@@ -294,7 +295,7 @@ def test_without_optuna_the_error_says_how_to_get_it(ring: Dataset, tmp_path: Pa
 
 def test_hidden_labels_are_unknown_and_others_stay(ring: Dataset) -> None:
     assert ring.official_split is not None
-    hidden = hide_test_labels(ring, ring.official_split).labels
+    hidden = without_labels(ring, ring.official_split.test).labels
     assert (hidden[18:] == -1).all() and (hidden[:18] == ring.labels[:18]).all()
 
 
