@@ -199,7 +199,7 @@ def tune(
         numbers, missing = range(done, trials), max(0, trials - done)
         progress.start([job.shown(number, split) for number in numbers], min(done, trials), study.seconds_left(missing, jobs))
         try:
-            with closing(job.outcomes(study, dataset, split, jobs=jobs, missing=missing, progress=progress)) as outcomes:
+            with closing(job.outcomes(study, dataset, jobs=jobs, missing=missing, progress=progress)) as outcomes:
                 for outcome in outcomes:
                     progress.end(outcome)
         except KeyboardInterrupt:

@@ -90,14 +90,11 @@ class SearchJob:
         """A trial as displays name it."""
         return TuningTrial(number, 0, split, self.label)
 
-    def outcomes(
-        self, search: Search, dataset: Dataset, split: Split, *, jobs: int, missing: int, progress: Progress
-    ) -> Generator[Outcome, None, None]:
+    def outcomes(self, search: Search, dataset: Dataset, *, jobs: int, missing: int, progress: Progress) -> Generator[Outcome, None, None]:
         """Run trials until there are as many as were asked for.
 
         Args:
             search: opened.
-            split: the split that displays show.
             jobs: number of processes. With one, trials run in this process, and each depends only on those before it.
             missing: number of trials to run.
 
@@ -106,19 +103,16 @@ class SearchJob:
         """
         if min(jobs, missing) <= 1:
             torch.set_num_threads(self.threads)
-            while (ended := self.one(search, dataset, progress.epoch)) is not None:
-                yield self._outcome(ended, split)
+            while (outcome := self.one(search, dataset, progress.epoch)) is not None:
+                yield outcome
             return
         with kept_datasets([dataset]) as files:
             calls = (joblib.delayed(_elsewhere)(self, files[id(dataset)], progress.remote_epoch, os.getpid()) for _ in range(missing))
-            with closing(in_processes(calls, min(jobs, missing), self.threads)) as all_ended:
-                yield from (self._outcome(ended, split) for ended in all_ended if ended is not None)
+            with closing(in_processes(calls, min(jobs, missing), self.threads)) as outcomes:
+                yield from (outcome for outcome in outcomes if outcome is not None)
 
-    def _outcome(self, ended: tuple[int, str | None], split: Split) -> Outcome:
-        return Outcome(self.shown(ended[0], split), [], [], ended[1])
-
-    def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> tuple[int, str | None] | None:
-        """Run the next trial, and return its number and its error, if it failed. None if no trial is left."""
+    def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> Outcome | None:
+        """Run the next trial, and return how it ended, for displays; None if no trial is left."""
         if self.deadline is not None and time.time() >= self.deadline:
             return None
         claimed = search.claim(self.trials)
@@ -127,10 +121,10 @@ class SearchJob:
         parts = self.parts(dataset)
         with claimed as trial:
             shown = self.shown(trial.number, parts[0][2])
-            return trial.number, search.run(trial, parts, dataset, self.device, shown, on_epoch)
+            return Outcome(shown, [], [], search.run(trial, parts, dataset, self.device, shown, on_epoch))
 
 
-def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> tuple[int, str | None] | None:
+def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> Outcome | None:
     """Run a trial in a worker process; None if no trial is left."""
     end_with(parent)
     torch.set_num_threads(job.threads)
