@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dgl_mutual.errors import UsageError, unknown
-from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.plots.curves import learning_curves
 from dgl_mutual.reporting.plots.exchange import exchanged_information
 from dgl_mutual.reporting.plots.gains import gains
@@ -17,7 +16,6 @@ from dgl_mutual.reporting.plots.time import accuracy_by_time
 from dgl_mutual.reporting.plots.trends import accuracy_by_noise, accuracy_by_size
 from dgl_mutual.reporting.plots.weights import weight_maps
 from dgl_mutual.reporting.run import Run
-from dgl_mutual.reporting.runs import gather
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,13 +23,9 @@ if TYPE_CHECKING:
     Draw = Callable[[Sequence[Run]], Iterator[tuple[str, Figure]]]
 
 
-def _ranks(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
-    return critical_differences(compare(gather(runs))) if runs else iter(())
-
-
 PLOTS: dict[str, Draw] = {
     "gains": gains,
-    "ranks": _ranks,
+    "ranks": critical_differences,
     "cohort-size": accuracy_by_size,
     "noise": accuracy_by_noise,
     "time": accuracy_by_time,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dgl_mutual.reporting.comparison import Comparison
+from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.plots.style import COLUMN, figure, file_name, text_width
+from dgl_mutual.reporting.run import Run
+from dgl_mutual.reporting.runs import gather
 from dgl_mutual.reporting.tables import member_name, p_text
 from dgl_mutual.statistics import Ranking
 
@@ -20,12 +22,15 @@ _SCALE = 2.0
 _ASIDE = 0.03
 
 
-def critical_differences(comparison: Comparison) -> Iterator[tuple[str, Figure]]:
+def critical_differences(runs: Sequence[Run]) -> Iterator[tuple[str, Figure]]:
     """A figure a member: average ranks of the methods over datasets; a bar joins those that Nemenyi's test does not tell apart.
 
     No figure if there are too few datasets for any rejection (see `dgl_mutual.statistics.datasets_to_reject`).
+
+    Raises:
+        UsageError: the runs cannot stand in one table.
     """
-    for member, ranking in comparison.rankings.items():
+    for member, ranking in compare(gather(runs)).rankings.items() if runs else ():
         if not math.isnan(ranking.critical_difference):
             yield file_name("ranks", member), _draw(ranking, member_name(member))
 
