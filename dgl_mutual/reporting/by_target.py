@@ -10,6 +10,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.reporting.labels import data_name
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather
+from dgl_mutual.utils.wording import counted
 
 #: Protocols that draw splits stratified by labels.
 _STRATIFIED = ("nested", "random", "holdout")
@@ -48,9 +49,7 @@ def drawn_by_labels(trials: pd.DataFrame) -> list[str]:
 
 def _of_run(run: Run) -> pd.DataFrame:
     targets, data = [str(name) for name in run.config["targets"]], data_name(run)
-    figures = gather([run], each_target=True).assign(
-        method=f"{run.method} ({len(targets)} target{'s' if len(targets) > 1 else ''})", split=""
-    )
+    figures = gather([run], each_target=True).assign(method=f"{run.method} ({counted(len(targets), 'target')})", split="")
     if len(targets) == 1:
         return figures.assign(data=f"{data}: {targets[0]}")
     parts = [(name, figures[figures["metric"].astype(str).str.endswith(f"({name})")]) for name in targets]

@@ -300,7 +300,7 @@ class Experiment:
             comparison = self._comparison(None, "test", None, None)
         except UsageError:
             comparison = self._comparison(NO_BASELINE, "test", None, None)
-        return text_table(comparison, percent=is_fraction("test"))
+        return text_table(comparison, percent=True)
 
     def _comparison(self, baseline: str | None, value: str, metric: str | None, members: str | Sequence[str] | None) -> Comparison:
         trials = gather(self.runs, metric)

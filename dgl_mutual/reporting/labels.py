@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.reporting.run import Run
+from dgl_mutual.utils.wording import counted
 
 #: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
@@ -161,7 +162,7 @@ def _named(name: str, values: Mapping[str, Any], told: Sequence[str]) -> str:
 
 def _data_part(key: str, value: Any) -> str:
     if key == "label_rate":
-        return f"{value} label{'s' if value > 1 else ''} a class" if isinstance(value, int) else f"{100 * value:g}% labels"
+        return f"{counted(value, 'label')} a class" if isinstance(value, int) else f"{100 * value:g}% labels"
     if key == "unlabelled":
         return f"and {Path(str(value)).name}"
     return f"{value} folds" if key == "folds" else str(value)

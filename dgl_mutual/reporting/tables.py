@@ -14,6 +14,7 @@ from dgl_mutual.reporting.comparison import ALPHA, CALIBRATION, COSTS, LESS_IS_B
 from dgl_mutual.statistics import datasets_to_reject
 from dgl_mutual.store.columns import NUM_BINS
 from dgl_mutual.store.summary import n_text
+from dgl_mutual.utils.wording import counted
 
 #: Significantly better than the baseline, and significantly worse.
 BETTER, WORSE = "†", "‡"
@@ -219,15 +220,14 @@ def _tests(comparison: Comparison) -> Iterator[str]:
         return
     tests = {str(name): list(dict.fromkeys(table["data"])) for name, table in tested.groupby("test", sort=False)}
     told = "; ".join(f"{name} ({', '.join(map(str, datas))})" if len(tests) > 1 else name for name, datas in tests.items())
-    many = comparison.num_comparisons
     up, down = ("more", "less") if comparison.value in NEUTRAL else ("better", "worse")
     yield (
         f"{BETTER} / {WORSE}: significantly {up} / {down} than {comparison.baseline} (p < {ALPHA}: {told}, two-sided, "
-        f"paired by seed and fold; Holm's adjustment over {many} comparison{'s' if many > 1 else ''})."
+        f"paired by seed and fold; Holm's adjustment over {counted(comparison.num_comparisons, 'comparison')})."
     )
-    bound = float(tested["smallest_p"].max() * many)
+    least = float(tested["smallest_p"].max())
+    bound = least * comparison.num_comparisons
     if bound >= ALPHA:
-        least = float(tested["smallest_p"].max())
         yield (
             f"The smallest that so few seeds can give is {p_text(least)}, after the adjustment {p_text(min(1.0, bound))}: "
             "no mark may only mean too few seeds."
