@@ -117,6 +117,8 @@ class APPNPConvolution(DGLConvolution):
 
     Gasteiger et al., ICLR 2019, arXiv 1810.05997, eq. 4; alpha = 0.1 and 10 steps are the paper's. Dropout also applies to the edges of
     every step, as in the paper.
+
+    NOTE[PAPER]: of a directed graph the right D counts out-edges, and the left one in-edges, as in DGL's layer.
     """
 
     hops = 10
