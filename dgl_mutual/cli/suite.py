@@ -116,9 +116,10 @@ def command(
         layers = tuning.layers
     plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run, tuned=layers)
     if dry_run:
-        import joblib
+        from dgl_mutual.experiments.device import resolve_device
+        from dgl_mutual.experiments.executors.local import default_jobs
 
-        at_a_time = jobs or joblib.cpu_count()
+        at_a_time = jobs or default_jobs(resolve_device(device))
         searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, at_a_time)
         complete = _list(plan, at_a_time, searches)
         if not offline:  # what is missing may be downloaded by then

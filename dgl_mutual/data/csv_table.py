@@ -78,8 +78,8 @@ class CsvTable:
             return plain[:, None]
         cells = without_brackets(self.frame[column])
         known = ~cells.str.casefold().isin(MISSING)
-        line = min(cells.index[known], default=None)
-        width = 1 if line is None else cells[line].count(",") + 1
+        line = cells.index[known].min()
+        width = cells[line].count(",") + 1 if known.any() else 1
         if allow_missing:
             cells = cells.where(known, "," * (width - 1))
         if column != "feat" and width == 2 and not allow_missing and self.frame[column].str.fullmatch(_DECIMAL_COMMA).all():

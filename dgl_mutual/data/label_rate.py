@@ -63,10 +63,10 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     value among them (of all labels, counted in the training part), after the iterative stratification of Sechidis et al. (ECML PKDD 2011).
     Training samples without any known label become unlabelled ones.
 
+    A class that has fewer than a whole number asks for keeps all of them, with a warning.
+
     Args:
         seed: from 0 on.
-
-    Warns of classes with fewer labelled training samples than a whole number asks for: all of these are kept.
 
     Raises:
         UsageError: a class, or one of several labels, would be left without a labelled training sample; nothing would be hidden; there is

@@ -55,5 +55,5 @@ class _Max(torch.autograd.Function):
         batch: GraphBatch = ctx.batch
         x, highest = ctx.saved_tensors
         is_highest = (x == highest.index_select(0, batch.batch_index)).to(x.dtype)
-        shares = grads[0] / kernels.segment_sums(is_highest, batch.node_offsets).clamp(min=1)
+        shares = grads[0] / kernels.segment_sums(is_highest, batch.node_offsets)
         return is_highest * shares.index_select(0, batch.batch_index), None

@@ -110,7 +110,7 @@ def fit_untrained(
         dataset=dataset,
         split=split,
         reliability=reliability_rows(measured, [kind.name]),
-        kept=dict.fromkeys((kind.name, "ensemble"), distribution.probabilities(logits)[0].numpy()),
+        kept=dict.fromkeys((kind.name, "ensemble"), distribution.probabilities(logits.double())[0].numpy()),
     )
 
 
@@ -118,5 +118,5 @@ def with_kept(result: FitResult, logits: Tensor) -> FitResult:
     """A result whose members, and ensemble, predict these logits of all samples (K, N, C)."""
     cohort, samples = result.cohort, torch.arange(logits.shape[1], device=logits.device)
     everyone = torch.cat([logits, cohort.ensemble_logits(logits, samples).unsqueeze(0)])
-    probabilities = cohort.distribution.probabilities(everyone).detach().cpu().numpy()
+    probabilities = cohort.distribution.probabilities(everyone.double()).detach().cpu().numpy()
     return replace(result, kept=dict(zip((*cohort.names, "ensemble"), probabilities, strict=True)))

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -38,6 +39,16 @@ def test_baselines_stand_in_the_same_tables(ring: Dataset, tmp_path: Path) -> No
     before = (folder / "trials.csv").read_text()
     dgl_mutual.experiment(ring, methods, **options)  # nothing is left to do
     assert (folder / "trials.csv").read_text() == before
+
+
+@pytest.mark.parametrize("strategy", ["label-propagation", "correct-and-smooth", "independent"])
+def test_predictions_are_probabilities_in_float64(strategy: str, ring: Dataset) -> None:
+    options: dict[str, Any] = {} if strategy == "label-propagation" else {"students": "gcn,mlp", "training": {"epochs": 2}}
+    result = dgl_mutual.fit(ring, strategy=strategy, device="cpu", **options)
+    for name in ("ensemble", result.members[0].member):
+        probabilities = result.predict(member=name)
+        assert probabilities.dtype == np.float64
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
 
 
 @pytest.mark.parametrize("layer", [{"strategy": "label-propagation"}, {"strategy": "correct-and-smooth"}, {"training": {"average": "swa"}}])
