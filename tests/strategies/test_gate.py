@@ -7,6 +7,7 @@ from scipy.special import expit, rel_entr, softmax
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.options import parse_options
+from dgl_mutual.strategies.gate import gate_of
 from dgl_mutual.strategies.gml import GMLOptions
 from tests.strategies.cases import Bench
 
@@ -68,6 +69,17 @@ def test_of_several_tasks_the_mean_counts():
         p, q = softmax(z[..., :3], axis=-1).mean(0), expit(z[..., 3:]).mean(0)
         certainties.append((p.max(-1) + np.maximum(q, 1 - q).mean(-1)) / 2)
     assert step.log["gate"].item() == pytest.approx((np.stack(certainties) >= 0.75).mean())
+
+
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+def test_a_share_that_is_the_threshold_passes(kind):
+    """In float32 1 - 1/3 is less than 2/3."""
+    bench = Bench.of("gml", "node", kind, 4, {**PLAIN, "gate": "agreement", "gate_threshold": 2 / 3})
+    targets = torch.full(bench.targets.shape, -9.0)
+    targets[:, :, 1] = 9
+    targets[0] *= -1  # of the three peers of every other student, two agree
+    step = bench.step(range(4), targets=targets)
+    assert gate_of(bench.strategy.options, bench.strategy.distribution, step, targets).all()
 
 
 def test_two_students_always_agree():

@@ -134,10 +134,13 @@ class TestBest:
             bench.strategy.loss_terms(step)
         first, second = (torch.stack([torch.nn.functional.cross_entropy(z[rows], labels) for z in step.targets]) for step in steps)
         torch.testing.assert_close(bench.strategy.running_loss, 0.75 * first + 0.25 * second)
+        bench.strategy.reset_parameters()
+        assert bench.strategy.running_loss.isinf().all()
 
     @pytest.mark.parametrize("exchange_on", ["all", "labelled"])
     def test_a_batch_of_held_out_samples_alone_teaches_nothing(self, exchange_on):
-        bench = Bench.of("gml", "graph", "single-label", 2, {"direction": "best", "exchange_on": exchange_on})
+        options = {"direction": "best", "exchange_on": exchange_on, "weighting": "attention"}
+        bench = Bench.of("gml", "graph", "single-label", 2, options)
         rows = torch.nonzero(bench.strategy.held_out).squeeze(1)
         step = bench.step(range(2), labelled=rows, exchange=rows if exchange_on == "labelled" else slice(None))
         terms = bench.strategy.loss_terms(step)
