@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -27,3 +28,11 @@ def command_line(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(caught.value.code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder with no data."""
+    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

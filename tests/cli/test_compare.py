@@ -25,9 +25,9 @@ STUDENTS = ("gcn-0", "gat-1", "gin-2", "sage-3")
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, where TOY is: 48 cycles and paths of 4 to 9 nodes."""
-    folder = tmp_path / "TOY"
+def toy(elsewhere: Path) -> None:
+    """TOY: 48 cycles and paths of 4 to 9 nodes."""
+    folder = elsewhere / "TOY"
     folder.mkdir()
     edges, graphs, first = [], [], 1
     for graph in range(48):
@@ -44,9 +44,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, lines in files.items():
         (folder / f"TOY_{name}.txt").write_text("".join(f"{line}\n" for line in lines))
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

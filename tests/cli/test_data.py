@@ -8,12 +8,7 @@ import pytest
 from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import DataFolders
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture

@@ -7,16 +7,10 @@ import pandas as pd
 import pytest
 import yaml
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "3", "--seeds", "1", "--jobs", "1")
 MLP = ("--mlp-hidden", "8", "--set", "distill.epochs=3")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder with no data."""
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def the_run(elsewhere: Path) -> tuple[pd.DataFrame, dict[str, object]]:

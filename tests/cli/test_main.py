@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -37,20 +36,19 @@ def test_every_command_has_help_with_an_example(command_line: Callable[..., obje
 
 
 def test_help_is_light() -> None:
-    """Neither the package nor --help may import what takes seconds."""
+    """Of all packages, --help imports click alone: torch, DGL and pandas take seconds."""
     program = (
-        "import sys, dgl_mutual\n"
+        "import sys\n"
+        "before = set(sys.modules)\n"
         "from dgl_mutual.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'dgl', 'pandas', 'sklearn', 'numpy', 'pydantic'} & set(sys.modules)))"
+        "packages = {name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names\n"
+        "print(*sorted(name for name in packages if not name.startswith('_')))"
     )
-    started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.splitlines()[-1] == "click dgl_mutual"
     assert all(name in done.stdout for name in COMMANDS)
-    # Far above what it takes, so that a busy machine does not matter: torch and DGL alone take longer.
-    assert time.perf_counter() - started < 2
 
 
 def test_module_runs_as_the_command() -> None:

@@ -16,8 +16,6 @@ import pytest
 
 import dgl_mutual
 from dgl_mutual.cli.main import cli, main
-from dgl_mutual.reporting.plots import PLOTS
-from dgl_mutual.reporting.report import _HEADINGS
 from tests.reporting.folders import write_run, write_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -168,10 +166,6 @@ def test_a_full_disk_while_plotting_is_one_message(command_line: CommandLine, tm
     monkeypatch.setattr(Path, "write_bytes", full)
     status, out, err = command_line("plot", write_run(tmp_path), "--kind", "curves", "--out", tmp_path / "plots")
     assert (status, out) == (1, "") and "No space left on device. Make room" in err
-
-
-def test_every_plot_has_a_heading_in_reports() -> None:
-    assert set(_HEADINGS) == set(PLOTS)
 
 
 @pytest.mark.parametrize("command", [("tables",), ("run", "--config"), ("suite",), ("compare", "--dataset", "digits", "--reference")])

@@ -8,15 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "3", "--seeds", "2", "--jobs", "1")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder with no data."""
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_a_run_shows_a_table_and_where_its_rows_are(command_line: Callable[..., object], elsewhere: Path) -> None:

@@ -13,16 +13,10 @@ import yaml
 
 from dgl_mutual.store.tables import MORE_COLUMNS, TRIAL_COLUMNS
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--seeds", "2", "--jobs", "1")
 METRICS = ["mean", "accuracy(digit)", "rocauc(even)", "micro-f1(ink)"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder with no data."""
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def only_run(folder: Path) -> Path:

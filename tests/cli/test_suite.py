@@ -21,11 +21,8 @@ methods: [independent, dml]
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in an empty folder with no data."""
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text(MINE)
+def mine(elsewhere: Path) -> None:
+    (elsewhere / "mine.yaml").write_text(MINE)
 
 
 def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None:

@@ -11,14 +11,9 @@ import pytest
 
 from tests.cli.conftest import Ended
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--seeds", "2", "--jobs", "1")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_each_member_of_a_trial_is_timed(command_line: Callable[..., Ended], elsewhere: Path) -> None:

@@ -24,11 +24,9 @@ SMALL = ("--students", "gcn,sage", "--epochs", "6", "--set", "student.hidden=8")
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, where `mine` is: 60 nodes of two classes, with a split."""
-    monkeypatch.delenv("DGL_MUTUAL_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "mine"
+def mine(elsewhere: Path) -> None:
+    """A dataset `mine`: 60 nodes of two classes, with a split."""
+    folder = elsewhere / "mine"
     folder.mkdir()
     random = np.random.default_rng(0)
     label = random.integers(2, size=60)
@@ -38,7 +36,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     nodes.to_csv(folder / "nodes.csv", index=False)
     pd.DataFrame(random.integers(60, size=(150, 2)), columns=["src_id", "dst_id"]).to_csv(folder / "edges.csv", index=False)
     (folder / "meta.yaml").write_text("dataset_name: mine\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n")
-    return tmp_path
 
 
 def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,10 @@ def wide(file: Path, first: list[str], more: int) -> Path:
     return file
 
 
-def test_tables_with_more_columns_than_any_run_writes_are_refused_before_they_are_read(tmp_path: Path) -> None:
-    started = time.perf_counter()
+def test_tables_with_more_columns_than_any_run_writes_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pandas.read_csv", lambda *_, **__: pytest.fail("read"))
     wide(tmp_path / "trials.csv", TRIAL_COLUMNS, 150_000)
     with pytest.raises(StoreError, match=r"trials.csv' has 150019 columns, more than 20000: it was changed. Restore it"):
         read_trials(tmp_path)
@@ -26,7 +27,6 @@ def test_tables_with_more_columns_than_any_run_writes_are_refused_before_they_ar
     wide(tmp_path / "tuning.csv", TUNING_COLUMNS, 50_000)
     with pytest.raises(StoreError, match="50006 columns, more than 20000"):
         read_tuning(tmp_path)
-    assert time.perf_counter() - started < 5
 
 
 def test_a_wide_table_is_read_and_a_number_that_no_trial_has_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -104,13 +103,13 @@ def test_columns_without_a_name_are_passed_over(written: Path) -> None:
     ],
     ids=["rows", "columns"],
 )
-def test_a_small_file_takes_no_more_than_its_size(text: str, said: str, written: Path) -> None:
+def test_a_small_file_takes_no_more_than_its_size(text: str, said: str, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells that are not there took gigabytes, and columns without a name minutes and megabytes of message."""
+    monkeypatch.setattr("pandas.read_csv", lambda *_, **__: pytest.fail("read"))
     written.write_text(text)
-    started = time.perf_counter()
     with pytest.raises(DataError, match=said) as caught:
         read_results(written, {})
-    assert len(str(caught.value)) < 500 and time.perf_counter() - started < 5
+    assert len(str(caught.value)) < 500
 
 
 def test_a_mapping_that_cannot_be_meant(written: Path) -> None:
