@@ -141,3 +141,19 @@ class Bench:
         edges = canonical_edges(*place[self.dataset.edges], self.dataset.num_nodes, symmetric=False)
         permuted = Dataset(**{**vars(self.dataset), "edges": edges, "features": self.dataset.features[order.numpy()]})
         return Collator(permuted, dtype=torch.float64).all()
+
+
+#: The weighting of `gml` by default counts what it has seen in earlier calls; tests/test_consensus.py is about that.
+SMALL_OPTIONS: dict[str, dict[str, Any]] = {
+    "gml": {"weighting": "attention"},
+    "kd": {"teacher": SMALL},
+    "okddip": {"leader": SMALL},
+    "pseudo-label": {"threshold": 0.6},
+}
+MULTI_LABEL_OPTIONS = {"kdcl": {"target": "naive"}}
+
+
+def make_bench(name: str, task: str, kind: str, num_students: int) -> Bench:
+    """A small cohort. Its targets are given, so that the loop's way of making them does not matter."""
+    options = {**SMALL_OPTIONS.get(name, {}), **(MULTI_LABEL_OPTIONS.get(name, {}) if kind != "single-label" else {})}
+    return Bench.of(name, task, kind, num_students, options)

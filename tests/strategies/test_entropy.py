@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from scipy.stats import entropy
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import parse_options
+from dgl_mutual.strategies.entropy import entropy_terms
 from dgl_mutual.strategies.gml import GMLOptions
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
@@ -71,10 +74,11 @@ def test_by_default_sharpening_is_information_maximisation_which_does_not_fall_i
     shares = {}
     for prior in (0.0, 1.0):
         bench = Bench.of("gml", "node", "single-label", 3, {"entropy_weight": -1.0, "class_prior_weight": prior})
+        step = bench.step(range(3))
         z = (0.1 * bench.targets + torch.tensor([1.0, 0.0, 0.0])).requires_grad_()  # all lean to the first class
         for _ in range(300):
-            terms = bench.strategy.loss_terms(bench.step(range(3), logits=z))
-            loss = sum(terms[name].sum() for name in ("entropy", "class_prior") if name in terms)
+            terms = entropy_terms(bench.strategy.options, bench.strategy.distribution, replace(step, logits=z), bench.strategy.class_prior)
+            loss = sum(term.sum() for term in terms.values())
             z = (z - 20 * torch.autograd.grad(loss, z)[0]).detach().requires_grad_()
         shares[prior] = torch.softmax(z, -1).mean(1).max(-1).values
     assert (shares[0.0] > 0.9).all() and (shares[1.0] < 0.6).all()
