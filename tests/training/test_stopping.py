@@ -6,14 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
-from dgl_mutual.training.callbacks import EpochReports
+from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.training.selection import weights_of
+from dgl_mutual.training.state import TrainingState
 
 Data = tuple[Dataset, Split]
 Fit = Callable[..., FitResult]
@@ -25,6 +29,22 @@ def test_every_student_stops_by_itself(fit: Fit, node_data: Data) -> None:
     assert hasty.epochs < 40
     assert hasty.epochs == max(member.best_epoch for member in hasty.members[:2]) + 3 + 1
     assert hasty.history == patient.history[: hasty.epochs]
+
+
+@pytest.mark.parametrize("weighting", ["attention", "consensus"])
+def test_the_coordinator_is_that_of_the_ensembles_best_epoch(weighting: str, fit: Fit, node_data: Data) -> None:
+    epochs: list[tuple[float, float, dict[str, Tensor]]] = []
+
+    class Watching(Callback):
+        def on_epoch_end(self, state: TrainingState) -> None:
+            assert state.validation is not None
+            epochs.append((state.validation.metrics[-1], -state.validation.losses[-1], weights_of(state.cohort.coordinator)))
+
+    settings = {"training": {"learning_rate": 0.3}, "strategy_options": {"weighting": weighting}}
+    result = fit(node_data, epochs=12, callbacks=[Watching()], **settings)
+    *_, chosen = max(epochs, key=lambda epoch: epoch[:2])
+    assert chosen is not epochs[-1][2]
+    torch.testing.assert_close(dict(result.cohort.coordinator.state_dict()), chosen, rtol=0, atol=0)
 
 
 WARM = {"exchange_warmup": (1, 2)}
