@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ MAX_DEPTH = 64
 #: Characters of a number; of a longer one Python cannot print the value, and some take quadratic time to read.
 _MAX_DIGITS = 1000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+#: ``1:30``, which YAML reads as 90, and ``010``, as 8. Hardly anybody means that.
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+$|.*:)")
 _Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former needs libyaml
 
 
@@ -25,8 +28,8 @@ def read_yaml(text: str) -> Any:
     """The values of a document.
 
     Raises:
-        yaml.YAMLError: it is not YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month), is too large
-            or nested too deeply, or refers to itself until it has more than `MAX_VALUES` values.
+        yaml.YAMLError: it is not YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month) or is a
+            number to base 8 or 60, is too large or nested too deeply, or refers to itself until it has more than `MAX_VALUES` values.
     """
     if len(text) > MAX_SIZE:
         raise yaml.YAMLError(f"it has more than {MAX_SIZE} characters")
@@ -77,6 +80,9 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     if not isinstance(node, yaml.CollectionNode):
         if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
             raise yaml.YAMLError(f"it holds a number of more than {_MAX_DIGITS} digits")
+        if node.tag in _NUMBERS and _OTHER_BASE.match(node.value):
+            base = 60 if ":" in node.value else 8
+            raise yaml.YAMLError(f"{node.value[:80]!r} is a number to base {base} in YAML: write it to base 10, or in quotes if it is text")
         return 1
     if id(node) not in known:
         known[id(node)] = MAX_VALUES + 1  # what a collection finds that is reached from itself

@@ -9,7 +9,18 @@ import yaml
 from dgl_mutual.utils.plain_yaml import MAX_DEPTH, MAX_SIZE, read_yaml, read_yaml_file
 
 
-@pytest.mark.parametrize("text", ["a: 1", "", "[1, 2.5, x, null, true]", "a: &x [1]\nb: *x", "x: &x {a: 1}\ny: {<<: *x, a: 2}", "é: ü"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1",
+        "",
+        "[1, 2.5, x, null, true]",
+        "a: &x [1]\nb: *x",
+        "x: &x {a: 1}\ny: {<<: *x, a: 2}",
+        "é: ü",
+        "[0, -0, 0.5, 0x1F, 08, '010', '1:30']",
+    ],
+)
 def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
     assert read_yaml(text) == yaml.safe_load(text)
 
@@ -24,7 +35,9 @@ def test_what_is_sound_is_what_pyyaml_reads(text: str) -> None:
         ("a: " + "9" * 4301, "digits"),
         ("a: 0x" + "f" * 5000, "digits"),
         ("a: " + "1:1" * 50_000, "digits"),
-        ("a: " + "1:" * 400 + "1.5", "cannot be read"),
+        ("a: " + "1:" * 400 + "1.5", "base 60"),
+        ("a: 1:30", "'1:30' is a number to base 60"),
+        ("a: -010", "'-010' is a number to base 8"),
         ("a: 2024-13-45", "cannot be read"),
         ("a: &a [*a]", "unfold"),
         ("x" * (MAX_SIZE + 1), "characters"),
