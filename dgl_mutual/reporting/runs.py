@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -148,7 +149,7 @@ def suite_runs(folder: Path) -> list[Run]:
     for entry in read_suite(folder)["runs"]:
         # A name alone: a suite file cannot point outside the folder in which its own folder lies.
         run_folder = folder.resolve().parent / Path(str(entry["folder"])).name
-        if (run_folder / "config.yaml").is_file():
+        if any(os.path.lexists(run_folder / name) for name in ("config.yaml", "trials.csv")):  # with one of them alone it is damaged
             run = read(run_folder)
             # The folder may have the trials of more seeds than this suite asked for.
             asked, there = entry.get("seeds"), run.config["seeds"]

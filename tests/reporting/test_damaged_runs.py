@@ -46,6 +46,15 @@ def test_a_damaged_run_is_named(tmp_path: Path, name: str, content: str, message
         gather(load_runs([run]))
 
 
+def test_a_run_of_a_suite_without_its_configuration_is_not_one_that_has_not_begun(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path, strategy=strategy) for strategy in ("independent", "gml")]
+    suite = write_suite(tmp_path, "x", [(run, run.name.split("-")[2], "Cora") for run in runs])
+    (runs[1] / "config.yaml").unlink()
+    for read in (status_of, lambda folder: load_runs([folder])):
+        with pytest.raises(StoreError, match=f"{runs[1].name}/config.yaml' cannot be read.*restore it, or run again"):
+            read(suite)
+
+
 def test_a_run_cut_off_in_the_middle_of_a_row_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     text = (run / "trials.csv").read_text()
