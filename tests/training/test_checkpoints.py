@@ -302,6 +302,11 @@ def test_a_member_is_no_path(saved: Path) -> None:
             load_student(below, member)
 
 
+def test_a_member_of_a_folder_that_there_is_not(saved: Path) -> None:
+    with pytest.raises(DataError, match=r"no checkpoint description .*elsewhere\.json"):
+        load_student(saved.with_name("elsewhere"), "gcn-0")
+
+
 def test_no_link_of_a_known_name_is_written_through(saved: Path, fit: Fit, node_data: Data) -> None:
     """Where a file is written first, before it is renamed, nobody can know."""
     mine = saved / "elsewhere" / "mine"

@@ -91,7 +91,7 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     """The folder of a checkpoint, and the name of what is meant in it."""
     if not path.is_dir():
         stem = path.name.removesuffix(".safetensors").removesuffix(".json")
-        if member not in (None, stem):
+        if member not in (None, stem) and (path.parent / f"{stem}.json").exists():
             raise UsageError(f"{path} is {stem!r} and not {member!r}. Give its folder, or leave the member out.")
         return path.parent, stem
     if not (path / f"{ENSEMBLE}.json").exists():
