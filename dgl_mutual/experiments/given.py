@@ -85,7 +85,7 @@ def without_defaults(resolved: Mapping[str, Any]) -> dict[str, Any]:
         values["students"] = [{key: value for key, value in student.items() if key not in shared} for student in students]
         counts = {"seeds": 1 if folded else 10, "folds": 10, "task_weights": "equal"}
         return {key: value for key, value in values.items() if key not in counts or value != counts[key]}
-    except (KeyError, TypeError, AttributeError, IndexError, UsageError):  # edited: every key counts, and what is wrong will show
+    except (LookupError, TypeError, ValueError, AttributeError, UsageError):  # edited: every key counts, and what is wrong will show
         return dict(resolved)
 
 

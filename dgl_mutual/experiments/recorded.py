@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dgl_mutual.data.dataset import Dataset
@@ -12,7 +12,7 @@ from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config
 from dgl_mutual.experiments.given import layer_of_file, without_defaults
 from dgl_mutual.experiments.resolve import plain, resolve
-from dgl_mutual.store.configuration import has_both, identity, resolved_part
+from dgl_mutual.store.configuration import given_part, has_both, identity, resolved_part
 from dgl_mutual.utils.wording import assignments
 
 #: What says on which samples a run is, and of a given split has no meaning.
@@ -38,6 +38,9 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
 
     Args:
         split: the split that is given in place of a protocol.
+
+    Raises:
+        UsageError: the file was edited, and gives another value of an option than the run had.
     """
     record = config.record
     if record is None:
@@ -47,11 +50,13 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
         now = plain(resolve(parse_config(layer_of_file(record.values)), dataset, split))
     except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution tells
         return config
-    changed = dict(_differences(then, now, split))
-    if not changed:
-        return config
-    kept = {key: value for key, value in without_defaults(then).items() if split is None or key not in _OF_SPLITS}
     try:
+        _refuse_damaged(then)
+        changed = dict(_differences(then, now, split))
+        if not changed:
+            return config
+        edited = _edited(given_part(record.values), then, changed)
+        kept = {key: value for key, value in without_defaults(then).items() if split is None or key not in _OF_SPLITS}
         left = dict(_differences(then, plain(resolve(parse_config(kept), dataset, split)), split))
         if left:  # defaults that depend on other options: all of a group count as given
             kept |= {group: then[group] for group in {key.partition(".")[0] for key in left} if group in then}
@@ -60,6 +65,11 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
     except UsageError as error:
         warnings.warn(f"The run of this configuration cannot be repeated, so the defaults are those of this version: {error}", stacklevel=3)
         return config
+    if edited:
+        raise UsageError(
+            f"The configuration of a run was edited: its part 'given' has another value of {', '.join(edited)} than the run had, which "
+            "'resolved' holds. Restore the file and set the option beside it, as with --set, or use a file with the part 'given' alone."
+        )
     if left:
         warnings.warn(f"The run of this configuration cannot be repeated: this version does not have {assignments(left)}.", stacklevel=3)
     told = {key: value for key, value in changed.items() if key not in left}
@@ -72,6 +82,20 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
     return found
 
 
+def _refuse_damaged(resolved: Mapping[str, Any]) -> None:
+    """Make sure that the resolved configuration of a run has the parts that each has: defaults would take the place of one that is gone.
+
+    Raises:
+        UsageError: it does not.
+    """
+    kinds = {"dataset": str, "strategy": str, "students": list, "training": Mapping, "strategy_options": Mapping, "unlabelled": str | None}
+    wrong = [key for key, kind in kinds.items() if not isinstance(resolved.get(key), kind)]
+    if not wrong and not all(isinstance(student, Mapping) for student in resolved["students"]):
+        wrong.append("students")
+    if wrong:
+        raise UsageError(f"The part 'resolved' does not have {wrong[0]} as a run writes it. It was edited or damaged: restore the file.")
+
+
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], split: Split | None) -> Iterator[tuple[str, Any]]:
     """Each option in which two resolved configurations differ, and what the first has."""
     ignored = _OF_SPLITS if split is not None else ()
@@ -79,6 +103,22 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any], split: Split |
     for key in before | after:
         if before.get(key) != after.get(key):
             yield key, before.get(key)
+
+
+def _edited(given: Mapping[str, Any], then: Mapping[str, Any], changed: Iterable[str]) -> list[str]:
+    """Which of the options that `changed` were given another value than the run had: not by a default of another version."""
+    asked, had = dict(_leaves(given)), dict(_leaves(then))
+    edited = []
+    for key in changed:
+        student, _, name = key.rpartition(".")
+        places = [key, f"student.{name}"] if student.startswith("students.") else [key]
+        if name == "architecture":
+            places = [key, student]  # a student may be given as its name alone
+        found = [asked[place] for place in places if place in asked]
+        is_gone = name == "architecture" and "students" in given and not found
+        if is_gone or (found and found[0] != had.get(key)):
+            edited.append(key)
+    return edited
 
 
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:

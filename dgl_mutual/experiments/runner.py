@@ -102,7 +102,7 @@ def run(
         else:
             dataset = load_data(config, data_dir=data_dir, offline=offline)
         plans = [prepare(config, dataset)]
-        refuse_idle(config, plans[0].config)
+        refuse_idle(plans[0].given, plans[0].config)
         ranks = stack.enter_context(process_group(device, divide))
         if ranks.rank:
             follow(partial(do_work, threads=threads, device=device, forgiving=False), plans, ranks)

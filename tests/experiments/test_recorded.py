@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.recorded import config_of
@@ -42,7 +44,7 @@ def _known_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def former_run(dataset: Dataset, changed: dict[str, Any], **given: Any) -> dict[str, Any]:
     """config.yaml of a run by a version that had other defaults."""
-    values = copy.deepcopy(prepare(parse_config({"dataset": dataset.name, "students": "gcn,gat", **given}), dataset).file_values)
+    values = copy.deepcopy(prepare(parse_config({"dataset": dataset.name, "students": "gcn,gat"} | given), dataset).file_values)
     for path, value in changed.items():
         *above, key = path.split(".")
         place = values["resolved"]
@@ -129,6 +131,48 @@ def test_what_this_version_cannot_repeat_is_told(changed: str, told: str, ring: 
     values = former_run(ring, {changed: 1.0, "training.learning_rate": 0.02})
     with pytest.warns(UserWarning, match=told):
         planned(values, ring)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("students", None), ("students", ["gcn"]), ("strategy", None), ("training", []), ("strategy_options", 1), ("unlabelled", [])],
+)
+def test_a_part_of_the_run_that_is_damaged_is_no_default_in_silence(key: str, value: Any, ring: Dataset) -> None:
+    values = former_run(ring, {"training.patience": 17, key: value}, strategy="independent")
+    with pytest.warns(UserWarning, match=f"cannot be repeated.* does not have {key} as a run writes it"):
+        found = planned(values, ring).config
+    assert (found.strategy, [student.architecture_name for student in found.students]) == ("independent", ["gcn", "gat"])
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        ({"training": {"epochs": 8}}, "training.epochs"),
+        ({"student": {"hidden": 8}}, "students.0.hidden, students.1.hidden, students.2.hidden"),
+        ({"students": ["gcn", "gat", "gin", "sage"]}, "students.3.architecture, students.3.hidden"),
+        ({"students": ["gcn", "gat"]}, "students.2.architecture"),
+        ({"students": ["gin", {"architecture": "gat"}, "gin"]}, "students.0.architecture"),
+        ({"strategy_options": {"exchange_warmup": [2, 3]}}, "strategy_options.exchange_warmup.0, strategy_options.exchange_warmup.1"),
+    ],
+)
+def test_what_was_edited_is_no_default_that_has_changed(edit: dict[str, Any], told: str, ring: Dataset) -> None:
+    values = former_run(ring, {"training.patience": 17}, training={"epochs": 6}, student={"hidden": 16}, students="gcn,gat,gin")
+    values["given"] |= edit
+    with pytest.raises(UsageError, match=f"edited: its part 'given' has another value of {re.escape(told)} than the run had"):
+        planned(values, ring)
+
+
+def test_a_student_that_there_is_not_is_told(ring: Dataset) -> None:
+    with pytest.warns(UserWarning, match="cannot be repeated.*Unknown student ''"):
+        planned(former_run(ring, {"students.1.architecture": ""}), ring)
+
+
+def test_another_number_of_students_by_default(command_line: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811  # the fixture
+    values = former_run(dgl_mutual.load("digits"), {}, strategy="independent", training={"epochs": 1}, seeds=1)
+    del values["given"]["students"]  # the run had the two of its version by default
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    ended = command_line("run", "--config", tmp_path / "config.yaml", "--out", tmp_path / "out", "--jobs", 1, "--offline")
+    assert (ended.status, "gat-1" in ended.out, "gat-3" in ended.out) == (0, True, False)
 
 
 def test_in_fit_and_on_the_command_line(command_line: Callable[..., Ended], tmp_path: Path) -> None:  # noqa: F811  # the fixture

@@ -200,7 +200,7 @@ def _prepare(config: RunConfig, out: Path | None, data_dir: Path | None, offline
     folder = out or Path("results") / "compare" / path_name(f"{dataset.name}{beside}")
     check_writable(folder)
     plan = prepare(config, dataset)
-    refuse_idle(config, plan.config)
+    refuse_idle(plan.given, plan.config)
     return plan, folder
 
 
