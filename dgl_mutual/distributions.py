@@ -58,10 +58,14 @@ class Distribution(ABC):
         """Negative log-likelihood of each label in nats: (..., N) or (..., N, C); where the label is unknown the number means nothing."""
 
     def supervised(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Negative log-likelihood in nats, averaged over the known labels, each counting by its weight if given: shape (...)."""
+        """Negative log-likelihood in nats, averaged over the known labels, each counting by its weight if given: shape (...).
+
+        Args:
+            weights: in the labels' shape, or with the leading dimensions of `logits`, if each student weighs labels in its own way.
+        """
         known = self.known(labels)
         shares = known if weights is None else known * weights
-        total = shares.sum()
+        total = shares.flatten(-labels.ndim).sum(-1)
         total = torch.where(total > 0, total, 1)  # not a tiny number, by which a gradient of zero would be divided
         return (self.nll(logits, labels) * shares).flatten(-labels.ndim).sum(-1) / total
 

@@ -145,7 +145,8 @@ class Joint(nn.Module, Distribution):
         """The supervised term of each task, 0 where none of its labels is known: (T, ...)."""
         losses = []
         for head, (own, z, y) in zip(self.heads, self.tasks(logits, labels), strict=True):
-            losses.append(own.supervised(z, y, None if weights is None else weights[:, head.columns].reshape(y.shape)))
+            shares = None if weights is None else weights[..., head.columns].reshape(*weights.shape[:-2], *y.shape)
+            losses.append(own.supervised(z, y, shares))
         return torch.stack(losses)
 
     def over_tasks(self, values: list[Tensor]) -> Tensor:

@@ -135,6 +135,9 @@ def test_supervised_by_weights(distribution: Distribution, logits: Tensor) -> No
     torch.testing.assert_close(
         distribution.supervised(logits, labels, torch.full_like(weights, 1e-6)), distribution.supervised(logits, labels)
     )
+    own = torch.stack([weights * (student + 1) if student else weights.flip(0) for student in range(len(logits))])
+    each = [distribution.supervised(z, labels, shares) for z, shares in zip(logits, own, strict=True)]
+    torch.testing.assert_close(distribution.supervised(logits, labels, own), torch.stack(each))
 
 
 @DISTRIBUTIONS

@@ -55,6 +55,8 @@ def test_one_task_is_that_task_exactly(target: Target) -> None:
     assert torch.equal(joint.confidence(logits)[..., 0], alone.confidence(logits))
     assert torch.equal(joint.supervised(logits, labels), alone.supervised(logits, own))
     assert torch.equal(joint.supervised(logits, labels, column(weights)), alone.supervised(logits, own, weights))
+    each = torch.stack([weights, *([weights**2] * (K - 1))])
+    assert torch.equal(joint.supervised(logits, labels, column(each)), alone.supervised(logits, own, each))
     assert torch.equal(joint.objective(logits, labels), alone.objective(logits, own))
     assert torch.equal(joint.known(labels), column(alone.known(own)))
     known = joint.known(labels)

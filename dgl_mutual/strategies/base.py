@@ -124,7 +124,12 @@ class Strategy(nn.Module, ABC):
         return hidden if len(hidden) == self.setting.members[step.active[place]].depth else (*hidden, step.logits[place])
 
     def supervised(self, step: Step, weights: Tensor | None = None) -> Tensor:
-        """CE(z_i[L], y[L]) of each active member, each label counting by its weight if given: (A,)."""
+        """CE(z_i[L], y[L]) of each active member, each label counting by its weight if given: (A,).
+
+        Args:
+            weights: in the shape of `step.labels[step.labelled]`, or (A, ...) if each active member weighs labels in its own way. Each
+                member's sum is divided by the sum of its weights.
+        """
         step.log.update(self.distribution.figures())
         return self.distribution.objective(step.logits[:, step.labelled], step.labels[step.labelled], weights)
 
