@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from dgl_mutual.data.arrays import (
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_records import arrays_of, number_of_labels
+from dgl_mutual.data.labels import refuse_other_order
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
@@ -221,7 +222,7 @@ class Dataset:
         Args:
             edges: (2, |E|), sources and destinations, or a data frame with the columns ``src_id`` and ``dst_id`` and a row an edge; nodes
                 counted from 0, in any order. Self-loops and duplicates are removed: each convolution adds the loops that it needs.
-            features: (|V|, F); None for one-hot in-degrees. Columns of a data frame keep their names.
+            features: (|V|, F), the rows in the order of the nodes; None for one-hot in-degrees. Columns of a data frame keep their names.
             labels: (samples,) for classes, given as numbers (-1 or NaN where unknown), text or booleans; (samples, L) for L labels of 0
                 and 1, NaN where unknown; a mapping from names to such labels for several targets at once; None where all are unknown,
                 for prediction.
@@ -240,6 +241,8 @@ class Dataset:
             DataError: the arrays do not fit together; the message says which entry.
             UsageError: a metric that is unknown, or does not fit the labels.
         """
+        targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
+        refuse_other_order({"features": features, **targets})
         if features is None:
             sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
             if not len(sizes):

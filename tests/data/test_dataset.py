@@ -38,6 +38,31 @@ def test_edges_come_in_any_order_with_loops_and_duplicates() -> None:
         assert (np.diff(keys) > 0).all() and dataset.num_edges == 5
 
 
+def test_rows_of_pandas_that_are_numbered_in_another_order_are_refused() -> None:
+    """An index of node numbers is not looked at, so rows in another order would silently go to other nodes."""
+    names = ["ann", "bob", "cid", "dan"]
+    features, labels = pd.DataFrame(FEATURES), pd.Series(LABELS)
+    for index in (None, names, [4, 5, 6, 7], [7.5, 0, 0, 1]):
+        table = features if index is None else features.set_index(pd.Index(index))
+        assert fingerprint(toy(features=table, labels=labels)) == fingerprint(toy())
+        assert fingerprint(toy(features=table, labels=pd.Series(LABELS, index=table.index))) == fingerprint(toy())
+    for given, message in (
+        (
+            {"features": features.iloc[::-1]},
+            r"features: the index counts from 0 on, .* row 0 has the index 3\. .*sort_index",
+        ),
+        ({"labels": labels.iloc[[0, 2, 1, 3]]}, r"labels: .* row 1 has the index 2\."),
+        ({"labels": {"kind": labels.iloc[::-1]}}, r"labels\['kind'\]: the index counts from 0 on"),
+        (
+            {"features": features.set_index(pd.Index(names)), "labels": pd.Series(LABELS, index=names[::-1])},
+            "labels: the index has the entries of that of features, but in another order: row 0 has the index 'dan'",
+        ),
+    ):
+        with pytest.raises(DataError, match=message):
+            toy(**given)
+    assert fingerprint(toy(features=features.iloc[::-1].reset_index(drop=True))) == fingerprint(toy(features=FEATURES[::-1]))
+
+
 def test_edges_of_a_data_frame_are_found_by_their_names() -> None:
     frame = pd.DataFrame({"src_id": EDGES[0], "dst_id": EDGES[1]})
     for edges in (frame, frame[["dst_id", "src_id"]], pd.DataFrame(EDGES)):
