@@ -245,7 +245,10 @@ def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
         )
     idle = [key for key in ("noise", "distill") if getattr(asked, key) is not None]
     if idle:
-        raise UsageError(f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use 'dgl-mutual run'.")
+        raise UsageError(
+            f"The configuration asks for {', '.join(idle)}, which 'fit' does not do. Leave it out, or use "
+            "dgl_mutual.experiment or 'dgl-mutual run'."
+        )
 
 
 def _listed(callbacks: Callback | Sequence[Callback] | None) -> list[Callback]:

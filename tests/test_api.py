@@ -112,3 +112,8 @@ def test_targets_are_names_in_a_list_or_in_a_text() -> None:
 def test_a_seed_is_a_whole_number(seed: object) -> None:
     with pytest.raises(UsageError, match="whole number from 0"):
         dgl_mutual.fit(dgl_mutual.load("digits"), "gcn,sage", seed=seed)
+
+
+def test_what_only_runs_do_is_refused_with_where_it_is_done() -> None:
+    with pytest.raises(UsageError, match=r"asks for noise, which 'fit' does not do\. .* use dgl_mutual\.experiment or 'dgl-mutual run'"):
+        dgl_mutual.fit("digits", "gcn,gat", config={"noise": "label:0.2"})
