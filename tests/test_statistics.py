@@ -141,6 +141,7 @@ def test_the_smallest_p_is_what_pairs_that_all_agree_give(n: int) -> None:
     test = signed_rank(np.linspace(0.1, 0.2, n))
     assert test.p == test.smallest_p == 2 / 2**n
     assert signed_rank(-np.linspace(0.1, 0.2, n)).p == test.p
+    assert signed_rank([0.0, *np.linspace(0.1, 0.2, n)]).smallest_p == 2 / 2 ** (n + 1)
 
 
 def test_fewer_pairs_than_can_reject_have_no_interval() -> None:

@@ -262,7 +262,7 @@ def _means(trials: pd.DataFrame, value: str, baseline: str | None) -> pd.DataFra
 
 def _is_best(rows: pd.DataFrame, value: str) -> pd.Series[bool]:
     """Of several methods, those with the best mean on a dataset; none if all are alike, or nothing is good or bad."""
-    mean = rows["mean"].round(12)
+    mean = rows["mean"]
     groups = mean.groupby([rows["data"], rows["member"]], observed=True)
     best = groups.transform("min" if value in LESS_IS_BETTER else "max")
     return (mean == best) & (groups.transform("nunique") > 1) & (value not in NEUTRAL)

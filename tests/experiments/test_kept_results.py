@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.resolve import plain, resolve
+from dgl_mutual.experiments.resolve import plain, resolve, splits_of
 from dgl_mutual.experiments.suite import configurations
 from dgl_mutual.experiments.suite_file import load_suite
 from dgl_mutual.store.configuration import has_both, identity, resolved_part
+from dgl_mutual.store.tables import KEY, read_trials
 
 KEPT = Path(__file__).parents[2] / "results" / "suites"
 #: Enough for every method of these suites, and quickly loaded.
@@ -35,6 +38,20 @@ def test_a_suite_finds_its_kept_runs(name: str) -> None:
         assert identity(plain(resolve(entry.config, dataset))) == kept, f"{entry.method} on {entry.data}"
         checked += 1
     assert checked
+
+
+@pytest.mark.parametrize("name", ["Cora", "Amazon-Computers", "MUTAG"])
+@pytest.mark.filterwarnings("ignore:Defaults have changed")
+def test_a_seed_draws_the_split_and_the_labels_that_it_drew_for_kept_runs(name: str, data_dir: Path) -> None:
+    runs = yaml.safe_load((KEPT / "suite-few-labels" / "suite.yaml").read_text(encoding="utf-8"))["runs"]
+    (folder,) = (KEPT / run["folder"] for run in runs if (run["data"], run["method"]) == (f"{name} 10 %", "independent"))
+    dataset = load_dataset(name, data_dir=data_dir, offline=True)
+    config = resolve(
+        with_recorded_defaults(config_of(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))), dataset), dataset
+    )
+    kept = read_trials(folder).drop_duplicates(KEY).set_index(KEY)["split"]
+    drawn = splits_of(config, dataset, seed=0)
+    assert [fingerprint(without_labels(dataset, split.unlabelled), split, edge_features=False) for split in drawn] == kept[0].tolist()
 
 
 @pytest.mark.skipif("DGL_MUTUAL_DATA" not in os.environ, reason="DGL_MUTUAL_DATA does not name a folder with Cora")

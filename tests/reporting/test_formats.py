@@ -126,6 +126,12 @@ def test_the_caption_says_that_so_few_seeds_can_prove_nothing(tmp_path: Path) ->
     assert "†" not in to_markdown(text_table(comparison)).splitlines()[3]
 
 
+def test_one_seed_has_no_spread(tmp_path: Path) -> None:
+    comparison = compare(gather(load_runs([write_run(tmp_path, seeds=1)])), members=["mean"])
+    table = to_markdown(text_table(comparison))
+    assert "nan" not in table and "±" not in table and "one trial" in table
+
+
 def test_the_caption_names_protocols_and_tests_that_differ(tmp_path: Path) -> None:
     for strategy in ("independent", "gml"):
         write_run(tmp_path, strategy=strategy, seeds=3)

@@ -171,6 +171,7 @@ class TestUnseen:
     def test_training_sees_neither_the_nodes_nor_their_edges(self):
         dataset = make_dataset("node", "single-label")
         split = split_of(dataset)
+        split = replace(split, train=split.train[::2], unlabelled=split.train[1::2])
         scene = make_inductive_split(dataset, split, 0.4, seed=1)
         hidden = set(scene.split.test)
         assert len(hidden) == 4 and hidden < set(split.test)
@@ -179,7 +180,7 @@ class TestUnseen:
         expected = {(u, v) for u, v in dataset.edges.T if u not in hidden and v not in hidden}
         assert {tuple(scene.nodes[edge]) for edge in scene.seen.edges.T} == expected
         assert np.array_equal(scene.seen.features, dataset.features[scene.nodes])
-        for part in ("train", "val"):
+        for part in ("train", "val", "unlabelled"):
             assert np.array_equal(scene.nodes[getattr(scene.seen_split, part)], getattr(split, part))
 
     def test_degrees_that_stand_for_features_are_those_that_training_sees(self):

@@ -13,7 +13,7 @@ import torch
 import dgl_mutual
 from dgl_mutual.data import load_dataset
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.protocols import is_inductive
+from dgl_mutual.data.protocols import is_inductive, unlabelled_samples
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
@@ -82,6 +82,15 @@ def test_other_graphs_come_along_without_labels_where_a_strategy_asks_for_it(dat
     (batch,) = feed.training_batches()
     assert len(batch.samples) == dataset.num_samples
     assert sorted(batch.samples[batch.labelled].tolist()) == split.train.tolist()
+
+
+def test_hidden_labels_of_a_whole_graph_leave_it_among_what_training_sees(dataset: Dataset, split: Split) -> None:
+    graph_of = np.repeat(np.arange(dataset.num_graphs), np.diff(dataset.node_offsets))
+    hidden = split.train[graph_of[split.train] == graph_of[split.train[0]]]
+    few = replace(split, train=np.setdiff1d(split.train, hidden), unlabelled=hidden)
+    assert np.array_equal(unlabelled_samples(dataset, few, transductive=False), hidden)
+    everything = np.setdiff1d(np.arange(dataset.num_samples), few.train)
+    assert np.array_equal(unlabelled_samples(dataset, few, transductive=True), everything)
 
 
 def test_a_split_that_divides_graphs_is_transductive(dataset: Dataset, split: Split) -> None:

@@ -173,6 +173,17 @@ def test_ema_targets_are_the_moving_average_of_eval_targets(
         torch.testing.assert_close(by_sample(theirs), average, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("targets", ["eval", "ema", "best"])
+def test_targets_of_the_first_step_are_those_of_the_initial_weights(
+    targets: str, fit: Fit, watch: Callable[..., type[Watcher]], node_data: Data
+) -> None:
+    watcher = watch(targets=targets)
+    fit(node_data, strategy=watcher, epochs=2, training={"learning_rate": 1e-12})
+    first, second = watcher.steps
+    assert first.targets.any()
+    torch.testing.assert_close(first.targets, second.targets)
+
+
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_best_targets_are_the_eval_targets_of_each_members_best_epoch_so_far(
