@@ -143,8 +143,8 @@ def test_the_caption_names_protocols_and_tests_that_differ(tmp_path: Path) -> No
 
 
 def test_the_caption_tells_what_is_not_finished(tmp_path: Path) -> None:
-    write_run(tmp_path, keys=[(0, 0), (1, 0)])
-    assert "Not finished: gml on Cora (2 of 10 trials)." in text_table(compare(gather(load_runs([tmp_path])))).caption
+    write_run(tmp_path, keys=[(seed, 0) for seed in range(9)])
+    assert "Not finished: gml on Cora (9 of 10 trials)." in text_table(compare(gather(load_runs([tmp_path])))).caption
 
 
 def test_costs_have_their_own_names_and_digits(comparison: Comparison, tmp_path: Path) -> None:

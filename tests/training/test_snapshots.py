@@ -153,6 +153,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
     ({"training": {"learning_rate": 0.5}}, "training options"),
     ({"strategy_options": {"weight": 0.5}}, "strategy"),
     ({"task_weights": "uncertainty"}, "task weights"),
+    ({"dtype": torch.float64}, "precision"),
 ]
 
 
