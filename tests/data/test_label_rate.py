@@ -112,6 +112,13 @@ def test_samples_without_any_label_train_without_one() -> None:
     assert set(bare) & set(split.train) == set(bare) & set(few.unlabelled) != set()
 
 
+def test_samples_that_have_been_set_apart_stay_unlabelled() -> None:
+    dataset, split = toy()
+    apart = replace(split, train=split.train[:120], unlabelled=split.train[120:])
+    few = hide_labels(dataset, apart, 0.5, seed=0)
+    assert set(few.unlabelled) == set(split.train) - set(few.train) and len(few.train) < 120
+
+
 def test_one_binary_label_is_stratified_by_its_two_classes() -> None:
     labels = np.where(CLASSES == 2, 1.0, 0.0).astype(np.float32)[:, None]
     dataset, split = toy(labels)

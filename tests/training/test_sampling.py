@@ -20,6 +20,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.sampled import NeighbourFeed, resolve_fanout
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from tests.strategies.cases import SMALL, make_dataset
@@ -244,6 +245,20 @@ def test_other_random_numbers_do_not_matter(node_data):
         draws.append([step.batch.adjacencies(2)[0].sources for step in feed_of(node_data, fanout=(2, 1), batch_size=8).training_batches()])
     for one, other in zip(*draws, strict=True):
         assert torch.equal(one, other)
+
+
+def test_processes_that_divide_nodes_draw_neighbours_of_their_own(node_data):
+    class Other(Ranks):
+        stream = 1
+
+    drawn = []
+    for ranks in (Ranks(), Other()):
+        order = torch.Generator().manual_seed(0)
+        feed = NeighbourFeed(*node_data, CPU, torch.float64, fanout=(1, 1), batch_size=24, order=order, ranks=ranks)
+        (step,) = feed.training_batches()
+        drawn.append((step.samples, step.batch.adjacencies(2)[1].sources))
+    (nodes, sources), (same_nodes, others) = drawn
+    assert torch.equal(nodes, same_nodes) and not torch.equal(sources, others)
 
 
 def test_bad_inputs(node_data, graph_data):
