@@ -70,7 +70,8 @@ class Checkpointer(Callback):
         """Read what was kept last.
 
         Raises:
-            DataError: the file is damaged, or of another training.
+            DataError: the file is damaged.
+            StoreError: it is of another training, and stays.
         """
         self._identity = identity_of(state)
         if os.path.lexists(self._snapshots.file):
@@ -140,7 +141,7 @@ def _load(file: Path, identity: Identity) -> dict[str, Any]:
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
     if found != identity:
-        raise DataError(
+        raise StoreError(  # it ends the run; a trial that fails loses its snapshots
             f"The snapshot {file} is of another training: {_differences(found, identity)}. Remove it to train from the start, "
             "or go on with what it was made by."
         )

@@ -160,3 +160,23 @@ def test_lines_tell_every_nth_epoch(capsys: pytest.CaptureFixture[str], ring: ob
         "seed-3-fold-1  epoch 2/4  loss 0.250  val gcn-0 0.500",
         "seed-3-fold-1  epoch 4/4  loss 0.250  val gcn-0 0.500",
     ]
+
+
+def test_a_training_that_was_cut_off_outlives_a_resumption_by_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse_config({"students": "gcn,sage", "seeds": 1, "training": {"epochs": 2, "checkpoint_every": 1}})
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dgl_mutual.experiments.trial._rows", cut_off)
+        with pytest.raises((KeyboardInterrupt, Interrupted)):
+            run(config, out=tmp_path, jobs=1)
+    (snapshot,) = tmp_path.glob("*/snapshots/*/0.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr("dgl_mutual.training.snapshots.__version__", "9.9.0")
+        with pytest.raises(StoreError, match=r"is of another training: it was written by dgl_mutual .* go on with what it was made by"):
+            run(config, out=tmp_path, jobs=1)
+    assert snapshot.is_file()
+    run(config, out=tmp_path, jobs=1)
+    assert not snapshot.exists()

@@ -161,7 +161,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
 def test_another_training_is_refused(changed: dict[str, Any], told: str, fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=2, snapshots=snapshots)
-    with pytest.raises(DataError, match=f"of another training: it has other {told}\\. Remove it"):
+    with pytest.raises(StoreError, match=f"of another training: it has other {told}\\. Remove it"):
         fit(node_data, **{"epochs": 2, **changed}, snapshots=snapshots)
 
 
@@ -172,7 +172,7 @@ def test_a_snapshot_of_other_versions_is_refused(
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=2, snapshots=snapshots)
     monkeypatch.setattr(f"{module}.__version__", "9.9.0")
-    with pytest.raises(DataError, match=rf"of another training: it was written by {name} \d.* \(here 9\.9\.0\)\. Remove it"):
+    with pytest.raises(StoreError, match=rf"of another training: it was written by {name} \d.* \(here 9\.9\.0\)\. Remove it"):
         fit(node_data, epochs=2, snapshots=snapshots)
 
 
@@ -181,7 +181,7 @@ def test_a_snapshot_of_before_versions_were_kept_is_refused(fit: Fit, node_data:
     fit(node_data, epochs=2, snapshots=snapshots)
     tensors, state = read(snapshots.file)
     save_file(tensors, snapshots.file, {"state": json.dumps({**state, "identity": "0123456789ab"})})
-    with pytest.raises(DataError, match="written by another version of dgl_mutual"):
+    with pytest.raises(StoreError, match="written by another version of dgl_mutual"):
         fit(node_data, epochs=2, snapshots=snapshots)
 
 
