@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -221,4 +221,5 @@ def _figures(report: EpochReport) -> str:
 
 
 def _say(line: str) -> None:
-    print(terminal_text(line), file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):  # nobody reads any more, which must not cost the training
+        print(terminal_text(line), file=sys.stderr, flush=True)

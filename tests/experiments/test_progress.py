@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -218,3 +220,17 @@ def test_epochs_of_a_grid_are_counted_over_its_points_and_phases(
     )
     assert outcome.error is None
     assert told == [(epoch, 5 * phases) for epoch in range(5 * phases)]
+
+
+def test_lines_that_nobody_reads_any_more_cost_no_training(board: ProgressFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `2>&1 | head -1`: a trial failed by it, and lost its snapshots."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), open(writer, "w") as pipe:  # closing it is another try
+        monkeypatch.setattr(sys, "stderr", pipe)
+        lines = Lines(board)
+        lines.start(TRIALS, finished=1)
+        lines.end(Outcome(TRIALS[0], [], []))
+        lines.close()
+        told = lines.pace.done
+    assert told == 2
