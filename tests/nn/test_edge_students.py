@@ -164,6 +164,19 @@ def test_a_sample_has_the_features_of_its_edges(make_dataset: MakeDataset) -> No
         np.testing.assert_allclose(adjacency.edge_features[edge], dataset.edge_features[number])
 
 
+def test_a_sum_over_sampled_edges_stands_for_all_edges(make_dataset: MakeDataset) -> None:
+    dataset = with_edges(make_dataset((15,), directed=True, edges_per_node=5))
+    whole, samples = batch_of(dataset), torch.tensor([1, 3, 5])
+    graph = dgl.graph(("csc", (whole.in_offsets, whole.sources, torch.arange(dataset.num_edges))), num_nodes=15)
+    _, _, drawn = dgl.dataloading.NeighborSampler([2]).sample_blocks(graph, samples)
+    (adjacency,) = BlockBatch.of(drawn, whole, torch.device("cpu")).adjacencies(1)
+    x, weight = torch.randn(drawn[0].num_src_nodes(), 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
+    total, mean = (aggregate_messages(adjacency, norm, x, weight) for norm in ("sum", "mean"))
+    degrees = torch.bincount(torch.as_tensor(dataset.edges[1]), minlength=15)[samples]
+    assert (degrees > 2).any()
+    torch.testing.assert_close(total, degrees.unsqueeze(1) * mean)
+
+
 @sparse
 def test_views_keep_features_with_their_edges(sparse_: bool, make_dataset: MakeDataset) -> None:
     dataset = with_edges(make_dataset((15,), directed=True), sparse_=sparse_)
