@@ -19,6 +19,7 @@ from scipy import stats
 
 import dgl_mutual
 from dgl_mutual.cli.main import cli
+from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.errors import DataError, StoreError, UsageError
 from dgl_mutual.experiments import trial
 from dgl_mutual.experiments.config import parse_config
@@ -226,6 +227,9 @@ def test_methods_that_learn_on_other_samples_have_columns_of_their_own(tmp_path:
     assert "digits (30% labels)" in (found.folder / "table.md").read_text()
     with pytest.raises(UsageError, match="no data in common"):
         found.compare("all", "few")
+    alone = dgl_mutual.fit("digits", strategy="independent", label_rate=0.3, students="gcn", training={"epochs": 1})
+    trials = found.trials[found.trials["method"] == "few"]
+    assert set(trials["split"]) == {fingerprint(alone.dataset, alone.split)}, "with the labels that are left"
 
 
 def resolved(found: dgl_mutual.Experiment) -> dict[str, dict[str, Any]]:

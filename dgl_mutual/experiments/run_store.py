@@ -262,8 +262,8 @@ class RunStore:
             first = [*KEY, "epoch"]
             # Trials of different length may have different columns, and their order must not depend on who came first.
             merged = merged[[*first, *sorted(set(merged.columns) - {*first})]]
-        # A stable sort keeps the rows of a trial in their order.
-        self._write(name, merged.sort_values(KEY, key=lambda column: column.astype(int), kind="stable"))
+        # Rows of a trial keep their order: a sort by several columns is stable.
+        self._write(name, merged.sort_values(KEY, key=lambda column: column.astype(int)))
         if name == "trials.csv":
             self._had |= set(new[KEY].astype(int).itertuples(index=False, name=None))
 

@@ -152,6 +152,16 @@ def test_failures_are_kept_until_the_trial_succeeds(tmp_path: Path) -> None:
     assert store.finished() == {(0, 0), (0, 1), (1, 0)}
 
 
+def test_a_failed_trial_starts_over(tmp_path: Path) -> None:
+    failed = outcome(1, error="boom")
+    with open_store(tmp_path / "run", CONFIG, resume=True) as store:
+        snapshot = store.snapshots / failed.trial.name / "0.safetensors"
+        snapshot.parent.mkdir(parents=True)
+        snapshot.write_bytes(b"half way")
+        store.add(failed)
+        assert not snapshot.exists()
+
+
 def test_another_configuration_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}

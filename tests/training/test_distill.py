@@ -67,6 +67,17 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
     assert (said == ensemble)[split.train].mean() > 0.9
 
 
+def test_the_mlp_ends_at_its_best_epoch_by_validation():
+    dataset = make_dataset("node", "single-label")
+    scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
+    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
+    long = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 30, "learning_rate": 0.3}), seed=0)
+    best = long["mlp"].best_epoch
+    assert best < 29
+    short = distill(result, scene, DistillOptions(**{**QUICK, "epochs": best + 1, "learning_rate": 0.3}), seed=0)
+    torch.testing.assert_close(long.mlp.module.state_dict(), short.mlp.module.state_dict(), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
 def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
     dataset = make_dataset("graph", "single-label")

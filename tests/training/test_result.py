@@ -58,11 +58,12 @@ def test_a_single_student_disagrees_with_nobody(fit: Callable[..., FitResult], n
     assert isnan(fit(node_data, ("gcn",), strategy="independent", epochs=1).disagreement)
 
 
-def test_parameters(result: FitResult) -> None:
+def test_parameters(fit: Callable[..., FitResult], node_data: Data) -> None:
+    result = fit(node_data, STUDENTS, epochs=1, strategy_options={"weighting": "attention"})
     counts = [sum(parameter.numel() for parameter in student.parameters()) for student in result.cohort.members]
     coordinator = sum(parameter.numel() for parameter in result.cohort.coordinator.parameters())
     assert [member.parameters for member in result.members[:3]] == counts
-    assert result["ensemble"].parameters == sum(counts) + coordinator
+    assert result["ensemble"].parameters == sum(counts) + coordinator > sum(counts)
     assert result["mean"].parameters == round(fmean(counts))
 
 
