@@ -38,3 +38,10 @@ def test_without_boosting_all_samples_weigh_the_same():
     bench = Bench.of("bgnn", "node", "single-label", 2, {"boost": False})
     step = bench.step((1,))
     torch.testing.assert_close(bench.strategy.loss_terms(step)["supervised"], bench.strategy.supervised(step))
+
+
+def test_what_teachers_say_of_unknown_labels_takes_no_weight_from_known_ones():
+    bench = Bench.of("bgnn", "node", "multi-label", 2)
+    sure = torch.where(torch.as_tensor(bench.dataset.labels).isnan(), 1e4, bench.targets)
+    plain, changed = (bench.strategy.loss_terms(bench.step((1,), targets=targets))["supervised"] for targets in (bench.targets, sure))
+    torch.testing.assert_close(changed, plain)
