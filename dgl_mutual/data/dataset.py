@@ -31,10 +31,10 @@ from dgl_mutual.data.arrays import (
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_records import arrays_of, number_of_labels
-from dgl_mutual.data.labels import refuse_other_order
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
+from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels, encode_targets
 from dgl_mutual.errors import DataError, UsageError
@@ -243,6 +243,7 @@ class Dataset:
         """
         targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
         refuse_other_order({"features": features, **targets})
+        refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=False)
         if features is None:
             sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
             if not len(sizes):

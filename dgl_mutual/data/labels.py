@@ -9,7 +9,7 @@ import contextlib
 import re
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
@@ -118,28 +118,6 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
     for note in encoding.notes:
         warnings.warn(f"{where}: {note}.", stacklevel=2)
     return encoding
-
-
-def refuse_other_order(tables: Mapping[str, Any]) -> None:
-    """Refuse tables of pandas whose index numbers the rows from 0 on, or as in an earlier table, but in another order than they stand in.
-
-    Raises:
-        DataError: such an index: the rows were meant for other samples than those that they would be given to.
-    """
-    earlier: list[tuple[str, pd.Index[Any]]] = []
-    for what, values in tables.items():
-        if not isinstance(values, pd.DataFrame | pd.Series):
-            continue
-        index = values.index
-        for others, order in [("counts from 0 on", pd.RangeIndex(len(index))), *earlier]:
-            if not index.equals(order) and len(index) == len(order) and set(index) == set(order):
-                row = next(row for row, (own, other) in enumerate(zip(index, order, strict=True)) if own != other)
-                raise DataError(
-                    f"{what}: the index {others}, but in another order: row {row} has the index {index.tolist()[row]!r}. Rows are taken as "
-                    "they stand, whatever their index. Sort them with .sort_index() or .loc, or, if they stand in the right order, leave "
-                    "the index out: .reset_index(drop=True)."
-                )
-        earlier.append((f"has the entries of that of {what}", index))
 
 
 def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any]:

@@ -63,6 +63,16 @@ def test_rows_of_pandas_that_are_numbered_in_another_order_are_refused() -> None
     assert fingerprint(toy(features=features.iloc[::-1].reset_index(drop=True))) == fingerprint(toy(features=FEATURES[::-1]))
 
 
+def test_edge_features_in_another_order_than_their_edges_are_refused() -> None:
+    """Edges may stand in any order, but their features must stand in the same."""
+    edges = pd.DataFrame({"src_id": [0, 1, 2], "dst_id": [1, 2, 3]})
+    features = pd.DataFrame({"length": [0.5, 1.5, 2.5]})
+    plain = fingerprint(toy(edges=edges, edge_features=features))
+    assert fingerprint(toy(edges=edges.iloc[::-1], edge_features=features.iloc[::-1])) == plain
+    with pytest.raises(DataError, match=r"edge features: the index has the entries of that of edges, .* row 0 has the index 0\."):
+        toy(edges=edges.iloc[::-1], edge_features=features)
+
+
 def test_edges_of_a_data_frame_are_found_by_their_names() -> None:
     frame = pd.DataFrame({"src_id": EDGES[0], "dst_id": EDGES[1]})
     for edges in (frame, frame[["dst_id", "src_id"]], pd.DataFrame(EDGES)):
