@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,9 @@ def open_journal(journal: Path, study_name: str, optuna: Any) -> Iterator[Any]:
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             self.check()
             try:
-                super().append_logs(logs)
+                with lock:
+                    _cut_half_entry(journal)
+                    super().append_logs(logs)
             except OSError as error:
                 raise unwritable(journal, error) from None
 
@@ -65,6 +68,17 @@ def open_journal(journal: Path, study_name: str, optuna: Any) -> Iterator[Any]:
             journal.touch()
     with watching(journal) as is_there:
         yield Journal(str(journal), lock)
+
+
+def _cut_half_entry(journal: Path) -> None:
+    """Remove what a full disk, or a killed process, left of an entry: the next one would be appended to it."""
+    with journal.open("rb+") as file:
+        if not file.seek(0, os.SEEK_END):
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def check_study(study: optuna.Study, space: SearchSpace) -> None:

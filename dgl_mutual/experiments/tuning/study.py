@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import EpochReports
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.seeds import derive
-from dgl_mutual.utils.files import check_regular, refuse_links, removed, unwritable, write_text
+from dgl_mutual.utils.files import check_regular, refuse_links, remove_files, removed, unwritable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 from dgl_mutual.utils.user_code import is_out_of_memory, not_enough_memory
@@ -67,7 +68,7 @@ class Search:
 
     @contextmanager
     def opened(self, splits: int, *, begun: bool = False) -> Iterator[None]:
-        """Open the study, or begin it.
+        """Open the study, or begin it. A usage error that shows before any trial has ended leaves no folder behind.
 
         Args:
             begun: another process has begun it, so that without its journal there is nothing to take part in.
@@ -78,6 +79,7 @@ class Search:
         optuna, journal = self.optuna, self.folder / JOURNAL_FILE
         if begun and not journal.exists():
             raise removed(journal)
+        made = [parent for parent in self.folder.parents if not parent.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -103,6 +105,11 @@ class Search:
                 yield
             except json.JSONDecodeError as error:
                 raise damaged(journal, error) from None
+            except UsageError:
+                if not begun:
+                    with suppress(StoreError):
+                        self._remove_untried(made)
+                raise
             finally:
                 with suppress(StoreError), self._alone():
                     for file in self.folder.glob(".trial-*.lock"):
@@ -138,6 +145,18 @@ class Search:
             **({"code": code} if code else {}),
         }
         write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
+
+    def _remove_untried(self, made: Sequence[Path]) -> None:
+        """Remove the folder, and those made above it, if no trial has ended and no process runs one."""
+        with self._alone():
+            self._release_abandoned()
+            if self._counted():
+                return
+            names = (JOURNAL_FILE, BEST_FILE, HISTORY_FILE, SETTINGS_FILE)
+            remove_files(self.folder, "|".join([*map(re.escape, names), r"\..+\.lock"]))
+        with suppress(OSError):  # another process has put something there
+            for parent in made:
+                parent.rmdir()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -248,6 +267,8 @@ class Search:
                 self.study.tell(trial, state=state)
                 raise
             error = str(fault)
+        except StoreError:  # of the journal, and no fault of the trial, which runs again
+            raise
         except DglMutualError as fault:
             error = str(fault)
         except Exception as fault:  # a fault of ours in one trial must not cost the others

@@ -262,7 +262,8 @@ def test_what_cannot_be_tuned_is_refused(ring: Dataset, tmp_path: Path, config: 
     config = {key: value for key, value in {**QUICK, **config}.items() if not (key == "training" and "grid" in config)}
     for _ in range(2):
         with pytest.raises(UsageError, match=message):
-            tune(parse_config(config), ring, out=tmp_path, in_memory=True, **{"trials": 2, **options})
+            tune(parse_config(config), ring, out=tmp_path / "new" / "out", in_memory=True, **{"trials": 2, **options})
+    assert not [*tmp_path.iterdir()]  # nothing was tried
 
 
 def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

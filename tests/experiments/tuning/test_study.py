@@ -18,6 +18,7 @@ from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.tuning.search import search_space
 from dgl_mutual.experiments.tuning.study import BEST_FILE, JOURNAL_FILE, Search
 from dgl_mutual.search_space import Whole
+from dgl_mutual.utils.files import unwritable
 from tests.experiments.tuning.searches import QUICK, faking, quick
 
 pytest.importorskip("optuna")
@@ -109,6 +110,41 @@ def test_a_journal_that_a_killed_process_cut_off_goes_on(
     with journal.open("ab") as file:
         file.write(left)
     assert quick(ring, tmp_path, trials=3).history["state"].tolist() == ["complete"] * 3
+
+
+def test_half_an_entry_does_not_spoil_the_next_one(ring: Dataset, tmp_path: Path) -> None:
+    """As a full disk leaves it, or another process that was killed: the journal was damaged for good."""
+    import optuna
+
+    config = parse_config(QUICK)
+    search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
+    with search.opened(1):
+        before = (tmp_path / "s" / JOURNAL_FILE).read_bytes()
+        with (tmp_path / "s" / JOURNAL_FILE).open("ab") as file:
+            file.write(b'{"op_code":4,"worker_id":"x","tri')
+        search.study.ask()
+        entries = (tmp_path / "s" / JOURNAL_FILE).read_bytes()
+        assert entries.startswith(before)
+        assert all(json.loads(line) for line in entries.splitlines())
+    with search.opened(1):
+        assert len(search.trials()) == 1
+
+
+def test_a_trial_whose_report_the_disk_does_not_take_runs_again(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a failed trial if there was room again for its message."""
+    values = iter([0.5, None, 0.25])
+
+    def fit(*_: Any, **__: Any) -> float:
+        value = next(values)
+        if value is None:
+            raise unwritable(tmp_path / JOURNAL_FILE, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        return value
+
+    faking(monkeypatch, fit)
+    with pytest.raises(StoreError, match="No space left on device"):
+        quick(ring, tmp_path, trials=2)
+    history = quick(ring, tmp_path, trials=2).history
+    assert history.loc[history["state"] != "interrupted", ["state", "value"]].values.tolist() == [["complete", 0.5], ["complete", 0.25]]
 
 
 def test_a_journal_that_only_lacks_its_last_line_end_loses_no_trial(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
