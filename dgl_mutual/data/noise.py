@@ -47,6 +47,8 @@ class NoiseSpec:
             amount = float(number)
         except ValueError:
             amount = -1.0
+        if "," in number and ":" in number:
+            raise UsageError(f"Noise {text!r} names several kinds. Give one, for example {text.partition(',')[0]}.")
         if not 0 <= amount <= 1:
             raise UsageError(f"Noise {text!r} has no amount between 0 and 1. The form is KIND:AMOUNT, for example {kind}:0.2.")
         return cls(kind, amount)

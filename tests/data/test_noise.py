@@ -58,6 +58,8 @@ def test_a_spec_is_read_and_written():
         ("featur:0.2", "feature"),
         ("feature", "feature:0.2"),
         ("label:1.5", "'label:1.5'"),
+        ("feature:0.2,edge:0.1", r"several kinds\. Give one, for example feature:0\.2\."),
+        ("feature:0,2", "no amount"),
         ("edge:x", "'edge:x'"),
         ("edge:nan", "'edge:nan'"),
     ],
