@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.api import StudentLike
@@ -28,7 +27,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.utils.files import check_writable, user_path
+from dgl_mutual.utils.files import check_writable, temporary_folder, user_path
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ def experiment(
     suite = parse_options(Suite, values)
     temporary = None
     if out is None:
-        temporary = TemporaryDirectory(prefix="dgl-mutual-")
+        temporary = temporary_folder()
         out = temporary.name
     folder = user_path(out)
     data: dict[str, Any] = {

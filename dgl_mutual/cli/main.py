@@ -163,7 +163,7 @@ def _run(arguments: list[str] | None) -> Any:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
-        _show(shown.getvalue().rstrip())
+        say(shown.getvalue().rstrip(), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _complain("Interrupted.", 130)
@@ -246,10 +246,5 @@ def _broken_dependency() -> str | None:
 
 
 def _complain(message: str, status: int) -> int:
-    _show(f"Error: {message}" if status != 130 else message)
+    say(f"Error: {message}" if status != 130 else message, err=True)
     return status
-
-
-def _show(message: str) -> None:
-    with suppress(OSError):  # standard error is closed, too
-        say(message, err=True)

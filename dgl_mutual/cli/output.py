@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import click
@@ -12,8 +13,9 @@ from dgl_mutual.utils.safe_text import terminal_text
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text with control characters removed."""
-    click.echo(terminal_text(text), err=err)
+    """Print text with control characters removed. What standard error does not take is lost: it must not cost a result."""
+    with suppress(OSError) if err else nullcontext():
+        click.echo(terminal_text(text), err=err)
 
 
 def deliver(text: str, output: Path | None, note: str = "") -> None:

@@ -32,11 +32,12 @@ class ProgressFiles:
     def read(self) -> dict[bytes, tuple[int, int]]:
         """Digest of a trial -> how many of how many epochs are over."""
         found = {}
-        for file in self.folder.iterdir():
-            content = file.read_bytes()
-            if len(content) == _ENTRY.size:  # else it is being written
-                trial, epoch, epochs = _ENTRY.unpack(content)
-                found[trial] = (epoch, epochs)
+        with suppress(OSError):  # something clears folders of temporary files
+            for file in self.folder.iterdir():
+                content = file.read_bytes()
+                if len(content) == _ENTRY.size:  # else it is being written
+                    trial, epoch, epochs = _ENTRY.unpack(content)
+                    found[trial] = (epoch, epochs)
         return found
 
 

@@ -6,10 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -17,7 +16,8 @@ from tqdm import tqdm
 from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.utils.display import RepeatingTimer, make_bar, shows_bars
+from dgl_mutual.utils.display import RepeatingTimer, Unfailing, make_bar, shows_bars
+from dgl_mutual.utils.files import temporary_folder
 from dgl_mutual.utils.safe_text import terminal_text
 
 #: Columns from which on the count says of what, and those that the bar, the clock and what stands between them take at least.
@@ -160,7 +160,7 @@ class Bar:
 
     def end(self, outcome: Outcome) -> None:
         if outcome.error:
-            self.bar.write(terminal_text(f"{outcome.trial.title} failed: {outcome.error}"), file=sys.stderr)
+            self.bar.write(terminal_text(f"{outcome.trial.title} failed: {outcome.error}"), file=self.bar.fp)
         self.pace.end(outcome.trial)
         self.show()
 
@@ -193,7 +193,7 @@ def display(unit: str = "trials") -> Iterator[Progress]:
     Args:
         unit: what is counted.
     """
-    with TemporaryDirectory(prefix="dgl-mutual-") as folder, ExitStack() as stack:
+    with temporary_folder() as folder, ExitStack() as stack:
         board = ProgressFiles(Path(folder))
         shown = Bar(stack.enter_context(make_bar(bar_format=_FORMAT)), board, unit=unit) if shows_bars() else Lines(board, unit=unit)
         try:
@@ -221,5 +221,4 @@ def _figures(report: EpochReport) -> str:
 
 
 def _say(line: str) -> None:
-    with suppress(BrokenPipeError):  # nobody reads any more, which must not cost the training
-        print(terminal_text(line), file=sys.stderr, flush=True)
+    print(terminal_text(line), file=Unfailing(sys.stderr), flush=True)

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -39,6 +40,26 @@ def screen(stream: TextIO) -> tuple[int, int]:
     return (columns or 80) - 1, (lines or 24) - 1
 
 
+class Unfailing:
+    """A stream, or none at all, on which writing never fails: a display is no reason for a training to end."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def make_bar(**options: Any) -> tqdm[Any]:
     """Make a bar of tqdm, on standard error or in a notebook, that is as wide as the terminal at each moment."""
     if in_notebook() and importlib.util.find_spec("ipywidgets") is None:  # for which tqdm.auto would warn
@@ -46,10 +67,13 @@ def make_bar(**options: Any) -> tqdm[Any]:
     else:
         from tqdm.auto import tqdm
 
-    if in_notebook() or not shows_bars():
+    if in_notebook():
         return tqdm(file=sys.stderr, **options)
+    stream = Unfailing(sys.stderr)
+    if not shows_bars():
+        return tqdm(file=stream, **options)
     ncols, nrows = screen(sys.stderr)
-    bar: tqdm[Any] = tqdm(file=sys.stderr, ncols=ncols, nrows=nrows, **options)
+    bar: tqdm[Any] = tqdm(file=stream, ncols=ncols, nrows=nrows, **options)
     vars(bar)["dynamic_ncols"] = screen  # which tqdm asks anew each time
     return bar
 

@@ -167,6 +167,21 @@ def check_writable(folder: Path) -> None:
         raise unwritable(folder, error) from None
 
 
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for temporary files, which goes when it is no longer used.
+
+    Raises:
+        StoreError: there is no place for one.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="dgl-mutual-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StoreError(
+            f"No folder for temporary files can be made: {error.strerror or error}. Make room, or name a folder that you may write to with "
+            "the environment's TMPDIR."
+        ) from None
+
+
 def user_path(text: str | Path) -> Path:
     """A path that the user gives, ``~`` expanded. It need not exist.
 
@@ -363,6 +378,7 @@ def removed(path: Path) -> StoreError:
 def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
     """The error for a path that cannot be written. NotImplementedError is how filelock says that a file system knows no locks."""
     number = error.errno if isinstance(error, OSError) else None
+    path = next((parent.parent for parent in reversed((path, *path.parents)) if parent.name.endswith(_TEMPORARY)), path)
     hint = "Choose another place that you may write to."
     if number in _FULL:
         hint = "Make room on the disk; what was finished is kept."

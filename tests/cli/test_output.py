@@ -16,6 +16,7 @@ import pytest
 
 import dgl_mutual
 from dgl_mutual.cli.main import cli, main
+from dgl_mutual.cli.output import say
 from tests.reporting.folders import write_run, write_suite
 
 CommandLine = Callable[..., tuple[int, str, str]]
@@ -177,3 +178,15 @@ def test_what_is_no_file_is_one_message(command: tuple[str, ...], command_line: 
     for name in names:
         status, out, err = command_line(*command, tmp_path / name)
         assert status in (1, 2) and out == "" and f"{name}' cannot be read" in err and "bug" not in err
+
+
+def test_a_warning_that_standard_error_does_not_take_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = False
+    with suppress(OSError), open("/dev/full", "w") as full:  # closing it is another try
+        monkeypatch.setattr(sys, "stderr", full)
+        say("Warning: this is lost", err=True)
+        told = True
+    assert told
+    with pytest.raises(OSError, match="No space left"), open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        say("A result is not lost in silence.")

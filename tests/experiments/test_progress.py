@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -14,6 +15,7 @@ import pytest
 from tqdm import tqdm
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments import progress
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
@@ -234,3 +236,35 @@ def test_lines_that_nobody_reads_any_more_cost_no_training(board: ProgressFiles,
         lines.close()
         told = lines.pace.done
     assert told == 2
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_lines_that_cannot_be_written_cost_no_training(
+    board: ProgressFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: bool
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=full, flush=full, isatty=lambda: False) if there else None)
+    lines = Lines(board)
+    lines.start(TRIALS, finished=1)
+    lines.end(Outcome(TRIALS[0], [], []))
+    lines.close()
+    assert lines.pace.done == 2
+    assert capsys.readouterr().out == ""  # standard output is for results
+
+
+def test_a_board_that_was_cleared_away_costs_no_training(tmp_path: Path) -> None:
+    estimator = ProgressEstimator(ProgressFiles(tmp_path / "gone"))
+    estimator.start(TRIALS, finished=0)
+    estimator.look()
+    assert estimator.running == []
+
+
+def test_without_a_place_for_temporary_files_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.mkdtemp", nowhere)
+    with pytest.raises(StoreError, match=r"No usable temporary directory found.*TMPDIR"), display():
+        pass

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -76,3 +77,18 @@ def test_a_clock_calls_until_it_is_closed() -> None:
     time.sleep(0.01)
     assert len(calls) == seen
     RepeatingTimer(lambda: None).close()  # was never started
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("stream", [None, Full()])
+def test_a_bar_that_cannot_be_shown_costs_no_training(monkeypatch: pytest.MonkeyPatch, stream: TextIO | None) -> None:
+    """As with `2>&-`, or on a full disk."""
+    monkeypatch.setattr("sys.stderr", stream)
+    with make_bar(total=4, mininterval=0) as bar:
+        bar.update(2)
+        bar.refresh()
+        assert bar.n == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -228,3 +229,11 @@ def test_a_file_is_read_by_its_real_size(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="no file can have this name"):
             read(Path("a\0b"))
     assert read_bytes(Path("/proc/self/status"), 1 << 20).startswith(b"Name")
+
+
+def test_what_cannot_be_written_is_not_called_by_a_temporary_name(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=rf"Cannot write '{tmp_path}': No space left"), replacing(tmp_path / "folder") as folder:
+        folder.mkdir()
+        with replacing(folder / "file"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not [*tmp_path.iterdir()]

@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from dgl_mutual.data.dataset import Dataset
@@ -32,7 +31,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.history import EpochReport
-from dgl_mutual.utils.files import replacing
+from dgl_mutual.utils.files import replacing, temporary_folder
 
 #: Seconds in which a scheduler must answer, and then have a worker.
 TIMEOUT_SECONDS = 10
@@ -241,7 +240,7 @@ def _sent(work: Work) -> Work:
 
 def _elsewhere(task: Task, work: Work, dataset: Dataset) -> tuple[tuple[int, Outcome], dict[str, bytes]]:
     """Run a trial in a worker, and return its files with it."""
-    with _TURN, TemporaryDirectory() as folder:
+    with _TURN, temporary_folder() as folder:
         if work.plan.config.training.checkpoint_every is not None and not work.snapshots.parent.is_dir():
             raise StoreError(
                 f"A worker does not see the folder {str(work.snapshots.parent)!r}, in which --checkpoint-every keeps trainings. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import sys
@@ -11,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import joblib
@@ -26,6 +26,7 @@ from dgl_mutual.experiments.processes import spared_from_interrupts
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work, datasets_of
+from dgl_mutual.utils.files import temporary_folder
 
 # joblib replaces a worker whose memory has grown, as after a large graph, and says so as if something were wrong. No trial is lost by it.
 warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
@@ -71,7 +72,15 @@ def in_processes(calls: Iterable[Any], jobs: int, threads: int) -> Generator[Any
 
     Raises:
         TrainingError: a process was killed.
+        StoreError: there is no shared memory.
     """
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise StoreError(
+            f"Processes cannot work together here: the system refuses what they share ({error.strerror or error}). Make room in /dev/shm, "
+            "and make it writable, or run with --jobs 1."
+        ) from None
     _end_processes_of_another_folder()
     with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
         # Without max_nbytes=None the workers would get the dataset's arrays as read-only maps, which torch warns of.
@@ -103,7 +112,7 @@ def kept_datasets(datasets: Sequence[Dataset]) -> Iterator[dict[int, Path]]:
     Raises:
         StoreError: the disk does not take it.
     """
-    with TemporaryDirectory(prefix="dgl-mutual-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         files = {}
         for index, dataset in enumerate(datasets):
             files[id(dataset)] = file = Path(folder, str(index))

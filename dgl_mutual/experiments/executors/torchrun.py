@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.errors import TrainingError, UsageError
@@ -18,6 +17,7 @@ from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.distributed import Ranks, launched, number_of
+from dgl_mutual.utils.files import temporary_folder
 
 
 def device_of_rank(device: str) -> str:
@@ -100,7 +100,7 @@ def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
     trials = {(place, trial.key): trial for place, plan in enumerate(plans) for trial in plan.trials}
     nothing: list[tuple[int, tuple[int, int]]] = []
     for place, key in ranks.broadcast(nothing):
-        with TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             _whole(task(Work(place, trials[place, key], plans[place], Path(folder), Path(folder)), ranks=ranks))
 
 

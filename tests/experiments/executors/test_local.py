@@ -81,3 +81,12 @@ def test_a_full_disk_is_one_message(large: Dataset, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(local.pickle, "dump", full)
     with pytest.raises(StoreError, match=r"No space left on device.*TMPDIR"):
         list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), NoProgress()))
+
+
+def test_without_shared_memory_the_mend_is_named(large: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(local.multiprocessing, "Lock", refused)
+    with pytest.raises(StoreError, match=r"Read-only file system.*/dev/shm.*--jobs 1"):
+        list(Local(2).outcomes(partial(looks), works_of(plan_of(large)), NoProgress()))
