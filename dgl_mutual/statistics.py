@@ -54,17 +54,21 @@ FEWEST_FOLDS = 3
 NO_TEST = PairedTest("none", math.nan, math.nan, math.nan, math.nan)
 
 
-def held_out_ratio(protocol: str, folds: int) -> float | None:
+def held_out_ratio(protocol: str, folds: int, test_to_train: float = math.nan) -> float | None:
     """n_test / n_train of trials whose training samples overlap, for `corrected_resampled_t`; None where pairs count as independent.
 
     Two of k folds share most of their training samples, and so do two seeds of ``holdout``: what it trains and validates on is four fifths
     of all samples for each seed. Differences of such trials vary together, and a test that takes them for independent rejects too often.
-    Seeds of an official split, and of ``random``, which trains on few samples of each class, count as independent.
+    Seeds of an official split, and of ``random``, which trains on few samples of each class, count as independent. Official splits, if
+    there are several (``splits``), overlap in an unknown way; they are taken for random ones, and the ratio is theirs.
 
     Args:
         protocol: as in trials.csv, where it may have an ending: ``holdout-transductive``.
         folds: k; 1 where the protocol has no folds.
+        test_to_train: the mean ratio of the trials themselves, which counts for ``splits``; nan where it is unknown.
     """
+    if protocol.split("-")[0] == "splits":
+        return test_to_train
     if folds > 1:
         return 1 / (folds - 1)
     return 1 / 4 if protocol.split("-")[0] == "holdout" else None

@@ -58,6 +58,9 @@ def test_the_corrected_t_test_gives_what_scikit_learn_publishes() -> None:
 def test_only_trials_that_share_most_training_samples_are_corrected() -> None:
     assert held_out_ratio("nested", 10) == held_out_ratio("nested-inductive", 10) == 1 / 9
     assert held_out_ratio("holdout", 1) == held_out_ratio("holdout-inductive", 1) == 1 / 4
+    assert held_out_ratio("splits", 5, 0.4) == held_out_ratio("splits-transductive", 5, 0.4) == 0.4 and math.isnan(
+        held_out_ratio("splits", 5)
+    )
     assert {held_out_ratio(protocol, 1) for protocol in ("public", "scaffold", "random", "given", "random-transductive")} == {None}
 
 

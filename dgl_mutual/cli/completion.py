@@ -13,7 +13,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 #: How the class of a strategy says its name.
 _NAME = re.compile(r'^    name = "([\w-]+)"$', re.MULTILINE)
-PROTOCOLS = ("public", "random", "nested", "holdout", "scaffold")
+PROTOCOLS = ("public", "splits", "random", "nested", "holdout", "scaffold")
 TASKS = ("node", "graph")
 METRICS = ("accuracy", "balanced-accuracy", "macro-f1", "micro-f1", "rocauc", "ap")
 NOISES = ("feature:", "edge:", "edge-add:", "edge-remove:", "label:", "label-asymmetric:")

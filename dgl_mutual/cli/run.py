@@ -86,7 +86,7 @@ KEYS = {
     "--protocol",
     metavar="NAME",
     shell_complete=completion.one(lambda: completion.PROTOCOLS),
-    help="How samples are split: public, random, nested, holdout or scaffold (default: the dataset's).",
+    help="How samples are split: public, splits, random, nested, holdout or scaffold (default: the dataset's).",
 )
 @click.option("--epochs", type=int, metavar="N", help="Maximum number of epochs (default: 200).")
 @click.option(

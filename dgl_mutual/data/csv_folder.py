@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dgl_mutual.data.arrays import FloatArray, IntArray, canonical_edge_rows, canonical_edges
@@ -27,10 +28,11 @@ from dgl_mutual.data.features import Columns, compact, degree_features
 from dgl_mutual.data.graph_records import MASKS
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.split import MAX_SPLITS, Split
 from dgl_mutual.data.target import Target, TaskName, join_targets
 from dgl_mutual.errors import TaskMismatchError, UsageError
 from dgl_mutual.utils.exact_numbers import is_number
+from dgl_mutual.utils.wording import counted
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
@@ -42,9 +44,10 @@ def read_csv_folder(
     """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
 
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
-    ``val_mask``, ``test_mask``, which make the official split. Without ``feat``, every other column is a feature; without any, one-hot
-    degrees are. Edges have features where they have a column ``feat``. They stay directed as the file lists them. Nodes keep the file's
-    order within each graph. A key ``metric`` of meta.yaml, which DGL does not know, chooses the metric of the column ``label``.
+    ``val_mask``, ``test_mask``, which make the official split, or several with a value for each. Without ``feat``, every other column is a
+    feature; without any, one-hot degrees are. Edges have features where they have a column ``feat``. They stay directed as the file
+    lists them. Nodes keep the file's order within each graph. A key ``metric`` of meta.yaml, which DGL does not know, chooses the
+    metric of the column ``label``.
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
     and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
@@ -79,7 +82,7 @@ def read_csv_folder(
         except UsageError as error:
             if require_labels:
                 faults.add(folder / "meta.yaml", str(error).removesuffix("."))
-    split = _split(files.samples(task), faults)
+    splits = _splits(files.samples(task), faults)
     edge_values = _vectors(edges, faults, "edge ") if "feat" in edges.frame and len(edges.frame) else None
     faults.check()
     _warn_of_columns(files, task, targets)
@@ -99,7 +102,7 @@ def read_csv_folder(
         target=target,
         feature_names=columns.names,
         feature_kinds=columns.kinds,
-        official_split=split,
+        official_splits=splits,
         sample_ids=_sample_ids(files, task),
         edge_features=None if of_edges is None else compact(of_edges.values, "edge features", "edge"),
         edge_feature_names=() if of_edges is None else of_edges.names,
@@ -322,18 +325,38 @@ def _sample_ids(files: _Files, task: TaskName) -> tuple[str, ...]:
     return tuple(ids if len(files.graph_ids) == 1 else _graph_ids(files.nodes, files.node_meta.graph_id_field) + "/" + ids)
 
 
-def _split(samples: CsvTable, faults: Faults) -> Split | None:
+def _splits(samples: CsvTable, faults: Faults) -> tuple[Split, ...]:
+    """The splits of the masks: cells with commas have a value for each of several, and a mask without is the same in all of them."""
     present = [mask for mask in MASKS if mask in samples.frame]
     if not present:
-        return None
+        return ()
     if len(present) < len(MASKS):
         faults.add(samples.path, f"expected {', '.join(MASKS)} together, found only {', '.join(present)}", 1)
-        return None
-    cells = samples.frame[list(MASKS)].apply(lambda column: column.str.lower())
-    samples.refuse(faults, ~cells.isin([*_TRUE, *_FALSE]).to_numpy().all(axis=1), "masks: expected True or False")
-    chosen = cells.isin(_TRUE).to_numpy()
-    samples.refuse(faults, chosen.sum(axis=1) > 1, "masks: expected each sample in one part of the split only")
-    for mask, part in zip(MASKS, chosen.T, strict=True):
-        if not part.any():
-            faults.add(samples.path, f"{mask}: expected at least one sample")
-    return Split(*(np.flatnonzero(part) for part in chosen.T))
+        return ()
+    before = len(faults.found)
+    columns = {mask: without_brackets(samples.frame[mask]).str.lower() for mask in MASKS}
+    counts = {mask: column.str.count(",").to_numpy() + 1 for mask, column in columns.items()}
+    widths = {mask: int(count[0]) for mask, count in counts.items()}
+    number = max(widths.values())
+    for mask, count in counts.items():
+        samples.refuse(faults, count != widths[mask], f"{mask}: expected {counted(widths[mask], 'value')}, as in the first row")
+    if len({*widths.values(), 1}) > 2:
+        told = ", ".join(f"{mask} {width}" for mask, width in widths.items())
+        faults.add(samples.path, f"masks: expected values for the same number of splits, or one for all, found {told}")
+    if number > MAX_SPLITS:
+        faults.add(samples.path, f"masks: expected at most {MAX_SPLITS} splits, found {number}")
+    if len(faults.found) > before:
+        return ()
+    cells = [np.array([cell.split(",") for cell in column], dtype=object) for column in columns.values()]
+    values = pd.Series(np.stack([np.broadcast_to(part, (len(part), number)) for part in cells], axis=2).ravel()).str.strip()
+    shape = (len(samples.frame), number, len(MASKS))
+    wrong: npt.NDArray[np.bool_] = ~values.isin([*_TRUE, *_FALSE]).to_numpy().reshape(len(samples.frame), -1)
+    samples.refuse(faults, wrong.sum(axis=1) > 0, "masks: expected True or False")
+    chosen: npt.NDArray[np.bool_] = values.isin(_TRUE).to_numpy().reshape(shape)
+    which = "the split" if number == 1 else "each split"
+    samples.refuse(faults, chosen.sum(axis=2).max(axis=1) > 1, f"masks: expected each sample in one part of {which} only")
+    for mask, parts in zip(MASKS, chosen.sum(axis=0).T, strict=True):
+        if not parts.all():
+            of = "" if number == 1 else f" in split {int(np.argmin(parts))}"
+            faults.add(samples.path, f"{mask}: expected at least one sample{of}")
+    return tuple(Split(*(np.flatnonzero(part) for part in chosen[:, split].T)) for split in range(number))

@@ -35,7 +35,7 @@ from dgl_mutual.data.names import check_name
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.row_order import refuse_other_order
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.split import MAX_SPLITS, Split, as_splits
 from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels, encode_targets
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.utils.wording import counted
@@ -64,7 +64,7 @@ class Dataset:
             ``edge-sum`` is the sum of an indicator over a node's edges; students that take edge features leave it out.
         edge_features: float32, shape (|E|, D), a row an edge in the order of `edges`; a CSR matrix where most entries are zero; None where
             edges have none. `edge_feature_names` and `edge_feature_kinds` are as those of nodes.
-        official_split: the split that comes with the dataset, if any, and the protocol it belongs to (``public`` or ``scaffold``).
+        official_splits: the splits that come with the dataset: none, one (protocol ``public`` or ``scaffold``), or several (``splits``).
         evaluator: the OGB name whose `Evaluator` computes the metric, if any.
         sample_ids: what its files call the samples, if anything.
         num_pool: how many of the last graphs are a pool without labels (see `dgl_mutual.data.pool`); none of them is assessed.
@@ -83,7 +83,7 @@ class Dataset:
     node_offsets: IntArray
     target: Target
     feature_names: tuple[str, ...]
-    official_split: Split | None = None
+    official_splits: tuple[Split, ...] = ()
     evaluator: str | None = None
     sample_ids: tuple[str, ...] | None = None
     store: GraphStore | None = None
@@ -134,8 +134,12 @@ class Dataset:
             check_within_graphs(self.edges, self.node_offsets)
         if changed & {"features", "node_offsets", "task", "labels", "target"}:
             put("labels", as_labels(self.labels, self.target, self.num_samples))
-        if self.official_split is not None:
-            self.official_split.check(self.num_samples)
+        if "official_splits" in changed:
+            put("official_splits", tuple(self.official_splits))
+            if len(self.official_splits) > MAX_SPLITS:
+                raise DataError(f"{self.name!r} has {len(self.official_splits)} splits. Give at most {MAX_SPLITS}.")
+        for split in self.official_splits:
+            split.check(self.num_samples)
         if self.sample_ids is not None and len(self.sample_ids) != self.num_samples:
             raise DataError(
                 f"Found {counted(len(self.sample_ids), 'sample_id')} for {counted(self.num_samples, 'sample')}. Give one for each."
@@ -208,7 +212,7 @@ class Dataset:
         edge_features: Any = None,
         node_offsets: Any = None,
         task: TaskName | None = None,
-        split: Split | None = None,
+        split: Split | Sequence[Split] | None = None,
         metric: ChosenMetric | None = None,
         name: str = "graph",
         symmetric: bool = False,
@@ -230,7 +234,7 @@ class Dataset:
                 counts.
             node_offsets: (graphs + 1,), where the nodes of each of many graphs begin; default: one graph.
             task: default: ``graph`` where `node_offsets` are given, else ``node``.
-            split: the official split.
+            split: the official split, or several of them, on each of which students are trained and tested (protocol ``splits``).
             metric: how predictions are scored, in place of the usual metric of such labels: ``accuracy``, ``balanced-accuracy`` or
                 ``macro-f1`` for classes (of two also ``rocauc``), ``micro-f1``, ``macro-f1``, ``rocauc`` or ``ap`` for labels of 0 and 1.
             symmetric: add the reverse of every edge, with the same edge features.
@@ -286,7 +290,7 @@ class Dataset:
             target=target if metric is None else target.with_metric(metric),
             feature_names=columns.names,
             feature_kinds=columns.kinds,
-            official_split=split,
+            official_splits=as_splits(split),
             edge_features=None if of_edges is None else compact(of_edges.values),
             edge_feature_names=() if of_edges is None else of_edges.names,
             edge_feature_kinds=() if of_edges is None else of_edges.kinds,
@@ -303,7 +307,7 @@ class Dataset:
         edge_feat: str | None = "feat",
         label: str | None = None,
         task: TaskName | None = None,
-        split: Split | None = None,
+        split: Split | Sequence[Split] | None = None,
         metric: ChosenMetric | None = None,
         name: str | None = None,
         feature_names: Sequence[str] | None = None,
@@ -314,6 +318,7 @@ class Dataset:
         """A dataset of a `dgl.DGLGraph`, of a batched one, of a sequence of graphs or (graph, label) pairs, or of one of DGL's datasets.
 
         One graph is a node task, its labels in ``ndata[label]`` and its split in the masks ``train_mask``, ``val_mask`` and ``test_mask``.
+        Masks with several columns are several splits, and one without columns beside them is the same in all.
         Graphs with a label each, or with `labels`, are a graph task; many graphs with labels of their nodes are a node task.
 
         Args:
@@ -348,7 +353,7 @@ class Dataset:
         labels: Any = None,
         *,
         task: TaskName | None = None,
-        split: Split | None = None,
+        split: Split | Sequence[Split] | None = None,
         metric: ChosenMetric | None = None,
         name: str | None = None,
         feature_names: Sequence[str] | None = None,
@@ -376,11 +381,14 @@ class Dataset:
 
     def __repr__(self) -> str:
         """A few readable lines: task, sizes, labels and split."""
-        target, split = self.target, self.official_split
+        target, splits = self.target, self.official_splits
         kind = {"single-label": ("class", "classes"), "multi-label": ("label", "labels"), "joint": ("output", "outputs")}[target.kind]
         storage = "" if isinstance(self.features, np.ndarray) else ", sparse"
         of_edges = f", {counted(self.num_edge_features, 'edge feature', form=',')}" if self.num_edge_features else ""
-        parts = "none of its own" if split is None else ", ".join(f"{len(part):,} {part_name}" for part_name, part in split.parts.items())
+        sizes_of_parts = ", ".join(f"{len(part):,} {part_name}" for part_name, part in splits[0].parts.items()) if splits else ""
+        parts = sizes_of_parts or "none of its own"
+        if len(splits) > 1:
+            parts = f"{len(splits)} of its own, the first of {sizes_of_parts}"
         sizes = ", ".join(
             counted(number, what, form=",")
             for number, what in ((self.num_graphs, "graph"), (self.num_nodes, "node"), (self.num_edges, "edge"))
@@ -390,6 +398,11 @@ class Dataset:
             f"  {sizes} (each direction counted), {counted(self.num_features, 'feature', form=',')}{storage}{of_edges}\n"
             f"  split: {parts}"
         )
+
+    @property
+    def official_split(self) -> Split | None:
+        """The split that comes with the dataset; None where there is none, or several."""
+        return self.official_splits[0] if len(self.official_splits) == 1 else None
 
     @property
     def num_nodes(self) -> int:

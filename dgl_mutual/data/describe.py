@@ -21,7 +21,6 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
     nodes; None without such edges.
     """
     degrees = np.diff(dataset.in_offsets)
-    split = dataset.official_split
     features = dataset.features
     nonzero = np.count_nonzero(features) if isinstance(features, np.ndarray) else features.nnz
     facts: dict[str, object] = {
@@ -50,7 +49,11 @@ def describe_dataset(dataset: Dataset) -> dict[str, object]:
     }
     if dataset.task == "node" and dataset.target.kind == "single-label":
         facts["edge_homophily"] = edge_homophily(dataset)
-    facts["official_split"] = None if split is None else {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
+    parts = [{"train": len(split.train), "val": len(split.val), "test": len(split.test)} for split in dataset.official_splits]
+    if len(parts) > 1:
+        facts["official_splits"] = parts
+    else:
+        facts["official_split"] = parts[0] if parts else None
     facts["fingerprint"] = fingerprint(dataset)
     return facts
 

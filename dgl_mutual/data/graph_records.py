@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.arrays import IntArray, as_array
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.split import MAX_SPLITS, Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted, kind_of
@@ -29,7 +29,7 @@ class GraphRecord:
         features, node_labels: a row a node, if there are any.
         edge_features: a row an edge, if there are any.
         label: of the whole graph, if it has one.
-        masks: the masks of the split, by name.
+        masks: the masks of the split, by name; of several splits a column each.
         keys: what the graph's data of nodes are called, for messages.
     """
 
@@ -82,7 +82,12 @@ def refuse_lacking(lacking: Sequence[int], graphs: Sequence[Any], what: str, hol
 
 
 def arrays_of(
-    records: Sequence[GraphRecord], data: Any, labels: Any, task: TaskName | None, split: Split | None, name: str | None
+    records: Sequence[GraphRecord],
+    data: Any,
+    labels: Any,
+    task: TaskName | None,
+    split: Split | Sequence[Split] | None,
+    name: str | None,
 ) -> dict[str, Any]:
     """The arguments of `Dataset.from_arrays` for graphs, one after another.
 
@@ -102,7 +107,7 @@ def arrays_of(
         "edge_features": joined_edge_features(records),
         "node_offsets": offsets,
         "task": task,
-        "split": split_of_masks(records) if split is None and task == "node" else split,
+        "split": splits_of_masks(records) if split is None and task == "node" else split,
         "name": name or name_of(data, "graph" if len(records) == 1 else "graphs"),
     }
 
@@ -211,25 +216,25 @@ def as_matrix(values: Any) -> npt.NDArray[Any]:
     return array[:, None] if array.ndim == 1 else array
 
 
-def masked_nodes(masks: Sequence[npt.NDArray[Any]], name: str) -> IntArray:
-    """The nodes of a part of the split, by a mask of each graph.
+def _mask_of(masks: Sequence[npt.NDArray[Any]], name: str) -> npt.NDArray[np.bool_]:
+    """A part of the split, by a mask of each graph: (|V|, S) for S splits.
 
     Raises:
-        DataError: several splits in one mask, or values other than true and false, or 1 and 0.
+        DataError: more than two axes, no column, or values other than true and false, or 1 and 0.
     """
     mask = joined(masks, name)
-    if mask.ndim != 1:
-        raise DataError(f"{name} has the shape {mask.shape}, a column for each of several splits. Choose one with split=Split(...).")
+    if mask.ndim > 2 or 0 in mask.shape[1:]:
+        raise DataError(f"{name} has the shape {mask.shape}. Give one value a node, or a column for each of several splits.")
     if mask.dtype != np.bool_ and (wrong := mask[~np.isin(mask, (0, 1))]).size:
         raise DataError(f"{name} holds {wrong[0].item()!r}. A mask is true or false, or 1 or 0, for each node.")
-    return np.flatnonzero(mask)
+    return mask.reshape(len(mask), -1).astype(np.bool_)
 
 
-def split_of_masks(records: Sequence[GraphRecord]) -> Split | None:
-    """The split from the masks of the graphs; None if no graph has a mask.
+def splits_of_masks(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
+    """The splits from the masks of the graphs; none if no graph has a mask. A mask of one column is the same in all splits.
 
     Raises:
-        DataError: a mask is missing, does not fit the nodes of its graph, or has values other than true and false.
+        DataError: a mask is missing, does not fit the nodes of its graph or the other masks, or has values other than true and false.
     """
     masks = [record.masks for record in records]
     for number, record in enumerate(records):
@@ -241,14 +246,21 @@ def split_of_masks(records: Sequence[GraphRecord]) -> Split | None:
     found = [name for name in MASKS if any(name in mask for mask in masks)]
     missing = [name for name in MASKS if not all(name in mask for mask in masks)]
     if not found:
-        return None
+        return ()
     if missing:
         raise DataError(
             f"The split has {', '.join(found)}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
             f"{' in some graphs' if set(missing) <= set(found) else ''}. Give all three, or a split of your own: "
             "split=dgl_mutual.Split(train, val, test)."
         )
-    return Split(*(masked_nodes([mask[name] for mask in masks], name) for name in MASKS))
+    parts = [_mask_of([mask[name] for mask in masks], name) for name in MASKS]
+    counts = [part.shape[1] for part in parts]
+    if len({*counts, 1}) > 2:
+        told = ", ".join(f"{name} {count}" for name, count in zip(MASKS, counts, strict=True))
+        raise DataError(f"The masks have columns for different numbers of splits: {told}. Give as many of each, or one for all splits.")
+    if max(counts) > MAX_SPLITS:
+        raise DataError(f"The masks have columns for {max(counts)} splits. Give at most {MAX_SPLITS}.")
+    return tuple(Split(*(np.flatnonzero(part[:, min(number, part.shape[1] - 1)]) for part in parts)) for number in range(max(counts)))
 
 
 def items_of(data: Any, what: str) -> list[Any]:

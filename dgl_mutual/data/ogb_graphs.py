@@ -16,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import compact, indicator_name, one_hot, sums_of_edges
 from dgl_mutual.data.ogb_package import feature_widths, master_facts
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
 
@@ -83,7 +83,7 @@ def read_ogb(folder: Path, name: str, faults: Faults) -> Dataset:
         edge_features=compact(bonds, "edge features", "edge"),
         edge_feature_names=tuple(_column_names(_BOND_FEATURES, bond_widths)),
         edge_feature_kinds=as_kinds("indicator", bonds.shape[1]),
-        official_split=split,
+        official_splits=as_splits(split),
         evaluator=name,
     )
 

@@ -20,7 +20,7 @@ from dgl_mutual.data.features import FINITE, MAX_COLUMNS, Columns, compact, degr
 from dgl_mutual.data.labels import refuse_continuous
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.ogb_package import node_facts
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.tables import Table, read_table
 from dgl_mutual.data.target import Target
 
@@ -93,7 +93,7 @@ def read_ogb_nodes(folder: Path, name: str, faults: Faults, *, require_labels: b
         target=Target("multi-label" if several else "single-label", tuple(names), "rocauc" if several else "accuracy"),
         feature_names=columns.names,
         feature_kinds=columns.kinds,
-        official_split=split,
+        official_splits=as_splits(split),
         evaluator=name if facts is not None else None,
     )
 

@@ -27,7 +27,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.numpy_files import read_npz
 from dgl_mutual.data.several_targets import target_names
-from dgl_mutual.data.split import Split
+from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.target import MetricName, Target
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
@@ -159,7 +159,7 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
     Edge features are left out, with a warning.
 
     Raises:
-        UsageError: several graphs, several targets, or more parts than nodes.
+        UsageError: several graphs, several targets, several splits of the dataset's own, or more parts than nodes.
         DataError: the folder holds other files, or another partition; nothing in it is changed.
         StoreError: the disk does not take it.
     """
@@ -169,6 +169,11 @@ def write_partition(dataset: Dataset, num_parts: int, folder: Path) -> None:
         )
     if dataset.target.parts is not None:
         raise UsageError(f"{dataset.name} has several targets ({', '.join(target_names(dataset.target))}). Choose one with --targets.")
+    if len(dataset.official_splits) > 1:
+        raise UsageError(
+            f"{dataset.name} has {len(dataset.official_splits)} splits of its own, and a partition keeps one. Make the dataset with one of "
+            "them: split=dgl_mutual.Split(train, val, test)."
+        )
     if not 1 <= num_parts <= dataset.num_nodes:
         raise UsageError(
             f"{counted(dataset.num_nodes, 'node')} cannot be cut into {counted(num_parts, 'part')}. "
@@ -322,7 +327,7 @@ def read_partition(folder: Path) -> Partition:
         target=target,
         feature_names=names,
         feature_kinds=tuple(manifest.feature_kinds),
-        official_split=split,
+        official_splits=as_splits(split),
         evaluator=manifest.evaluator,
     )
     return Partition(folder, nodes, ids, dataset, manifest.fingerprint, bytes.fromhex(manifest.key), manifest.sha256)

@@ -80,7 +80,7 @@ def read_planetoid(folder: Path, name: str, faults: Faults) -> Dataset:
         target=Target("single-label", tuple(str(label) for label in range(int(labels.max()) + 1)), "accuracy"),
         feature_names=tuple(f"word {column}" for column in range(x.shape[1])),
         feature_kinds=as_kinds("count", x.shape[1]),
-        official_split=Split(np.arange(len(y)), np.arange(len(y), len(y) + _NUM_VALIDATION), np.sort(test)),
+        official_splits=(Split(np.arange(len(y)), np.arange(len(y), len(y) + _NUM_VALIDATION), np.sort(test)),),
     )
 
 

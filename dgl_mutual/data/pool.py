@@ -107,14 +107,14 @@ def _joined(dataset: Dataset, pool: Dataset, graphs: npt.NDArray[np.int64]) -> D
     if edge_features is not None:
         assert pool.edge_features is not None
         edge_features = _stacked(edge_features, pool.edge_features[np.flatnonzero(kept_edges)])
-    split = dataset.official_split  # made anew below: the length of its masks is that without the pool
+    splits = dataset.official_splits  # made anew below: the length of their masks is that without the pool
     return dataset.replaced(
         edges=np.concatenate([dataset.edges, number[pool.edges[:, kept_edges]]], axis=1),
         features=_stacked(dataset.features, pool.features[np.flatnonzero(nodes)]),
         edge_features=edge_features,
         labels=np.concatenate([dataset.labels, unknown.astype(dataset.labels.dtype)]),
         node_offsets=np.concatenate([dataset.node_offsets, dataset.num_nodes + np.cumsum(sizes[graphs])]),
-        official_split=None if split is None else Split(split.train, split.val, split.test, split.unlabelled),
+        official_splits=tuple(Split(split.train, split.val, split.test, split.unlabelled) for split in splits),
         sample_ids=None,
         num_pool=len(graphs),
     )

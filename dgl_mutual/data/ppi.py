@@ -71,7 +71,7 @@ def read_ppi(folder: Path, name: str, faults: Faults) -> Dataset:
         node_offsets=offsets_of(sizes),
         target=Target("multi-label", tuple(f"label {label}" for label in range(labels.shape[1])), "micro-f1"),
         feature_names=tuple(f"feature {column}" for column in range(features.shape[1])),
-        official_split=Split(*(np.arange(start, stop) for start, stop in pairwise(first))),
+        official_splits=(Split(*(np.arange(start, stop) for start, stop in pairwise(first))),),
     )
 
 

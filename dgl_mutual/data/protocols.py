@@ -16,6 +16,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown, whole_number
 from dgl_mutual.utils.wording import counted
 
+DEFAULT_FOLDS = 10
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 20, 30
 #: Of the samples outside the held-out fold: 10 % of all with ten folds.
 VALIDATION_SHARE = 1 / 9
@@ -26,15 +27,18 @@ HOLDOUT_SHARE = 0.2
 #: A class needs as many samples to have one in each part of ``holdout``.
 _FEWEST_TO_STRATIFY = 5
 #: The protocols that give one split for each of `folds`; the others give one.
-FOLDED_PROTOCOLS = ("nested",)
+FOLDED_PROTOCOLS = ("nested", "splits")
 #: The protocols whose split is the dataset's own.
-OFFICIAL_PROTOCOLS = ("public", "scaffold")
+OFFICIAL_PROTOCOLS = ("public", "scaffold", "splits")
+#: By their number, for messages.
+_OFFICIAL = {0: "without an official split", 1: "with an official split"}
 
 
-def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) -> list[Split]:
+def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int | None = None) -> list[Split]:
     """The splits of one repetition under `protocol`; the same for the same arguments. Samples without any label are in no part.
 
     - ``public``, ``scaffold``: the official split, whatever the seed.
+    - ``splits``: the official splits, where there are several, whatever the seed: each is a fold.
     - ``random`` (node task, single-label): 20 samples per class train, 30 per class validate, the rest test (Shchur et al., 2018).
     - ``nested`` (graph task): outer folds are held out for test; a stratified ninth of the rest validates, and at least one
       sample of each class. Multi-label sets have no classes to stratify by: their folds and validation parts are plain random ones.
@@ -48,7 +52,8 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
     Args:
         seed: from 0 on. It selects the folds or the random samples. `fit` and runs derive this seed from their own; ``result.split`` is
             the split of a training.
-        folds: outer folds of ``nested``; the other protocols give one split.
+        folds: outer folds of ``nested`` (default: 10), or how many of the first official splits ``splits`` takes (default: all); the other
+            protocols give one split.
 
     Returns:
         One split, or one a fold. Parts are disjoint, each a sorted array (number of samples of the part,) of sample numbers. An official
@@ -56,19 +61,21 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int = 10) 
 
     Raises:
         UsageError: an unknown protocol, one that the dataset does not have, a negative seed, no labels, all samples of one class, fewer
-            than two folds, or too few samples, in all or of a class.
+            than two folds, more folds than official splits, or too few samples, in all or of a class.
     """
     if protocol not in _PROTOCOLS:
         raise unknown("protocol", protocol, _PROTOCOLS)
     if protocol not in _of_this_kind(dataset):
         raise UsageError(
             f"The protocol {protocol!r} does not fit {dataset.name} (a {dataset.target.kind} dataset for the {dataset.task} task, "
-            f"{'with' if dataset.official_split is not None else 'without'} an official split). "
+            f"{_OFFICIAL.get(len(dataset.official_splits), 'with several official splits')}). "
             f"Choose from: {', '.join(available_protocols(dataset))}."
         )
     seed = whole_number("seed", seed, 0)
     refuse_unlearnable(dataset)
-    splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, folds))  # what scikit-learn takes as a seed
+    default = default_folds(dataset, protocol)
+    number = 1 if default is None else default if folds is None else folds
+    splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, number))  # what scikit-learn takes as a seed
     for split in splits:
         empty = [name for name, part in (("training", split.train), ("validation", split.val), ("test", split.test)) if not len(part)]
         if empty:
@@ -99,8 +106,15 @@ def available_protocols(dataset: Dataset) -> tuple[str, ...]:
     return tuple(name for name in _of_this_kind(dataset) if name != "random" or _has_enough_of_each_class(dataset))
 
 
+def default_folds(dataset: Dataset, protocol: str) -> int | None:
+    """How many folds a protocol has where nobody says; None where it has none."""
+    if protocol not in FOLDED_PROTOCOLS:
+        return None
+    return len(dataset.official_splits) if protocol == "splits" else DEFAULT_FOLDS
+
+
 def default_protocol(dataset: Dataset) -> str:
-    """The official split where there is one, else ``nested`` for graphs, and for nodes ``random``, or ``holdout`` if that is impossible.
+    """The official split or splits where there are any, else ``nested`` for graphs, and for nodes ``random``, or else ``holdout``.
 
     ``random`` is impossible where nodes have several labels, and where a class has too few of them.
     """
@@ -110,11 +124,13 @@ def default_protocol(dataset: Dataset) -> str:
 def _of_this_kind(dataset: Dataset) -> tuple[str, ...]:
     """The protocols for such data, also if a class is too small for one, the default first."""
     if dataset.task == "graph":
-        by_task: tuple[str, ...] = (*FOLDED_PROTOCOLS, "holdout")
+        by_task: tuple[str, ...] = ("nested", "holdout")
     else:
         by_task = ("holdout",) if strata(dataset) is None else ("random", "holdout")
-    if dataset.official_split is None:
+    if not dataset.official_splits:
         return by_task
+    if len(dataset.official_splits) > 1:
+        return ("splits", *by_task)
     # Only OGB's datasets have an evaluator, and the official split of its molecules is the scaffold split.
     return ("scaffold" if dataset.evaluator is not None and dataset.task == "graph" else "public", *by_task)
 
@@ -133,8 +149,8 @@ def is_inductive(dataset: Dataset, split: Split) -> bool:
 
 
 def is_inductive_under(dataset: Dataset, protocol: str) -> bool:
-    """Whether `is_inductive` holds for the official split, and the protocol is that split."""
-    return protocol == "public" and dataset.official_split is not None and is_inductive(dataset, dataset.official_split)
+    """Whether `is_inductive` holds for an official split, and the protocol is that split, or one of several."""
+    return protocol in OFFICIAL_PROTOCOLS and any(is_inductive(dataset, split) for split in dataset.official_splits)
 
 
 def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) -> IntArray:
@@ -151,14 +167,18 @@ def unlabelled_samples(dataset: Dataset, split: Split, *, transductive: bool) ->
 
 
 def _official(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
-    assert dataset.official_split is not None
-    yield dataset.official_split
+    if not 1 <= folds <= len(dataset.official_splits):
+        raise UsageError(
+            f"{dataset.name} has {len(dataset.official_splits)} splits of its own, so there are no {folds} folds. Give --folds "
+            f"{len(dataset.official_splits)} or fewer, or leave it out for all of them."
+        )
+    yield from dataset.official_splits[:folds]
 
 
 def _random(dataset: Dataset, seed: int, folds: int) -> Iterator[Split]:
     needed = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
     why = f"{TRAIN_PER_CLASS} train, {VALIDATION_PER_CLASS} validate, one is tested"
-    other = "Train on the official split (--protocol public)." if dataset.official_split is not None else ""
+    other = f"Train on the official split (--protocol {default_protocol(dataset)})." if dataset.official_splits else ""
     _require_per_class(dataset, np.flatnonzero(is_labelled(dataset)), needed + 1, why, lambda count: other)
     generator = np.random.default_rng(seed)
     groups = strata(dataset)
@@ -215,6 +235,7 @@ def _drawn_together(dataset: Dataset, samples: IntArray) -> IntArray:
 _PROTOCOLS: dict[str, Callable[[Dataset, int, int], Iterator[Split]]] = {
     "public": _official,
     "scaffold": _official,
+    "splits": _official,
     "random": _random,
     "nested": _nested,
     "holdout": _holdout,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,9 @@ from dgl_mutual.utils.wording import value_and_kind
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+#: Splits that a dataset may come with: more than anybody publishes.
+MAX_SPLITS = 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +69,11 @@ class Split:
         """All training samples, labelled or not."""
         return np.concatenate([self.train, self.unlabelled])
 
+    @property
+    def test_to_train(self) -> float:
+        """Test samples for each one that is learned or chosen from, hidden labels or not (see `corrected_resampled_t`)."""
+        return len(self.test) / (len(self.seen) + len(self.val))
+
     def check(self, num_samples: int) -> Self:
         """The split itself, if it is one of so many samples.
 
@@ -96,3 +104,17 @@ class Split:
 
     def __repr__(self) -> str:
         return f"Split({', '.join(f'{name}: {len(part):,}' for name, part in self.parts.items())})"
+
+
+def as_splits(splits: Split | Sequence[Split] | None) -> tuple[Split, ...]:
+    """One split, several or none as a tuple.
+
+    Raises:
+        DataError: something else.
+    """
+    if splits is None:
+        return ()
+    several = (splits,) if isinstance(splits, Split) else splits
+    if not isinstance(several, Sequence) or isinstance(several, str) or not all(isinstance(split, Split) for split in several):
+        raise DataError(f"The split is {value_and_kind(splits)}. Give dgl_mutual.Split(train, val, test), or a list of them.")
+    return tuple(several)

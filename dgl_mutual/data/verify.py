@@ -81,11 +81,9 @@ def _check_classes(dataset: Dataset, location: Path, faults: Faults) -> None:
 
 
 def _check_split(dataset: Dataset, location: Path, faults: Faults) -> None:
-    split = dataset.official_split
-    if split is None:
-        return
-    for one in one_by_one(dataset):
-        for column, name in enumerate(one.target.names):
-            has = one.labels == column if one.target.kind == "single-label" else one.labels[:, column] == 1
-            if np.any(has[split.test]) and not np.any(has[split.train]):
-                faults.add(location, f"class {name!r} is in the test part of the official split, but not in its training part")
+    for split in dataset.official_splits:
+        for one in one_by_one(dataset):
+            for column, name in enumerate(one.target.names):
+                has = one.labels == column if one.target.kind == "single-label" else one.labels[:, column] == 1
+                if np.any(has[split.test]) and not np.any(has[split.train]):
+                    faults.add(location, f"class {name!r} is in the test part of the official split, but not in its training part")

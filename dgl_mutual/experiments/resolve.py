@@ -22,7 +22,7 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import draws_alike, hide_labels, set_apart, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, default_protocol, make_splits
+from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, default_folds, default_protocol, make_splits
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
@@ -45,7 +45,6 @@ from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.teaching import extra_members
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
-DEFAULT_FOLDS = 10
 DEFAULT_SEEDS = 10
 
 
@@ -85,7 +84,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             f"fit(unlabelled={config.unlabelled!r}), or leave the pool out."
         )
     protocol = config.protocol or default_protocol(dataset)
-    folded = protocol in FOLDED_PROTOCOLS
+    default = default_folds(dataset, protocol)
     kind = resolve_strategy(config.strategy)
     if kind.transduces:
         check_transductive(kind.name, dataset)
@@ -98,14 +97,14 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     strategy_options = parse_options(kind.Options, config.strategy_options, "strategy_options")
     if config.distill is not None and config.distill.unseen:
         _check_inductive(strategy_options)
-    fixed = split or (dataset.official_split if protocol in OFFICIAL_PROTOCOLS else None)
-    fixed = None if fixed is None else set_apart(dataset, fixed)
-    if label_rate is not None or dataset.num_pool or (fixed is not None and len(fixed.unlabelled)):
+    own = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
+    fixed = [set_apart(dataset, one) for one in ((split,) if split else own)]
+    if label_rate is not None or dataset.num_pool or any(len(one.unlabelled) for one in fixed):
         # Class sizes of the training part before labels are hidden: random takes as many nodes of each class, and holdout a share of each.
-        if fixed is None:
-            even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
+        if fixed:
+            even = not all(draws_alike(label_rate, dataset.labels[one.train]) for one in fixed)
         else:
-            even = not draws_alike(label_rate, dataset.labels[fixed.train])
+            even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
         strategy_options = strategy_options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0, even=even)
     return config.model_copy(
         update={
@@ -116,8 +115,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "task_weights": (config.task_weights or "equal") if target.parts else None,
             "protocol": protocol,
             "label_rate": label_rate,
-            "seeds": config.seeds or (1 if folded else DEFAULT_SEEDS),
-            "folds": (config.folds or DEFAULT_FOLDS) if folded else None,
+            "seeds": config.seeds or (1 if default else DEFAULT_SEEDS),
+            "folds": (config.folds or default) if default else None,
             "students": students,
             "student": StudentOptions(),
             "strategy_options": _dumped(strategy_options.resolved(config.training.epochs, dataset.task)),
@@ -279,7 +278,7 @@ def _anchor(dataset: str) -> str:
 def splits_of(config: RunConfig, dataset: Dataset, seed: int) -> list[Split]:
     """The splits of one seed, a fold each, under a resolved configuration."""
     assert config.protocol is not None
-    splits = make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds or DEFAULT_FOLDS)
+    splits = make_splits(dataset, config.protocol, seed=derive(seed, "split"), folds=config.folds)
     return [with_unlabelled(config, dataset, split, seed=seed, fold=fold) for fold, split in enumerate(splits)]
 
 

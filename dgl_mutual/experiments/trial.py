@@ -242,6 +242,7 @@ def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: Fi
             "disagreement": result.disagreement,
             "peak_mib": peak,
             "split": split,
+            "test_to_train": inductive.split.test_to_train,
             **vars(member),
         }
         for metric, members in metrics.items()

@@ -277,6 +277,7 @@ def _tests(
     # A column for each method, with NaN where it lacks a trial.
     figures = trials.astype({value: float}).pivot(index=KEY, columns=["data", "member", "method"], values=value)
     column_of: dict[object, Array] = dict(zip(figures.columns, figures.to_numpy().T, strict=True))
+    ratios = trials.groupby("data")["test_to_train"].mean() if "test_to_train" in trials else pd.Series(dtype=float)
     results: list[dict[str, Any]] = []
     for data, member, method, protocol, folds in rows[["data", "member", "method", "protocol", "folds"]].itertuples(index=False):
         reference = column_of.get((data, member, baseline))
@@ -285,7 +286,7 @@ def _tests(
             continue
         differences = column_of[data, member, method] - reference
         differences = differences[~np.isnan(differences)]
-        test = _paired_test(differences, held_out_ratio(protocol, folds))
+        test = _paired_test(differences, held_out_ratio(protocol, folds, ratios.get(data, math.nan)))
         results.append(
             {
                 "difference": differences.mean() if len(differences) else math.nan,
@@ -305,6 +306,8 @@ def _tests(
 def _paired_test(differences: Array, test_to_train: float | None) -> PairedTest:
     if test_to_train is None:
         return signed_rank(differences)
+    if math.isnan(test_to_train):
+        return NO_TEST
     return corrected_resampled_t(differences, test_to_train) if len(differences) >= FEWEST_FOLDS else NO_TEST
 
 

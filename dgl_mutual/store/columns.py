@@ -15,7 +15,7 @@ TRIALS = {
     "architecture": "Architecture of the member.",
     "protocol": "How the samples were split.",
     "seed": "Number of the seed, from 0.",
-    "fold": "Number of the fold, from 0; 0 where the protocol has one split.",
+    "fold": "Number of the fold, or of the dataset's own split, from 0; 0 where the protocol has one split.",
     "metric": "Name of the metric; with several targets `mean` over them, and one row for each, such as `accuracy(digit)`.",
     "train": "Metric on the training part, a fraction between 0 and 1, at the member's best epoch by validation.",
     "val": "The same on the validation part.",
@@ -40,6 +40,7 @@ TRIALS = {
         "Hash of the data that were trained on, with their noise and without edge features, and of the split. Compare only rows with equal "
         "hashes."
     ),
+    "test_to_train": "Number of test samples divided by that of training and validation samples, with hidden labels or not.",
 }
 #: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
 NUM_BINS = 15

@@ -26,7 +26,7 @@ TRIAL_COLUMNS = [
     *("best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters"),
 ]
 #: Columns that may follow them; folders of older versions lack these.
-MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split"]
+MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split", "test_to_train"]
 KEY = ["seed", "fold"]
 #: The columns of reliability.csv.
 RELIABILITY_COLUMNS = list(RELIABILITY)

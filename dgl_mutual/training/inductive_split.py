@@ -57,7 +57,7 @@ def make_inductive_split(dataset: Dataset, split: Split, unseen: float, *, seed:
         features=dataset.features[kept],
         labels=dataset.labels[kept],
         node_offsets=offsets_of(kept)[dataset.node_offsets],
-        official_split=None,
+        official_splits=(),
         sample_ids=None,
     )
     seen_split = Split(number[split.train], number[split.val], number[split.test[kept[split.test]]], number[split.unlabelled])

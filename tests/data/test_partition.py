@@ -54,7 +54,7 @@ def test_only_the_owner_may_read_the_key(copy: Path, digits: Dataset) -> None:
 def test_the_official_split_comes_back(digits: Dataset, tmp_path: Path) -> None:
     for parts in (3, 4):
         split = Split(*np.array_split(np.arange(digits.num_nodes), parts))
-        write_partition(digits.replaced(official_split=split), 1, tmp_path / str(parts))
+        write_partition(digits.replaced(official_splits=(split,)), 1, tmp_path / str(parts))
         found = read_partition(tmp_path / str(parts)).dataset.official_split
         assert found is not None
         assert {name: part.tolist() for name, part in found.parts.items()} == {name: part.tolist() for name, part in split.parts.items()}

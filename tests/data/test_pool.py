@@ -95,7 +95,7 @@ def test_a_pool_comes_behind_the_dataset_without_labels() -> None:
 
 def test_an_official_split_keeps_its_unlabelled_graphs() -> None:
     masks = [np.isin(np.arange(8), part) for part in ([0, 1], [2, 3], [4, 5], [6, 7])]
-    dataset = dataset_of(graphs(0)).replaced(official_split=Split(*masks))
+    dataset = dataset_of(graphs(0)).replaced(official_splits=(Split(*masks),))
     split = with_pool(dataset, dataset_of(graphs(1, 5), "pool"))[0].official_split
     assert split is not None
     assert [part.tolist() for part in split.check(13).parts.values()] == [[0, 1], [2, 3], [4, 5], [6, 7]]

@@ -147,14 +147,14 @@ def test_default_protocols() -> None:
     labels = np.arange(200) % 2
     assert default_protocol(toy("node", labels)) == "random"
     assert default_protocol(toy("graph", labels)) == "nested"
-    assert default_protocol(toy("node", labels, official_split=OFFICIAL)) == "public"
-    assert default_protocol(toy("graph", labels, official_split=OFFICIAL, evaluator="ogbg-molhiv")) == "scaffold"
+    assert default_protocol(toy("node", labels, official_splits=(OFFICIAL,))) == "public"
+    assert default_protocol(toy("graph", labels, official_splits=(OFFICIAL,), evaluator="ogbg-molhiv")) == "scaffold"
     # Where no other protocol splits the nodes:
     several = np.zeros((3, 2), dtype=np.float32)
     assert available_protocols(toy("node", several)) == ("holdout",)
     assert available_protocols(toy("node", np.arange(101) % 2)) == ("holdout",)
     assert available_protocols(toy("node", np.arange(102) % 2)) == ("random", "holdout")
-    assert available_protocols(toy("node", several, official_split=OFFICIAL)) == ("public", "holdout")
+    assert available_protocols(toy("node", several, official_splits=(OFFICIAL,))) == ("public", "holdout")
 
 
 def test_no_class_is_too_small_for_the_default_of_nodes_and_the_advice_works() -> None:
@@ -165,12 +165,12 @@ def test_no_class_is_too_small_for_the_default_of_nodes_and_the_advice_works() -
 
 
 def test_official_split_whatever_the_seed() -> None:
-    dataset = toy("node", np.arange(200) % 2, official_split=OFFICIAL)
+    dataset = toy("node", np.arange(200) % 2, official_splits=(OFFICIAL,))
     assert make_splits(dataset, "public", seed=0) == make_splits(dataset, "public", seed=9) == [OFFICIAL]
 
 
 ERRORS = [
-    (GRAPHS, "nestd", {}, r"Unknown protocol 'nestd'\. Did you mean 'nested'\? Choose from: public, scaffold, random, nested"),
+    (GRAPHS, "nestd", {}, r"Unknown protocol 'nestd'\. Did you mean 'nested'\? Choose from: public, scaffold, splits, random, nested"),
     (GRAPHS, "random", {}, r"'random' does not fit toy .* Choose from: nested"),
     (GRAPHS, "public", {}, r"without an official split\). Choose from: nested"),
     (GRAPHS, "nested", {"folds": 1}, "at least 2 folds, found 1"),
@@ -188,7 +188,7 @@ ERRORS = [
     (toy("graph", np.zeros((3, 2), dtype=np.float32)), "nested", {"folds": 2}, r"3 labelled samples, but 4 are needed .* Ask for 3 folds"),
     (toy("node", np.arange(100) % 2), "random", {}, r"has 50 samples, but 51 are needed \(20 train.* Use --protocol holdout"),
     (
-        toy("node", np.arange(100) % 2, official_split=OFFICIAL),
+        toy("node", np.arange(100) % 2, official_splits=(OFFICIAL,)),
         "random",
         {},
         r"Train on the official split \(--protocol public\)\. Or use --protocol holdout",

@@ -28,7 +28,7 @@ def ring() -> Dataset:
         node_offsets=np.array([0, 24]),
         target=Target("single-label", ("a", "b", "c"), "accuracy"),
         feature_names=tuple("vwxyz"),
-        official_split=Split(nodes[:12], nodes[12:18], nodes[18:]),
+        official_splits=(Split(nodes[:12], nodes[12:18], nodes[18:]),),
     )
 
 

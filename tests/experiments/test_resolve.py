@@ -143,7 +143,7 @@ def test_an_official_split_with_unlabelled_samples_counts_as_hidden_labels(ring:
     assert ring.official_split is not None
     whole = ring.official_split
     few = Split(whole.train[::2], whole.val, whole.test, whole.train[1::2])
-    dataset = ring.replaced(official_split=few)
+    dataset = ring.replaced(official_splits=(few,))
     asked = parse_config({"protocol": protocol})
     hidden = plain(resolve(asked, dataset))["strategy_options"]
     assert (hidden["exchange_on"] == "training") == (protocol == "public")

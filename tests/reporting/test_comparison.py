@@ -77,6 +77,18 @@ def test_seeds_of_holdout_share_training_samples_and_are_told_apart_by_the_corre
     assert found["p"] == pytest.approx(2 * stats.t.sf(t, 4))
 
 
+@pytest.mark.parametrize("ratio", [0.4, math.nan])
+def test_splits_of_a_dataset_are_told_apart_with_their_own_ratio_or_not_at_all(ratio: float, tmp_path: Path) -> None:
+    for strategy, scores in (("independent", ALONE), ("gml", BETTER)):
+        folder = write_run(tmp_path, strategy=strategy, seeds=1, folds=5, protocol="splits", scores=scores, config={"task": "node"})
+        pd.read_csv(folder / "trials.csv").assign(test_to_train=ratio).to_csv(folder / "trials.csv", index=False)
+    found = row(compared(tmp_path, baseline="independent"), "gml")
+    differences = np.subtract(BETTER, ALONE)
+    t = differences.mean() / math.sqrt((1 / 5 + ratio) * differences.var(ddof=1))
+    assert found["test"] == ("none" if math.isnan(ratio) else "corrected resampled t-test")
+    assert found["p"] == pytest.approx(2 * stats.t.sf(t, 4), nan_ok=True)
+
+
 @pytest.mark.parametrize(("folds", "better"), [(2, [0.81, 0.84]), (4, [0.82, 0.83, 0.81, 0.84])])
 def test_two_folds_and_folds_that_differ_alike_are_not_tested(folds: int, better: list[float], tmp_path: Path) -> None:
     write_run(tmp_path, "MUTAG", "independent", seeds=1, folds=folds, scores=ALONE[:folds])

@@ -129,7 +129,7 @@ def test_students_learn_and_a_graph_alone_gets_the_same_prediction(dataset: Data
         features=dataset.features[nodes],
         labels=dataset.labels[nodes],
         node_offsets=dataset.node_offsets[[22, 23]] - nodes.start,
-        official_split=None,
+        official_splits=(),
         sample_ids=None,
     )
     np.testing.assert_allclose(result.predict(alone), result.predict()[nodes], atol=1e-6)

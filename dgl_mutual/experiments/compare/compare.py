@@ -186,7 +186,7 @@ def compare_with_file(
             "our trials": report.folder.name,
             "pairs": len(pairing.table),
         }
-        tests = _tests(pairing.table, margin, config)
+        tests = _tests(pairing.table, margin, plan)
         sections = [
             certificate.facts(found),
             certificate.unmatched((*pairing.unmatched, *(f"our trial failed: {line}" for line in report.failed))),
@@ -315,7 +315,7 @@ def _side_by_side(
             matches.append(train_both(trial, config, dataset, on_epoch=progress.epoch))
             progress.end(Outcome(trial, [], []))
     pairs = pd.DataFrame([asdict(member) for match in matches for member in match.pairs])
-    tests = _tests(pairs, margin, config)
+    tests = _tests(pairs, margin, plan)
     say("memory of each side")
     ours, theirs = (measure_memory(side, config, trials[0].split, data_dir=data_dir, threads=threads) for side in ("ours", "reference"))
     students = pairs[~pairs["member"].isin(["mean", "best_by_val", "ensemble"])]
@@ -336,9 +336,11 @@ def _side_by_side(
     return sections, rows
 
 
-def _tests(pairs: pd.DataFrame, margin: float, config: RunConfig) -> dict[str, Paired]:
-    assert config.protocol is not None
-    test_to_train = held_out_ratio(config.protocol, config.folds or 1) or 0.0  # 0 where seeds count as independent
+def _tests(pairs: pd.DataFrame, margin: float, plan: Plan) -> dict[str, Paired]:
+    assert plan.config.protocol is not None
+    own = fmean(trial.split.test_to_train for trial in plan.trials)
+    # 0 where seeds count as independent.
+    test_to_train = held_out_ratio(plan.config.protocol, plan.config.folds or 1, own) or 0.0
     differences = pairs.assign(difference=pairs["ours"] - pairs["reference"]).groupby("member", sort=False)["difference"]
     return {str(member): compare_pairs(values.tolist(), margin, test_to_train) for member, values in differences}
 
