@@ -139,4 +139,6 @@ def _readable(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{key}: {entry}" for key, entry in value.items())
+    if isinstance(value, list):
+        return "; ".join(_readable(entry) for entry in value)
     return "-" if value is None else str(value)
