@@ -110,6 +110,10 @@ def test_labels_are_scored_by_it_as_classes_are() -> None:
             "'micro-f1' does not fit a target of 2 classes. Choose from: accuracy, balanced-accuracy, macro-f1, rocauc.",
         ),
         ({"metric": "mean"}, "'mean'.*accuracy"),
+        (
+            {"metric": f1_score},
+            r"^metric = <function f1_score .* is no name of a metric\. Choose from: accuracy, .* ap\.$",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:

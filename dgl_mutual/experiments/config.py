@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import Field, PrivateAttr, field_serializer, field_validator, model_validator
 
 from dgl_mutual.data.label_rate import parse_label_rate
 from dgl_mutual.data.noise import NoiseSpec
-from dgl_mutual.data.target import TaskName
+from dgl_mutual.data.target import ChosenMetric, TaskName
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, combine_layers
@@ -165,6 +165,13 @@ class RunConfig(Options):
     @classmethod
     def _check_label_rate(cls, rate: Any) -> Any:
         return None if rate is None else parse_label_rate(rate)
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _name_of_metric(cls, metric: Any) -> Any:
+        if metric is not None and not isinstance(metric, str):
+            raise UsageError(f"metric = {metric!r:.80} is no name of a metric. Choose from: {', '.join(get_args(ChosenMetric))}.")
+        return metric
 
     @field_validator("noise")
     @classmethod
