@@ -6,6 +6,7 @@ Where a table is edited or damaged while the run is under way, rows of trials wa
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,7 +33,7 @@ from dgl_mutual.store.tables import (
     read_trials,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
-from dgl_mutual.utils.files import refuse_links, remove_files, removed, set_aside, sweep, write_text
+from dgl_mutual.utils.files import refuse_links, remove_files, removed, set_aside, sweep, unreadable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import csv_cell, plain_csv
 from dgl_mutual.utils.wording import counted
@@ -105,6 +106,8 @@ class RunStore:
         if file.exists() or file.is_symlink():
             before = read_resolved(file)
             if before is None or identity(before) != identity(now):
+                if not anew and not os.access(file, os.R_OK):
+                    raise StoreError(unreadable(file))
                 if not anew:
                     raise StoreError(
                         f"{str(file)!r} is not the configuration that gave the folder its name: it was edited, or damaged. "

@@ -20,6 +20,7 @@ from dgl_mutual.reporting.labels import data_of_suite, label_runs
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import given_part, resolved_part
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, TUNING_ENDED, read_tuning
+from dgl_mutual.utils.files import unreadable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 _ENTRY = ("folder", "method", "data")
@@ -103,6 +104,8 @@ def _runs_in(path: Path) -> list[Run]:
         if not runs:
             raise StoreError(f"Of the suite in {str(path)!r} no run has begun, or its run folders are not beside it. Run the suite again.")
         return runs
+    for folder in path.glob(f"*-{'[0-9a-f]' * 8}"):
+        _check_open(folder)
     runs = [_read_run(file.parent) for file in sorted(path.glob("*/config.yaml"))] if path.is_dir() else []
     if not runs:
         raise StoreError(
@@ -149,6 +152,7 @@ def suite_runs(folder: Path) -> list[Run]:
     for entry in read_suite(folder)["runs"]:
         # A name alone: a suite file cannot point outside the folder in which its own folder lies.
         run_folder = folder.resolve().parent / Path(str(entry["folder"])).name
+        _check_open(run_folder)
         if any(os.path.lexists(run_folder / name) for name in ("config.yaml", "trials.csv")):  # with one of them alone it is damaged
             run = read(run_folder)
             # The folder may have the trials of more seeds than this suite asked for.
@@ -166,6 +170,12 @@ def _searched(folder: Path) -> dict[tuple[str, str], int]:
     table = read_tuning(folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
     ended = table[table["state"].isin(TUNING_ENDED)]
     return {(str(data), str(method)): len(trials) for (data, method), trials in ended.groupby(["data", "method"], sort=False)}
+
+
+def _check_open(folder: Path) -> None:
+    """Raises StoreError for a run folder that cannot be entered: its run would be left out in silence."""
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise StoreError(unreadable(folder))
 
 
 def _read_run(folder: Path) -> Run:
@@ -230,6 +240,8 @@ def _is_plain(value: object) -> bool:
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = read_yaml_file(file)
+    except PermissionError:
+        raise StoreError(unreadable(file)) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StoreError(f"{str(file)!r} cannot be read: {error}. It was damaged or edited; restore it, or run again.") from None
     if not isinstance(values, dict):

@@ -15,7 +15,7 @@ import pandas as pd
 from dgl_mutual.errors import StoreError
 from dgl_mutual.store.columns import FAILURES, INFERENCE, NUM_BINS, RELIABILITY
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
-from dgl_mutual.utils.files import read_bytes
+from dgl_mutual.utils.files import read_bytes, unreadable
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.safe_text import plain_csv
 from dgl_mutual.utils.wording import listed
@@ -238,9 +238,10 @@ def _content(file: Path, most: int) -> bytes | None:
         return read_bytes(file, most)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise StoreError(unreadable(file)) from None
     except OSError as error:
-        hint = "Change its permissions, for example with chmod u+r." if isinstance(error, PermissionError) else _hint_of(file)
-        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. {hint}") from None
+        raise StoreError(f"{str(file)!r} cannot be read: {error.strerror or error}. {_hint_of(file)}") from None
 
 
 def _hint_of(file: Path) -> str:

@@ -27,7 +27,7 @@ from dgl_mutual.training.checkpoints import write_tensors
 from dgl_mutual.training.state import TrainingState, Validation
 from dgl_mutual.training.teaching import phases_of
 from dgl_mutual.utils.code_digest import code_digest
-from dgl_mutual.utils.files import check_regular
+from dgl_mutual.utils.files import check_regular, unreadable
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import value_and_kind
@@ -138,6 +138,8 @@ def _load(file: Path, identity: Identity) -> dict[str, Any]:
             plain = read_json((opened.metadata() or {})["state"])
         state: dict[str, Any] = _join(plain, tensors)
         found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
+    except PermissionError:
+        raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
     except (SafetensorError, OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _unusable(file, error) from error
     if found != identity:

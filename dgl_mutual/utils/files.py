@@ -387,6 +387,12 @@ def unwritable(path: Path, error: OSError | NotImplementedError) -> StoreError:
     return StoreError(f"Cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}. {hint}")
 
 
+def unreadable(path: Path) -> str:
+    """The message for a file or folder that only its permissions keep from being read: it is not damaged."""
+    mode = "u+rx" if path.is_dir() else "u+r"
+    return f"{str(path)!r} cannot be read: Permission denied. Change its permissions, for example with chmod {mode}."
+
+
 def _sync(path: Path) -> None:
     if os.name == "nt":  # no fsync of folders and files that are open for reading there
         return

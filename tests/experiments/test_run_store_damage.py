@@ -13,6 +13,7 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.trial import Outcome
+from tests.closed import close
 from tests.experiments.test_run_store import CONFIG, fill, outcome
 
 
@@ -174,6 +175,15 @@ def test_starting_over_with_some_trials_keeps_others_that_wait_for_a_table(tmp_p
     with open_store(folder, CONFIG, resume=False, keys={(0, 0), (2, 0)}) as store:
         assert store.finished() == {(1, 0)}
     assert (folder / "trials.csv.damaged").read_text() == "garbage"
+
+
+def test_a_configuration_that_permissions_close_is_not_called_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(tmp_path / "run", CONFIG, resume=True) as store:
+        store.add(outcome(0))
+    close(monkeypatch, tmp_path / "run" / "config.yaml")
+    told = r"config\.yaml' cannot be read: Permission denied\. .* chmod u\+r"
+    with pytest.raises(StoreError, match=told), open_store(tmp_path / "run", CONFIG, resume=True):
+        pass
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 from dgl_mutual.errors import StoreError
 from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.reporting.status import status_of
+from tests.closed import close
 from tests.reporting.folders import write_run, write_suite
 from tests.reporting.test_runs import labels
 
@@ -176,3 +177,13 @@ def test_a_suite_file_that_no_suite_writes_is_named(tmp_path: Path, changed: dic
     suite = write_suite(tmp_path, "x", [(write_run(tmp_path), "gml", "Cora")], **changed)
     with pytest.raises(StoreError, match="is not what a suite writes"):
         status_of(suite)
+
+
+@pytest.mark.parametrize("name", ["", "config.yaml", "trials.csv"])
+def test_a_run_that_permissions_close_is_neither_damaged_nor_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    runs = [write_run(tmp_path, strategy=strategy) for strategy in ("independent", "gml")]
+    suite = write_suite(tmp_path, "x", [(run, run.name.split("-")[2], "Cora") for run in runs])
+    close(monkeypatch, runs[1] / name)
+    for path in (tmp_path, suite):
+        with pytest.raises(StoreError, match=rf"^'{runs[1] / name}' cannot be read: Permission denied\. .* chmod u\+r"):
+            gather(load_runs([path]))

@@ -25,6 +25,7 @@ from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.checkpoints.models import MLPShape, Preprocessing
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
 from dgl_mutual.training.result import FitResult
+from tests.closed import close
 
 Data = tuple[Dataset, Split]
 Fit = Callable[..., FitResult]
@@ -137,6 +138,13 @@ def test_a_full_disk_is_called_one_and_leaves_the_cohort_that_was_there(
     with pytest.raises(StoreError, match=r"No space left on device\. Make room on the disk"):
         fit(node_data, epochs=1, seed=5).save(saved)
     assert {file: file.read_bytes() for file in saved.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["gcn-0.json", "gcn-0.safetensors"])
+def test_files_that_permissions_close_are_not_called_damaged(saved: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    close(monkeypatch, saved / name)
+    with pytest.raises(DataError, match=rf"{name}' cannot be read: Permission denied\. .* chmod u\+r"):
+        load_student(saved, "gcn-0")
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])

@@ -20,6 +20,7 @@ from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
+from tests.closed import close
 from tests.training.cuts import Cut, CutAfter, same
 
 Fit = Callable[..., FitResult]
@@ -208,6 +209,17 @@ def test_what_is_no_snapshot_is_refused(fit: Fit, node_data: Data, tmp_path: Pat
         snapshots.file.write_bytes(content)
         with pytest.raises(DataError, match="cannot be used"):
             fit(node_data, epochs=3, snapshots=snapshots)
+
+
+def test_a_snapshot_that_permissions_close_is_not_called_damaged(
+    fit: Fit, node_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that fails loses its snapshots; this error ends the run instead."""
+    snapshots = Snapshots(tmp_path / "state.safetensors", every=1)
+    fit(node_data, epochs=2, snapshots=snapshots)
+    close(monkeypatch, snapshots.file)
+    with pytest.raises(StoreError, match=r"cannot be read: Permission denied\. .* chmod u\+r"):
+        fit(node_data, epochs=2, snapshots=snapshots)
 
 
 SELECTION = ("callbacks", "dgl_mutual.training.selection.Selection#0")

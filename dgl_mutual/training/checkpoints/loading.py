@@ -33,7 +33,7 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedModel,
     TrainedStudent,
 )
-from dgl_mutual.utils.files import check_regular, read_bytes, user_path
+from dgl_mutual.utils.files import check_regular, read_bytes, unreadable, user_path
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted
@@ -198,6 +198,8 @@ def _read_description(path: Path) -> Description:
         values = read_json(read_bytes(path, MAX_DESCRIPTION))
     except FileNotFoundError:
         raise DataError(f"There is no checkpoint description {path}. Point to a .safetensors file or a folder that `save` wrote.") from None
+    except PermissionError:
+        raise DataError(unreadable(path)) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}). The file is damaged; save the student again.") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
@@ -247,6 +249,8 @@ def _load_weights(folder: Path, name: str, module: nn.Module, description: Descr
         module.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)
     except FileNotFoundError:
         raise DataError(f"There are no weights {path}: a checkpoint is a .json and a .safetensors side by side. Copy both.") from None
+    except PermissionError:
+        raise DataError(unreadable(path)) from None
     except (safetensors.SafetensorError, RuntimeError, OSError, ValueError) as error:
         raise DataError(f"The weights {path} cannot be used ({error}). They are damaged or belong to another student.") from error
     _check_saved_together(folder, {f"{name}.json": description.cohort, path.name: cohort})
