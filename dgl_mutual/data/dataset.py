@@ -99,9 +99,12 @@ class Dataset:
 
     def replaced(self, **changes: Any) -> Dataset:
         """The dataset with other values of some attributes, of which only these are checked."""
+        names = [field.name for field in dataclasses.fields(self)]
+        if unknown := sorted(changes.keys() - set(names)):
+            raise TypeError(f"A Dataset has no attribute {unknown[0]!r} that can be replaced. Choose from: {', '.join(names)}.")
         new = object.__new__(Dataset)
-        for field in dataclasses.fields(self):
-            object.__setattr__(new, field.name, changes.get(field.name, getattr(self, field.name)))
+        for name in names:
+            object.__setattr__(new, name, changes.get(name, getattr(self, name)))
         new._check(set(changes))
         return new
 

@@ -319,3 +319,8 @@ def test_identifiers_are_no_numbers_of_nodes() -> None:
     with pytest.raises(DataError, match=r"edges \(1 edge\) name the node 1000000000000, .* Number the nodes from 0 on without gaps"):
         Dataset.from_arrays([[0], [10**12]], None, [0])
     assert Dataset.from_arrays([[0], [900]], None).num_nodes == 901
+
+
+def test_what_a_dataset_does_not_have_cannot_be_replaced() -> None:
+    with pytest.raises(TypeError, match="no attribute 'official_split' that can be replaced"):
+        Dataset.from_arrays([[0], [1]], [[1.0], [2.0]], [0, 1]).replaced(official_split=None)
