@@ -20,7 +20,7 @@ CONFIG = {"dataset": "ring", "strategy": "gml", "seeds": 2}
 # The contract, written out once more on purpose.
 COLUMNS = (
     "task,dataset,fingerprint,strategy,member,architecture,protocol,seed,fold,metric,train,val,test,"
-    "best_epoch,epochs,seconds_per_epoch,train_seconds,inference_ms,parameters,disagreement,peak_mib,nll,ece,split"
+    "best_epoch,epochs,seconds_per_epoch,train_seconds,inference_ms,parameters,disagreement,peak_mib,nll,ece,split,test_to_train"
 )
 
 
@@ -130,7 +130,7 @@ def test_history_of_a_killed_run_is_merged_by_the_next(tmp_path: Path, monkeypat
 def test_trials_of_an_earlier_version_stay_in_a_run_that_goes_on(tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0)).folder
     (folder / "reliability.csv").unlink()
-    pd.read_csv(folder / "trials.csv").drop(columns=["nll", "ece", "split"]).to_csv(folder / "trials.csv", index=False)
+    pd.read_csv(folder / "trials.csv").drop(columns=["nll", "ece", "split", "test_to_train"]).to_csv(folder / "trials.csv", index=False)
     new = outcome(1)
     store = fill(folder, replace(new, rows=[{**row, "nll": 0.5, "ece": 0.25} for row in new.rows]))
     assert (folder / "trials.csv").read_text().splitlines()[0] == COLUMNS

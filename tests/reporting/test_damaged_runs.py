@@ -143,8 +143,8 @@ def test_a_key_that_is_there_twice_and_aliases_without_end_are_named(tmp_path: P
         (",gml,mean,", ",dml,mean,", "rows of more than one strategy"),
         (",public,0,0,", ",nested,0,0,", "rows of more than one protocol"),
         (",public,0,0,", ",public,0,0,0,", "more cells in its row 1 than columns"),
-        ("ece,split\n", "ece,disagreement\n", "'disagreement' twice"),
-        ("ece,split\n", ",\n", "'' twice"),
+        ("ece,split,test_to_train\n", "ece,split,disagreement\n", "'disagreement' twice"),
+        ("split,test_to_train\n", ",\n", "'' twice"),
     ],
 )
 def test_figures_that_no_trial_has_are_named(tmp_path: Path, good: str, bad: str, told: str) -> None:
