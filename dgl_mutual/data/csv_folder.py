@@ -25,12 +25,11 @@ from dgl_mutual.data.csv_table import (
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import Columns, compact, degree_features
-from dgl_mutual.data.graph_records import MASKS
 from dgl_mutual.data.labels import encode_cells, encode_label_rows
 from dgl_mutual.data.several_targets import check_target_names, choose_labels
-from dgl_mutual.data.split import MAX_SPLITS, Split
+from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets
-from dgl_mutual.errors import TaskMismatchError, UsageError
+from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.utils.exact_numbers import is_number
 from dgl_mutual.utils.wording import counted
 
@@ -334,29 +333,32 @@ def _splits(samples: CsvTable, faults: Faults) -> tuple[Split, ...]:
         faults.add(samples.path, f"expected {', '.join(MASKS)} together, found only {', '.join(present)}", 1)
         return ()
     before = len(faults.found)
-    columns = {mask: without_brackets(samples.frame[mask]).str.lower() for mask in MASKS}
-    counts = {mask: column.str.count(",").to_numpy() + 1 for mask, column in columns.items()}
-    widths = {mask: int(count[0]) for mask, count in counts.items()}
-    number = max(widths.values())
-    for mask, count in counts.items():
-        samples.refuse(faults, count != widths[mask], f"{mask}: expected {counted(widths[mask], 'value')}, as in the first row")
-    if len({*widths.values(), 1}) > 2:
-        told = ", ".join(f"{mask} {width}" for mask, width in widths.items())
-        faults.add(samples.path, f"masks: expected values for the same number of splits, or one for all, found {told}")
-    if number > MAX_SPLITS:
-        faults.add(samples.path, f"masks: expected at most {MAX_SPLITS} splits, found {number}")
+    masks = {mask: _mask(samples, mask, faults) for mask in MASKS}
     if len(faults.found) > before:
         return ()
-    cells = [np.array([cell.split(",") for cell in column], dtype=object) for column in columns.values()]
-    values = pd.Series(np.stack([np.broadcast_to(part, (len(part), number)) for part in cells], axis=2).ravel()).str.strip()
-    shape = (len(samples.frame), number, len(MASKS))
-    wrong: npt.NDArray[np.bool_] = ~values.isin([*_TRUE, *_FALSE]).to_numpy().reshape(len(samples.frame), -1)
-    samples.refuse(faults, wrong.sum(axis=1) > 0, "masks: expected True or False")
-    chosen: npt.NDArray[np.bool_] = values.isin(_TRUE).to_numpy().reshape(shape)
-    which = "the split" if number == 1 else "each split"
-    samples.refuse(faults, chosen.sum(axis=2).max(axis=1) > 1, f"masks: expected each sample in one part of {which} only")
-    for mask, parts in zip(MASKS, chosen.sum(axis=0).T, strict=True):
-        if not parts.all():
-            of = "" if number == 1 else f" in split {int(np.argmin(parts))}"
-            faults.add(samples.path, f"{mask}: expected at least one sample{of}")
-    return tuple(Split(*(np.flatnonzero(part) for part in chosen[:, split].T)) for split in range(number))
+    try:
+        splits = splits_of_masks(masks)
+    except DataError as error:
+        faults.add(samples.path, str(error).removesuffix("."))
+        return ()
+    for number, split in enumerate(splits):
+        where = f" in split {number}" if len(splits) > 1 else ""
+        in_several = np.bincount(np.concatenate([*split.parts.values()]), minlength=len(samples.frame)) > 1
+        samples.refuse(faults, in_several, f"masks: expected each sample in one part of the split only{where}")
+        for mask, part in zip(MASKS, split.parts.values(), strict=True):
+            if not len(part):
+                faults.add(samples.path, f"{mask}: expected at least one sample{where}")
+    return splits
+
+
+def _mask(samples: CsvTable, mask: str, faults: Faults) -> npt.NDArray[np.bool_]:
+    """Which samples are in a part of each split: (samples, splits)."""
+    cells = without_brackets(samples.frame[mask]).str.lower()
+    counts = cells.str.count(",").to_numpy() + 1
+    width = int(counts.max(initial=1))
+    samples.refuse(faults, counts != width, f"{mask}: expected {counted(width, 'value')}, one for each split")
+    if (counts != width).any():  # one long cell must not make a table of as many columns
+        return np.zeros((len(cells), 1), dtype=np.bool_)
+    values = pd.DataFrame([[value.strip() for value in cell.split(",")] for cell in cells], dtype=str)
+    samples.refuse(faults, ~values.isin([*_TRUE, *_FALSE]).all(axis=1).to_numpy(), f"{mask}: expected True or False")
+    return values.isin(_TRUE).to_numpy()

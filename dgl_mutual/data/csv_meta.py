@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from dgl_mutual.data.csv_table import is_unnamed
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.graph_records import MASKS
 from dgl_mutual.data.names import check_name
 from dgl_mutual.data.reading import UNREADABLE, read_text
+from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError, unknown
 from dgl_mutual.options import plain_message
 from dgl_mutual.utils.files import RefusedFile

@@ -141,8 +141,9 @@ class Dataset:
             put("official_splits", tuple(self.official_splits))
             if len(self.official_splits) > MAX_SPLITS:
                 raise DataError(f"{self.name!r} has {len(self.official_splits)} splits. Give at most {MAX_SPLITS}.")
-        for split in self.official_splits:
-            split.check(self.num_samples)
+        if changed & {"official_splits", "features", "node_offsets", "task"}:  # what the number of samples follows from
+            for split in self.official_splits:
+                split.check(self.num_samples)
         if self.sample_ids is not None and len(self.sample_ids) != self.num_samples:
             raise DataError(
                 f"Found {counted(len(self.sample_ids), 'sample_id')} for {counted(self.num_samples, 'sample')}. Give one for each."

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dgl_mutual.data.arrays import as_array, as_integers
-from dgl_mutual.data.graph_records import MASKS, GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
+from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
+from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted, kind_of
 

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.arrays import IntArray, as_array
-from dgl_mutual.data.split import MAX_SPLITS, Split
+from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted, kind_of
-
-MASKS = ("train_mask", "val_mask", "test_mask")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +105,7 @@ def arrays_of(
         "edge_features": joined_edge_features(records),
         "node_offsets": offsets,
         "task": task,
-        "split": splits_of_masks(records) if split is None and task == "node" else split,
+        "split": splits_of_records(records) if split is None and task == "node" else split,
         "name": name or name_of(data, "graph" if len(records) == 1 else "graphs"),
     }
 
@@ -230,8 +228,8 @@ def _mask_of(masks: Sequence[npt.NDArray[Any]], name: str) -> npt.NDArray[np.boo
     return mask.reshape(len(mask), -1).astype(np.bool_)
 
 
-def splits_of_masks(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
-    """The splits from the masks of the graphs; none if no graph has a mask. A mask of one column is the same in all splits.
+def splits_of_records(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
+    """The splits from the masks of the graphs; none if no graph has a mask.
 
     Raises:
         DataError: a mask is missing, does not fit the nodes of its graph or the other masks, or has values other than true and false.
@@ -253,14 +251,7 @@ def splits_of_masks(records: Sequence[GraphRecord]) -> tuple[Split, ...]:
             f"{' in some graphs' if set(missing) <= set(found) else ''}. Give all three, or a split of your own: "
             "split=dgl_mutual.Split(train, val, test)."
         )
-    parts = [_mask_of([mask[name] for mask in masks], name) for name in MASKS]
-    counts = [part.shape[1] for part in parts]
-    if len({*counts, 1}) > 2:
-        told = ", ".join(f"{name} {count}" for name, count in zip(MASKS, counts, strict=True))
-        raise DataError(f"The masks have columns for different numbers of splits: {told}. Give as many of each, or one for all splits.")
-    if max(counts) > MAX_SPLITS:
-        raise DataError(f"The masks have columns for {max(counts)} splits. Give at most {MAX_SPLITS}.")
-    return tuple(Split(*(np.flatnonzero(part[:, min(number, part.shape[1] - 1)]) for part in parts)) for number in range(max(counts)))
+    return splits_of_masks({name: _mask_of([mask[name] for mask in masks], name) for name in MASKS})
 
 
 def items_of(data: Any, what: str) -> list[Any]:

@@ -30,8 +30,6 @@ _FEWEST_TO_STRATIFY = 5
 FOLDED_PROTOCOLS = ("nested", "splits")
 #: The protocols whose split is the dataset's own.
 OFFICIAL_PROTOCOLS = ("public", "scaffold", "splits")
-#: By their number, for messages.
-_OFFICIAL = {0: "without an official split", 1: "with an official split"}
 
 
 def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int | None = None) -> list[Split]:
@@ -68,7 +66,7 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int | None
     if protocol not in _of_this_kind(dataset):
         raise UsageError(
             f"The protocol {protocol!r} does not fit {dataset.name} (a {dataset.target.kind} dataset for the {dataset.task} task, "
-            f"{_OFFICIAL.get(len(dataset.official_splits), 'with several official splits')}). "
+            f"with {counted(len(dataset.official_splits), 'official split')}). "
             f"Choose from: {', '.join(available_protocols(dataset))}."
         )
     seed = whole_number("seed", seed, 0)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dgl_mutual.data.arrays import as_array, as_integers
-from dgl_mutual.data.graph_records import MASKS, GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
+from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
+from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import kind_of
 

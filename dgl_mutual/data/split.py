@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from dgl_mutual.data.arrays import IntArray, as_array, as_integers
 from dgl_mutual.errors import DataError
@@ -15,6 +16,8 @@ from dgl_mutual.utils.wording import value_and_kind
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+#: What graphs and files call the parts of a split.
+MASKS = ("train_mask", "val_mask", "test_mask")
 #: Splits that a dataset may come with: more than anybody publishes.
 MAX_SPLITS = 1000
 
@@ -118,3 +121,20 @@ def as_splits(splits: Split | Sequence[Split] | None) -> tuple[Split, ...]:
     if not isinstance(several, Sequence) or isinstance(several, str) or not all(isinstance(split, Split) for split in several):
         raise DataError(f"The split is {value_and_kind(splits)}. Give dgl_mutual.Split(train, val, test), or a list of them.")
     return tuple(several)
+
+
+def splits_of_masks(masks: Mapping[str, npt.NDArray[np.bool_]]) -> tuple[Split, ...]:
+    """The splits of the three masks, each of the shape (samples, S) for S splits, or (samples, 1), which is the same in all of them.
+
+    Raises:
+        DataError: masks for different numbers of splits, or for too many.
+    """
+    counts = {name: mask.shape[1] for name, mask in masks.items()}
+    number = max(counts.values())
+    if not set(counts.values()) <= {1, number}:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DataError(f"The masks are for different numbers of splits: {told}. Give as many of each, or one for all splits.")
+    if number > MAX_SPLITS:
+        raise DataError(f"The masks are for {number} splits. Give at most {MAX_SPLITS}.")
+    columns = [np.broadcast_to(masks[name], (len(masks[name]), number)).T for name in MASKS]
+    return tuple(Split(*(np.flatnonzero(part) for part in parts)) for parts in zip(*columns, strict=True))

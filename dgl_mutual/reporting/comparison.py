@@ -277,7 +277,7 @@ def _tests(
     # A column for each method, with NaN where it lacks a trial.
     figures = trials.astype({value: float}).pivot(index=KEY, columns=["data", "member", "method"], values=value)
     column_of: dict[object, Array] = dict(zip(figures.columns, figures.to_numpy().T, strict=True))
-    ratios = trials.groupby("data")["test_to_train"].mean() if "test_to_train" in trials else pd.Series(dtype=float)
+    ratios = trials.groupby("data")["test_to_train"].mean()
     results: list[dict[str, Any]] = []
     for data, member, method, protocol, folds in rows[["data", "member", "method", "protocol", "folds"]].itertuples(index=False):
         reference = column_of.get((data, member, baseline))
@@ -286,7 +286,7 @@ def _tests(
             continue
         differences = column_of[data, member, method] - reference
         differences = differences[~np.isnan(differences)]
-        test = _paired_test(differences, held_out_ratio(protocol, folds, ratios.get(data, math.nan)))
+        test = _paired_test(differences, held_out_ratio(protocol, folds, ratios[data]))
         results.append(
             {
                 "difference": differences.mean() if len(differences) else math.nan,

@@ -52,6 +52,16 @@ def test_list_says_what_is_here(command_line: Callable[..., object], elsewhere: 
     assert " to fetch " in lines["CiteSeer"]
 
 
+def test_describe_shows_the_sizes_of_each_split(command_line: Callable[..., object], tmp_path: Path) -> None:
+    (tmp_path / "meta.yaml").write_text("dataset_name: two\nnode_data: [{file_name: n.csv}]\nedge_data: [{file_name: e.csv}]\n")
+    cells = ['"1,0","0,1","0,0"', '"0,1","1,0","0,0"', '"0,0","0,0","1,1"', '"0,0","0,0","1,0"']
+    rows = [f"{node},{node % 2},{node},{masks}\n" for node, masks in enumerate(cells)]
+    (tmp_path / "n.csv").write_text("node_id,label,feat,train_mask,val_mask,test_mask\n" + "".join(rows))
+    (tmp_path / "e.csv").write_text("src_id,dst_id\n0,1\n")
+    status, out, _ = command_line("data", "describe", tmp_path)
+    assert status == 0 and "train: 1, val: 1, test: 2; train: 1, val: 1, test: 1\n" in out
+
+
 def test_describe_counts(command_line: Callable[..., object], own_dataset: Path) -> None:
     status, out, _ = command_line("data", "describe", own_dataset)
     facts = dict(line.split(maxsplit=1) for line in out.splitlines())

@@ -172,7 +172,7 @@ def test_official_split_whatever_the_seed() -> None:
 ERRORS = [
     (GRAPHS, "nestd", {}, r"Unknown protocol 'nestd'\. Did you mean 'nested'\? Choose from: public, scaffold, splits, random, nested"),
     (GRAPHS, "random", {}, r"'random' does not fit toy .* Choose from: nested"),
-    (GRAPHS, "public", {}, r"without an official split\). Choose from: nested"),
+    (GRAPHS, "public", {}, r"with 0 official splits\). Choose from: nested"),
     (GRAPHS, "nested", {"folds": 1}, "at least 2 folds, found 1"),
     (toy("graph", np.zeros(40, dtype=np.int64)), "nested", {}, "All samples of toy are of one class"),
     (GRAPHS, "nested", {"folds": 41}, r"Class 'class 2' of toy has 40 samples, but 41 are needed"),

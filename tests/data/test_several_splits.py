@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.describe import describe_dataset
 from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import write_partition
-from dgl_mutual.data.protocols import available_protocols, make_splits
+from dgl_mutual.data.protocols import available_protocols, is_inductive_under, make_splits
 from dgl_mutual.data.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
@@ -97,15 +98,15 @@ def test_cells_of_a_folder_have_a_value_for_each_split(tmp_path: Path, brackets:
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        ({"val_mask": ["True,True,False,False"] * 39 + ["True"]}, r"line 41: val_mask: expected 4 values, as in the first row"),
+        ({"val_mask": ["True,True,False,False"] * 39 + ["True"]}, r"line 41: val_mask: expected 4 values, one for each split"),
         (
             {"val_mask": ["1,0"] * NODES},
-            r"the same number of splits, or one for all, found train_mask 4, val_mask 2",
+            r"The masks are for different numbers of splits: train_mask 4, val_mask 2, test_mask 4",
         ),
-        ({"val_mask": ["1,0,0,maybe"] * NODES}, r"masks: expected True or False"),
+        ({"val_mask": ["1,0,0,maybe"] * NODES}, r"val_mask: expected True or False"),
         (
             {"val_mask": [",".join(map(str, row)) for row in MASKS["train_mask"]]},
-            r"masks: expected each sample in one part of each split",
+            r"masks: expected each sample in one part of the split only in split 0",
         ),
         ({"val_mask": ["0"] * NODES}, r"val_mask: expected at least one sample in split 0"),
     ],
@@ -116,20 +117,34 @@ def test_wrong_cells(tmp_path: Path, masks: dict[str, Any], message: str) -> Non
         load_dataset(written(tmp_path / "ring", {**cells, **masks}))
 
 
+def test_one_long_cell_makes_no_table_of_its_width(tmp_path: Path) -> None:
+    masks = {name: [",".join(map(str, row)) for row in mask] for name, mask in MASKS.items()}
+    masks["val_mask"][7] = ",".join(["False"] * 100_000)
+    folder = written(tmp_path / "ring", masks)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"val_mask: expected 100000 values, one for each split \(39 lines break this rule\)"):
+            load_dataset(folder)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * folder.joinpath("nodes.csv").stat().st_size
+
+
 def test_a_cell_with_very_many_values_ends_at_once(tmp_path: Path) -> None:
     masks = {name: [",".join(["1" if name == "train_mask" else "0"] * 2000)] * NODES for name in MASKS}
-    with pytest.raises(DataError, match="at most 1000 splits, found 2000"):
+    with pytest.raises(DataError, match="masks are for 2000 splits"):
         load_dataset(written(tmp_path / "ring", masks))
 
 
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        ({"val_mask": MASKS["val_mask"][:, :3]}, r"columns for different numbers of splits: train_mask 4, val_mask 3, test_mask 4"),
+        ({"val_mask": MASKS["val_mask"][:, :3]}, r"masks are for different numbers of splits: train_mask 4, val_mask 3, test_mask 4"),
         ({"val_mask": MASKS["train_mask"]}, r"'val' of the split shares samples with an earlier part"),
         ({"val_mask": MASKS["val_mask"] & (np.arange(SPLITS) != 2)}, r"'val' of the split is empty"),
         ({"val_mask": np.zeros((NODES, 2, 2), dtype=bool)}, r"val_mask has the shape \(40, 2, 2\)"),
-        ({name: np.zeros((NODES, 1001), dtype=bool) for name in MASKS}, r"columns for 1001 splits. Give at most 1000"),
+        ({name: np.zeros((NODES, 1001), dtype=bool) for name in MASKS}, r"masks are for 1001 splits. Give at most 1000"),
     ],
 )
 def test_wrong_masks(masks: dict[str, Any], message: str) -> None:
@@ -145,10 +160,26 @@ def test_more_folds_than_splits(folds: int, told: str) -> None:
 
 def test_other_protocols_know_the_number_of_splits() -> None:
     several, none = Dataset.from_dgl(graph()), Dataset.from_dgl(graph()).replaced(official_splits=())
-    with pytest.raises(UsageError, match=r"'public' does not fit .*, with several official splits\). Choose from: splits, holdout"):
+    with pytest.raises(UsageError, match=r"'public' does not fit .*, with 4 official splits\). Choose from: splits, holdout"):
         make_splits(several, "public", seed=0)
-    with pytest.raises(UsageError, match=r"'splits' does not fit .*, without an official split\). Choose from: holdout"):
+    with pytest.raises(UsageError, match=r"'splits' does not fit .*, with 0 official splits\). Choose from: holdout"):
         make_splits(none, "splits", seed=0)
+
+
+def test_splits_by_graph_are_inductive() -> None:
+    graphs = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])]
+    by_graph = [Split(*graphs), Split(graphs[1], graphs[2], graphs[0])]
+    arrays: dict[str, Any] = {"node_offsets": [0, 2, 4, 6], "task": "node"}
+    dataset = Dataset.from_arrays([[0, 2, 4], [1, 3, 5]], np.eye(6), [0, 1] * 3, split=by_graph, **arrays)
+    assert is_inductive_under(dataset, "splits") and not is_inductive_under(dataset, "holdout")
+    across = Dataset.from_arrays([[0, 2, 4], [1, 3, 5]], np.eye(6), [0, 1] * 3, split=[Split([0, 2], [1, 3], [4, 5])] * 2, **arrays)
+    assert not is_inductive_under(across, "splits")
+
+
+def test_splits_are_checked_when_they_are_replaced() -> None:
+    dataset = Dataset.from_dgl(graph())
+    with pytest.raises(DataError, match="names sample 40; there are 40"):
+        dataset.replaced(official_splits=(Split([0], [1], [40]),))
 
 
 def test_something_else_than_splits_is_refused() -> None:
