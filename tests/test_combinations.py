@@ -38,7 +38,7 @@ def is_refused(values: Mapping[str, Any]) -> bool:
     """Whether these values of some options do not go together, which other tests are about."""
     strategy = values.get("strategy", "gml")
     if values.get("sampler"):
-        refusing = strategy in ("alignahead", "snapshot-distillation") or (strategy == "oad" and values.get("readout") == "jumping")
+        refusing = strategy == "alignahead" or (strategy == "oad" and values.get("readout") == "jumping")
         return refusing or values.get("data") == "graphs"
     return bool(values.get("exchange_on")) and "exchange_on" not in STRATEGIES[strategy].Options.model_fields
 

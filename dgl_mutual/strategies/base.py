@@ -69,7 +69,7 @@ class Strategy(nn.Module, ABC):
         if not isinstance(config, CoordinatorConfig):
             raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
         self.coordinator = make_coordinator(config)
-        if setting.sampled and (exchange := self.exchange()).keeps_logits:
+        if setting.sampled and (exchange := self.exchange()).needs_all_samples:
             raise UsageError(
                 f"The strategy {self.name!r} needs predictions on all nodes after each epoch (targets: {exchange.targets}), and sampled "
                 f"steps see few of them. Choose {self.without_kept_logits}, or leave out --sampler."
@@ -109,7 +109,7 @@ class Strategy(nn.Module, ABC):
     @property
     def without_kept_logits(self) -> str:
         """What messages say to choose where clean logits cannot be kept."""
-        return "--set strategy_options.targets=eval or train" if hasattr(self.options, "targets") else "another strategy"
+        return "--set strategy_options.targets=eval, best or train" if hasattr(self.options, "targets") else "another strategy"
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         """Whether members that train in one phase learn from others in it: a teacher that is trained first does not."""

@@ -53,8 +53,14 @@ class Exchange:
 
     @property
     def keeps_logits(self) -> bool:
-        """Whether targets are clean logits that are kept from epoch to epoch, for which there must be a pass over all samples."""
+        """Whether targets are clean logits that are kept from epoch to epoch, unless steps make those of the best epoch on their own
+        samples."""
         return self.targets in ("ema", "best")
+
+    @property
+    def needs_all_samples(self) -> bool:
+        """Whether there must be a pass over all samples after each epoch."""
+        return self.targets == "ema"
 
     def ramp(self, epoch: int) -> float:
         """The factor in [0, 1] on what is learned from others in this epoch of a phase."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.student import AnyStudent
 from dgl_mutual.training.distributed import plain_batch_norm
 
+Copy = TypeVar("Copy", bound=nn.Module)
 #: How weights are averaged.
 AverageKind = Literal["ema", "swa"]
 
@@ -95,15 +97,9 @@ class WeightAverages:
         return (self.kind == "ema" and self.starts[member] == 0) or int(self._averaged[member].n_averaged) > 0
 
     def _fresh(self, member: AnyStudent) -> AveragedModel:
-        try:
-            averaged = AveragedModel(member, multi_avg_fn=self._ema, use_buffers=True) if self.kind == "ema" else AveragedModel(member)
-        except (TypeError, RuntimeError, AttributeError) as error:  # of copy.deepcopy
-            raise UsageError(
-                f"An average of the weights of the {member.title} needs a copy of the module, and it cannot be copied ({error}). Keep what "
-                "cannot be copied outside of the module, or train without training.average and without targets of averaged weights."
-            ) from error
-        plain_batch_norm(averaged)
-        return averaged.eval()
+        if self.kind == "swa":
+            return copied(member, AveragedModel)
+        return copied(member, partial(AveragedModel, multi_avg_fn=self._ema, use_buffers=True))
 
     def _update(self, epoch: int) -> None:
         for k, averaged in self._averaged.items():
@@ -117,6 +113,27 @@ class WeightAverages:
             return
         decay = min(1 - 1 / (int(steps) + 1), self.decay)
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
+
+
+def copied(member: AnyStudent, copy: Callable[[AnyStudent], Copy]) -> Copy:
+    """A copy of a member, in evaluation mode, whose batch norms look at this process only.
+
+    Args:
+        copy: makes it, such as `copy.deepcopy`.
+
+    Raises:
+        UsageError: it cannot be copied.
+    """
+    try:
+        made = copy(member)
+    except (TypeError, RuntimeError, AttributeError) as error:  # of copy.deepcopy
+        raise UsageError(
+            f"Averages of the weights of the {member.title}, and targets of its best epoch, need a copy of the module, and it cannot be "
+            f"copied ({error}). Keep what cannot be copied outside of the module, or train without training.average and without targets of "
+            "averaged weights or of the best epoch."
+        ) from error
+    plain_batch_norm(made)
+    return made.eval()
 
 
 class _SideBySide(nn.Module):

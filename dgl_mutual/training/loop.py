@@ -65,14 +65,15 @@ class Loop:
                 "A callback calls state.stop in on_phase_begin, before there is an epoch to choose the students from. Call it in "
                 "on_epoch_begin or later."
             )
-        if phase.epoch == 0 and self._learns_from_clean_logits:
-            self.clean_pass(active, self._clean_samples)
-            state.clean.keep()
+        if phase.epoch == 0:
+            self._keep_first(active)
         while not state.is_phase_over:
             self._run_epoch(phase)
         self.callbacks("on_phase_end", state)
         for averages in state.all_averages:  # members now have their best weights
             averages.restart(())
+        if state.best_members is not None:
+            state.best_members.clear()
         if not phase.is_last:  # later phases see these members by their best weights
             self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
             state.clean.keep()
@@ -101,12 +102,25 @@ class Loop:
         phase.epoch += 1
         self.callbacks("on_epoch_end", state)
 
+    def _keep_first(self, active: Sequence[int]) -> None:
+        """Keep what the targets of the first epoch are, if they are clean logits of members before it."""
+        state = self.state
+        if state.best_members is not None:
+            state.best_members.keep({k: state.student(k) for k in state.ranks.local(active)})
+        elif self._learns_from_clean_logits:
+            self.clean_pass(active, self._clean_samples)
+            state.clean.keep()
+
     def _keep_best(self, active: Sequence[int]) -> None:
-        """Keep the clean logits of the members of which the last epoch was the best so far, or that were never validated in this phase."""
+        """Keep the members of which the last epoch was the best so far, or that were never validated in this phase: as they are, or their
+        clean logits."""
         state, phase = self.state, self.state.current
         last = phase.first + phase.epoch - 1
         renewed = [k for k in active if self.selection.stoppers[k].best_epoch in (None, last)]
         if not renewed or phase.epoch == 0:
+            return
+        if state.best_members is not None:
+            state.best_members.keep({k: state.student(k) for k in state.ranks.local(active) if k in renewed})
             return
         if state.validation is None or self.feed.num_transductive_samples is None:  # validation on a whole graph has been over all of it
             self.clean_pass(active if state.ranks.divides == "students" else renewed, self._clean_samples)

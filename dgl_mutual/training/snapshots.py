@@ -178,6 +178,7 @@ def _state(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any
         "streams": [stream.get_state() for stream in state.streams],
         "clean": state.clean.state(),
         "averages": [averages.state() for averages in state.all_averages],
+        "best members": None if state.best_members is None else state.best_members.state(),
         "history": state.history,
         "validation": None if state.validation is None else asdict(state.validation),
         "callbacks": {name: kept for name, callback in _named(callbacks).items() if (kept := callback.state_dict())},
@@ -211,6 +212,8 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     state.clean.restore(found["clean"])
     for averages, kept in zip(state.all_averages, found["averages"], strict=True):
         averages.restore(kept)
+    if state.best_members is not None:
+        state.best_members.restore(found["best members"], state.ranks.local(phase.active))
     named = _named(callbacks)
     for name, kept in found["callbacks"].items():
         if name not in named:

@@ -21,6 +21,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.averages import WeightAverages
+from dgl_mutual.training.best_members import BestMembers
 from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.clock import now
 from dgl_mutual.training.distributed import Ranks
@@ -79,6 +80,7 @@ class TrainingState:
         served_averages: averages of the members' weights that replace the members in evaluation (training.average).
         target_averages: moving averages of the members' weights for targets, if the strategy asks for them; the same object as
             `served_averages` if both are the same average.
+        best_members: the members at their best epochs, if targets are what these predict on the samples of each step.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -98,6 +100,7 @@ class TrainingState:
     streams: Streams
     served_averages: WeightAverages | None = None
     target_averages: WeightAverages | None = None
+    best_members: BestMembers | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
     epoch: int = 0

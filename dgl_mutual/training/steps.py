@@ -125,10 +125,11 @@ class StepMaker:
 
     def _clean_logits(self, batch: Batch, members: Sequence[int]) -> list[Tensor]:
         """Logits of members, which are in evaluation mode, by the weights that the strategy asks for."""
-        averages = self.state.target_averages or self.state.served_averages
-        if averages is not None:
-            return [averages.of(k).forward_batch(batch).logits for k in members]
-        return [output.logits for output in self.state.cohort(batch, members)]
+        state = self.state
+        kept = state.best_members or state.target_averages or state.served_averages
+        if kept is not None:
+            return [kept.of(k).forward_batch(batch).logits for k in members]
+        return [output.logits for output in state.cohort(batch, members)]
 
     @torch.no_grad()
     def _sampled_targets(self, batch: TrainingBatch, logits: Tensor, active: Sequence[int]) -> Tensor:

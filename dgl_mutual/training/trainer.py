@@ -29,6 +29,7 @@ from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
+from dgl_mutual.training.best_members import BestMembers
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
@@ -137,6 +138,7 @@ def fit_cohort(
     _check_pool(dataset, teaching, exchange)
     add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
     served_averages, target_averages = _averages(modules, training, exchange)
+    on_own_samples = cleans_own(feed, exchange, inputs.dataset, split)
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions),
         strategy=teaching,
@@ -152,6 +154,7 @@ def fit_cohort(
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
         served_averages=served_averages,
         target_averages=target_averages,
+        best_members=BestMembers(modules) if exchange.targets == "best" and on_own_samples else None,
     )
     labels = torch.as_tensor(dataset.labels, device=device)
     steps = StepMaker(
@@ -159,7 +162,7 @@ def fit_cohort(
         labels=labels,
         train_labels=_only(labels, split.train),
         sampled=feed.sampled,
-        cleans_own=cleans_own(feed, exchange, split),
+        cleans_own=on_own_samples,
         training=_training_rows(dataset, split, device),
     )
     scorer = scorer_of(dataset, official=False)
@@ -227,7 +230,7 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
 
 
 def _check_pool(dataset: Dataset, strategy: Strategy, exchange: Exchange) -> None:
-    if dataset.num_pool and exchange.keeps_logits:
+    if dataset.num_pool and exchange.needs_all_samples:
         raise UsageError(
             f"The strategy {strategy.name!r} needs predictions on all graphs of the pool after each epoch (targets: {exchange.targets}), "
             f"and an epoch may see few of them. Choose {strategy.without_kept_logits}, or leave out the pool."

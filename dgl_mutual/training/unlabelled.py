@@ -55,8 +55,13 @@ def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) 
     return split.unlabelled
 
 
-def cleans_own(feed: Feed, exchange: Exchange, split: Split) -> bool:
-    """Whether targets are clean logits from a pass of each step over its own samples."""
+def cleans_own(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> bool:
+    """Whether targets are clean logits from a pass of each step over its own samples.
+
+    Those of the best epoch need a pass over all samples only when it changes, unless these are too many.
+    """
     if feed.sampled or exchange.targets == "average":
         return True
+    if exchange.targets == "best":
+        return dataset.num_pool > 0
     return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None

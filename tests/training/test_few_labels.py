@@ -18,8 +18,10 @@ from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.data.scaling import column_scales
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GraphMutualLearning
+from dgl_mutual.training import trainer
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.steps import StepMaker
@@ -52,7 +54,7 @@ def weights_of(result: Any) -> list[torch.Tensor]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_hidden_labels_change_no_bit_of_a_training(strategy: str, few: tuple[Dataset, Split, dict[str, Any]], fit: Fit) -> None:
     dataset, split, training = few
-    if training is SAMPLED and (STRATEGIES[strategy].needs_all_edges or strategy == "snapshot-distillation"):
+    if training is SAMPLED and STRATEGIES[strategy].needs_all_edges:
         pytest.skip(f"{strategy} has no form for sampled steps")
     options = {**NEEDS.get(strategy, {}), **({"target": "naive"} if strategy == "kdcl" else {})}
     results = [
@@ -308,7 +310,7 @@ def pool(graph_data: Data) -> Dataset:
     )
 
 
-@pytest.mark.parametrize("strategy", ["gml", "mean-teacher", "pseudo-label", "kd"])
+@pytest.mark.parametrize("strategy", ["gml", "mean-teacher", "pseudo-label", "kd", "snapshot-distillation"])
 def test_fit_takes_a_pool(strategy: str, graph_data: Data, pool: Dataset) -> None:
     dataset, split = graph_data
     seen: list[np.ndarray] = []
@@ -337,18 +339,29 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
     assert len(result.split.unlabelled) > 30 and set(range(40, 70)) < set(result.split.unlabelled)
 
 
-@pytest.mark.parametrize(
-    ("given", "hint"),
-    [
-        ({"strategy_options": {"targets": "ema"}}, "strategy_options.targets=eval or train"),
-        ({"strategy_options": {"targets": "best"}}, "strategy_options.targets=eval or train"),
-        ({"strategy": "snapshot-distillation"}, "another strategy"),
-    ],
-)
-def test_clean_logits_that_are_kept_of_a_pool_are_refused(given: dict[str, Any], hint: str, graph_data: Data, pool: Dataset) -> None:
-    message = f"needs predictions on all graphs of the pool after each epoch.* Choose .*{hint}, or leave out the pool"
+def test_averages_of_logits_on_a_pool_are_refused(graph_data: Data, pool: Dataset) -> None:
+    message = "needs predictions on all graphs of the pool after each epoch.* Choose .*targets=eval, best or train, or leave out the pool"
     with pytest.raises(UsageError, match=message), pytest.warns(UserWarning, match="are left out"):
-        public_fit(graph_data[0], split=graph_data[1], unlabelled=pool, **given, **SHORT)
+        public_fit(graph_data[0], split=graph_data[1], unlabelled=pool, strategy_options={"targets": "ema"}, **SHORT)
+
+
+@pytest.mark.parametrize("average", ["none", "ema", "swa"])
+@pytest.mark.parametrize("strategy", ["gml", "snapshot-distillation"])
+def test_members_of_the_best_epoch_predict_what_was_kept_of_it(
+    strategy: str, average: str, graph_data: Data, fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, split = graph_data
+    data = dataset, hide_labels(dataset, split, 0.4, seed=0)
+    options = {"exchange_warmup": (1, 2), **({"targets": "best"} if strategy == "gml" else {})}
+    training = {"eval_every": 2, "batch_size": 4, "average": average}
+    settings = {"strategy": strategy, "strategy_options": options, "training": training, "epochs": 9, "dtype": torch.float64}
+    students = [StudentOptions(architecture=name, hidden=8, norm="batch") for name in ("gcn", "gin")]
+    kept = fit(data, students, **settings)
+    monkeypatch.setattr(trainer, "cleans_own", lambda *_: True)
+    made = fit(data, students, **settings)
+    for one, other in zip(kept.history, made.history, strict=True):
+        assert other == pytest.approx(one, rel=1e-9, abs=1e-9)
+    assert len({member.best_epoch for member in kept.members}) > 1 or kept.members[0].best_epoch not in (0, 8)
 
 
 def test_students_of_independent_training_take_no_notice_of_a_pool(graph_data: Data, pool: Dataset) -> None:

@@ -98,6 +98,26 @@ def test_a_student_that_starts_late_goes_on_to_the_bit(fit: Fit, node_data: Data
         snapshots.file.unlink()
 
 
+@pytest.mark.parametrize("average", ["none", "swa"])
+def test_members_of_the_best_epoch_go_on_to_the_bit(average: str, fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    training = {"sampler": "neighbor", "fanout": (2, 2), "batch_size": 8, "eval_every": 3, "average": average}
+    options = {"strategy_options": {"targets": "best", "exchange_warmup": (0, 0)}, "training": training, "epochs": 8}
+    whole = fit(node_data, **options)
+    snapshots = Snapshots(tmp_path / "0.safetensors", 1)
+    for epochs in (2, 5, 7):
+        with pytest.raises(Cut):
+            fit(node_data, **options, snapshots=snapshots, callbacks=[CutAfter(epochs)])
+        same(fit(node_data, **options, snapshots=snapshots), whole)
+        snapshots.file.unlink()
+    with pytest.raises(Cut):
+        fit(node_data, **options, snapshots=snapshots, callbacks=[CutAfter(5)])
+    mapped, plain = read(snapshots.file)
+    del plain["best members"]["1"]
+    save_file({name: tensor.clone() for name, tensor in mapped.items()}, snapshots.file, {"state": json.dumps(plain)})
+    with pytest.raises(DataError, match="cannot be used"):
+        fit(node_data, **options, snapshots=snapshots)
+
+
 @pytest.mark.parametrize("task", ["node", "graph"])
 def test_counts_of_the_consensus_go_on_to_the_bit(task: str, fit: Fit, node_data: Data, graph_data: Data, tmp_path: Path) -> None:
     data = node_data if task == "node" else graph_data
