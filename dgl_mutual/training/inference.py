@@ -24,6 +24,7 @@ from dgl_mutual.nn.batch import Batch, Collator, GraphBatch, check_homogeneous
 from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.utils.wording import counted
+from dgl_mutual.weightings.uniform import Uniform
 
 if TYPE_CHECKING:
     from dgl_mutual.dgl_compat import dgl
@@ -174,6 +175,29 @@ def embeddings(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt
     return _predictor(cohort, _student_logits(cohort, place)).rows_of(data, lambda batch, samples: cohort.members[place].embed_batch(batch))
 
 
+def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[Any]:
+    """The coordinator's weight of peer j for student i on sample v: (samples v, K students i, K peers j, 1 or C).
+
+    Raises:
+        UsageError: a coordinator that weighs all peers alike, and data as in `predict`.
+        DataError: features or logits that are not finite.
+    """
+    if cohort.coordinator.config.weighting in ("uniform", Uniform):
+        raise UsageError(
+            "The coordinator weighs all peers alike, so there are no weights to look at. gml learns weights with "
+            "strategy_options.weighting, for example consensus."
+        )
+    check_samples(cohort, data)
+    every = _logits_of_all(cohort)
+
+    def weights(batch: Batch, samples: Tensor) -> Tensor:
+        logits = every(batch, samples)
+        found = cohort.coordinator.peer_weights(logits, cohort.distribution.confidence(logits), samples)
+        return found.expand(-1, -1, len(samples), -1).permute(2, 0, 1, 3)
+
+    return _predictor(cohort, every).rows_of(data, weights)
+
+
 def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
     """Data as they are if they are a dataset or a DGL graph; graphs of PyG as a dataset.
 
@@ -207,15 +231,15 @@ def _student_logits(cohort: Cohort, place: int) -> Logits:
     return lambda batch, samples: _finite(cohort(batch, [place])[0].logits, samples, name, task)
 
 
-def _ensemble_logits(cohort: Cohort) -> Logits:
+def _logits_of_all(cohort: Cohort) -> Logits:
+    """Those of all students, (K, N, C), one student after another: what one keeps of its hidden layers is gone before the next begins."""
     students = [_student_logits(cohort, index) for index in range(cohort.num_students)]
+    return lambda batch, samples: torch.stack([student(batch, samples) for student in students])
 
-    def logits(batch: Batch, samples: Tensor) -> Tensor:
-        # One student after another: what one keeps of its hidden layers is gone before the next begins.
-        stacked = torch.stack([student(batch, samples) for student in students])
-        return _finite(cohort.ensemble_logits(stacked, samples), samples, "ensemble", cohort.members[0].task)
 
-    return logits
+def _ensemble_logits(cohort: Cohort) -> Logits:
+    every, task = _logits_of_all(cohort), cohort.members[0].task
+    return lambda batch, samples: _finite(cohort.ensemble_logits(every(batch, samples), samples), samples, "ensemble", task)
 
 
 def _finite(logits: Tensor, samples: Tensor, member: str, task: TaskName) -> Tensor:

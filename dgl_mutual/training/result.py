@@ -208,6 +208,24 @@ class FitResult:
             raise UsageError(f"{self.members[0].member} has no students, so there are no hidden states. Use result.predict().")
         return embeddings(self.cohort, self._in_columns(data), self.best_student if member == "best_by_val" else member)
 
+    def peer_weights(self, data: Dataset | dgl.DGLGraph | None = None) -> npt.NDArray[Any]:
+        """How the coordinator weighs peers: ``weights[v, i, j]`` is the weight of peer j for student i on sample v.
+
+        The shape is (samples, K, K, 1), or (samples, K, K, C) with several targets, or a weighting that has a weight for each class. A
+        student has no weight for itself, and the weights of its peers sum to 1. Students predict in evaluation mode, each at its best
+        epoch; the mean weights in training are in `history`.
+
+        Args:
+            data: as in `predict`.
+
+        Raises:
+            UsageError: a coordinator that weighs all peers alike, as that of most strategies does; or as in `predict`.
+            DataError: as in `predict`.
+        """
+        from dgl_mutual.training.inference import peer_weights
+
+        return peer_weights(self.cohort, self._in_columns(data))
+
     @property
     def best_student(self) -> str:
         """Name of the student that is best on validation, or of the only member if there are no students."""
