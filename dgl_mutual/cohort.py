@@ -85,6 +85,15 @@ class Cohort(nn.Module):
         parts = (slice(start, start + _SAMPLES) for start in range(0, len(samples), _SAMPLES))
         return torch.cat([self._mixed(logits[:, part], samples[part]) for part in parts])
 
+    def peer_weights(self, logits: Tensor, samples: Tensor) -> Tensor:
+        """The coordinator's weight of student j for student i on each sample: logits (K, N, C), samples (N,); result (K, K, N, 1 or C)."""
+        parts = (slice(start, start + _SAMPLES) for start in range(0, len(samples), _SAMPLES))
+        return torch.cat([self._weighed(logits[:, part], samples[part]) for part in parts], dim=2)
+
+    def _weighed(self, logits: Tensor, samples: Tensor) -> Tensor:
+        weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
+        return weights.expand(-1, -1, len(samples), -1)
+
     def _mixed(self, logits: Tensor, samples: Tensor) -> Tensor:
         weights = self.coordinator.ensemble_weights(logits, self.distribution.confidence(logits), samples)
         return mix(weights, logits)[0]

@@ -100,7 +100,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     own = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
     fixed = [set_apart(dataset, one) for one in ((split,) if split else own)]
     if label_rate is not None or dataset.num_pool or any(len(one.unlabelled) for one in fixed):
-        # Class sizes of the training part before labels are hidden: random takes as many nodes of each class, and holdout a share of each.
+        # Class sizes of the training part before labels are hidden. random takes as many nodes of each class; holdout takes a share of each
+        # class, so that its sizes are those of the whole dataset.
         if fixed:
             even = not all(draws_alike(label_rate, dataset.labels[one.train]) for one in fixed)
         else:

@@ -116,11 +116,15 @@ def configurations(
 def _refuse_wrong_names(entries: Sequence[SuiteRun], plainly: Sequence[RunConfig]) -> None:
     """Refuse overrides of what the names of data and methods stand for: tables would have results under the names of others.
 
+    Label rates, pools and noise are among it where the suite has several of them, or says which.
+
     Args:
         plainly: the configuration of each run without the overrides.
     """
+    defaults = RunConfig.model_fields
+    own = [key for key in ("label_rate", "unlabelled", "noise") if any(getattr(one, key) != defaults[key].default for one in plainly)]
     for entry, before in zip(entries, plainly, strict=True):
-        for key in ("dataset", "targets", "strategy"):
+        for key in ("dataset", "targets", "strategy", *own):
             if getattr(entry.config, key) != getattr(before, key):
                 raise UsageError(
                     f"{key} = {getattr(entry.config, key)!r} would stand in the tables as {entry.method} on {entry.data}. What the names "

@@ -69,11 +69,6 @@ class Strategy(nn.Module, ABC):
         if not isinstance(config, CoordinatorConfig):
             raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
         self.coordinator = make_coordinator(config)
-        if setting.sampled and (exchange := self.exchange()).needs_all_samples:
-            raise UsageError(
-                f"The strategy {self.name!r} needs predictions on all nodes after each epoch (targets: {exchange.targets}), and sampled "
-                f"steps see few of them. Choose {self.without_kept_logits}, or leave out --sampler."
-            )
 
     @abstractmethod
     def loss_terms(self, step: Step) -> dict[str, Tensor]:

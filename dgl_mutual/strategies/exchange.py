@@ -53,8 +53,7 @@ class Exchange:
 
     @property
     def keeps_logits(self) -> bool:
-        """Whether targets are clean logits that are kept from epoch to epoch, unless steps make those of the best epoch on their own
-        samples."""
+        """Whether targets are clean logits of earlier epochs."""
         return self.targets in ("ema", "best")
 
     @property

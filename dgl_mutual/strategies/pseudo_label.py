@@ -75,8 +75,9 @@ class PseudoLabel(Strategy):
         rows = torch.nonzero(unlabelled).squeeze(1)
         found = [self._term(step.targets[k, rows], own) for k, own in zip(step.active, step.logits[:, rows], strict=True)]
         losses, kept = (torch.stack(values) for values in zip(*found, strict=True))
-        step.log["exchange"] = losses.detach()
-        step.log["confident"] = kept.mean()
+        if len(rows):  # a mini-batch may have no unlabelled samples
+            step.log["exchange"] = losses.detach()
+            step.log["confident"] = kept.mean()
         return {"supervised": self.supervised(step), "pseudo_label": self.options.weight * step.ramp * losses}
 
     def _term(self, predicted: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from copy import deepcopy
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -15,7 +15,6 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.student import AnyStudent
 from dgl_mutual.training.distributed import plain_batch_norm
 
-Copy = TypeVar("Copy", bound=nn.Module)
 #: How weights are averaged.
 AverageKind = Literal["ema", "swa"]
 
@@ -97,9 +96,9 @@ class WeightAverages:
         return (self.kind == "ema" and self.starts[member] == 0) or int(self._averaged[member].n_averaged) > 0
 
     def _fresh(self, member: AnyStudent) -> AveragedModel:
-        if self.kind == "swa":
-            return copied(member, AveragedModel)
-        return copied(member, partial(AveragedModel, multi_avg_fn=self._ema, use_buffers=True))
+        copy = copied(member)
+        made = AveragedModel(copy) if self.kind == "swa" else AveragedModel(copy, multi_avg_fn=self._ema, use_buffers=True)
+        return made.eval()
 
     def _update(self, epoch: int) -> None:
         for k, averaged in self._averaged.items():
@@ -115,17 +114,14 @@ class WeightAverages:
         get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own gap
 
 
-def copied(member: AnyStudent, copy: Callable[[AnyStudent], Copy]) -> Copy:
+def copied(member: AnyStudent) -> AnyStudent:
     """A copy of a member, in evaluation mode, whose batch norms look at this process only.
-
-    Args:
-        copy: makes it, such as `copy.deepcopy`.
 
     Raises:
         UsageError: it cannot be copied.
     """
     try:
-        made = copy(member)
+        made = deepcopy(member)
     except (TypeError, RuntimeError, AttributeError) as error:  # of copy.deepcopy
         raise UsageError(
             f"Averages of the weights of the {member.title}, and targets of its best epoch, need a copy of the module, and it cannot be "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 from dgl_mutual.nn.student import AnyStudent
@@ -27,7 +26,7 @@ class BestMembers:
         Raises:
             UsageError: one that cannot be copied.
         """
-        self._kept.update({k: copied(student, deepcopy) for k, student in students.items()})
+        self._kept.update({k: copied(student) for k, student in students.items()})
 
     def of(self, member: int) -> AnyStudent:
         """A member at its best epoch, in evaluation mode."""

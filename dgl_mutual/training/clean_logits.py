@@ -8,23 +8,27 @@ import torch
 from torch import Tensor
 
 from dgl_mutual.nn.csr import Rows
-from dgl_mutual.strategies.exchange import Exchange
 
 
 class CleanLogits:
     """The latest clean logits of all members on all samples, and what is made of them for targets: what `Exchange.targets` names.
+
+    Args:
+        shape: (K, samples, C).
+        keeps: whether targets are of earlier epochs.
+        decay: of their moving average.
 
     Attributes:
         latest: (K, samples, C); rows of samples that were never evaluated are zero.
         targets: (K, samples, C): their moving average (ema), those of each member's best epoch so far (best), or the same tensor.
     """
 
-    def __init__(self, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, exchange: Exchange) -> None:
+    def __init__(self, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype, *, keeps: bool, decay: float) -> None:
         members, samples, outputs = shape
         # Laid out class by class: softmax and sums over few classes are then ten times as fast on a CPU.
         self.latest = torch.zeros(members, outputs, samples, device=device, dtype=dtype).transpose(1, 2)
-        self.targets = self.latest.clone() if exchange.keeps_logits else self.latest
-        self._decay = exchange.decay
+        self.targets = self.latest.clone() if keeps else self.latest
+        self._decay = decay
 
     @property
     def device(self) -> torch.device:
@@ -51,7 +55,7 @@ class CleanLogits:
 
     def state(self) -> list[Tensor]:
         """What changes in training."""
-        return [self.latest, self.targets]
+        return [self.latest] if self.targets is self.latest else [self.latest, self.targets]
 
     def restore(self, found: Sequence[Tensor]) -> None:
         """Have the logits that `state` gave.

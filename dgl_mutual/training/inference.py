@@ -40,8 +40,10 @@ NEEDS_POSITIONS = (
     "training data. Those of graph objects are named with Dataset.from_dgl(graph, feature_names=..., edge_feature_names=...)."
 )
 
-#: Logits (N, C) of a batch, given the numbers (N,) of its samples.
-Logits: TypeAlias = Callable[[Batch, Tensor], Tensor]
+#: Something of each sample of a batch, given the numbers (N,) of its samples.
+PerSample: TypeAlias = Callable[[Batch, Tensor], Tensor]
+#: Logits (N, C).
+Logits: TypeAlias = PerSample
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,8 @@ class Predictor:
         return self.rows_of(data, lambda batch, samples: self.distribution.probabilities(self.logits(batch, samples).double()))
 
     @torch.no_grad()
-    def rows_of(self, data: Dataset | dgl.DGLGraph, rows: Logits) -> npt.NDArray[Any]:
-        """What `rows` gives for the samples of each batch, as one matrix; errors as above."""
+    def rows_of(self, data: Dataset | dgl.DGLGraph, rows: PerSample) -> npt.NDArray[Any]:
+        """What `rows` gives for the samples of each batch, as one array; errors as above."""
         parts = []
         for batch, samples in self._batches(data):
             self._check_width(batch)
@@ -182,20 +184,16 @@ def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[An
         UsageError: a coordinator that weighs all peers alike, and data as in `predict`.
         DataError: features or logits that are not finite.
     """
-    if cohort.coordinator.config.weighting in ("uniform", Uniform):
+    if all(isinstance(one, Uniform) for one in cohort.coordinator.each()):
         raise UsageError(
             "The coordinator weighs all peers alike, so there are no weights to look at. gml learns weights with "
             "strategy_options.weighting, for example consensus."
         )
     check_samples(cohort, data)
     every = _logits_of_all(cohort)
-
-    def weights(batch: Batch, samples: Tensor) -> Tensor:
-        logits = every(batch, samples)
-        found = cohort.coordinator.peer_weights(logits, cohort.distribution.confidence(logits), samples)
-        return found.expand(-1, -1, len(samples), -1).permute(2, 0, 1, 3)
-
-    return _predictor(cohort, every).rows_of(data, weights)
+    return _predictor(cohort, every).rows_of(
+        data, lambda batch, samples: cohort.peer_weights(every(batch, samples), samples).permute(2, 0, 1, 3)
+    )
 
 
 def graph_or_dataset(data: Any) -> Dataset | dgl.DGLGraph:
@@ -231,7 +229,7 @@ def _student_logits(cohort: Cohort, place: int) -> Logits:
     return lambda batch, samples: _finite(cohort(batch, [place])[0].logits, samples, name, task)
 
 
-def _logits_of_all(cohort: Cohort) -> Logits:
+def _logits_of_all(cohort: Cohort) -> PerSample:
     """Those of all students, (K, N, C), one student after another: what one keeps of its hidden layers is gone before the next begins."""
     students = [_student_logits(cohort, index) for index in range(cohort.num_students)]
     return lambda batch, samples: torch.stack([student(batch, samples) for student in students])

@@ -80,7 +80,7 @@ class Loop:
 
     def _run_epoch(self, phase: Phase) -> None:
         state, active = self.state, phase.active
-        if state.exchange.targets == "best":
+        if state.exchange.targets == "best" and phase.epoch > 0:
             self._keep_best(active)
         state.epoch = phase.first + phase.epoch
         self.callbacks("on_epoch_begin", state)
@@ -117,7 +117,7 @@ class Loop:
         state, phase = self.state, self.state.current
         last = phase.first + phase.epoch - 1
         renewed = [k for k in active if self.selection.stoppers[k].best_epoch in (None, last)]
-        if not renewed or phase.epoch == 0:
+        if not renewed:
             return
         if state.best_members is not None:
             state.best_members.keep({k: state.student(k) for k in state.ranks.local(active) if k in renewed})

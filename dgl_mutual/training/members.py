@@ -49,8 +49,9 @@ def resolve_members(
     ]
     names = (*student_names(resolved[: len(students)]), *(name for name, _ in extras))
     taken = (*names, *RESERVED_NAMES)
-    if len({*taken}) < len(taken):
-        raise UsageError(f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(taken)}. Give each its own.")
+    twice = sorted({name for name in taken if taken.count(name) > 1})
+    if twice:
+        raise UsageError(f"Strategy {kind.name!r} adds members under names that are taken: {', '.join(twice)}. Give each its own.")
     for name, member in zip(names, resolved, strict=True):
         if member.is_custom or member.architecture in DGL_LAYERS:
             check_device(device, name)

@@ -56,7 +56,8 @@ class TrainingOptions(Options):
     """Epochs without a better validation metric after which a student is not selected again; training ends when this holds for all.
     Epochs before the exchange begins (strategy_options.exchange_warmup) do not count."""
     eval_every: int = Field(1, ge=1)
-    """Epochs between validations. The targets that students learn from are renewed in every epoch regardless."""
+    """Epochs between validations. The targets that students learn from are renewed in every epoch regardless, but for those of the best
+    epoch, which only a validation can change."""
     edge_drop: float = Field(0.0, ge=0, lt=1)
     """Probability with which a training step leaves out an edge; all students see the same edges, and clean targets see all of them."""
     feature_mask: float = Field(0.0, ge=0, lt=1)

@@ -211,19 +211,22 @@ class FitResult:
     def peer_weights(self, data: Dataset | dgl.DGLGraph | None = None) -> npt.NDArray[Any]:
         """How the coordinator weighs peers: ``weights[v, i, j]`` is the weight of peer j for student i on sample v.
 
-        The shape is (samples, K, K, 1), or (samples, K, K, C) with several targets, or a weighting that has a weight for each class. A
-        student has no weight for itself, and the weights of its peers sum to 1. Students predict in evaluation mode, each at its best
-        epoch; the mean weights in training are in `history`.
+        The shape is (samples, K, K, 1); with several targets, and where the weighting has a weight for each class or label, it is
+        (samples, K, K, C). A student has no weight for itself, and the weights of its peers sum to 1. Students predict in evaluation mode,
+        each at its best epoch, and the coordinator is that of the ensemble's best epoch. The mean weights in training are in `history`.
+        With ``direction: best`` only one student teaches there; the coordinator's weights are then for the ensemble alone.
 
         Args:
             data: as in `predict`.
 
         Raises:
-            UsageError: a coordinator that weighs all peers alike, as that of most strategies does; or as in `predict`.
+            UsageError: no students, a coordinator that weighs all peers alike, as that of most strategies does, or as in `predict`.
             DataError: as in `predict`.
         """
         from dgl_mutual.training.inference import peer_weights
 
+        if not self.cohort.num_students:
+            raise UsageError(f"{self.members[0].member} has no students, so there are no weights. Use result.predict().")
         return peer_weights(self.cohort, self._in_columns(data))
 
     @property

@@ -26,8 +26,7 @@ class StepMaker:
         labels: of all samples, for validation.
         train_labels: the same, unknown but for the labelled training samples: no strategy can learn from other labels.
         sampled: whether steps see samples of neighbourhoods.
-        cleans_own: whether the clean logits of a step's targets come from a pass of its own over its samples, not from one over all
-            samples after each epoch, of which a step may need few.
+        cleans_own: whether a step makes the clean logits of its targets itself, on its own samples.
         training: (samples,), true for training samples, labelled or not; None where all of these are labelled.
     """
 
@@ -125,11 +124,9 @@ class StepMaker:
 
     def _clean_logits(self, batch: Batch, members: Sequence[int]) -> list[Tensor]:
         """Logits of members, which are in evaluation mode, by the weights that the strategy asks for."""
-        state = self.state
-        kept = state.best_members or state.target_averages or state.served_averages
-        if kept is not None:
-            return [kept.of(k).forward_batch(batch).logits for k in members]
-        return [output.logits for output in state.cohort(batch, members)]
+        kept = self.state.best_members or self.state.target_averages
+        student = self.state.student if kept is None else kept.of
+        return [student(k).forward_batch(batch).logits for k in members]
 
     @torch.no_grad()
     def _sampled_targets(self, batch: TrainingBatch, logits: Tensor, active: Sequence[int]) -> Tensor:

@@ -135,10 +135,18 @@ def fit_cohort(
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
     exchange = exchange_of(teaching, training.epochs)
-    _check_pool(dataset, teaching, exchange)
+    _check_exchange(teaching, exchange, sampled=feed.sampled, pool=dataset.num_pool > 0)
     add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
     served_averages, target_averages = _averages(modules, training, exchange)
     on_own_samples = cleans_own(feed, exchange, inputs.dataset, split)
+    best_members = BestMembers(modules) if exchange.targets == "best" and on_own_samples else None
+    clean = CleanLogits(
+        (len(members), dataset.num_samples, setting.num_outputs),
+        device,
+        dtype,
+        keeps=exchange.keeps_logits and best_members is None,
+        decay=exchange.decay,
+    )
     state = TrainingState(
         cohort=Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions),
         strategy=teaching,
@@ -150,11 +158,11 @@ def fit_cohort(
         seed=seed,
         fold=fold,
         ranks=ranks,
-        clean=CleanLogits((len(members), dataset.num_samples, setting.num_outputs), device, dtype, exchange),
+        clean=clean,
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
         served_averages=served_averages,
         target_averages=target_averages,
-        best_members=BestMembers(modules) if exchange.targets == "best" and on_own_samples else None,
+        best_members=best_members,
     )
     labels = torch.as_tensor(dataset.labels, device=device)
     steps = StepMaker(
@@ -229,11 +237,13 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 
 
-def _check_pool(dataset: Dataset, strategy: Strategy, exchange: Exchange) -> None:
-    if dataset.num_pool and exchange.needs_all_samples:
+def _check_exchange(strategy: Strategy, exchange: Exchange, *, sampled: bool, pool: bool) -> None:
+    """Refuse averages of logits where an epoch may see few samples."""
+    if exchange.needs_all_samples and (sampled or pool):
+        samples, cause = ("nodes", "--sampler") if sampled else ("graphs of the pool", "the pool")
         raise UsageError(
-            f"The strategy {strategy.name!r} needs predictions on all graphs of the pool after each epoch (targets: {exchange.targets}), "
-            f"and an epoch may see few of them. Choose {strategy.without_kept_logits}, or leave out the pool."
+            f"The strategy {strategy.name!r} needs predictions on all {samples} after each epoch (targets: {exchange.targets}), and an "
+            f"epoch may see few of them. Choose {strategy.without_kept_logits}, or leave out {cause}."
         )
 
 

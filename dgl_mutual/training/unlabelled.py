@@ -56,9 +56,11 @@ def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) 
 
 
 def cleans_own(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> bool:
-    """Whether targets are clean logits from a pass of each step over its own samples.
+    """Whether each step makes the clean logits of its targets itself, on its own samples.
 
-    Those of the best epoch need a pass over all samples only when it changes, unless these are too many.
+    It does where a pass over all samples after each epoch would cost more: with sampled neighbours, averaged weights, and latest logits of
+    unlabelled graphs. Logits of the best epoch are kept of all samples, and renewed when it changes; with a pool, of which an epoch may see
+    little, the members are kept instead (see `BestMembers`).
     """
     if feed.sampled or exchange.targets == "average":
         return True

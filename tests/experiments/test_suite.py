@@ -90,6 +90,18 @@ def test_what_is_given_puts_no_result_under_the_name_of_another(small: Suite, gi
         configurations(suite, overrides=given)
 
 
+@pytest.mark.parametrize("given", [{"label_rate": 0.5}, {"unlabelled": "pairs"}, {"noise": "label:0.2"}])
+def test_label_rates_pools_and_noise_are_given_where_no_name_says_them(given: dict[str, Any]) -> None:
+    (key,) = given
+    own = {"label_rate": 0.1, "unlabelled": "couples", "noise": "label:0.1"}[key]
+    told = {"name": "pairs, told", "dataset": "pairs", key: own}
+    datasets = [{"dataset": "pairs"}, told]
+    with pytest.raises(UsageError, match=rf"{key} = .* would stand in the tables as independent on pairs.* Leave {key} out"):
+        configurations(parse_options(Suite, {**SMALL, "datasets": datasets}), overrides=given)
+    entries = configurations(parse_options(Suite, {**SMALL, "datasets": datasets[:1]}), overrides=given)
+    assert {getattr(entry.config, key) for entry in entries} == {given[key]}
+
+
 def test_data_that_differ_in_their_seeds_alone_may_have_the_same_given() -> None:
     datasets = ["ring", {"dataset": "ring", "name": "ring, more seeds", "seeds": 9}]
     suite = parse_options(Suite, {**SMALL, "datasets": datasets})

@@ -201,6 +201,28 @@ def test_statistics_are_of_what_steps_see(strategy: str, fit: Fit, graph_data: D
     assert found == [sorted(split.train if strategy == "independent" else split.seen)] * 2
 
 
+def test_statistics_are_of_as_many_unlabelled_graphs_as_an_epoch_draws(fit: Fit, graph_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, whole = graph_data
+    split = Split(whole.train[:12], whole.val, whole.test, whole.train[12:])
+    found: list[set[int]] = []
+    plain = GraphsFeed.statistics_batches
+
+    def watched(feed: GraphsFeed, samples: Any) -> Any:
+        graphs: list[int] = []
+        made = feed._collate
+        feed._collate = lambda numbers: graphs.extend(numbers) or made(numbers)
+        yield from plain(feed, samples)
+        feed._collate = made
+        found.append(set(graphs))
+        assert len(graphs) == len(set(graphs)) == 12 + 6
+
+    monkeypatch.setattr(GraphsFeed, "statistics_batches", watched)
+    training = {"average": "swa", "average_start": 0, "batch_size": 4, "unlabelled_ratio": 0.5}
+    fit((dataset, split), [GCN, GIN], 2, strategy="gml", strategy_options={"exchange_warmup": (0, 0)}, training=training)
+    assert len(found) == 2
+    assert all(set(split.train) < graphs < set(split.seen) for graphs in found)
+
+
 def test_statistics_are_neither_made_nor_collated_where_none_are_needed(
     fit: Fit, graph_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

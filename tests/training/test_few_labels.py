@@ -387,3 +387,14 @@ def test_a_user_is_warned_of_options_of_terms_that_are_off(node_data: Data) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         public_fit(dataset, split=split, label_rate=0.4, strategy_options={"entropy_on": "labelled"}, **SHORT)
+
+
+def test_steps_without_samples_to_look_at_say_nothing_of_them(graph_data: Data, fit: Fit) -> None:
+    dataset, split = graph_data
+    few = hide_labels(dataset, split, 0.8, seed=0)
+    training = {"batch_size": 4, "unlabelled_ratio": 1 / 16}  # four steps, one unlabelled graph in all
+    result = fit((dataset, few), strategy="pseudo-label", strategy_options={"threshold": 0.0}, training=training, epochs=2)
+    assert [row["confident"] for row in result.history] == [1.0, 1.0]
+    held_out = {"direction": "best", "held_out": 0.5, "exchange_on": "labelled", "gate": "confidence", "exchange_warmup": (0, 0)}
+    history = fit((dataset, split), strategy_options=held_out, training={"batch_size": 2}, epochs=2).history
+    assert all(0 <= row["gate"] <= 1 for row in history)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dgl_mutual import cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
@@ -53,6 +54,9 @@ def test_weights_of_other_data_and_in_batches(fit: Fit, graph_data: Data, monkey
     np.testing.assert_allclose(result.peer_weights(seven), whole[:7], rtol=1e-5)
     monkeypatch.setattr(inference, "EVALUATION_NODES", 12)
     np.testing.assert_allclose(result.peer_weights(), whole, rtol=1e-5)
+    monkeypatch.setattr(inference, "EVALUATION_NODES", 1 << 16)
+    monkeypatch.setattr(cohort, "_SAMPLES", 7)
+    np.testing.assert_allclose(result.peer_weights(), whole, rtol=1e-5)
 
 
 def test_several_tasks_have_weights_of_their_own(fit: Fit) -> None:
@@ -67,6 +71,8 @@ def test_weights_that_say_nothing_are_refused(fit: Fit, node_data: Data) -> None
     for options in ({"strategy": "dml"}, {"strategy_options": {"weighting": "uniform"}}):
         with pytest.raises(UsageError, match=r"weighs all peers alike.*strategy_options\.weighting, for example consensus"):
             fit(node_data, THREE, epochs=1, **options).peer_weights()
+    with pytest.raises(UsageError, match=r"label-propagation has no students, so there are no weights"):
+        fit(node_data, THREE, strategy="label-propagation").peer_weights()
 
 
 def test_weights_for_each_node_are_for_these_nodes_alone(fit: Fit, node_data: Data) -> None:

@@ -83,8 +83,15 @@ class GraphsFeed(Feed):
         self._unlabelled, self._per_epoch = samples, per_epoch
 
     def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
-        """As many batches as an epoch has steps, of two graphs at least, and in random order: files are often sorted by class."""
-        order = np.random.default_rng(0).permutation(samples)
+        """As many batches as an epoch has steps, of two graphs at least, with as many unlabelled graphs as an epoch draws.
+
+        They are in random order: files are often sorted by class.
+        """
+        random = np.random.default_rng(0)
+        if self._per_epoch is not None:
+            labelled = np.isin(samples, self._train)
+            samples = np.concatenate([samples[labelled], random.permutation(samples[~labelled])[: self._per_epoch]])
+        order = random.permutation(samples)
         for graphs in np.array_split(order, max(1, min(self._num_steps, len(order) // 2))):
             yield self._collate(graphs)
 
