@@ -92,11 +92,10 @@ def without_defaults(resolved: Mapping[str, Any]) -> dict[str, Any]:
 def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> dict[str, Any]:
     """What strategy options default to. Whether labels are hidden shows in `exchange_on`, too, which therefore counts as given there."""
     kind = resolve_strategy(values["strategy"]).Options
-    pool = "unlabelled" in values
-    if "label_rate" not in values and not pool and values["strategy_options"].get("exchange_on") != "training":
+    if "label_rate" not in values and "unlabelled" not in values and values["strategy_options"].get("exchange_on") != "training":
         return kind().resolved(epochs, task).model_dump(mode="json")
     given = {key: value for key, value in values["strategy_options"].items() if key == "exchange_on"}
-    options = kind(**given).with_unlabelled(task, pool=pool)
+    options = kind(**given).with_unlabelled(task)
     return options.resolved(epochs, task).model_dump(mode="json", exclude={"exchange_on"})
 
 

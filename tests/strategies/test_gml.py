@@ -207,9 +207,6 @@ class TestHiddenLabels:
         options = self.defaults({"exchange_on": given}, task)
         assert options == GMLOptions(exchange_on=given).resolved(60, task) and options.prior_weight == 0
 
-    def test_with_a_pool_the_exchange_is_that_of_all_labels(self):
-        assert self.defaults({}, "graph", pool=True) == GMLOptions(exchange_on="training").resolved(60, "graph")
-
     def test_the_prior_is_off_where_classes_may_have_other_shares(self):
         assert self.defaults({"entropy_on": "all"}).prior_weight == 0
 

@@ -324,7 +324,9 @@ def test_fit_takes_a_pool(strategy: str, graph_data: Data, pool: Dataset) -> Non
         result = public_fit(
             dataset, split=split, unlabelled=pool, strategy=strategy, strategy_options=options, callbacks=[Watching()], **SHORT
         )
-    assert result.config["unlabelled"] == "pool" and result.config["strategy_options"]["exchange_on"] == "training"
+    options = result.config["strategy_options"]
+    assert result.config["unlabelled"] == "pool" and options["exchange_on"] == "training"
+    assert strategy != "gml" or (options["targets"], options["weight"], options["mix"]) == ("best", 1.0, "probabilities")
     everything = np.concatenate(seen)
     assert set(everything) == {*split.train, *range(40, 70)}, "and no validation or test graph"
     assert np.isfinite(result["mean"].test)
