@@ -38,6 +38,7 @@ def test_without_a_name_the_suites_are_listed(command_line: CommandLine) -> None
         "node",
         "noise",
         "peers",
+        "pool",
         "smoke",
         "students",
         "tasks",

@@ -231,9 +231,9 @@ def test_with_hidden_labels_gml_has_other_defaults(task: str, graph_data: Data, 
     if task == "graph":
         with pytest.warns(UserWarning, match="are left out"):
             joined = public_fit(dataset, split=few, unlabelled=pool, **SHORT)
-        assert joined.config["strategy_options"]["weight"] == 0.3
+        assert joined.config["strategy_options"]["weight"] == 1
         fit((joined.dataset, joined.split), epochs=1, callbacks=[Watching()])
-    assert weights == ([1.0, 0.3] if task == "graph" else [1.0])
+    assert weights == ([1.0, 1.0] if task == "graph" else [1.0])
 
 
 def test_all_labels_are_the_same_run_as_without_a_rate(graph_data: Data) -> None:
