@@ -315,7 +315,7 @@ def _notes(codes: npt.NDArray[Any], texts: Sequence[str], missing: Sequence[bool
         if first != name:
             notes.append(f"{first!r} and {name!r} are read as two classes, though they differ in their spelling alone")
     negative = [name for name in names if re.fullmatch("-[0-9]+", name)]
-    # Both -1 and 1 are classes in many datasets; -100 is what torch's cross-entropy ignores.
-    if len(negative) == 1 and negative != ["-1"] and len(names) > 2 and all(name.isdecimal() for name in names if name not in negative):
+    # -1 and 1 are the classes of many datasets with two; -100 is what torch's cross-entropy ignores.
+    if len(negative) == 1 and len(names) > 2 and all(name.isdecimal() for name in names if name not in negative):
         notes.append(f"{negative[0]} is read as a class beside classes from {names[1]} on. If it means unknown, give nothing or NaN there")
     return notes

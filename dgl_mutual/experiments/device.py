@@ -20,6 +20,8 @@ def resolve_device(name: str | torch.device) -> str:
     if isinstance(name, torch.device):
         name = name.type if name.type == "cpu" else str(name)
     if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        if isinstance(name, str) and name.lower().startswith("gpu"):
+            raise UsageError(f"Unknown device {name!r}. Did you mean 'cuda'? Choose from: {', '.join(DEVICES)}.")
         raise unknown("device", name, DEVICES)
     if name == "cpu":
         return name

@@ -186,8 +186,9 @@ def peer_weights(cohort: Cohort, data: Dataset | dgl.DGLGraph) -> npt.NDArray[An
     """
     if all(isinstance(one, Uniform) for one in cohort.coordinator.each()):
         raise UsageError(
-            "The coordinator weighs all peers alike, so there are no weights to look at. gml learns weights with "
-            "strategy_options.weighting, for example consensus."
+            "The coordinator of this cohort weighs all peers alike, so it has no weights to look at. What a strategy such as okddip used "
+            "in training is in result.history (weights/<member>/<peer>). gml learns weights with strategy_options.weighting, for example "
+            "consensus."
         )
     check_samples(cohort, data)
     every = _logits_of_all(cohort)

@@ -237,6 +237,8 @@ class FitResult:
     def save(self, path: str | Path) -> None:
         """Write each student, the coordinator and the MLP as safetensors with a JSON description each into the folder `path`.
 
+        A cohort that was saved there before is replaced, with all its students; other files stay.
+
         Raises:
             UsageError: there are no students, not a path, or a student whose class another process cannot import.
             StoreError: a file of that name is there, or the folder cannot be written.

@@ -133,6 +133,7 @@ def test_seeds_add_up_in_one_folder(command_line: Callable[..., object], elsewhe
         (("--set", "strategy_options.wieght=3"), 2, ["'strategy_options.wieght'. Did you mean 'weight'?"]),
         (("--config", "missing.yaml"), 2, ["'missing.yaml' cannot be read"]),
         (("--device", "tpu"), 2, ["Unknown device 'tpu'", "auto, cpu, cuda"]),
+        (("--device", "GPU:0"), 2, ["Unknown device 'GPU:0'. Did you mean 'cuda'?"]),
         (("--dataset", "./nowhere"), 1, ["nowhere", "does not exist"]),
         (("--dataset", "Cora", "--offline"), 1, ["ind.cora.x", "data/planetoid", "data fetch Cora"]),
         (("--data-dir", "nowhere", "--dataset", "Cora"), 1, ["nowhere", "--data-dir"]),
