@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -79,16 +79,19 @@ class Cohort(nn.Module):
 
     def ensemble_logits(self, logits: Tensor, samples: Tensor) -> Tensor:
         """The coordinator's mix of all K students: logits (K, N, C), samples (N,) sample numbers; result (N, C)."""
-        logits = logits[: self.num_students]
-        if len(samples) <= _SAMPLES:
-            return self._mixed(logits, samples)
-        parts = (slice(start, start + _SAMPLES) for start in range(0, len(samples), _SAMPLES))
-        return torch.cat([self._mixed(logits[:, part], samples[part]) for part in parts])
+        return self._in_parts(self._mixed, logits, samples, dim=0)
 
     def peer_weights(self, logits: Tensor, samples: Tensor) -> Tensor:
         """The coordinator's weight of student j for student i on each sample: logits (K, N, C), samples (N,); result (K, K, N, 1 or C)."""
+        return self._in_parts(self._weighed, logits, samples, dim=2)
+
+    def _in_parts(self, compute: Callable[[Tensor, Tensor], Tensor], logits: Tensor, samples: Tensor, dim: int) -> Tensor:
+        """`compute` of the students' logits on so many samples at a time, joined along the samples of its results."""
+        logits = logits[: self.num_students]
+        if len(samples) <= _SAMPLES:
+            return compute(logits, samples)
         parts = (slice(start, start + _SAMPLES) for start in range(0, len(samples), _SAMPLES))
-        return torch.cat([self._weighed(logits[:, part], samples[part]) for part in parts], dim=2)
+        return torch.cat([compute(logits[:, part], samples[part]) for part in parts], dim)
 
     def _weighed(self, logits: Tensor, samples: Tensor) -> Tensor:
         weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)

@@ -32,10 +32,6 @@ class BestMembers:
         """A member at its best epoch, in evaluation mode."""
         return self._kept[member]
 
-    def clear(self) -> None:
-        """Drop all copies, at the end of a phase."""
-        self._kept = {}
-
     def state(self) -> dict[str, Any]:
         """What must be kept to resume."""
         return {str(k): student.state_dict() for k, student in self._kept.items()}

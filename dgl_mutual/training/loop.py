@@ -72,8 +72,6 @@ class Loop:
         self.callbacks("on_phase_end", state)
         for averages in state.all_averages:  # members now have their best weights
             averages.restart(())
-        if state.best_members is not None:
-            state.best_members.clear()
         if not phase.is_last:  # later phases see these members by their best weights
             self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
             state.clean.keep()

@@ -152,6 +152,12 @@ def test_a_training_that_stops_early_is_not_resumed_past_its_end(fit: Fit, node_
     same(fit(node_data, **options, snapshots=snapshots), whole)
 
 
+@pytest.mark.parametrize(("strategy", "targets", "kept"), [("dml", "train", 1), ("dml", "eval", 1), ("dml", "ema", 2), ("gml", "best", 2)])
+def test_logits_are_kept_once(strategy: str, targets: str, kept: int, fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    fit(node_data, epochs=2, strategy=strategy, strategy_options={"targets": targets}, snapshots=Snapshots(tmp_path / "s", 1))
+    assert len(read(tmp_path / "s")[1]["clean"]) == kept
+
+
 def test_time_before_the_cut_counts(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path / "s", 1)
     fit(node_data, epochs=2, snapshots=snapshots)
