@@ -332,6 +332,21 @@ def test_fit_takes_a_pool(strategy: str, graph_data: Data, pool: Dataset) -> Non
     assert np.isfinite(result["mean"].test)
 
 
+@pytest.mark.parametrize("targets", ["best", "eval", "average"])
+def test_there_is_no_pass_over_the_whole_pool(targets: str, graph_data: Data, pool: Dataset) -> None:
+    dataset, split = graph_data
+    seen: list[torch.Tensor] = []
+
+    class Watching(Callback):
+        def on_fit_end(self, state: Any) -> None:
+            seen.append(state.clean.latest)
+
+    options = {"targets": targets, "exchange_warmup": (0, 0)}
+    with pytest.warns(UserWarning, match="are left out"):
+        public_fit(dataset, split=split, unlabelled=pool, strategy_options=options, callbacks=[Watching()], **SHORT)
+    assert seen[0][:, : dataset.num_samples].any() and not seen[0][:, dataset.num_samples :].any()
+
+
 def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: Dataset) -> None:
     dataset, _ = graph_data
     with pytest.warns(UserWarning, match="are left out"):
