@@ -99,7 +99,7 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make; --dataset takes its path.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same data.")
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Number of nodes of power-law (default: 100000).")
-@click.option("--edges", type=click.IntRange(min=1), metavar="N", help="Number of undirected edges of power-law (default: 10 a node).")
+@click.option("--edges", type=click.IntRange(min=1), metavar="N", help="Number of undirected edges of power-law (default: 10 per node).")
 def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | None) -> None:
     """Generate a large graph with classes: the size of ogbn-arxiv, of ogbn-products, or any size.
 

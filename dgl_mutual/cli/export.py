@@ -29,7 +29,12 @@ method_option = click.option(
 
 @click.command()
 @runs_argument
-@click.option("--format", "kind", type=click.Choice(["csv", "latex", "markdown"]), default="csv", show_default=True, help="What to write.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "latex", "markdown"]),
+    help="What to write (default: what the ending of --out says, .csv, .tex or .md; else csv).",
+)
 @click.option("--wide", is_flag=True, help="csv: one row per method and columns per dataset, instead of one row per value with its tests.")
 @click.option("--baseline", metavar="METHOD", help="Test the others against this method (default: independent, if there); none: no tests.")
 @click.option(
@@ -46,10 +51,10 @@ method_option = click.option(
 @click.option("--members", metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @dataset_option
 @method_option
-@click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Digits after the point.")
+@click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Number of decimals.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")
 @file_option(metavar="FILE", help="Write here instead of to standard output.")
-def command(runs: tuple[Path, ...], kind: Format, out: Path | None, **options: Any) -> None:
+def command(runs: tuple[Path, ...], kind: Format | None, out: Path | None, **options: Any) -> None:
     """Make a table of runs: means, standard deviations, and tests against a baseline.
 
     RUN is the folder of a run or a suite, or a folder that contains runs. The tests are adjusted for the number of comparisons in the
@@ -58,12 +63,12 @@ def command(runs: tuple[Path, ...], kind: Format, out: Path | None, **options: A
     \b
     Examples:
       dgl-mutual export results --format markdown --percent
-      dgl-mutual export results/suite-node --format latex --percent --out table.tex
+      dgl-mutual export results/suite-node --percent --out table.tex
       dgl-mutual export results --members gcn-0,ensemble --baseline dml
       dgl-mutual export results/suite-few-labels --dataset "Cora 10 %" --method independent --method gml
       dgl-mutual export results/suite-tasks --by-target --baseline "gml (1 target)"
     """
-    from dgl_mutual.reporting.export import export
+    from dgl_mutual.reporting.export import export, format_of
 
-    text = export(runs, kind, **options)
+    text = export(runs, format_of(out, kind), **options)
     deliver(text, out)

@@ -31,7 +31,7 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
       dgl-mutual plot results/suite-node --kind gains --method independent --method gml
     """
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.reporting.plots import draw
+    from dgl_mutual.reporting.plots import PLOTS_NEED, draw
     from dgl_mutual.reporting.plots.style import drawing, save
     from dgl_mutual.reporting.runs import chosen_runs, load_runs
     from dgl_mutual.utils.files import check_writable
@@ -48,9 +48,4 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
             say("\n".join(str(file) for file in save(figure, out, unused)))
     if not written:
         what = " or ".join(repr(kind) for kind in kinds) or "any plot"
-        raise UsageError(
-            f"These runs have no figures for {what}. Gains need --strategy independent and another strategy on the same data; ranks need "
-            "at least three methods on three datasets; cohort-size and noise need several runs that differ in it; time needs 'dgl-mutual "
-            "time-inference RUN' first; weights need --strategy gml or okddip, and weights that are not uniform; exchange needs a strategy "
-            "with an exchange; reliability needs runs of this version; cka needs runs with --set training.diversity=true."
-        )
+        raise UsageError(f"These runs have no figures for {what}. {PLOTS_NEED}")

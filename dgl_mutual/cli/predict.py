@@ -45,11 +45,12 @@ def command(
       dgl-mutual predict results/<run>/checkpoints/seed-0-fold-0 path/to/new-graphs --member mlp
     """
     from dgl_mutual.experiments.predictions import predict_dataset
-    from dgl_mutual.store.outputs import refuse_kept
+    from dgl_mutual.store.outputs import refuse_kept, refuse_other_endings
     from dgl_mutual.utils.files import check_writable, is_special
     from dgl_mutual.utils.safe_text import csv_text
 
     if out is not None and not is_special(out):
+        refuse_other_endings(out, (".csv",))
         refuse_kept(out)
         check_writable(out.parent)
     table = predict_dataset(checkpoint, data, task, member=member, trust=trust, data_dir=data_dir, offline=offline)

@@ -24,5 +24,7 @@ def command(runs: tuple[Path, ...], out: Path) -> None:
       dgl-mutual report results/suite-node --out node.html
     """
     from dgl_mutual.reporting.report import report
+    from dgl_mutual.store.outputs import refuse_other_endings
 
+    refuse_other_endings(out, (".html", ".htm"))
     deliver(report(runs), out)

@@ -68,11 +68,11 @@ KEYS = {
 @click.option(
     "--label-rate",
     metavar="SHARE|N",
-    help="Hide labels of the training part: keep a share of them (0.1), or N a class (20); the rest trains without labels (default: off).",
+    help="Hide labels of the training part: keep a share of them (0.1), or N per class (20); the rest trains without (default: off).",
 )
 @click.option("--unlabelled", metavar="NAME|DIR", help="A dataset whose graphs are further training samples, without their labels.")
 @click.option(
-    "--unlabelled-ratio", type=float, metavar="R", help="Unlabelled samples an epoch for each labelled one (default: all of them)."
+    "--unlabelled-ratio", type=float, metavar="R", help="Unlabelled samples per epoch for each labelled one (default: all of them)."
 )
 @click.option(
     "--noise",

@@ -11,15 +11,20 @@ from dgl_mutual.data.arrays import Features
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import is_labelled
+from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.several_targets import one_by_one
 
 
-def describe_dataset(dataset: Dataset) -> dict[str, object]:
+def describe_dataset(dataset: Dataset | Any) -> dict[str, object]:
     """Plain numbers and names (ready for JSON), in reading order. Edges are counted as stored: an undirected edge twice.
 
     ``edge_homophily`` (single-label node task only): the share of edges that join two nodes of one class, among edges between labelled
     nodes; None without such edges.
+
+    Raises:
+        UsageError, DataError: see `as_dataset`.
     """
+    dataset = as_dataset(dataset)
     degrees = np.diff(dataset.in_offsets)
     features = dataset.features
     nonzero = np.count_nonzero(features) if isinstance(features, np.ndarray) else features.nnz

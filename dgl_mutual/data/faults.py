@@ -44,7 +44,7 @@ class Faults:
         self.hint = hint
 
     def add(self, file: Path, rule: str, line: int | None = None) -> None:
-        self.found.append(Fault(file, line, rule))
+        self.found.append(Fault(file, line, rule.removesuffix(".")))
 
     def add_lines(self, file: Path, lines: Sequence[int] | IntArray, rule: str) -> None:
         """One fault at the first of `lines`, saying how many lines break the rule; none if no line does."""

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dgl_mutual.data.catalog import Entry
+from dgl_mutual.data.catalog import Entry, lookup
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.files import user_path
 
@@ -43,7 +43,7 @@ def data_folders(data_dir: Path | None = None) -> DataFolders:
         return DataFolders((Path("data"),))
     folder = user_path(given)
     if not folder.is_dir():
-        cause = "--data-dir" if data_dir else f"the environment variable {ENVIRONMENT_VARIABLE}"
+        cause = "data_dir (on the command line: --data-dir)" if data_dir else f"the environment variable {ENVIRONMENT_VARIABLE}"
         what = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"The data folder {given} {what}. It was named by {cause}: correct it, or make the folder.")
     from platformdirs import user_cache_path
@@ -55,11 +55,19 @@ def missing_files(folder: Path, entry: Entry) -> list[str]:
     return [file for file in entry.files if not (folder / file).is_file()]
 
 
+def fetched_as(entry: Entry) -> str:
+    """What 'dgl-mutual data fetch' calls a dataset."""
+    return entry.name if lookup(entry.name) == entry else f"tu/{entry.name}"
+
+
 def missing_error(entry: Entry, folders: DataFolders) -> DataError:
     """The error for a dataset that no folder holds: the files, where they were looked for, and how to get them."""
     lines = [f"The dataset {entry.name} is not complete in any data folder."]
     for root in folders.search:
         missing = missing_files(root / entry.folder, entry)
         lines.append(f"  {root / entry.folder} lacks {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}")
-    lines.append(f"Fetch it with 'dgl-mutual data fetch {entry.name}', or name the folder that holds it with --data-dir.")
+    lines.append(
+        f"Fetch it with 'dgl-mutual data fetch {fetched_as(entry)}', or name the folder that holds it as data_dir (on the command line: "
+        "--data-dir)."
+    )
     return DataError("\n".join(lines))

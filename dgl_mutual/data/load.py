@@ -15,7 +15,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.digits import read_digits
 from dgl_mutual.data.digits_multi import read_digits_multi
 from dgl_mutual.data.faults import Faults
-from dgl_mutual.data.folders import DataFolders, data_folders, missing_error
+from dgl_mutual.data.folders import DataFolders, data_folders, fetched_as, missing_error
 from dgl_mutual.data.graph_records import is_dgl, is_pyg
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.data.ogb_graphs import read_ogb
@@ -150,8 +150,7 @@ class Source:
         if self.entry is None or self.entry.url is None:
             return "Correct the file."
         what = f"the folder {location}" if self.entry.is_archive else "it"
-        name = self.entry.name if lookup(self.entry.name) == self.entry else f"tu/{self.entry.name}"
-        return f"Correct the file, or remove {what} and download the dataset again: dgl-mutual data fetch {name}"
+        return f"Correct the file, or remove {what} and download the dataset again: dgl-mutual data fetch {fetched_as(self.entry)}"
 
     def read(
         self,

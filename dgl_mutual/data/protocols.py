@@ -11,6 +11,7 @@ import numpy as np
 from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import is_labelled
+from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown, whole_number
@@ -32,7 +33,7 @@ FOLDED_PROTOCOLS = ("nested", "splits")
 OFFICIAL_PROTOCOLS = ("public", "scaffold", "splits")
 
 
-def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int | None = None) -> list[Split]:
+def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int | None = None) -> list[Split]:
     """The splits of one repetition under `protocol`; the same for the same arguments. Samples without any label are in no part.
 
     - ``public``, ``scaffold``: the official split, whatever the seed.
@@ -61,6 +62,7 @@ def make_splits(dataset: Dataset, protocol: str, *, seed: int, folds: int | None
         UsageError: an unknown protocol, one that the dataset does not have, a negative seed, no labels, all samples of one class, fewer
             than two folds, more folds than official splits, or too few samples, in all or of a class.
     """
+    dataset = as_dataset(dataset)
     if protocol not in _PROTOCOLS:
         raise unknown("protocol", protocol, _PROTOCOLS)
     if protocol not in _of_this_kind(dataset):
@@ -96,11 +98,15 @@ def refuse_unlearnable(dataset: Dataset) -> None:
         raise UsageError(f"All samples of {dataset.name} are of one class, so there is nothing to learn. Correct its labels.")
 
 
-def available_protocols(dataset: Dataset) -> tuple[str, ...]:
+def available_protocols(dataset: Dataset | Any) -> tuple[str, ...]:
     """The protocols that split this dataset, the default first.
 
     `make_splits` may still refuse a number of folds of ``nested``, and splits nothing with fewer than three labelled samples.
+
+    Raises:
+        UsageError, DataError: see `as_dataset`.
     """
+    dataset = as_dataset(dataset)
     return tuple(name for name in _of_this_kind(dataset) if name != "random" or _has_enough_of_each_class(dataset))
 
 
@@ -111,10 +117,13 @@ def default_folds(dataset: Dataset, protocol: str) -> int | None:
     return len(dataset.official_splits) if protocol == "splits" else DEFAULT_FOLDS
 
 
-def default_protocol(dataset: Dataset) -> str:
+def default_protocol(dataset: Dataset | Any) -> str:
     """The official split or splits where there are any, else ``nested`` for graphs, and for nodes ``random``, or else ``holdout``.
 
     ``random`` is impossible where nodes have several labels, and where a class has too few of them.
+
+    Raises:
+        UsageError, DataError: see `as_dataset`.
     """
     return available_protocols(dataset)[0]
 

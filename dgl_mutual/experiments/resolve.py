@@ -22,7 +22,7 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import draws_alike, hide_labels, set_apart, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS, default_folds, default_protocol, make_splits
+from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS, default_folds, default_protocol, make_splits
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
@@ -181,7 +181,7 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
     if asked.folds is not None and resolved.folds is None:
         raise UsageError(
             f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
-            f"out, or choose a protocol with folds: {', '.join(FOLDED_PROTOCOLS)}."
+            "out. Graphs have folds under the protocol nested, and a dataset with several official splits under splits."
         )
     varied = asked.grid or {}  # at another point an option may have an effect
     kind = resolve_strategy(resolved.strategy)

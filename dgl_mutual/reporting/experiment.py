@@ -16,9 +16,9 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
-from dgl_mutual.reporting.export import Format, export
+from dgl_mutual.reporting.export import FORMATS, export
 from dgl_mutual.reporting.formats import to_text
-from dgl_mutual.reporting.plots import draw
+from dgl_mutual.reporting.plots import PLOTS_NEED, draw
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: What `Experiment.export` writes, by the end of the file's name.
-_FORMATS: dict[str, Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 #: What is not copied: locks, and what is being written.
 _HIDDEN = shutil.ignore_patterns(".*")
 
@@ -106,7 +105,7 @@ class Experiment:
         Args:
             baseline, value, metric, members: see `summary`.
             percent: show fractions times 100 (default: wherever the value is a fraction).
-            precision: digits after the point (default: 1 for percent, 3 for fractions, what fits for costs).
+            precision: number of decimals (default: 1 for percent, 3 for fractions, what fits for costs).
 
         Raises:
             UsageError: see `summary`, or percent of a value that is not a fraction.
@@ -138,7 +137,7 @@ class Experiment:
             baseline, value, metric, members: see `summary`.
             datasets, methods: only this one, or these, as tables name them; tests are adjusted over the comparisons that are shown.
             percent: fractions times 100.
-            precision: digits after the point (default: all of them in CSV, else as in `table`).
+            precision: number of decimals (default: all of them in CSV, else as in `table`).
             wide: CSV with a row per method and columns per dataset, instead of a row per value with its tests.
             by_target: a column for each target, learned alone or together with others.
 
@@ -151,9 +150,9 @@ class Experiment:
             StoreError: the file cannot be written.
         """
         file = user_path(path)
-        kind = _FORMATS.get(file.suffix.lower())
+        kind = FORMATS.get(file.suffix.lower())
         if kind is None:
-            raise UsageError(f"{str(path)!r} does not end in {', '.join(_FORMATS)}, which say the format. Name a file such as 'table.csv'.")
+            raise UsageError(f"{str(path)!r} does not end in {', '.join(FORMATS)}, which say the format. Name a file such as 'table.csv'.")
         text = export(
             [self.folder],
             kind,
@@ -227,7 +226,7 @@ class Experiment:
         with drawing():
             figures = dict(draw(self.runs, [kind]))
         if not figures:
-            raise UsageError(f"These trials have no figures for {kind!r}: 'dgl-mutual plot --help' says what each kind needs.")
+            raise UsageError(f"These trials have no figures for {kind!r}. {PLOTS_NEED}")
         return figures
 
     def save(self, path: str | Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,8 +14,27 @@ from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
 from dgl_mutual.reporting.tables import text_table
+from dgl_mutual.store.outputs import refuse_other_endings
 
 Format: TypeAlias = Literal["csv", "latex", "markdown"]
+#: The ending of a file's name -> the format of the table in it.
+FORMATS: Mapping[str, Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
+
+
+def format_of(file: Path | None, asked: Format | None) -> Format:
+    """The format of a table that is written to a file: what was asked for, else what the ending of its name says, else CSV.
+
+    Raises:
+        UsageError: the ending says another format than was asked for, or one in which no tables are written.
+    """
+    ending = "" if file is None else file.suffix.lower()
+    named = FORMATS.get(ending)
+    if asked is not None:
+        if named not in (None, asked):
+            raise UsageError(f"{str(file)!r} ends as a file of {named} does, and --format {asked} was asked for. Leave out one of the two.")
+        return asked
+    refuse_other_endings(file, FORMATS)
+    return named or "csv"
 
 
 def export(

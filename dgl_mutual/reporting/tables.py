@@ -73,7 +73,7 @@ def text_table(comparison: Comparison, *, precision: int | None = None, percent:
     """Methods as rows, datasets as columns, a group of rows for each member.
 
     Args:
-        precision: digits after the point (default: 1 for percent, 3 for fractions, what fits for costs).
+        precision: number of decimals (default: 1 for percent, 3 for fractions, what fits for costs).
         percent: show fractions times 100.
 
     Raises:

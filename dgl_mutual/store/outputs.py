@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ _KEPT = (
     *("trials.csv", "history.csv", "reliability.csv", "grid.csv", "failures.csv", "summary.csv", "environment.json", INFERENCE_FILE),
     *("tuning.csv", "best.yaml", "compare.csv", "trajectory.csv", "certificate.md"),
 )
+#: Endings of names that say a format.
+_ENDINGS = (".csv", ".tsv", ".xlsx", ".json", ".parquet", ".npy", ".npz", ".html", ".htm", ".pdf", ".tex", ".md", ".docx", ".png", ".svg")
 
 
 def write_result(path: Path, text: str) -> None:
@@ -34,6 +36,20 @@ def write_result(path: Path, text: str) -> None:
     """
     refuse_kept(path)
     write_output(path, text)
+
+
+def refuse_other_endings(file: Path | None, expected: Collection[str]) -> None:
+    """Refuse a name that ends as files of another format do than the one that is written.
+
+    Args:
+        expected: the endings of what is written, for example ``.csv``.
+
+    Raises:
+        UsageError: it does.
+    """
+    ending = "" if file is None else file.suffix.lower()
+    if ending in _ENDINGS and ending not in expected:
+        raise UsageError(f"{str(file)!r} ends in {ending}, and what is written is {' or '.join(expected)}. Name the file accordingly.")
 
 
 def refuse_kept(path: Path) -> None:

@@ -83,6 +83,14 @@ def test_a_table_goes_to_a_file_and_never_in_the_place_of_a_folder(command_line:
     assert len(list(results.glob("*/trials.csv"))) == 2
 
 
+def test_the_ending_of_the_file_says_the_format(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
+    for name, kind in (("x.tex", "latex"), ("x.md", "markdown"), ("x.CSV", "csv"), ("x.txt", "csv"), ("x", "csv")):
+        assert command_line("export", results, "-o", tmp_path / name)[0] == 0
+        assert (tmp_path / name).read_text() == command_line("export", results, "--format", kind)[1]
+    assert command_line("export", results, "--format", "latex", "-o", tmp_path / "x.txt")[0] == 0
+    assert (tmp_path / "x.txt").read_text() == (tmp_path / "x.tex").read_text()
+
+
 @pytest.mark.parametrize("name", ["-o", "--out", "--output"])
 def test_what_writes_one_file_has_the_same_names_for_it(command_line: CommandLine, results: Path, tmp_path: Path, name: str) -> None:
     pytest.importorskip("matplotlib")
@@ -133,6 +141,8 @@ def test_an_unfinished_run_is_told_beside_any_format(command_line: CommandLine, 
         (("results", "--wide", "--format", "latex"), 2, "latex is always wide. Leave out wide (on the command line: --wide)"),
         (("results", "--format", "pdf"), 2, "'pdf' is not one of"),
         (("results", "--value", "parameters", "--percent"), 2, "'parameters' is not a fraction"),
+        (("results", "--format", "csv", "-o", "x.tex"), 2, "'x.tex' ends as a file of latex does, and --format csv was asked for"),
+        (("results", "-o", "x.xlsx"), 2, "'x.xlsx' ends in .xlsx, and what is written is .csv or .tex or .md"),
         (("results", "--precision", "99"), 2, "99 is not in the range"),
         (("results", "other"), 2, "different data or splits on Cora"),
         ((), 2, "Missing argument 'RUN...'"),

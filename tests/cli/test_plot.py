@@ -40,7 +40,7 @@ def test_figures_of_chosen_runs(command_line: CommandLine) -> None:
     [
         (("results", "--kind", "curve"), 2, "Unknown plot 'curve'. Did you mean 'curves'"),
         (("results", "--kind", "noise"), 2, "no figures for 'noise'"),
-        (("results", "--kind", "cka"), 2, "training.diversity=true"),
+        (("results", "--kind", "cka"), 2, "training.diversity = true"),
         (("results", "--out", "file"), 1, "Cannot write 'file'"),
         (("nowhere",), 2, "There is no folder 'nowhere'"),
         (("unfinished",), 2, "no figures for any plot"),

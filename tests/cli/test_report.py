@@ -25,6 +25,7 @@ def test_the_page_is_written(command_line: CommandLine, tmp_path: Path, monkeypa
     [
         (("nowhere",), 2, "There is no folder 'nowhere'"),
         (("empty",), 1, "'empty' is neither a run folder"),
+        (("unfinished", "-o", "x.pdf"), 2, "'x.pdf' ends in .pdf, and what is written is .html or .htm"),
         (("unfinished",), 1, "no trial has finished"),
         ((), 2, "Missing argument 'RUN...'"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from dgl_mutual.data.folders import data_folders, user_path
 from dgl_mutual.data.load import find_source, load_dataset
-from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.training.checkpoints import load_student
 
 NO_PATHS = ["~nosuchuser", "~nosuchuser/data", "n" * 300, "./" + "n" * 300 + "/data", "a\0b", "loop"]
@@ -25,7 +25,7 @@ def test_paths_that_cannot_be(path: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_file_is_not_called_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DglMutualError, match=r"file is not a folder\. It was named by --data-dir"):
+    with pytest.raises(DglMutualError, match=r"file is not a folder\. It was named by data_dir \(on the command line: --data-dir\)"):
         data_folders(tmp_path / "file")
 
 
@@ -34,6 +34,14 @@ def test_paths_that_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert user_path("~/data") == tmp_path / "data" and user_path("a/b") == Path("a/b")
     (tmp_path / "file").touch()
     assert user_path(tmp_path / "file" / "below") == tmp_path / "file" / "below"
+
+
+def test_a_set_that_is_missing_is_fetched_by_the_name_that_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("tu/FOO", "MUTAG"):
+        with pytest.raises(DataError, match=rf"'dgl-mutual data fetch {name}'"):
+            load_dataset(name, data_dir=tmp_path, offline=True)
+        find_source(name)
 
 
 @pytest.mark.parametrize("name", ["tu/" + "N" * 300, "tu/" + "N" * 61])

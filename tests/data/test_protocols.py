@@ -3,13 +3,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import dgl
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
-from dgl_mutual.data import Dataset, Split, Target, available_protocols, default_protocol, load_dataset, make_splits
+from dgl_mutual.data import Dataset, Split, Target, available_protocols, default_protocol, describe_dataset, load_dataset, make_splits
 from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.errors import UsageError
 
@@ -239,3 +241,16 @@ def test_classes_without_any_sample_do_not_count() -> None:
 def test_digits_work_under_their_defaults() -> None:
     [split] = make_splits(load_dataset("digits", "node"), "random", seed=0)
     assert [len(part) for part in parts(split)] == [200, 300, 1297]
+
+
+def test_functions_of_a_dataset_take_graphs_and_refuse_names() -> None:
+    graph = dgl.graph((torch.arange(40), torch.arange(40).roll(1)))
+    graph.ndata["feat"], graph.ndata["label"] = torch.rand(40, 3), torch.arange(40) % 2
+    dataset = Dataset.from_dgl(graph)
+    assert available_protocols(graph) == available_protocols(dataset) and default_protocol(graph) == "holdout"
+    assert describe_dataset(graph) == describe_dataset(dataset)
+    [ours], [theirs] = (make_splits(data, "holdout", seed=0) for data in (graph, dataset))
+    assert all(map(np.array_equal, parts(ours), parts(theirs)))
+    for use in (available_protocols, default_protocol, describe_dataset, lambda data: make_splits(data, "holdout", seed=0)):
+        with pytest.raises(UsageError, match=r"found the name of one, 'digits'\. Load it: dgl_mutual\.load\('digits'\)"):
+            use("digits")

@@ -181,14 +181,15 @@ def _as_in_tables(names: pd.Series[str]) -> pd.Series[str]:
 
 def _require_columns(file: Path, header: Sequence[str], wanted: Mapping[str, str], mapped: Collection[str]) -> None:
     needed = {"dataset", "test", *mapped}
-    missing = [wanted.get(name, name) for name in COLUMNS if name in needed and wanted.get(name) not in header]
+    missing = {name: wanted.get(name, name) for name in COLUMNS if name in needed and wanted.get(name) not in header}
     numbers = {wanted[name] for name in ("seed", "fold") if name in wanted}
     if not numbers & set(header):
-        missing.append("seed or fold")
+        missing["seed"] = "seed or fold"
     if missing:
         raise DataError(
-            f"The results {str(file)!r} have no column {', '.join(missing)}; they have: {listed([*filter(None, header)]) or 'none'}. "
-            "Say what yours are called, for example --column test=accuracy."
+            f"The results {str(file)!r} have no column {', '.join(missing.values())}; they have: "
+            f"{listed([*filter(None, header)]) or 'none'}. "
+            f"Add it, or say what yours is called: --column {next(iter(missing))}=NAME."
         )
 
 

@@ -78,8 +78,8 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
         hints = " ".join(f"--set {assignment}" for assignment in dict.fromkeys(surplus.values()))
         singly = {tuple(_surplus("student", student, _STUDENT)) for student in config.students}
         raise UsageError(
-            f"The reference does not cover {'; '.join(surplus)}. To compare without, leave that out, or take it back"
-            f"{' (an option of a single student in the list of students)' if len(singly) > 1 else ''}: {hints}"
+            f"The reference does not cover {'; '.join(surplus)}. Leave that out, or set it to its default"
+            f"{' (for a single student in the list of students)' if len(singly) > 1 else ''}: {hints}"
         )
 
 

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     Draw = Callable[[Sequence[Run]], Iterator[tuple[str, Figure]]]
 
 
+#: What each kind of plot needs, for messages.
+PLOTS_NEED = (
+    "Gains need the strategy independent and another one on the same data; ranks need at least three methods on three datasets; "
+    "cohort-size and noise need several runs that differ in it; time needs 'dgl-mutual time-inference RUN' first; weights need the "
+    "strategy gml or okddip, and weights that are not uniform; exchange needs a strategy with an exchange; reliability needs runs of this "
+    "version; cka needs runs with training.diversity = true."
+)
+
 PLOTS: dict[str, Draw] = {
     "gains": gains,
     "ranks": critical_differences,

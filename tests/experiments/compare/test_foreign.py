@@ -64,7 +64,7 @@ def test_spaces_a_byte_order_mark_and_quotes_do_no_harm(written: Path) -> None:
     [
         ("", "cannot be read as CSV"),
         ("dataset,seed,test\n", "a header and no rows"),
-        ("seed,test\n0,0.5\n", "no column dataset; they have: seed, test"),
+        ("seed,test\n0,0.5\n", "no column dataset; they have: seed, test. Add it, or say what yours is called: --column dataset=NAME"),
         ("dataset,test\nCora,0.5\n", "no column seed or fold"),
         ("dataset;seed;test\nCora;0;0.5\n", "they have: dataset;seed;test"),
         ('dataset,seed,test,note\nCora,0,0.5,"a\nCora,1,0.6,b\n', "cannot be read as CSV"),

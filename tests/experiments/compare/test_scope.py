@@ -93,6 +93,6 @@ def test_a_recipe_can_be_compared_when_what_the_message_names_is_taken_back(name
     if not (name.endswith("-few-labels") or read_recipe(name)["training"].get("positions")):
         check()
         return
-    with pytest.raises(UsageError, match="To compare without, leave that out, or take it back: --set ") as caught:
+    with pytest.raises(UsageError, match="Leave that out, or set it to its default: --set ") as caught:
         check()
-    check(*str(caught.value).partition("take it back: --set ")[2].split(" --set "))
+    check(*str(caught.value).partition("set it to its default: --set ")[2].split(" --set "))
