@@ -95,7 +95,7 @@ def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> 
     if "label_rate" not in values and "unlabelled" not in values and values["strategy_options"].get("exchange_on") != "training":
         return kind().resolved(epochs, task).model_dump(mode="json")
     given = {key: value for key, value in values["strategy_options"].items() if key == "exchange_on"}
-    options = kind(**given).with_unlabelled(task)
+    options = kind(**given).with_unlabelled(task, pool="unlabelled" in values)
     return options.resolved(epochs, task).model_dump(mode="json", exclude={"exchange_on"})
 
 

@@ -106,7 +106,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             even = not all(draws_alike(label_rate, dataset.labels[one.train]) for one in fixed)
         else:
             even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
-        strategy_options = strategy_options.with_unlabelled(dataset.task, even=even)
+        strategy_options = strategy_options.with_unlabelled(dataset.task, even=even, pool=dataset.num_pool > 0)
     return config.model_copy(
         update={
             "task": dataset.task,

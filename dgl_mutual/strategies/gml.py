@@ -38,8 +38,10 @@ GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "target
 
 #: Where labels are hidden, most graphs of the exchange have none to fit. With few labels a student is good in one epoch and bad in the
 #: next: on validation with 10 % of the labels, what peers said at their best teaches more than what they say now on PROTEINS and
-#: ogbg-molbace, and as much on NCI1. So it is with a pool of unlabelled graphs, on validation of ogbg-molbace.
+#: ogbg-molbace, and as much on NCI1. So it is with a pool of unlabelled graphs, but there these targets need another pass in each step, and
+#: an epoch with a pool costs too much: the exchange stays as it is with all labels.
 GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "best"}
+
 #: With few labels, students that imitate each other's sharpened predictions come to neglect some classes. On graph tasks, where targets are
 #: not sharpened, validation with 10 % of the labels is higher with these two terms on PROTEINS, and lower on NCI1 and ogbg-molbace.
 SHARPENING = -0.05
@@ -125,15 +127,15 @@ class GMLOptions(GateOptions):
             return weighting
         return WEIGHTING_REGISTRY.name_of(weighting)
 
-    def with_unlabelled(self, task: TaskName, *, even: bool = False) -> Self:
+    def with_unlabelled(self, task: TaskName, *, even: bool = False, pool: bool = False) -> Self:
         """See `StrategyOptions.with_unlabelled`.
 
         The class prior is that of the labelled samples, so it is a default only on samples that were drawn as they were: the training
-        samples.
+        samples. With a pool the exchange of a graph task stays as it is with all labels.
         """
-        options = super().with_unlabelled(task, even=even)
+        options = super().with_unlabelled(task, even=even, pool=pool)
         if task == "graph":
-            return options._with_defaults(GRAPH_TASK_HIDDEN_LABELS) if options.exchange_on == "training" else options
+            return options if pool or options.exchange_on != "training" else options._with_defaults(GRAPH_TASK_HIDDEN_LABELS)
         own = options._with_defaults({"entropy_weight": SHARPENING})
         if options.exchange_on in ("all", "transductive") and (own.entropy_weight < 0 or own.prior_weight > 0):
             own = own._with_defaults({"entropy_on": "training"})

@@ -222,7 +222,7 @@ def _resolve_options(
     """
     options = parse_options(kind.Options, given, "strategy_options")
     if len(split.unlabelled):
-        options = options.with_unlabelled(dataset.task)
+        options = options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0)
     if training.node_drop and dataset.task == "graph" and kind.needs_all_states:
         raise UsageError(
             f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "

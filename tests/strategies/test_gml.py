@@ -191,6 +191,12 @@ class TestHiddenLabels:
         assert options.exchange_on == "training" and options.entropy_weight == options.prior_weight == 0
         assert options.weight == 1 and options.mix == "probabilities" and options.targets == "best"
 
+    def test_with_a_pool_no_step_makes_another_pass_by_default(self):
+        options = self.defaults({}, "graph", pool=True)
+        assert options.targets == "train" and options == GMLOptions(exchange_on="training").resolved(60, "graph")
+        assert self.defaults({"targets": "best"}, "graph", pool=True).targets == "best"
+        assert self.defaults({"exchange_on": "all"}, "graph", pool=True) == GMLOptions(exchange_on="all").resolved(60, "graph")
+
     @pytest.mark.parametrize("given", ["all", "transductive"])
     def test_with_an_exchange_on_all_nodes_the_class_prior_is_on_training_nodes(self, given):
         options = self.defaults({"exchange_on": given})

@@ -231,9 +231,9 @@ def test_with_hidden_labels_gml_has_other_defaults(task: str, graph_data: Data, 
     if task == "graph":
         with pytest.warns(UserWarning, match="are left out"):
             joined = public_fit(dataset, split=few, unlabelled=pool, **SHORT)
-        assert joined.config["strategy_options"]["weight"] == 1
+        assert joined.config["strategy_options"]["targets"] == "train" != options_of(split=few)["targets"]
         fit((joined.dataset, joined.split), epochs=1, callbacks=[Watching()])
-    assert weights == ([1.0, 1.0] if task == "graph" else [1.0])
+    assert weights == ([1.0, 0.3] if task == "graph" else [1.0])
 
 
 def test_all_labels_are_the_same_run_as_without_a_rate(graph_data: Data) -> None:
@@ -326,7 +326,7 @@ def test_fit_takes_a_pool(strategy: str, graph_data: Data, pool: Dataset) -> Non
         )
     options = result.config["strategy_options"]
     assert result.config["unlabelled"] == "pool" and options["exchange_on"] == "training"
-    assert strategy != "gml" or (options["targets"], options["weight"], options["mix"]) == ("best", 1.0, "probabilities")
+    assert strategy != "gml" or (options["targets"], options["weight"], options["mix"]) == ("train", 0.3, "logits")
     everything = np.concatenate(seen)
     assert set(everything) == {*split.train, *range(40, 70)}, "and no validation or test graph"
     assert np.isfinite(result["mean"].test)
