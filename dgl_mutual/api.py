@@ -191,7 +191,7 @@ def fit(
     if training is not None and training.get("checkpoint_every") is not None:
         raise UsageError(
             f"training.checkpoint_every = {training['checkpoint_every']} has no effect in fit, which keeps no snapshots. Leave it "
-            "out, or use dgl_mutual.experiment or 'dgl-mutual run'."
+            "out, or use dgl_mutual.experiment or 'dgl-mutual run', which take no callbacks but trackers."
         )
     fold = whole_number("fold", fold)
     if split is None:

@@ -82,7 +82,7 @@ class Coordinator(nn.Module, ABC):
 
     def checked_observe(self, logits: Tensor, samples: Tensor) -> None:
         """Call `observe`; an error that a weighting of a user's own raises is named."""
-        with blamed(f"observe of the weighting {type(self).__name__!r}", self), _unchanged(self, logits):
+        with blamed(f"observe of the weighting {type(self).__name__!r}", self), _unchanged(self, logits, samples):
             self.observe(logits, samples)
 
     def peer_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
@@ -107,15 +107,21 @@ class Coordinator(nn.Module, ABC):
             return self.scores(logits, confidence, samples)
         title, (k, n, c) = f"The weighting {type(self).__name__!r}", logits.shape
         # In training the stream is that of the strategy's step.
-        with blamed(title), _unchanged(self, logits, confidence), nullcontext() if self.training else own_streams(None, logits.device):
+        with (
+            blamed(title),
+            _unchanged(self, logits, confidence, samples),
+            nullcontext() if self.training else own_streams(None, logits.device),
+        ):
             scores = self.scores(logits, confidence, samples)
         if not isinstance(scores, Tensor):
             raise UsageError(f"scores of {title[0].lower()}{title[1:]} returns {kind_of(scores)}. It must return a tensor of log-weights.")
         fits = scores.dim() == 4 and all(found in (1, asked) for found, asked in zip(scores.shape, (k, k, n, c), strict=True))
-        if not fits or not scores.is_floating_point():
+        if not fits or not scores.is_floating_point() or scores.layout != torch.strided:
+            sparse = "sparse " if scores.layout != torch.strided else ""
             raise UsageError(
-                f"{title} gives scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected are floating-point "
-                f"numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), where any of them may be 1."
+                f"{title} gives {sparse}scores of the shape {tuple(scores.shape)} and the type {scores.dtype}. Expected are dense "
+                f"floating-point numbers of the shape ({k}, {k}, {n}, {c}): (receivers, peers, samples, outputs), where any of them may be "
+                "1."
             )
         scores = scores.expand(k, k, *scores.shape[2:])
         if bool((scores.isnan() | (scores == math.inf)).any()) or bool(mask_self(scores).isneginf().all(1).any()):
@@ -164,8 +170,8 @@ def _unchanged(weighting: Coordinator, *tensors: Tensor) -> Iterator[None]:
     yield
     if versions(*tensors) != before and not is_ours(weighting):
         raise UsageError(
-            f"The weighting {type(weighting).__name__!r} changes the logits or confidence that it is given. Use operations that make a new "
-            "tensor, for example logits / 2 in place of logits /= 2."
+            f"The weighting {type(weighting).__name__!r} changes the logits, confidence or samples that it is given. Use operations that "
+            "make a new tensor, for example logits / 2 in place of logits /= 2."
         )
 
 

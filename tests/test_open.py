@@ -85,6 +85,10 @@ def test_a_split_as_masks_or_numbers_is_the_same(data: dm.Dataset, split: dm.Spl
         (([0.5], [1], [2]), "train samples"),
         ((["a"], [1], [2]), "train samples"),
         (([0], [1], np.ones(NODES + 1, dtype=bool)), f"mask of the part 'test' .* covers {NODES + 1} samples; there are {NODES}"),
+        (
+            (pd.Series(np.arange(NODES) < 9, index=np.arange(NODES)[::-1]), [NODES - 1], [NODES - 2]),
+            "mask of the part 'train' of the split: the index counts from 0 on, but in another order",
+        ),
         (([0], [1], np.zeros(3, dtype=bool)), "covers 3 samples"),
         ((torch.arange(NODES) % 2, [1], [2]), "'train' of the split is a mask of the numbers 0 and 1"),
     ],

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 import dgl_mutual as dm
 from dgl_mutual.cli.main import main
+from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.utils.user_code import blamed, described, is_ours
 from tests.small_graph import FEATURES, N, fit, graph
 
@@ -43,7 +45,7 @@ class Remembers(dm.Strategy):
         return {"a": self.supervised(step), "drift": drift}
 
 
-def logs(value: Any, name: str = "x") -> Callable[..., Any]:
+def logs(value: Any, name: Any = "x") -> Callable[..., Any]:
     def terms(self: dm.Strategy, step: Any) -> Any:
         step.log[name] = value
         return {"a": self.supervised(step)}
@@ -65,6 +67,18 @@ class Broken(dm.Strategy):
     def loss_terms(self, step: Any) -> Any: ...
 
 
+class MetaPart(dm.Strategy):
+    def __init__(self, options: Any, setting: Any) -> None:
+        super().__init__(options, setting)
+        self.part = nn.Linear(2, 2, device="meta")
+
+    def loss_terms(self, step: Any) -> Any: ...
+
+
+def config(**wrong: int) -> Any:
+    return lambda self: CoordinatorConfig("uniform", **{"num_students": 2, "num_outputs": 3, **wrong})
+
+
 def adds(*names: str) -> Any:
     return classmethod(lambda cls, options, students: tuple((name, students[0]) for name in names))
 
@@ -81,6 +95,15 @@ def adds(*names: str) -> Any:
         (strategy(phases=lambda self: ()), r"phases of the strategy 'Mine' returns \(\)"),
         (strategy(phases=lambda self: ((0, 7),)), r"phases .* \(\(0, 7\),\)\. Each phase must name some of the 2 members"),
         (strategy(phases=lambda self: ((0, 0),)), "once each"),
+        (strategy(phases=lambda self: ((0,),)), r"returns \(\(0,\),\), which leaves out member 1 \(sage\): it would never be trained"),
+        *((strategy(phases=lambda self, one=one: (one,)), "Each phase must name") for one in ((0.0, 1), (False, True), ("0", "1"))),
+        (strategy(exchange=lambda self: Exchange("frozen")), "the targets 'frozen', .* and there is one phase"),
+        (strategy(coordinator_config=config(num_outputs=7)), "has num_outputs = 7, and here it must be 3: take self.setting.num_outputs"),
+        (strategy(coordinator_config=config(num_students=5)), "has num_students = 5, and here it must be 2"),
+        (strategy(coordinator_config=config(num_samples=5)), f"has num_samples = 5, and here it must be {N}"),
+        (strategy(lambda self, step: {"a": self.supervised(step).to_sparse()}), "'a' of the strategy 'Mine' is a sparse tensor"),
+        (strategy(logs(1.0, 3)), "logs a value under the name 3. Names must be strings"),
+        (MetaPart, "'MetaPart' has weights on the device 'meta'"),
         (strategy(exchange=lambda self: None), "exchange of the strategy 'Mine' returns None. It must return an Exchange"),
         (strategy(coordinator_config=lambda self: None), "coordinator_config of the strategy 'Mine' returns None"),
         (strategy(extra_members=classmethod(lambda cls, options, students: (("teacher", "gcn"),))), "returns .*'teacher', 'gcn'"),
@@ -206,6 +229,30 @@ class Rows(Net):
         return self.layer(feat) + self.rows(torch.arange(len(feat)))
 
 
+class Drawn(Net):
+    """Draws numbers that a file would not have."""
+
+    def __init__(self, in_features: int, num_outputs: int, where: str = "plain") -> None:
+        super().__init__(in_features, num_outputs)
+        drawn = torch.randn(in_features, in_features)
+        made = {"array": drawn.numpy(), "list": [drawn], "number": float(drawn[0, 0]), "sparse": drawn.to_sparse_csr()}
+        if where == "buffer":
+            self.register_buffer("drawn", drawn, persistent=False)
+        else:
+            self.drawn = made.get(where, drawn)
+
+
+class Frozen(Net):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.requires_grad_(False)
+
+
+class Sparse(Net):
+    def forward(self, graph: Any, feat: Tensor) -> Any:
+        return self.layer(feat).to_sparse()
+
+
 _SHARED = nn.Linear(4, 3)
 
 
@@ -222,6 +269,13 @@ class Shares(Net):
         ([WrongEmbed, "gcn"], r"The method embed of the student 'WrongEmbed-0' cannot be called"),
         ([Exits, "gcn"], "'Exits-0' raised an error: SystemExit: enough"),
         ([Meta, "gcn"], "'Meta-0' has weights on the device 'meta'"),
+        *(
+            ([{"architecture": Drawn, "options": {"where": where}}, "gcn"], "'Drawn-0' has other numbers in 'drawn' each time it is made")
+            for where in ("plain", "buffer", "array", "list", "number", "sparse")
+        ),
+        ([Frozen, "gcn"], "All parameters of the student 'Frozen-0' are frozen"),
+        ([Sparse, "gcn"], "'Sparse-0' gives sparse logits"),
+        ([{"architecture": Net, "starts_after": 0.5}, "gcn"], "The options starts_after are for built-in students, and .* Leave them out"),
         ([Rows, "gcn"], r"cannot be computed or used: .*sparse.*\('Rows-0'\)"),
         (
             [Shares, "gcn", Shares],
@@ -251,6 +305,11 @@ def _observes(self: Any, logits: Tensor, samples: Tensor) -> None:
 def _silent(self: Any, options: Any, config: Any) -> None: ...
 
 
+def _lazy(self: Any, options: Any, config: Any) -> None:
+    dm.Weighting.__init__(self, options, config)
+    self.part = nn.LazyLinear(2)
+
+
 def _alone(self: Any) -> None: ...
 
 
@@ -264,6 +323,8 @@ def _failing(self: Any, options: Any, config: Any) -> None:
         (weighting(lambda z: None), "scores of the weighting 'Mine' returns None"),
         (weighting(lambda z: z), r"'Mine' gives scores of the shape \(3, 30, 3\) .* of the shape \(3, 3, 30, 3\)"),
         (weighting(lambda z: z[None].long()), "the type torch.int64"),
+        (weighting(lambda z: z[None].to_sparse()), "gives sparse scores"),
+        (weighting(lambda z: z[None], __init__=_lazy), "'Mine' has lazy layers"),
         (weighting(lambda z: z[None] / 0), "gives scores that are NaN or infinite"),
         (weighting(lambda z: z[None] * 0 - torch.inf), "minus infinity for all peers"),
         (
@@ -304,6 +365,7 @@ def callback(**hooks: Any) -> dm.Callback:
     [
         ({"on_train_end": lambda self, state: None}, "'on_train_end', which is never called"),
         ({"on_epoch_ends": lambda self, state: None}, "Did you mean 'on_epoch_end'?"),
+        ({"on_epoch_end": None}, "on_epoch_end of the callback Mine is None, and must be a method"),
         ({"on_epoch_end": lambda self: None}, r"on_epoch_end of the callback Mine takes .* It is called with \(state\)"),
     ],
 )
@@ -412,3 +474,51 @@ def _raised_in(file: str) -> KeyError:
     except KeyError as error:
         return error
     raise AssertionError
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_training_without_gradients_is_refused(off: Any) -> None:
+    with off(), pytest.raises(UsageError, match="Gradients are switched off"):
+        fit()
+
+
+class Fixed(Net):
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__(in_features, num_outputs)
+        self.fixed = torch.tensor([float("nan"), 1.0])
+        self.drawn = torch.rand(3, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("eye", torch.eye(3).to_sparse(), persistent=False)
+
+
+def test_numbers_that_are_the_same_each_time_need_not_be_saved(tmp_path: Path) -> None:
+    result = fit([Fixed, "gcn"])
+    result.save(tmp_path / "saved")
+    loaded = dm.load_student(tmp_path / "saved" / "Fixed-0.safetensors", trust=[Fixed])
+    np.testing.assert_array_equal(loaded.predict(graph()), result.predict(member="Fixed-0"))
+
+
+def test_targets_that_are_no_probabilities_are_refused() -> None:
+    class Mine(ExchangeStrategy):
+        def loss_terms(self, step: Any) -> dict[str, Tensor]:
+            return {"a": self.supervised(step), "mutual": self.imitation(step, step.targets[:, step.exchange])}
+
+    with pytest.raises(UsageError, match=r"'Mine' gives to imitation are not probabilities: .*distribution.probabilities"):
+        fit(strategy=Mine)
+
+
+@pytest.mark.parametrize("name", ["samples", "labelled", "training"])
+def test_a_strategy_that_changes_sample_numbers_is_refused(name: str) -> None:
+    def terms(self: dm.Strategy, step: Any) -> Any:
+        getattr(step, name).zero_()
+        return {"a": self.supervised(step)}
+
+    with pytest.raises(UsageError, match=r"changes step\.\w+, which others read"):
+        fit(strategy=strategy(terms))
+
+
+def test_a_split_does_not_change_with_the_arrays_that_it_was_made_of() -> None:
+    parts = [np.arange(3), np.arange(3, 6), np.arange(6, 9)]
+    split = dm.Split(*parts)
+    for part in parts:
+        part[:] = 0
+    assert [part.tolist() for part in split.parts.values()] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]

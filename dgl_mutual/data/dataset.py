@@ -31,7 +31,7 @@ from dgl_mutual.data.arrays import (
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
 from dgl_mutual.data.graph_records import arrays_of, number_of_labels
-from dgl_mutual.data.names import check_name
+from dgl_mutual.data.names import check_name, refuse_double_names
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.row_order import refuse_other_order
@@ -127,6 +127,7 @@ class Dataset:
                     f"Found {counted(len(self.feature_names), 'name')} for {counted(self.num_features, 'feature column')}. "
                     "Give one for each."
                 )
+            refuse_double_names(self.feature_names)
         num_nodes = self.features.shape[0]
         if changed & {"features", "node_offsets"}:
             put("node_offsets", as_offsets(self.node_offsets, num_nodes))
@@ -170,6 +171,7 @@ class Dataset:
             raise DataError(
                 f"Found {counted(len(names), 'name')} for {counted(features.shape[1], 'column')} of edge features. Give one for each."
             )
+        refuse_double_names(names)
         values = {"edges": edges, "edge_features": features, "edge_feature_names": names}
         for name, value in {**values, "edge_feature_kinds": as_kinds(self.edge_feature_kinds, len(names))}.items():
             object.__setattr__(self, name, value)

@@ -183,6 +183,8 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
     width = values.shape[1]
+    if isinstance(names, str):
+        raise DataError(f"The names of the {where} are a text, {names!r:.80}. Give a list with a name for each column.")
     named = tuple(
         map(str, names if names is not None else found if found is not None else (f"{where.removesuffix('s')} {n}" for n in range(width)))
     )

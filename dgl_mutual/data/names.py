@@ -1,7 +1,9 @@
-"""Validation of dataset names."""
+"""Validation of names of datasets and of feature columns."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from dgl_mutual.errors import DataError
@@ -14,4 +16,12 @@ def check_name(name: Any) -> None:
         raise DataError(
             f"{name!r} is no name of a dataset: expected text that is not empty, neither starts nor ends with a space, and can be "
             "written as UTF-8. Choose another name, for example 'mine'."
+        )
+
+
+def refuse_double_names(names: Sequence[str]) -> None:
+    """Raise `DataError` where two feature columns have one name: a saved student finds the columns of new data by name."""
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(
+            f"Several feature columns are called {twice[0]!r:.80}. Give each a name of its own: a saved student finds columns by name."
         )

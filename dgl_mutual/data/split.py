@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dgl_mutual.data.arrays import IntArray, as_array, as_integers
+from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import value_and_kind
 
@@ -36,7 +37,7 @@ class Split:
         unlabelled: training samples whose labels are hidden, if any: nothing that learns or chooses sees them.
 
     Raises:
-        DataError: a part that holds neither whole numbers nor a mask.
+        DataError: a part that holds neither whole numbers nor a mask, or a mask of pandas whose index implies another order.
     """
 
     train: IntArray
@@ -56,10 +57,10 @@ class Split:
             array = as_array(part, f"{name} samples")
             is_mask = array.dtype == np.bool_ and array.ndim == 1
             if is_mask:
+                refuse_other_order({f"The mask of the part {name!r} of the split": part})
                 self._mask_sizes[name] = len(array)
             numbers = np.flatnonzero(array) if is_mask else as_integers(array, f"{name} samples")
-            # Arrays from pandas may be read-only, and torch takes only writable ones.
-            object.__setattr__(self, name, numbers if numbers.flags.writeable else numbers.copy())
+            object.__setattr__(self, name, numbers.copy())  # whatever becomes of the array that was given
 
     @property
     def parts(self) -> dict[str, IntArray]:

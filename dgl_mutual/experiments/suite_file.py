@@ -94,6 +94,9 @@ class Suite(Options):
     def _different(cls, datasets: tuple[SuiteDataset, ...]) -> tuple[SuiteDataset, ...]:
         names = [setting.name for setting in datasets]
         double = sorted({name for name in names if names.count(name) > 1})
+        for name in names:
+            if not name.isprintable():
+                raise ValueError(f"{name!r} is no name of a dataset: it has control characters in it")
         if double:
             raise ValueError(f"{double[0]!r} is there several times: give each a 'name' of its own")
         return datasets
@@ -177,7 +180,13 @@ def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
             raise ValueError(f"{twice[0]!r} is named twice: give it once, or a mapping from names of your own")
         named = dict.fromkeys(map(str, several))
     if not isinstance(named, Mapping) or not named:
-        raise ValueError(f"{needed}, not {methods!r}")
+        hint = f": give a list, [{methods}]" if isinstance(methods, str) else ""
+        raise ValueError(f"{needed}, not {methods!r}{hint}")
+    for name in named:
+        if not isinstance(name, str):
+            raise ValueError(f"names of methods are texts, and {name!r} is none: write it in quotes, '{name}'")
+        if name != name.strip() or not name.isprintable():
+            raise ValueError(f"{name!r} is no name of a method: it starts or ends with a space, or has control characters in it")
     return named
 
 

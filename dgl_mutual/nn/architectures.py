@@ -45,8 +45,8 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
     surplus = sorted(options.model_fields_set - {"architecture", "options", "edge_features"})
     if surplus:
         raise UsageError(
-            f"The options {', '.join(surplus)} are for built-in students, and {options.label} is none. Give its own options, for example "
-            f"{{architecture: {options.architecture_name}, options: {{{surplus[0]}: ...}}}}."
+            f"The options {', '.join(surplus)} are for built-in students, and {options.label} is none. Leave them out, or, if its class or "
+            f"function takes them, give {{architecture: {options.architecture_name}, options: {{{surplus[0]}: ...}}}}."
         )
     make = STUDENT_REGISTRY.find(options.architecture).value
     try:
@@ -93,7 +93,7 @@ def num_blocks(options: StudentOptions) -> int:
             f"The student {options.architecture_name} does not say that it takes sampled neighbourhoods. If its forward takes a list of "
             "DGL's blocks in place of the graph, set the class attribute num_blocks to their number. Otherwise leave out --sampler."
         )
-    if not isinstance(found, int) or found < 1:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise UsageError(
             f"The student {options.architecture_name} has num_blocks = {found!r}. Set the class attribute to a whole number from 1 on."
         )

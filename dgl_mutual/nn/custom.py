@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.dgl_compat import dgl
@@ -20,7 +19,7 @@ from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
 from dgl_mutual.nn.dgl_graphs import dense, graph_of
 from dgl_mutual.nn.module import StudentModule, StudentOutput
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own_modules import fault_of_state, share_weights, versions
+from dgl_mutual.nn.own_modules import fault_of_state, share_weights, unsaved_difference, versions
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.utils.user_code import blamed, own_place, raised_in
 from dgl_mutual.utils.wording import kind_of
@@ -42,8 +41,8 @@ class CustomStudent(StudentModule):
     Random numbers that it draws from torch, NumPy or Python in `forward`, as dropout does, come from the student's own stream: results do
     not depend on its peers. In evaluation they are the same each time. Generators of its own, and DGL's samplers, it must seed itself.
 
-    What the module remembers from step to step must be a parameter, a buffer (`register_buffer`) or a tensor that `get_extra_state` gives:
-    a file that is saved, and an interrupted training that goes on, have these alone.
+    What the module remembers from step to step, or draws when it is made, must be a parameter, a persistent buffer (`register_buffer`) or a
+    tensor that `get_extra_state` gives: a file that is saved, and an interrupted training that goes on, have these alone.
 
     An optional method ``embed(graph, feat)`` gives its last hidden states, (|V|, width) or (graphs, width). Without it `embed` gives the
     logits. Strategies that learn from hidden states do not take students of your own either way.
@@ -88,11 +87,14 @@ class CustomStudent(StudentModule):
             raise UsageError(f"The student {self.name!r} is not a torch.nn.Module but a value of type {type(module).__name__}.")
         with blamed(f"The student {self.name!r}", failure="has no usable parameters (a dataclass needs eq=False)"):
             parameters = list(module.parameters())
-        if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
-            raise UsageError(f"The student {self.name!r} has lazy layers, whose size is not known yet. Give them in_features.")
-        if any(tensor.is_meta for tensor in (*parameters, *module.buffers())):
-            raise UsageError(f"The student {self.name!r} has weights on the device 'meta', which hold no numbers. Make them on the CPU.")
-        if not any(parameter.requires_grad for parameter in parameters):
+        if fault := fault_of_state(module):
+            raise UsageError(f"The student {self.name!r} {fault}")
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            raise UsageError(
+                f"All parameters of the student {self.name!r} are frozen (requires_grad=False), so nothing can be trained. Leave "
+                "some of them as they are made."
+            )
+        if not parameters:
             raise UsageError(
                 f"The student {self.name!r} has no parameters to train. Assign its layers to attributes of the module "
                 "(a list of layers must be a torch.nn.ModuleList)."
@@ -100,8 +102,6 @@ class CustomStudent(StudentModule):
         for method in (module.forward, getattr(module, "embed", None)):
             if callable(method):
                 self._check_call(method)
-        if fault := fault_of_state(module):
-            raise UsageError(f"The student {self.name!r} {fault}")
         return module
 
     def _refuse_old_weights(self) -> None:
@@ -112,6 +112,12 @@ class CustomStudent(StudentModule):
             raise UsageError(
                 f"The student {self.name!r} has the same weights each time it is made, so that other students and seeds would train them, "
                 f"too. Make new layers in the __init__ of {self.options.label}, not before."
+            )
+        if name := unsaved_difference(self.module, other):
+            raise UsageError(
+                f"The student {self.name!r} has other numbers in {name!r} each time it is made, and a saved student would not have "
+                f"those that it was trained with. Make it a buffer, self.register_buffer({name.rpartition('.')[2]!r}, ...), or take the "
+                "same numbers each time, from a generator with a seed of its own."
             )
 
     @property
@@ -150,8 +156,10 @@ class CustomStudent(StudentModule):
             return super().embed_batch(batch, generator)
         graphs, feat, num_samples, rows = self._inputs(batch)
         states = self._called(embed, graphs, feat, generator)
-        if not isinstance(states, Tensor) or states.dim() != 2 or len(states) != num_samples:
+        if not isinstance(states, Tensor) or states.layout != torch.strided or states.dim() != 2 or len(states) != num_samples:
             found = f"the shape {tuple(states.shape)}" if isinstance(states, Tensor) else f"the type {type(states).__name__}"
+            if isinstance(states, Tensor) and states.layout != torch.strided:
+                found = "a sparse tensor"
             raise UsageError(f"The method embed of the student {self.name!r} gives {found}. Expected is a tensor ({num_samples}, width).")
         return states if rows is None else states[rows]
 
@@ -232,6 +240,8 @@ class CustomStudent(StudentModule):
     def _check(self, logits: Any, num_samples: int, feat: Tensor) -> None:
         if not isinstance(logits, Tensor):
             raise UsageError(f"The student {self.name!r} gives {kind_of(logits)}. Its forward must return the logits, a tensor.")
+        if logits.layout != torch.strided:
+            raise UsageError(f"The student {self.name!r} gives sparse logits. Its forward must return a dense tensor: logits.to_dense().")
         expected = (num_samples, self.num_outputs)
         if tuple(logits.shape) != expected:
             rows = "graphs" if self.task == "graph" else "nodes"

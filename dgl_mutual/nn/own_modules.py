@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+#: Attributes that every module has.
+_OF_ANY_MODULE = frozenset(vars(nn.Module()))
+
+
+def fault_of_tensors(module: nn.Module, *, may_be_lazy: bool = False) -> str | None:
+    """Why a module cannot be trained, as the end of a sentence that starts with its name; None if it can.
+
+    Args:
+        may_be_lazy: its lazy layers get their shapes in the first step.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    if not may_be_lazy and any(map(is_lazy, tensors)):
+        return "has lazy layers, whose size is not known yet. Give them in_features."
+    if any(tensor.is_meta for tensor in tensors):
+        return "has weights on the device 'meta', which hold no numbers. Make them on the CPU."
+    return None
 
 
 def fault_of_state(module: nn.Module) -> str | None:
-    """What in the state of a module cannot be kept, as the end of a sentence that starts with its name; None if all can."""
+    """As `fault_of_tensors`, or what in the state of a module cannot be kept."""
+    if fault := fault_of_tensors(module):
+        return fault
     for name, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             return f"keeps state that is not a tensor ({name}). Keep it in buffers."
@@ -22,6 +46,56 @@ def share_weights(first: nn.Module, second: nn.Module) -> bool:
     """Whether two modules have a trainable parameter in common."""
     trained = {id(parameter) for parameter in first.parameters() if parameter.requires_grad}
     return any(id(parameter) in trained for parameter in second.parameters())
+
+
+def unsaved_difference(first: nn.Module, second: nn.Module) -> str | None:
+    """The name of numbers that differ between two modules of one class, and that a saved file does not have; None if there are none.
+
+    These are buffers with ``persistent=False``, and tensors, arrays and numbers in plain attributes, also in lists and dicts. What a module
+    with a `get_extra_state` of its own keeps is up to it.
+    """
+    others = dict(_unsaved(second))
+    return next((name for name, value in _unsaved(first) if name in others and not _same(value, others[name])), None)
+
+
+def _unsaved(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    for prefix, part in module.named_modules():
+        if type(part).get_extra_state is not nn.Module.get_extra_state:
+            continue
+        names = {name: value for name, value in vars(part).items() if name not in _OF_ANY_MODULE}
+        names |= {name: part._buffers[name] for name in part._non_persistent_buffers_set}
+        for name, value in names.items():
+            yield f"{prefix}.{name}".removeprefix("."), value
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values are equal, as far as they hold numbers."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape == second.shape and all(map(_equal, _parts(first), _parts(second)))
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return np.array_equal(first, second, equal_nan=first.dtype.kind == second.dtype.kind == "f")
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return all(_same(value, second[key]) for key, value in first.items() if key in second)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return first == second or (first != first and second != second)
+    return True
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and bool(((first == second) | ((first != first) & (second != second))).all())
+
+
+def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The dense tensors that a tensor is made of."""
+    tensor = tensor.detach()
+    if tensor.layout == torch.sparse_coo:
+        tensor = tensor.coalesce()
+        return tensor.indices(), tensor.values()
+    if tensor.layout == torch.sparse_csr:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return (tensor,) if tensor.layout == torch.strided else ()
 
 
 def versions(*tensors: Tensor) -> list[int]:

@@ -22,6 +22,7 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.strategies.transduction import Matrix, Transduction
+from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.weightings import make_coordinator
 
 
@@ -68,6 +69,15 @@ class Strategy(nn.Module, ABC):
         config = self.coordinator_config()
         if not isinstance(config, CoordinatorConfig):
             raise UsageError(f"coordinator_config of the strategy {self.name!r} returns {config!r}. It must return a CoordinatorConfig.")
+        expected = {"num_students": setting.num_students, "num_outputs": setting.num_outputs}
+        if config.num_samples is not None and setting.num_samples is not None:
+            expected["num_samples"] = setting.num_samples
+        for name, value in expected.items():
+            if (found := getattr(config, name)) != value:
+                raise UsageError(
+                    f"coordinator_config of the strategy {self.name!r} has {name} = {found!r}, and here it must be {value}: take "
+                    f"self.setting.{name}."
+                )
         self.coordinator = make_coordinator(config)
 
     @abstractmethod
@@ -104,7 +114,9 @@ class Strategy(nn.Module, ABC):
     @property
     def without_kept_logits(self) -> str:
         """What messages say to choose where clean logits cannot be kept."""
-        return "--set strategy_options.targets=eval, best or train" if hasattr(self.options, "targets") else "another strategy"
+        if hasattr(self.options, "targets") and is_ours(type(self).exchange):
+            return "--set strategy_options.targets=eval, best or train"
+        return "another strategy" if is_ours(self) else "other targets in its exchange(), eval, best or train"
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         """Whether members that train in one phase learn from others in it: a teacher that is trained first does not."""

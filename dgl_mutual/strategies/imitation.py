@@ -8,10 +8,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from dgl_mutual.errors import UsageError
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.utils.user_code import is_ours
 
 
 class ImitationStrategy(Strategy, ABC):
@@ -28,7 +30,15 @@ class ImitationStrategy(Strategy, ABC):
 
         Args:
             target: t, probabilities, (A or 1, exchange samples, C).
+
+        Raises:
+            UsageError: of a strategy of a user's own: values that are no probabilities.
         """
+        if not is_ours(self) and not bool(((target >= 0) & (target <= 1 + 1e-4)).all()):
+            raise UsageError(
+                f"The targets that the strategy {self.name!r} gives to imitation are not probabilities: they go from {target.min():g} to "
+                f"{target.max():g}. Of logits, give self.distribution.probabilities(logits, self.options.peers_temperature)."
+            )
         own = step.logits[:, step.exchange]
         divergence = self.distribution.divergence(target, own, self.options.temperature).mean(-1)
         step.log["exchange"] = divergence.detach()

@@ -16,13 +16,15 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.display import RepeatingTimer, make_bar, shows_bars
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.wording import kind_of
 
 
 class Callback:
     """Base class: override the methods that you need. Each is given the running state, the same object throughout a training.
 
     An exception in a callback ends the training. A callback with a state of its own gives it in `state_dict` and takes it back in
-    `load_state_dict`, so that an interrupted training can be resumed (training.checkpoint_every).
+    `load_state_dict`, so that an interrupted training can be resumed: of trackers with ``run --checkpoint-every``, since `fit` keeps no
+    snapshots.
     """
 
     def on_fit_begin(self, state: TrainingState) -> None:
@@ -171,6 +173,11 @@ def _check_hooks(callback: Callback) -> None:
         )
     for name in HOOKS:
         hook = getattr(callback, name)
+        if not callable(hook):
+            raise UsageError(
+                f"{name} of the callback {type(callback).__name__} is {kind_of(hook)}, and must be a method. Leave it out where nothing "
+                "is to be done."
+            )
         arguments = list(inspect.signature(getattr(Callback, name)).parameters)[1:]
         try:
             inspect.signature(hook).bind(*arguments)

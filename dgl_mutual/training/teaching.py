@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dgl_mutual.coordinator import Coordinator
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.own_modules import versions
+from dgl_mutual.nn.own_modules import fault_of_tensors, versions
 from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
@@ -57,6 +57,8 @@ def make_strategy(kind: type[Strategy], options: StrategyOptions, setting: Setti
             f"The coordinator of the strategy {kind.name!r} is {kind_of(strategy.coordinator)}. It must be made by "
             "dgl_mutual.weightings.make_coordinator; leave it as super().__init__ makes it, or override coordinator_config."
         )
+    if not is_ours(kind) and (fault := fault_of_tensors(strategy, may_be_lazy=True)):
+        raise UsageError(f"The strategy {kind.name!r} {fault}")
     return strategy
 
 
@@ -70,6 +72,11 @@ def exchange_of(strategy: Strategy, epochs: int) -> Exchange:
         exchange = strategy.exchange()
     if not isinstance(exchange, Exchange):
         raise UsageError(f"exchange of the strategy {strategy.name!r} returns {exchange!r}. It must return an Exchange.")
+    if exchange.targets == "frozen" and not is_ours(strategy) and len(phases_of(strategy)) == 1:
+        raise UsageError(
+            f"The exchange of the strategy {strategy.name!r} has the targets 'frozen', which are predictions of members that train in "
+            "another phase, and there is one phase. Choose other targets, for example Exchange('eval'), or define phases."
+        )
     if exchange.warmup[0] >= epochs and getattr(strategy.options, "weight", 1) > 0:
         raise UsageError(
             f"The exchange of the strategy {strategy.name!r} begins in epoch {exchange.warmup[0]}, and training.epochs = {epochs}: it "
@@ -82,18 +89,24 @@ def phases_of(strategy: Strategy) -> tuple[tuple[int, ...], ...]:
     """Which members train together, phase after phase, each phase in the cohort's order.
 
     Raises:
-        UsageError: there are no phases, or a phase is empty, names a member twice, or names one that does not exist.
+        UsageError: there are no phases, a phase is empty, names a member twice, or names one that does not exist; or a member is in none.
     """
     with blamed(f"phases of the strategy {strategy.name!r}", strategy):
         phases = tuple(tuple(phase) for phase in strategy.phases())
     members = range(len(strategy.setting.members))
     for phase in phases or ((),):
-        if not phase or len({*phase}) < len(phase) or not {*phase} <= {*members}:
+        are_numbers = all(isinstance(member, Integral) and not isinstance(member, bool) for member in phase)
+        if not phase or not are_numbers or len({*phase}) < len(phase) or not {*phase} <= {*members}:
             raise UsageError(
                 f"phases of the strategy {strategy.name!r} returns {phases!r}. Each phase must name some of the {len(members)} members, "
                 f"counted from 0, once each, for example {(tuple(members),)!r}."
             )
-    return tuple(tuple(sorted(phase)) for phase in phases)
+    if left_out := {*members} - {member for phase in phases for member in phase}:
+        raise UsageError(
+            f"phases of the strategy {strategy.name!r} returns {phases!r}, which leaves out member {min(left_out)} "
+            f"({strategy.setting.members[min(left_out)].label}): it would never be trained. Name each member in one phase at least."
+        )
+    return tuple(tuple(sorted(map(int, phase))) for phase in phases)
 
 
 def has_own_code(strategy: Strategy) -> bool:
@@ -111,7 +124,13 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
         UsageError: it does not return a mapping of names to tensors, each a scalar or with a value for each active member, or changes the
             tensors of the step.
     """
-    given = {"logits": step.logits, "targets": step.targets, "labels": step.labels}
+    given = {
+        name: value
+        for name in ("logits", "targets", "labels", "labelled", "training", "exchange", "samples")
+        if isinstance(value := getattr(step, name), Tensor)
+    }
+    if isinstance(features := getattr(step.batch, "features", None), Tensor):
+        given["batch.features"] = features
     before = versions(*given.values())
     with (
         blamed(f"loss_terms of the strategy {strategy.name!r}", strategy),
@@ -138,6 +157,8 @@ def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Te
             raise UsageError(f"loss_terms of the strategy {strategy!r} names a term {name!r}. Names must be strings.")
         if not isinstance(term, Tensor):
             raise UsageError(f"The loss term {name!r} of the strategy {strategy!r} is {kind_of(term)}. It must be a tensor.")
+        if term.layout != torch.strided:
+            raise UsageError(f"The loss term {name!r} of the strategy {strategy!r} is a sparse tensor. Make it dense: to_dense().")
         if term.shape not in ((), (num_active,)) or not term.is_floating_point():
             raise UsageError(
                 f"The loss term {name!r} of the strategy {strategy!r} has the shape {tuple(term.shape)} and the type {term.dtype}. "
@@ -173,8 +194,8 @@ def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
     """The values that a strategy has logged for the history, as tensors without gradient.
 
     Raises:
-        UsageError: a value that is neither a number nor one for each active member, or each pair of members; or the name of another
-            column of the history.
+        UsageError: a name that is no string, or that of another column of the history; or a value that is neither a number nor one for each
+            active member, or each pair of members.
     """
     values = {}
     for name, value in step.log.items():
@@ -187,7 +208,9 @@ def logged(step: Step, strategy: Strategy) -> dict[str, Tensor]:
         num_members = len(strategy.setting.members)
         shapes = ((), (len(step.active),))
         fits = isinstance(tensor, Tensor) and (tensor.shape in shapes or (tensor.dim() == 2 and max(tensor.shape) <= num_members))
-        if not isinstance(name, str) or not fits:
+        if not isinstance(name, str):
+            raise UsageError(f"The strategy {strategy.name!r} logs a value under the name {name!r}. Names must be strings.")
+        if not fits:
             found = f"the shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"the type {type(value).__name__}"
             raise UsageError(
                 f"The value {name!r} that the strategy {strategy.name!r} logs has {found}. Expected is a number, a tensor of one for "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,7 @@ def fit_cohort(
         StoreError, DataError: a snapshot cannot be written, or used.
     """
     training, device = resolve_training(training or TrainingOptions(), dataset), torch.device(device)
+    split = replace(split)  # a copy: code of a user's own is given tensors that share its memory
     own = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
@@ -99,6 +101,11 @@ def fit_cohort(
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
         return fit_untrained(kind, options, dataset, split, distribution, dtype)
+    if not torch.is_grad_enabled():
+        raise UsageError(
+            "Gradients are switched off (torch.no_grad, torch.inference_mode or torch.set_grad_enabled(False)), so nothing can be learned. "
+            "Call it where they are on."
+        )
     students = [resolve_student(one, dataset.task, has_edge_features=dataset.edge_features is not None) for one in students]
     if not any(student.edge_features for student in students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either

@@ -162,6 +162,11 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         (("grid.yaml",), "Option 'grid.strategy_options.temperature' = 1: a list is needed, for example [1]."),
         (("word.yaml",), "a list is needed, for example [Cora]"),
         (("number.yaml",), "names of strategies are needed"),
+        (("one.yaml",), "not 'gml': give a list, [gml]"),
+        (("key.yaml",), "names of methods are texts, and 1 is none: write it in quotes, '1'"),
+        (("line.yaml",), r"'gml\nError: forged' is no name of a method: it starts or ends with a space, or has control characters"),
+        (("space.yaml",), "'gml ' is no name of a method"),
+        (("data.yaml",), r"'a\rb' is no name of a dataset: it has control characters in it"),
         (("mine.yaml", "--set", "seeds"), "the form is KEY=VALUE"),
         (("mine.yaml", "--set", "training.epoch=3"), "independent on digits: Unknown option 'training.epoch'"),
         (("mine.yaml", "--jobs", "0"), "0 is not in the range"),
@@ -172,6 +177,11 @@ def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[st
     Path("empty.yaml").touch()
     Path("half.yaml").write_text("datasets: [digits]\n")
     Path("grid.yaml").write_text("datasets: [digits]\nmethods: [gml]\nbase: {grid: {strategy_options.temperature: 1}}\n")
+    Path("one.yaml").write_text("datasets: [digits]\nmethods: gml\n")
+    Path("key.yaml").write_text("datasets: [digits]\nmethods: {1: {strategy: gml}}\n")
+    Path("line.yaml").write_text('datasets: [digits]\nmethods: {"gml\\nError: forged": {strategy: gml}}\n')
+    Path("space.yaml").write_text('datasets: [digits]\nmethods: {"gml ": {strategy: gml}}\n')
+    Path("data.yaml").write_text('datasets: [{dataset: digits, name: "a\\rb"}]\nmethods: [gml]\n')
     Path("word.yaml").write_text("datasets: Cora\nmethods: [gml]\n")
     Path("number.yaml").write_text("datasets: [Cora]\nmethods: 3\n")
     ended, out, err = command_line("suite", *arguments)

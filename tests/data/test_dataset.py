@@ -231,6 +231,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"node_offsets": [0, 3, 2, 4], "labels": [0, 1, 0]}, "must not decrease"),
     ({"node_offsets": [0, 2, 4], "labels": [0, 1]}, "joins graphs"),
     ({"feature_names": ["a"]}, "1 name for 2 feature columns"),
+    ({"feature_names": ["a", "a"]}, "Several feature columns are called 'a'. Give each a name of its own"),
+    ({"feature_names": "ab"}, "names of the features are a text, 'ab'. Give a list"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
     ({"name": ""}, "'' is no name of a dataset: expected text that is not empty"),
     ({"name": "mine "}, "'mine ' is no name of a dataset: .*Choose another name, for example 'mine'"),

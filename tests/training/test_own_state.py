@@ -125,6 +125,11 @@ def divides(self: Any, logits: Tensor, confidence: Tensor, samples: Tensor) -> T
     return confidence[None, ..., None]
 
 
+def zeroes(self: Any, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+    samples.zero_()
+    return confidence[None, ..., None]
+
+
 def halves(self: Any, logits: Tensor, samples: Tensor) -> None:
     logits /= 2
 
@@ -135,9 +140,9 @@ def test_a_strategy_that_changes_what_others_read_is_refused(name):
         short(strategy=changing(name))
 
 
-@pytest.mark.parametrize("mine", [weighing(divides), weighing(plain, halves)], ids=["scores", "observe"])
+@pytest.mark.parametrize("mine", [weighing(divides), weighing(zeroes), weighing(plain, halves)], ids=["scores", "samples", "observe"])
 def test_a_weighting_that_changes_what_others_read_is_refused(mine):
-    with pytest.raises(UsageError, match="weighting 'Mine' changes the logits or confidence that it is given"):
+    with pytest.raises(UsageError, match="weighting 'Mine' changes the logits, confidence or samples that it is given"):
         short(strategy_options={"weighting": mine, "exchange_warmup": (0, 0)})
 
 

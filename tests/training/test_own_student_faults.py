@@ -75,7 +75,7 @@ class Extra(Linear):
         (Greedy, UsageError, "'Greedy-1' changes the features that it is given"),
         (bad(failing), UsageError, r"'Bad-1' raised an error: ValueError: not today \(.*test_own_student_faults.py, line \d+\)"),
         (Bare, UsageError, "'Bare-1' has no parameters to train"),
-        (Frozen, UsageError, "'Frozen-1' has no parameters to train"),
+        (Frozen, UsageError, "All parameters of the student 'Frozen-1' are frozen"),
         (Lazy, UsageError, "'Lazy-1' has lazy layers"),
         (Extra, UsageError, r"'Extra-1' keeps state that is not a tensor \(_extra_state\)"),
         (lambda in_features, num_outputs: 3, UsageError, "is not a torch.nn.Module but a value of type int"),

@@ -149,6 +149,7 @@ def test_a_service_that_fails_does_not_end_the_training(name, recorder, run, nod
     with pytest.warns(RuntimeWarning, match="failed, and seed-0-fold-0 goes on without it: ConnectionError: the server is gone"):
         result = fit(node_data, strategy="dml", epochs=3, callbacks=[make_tracker(name, run)])
     assert [step for step, _ in recorder.rows] == [0] and len(result.history) == 3
+    assert recorder.closed == [name != "tensorboard"], "the tracked run ends as one that failed"
 
 
 @names
@@ -287,9 +288,15 @@ class WithoutRun(Plain):
     def __init__(self) -> None: ...
 
 
+class LogsNothing(Plain):
+    def log(self) -> None: ...  # type: ignore[override]
+
+
 def test_own_trackers_need_no_package_and_are_made_with_their_run(run, node_data, fit):
     check_trackers([f"{__name__}:Plain"])
     with pytest.raises(UsageError, match="Plain cannot start a tracked run: OSError: no service"):
         fit(node_data, epochs=1, callbacks=[make_tracker(f"{__name__}:Plain", run)])
     with pytest.raises(UsageError, match=r"has __init__\(self\) -> .*, and trackers are made with \(run\)\. Take this argument"):
         check_trackers([f"{__name__}:WithoutRun"])
+    with pytest.raises(UsageError, match=r"The method log of the tracker LogsNothing takes \(self\).* called with \(self, figures, step\)"):
+        check_trackers([f"{__name__}:LogsNothing"])

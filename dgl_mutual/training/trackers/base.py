@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
@@ -60,15 +62,24 @@ class Tracker(Callback, ABC):
 
     def __init__(self, run: TrackedRun) -> None:
         self.run = run
-        self._is_open = False
+        self._is_open = self._has_failed = False
 
     @classmethod
     def check(cls) -> None:
         """Check that it can be used here.
 
         Raises:
-            UsageError: its package is not installed, or is not set up.
+            UsageError: its package is not installed, or is not set up; or a method does not take what it is called with.
         """
+        for name in ("open", "log", "close", "summarise"):
+            expected = list(inspect.signature(getattr(Tracker, name)).parameters)
+            try:
+                inspect.signature(getattr(cls, name)).bind(*expected)
+            except TypeError:
+                raise UsageError(
+                    f"The method {name} of the tracker {cls.__name__} takes {inspect.signature(getattr(cls, name))}. It is called with "
+                    f"({', '.join(expected)})."
+                ) from None
         if cls.package is not None:
             cls.client()
 
@@ -134,7 +145,10 @@ class Tracker(Callback, ABC):
         """End the tracked run, if that has not been done."""
         if self._is_open:
             self._send(lambda: self.close(failed))
-            self._is_open = False
+        elif self._has_failed:
+            with contextlib.suppress(Exception):  # a warning has told already
+                self.close(True)
+        self._is_open = self._has_failed = False
 
     def _send(self, send: Any) -> None:
         if not self._is_open:
@@ -142,7 +156,7 @@ class Tracker(Callback, ABC):
         try:
             send()
         except Exception as error:
-            self._is_open = False
+            self._is_open, self._has_failed = False, True
             warnings.warn(
                 f"{self.title} failed, and {self.run.name} goes on without it: {type(error).__name__}: {error}",
                 RuntimeWarning,
