@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,7 +236,7 @@ class Drawn(Net):
     def __init__(self, in_features: int, num_outputs: int, where: str = "plain") -> None:
         super().__init__(in_features, num_outputs)
         drawn = torch.randn(in_features, in_features)
-        made = {"array": drawn.numpy(), "list": [drawn], "number": float(drawn[0, 0]), "sparse": drawn.to_sparse_csr()}
+        made = {"array": drawn.numpy(), "list": [drawn], "dict": {"a": drawn}, "sparse": drawn.to_sparse_csr()}
         if where == "buffer":
             self.register_buffer("drawn", drawn, persistent=False)
         else:
@@ -271,7 +272,7 @@ class Shares(Net):
         ([Meta, "gcn"], "'Meta-0' has weights on the device 'meta'"),
         *(
             ([{"architecture": Drawn, "options": {"where": where}}, "gcn"], "'Drawn-0' has other numbers in 'drawn' each time it is made")
-            for where in ("plain", "buffer", "array", "list", "number", "sparse")
+            for where in ("plain", "buffer", "array", "list", "dict", "sparse")
         ),
         ([Frozen, "gcn"], "All parameters of the student 'Frozen-0' are frozen"),
         ([Sparse, "gcn"], "'Sparse-0' gives sparse logits"),
@@ -486,6 +487,7 @@ class Fixed(Net):
     def __init__(self, in_features: int, num_outputs: int) -> None:
         super().__init__(in_features, num_outputs)
         self.fixed = torch.tensor([float("nan"), 1.0])
+        self.made_at = time.perf_counter()
         self.drawn = torch.rand(3, generator=torch.Generator().manual_seed(0))
         self.register_buffer("eye", torch.eye(3).to_sparse(), persistent=False)
 

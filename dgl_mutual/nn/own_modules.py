@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,8 @@ def share_weights(first: nn.Module, second: nn.Module) -> bool:
 def unsaved_difference(first: nn.Module, second: nn.Module) -> str | None:
     """The name of numbers that differ between two modules of one class, and that a saved file does not have; None if there are none.
 
-    These are buffers with ``persistent=False``, and tensors, arrays and numbers in plain attributes, also in lists and dicts. What a module
-    with a `get_extra_state` of its own keeps is up to it.
+    These are buffers with ``persistent=False``, and tensors and arrays in plain attributes, also in lists and dicts. What a module with a
+    `get_extra_state` of its own keeps is up to it.
     """
     others = dict(_unsaved(second))
     return next((name for name, value in _unsaved(first) if name in others and not _same(value, others[name])), None)
@@ -69,17 +69,15 @@ def _unsaved(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _same(first: Any, second: Any) -> bool:
-    """Whether two values are equal, as far as they hold numbers."""
+    """Whether two values hold the same tensors and arrays; other values count as equal, a time or a counter among them."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return first.shape == second.shape and all(map(_equal, _parts(first), _parts(second)))
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         return np.array_equal(first, second, equal_nan=first.dtype.kind == second.dtype.kind == "f")
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
+    if isinstance(first, dict) and isinstance(second, dict):
         return all(_same(value, second[key]) for key, value in first.items() if key in second)
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         return len(first) == len(second) and all(map(_same, first, second))
-    if isinstance(first, int | float) and isinstance(second, int | float):
-        return first == second or (first != first and second != second)
     return True
 
 
