@@ -16,6 +16,7 @@ from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.display import RepeatingTimer, make_bar, shows_bars
 from dgl_mutual.utils.python_compat import is_class
+from dgl_mutual.utils.user_code import refuse_other_arguments
 from dgl_mutual.utils.wording import kind_of
 
 
@@ -179,13 +180,7 @@ def _check_hooks(callback: Callback) -> None:
                 "is to be done."
             )
         arguments = list(inspect.signature(getattr(Callback, name)).parameters)[1:]
-        try:
-            inspect.signature(hook).bind(*arguments)
-        except TypeError:
-            raise UsageError(
-                f"The method {name} of the callback {type(callback).__name__} takes {inspect.signature(hook)}. It is called with "
-                f"({', '.join(arguments)})."
-            ) from None
+        refuse_other_arguments(hook, f"{name} of the callback {type(callback).__name__}", arguments)
 
 
 def _fault(given: object) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,22 @@ def is_ours(value: Any) -> bool:
     """Whether an object's class, or a class itself, is one of this package."""
     module = getattr(value, "__module__", None) or type(value).__module__
     return str(module).partition(".")[0] == "dgl_mutual"
+
+
+def refuse_other_arguments(method: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
+    """Refuse a method that does not take these arguments.
+
+    Args:
+        what: its name in messages, for example ``on_epoch_end of the callback Mine``.
+
+    Raises:
+        UsageError: it does not.
+    """
+    taken = inspect.signature(method)
+    try:
+        taken.bind(*arguments)
+    except TypeError:
+        raise UsageError(f"The method {what} takes {taken}. It is called with ({', '.join(arguments)}).") from None
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from dgl_mutual.errors import DglMutualError, UsageError
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.state import TrainingState
+from dgl_mutual.utils.user_code import refuse_other_arguments
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,8 @@ class Tracker(Callback, ABC):
             UsageError: its package is not installed, or is not set up; or a method does not take what it is called with.
         """
         for name in ("open", "log", "close", "summarise"):
-            expected = list(inspect.signature(getattr(Tracker, name)).parameters)
-            try:
-                inspect.signature(getattr(cls, name)).bind(*expected)
-            except TypeError:
-                raise UsageError(
-                    f"The method {name} of the tracker {cls.__name__} takes {inspect.signature(getattr(cls, name))}. It is called with "
-                    f"({', '.join(expected)})."
-                ) from None
+            arguments = list(inspect.signature(getattr(Tracker, name)).parameters)
+            refuse_other_arguments(getattr(cls, name), f"{name} of the tracker {cls.__name__}", arguments)
         if cls.package is not None:
             cls.client()
 
