@@ -518,6 +518,15 @@ def test_a_strategy_that_changes_sample_numbers_is_refused(name: str) -> None:
         fit(strategy=strategy(terms))
 
 
+def test_a_strategy_that_changes_features_is_refused() -> None:
+    def terms(self: dm.Strategy, step: Any) -> Any:
+        step.batch.features.zero_()
+        return {"a": self.supervised(step)}
+
+    with pytest.raises(UsageError, match=r"changes step\.batch\.features, which others read"):
+        fit(strategy=strategy(terms))
+
+
 def test_a_split_does_not_change_with_the_arrays_that_it_was_made_of() -> None:
     parts = [np.arange(3), np.arange(3, 6), np.arange(6, 9)]
     split = dm.Split(*parts)

@@ -188,7 +188,8 @@ def test_faults(build_csv: Build, changed: dict[str, str | None], message: str) 
     folder = build_csv(**changed)
     with pytest.raises(DataError, match=message):
         load_dataset(folder)
-    assert verify_dataset(folder)
+    faults = verify_dataset(folder)
+    assert faults and not any(fault.rule.endswith(".") for fault in faults), "the message puts the full stop"
 
 
 def test_a_folder_may_have_no_edges(build_csv: Build) -> None:

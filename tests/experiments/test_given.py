@@ -9,9 +9,10 @@ import yaml
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config, read_config
-from dgl_mutual.experiments.given import given_values, layer_of_file
+from dgl_mutual.experiments.given import given_values, layer_of_file, without_defaults
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.resolve import plain
+from dgl_mutual.strategies.gml import GMLOptions
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,12 @@ def test_a_kept_configuration_is_the_same_run(ring: Dataset, pairs: Dataset, tmp
             again = planned(dataset, kept(plan, tmp_path, old=old))
             assert plain(again.config) == plain(plan.config)
             assert [plain(point) for _, point in again.points] == [plain(point) for _, point in plan.points]
+
+
+def test_defaults_with_a_pool_are_not_given_in_a_configuration_of_an_earlier_version(pairs: Dataset) -> None:
+    defaults = GMLOptions().with_unlabelled("graph", pool=True).resolved(60, "graph").model_dump(mode="json")
+    resolved = {**plain(planned(pairs, {"training": {"epochs": 60}}).config), "unlabelled": "pool", "strategy_options": defaults}
+    assert without_defaults(resolved)["strategy_options"].keys() <= {"exchange_on"}
 
 
 @pytest.mark.parametrize("old", [False, True])

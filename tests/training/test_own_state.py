@@ -130,6 +130,10 @@ def zeroes(self: Any, logits: Tensor, confidence: Tensor, samples: Tensor) -> Te
     return confidence[None, ..., None]
 
 
+def zeroes_observed(self: Any, logits: Tensor, samples: Tensor) -> None:
+    samples.zero_()
+
+
 def halves(self: Any, logits: Tensor, samples: Tensor) -> None:
     logits /= 2
 
@@ -140,7 +144,11 @@ def test_a_strategy_that_changes_what_others_read_is_refused(name):
         short(strategy=changing(name))
 
 
-@pytest.mark.parametrize("mine", [weighing(divides), weighing(zeroes), weighing(plain, halves)], ids=["scores", "samples", "observe"])
+@pytest.mark.parametrize(
+    "mine",
+    [weighing(divides), weighing(zeroes), weighing(plain, halves), weighing(plain, zeroes_observed)],
+    ids=["scores", "samples", "observe", "observed samples"],
+)
 def test_a_weighting_that_changes_what_others_read_is_refused(mine):
     with pytest.raises(UsageError, match="weighting 'Mine' changes the logits, confidence or samples that it is given"):
         short(strategy_options={"weighting": mine, "exchange_warmup": (0, 0)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.sampled import NeighbourFeed, resolve_fanout
 from dgl_mutual.training.options import TrainingOptions, resolve_training
@@ -190,6 +193,15 @@ def test_strategies_without_a_sampled_form_refuse(node_data, fit):
     needed = r"needs predictions on all nodes after each epoch .targets: ema.* Choose .*targets=eval, best or train, or leave out --sampler"
     with pytest.raises(UsageError, match=needed):
         fit(node_data, strategy_options={"targets": "ema"}, **sampled)
+
+    class Mine(ExchangeStrategy):
+        def exchange(self) -> Exchange:
+            return Exchange("ema", decay=0.9, on="labelled")
+
+        def loss_terms(self, step: Any) -> Any: ...
+
+    with pytest.raises(UsageError, match=r"Choose other targets in its exchange\(\), eval, best or train, or leave out --sampler"):
+        fit(node_data, strategy=Mine, **sampled)
 
 
 def test_steps_of_an_epoch(node_data):
