@@ -22,7 +22,7 @@ from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageEr
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.utils.user_code import blamed, described, is_ours
-from tests.small_graph import FEATURES, N, fit, graph
+from tests.small_graph import EDGES, FEATURES, LABELS, N, fit, graph
 
 
 def strategy(terms: Callable[..., Any] | None = None, **attributes: Any) -> type[dm.Strategy]:
@@ -523,8 +523,9 @@ def test_a_strategy_that_changes_features_is_refused() -> None:
         step.batch.features.zero_()
         return {"a": self.supervised(step)}
 
+    data = dm.Dataset.from_arrays(EDGES, FEATURES.copy(), LABELS)  # the array of all tests would be changed before the error
     with pytest.raises(UsageError, match=r"changes step\.batch\.features, which others read"):
-        fit(strategy=strategy(terms))
+        fit(strategy=strategy(terms), data=data)
 
 
 def test_a_split_does_not_change_with_the_arrays_that_it_was_made_of() -> None:
