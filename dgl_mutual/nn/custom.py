@@ -120,6 +120,14 @@ class CustomStudent(StudentModule):
                 "same numbers each time, from a generator with a seed of its own."
             )
 
+    def loaded_again(self) -> CustomStudent:
+        """A new student with the state of this one, as it would be loaded from a file."""
+        parameter = next(self.parameters())
+        with own_streams(None, torch.device("cpu")):
+            other = CustomStudent(self.options, self.task, self.in_features, self.num_outputs, self.name, edge_features=self.edge_features)
+        other.to(parameter.device, parameter.dtype).load_state_dict(self.state_dict())
+        return other.eval()
+
     @property
     def title(self) -> str:
         return f"{self.name} student of {self.options.architecture_name}"

@@ -63,6 +63,20 @@ def unsaved_difference(first: nn.Module, second: nn.Module) -> str | None:
     return None
 
 
+def changed_values(first: nn.Module, second: nn.Module) -> list[str]:
+    """The names of plain attributes, of two modules of one class, that are numbers or texts and differ."""
+    others = dict(second.named_modules())
+    return [
+        f"{prefix}.{name}".removeprefix(".")
+        for prefix, part in first.named_modules()
+        for name, value in vars(part).items()
+        if name not in _OF_ANY_MODULE
+        and isinstance(value, bool | int | float | str | None)
+        and prefix in others
+        and vars(others[prefix]).get(name) != value
+    ]
+
+
 def _unsaved(module: nn.Module) -> Iterator[tuple[str, list[Any]]]:
     for prefix, part in module.named_modules():
         if type(part).get_extra_state is not nn.Module.get_extra_state:

@@ -1,17 +1,25 @@
-"""A check that the state of modules of a user's own keeps its form while they train."""
+"""Checks that the state of modules of a user's own keeps its form while they train, and is all that their predictions depend on."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.custom import CustomStudent
+from dgl_mutual.nn.own_modules import changed_values
+from dgl_mutual.nn.streams import own_streams
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.feeds import Feed
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.utils.user_code import is_ours
+from dgl_mutual.weightings import make_coordinator
+
+#: Validation samples that are predicted to compare a module with what a file would give.
+_SAMPLES = 32
 
 _Shapes: TypeAlias = dict[str, "tuple[int, ...] | None"]
 
@@ -19,9 +27,13 @@ _Shapes: TypeAlias = dict[str, "tuple[int, ...] | None"]
 class OwnStateCheck(Callback):
     """Refuses modules of a user's own whose parameters or buffers come, go or change their shape: the optimizer would not train them, and
     what is saved could not be loaded. It must come before the callbacks that keep weights.
+
+    After the first epoch of a phase and at its end it also refuses students and weightings whose predictions depend on values that are not
+    saved: with their state loaded into a new one, they would predict something else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
         self._before: dict[str, _Shapes] = {}
 
     def on_phase_begin(self, state: TrainingState) -> None:
@@ -45,6 +57,56 @@ class OwnStateCheck(Callback):
                 f"{name} of {title[0].lower()}{title[1:]} {change} while it trains, and would not be trained or saved with the rest. Make "
                 "all parameters and buffers in __init__, not in forward."
             )
+        if state.current.epoch == 1:
+            self._refuse_unsaved_values(state)
+
+    def on_phase_end(self, state: TrainingState) -> None:
+        self._refuse_unsaved_values(state)
+
+    @torch.no_grad()
+    def _refuse_unsaved_values(self, state: TrainingState) -> None:
+        for student in (state.cohort.members[k] for k in state.ranks.local(state.current.active)):
+            if not isinstance(student, CustomStudent):
+                continue
+            student.eval()
+            batch, _ = next(iter(self._feed.evaluation_batches(state.split.val[:_SAMPLES])))
+            loaded = [student.loaded_again() for _ in range(2)]
+            _refuse_other_numbers(
+                f"The student {student.name!r}",
+                [one.forward_batch(batch).logits for one in (student, *loaded)],
+                student.module,
+                loaded[0].module,
+            )
+        own_weightings = [one for one in state.strategy.coordinator.each() if not is_ours(one)]
+        if not own_weightings or state.validation is None:
+            return
+        val = torch.as_tensor(state.split.val[:_SAMPLES], device=state.clean.device)
+        logits = state.clean.latest[: state.cohort.num_students, val]
+        confidence = state.cohort.distribution.confidence(logits)
+        coordinator = state.strategy.coordinator.eval()
+        with own_streams(None, torch.device("cpu")):
+            others = [make_coordinator(coordinator.config).to(logits.device, logits.dtype).eval() for _ in range(2)]
+        for other in others:
+            other.load_state_dict(coordinator.state_dict())
+        weights = [one.ensemble_weights(logits, confidence, val) for one in (coordinator, *others)]
+        _refuse_other_numbers(f"The weighting {type(own_weightings[0]).__name__!r}", weights, coordinator, others[0])
+
+
+def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, loaded: nn.Module) -> None:
+    """Refuse a module that computes something else than two new ones with its state, which agree with each other.
+
+    Where these differ, too, the module draws random numbers of its own, which is allowed.
+    """
+    ours, first, second = found
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-5) or torch.allclose(ours, first, rtol=1e-3, atol=1e-5):
+        return
+    names = changed_values(trained, loaded)
+    which = f" The cause may be {names[0]!r}, which is not the same in both." if names else ""
+    example = (names[0] if names else "count").rpartition(".")[2]
+    raise UsageError(
+        f"{title} predicts something else after its state has been loaded into a new one: it depends on values that are not saved.{which} "
+        f"Make what changes in training a buffer, self.register_buffer({example!r}, torch.tensor(...)) in __init__, and change it in place."
+    )
 
 
 def _own_modules(state: TrainingState) -> dict[str, nn.Module]:

@@ -184,7 +184,7 @@ def fit_cohort(
     refuse_undefined(scorer, steps.labels, split, dataset.target.num_outputs)
     selection = Selection(len(members), training.patience)
     clock = EpochClock()
-    hooked = [OwnStateCheck(), selection, *_diversity(state, device), *own, clock]
+    hooked = [OwnStateCheck(feed), selection, *_diversity(state, device), *own, clock]
     loop = Loop(state, feed, steps, scorer, selection, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
     loop.run()
     state.result = _assessed(loop, clock)

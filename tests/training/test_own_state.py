@@ -301,3 +301,48 @@ def test_a_coordinator_that_is_none_is_refused():
     members = {"__init__": made, "loss_terms": lambda self, step: {"supervised": self.supervised(step)}}
     with pytest.raises(UsageError, match=r"The coordinator of the strategy 'Mine' is a Linear\. It must be made by"):
         short(strategy=type("Mine", (dm.Strategy,), members))
+
+
+class Counts(Linear):
+    """Predicts by a number of steps that is a plain attribute; with `saved`, one that is a buffer."""
+
+    def __init__(self, in_features: int, num_outputs: int, saved: bool = False) -> None:
+        super().__init__(in_features, num_outputs)
+        self.steps: Any = 0
+        if saved:
+            del self.steps
+            self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+        return super().forward(graph, feat) / (1 + self.steps)
+
+
+class Draws(Linear):
+    """Predicts with random numbers of its own."""
+
+    def forward(self, graph: Any, feat: Tensor) -> Tensor:
+        return super().forward(graph, feat) + np.random.default_rng(next(_SEEDS)).normal()
+
+
+_SEEDS = iter(range(10**6))
+
+
+@pytest.mark.parametrize("average", ["none", "ema"])
+def test_a_student_that_predicts_by_a_number_that_is_not_saved_is_refused(average, node_data, fit):
+    with pytest.raises(UsageError, match=r"'Counts-1' predicts something else after its state has been loaded.* may be 'steps'"):
+        fit(node_data, ("gcn", own(Counts)), epochs=2, training={"average": average})
+    assert fit(node_data, ("gcn", own(Counts, saved=True)), epochs=2).history
+    assert fit(node_data, ("gcn", own(Draws)), epochs=2).history
+
+
+def test_a_weighting_that_weighs_by_a_number_that_is_not_saved_is_refused():
+    def counting(self: Any, logits: Tensor, samples: Tensor) -> None:
+        self.steps = getattr(self, "steps", 0) + 1
+
+    def by_steps(self: Any, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
+        return confidence[None, ..., None] * getattr(self, "steps", 0)
+
+    with pytest.raises(UsageError, match=r"The weighting 'Mine' predicts something else.* may be 'steps'"):
+        short(strategy_options={"weighting": weighing(by_steps, counting), "exchange_warmup": (0, 0)})
