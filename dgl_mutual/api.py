@@ -281,7 +281,7 @@ def _asked(
     values = config if isinstance(config, Mapping) else read_values(user_path(config))
     own = layer_of_file(values)
     if not trust and not isinstance(config, Mapping):
-        check_trust([parse_config(own)], config, {})
+        check_trust([parse_config(own)], config)
     asked = parse_config(below, _of_no_run(own, split), given)
     return asked.with_record(Recorded(values, below, given)) if has_both(values) else asked
 

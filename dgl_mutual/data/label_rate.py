@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,8 @@ def hide_labels(dataset: Dataset, split: Split, rate: LabelRate, *, seed: int) -
     order = order[np.argsort(stratum[order], kind="stable")]
     sizes = np.bincount(stratum[order] + 1)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    kept_by_rank = rank < rate if isinstance(rate, int) else rank + 0.5 <= rate * np.repeat(sizes, sizes)
+    most = [rate if isinstance(rate, int) else math.floor(Fraction(str(rate)) * size + Fraction(1, 2)) for size in sizes.tolist()]
+    kept_by_rank = rank < np.repeat(most, sizes)
     keeps = np.zeros(len(stratum), dtype=np.bool_)
     keeps[order] = kept_by_rank & (stratum[order] >= 0)
     _check(dataset, named, columns, keeps, rate)

@@ -48,6 +48,23 @@ def with_pool(dataset: Dataset, pool: Dataset) -> tuple[Dataset, int]:
     return _joined(dataset, pool, np.flatnonzero(new)), int((~new).sum())
 
 
+def without_pool(dataset: Dataset) -> Dataset:
+    """The graphs before those of the pool; the dataset itself where it has none."""
+    if not dataset.num_pool:
+        return dataset
+    graphs = dataset.num_graphs - dataset.num_pool
+    nodes = dataset.node_offsets[graphs]
+    kept_edges = np.flatnonzero(dataset.edges[1] < nodes)
+    return dataset.replaced(
+        edges=dataset.edges[:, kept_edges],
+        features=dataset.features[:nodes],
+        edge_features=None if dataset.edge_features is None else dataset.edge_features[kept_edges],
+        labels=dataset.labels[:graphs],
+        node_offsets=dataset.node_offsets[: graphs + 1],
+        num_pool=0,
+    )
+
+
 def graph_hashes(dataset: Dataset) -> Hashes:
     """A number for each graph (graphs,), the same for graphs that differ in the numbering of their nodes alone.
 

@@ -47,7 +47,7 @@ def time_run(
     trials = overall(read_trials(run_folder))
     finished = {(int(seed), int(fold)) for seed, fold in trials[KEY].itertuples(index=False)}
     kept = [key for key in sorted(finished) if (run_folder / "checkpoints" / trial_name(*key) / "ensemble.json").is_file()]
-    config = trusted_config(run_folder / "config.yaml", {}, trust=trust)
+    config = trusted_config(run_folder / "config.yaml", None, trust=trust)
     if not resolve_strategy(config.strategy).trains:
         raise StoreError(
             f"{str(run_folder)!r} has no students, since the strategy {config.strategy!r} trains none, so nothing can be timed. Leave this "

@@ -29,18 +29,19 @@ def import_paths(values: Any) -> Iterator[str]:
             yield from import_paths(value)
 
 
-def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any]) -> None:
+def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any] | None = None) -> None:
     """Refuse configurations from a file that name code to import, unless it was named on the command line too.
 
     Args:
         source: the file, for the message.
-        typed: what the command line itself has set.
+        typed: what the command line itself has set; None where it has no options for that.
 
     Raises:
         UsageError: the file names code; the message lists it.
     """
     known = set(import_paths(typed))
-    _refuse([path for config in configs for path in import_paths(given_values(config)) if path not in known], source)
+    paths = [path for config in configs for path in import_paths(given_values(config)) if path not in known]
+    _refuse(paths, source, "" if typed is None else ", or name the same import path on the command line")
 
 
 def check_trust_of_layer(layer: Mapping[str, Any], source: object) -> None:
@@ -52,24 +53,27 @@ def check_trust_of_layer(layer: Mapping[str, Any], source: object) -> None:
     _refuse([*import_paths(layer)], source)
 
 
-def _refuse(paths: Iterable[str], source: object) -> None:
+def _refuse(paths: Iterable[str], source: object, otherwise: str = "") -> None:
     found = dict.fromkeys(paths)
     if found:
         raise UsageError(
             f"{str(source)!r} names code of its own: {', '.join(found)}. To use it means to import its module, which executes it. "
-            "If you trust the file and the module, add --trust (in Python trust=True), or name the same import path on the command line."
+            f"If you trust the file and the module, add --trust (in Python trust=True){otherwise}."
         )
 
 
-def trusted_config(file: Path | None, typed: Mapping[str, Any], *, trust: bool, recipe: str | None = None) -> RunConfig:
+def trusted_config(file: Path | None, typed: Mapping[str, Any] | None, *, trust: bool, recipe: str | None = None) -> RunConfig:
     """The configuration of a recipe, a file and the command line; each of them is optional, and later ones override earlier ones.
+
+    Args:
+        typed: see `check_trust`.
 
     Raises:
         UsageError: see `read_recipe`, `read_values`, `parse_config` and, without `trust`, `check_trust`.
     """
     values = {} if file is None else read_values(file)
-    start = {} if recipe is None else read_recipe(recipe, layer_of_file(values), typed)
-    config = config_of(values, below=start, above=typed)
+    start = {} if recipe is None else read_recipe(recipe, layer_of_file(values), typed or {})
+    config = config_of(values, below=start, above=typed or {})
     if file is not None and not trust:
         check_trust([config], file, typed)
     return config

@@ -54,7 +54,8 @@ class Comparison:
     Attributes:
         rows: one a data, member and method: ``data, dataset, protocol, metric, member, method, value, mean, std`` (ddof = 1), ``n, counts,
             folds, is_best``; against the baseline ``difference, low, high`` (95 %), ``effect`` (Cohen's d of pairs), ``wins, losses, test,
-            p, p_holm, smallest_p``: nan for the baseline itself and where no test can be made.
+            p, p_holm, smallest_p``: nan for the baseline itself and where no test can be made. ``wins`` and ``losses`` are the trials in
+            which the method is better and worse than the baseline; of costs, nll and ece less is better.
         value: the column of trials.csv that is shown.
         baseline: the method that the others are compared with, if any.
         rankings: per member, the methods ranked over datasets; of fractions, and only where every method was
@@ -286,6 +287,7 @@ def _tests(
             continue
         differences = column_of[data, member, method] - reference
         differences = differences[~np.isnan(differences)]
+        gains = -differences if value in LESS_IS_BETTER else differences
         test = _paired_test(differences, held_out_ratio(protocol, folds, ratios[data]))
         results.append(
             {
@@ -293,8 +295,8 @@ def _tests(
                 "low": test.low,
                 "high": test.high,
                 "effect": effect_size(differences),
-                "wins": int((differences > 0).sum()),
-                "losses": int((differences < 0).sum()),
+                "wins": int((gains > 0).sum()),
+                "losses": int((gains < 0).sum()),
                 "test": test.name,
                 "p": test.p,
                 "smallest_p": test.smallest_p,

@@ -27,7 +27,8 @@ def to_csv(comparison: Comparison, *, wide: bool = False, precision: int | None 
     scaled = ["mean", "std", "difference", "low", "high"]
     rows[scaled] = rows[scaled] * scale(comparison, percent)
     if precision is not None:
-        rows[scaled] = rows[scaled].round(precision)
+        # As the text tables round: pandas rounds 51.15 up, whose nearest double lies below.
+        rows[scaled] = rows[scaled].astype(float).map(lambda figure: round(float(figure), precision))
     table = _wide(rows) if wide else rows[_LONG].astype({"wins": "Int64", "losses": "Int64"})
     return csv_text(table)
 

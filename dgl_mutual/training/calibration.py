@@ -78,8 +78,9 @@ def _calibration(distribution: Distribution, logits: Tensor, labels: Tensor, kno
     if not total:
         return Calibration(math.nan, math.nan, (0,) * NUM_BINS, (math.nan,) * NUM_BINS, (math.nan,) * NUM_BINS)
     nll = float(distribution.nll(logits, labels)[known].double().mean())
-    probabilities = distribution.probabilities(logits)
-    confidence = (torch.maximum(probabilities, 1 - probabilities) if distribution.has_columns else probabilities.amax(-1))[known].double()
+    # In double precision: in single precision 1/3 lies above the edge between two bins that it belongs below.
+    probabilities = distribution.probabilities(logits.double())
+    confidence = (torch.maximum(probabilities, 1 - probabilities) if distribution.has_columns else probabilities.amax(-1))[known]
     right = (distribution.predictions(logits) == labels)[known].double()
     edges = torch.linspace(0, 1, NUM_BINS + 1, dtype=torch.float64, device=logits.device)[1:-1]
     bins = torch.bucketize(confidence, edges)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dgl_mutual.cohort import Cohort, no_such_member
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.pool import without_pool
 from dgl_mutual.data.schema import align_to
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError, unknown
@@ -155,7 +156,8 @@ class FitResult:
         """Probabilities (samples, C) of one student or of the ensemble.
 
         Args:
-            data: a dataset, or a graph or list of graphs of DGL (with node features ``feat``) or PyG; default: the training data.
+            data: a dataset, or a graph or list of graphs of DGL (with node features ``feat``) or PyG; default: the dataset that was trained
+                on, all parts of its split, and without the graphs of a pool.
             member: a student's name, ``best_by_val`` or ``ensemble``; not ``mean``, which is the average of the students' metrics.
 
         The columns of a dataset are matched by name; missing indicator columns are filled with zeros. Columns of graphs have no names, and
@@ -179,7 +181,7 @@ class FitResult:
         from dgl_mutual.training.inference import graph_or_dataset
 
         if not isinstance(data, Dataset):
-            return graph_or_dataset(self.dataset if data is None else data)
+            return graph_or_dataset(without_pool(self.dataset) if data is None else data)
         return align_to(data, self.dataset, edge_features=any(student.edge_features for student in self.cohort.members))
 
     def _kept(self, data: Dataset | dgl.DGLGraph | None, member: str) -> npt.NDArray[Any]:

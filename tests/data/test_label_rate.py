@@ -63,6 +63,13 @@ def test_each_class_keeps_its_share(rate: float, task: str) -> None:
     few.check(SAMPLES)
 
 
+@pytest.mark.parametrize(("rate", "kept"), [(0.29, 15), (0.57, 29), (0.03, 2), (0.01, 1)])
+def test_halves_are_rounded_up(rate: float, kept: int) -> None:
+    dataset = Dataset.from_arrays(np.zeros((2, 0), dtype=int), np.eye(120), np.arange(120) % 2)
+    few = hide_labels(dataset, Split(np.arange(100), np.arange(100, 110), np.arange(110, 120)), rate, seed=0)
+    assert np.bincount(dataset.labels[few.train]).tolist() == [kept, kept]
+
+
 def test_a_whole_number_is_a_number_a_class_as_in_scikit_learn() -> None:
     dataset, split = toy()
     assert np.bincount(dataset.labels[hide_labels(dataset, split, 1, seed=0).train]).tolist() == [1, 1, 1]

@@ -11,7 +11,7 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.pool import graph_hashes, with_pool
+from dgl_mutual.data.pool import graph_hashes, with_pool, without_pool
 from dgl_mutual.data.protocols import make_splits
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
@@ -91,6 +91,8 @@ def test_a_pool_comes_behind_the_dataset_without_labels() -> None:
     np.testing.assert_array_equal(joined.labels, [*dataset.labels, *[-1] * 5])
     np.testing.assert_array_equal(graph_hashes(joined), [*graph_hashes(dataset), *graph_hashes(pool)])
     assert fingerprint(joined) != fingerprint(dataset)
+    assert fingerprint(without_pool(joined)) == fingerprint(dataset)
+    assert without_pool(dataset) is dataset
 
 
 def test_an_official_split_keeps_its_unlabelled_graphs() -> None:

@@ -55,6 +55,19 @@ def test_seeds_are_paired_and_told_apart_by_wilcoxon(tmp_path: Path) -> None:
     assert found["p"] == found["smallest_p"] == 2 / 2**5
 
 
+@pytest.mark.parametrize(("value", "counts"), [("test", (5, 0)), ("nll", (0, 5)), ("seconds_per_epoch", (0, 5))])
+def test_wins_are_the_trials_in_which_a_method_is_better(value: str, counts: tuple[int, int], tmp_path: Path) -> None:
+    write_run(tmp_path, strategy="independent", seeds=5, scores=ALONE)
+    write_run(tmp_path, strategy="gml", seeds=5, scores=BETTER)
+    for file in tmp_path.glob("*/trials.csv"):
+        table = pd.read_csv(file)
+        table[value] = table["test"]
+        table.to_csv(file, index=False)
+    found = row(compared(tmp_path, value=value, baseline="independent"), "gml")
+    assert found["difference"] > 0
+    assert (found["wins"], found["losses"]) == counts
+
+
 def test_folds_are_told_apart_by_the_corrected_t_test(tmp_path: Path) -> None:
     write_run(tmp_path, "MUTAG", "independent", seeds=1, folds=5, scores=ALONE)
     write_run(tmp_path, "MUTAG", "gml", seeds=1, folds=5, scores=BETTER)

@@ -52,9 +52,20 @@ def test_long_csv_has_every_figure_with_all_its_digits(comparison: Comparison) -
 def test_percent_and_precision_scale_and_round_what_is_shown_and_no_test(comparison: Comparison) -> None:
     plain, percent = read(to_csv(comparison)), read(to_csv(comparison, percent=True, precision=2))
     for name in ("mean", "std", "difference", "low", "high"):
-        pd.testing.assert_series_equal(percent[name], (100 * plain[name]).round(2))
+        assert percent[name].tolist() == pytest.approx([float(f"{100 * figure:.2f}") for figure in plain[name]], nan_ok=True)
     pd.testing.assert_series_equal(percent["p"], plain["p"])
     pd.testing.assert_series_equal(percent["effect"], plain["effect"])
+
+
+def test_csv_and_markdown_round_alike(tmp_path: Path) -> None:
+    names = ("Cora", "CiteSeer", "PubMed", "Coauthor-CS", "Amazon-Computers")
+    for name, score in zip(names, (0.5055, 0.5115, 0.5135, 0.5155, 0.5195), strict=True):
+        write_run(tmp_path, name, seeds=2, scores=(score, score))
+    found = compare(gather(load_runs([tmp_path])), members=["mean"])
+    long, wide = (read(to_csv(found, wide=wide, percent=True, precision=1)) for wide in (False, True))
+    line = to_markdown(text_table(found, percent=True, precision=1)).splitlines()[2]
+    shown = [float(cell.split("±")[0]) for cell in line.split("|")[2:-1]]
+    assert long["mean"].tolist() == [wide[f"{name} mean"].item() for name in long["data"]] == shown
 
 
 def test_wide_csv_has_a_row_a_method_and_columns_a_dataset(comparison: Comparison) -> None:

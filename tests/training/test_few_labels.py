@@ -388,6 +388,8 @@ def test_students_of_independent_training_take_no_notice_of_a_pool(graph_data: D
     with pytest.warns(UserWarning, match="are left out"):
         pooled = public_fit(dataset, split=split, unlabelled=pool, strategy="independent", **short)
     assert plain.history == pooled.history
+    for member in ("ensemble", "best_by_val"):
+        np.testing.assert_allclose(pooled.predict(member=member), plain.predict(member=member), rtol=1e-9)  # and none for the pool
 
 
 def test_a_ratio_without_unlabelled_samples_is_refused(fit: Fit, graph_data: Data) -> None:
