@@ -150,7 +150,7 @@ def fit(
     Raises:
         UsageError: an unknown name, key or value, or options that do not fit together.
         DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
-        TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
+        TrainingError: a loss that is not finite, or a metric that is not defined on the training or validation part.
     """
     if split is not None and not isinstance(split, Split):
         raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")

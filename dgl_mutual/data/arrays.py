@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -292,6 +292,8 @@ def as_kinds(kinds: FeatureKind | Sequence[FeatureKind], width: int) -> tuple[Fe
     """
     if not kinds:
         kinds = "number"
+    if not isinstance(kinds, Iterable):
+        raise DataError(f"The kinds of feature columns are {kinds!r:.80}. Give a list with one for each column, or one for all as a text.")
     found: tuple[FeatureKind, ...] = (kinds,) * width if isinstance(kinds, str) else tuple(kinds)
     if len(found) != width:
         raise DataError(f"Found {counted(len(found), 'kind')} for {counted(width, 'feature column')}. Give one for each, or one for all.")

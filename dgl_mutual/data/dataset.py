@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from dgl_mutual.data.arrays import (
     FeatureKind,
@@ -253,7 +254,7 @@ class Dataset:
         """
         targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
         refuse_other_order({"features": features, **targets})
-        refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=False)
+        refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=not isinstance(edges, pd.DataFrame))
         if features is None:
             sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
             if not len(sizes):
@@ -272,8 +273,9 @@ class Dataset:
         of_edges: Columns | None = None
         if edge_features is None:
             ends = as_edges(edges, num_nodes)
-            if ends.shape[1] and edge_feature_names is not None and len(edge_feature_names):  # a graph without edges needs no features
-                raise DataError("There are names of edge features, and no edge features. Give these, too, or leave the names out.")
+            for what, given in (("names", edge_feature_names), ("kinds", edge_feature_kinds)):
+                if ends.shape[1] and given is not None and len(given):  # a graph without edges needs no features
+                    raise DataError(f"There are {what} of edge features, and no edge features. Give these, too, or leave the {what} out.")
             if symmetric:
                 ends = canonical_edges(ends[0], ends[1], num_nodes, symmetric=True)
         else:

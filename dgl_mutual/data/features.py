@@ -15,7 +15,7 @@ from scipy import sparse
 
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.wording import counted, value_and_kind
 
 #: Features are stored as CSR when fewer than this share of the entries is non-zero ...
 SPARSE_DENSITY = 0.25
@@ -183,8 +183,8 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
         with contextlib.suppress(ValueError, TypeError):
             values = np.where(pd.isna(values), np.nan, values).astype(np.float64)
     width = values.shape[1]
-    if isinstance(names, str):
-        raise DataError(f"The names of the {where} are a text, {names!r:.80}. Give a list with a name for each column.")
+    if isinstance(names, str) or not isinstance(names, Iterable | None):
+        raise DataError(f"The names of the {where} are {value_and_kind(names)}. Give a list with a name for each column.")
     named = tuple(
         map(str, names if names is not None else found if found is not None else (f"{where.removesuffix('s')} {n}" for n in range(width)))
     )

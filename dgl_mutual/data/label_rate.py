@@ -108,7 +108,8 @@ def set_apart(dataset: Dataset, split: Split) -> Split:
 
 
 def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
-    """Warn of classes, and of positives or negatives of a label, that are validated or tested and have no training sample."""
+    """Warn of classes, and of positives or negatives of a label, that are validated or tested and have no training sample, and of a test
+    part without labels."""
     assessed = np.concatenate([split.val, split.test])
     missing = []
     for name, values, column in _columns(dataset):
@@ -121,6 +122,11 @@ def warn_of_unlearned(dataset: Dataset, split: Split) -> None:
         warnings.warn(
             f"The training part of {dataset.name} has no sample with {listed(missing)}, and the parts for validation and test have some: "
             "this cannot be learned. Use another split, such as that of another seed or protocol, or label more samples.",
+            stacklevel=2,
+        )
+    if not is_labelled(dataset)[split.test].any():
+        warnings.warn(
+            f"None of {counted(len(split.test), 'test sample')} of {dataset.name} has a known label, so the test figures are nan.",
             stacklevel=2,
         )
 

@@ -20,10 +20,13 @@ _ROUNDS = 3
 Hashes = npt.NDArray[np.uint64]
 
 
-def with_pool(dataset: Dataset, pool: Dataset) -> tuple[Dataset, int]:
+def with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = True) -> tuple[Dataset, int]:
     """The dataset with the graphs of a pool behind its own, their labels unknown; and how many graphs of the pool were left out.
 
     Left out is what the dataset holds already, in whatever numbering of nodes (see `graph_hashes`): test graphs must not be trained on.
+
+    Args:
+        edge_features: whether students take them. If not, graphs that differ in these alone are the same.
 
     Raises:
         UsageError: a node task, a dataset that has a pool, or a pool that holds nothing but the dataset's graphs.
@@ -31,15 +34,18 @@ def with_pool(dataset: Dataset, pool: Dataset) -> tuple[Dataset, int]:
     """
     if dataset.task != "graph" or pool.task != "graph" or dataset.store is not None:
         wrong = dataset if dataset.task != "graph" else pool
+        hint = ", or make it with task='graph' if it is one graph of a pool" if wrong is pool and wrong.num_graphs == 1 else ""
         raise UsageError(
-            f"A pool of unlabelled graphs is for graph tasks, and {wrong.name} is a dataset for the {wrong.task} task. Leave the pool out."
+            f"A pool of unlabelled graphs is for graph tasks, and {wrong.name} is a dataset for the {wrong.task} task. Leave the pool "
+            f"out{hint}."
         )
     if dataset.num_pool:
         raise UsageError(
             f"{dataset.name} has a pool of {counted(dataset.num_pool, 'graph')} already. Give the dataset without it, and one pool."
         )
     pool = _aligned(dataset, pool)
-    new = ~np.isin(graph_hashes(pool), graph_hashes(dataset))
+    seen, known = (one if edge_features else one.without_edge_features() for one in (pool, dataset))
+    new = ~np.isin(graph_hashes(seen), graph_hashes(known))
     if not new.any():
         raise UsageError(
             f"The pool {pool.name!r} holds nothing new: {counted(pool.num_graphs, 'graph')}, all of them in {dataset.name!r}. "

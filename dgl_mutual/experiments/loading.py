@@ -67,11 +67,12 @@ def joined_with_pool(dataset: Dataset, pool: Dataset, *, edge_features: bool = T
     """The dataset with a pool, and a warning that counts the graphs that were left out, if there are some.
 
     Args:
-        edge_features: whether a student takes them. If not, the pool may have others, and both go without.
+        edge_features: whether a student takes them. If not, the pool may have others, and both go without; graphs that differ in these
+            alone are the same.
     """
     if pool.edge_feature_names != dataset.edge_feature_names and not edge_features:
         dataset, pool = dataset.without_edge_features(), pool.without_edge_features()
-    joined, dropped = with_pool(dataset, pool)
+    joined, dropped = with_pool(dataset, pool, edge_features=edge_features)
     if dropped:
         warnings.warn(
             f"Of the pool {pool.name!r}, {dropped} of {counted(pool.num_graphs, 'graph')} are in {dataset.name!r}, too, and are left out, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.noise import NoiseSpec
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import MAX_TRIALS_OF_RUN, RunConfig
 from dgl_mutual.experiments.given import given_values
@@ -17,6 +19,7 @@ from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_po
 from dgl_mutual.experiments.run_store import folder_of_run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
+from dgl_mutual.training.feeds import num_drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +83,21 @@ def prepare(config: RunConfig, dataset: Dataset, label: str = "", *, in_memory: 
             f"seeds = {config.seeds} and folds = {config.folds} are {trials} trials, whose splits are all drawn before the first. A run "
             f"has at most {MAX_TRIALS_OF_RUN}: give fewer seeds or folds."
         )
-    splits = ((seed, enumerate(splits_of(config, dataset, seed))) for seed in range(config.seeds))
-    return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, folds in splits for fold, split in folds))
+    splits = [(seed, fold, split) for seed in range(config.seeds) for fold, split in enumerate(splits_of(config, dataset, seed))]
+    for _, point in points:
+        _check_ratio(point, dataset, [split for _, _, split in splits])
+    return Plan(given, config, points, dataset, tuple(Trial(seed, fold, split, label) for seed, fold, split in splits))
+
+
+def _check_ratio(config: RunConfig, dataset: Dataset, splits: Sequence[Split]) -> None:
+    """Refuse a ratio of unlabelled graphs that the split with the fewest of them cannot give, before others have been trained on.
+
+    Raises:
+        UsageError: see `num_drawn`.
+    """
+    shares = [(len(split.unlabelled), len(split.train)) for split in splits if len(split.unlabelled)]
+    if dataset.task == "graph" and config.strategy_options.get("exchange_on") in ("all", "training") and shares:
+        num_drawn(config.training.unlabelled_ratio, *min(shares, key=lambda share: share[0] / share[1]))
 
 
 _BARE: WeakKeyDictionary[Dataset, Dataset] = WeakKeyDictionary()

@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
 from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
-from dgl_mutual.data.label_rate import draws_alike, hide_labels, set_apart, warn_of_unlearned
+from dgl_mutual.data.label_rate import LabelRate, draws_alike, hide_labels, set_apart, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS, default_folds, default_protocol, make_splits
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import plain_values
 from dgl_mutual.experiments.grid import grid_points
@@ -42,7 +43,9 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
+from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.teaching import extra_members
+from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 DEFAULT_SEEDS = 10
@@ -80,8 +83,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         )
     if config.unlabelled is not None and not dataset.num_pool:
         raise UsageError(
-            f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. In Python, give it as "
-            f"fit(unlabelled={config.unlabelled!r}), or leave the pool out."
+            f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. Give its graphs, name or folder to fit again "
+            "(unlabelled=...), or a configuration without it."
         )
     protocol = config.protocol or default_protocol(dataset)
     default = default_folds(dataset, protocol)
@@ -107,6 +110,11 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         else:
             even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
         strategy_options = strategy_options.with_unlabelled(dataset.task, even=even, pool=dataset.num_pool > 0)
+    if dataset.num_pool and getattr(strategy_options, "exchange_on", None) == "labelled":
+        raise UsageError(
+            "The pool of unlabelled graphs has no effect, since students learn from others on labelled samples alone "
+            "(strategy_options.exchange_on = labelled). Leave one of the two out."
+        )
     return config.model_copy(
         update={
             "task": dataset.task,
@@ -140,9 +148,10 @@ def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
     found = fingerprint(dataset)
     # The files are the same whether or not students take edge features.
     if config.fingerprint != found and config.fingerprint != fingerprint(dataset.without_edge_features()):
+        of_what = f"{config.dataset!r}" if config.unlabelled is None else f"{config.dataset!r} with the pool {config.unlabelled!r}"
         raise DataError(
-            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {config.dataset!r} has {found}: "
-            f"its files differ. Use the files of that time, or {hint}."
+            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {of_what} has {found}: "
+            f"{'its files' if config.unlabelled is None else 'files of one of the two'} differ. Use the files of that time, or {hint}."
         )
 
 
@@ -291,13 +300,29 @@ def with_unlabelled(config: RunConfig, dataset: Dataset, split: Split, *, seed: 
         UsageError: see `hide_labels`.
     """
     split = set_apart(dataset, split)
-    warn_of_unlearned(dataset, split)
     if config.label_rate is not None:
         split = hide_labels(dataset, split, config.label_rate, seed=derive(seed, "labels", fold))
+        _check_metric_of_few(dataset, split, config.label_rate)
+    warn_of_unlearned(dataset, split)
     if not dataset.num_pool:
         return split
     pool = np.arange(dataset.num_samples - dataset.num_pool, dataset.num_samples)
     return replace(split, unlabelled=np.union1d(split.unlabelled, pool))
+
+
+def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate) -> None:
+    """Refuse a label rate that leaves training samples on which the metric is not defined.
+
+    Raises:
+        UsageError: it is not, as ROC-AUC where no label has both a positive and a negative.
+    """
+    try:
+        refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs, parts=("training",))
+    except TrainingError:
+        raise UsageError(
+            f"A label rate of {rate:g} leaves {counted(len(split.train), 'labelled training sample')} of {dataset.name}, on which "
+            f"{dataset.target.metric} is not defined. Give a higher rate."
+        ) from None
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -199,7 +199,7 @@ class GraphMutualLearning(ExchangeStrategy):
         if options.direction == "best":
             assert setting.training is not None
             mask = held_out_samples(setting.training, options.held_out, seed=setting.seed)
-            refuse_nothing(mask, "direction = best", "both or all")
+            refuse_nothing(mask, "direction = best", "all")
             self.register_buffer("held_out", mask, persistent=False)
         cross_fitted = WEIGHTING_REGISTRY.find(options.weighting).value.cross_fitted
         self.parts = CrossFitting(setting, options.held_out) if cross_fitted else None

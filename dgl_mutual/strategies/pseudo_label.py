@@ -23,7 +23,7 @@ class PseudoLabelOptions(TeachingOptions):
     exchange_warmup: tuple[int, int] | None = None
     exchange_on: ExchangeOn = "all"
     """Where pseudo-labels are given: to all unlabelled samples of a step, to training samples (training), or, transductive, to validation
-    and test samples, too. With labelled there are none."""
+    and test samples, too. There are none with labelled, which is refused."""
     threshold: float = Field(0.95, ge=0, le=1)
     """Confidence from which on a prediction counts as a label; 0 takes all of them."""
     targets: TargetPass = "eval"
@@ -36,6 +36,8 @@ class PseudoLabelOptions(TeachingOptions):
     def _check_decay(self) -> PseudoLabelOptions:
         if fault := fault_of_decay(self.targets, self.ema_decay):
             raise ValueError(fault)
+        if self.exchange_on == "labelled":
+            raise ValueError("exchange_on = labelled leaves no sample for pseudo-labels. Choose all, or the strategy independent.")
         return self
 
 

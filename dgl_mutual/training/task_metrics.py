@@ -76,7 +76,9 @@ def score(scorer: Scorer, logits: Tensor, labels: Tensor, names: Sequence[str]) 
     return scorer.scores(logits, labels) if isinstance(scorer, JointScorer) else Scores(scorer(logits, labels), {})
 
 
-def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: int) -> None:
+def refuse_undefined(
+    scorer: Scorer, labels: Tensor, split: Split, num_outputs: int, parts: Sequence[str] = ("training", "validation", "test")
+) -> None:
     """Say before training what scoring would say after it.
 
     Unknown test labels alone are allowed where the metric is then NaN.
@@ -84,8 +86,9 @@ def refuse_undefined(scorer: Scorer, labels: Tensor, split: Split, num_outputs: 
     Raises:
         TrainingError: the metric, or that of one of several targets, is not defined on a part of the split.
     """
-    for part, samples in (("training", split.train), ("validation", split.val), ("test", split.test)):
-        known = labels[torch.as_tensor(samples, device=labels.device)]
+    samples_of = {"training": split.train, "validation": split.val, "test": split.test}
+    for part in parts:
+        known = labels[torch.as_tensor(samples_of[part], device=labels.device)]
         try:
             scores = score(scorer, torch.zeros(1, len(known), num_outputs, device=labels.device), known, ())
         except TrainingError as error:

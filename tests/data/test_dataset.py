@@ -71,6 +71,8 @@ def test_edge_features_in_another_order_than_their_edges_are_refused() -> None:
     assert fingerprint(toy(edges=edges.iloc[::-1], edge_features=features.iloc[::-1])) == plain
     with pytest.raises(DataError, match=r"edge features: the index has the entries of that of edges, .* row 0 has the index 0\."):
         toy(edges=edges.iloc[::-1], edge_features=features)
+    with pytest.raises(DataError, match=r"edge features: the index counts from 0 on, but in another order: row 0 has the index 2\."):
+        toy(edges=edges.to_numpy().T, edge_features=features.iloc[::-1])
 
 
 def test_edges_of_a_data_frame_are_found_by_their_names() -> None:
@@ -232,7 +234,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"node_offsets": [0, 2, 4], "labels": [0, 1]}, "joins graphs"),
     ({"feature_names": ["a"]}, "1 name for 2 feature columns"),
     ({"feature_names": ["a", "a"]}, "Several feature columns are called 'a'. Give each a name of its own"),
-    ({"feature_names": "ab"}, "names of the features are a text, 'ab'. Give a list"),
+    ({"feature_names": "ab"}, r"names of the features are 'ab' \(a str\). Give a list"),
+    ({"feature_names": 5}, r"names of the features are 5 \(an? int\)"),
+    ({"feature_kinds": 5}, "kinds of feature columns are 5. Give a list"),
+    ({"edge_feature_kinds": "indicator"}, "There are kinds of edge features, and no edge features"),
     ({"feature_kinds": ["colour", "number"]}, "kind of feature column 'colour'. Choose from: number, indicator, count"),
     ({"name": ""}, "'' is no name of a dataset: expected text that is not empty"),
     ({"name": "mine "}, "'mine ' is no name of a dataset: .*Choose another name, for example 'mine'"),

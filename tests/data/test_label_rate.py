@@ -299,6 +299,36 @@ def test_what_the_training_part_lacks_is_told() -> None:
         assert told is None or texts[0].startswith(f"The training part of mine has no sample with {told}, and the parts for"), texts
 
 
+def test_labels_of_which_a_rate_leaves_one_value_are_told() -> None:
+    labels = np.zeros((400, 2))
+    labels[::2, 0], labels[:8, 1] = 1, 1
+    dataset = Dataset.from_arrays([np.arange(399), np.arange(1, 400)], np.eye(400), labels=labels, name="mine")
+    numbers = np.arange(400)
+    split = Split(numbers[numbers % 4 < 2], numbers[numbers % 4 == 2], numbers[numbers % 4 == 3])
+    with pytest.warns(UserWarning, match=r"The training part of mine has no sample with 'label 1' = 1, and"):
+        dgl_mutual.fit(dataset, split=split, label_rate=0.03, training={"epochs": 1}, students="gcn,mlp")
+
+
+def test_a_rate_that_leaves_the_metric_undefined_is_refused_before_training() -> None:
+    labels = np.zeros((400, 1))
+    labels[:12] = 1
+    several = np.concatenate([labels, np.roll(labels, 50)], axis=1)
+    dataset = Dataset.from_arrays([np.arange(399), np.arange(1, 400)], np.eye(400), labels=several, name="mine", metric="rocauc")
+    few = np.arange(400)
+    split = Split(few[::2], few[1::4], few[3::4])
+    with pytest.raises(UsageError, match=r"A label rate of 0\.01 leaves \d+ labelled .* of mine, on which rocauc is not defined"):
+        dgl_mutual.fit(dataset, split=split, label_rate=0.01, training={"epochs": 1}, students="gcn,mlp")
+
+
+def test_a_test_part_without_labels_is_told() -> None:
+    classes = np.where(np.arange(40) < 30, np.arange(40) % 2, -1)
+    dataset = Dataset.from_arrays([np.arange(39), np.arange(1, 40)], np.eye(40), labels=classes, name="mine")
+    split = Split(np.arange(20), np.arange(20, 30), np.arange(30, 40))
+    with pytest.warns(UserWarning, match=r"None of 10 test samples of mine has a known label, so the test figures are nan"):
+        result = dgl_mutual.fit(dataset, split=split, training={"epochs": 1}, students="gcn,mlp")
+    assert np.isnan([member.test for member in result.members]).all()
+
+
 def test_what_no_part_of_a_split_has_is_not_told() -> None:
     classes = np.where(np.arange(40) == 7, 2, np.arange(40) % 2)
     dataset = Dataset.from_arrays([np.arange(39), np.arange(1, 40)], np.eye(40), labels=classes)

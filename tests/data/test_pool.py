@@ -183,6 +183,25 @@ def test_edge_features_that_no_student_takes_are_not_asked_for() -> None:
         joined_with_pool(dataset, pool)
     joined = joined_with_pool(dataset, pool, edge_features=False)
     assert joined.edge_features is None and joined.num_pool == 8
+
+
+def test_graphs_that_differ_in_edge_features_that_no_student_takes_are_the_same() -> None:
+    many = graphs(0)
+    dataset, pool = (
+        one.replaced(edge_features=np.full((one.num_edges, 1), value, dtype=np.float32), edge_feature_names=("b",), edge_feature_kinds=())
+        for one, value in ((dataset_of(many), 1.0), (dataset_of([*graphs(1, 3), *many[:4]], "pool"), 2.0))
+    )
+    assert with_pool(dataset, pool)[1] == 0
+    with pytest.warns(UserWarning, match=r"4 of 7 graphs are in 'some', too"):
+        assert joined_with_pool(dataset, pool, edge_features=False).num_pool == 3
+
+
+def test_a_pool_of_one_graph_is_told_how_it_is_made() -> None:
+    one = Dataset.from_arrays([[0], [1]], np.eye(2, dtype=np.float32), None, name="p", feature_names=("x", "y"))
+    with pytest.raises(UsageError, match=r"p is a dataset for the node task\. Leave the pool out, or make it with task='graph'"):
+        with_pool(dataset_of(graphs(0)), one)
+    single = Dataset.from_arrays([[0], [1]], np.eye(2, dtype=np.float32), None, name="p", feature_names=("x", "y"), task="graph")
+    assert with_pool(dataset_of(graphs(0)), single)[0].num_pool == 1
     cases = {"gcn,mlp": True, "mlp,bag": False, "gcn": False}
     for students, takes in cases.items():
         shared = {"edge_features": False} if students == "gcn" else {}

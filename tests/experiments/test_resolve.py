@@ -11,6 +11,7 @@ import yaml
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.pool import with_pool
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig, parse_config
@@ -104,6 +105,19 @@ def test_other_data_than_those_of_the_configuration_are_refused(ring: Dataset) -
         resolve(config, replace(ring, labels=ring.labels[::-1].copy()))
 
 
+def test_other_data_of_a_pool_are_told_as_such(pairs: Dataset) -> None:
+    joined = [with_pool(pairs, replace(pairs, name="p", features=np.asarray(pairs.features) + shift))[0] for shift in (10.0, 20.0)]
+    config = resolve(parse_config({"unlabelled": "p"}), joined[0])
+    with pytest.raises(DataError, match=rf"{config.fingerprint}, and '.*' with the pool 'p' has .* files of one of the two differ"):
+        resolve(config, joined[1])
+
+
+def test_graphs_without_nodes_are_refused() -> None:
+    empty = Dataset.from_arrays(np.zeros((2, 0), int), np.zeros((0, 2)), [0, 1] * 20, node_offsets=[0] * 41, name="mine")
+    with pytest.raises(UsageError, match=r"No graph of mine has a node \(40 graphs\)"):
+        dgl_mutual.fit(empty, students="gcn,gin", training={"epochs": 1})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -133,7 +147,7 @@ def test_a_batch_size_without_a_sampler_on_a_node_task_is_refused(ring: Dataset)
 
 
 def test_a_pool_that_is_not_there_is_not_passed_over(pairs: Dataset) -> None:
-    with pytest.raises(UsageError, match=r"pool of unlabelled graphs 'ogbg-molhiv' is not loaded here.*leave the pool out"):
+    with pytest.raises(UsageError, match=r"pool of unlabelled graphs 'ogbg-molhiv' is not loaded here.*Give its graphs"):
         resolve(parse_config({"unlabelled": "ogbg-molhiv"}), pairs)
 
 

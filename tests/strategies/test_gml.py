@@ -97,10 +97,13 @@ def test_the_pull_towards_uniform_is_lowest_at_uniform_weights():
 class TestBest:
     @pytest.mark.parametrize(("key", "value"), [("direction", "best"), ("weighting", "cross-fitted")])
     def test_one_label_a_class_cannot_be_held_out(self, key, value):
-        with pytest.raises(UsageError, match=f"strategy_options.{key} = {value} judges students on training labels .* no class has two"):
+        message = f"strategy_options.{key} = {value} judges students on training labels .* no class has two.* Give more labels, or (.*)\\.$"
+        with pytest.raises(UsageError, match=message) as refused:
             strategy = Bench.of("gml", "node", "single-label", 3, {key: value}).strategy
             one_each = TrainingSamples(np.arange(3), np.arange(3), strategy.setting.training.num_all)
             type(strategy)(strategy.options, replace(strategy.setting, training=one_each))
+        proposed = str(refused.value).rpartition(f"{key} = ")[2].removesuffix(".")
+        assert Bench.of("gml", "node", "single-label", 3, {key: proposed}).strategy.options
 
     def test_the_best_on_held_out_samples_teaches_the_rest_and_learns_from_nobody(self):
         bench = Bench.of("gml", "node", "single-label", 3, {**PLAIN, "direction": "best"})

@@ -18,11 +18,14 @@ from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.data.scaling import column_scales
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.config import parse_config
+from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GraphMutualLearning
 from dgl_mutual.training import trainer
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.steps import StepMaker
 from tests.training.conftest import Data, Fit
@@ -354,6 +357,32 @@ def test_a_pool_has_a_ratio_and_hidden_labels_beside_it(graph_data: Data, pool: 
             dataset, unlabelled=pool, label_rate=0.5, folds=2, **{**SHORT, "training": {"epochs": 1, "unlabelled_ratio": 2}}
         )
     assert len(result.split.unlabelled) > 30 and set(range(40, 70)) < set(result.split.unlabelled)
+
+
+def test_a_pool_or_a_pseudo_label_without_effect_is_refused(graph_data: Data, pool: Dataset) -> None:
+    dataset, split = graph_data
+    on_labels = {"exchange_on": "labelled"}
+    with (
+        pytest.raises(UsageError, match=r"The pool .* has no effect, .*exchange_on = labelled"),
+        pytest.warns(UserWarning, match="left out"),
+    ):
+        public_fit(dataset, split=split, unlabelled=pool, strategy_options=on_labels, **SHORT)
+    with pytest.raises(UsageError, match="exchange_on = labelled leaves no sample for pseudo-labels"):
+        public_fit(dataset, split=split, strategy="pseudo-label", strategy_options=on_labels, **SHORT)
+
+
+def test_a_ratio_is_checked_on_all_folds_before_the_first_is_trained(graph_data: Data) -> None:
+    dataset = graph_data[0]
+    config = parse_config({"label_rate": 0.5, "folds": 3, "protocol": "nested", "training": {"epochs": 1}, "students": ["gcn", "gin"]})
+    shares = [len(trial.split.unlabelled) / len(trial.split.train) for trial in prepare(config, dataset, in_memory=True).trials]
+    assert min(shares) < max(shares)
+    between = config.model_copy(update={"training": TrainingOptions(epochs=1, unlabelled_ratio=max(shares))})
+    with pytest.raises(UsageError, match="asks for") as refused:
+        prepare(between, dataset, in_memory=True)
+    proposed = float(str(refused.value).split("Give ")[1].split(" ")[0])
+    assert prepare(
+        config.model_copy(update={"training": TrainingOptions(epochs=1, unlabelled_ratio=proposed)}), dataset, in_memory=True
+    ).trials
 
 
 def test_averages_of_logits_on_a_pool_are_refused(graph_data: Data, pool: Dataset) -> None:
