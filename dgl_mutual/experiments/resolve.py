@@ -316,8 +316,9 @@ def _check_metric_of_few(dataset: Dataset, split: Split, rate: LabelRate) -> Non
     Raises:
         UsageError: it is not, as ROC-AUC where no label has both a positive and a negative.
     """
+    labels = torch.as_tensor(dataset.labels)
     try:
-        refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs, parts=("training",))
+        refuse_undefined(scorer_of(dataset, official=False), labels, split, dataset.target.num_outputs, parts=("training",))
     except TrainingError:
         raise UsageError(
             f"A label rate of {rate:g} leaves {counted(len(split.train), 'labelled training sample')} of {dataset.name}, on which "
