@@ -40,6 +40,8 @@ def is_refused(values: Mapping[str, Any]) -> bool:
     if values.get("sampler"):
         refusing = strategy == "alignahead" or (strategy == "oad" and values.get("readout") == "jumping")
         return refusing or values.get("data") == "graphs"
+    if strategy == "pseudo-label" and values.get("exchange_on") == "labelled":
+        return True
     return bool(values.get("exchange_on")) and "exchange_on" not in STRATEGIES[strategy].Options.model_fields
 
 

@@ -37,7 +37,7 @@ class PseudoLabelOptions(TeachingOptions):
         if fault := fault_of_decay(self.targets, self.ema_decay):
             raise ValueError(fault)
         if self.exchange_on == "labelled":
-            raise ValueError("exchange_on = labelled leaves no sample for pseudo-labels. Choose all, or the strategy independent.")
+            raise ValueError("exchange_on = labelled leaves no sample for pseudo-labels: choose all, or the strategy independent")
         return self
 
 
