@@ -333,6 +333,15 @@ _SEEDS = iter(range(10**6))
 def test_a_student_that_predicts_by_a_number_that_is_not_saved_is_refused(average, node_data, fit):
     with pytest.raises(UsageError, match=r"'Counts-1' predicts something else after its state has been loaded.* may be 'steps'"):
         fit(node_data, ("gcn", own(Counts)), epochs=2, training={"average": average})
+    begun: list[int] = []
+
+    class Epochs(dm.Callback):
+        def on_epoch_begin(self, state: Any) -> None:
+            begun.append(state.epoch)
+
+    with pytest.raises(UsageError, match="predicts something else"):
+        fit(node_data, ("gcn", own(Counts)), epochs=9, callbacks=[Epochs()])
+    assert begun == [0]
     assert fit(node_data, ("gcn", own(Counts, saved=True)), epochs=2).history
     assert fit(node_data, ("gcn", own(Draws)), epochs=2).history
 
