@@ -65,6 +65,11 @@ class OwnStateCheck(Callback):
 
     @torch.no_grad()
     def _refuse_unsaved_values(self, state: TrainingState) -> None:
+        self._check_students(state)
+        if state.validation is not None:
+            _check_weightings(state)
+
+    def _check_students(self, state: TrainingState) -> None:
         for student in (state.cohort.members[k] for k in state.ranks.local(state.current.active)):
             if not isinstance(student, CustomStudent):
                 continue
@@ -77,19 +82,23 @@ class OwnStateCheck(Callback):
                 student.module,
                 loaded[0].module,
             )
-        own_weightings = [one for one in state.strategy.coordinator.each() if not is_ours(one)]
-        if not own_weightings or state.validation is None:
-            return
-        val = torch.as_tensor(state.split.val[:_SAMPLES], device=state.clean.device)
-        logits = state.clean.latest[: state.cohort.num_students, val]
-        confidence = state.cohort.distribution.confidence(logits)
-        coordinator = state.strategy.coordinator.eval()
-        with own_streams(None, torch.device("cpu")):
-            others = [make_coordinator(coordinator.config).to(logits.device, logits.dtype).eval() for _ in range(2)]
-        for other in others:
-            other.load_state_dict(coordinator.state_dict())
-        weights = [one.ensemble_weights(logits, confidence, val) for one in (coordinator, *others)]
-        _refuse_other_numbers(f"The weighting {type(own_weightings[0]).__name__!r}", weights, coordinator, others[0])
+
+
+def _check_weightings(state: TrainingState) -> None:
+    """The coordinator as a whole, since each of several tasks has a part of the logits."""
+    coordinator = state.strategy.coordinator
+    own_weightings = [one for one in coordinator.each() if not is_ours(one)]
+    if not own_weightings:
+        return
+    val = torch.as_tensor(state.split.val[:_SAMPLES], device=state.clean.device)
+    logits = state.clean.latest[: state.cohort.num_students, val]
+    confidence = state.cohort.distribution.confidence(logits)
+    with own_streams(None, torch.device("cpu")):
+        others = [make_coordinator(coordinator.config).to(logits.device, logits.dtype) for _ in range(2)]
+    for other in others:
+        other.load_state_dict(coordinator.state_dict())
+    weights = [one.eval().ensemble_weights(logits, confidence, val) for one in (coordinator, *others)]
+    _refuse_other_numbers(f"The weighting {type(own_weightings[0]).__name__!r}", weights, coordinator, others[0])
 
 
 def _refuse_other_numbers(title: str, found: list[Tensor], trained: nn.Module, loaded: nn.Module) -> None:
