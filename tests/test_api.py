@@ -9,7 +9,7 @@ import pytest
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
@@ -42,6 +42,7 @@ def test_a_saved_student_predicts_the_same(digits: Dataset, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         ({"students": "gcn,gnn"}, "Unknown student 'gnn'"),
+        ({"students": 4}, r"'students' = 4: a list of names is needed, for example \[gcn, gat\]"),
         ({"strategy": "gmll"}, "Unknown strategy 'gmll'"),
         ({"training": {"epoch": 1}}, "Did you mean 'epochs'"),
         ({"training": {"epochs": 2, "checkpoint_every": 1}}, "checkpoint_every = 1 has no effect in fit"),
@@ -106,6 +107,11 @@ def test_targets_are_names_in_a_list_or_in_a_text() -> None:
     assert repr(dgl_mutual.load(dgl_mutual.load("digits-multi"), targets="digit,even")) == repr(several)
     with pytest.raises(UsageError, match="Unknown target 'evn'"):
         dgl_mutual.load("digits-multi", targets="digit,evn")
+
+
+def test_a_student_that_no_memory_holds_is_a_training_error(digits: Dataset) -> None:
+    with pytest.raises(TrainingError, match=r"not enough memory for this \(.* GiB at once\)\. The widest student has hidden = 1099511627776"):
+        dgl_mutual.fit(digits, **{**SMALL, "student": {"hidden": 2**40}})
 
 
 @pytest.mark.parametrize("seed", [1.5, "0", -1, True, None, float("nan")])

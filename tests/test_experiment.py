@@ -28,7 +28,9 @@ from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.suite import configurations
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.options import parse_options
+from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.export import export
+from dgl_mutual.reporting.runs import gather, load_runs
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from tests.reporting.folders import write_run, write_suite
 
@@ -268,15 +270,14 @@ def test_it_starts_from_a_recipe_and_so_does_a_method(tmp_path: Path) -> None:
             dgl_mutual.experiment("digits", **{**small, **options})
 
 
+def rings(count: int) -> dgl_mutual.Dataset:
+    nodes, offsets = np.arange(5 * count), 5 * np.arange(count + 1)
+    edges = np.stack([nodes, nodes // 5 * 5 + (nodes + 1) % 5])
+    features = np.random.default_rng(count).standard_normal((5 * count, 3)).astype(np.float32)
+    return dgl_mutual.Dataset.from_arrays(edges, features, np.arange(count) % 2, node_offsets=offsets, name=f"{count} rings")
+
+
 def test_a_pool_of_graphs_in_memory_is_a_pool_of_each_dataset() -> None:
-    random = np.random.default_rng(0)
-
-    def rings(count: int) -> dgl_mutual.Dataset:
-        nodes, offsets = np.arange(5 * count), 5 * np.arange(count + 1)
-        edges = np.stack([nodes, nodes // 5 * 5 + (nodes + 1) % 5])
-        features = random.standard_normal((5 * count, 3)).astype(np.float32)
-        return dgl_mutual.Dataset.from_arrays(edges, features, np.arange(count) % 2, node_offsets=offsets, name=f"{count} rings")
-
     some, pool = rings(40), rings(30)
     shared: dict[str, Any] = {**{key: SMALL[key] for key in ("students", "student", "training")}, "folds": 2}
     found = dgl_mutual.experiment(some, ["gml"], unlabelled=pool, jobs=1, **shared)
@@ -286,6 +287,20 @@ def test_a_pool_of_graphs_in_memory_is_a_pool_of_each_dataset() -> None:
     assert resolved(found)["gml"]["unlabelled"] == "30 rings"
     with pytest.raises(DataError, match="3 feature columns"):
         dgl_mutual.experiment({"other": "digits"}, ["gml"], unlabelled=pool, **SMALL)
+
+
+@pytest.mark.parametrize("label_rate", [None, 0.5])
+def test_methods_with_a_pool_are_compared_with_those_without(label_rate: float | None, tmp_path: Path) -> None:
+    some, pool = rings(40), rings(30)
+    shared = {**SMALL, "seeds": 1, "folds": 3, "label_rate": label_rate}
+    for options in ({}, {"unlabelled": pool}):
+        dgl_mutual.experiment(some, ["gml"], out=tmp_path, name=f"pool-{len(options)}", **shared, **options)
+    runs = load_runs([path.parent for path in tmp_path.glob("*/trials.csv")])
+    trials = gather(runs)
+    assert set(trials["method"]) == {"gml", "gml (unlabelled=30 rings)"}
+    assert trials.groupby("fold")[["split", "test_to_train"]].nunique().eq(1).all(axis=None)
+    rows = compare(trials, baseline="gml", members="mean").rows
+    assert rows["data"].nunique() == 1 and rows["n"].tolist() == [3, 3] and np.isfinite(rows["p"].iloc[1])
 
 
 def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,8 @@ class Source:
     def choose_task(self, task: TaskName | None) -> TaskName | None:
         """The task to load, or None where the folder says (CSV form)."""
         if task is not None and task not in self.tasks:
-            raise TaskMismatchError(f"{self} is a dataset for the {self.tasks[0]} task, not for {task!r}. Ask for task {self.tasks[0]!r}.")
+            has, ask = " and the ".join(self.tasks), " or ".join(map(repr, self.tasks))
+            raise TaskMismatchError(f"{self} is a dataset for the {has} task, not for {task!r}. Ask for task {ask}.")
         return task if task is not None or self.entry is None else self.tasks[0]
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:

@@ -73,6 +73,10 @@ class Split:
         """All training samples, labelled or not."""
         return np.concatenate([self.train, self.unlabelled])
 
+    def of_first(self, num_samples: int) -> Split:
+        """The split of this many samples at the front: without the graphs of a pool, which stand behind the others."""
+        return Split(*(part[part < num_samples] for part in (self.train, self.val, self.test, self.unlabelled)))
+
     @property
     def test_to_train(self) -> float:
         """Test samples for each one that is learned or chosen from, hidden labels or not (see `corrected_resampled_t`)."""

@@ -134,7 +134,7 @@ class RunConfig(Options):
         if isinstance(students, Iterable) and not isinstance(students, Sequence):
             students = list(students)
         if not isinstance(students, Sequence):
-            return students
+            raise ValueError("a list of names is needed, for example [gcn, gat]")
         return tuple(_student(student, index) for index, student in enumerate(students))
 
     @field_validator("strategy", mode="before")

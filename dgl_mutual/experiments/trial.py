@@ -16,6 +16,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.noise import NoiseSpec, add_noise
+from dgl_mutual.data.pool import without_pool
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DglMutualError, StoreError, UsageError
 from dgl_mutual.experiments.config import RunConfig
@@ -34,7 +35,7 @@ from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.trackers import TrackedRun, Tracker, make_tracker
 from dgl_mutual.training.trainer import fit_cohort
 from dgl_mutual.utils.files import replacing
-from dgl_mutual.utils.user_code import described, is_out_of_memory, not_enough_memory
+from dgl_mutual.utils.user_code import described, is_out_of_memory, memory_checked, not_enough_memory
 
 OnEpoch: TypeAlias = Callable[["Trial", EpochReport], None]
 
@@ -158,16 +159,18 @@ def run_trial(
 
         result, searched = search(points, fit)
         if config.distill is not None:
-            result = distill(
-                result,
-                inductive,
-                config.distill,
-                seed=trial.seed,
-                fold=trial.fold,
-                batch_size=config.training.batch_size,
-                scale_inputs=bool(config.training.scale_inputs),
-                unlabelled_ratio=config.training.unlabelled_ratio,
-            )
+            hint = f"The MLP has distill.hidden = {config.distill.hidden}. Lower it or training.batch_size, or run fewer --jobs."
+            with memory_checked(hint):
+                result = distill(
+                    result,
+                    inductive,
+                    config.distill,
+                    seed=trial.seed,
+                    fold=trial.fold,
+                    batch_size=config.training.batch_size,
+                    scale_inputs=bool(config.training.scale_inputs),
+                    unlabelled_ratio=config.training.unlabelled_ratio,
+                )
         if result.cohort.num_students:
             with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
                 result.save(folder)
@@ -179,7 +182,7 @@ def run_trial(
         return Outcome(trial, [], [], str(error))
     except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
         if is_out_of_memory(error):
-            return Outcome(trial, [], [], _too_large(config, error), traceback.format_exc())
+            return Outcome(trial, [], [], not_enough_memory(error), traceback.format_exc())
         return Outcome(trial, [], [], described(error), traceback.format_exc())
     finally:
         for tracker in trackers:
@@ -204,27 +207,38 @@ def fit_resolved(
     device: str = "cpu",
     ranks: Ranks = SINGLE_PROCESS,
 ) -> FitResult:
-    """`fit_cohort` with the options of a resolved configuration."""
-    return fit_cohort(
-        dataset,
-        split,
-        students=config.students,
-        strategy=config.strategy,
-        strategy_options=config.strategy_options,
-        training=config.training,
-        task_weights=config.task_weights,
-        seed=seed,
-        fold=fold,
-        callbacks=callbacks,
-        snapshots=snapshots,
-        device=device,
-        ranks=ranks,
-    )
+    """`fit_cohort` with the options of a resolved configuration.
+
+    Raises:
+        TrainingError: see `fit_cohort`; or there is not enough memory for it.
+    """
+    widest = max(student.hidden for student in config.students)
+    samples = config.training.batch_size or "all"
+    with memory_checked(
+        f"The widest student has hidden = {widest}, and a step takes {samples} samples. Lower student.hidden or training.batch_size, or "
+        "run fewer --jobs."
+    ):
+        return fit_cohort(
+            dataset,
+            split,
+            students=config.students,
+            strategy=config.strategy,
+            strategy_options=config.strategy_options,
+            training=config.training,
+            task_weights=config.task_weights,
+            seed=seed,
+            fold=fold,
+            callbacks=callbacks,
+            snapshots=snapshots,
+            device=device,
+            ranks=ranks,
+        )
 
 
 def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
     dataset = inductive.dataset
-    split = fingerprint(dataset, inductive.split, edge_features=False)
+    compared = without_pool(dataset)  # whether a method has a pool does not make it another split
+    split = inductive.split.of_first(compared.num_samples)
     metrics = {dataset.target.metric: result.members, **result.tasks}
     return [
         {
@@ -241,8 +255,8 @@ def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: Fi
             "train_seconds": result.train_seconds,
             "disagreement": result.disagreement,
             "peak_mib": peak,
-            "split": split,
-            "test_to_train": inductive.split.test_to_train,
+            "split": fingerprint(compared, split, edge_features=False),
+            "test_to_train": split.test_to_train,
             **vars(member),
         }
         for metric, members in metrics.items()
@@ -254,14 +268,3 @@ def _protocol(config: RunConfig, inductive: InductiveSplit, result: FitResult) -
     """The protocol, and what sets it apart: test samples that training has seen without labels, or that it has not seen as usual."""
     seen = "-transductive" if result.exchange_on == "transductive" else ""
     return f"{config.protocol}{seen if inductive.nodes is None else '-inductive'}"
-
-
-def _too_large(config: RunConfig, error: Exception) -> str:
-    widest, mlp = max(student.hidden for student in config.students), 0 if config.distill is None else config.distill.hidden
-    what, lower = f"The widest student has hidden = {widest}", "student.hidden"
-    if mlp > widest:
-        what, lower = f"The MLP has distill.hidden = {mlp}", "distill.hidden"
-    samples = config.training.batch_size or "all"
-    return not_enough_memory(
-        error, f"{what}, and a step takes {samples} samples. Lower {lower} or training.batch_size, or run fewer --jobs."
-    )

@@ -12,12 +12,12 @@ from typing import Any
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.utils.wording import counted
 
-#: Follows from the dataset, or is shown elsewhere.
-_SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds")
+#: Follows from the dataset, or is shown elsewhere; a pool is always shown.
+_SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds", "unlabelled")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
-_OF_THE_DATA = ("label_rate", "unlabelled", "noise", "students", "targets", "metric")
+_OF_THE_DATA = ("label_rate", "noise", "students", "targets", "metric")
 #: What decides on which samples students learn, and how they are scored: runs that differ in one of these have no common column in a table.
-_COLUMN_OF_ITS_OWN = ("label_rate", "unlabelled", "noise", "task", "targets", "metric", "folds")
+_COLUMN_OF_ITS_OWN = ("label_rate", "noise", "task", "targets", "metric", "folds")
 #: Parts of a run that are there or not: of one that is not there, no option is told.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
@@ -30,6 +30,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     Runs of one strategy on one dataset whose configurations differ are told apart by what differs and each was given:
     ``gml (entropy_weight=0.1)`` beside ``gml``. Label rate, noise, and task, targets, metric, cohort, protocol and folds where a dataset
     was run with several, belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
+    A pool of unlabelled graphs belongs to the method, so that it is compared with methods without: ``gml (unlabelled=ogbg-molhiv)``.
     """
     flat = [_flat(run) for run in runs]
     datas = [
@@ -61,7 +62,7 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
 def data_of_suite(runs: Sequence[Run]) -> list[Run]:
     """The runs of a suite, those of one data that learned on different samples, or have other metrics, told apart as by `label_runs`.
 
-    A suite's methods may have label rates, noise, pools, targets, metrics and folds of their own: ``MUTAG (30% labels)`` beside ``MUTAG``.
+    A suite's methods may have label rates, noise, targets, metrics and folds of their own: ``MUTAG (30% labels)`` beside ``MUTAG``.
     """
     flat = [_flat(run) for run in runs]
     of_data: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -100,7 +101,7 @@ def _namesakes(runs: Sequence[Run], shown: str) -> list[str]:
 
 
 def data_name(run: Run) -> str:
-    """The dataset of a run with its label rate, pool and noise, whatever its targets: ``digits-multi (10% labels)``."""
+    """The dataset of a run with its label rate and noise, whatever its targets: ``digits-multi (10% labels)``."""
     return _data_label(_flat(run), [])
 
 
@@ -151,7 +152,7 @@ def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any
     if "task" in told:  # node and graph tasks have protocols of their own
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
         told = [key for key in told if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
-    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "unlabelled", "noise", *told))
+    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "noise", *told))
 
 
 def _named(name: str, values: Mapping[str, Any], told: Sequence[str]) -> str:
@@ -163,8 +164,6 @@ def _named(name: str, values: Mapping[str, Any], told: Sequence[str]) -> str:
 def _data_part(key: str, value: Any) -> str:
     if key == "label_rate":
         return f"{counted(value, 'label')} a class" if isinstance(value, int) else f"{100 * value:g}% labels"
-    if key == "unlabelled":
-        return f"and {Path(str(value)).name}"
     return f"{value} folds" if key == "folds" else str(value)
 
 
@@ -211,6 +210,8 @@ def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
     """Omits options that are off: ``gml`` beside ``gml (distill)``."""
     last = [key.rpartition(".")[2] for key in differing]
     told: list[tuple[str, Any]] = []
+    if values.get("unlabelled") is not None:
+        told.append(("unlabelled", Path(str(values["unlabelled"])).name))
     for key, name in zip(differing, last, strict=True):
         if key in _PARTS:
             told += [(key, None)] if _has(values, key) else []

@@ -37,10 +37,12 @@ TRIALS = {
         "known label is a decision of its own, of confidence max(p, 1 - p); with several targets the mean over them."
     ),
     "split": (
-        "Hash of the data that were trained on, with their noise and without edge features, and of the split. Compare only rows with equal "
-        "hashes."
+        "Hash of the data that were trained on, with their noise and without edge features and a pool, and of the split. Compare only rows "
+        "with equal hashes."
     ),
-    "test_to_train": "Number of test samples divided by that of training and validation samples, with hidden labels or not.",
+    "test_to_train": (
+        "Number of test samples divided by that of training and validation samples, with hidden labels or not, and without a pool."
+    ),
 }
 #: Bins of equal width over the confidence, as in Guo et al. (see `dgl_mutual.training.calibration`).
 NUM_BINS = 15

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.errors import DglMutualError, TrainingError, UsageError
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
 _PACKAGE = str(Path(__file__).parents[1])
@@ -84,6 +84,21 @@ def not_enough_memory(error: BaseException, hint: str = "Train smaller students 
     asked = re.search(r"allocate (\d+) bytes|Tried to allocate ([\d.]+ \w+)", str(error))
     size = "" if asked is None else f" ({f'{int(asked[1]) / 2**30:.1f} GiB' if asked[1] else asked[2]} at once)"
     return f"There is not enough memory for this{size}. {hint}"
+
+
+@contextmanager
+def memory_checked(hint: str) -> Iterator[None]:
+    """Turn an out-of-memory error of a training into one of the package.
+
+    Raises:
+        TrainingError: with `hint` (see `not_enough_memory`).
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(not_enough_memory(error, hint)) from error
 
 
 def described(error: BaseException) -> str:
