@@ -110,7 +110,9 @@ def test_targets_are_names_in_a_list_or_in_a_text() -> None:
 
 
 def test_a_student_that_no_memory_holds_is_a_training_error(digits: Dataset) -> None:
-    with pytest.raises(TrainingError, match=r"not enough memory for this \(.* GiB at once\)\. The widest student has hidden = 1099511627776"):
+    with pytest.raises(
+        TrainingError, match=r"not enough memory for this \(.* GiB at once\)\. The widest student has hidden = 1099511627776"
+    ):
         dgl_mutual.fit(digits, **{**SMALL, "student": {"hidden": 2**40}})
 
 

@@ -22,6 +22,7 @@ from dgl_mutual.nn.batch import Collator
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.training.callbacks import Callback
+from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.result import FitResult
@@ -249,6 +250,19 @@ def test_statistics_of_large_graphs_are_of_several_at_a_time(fit: Fit) -> None:
     result = fit((dataset, split), [student], 2, strategy="independent", training={"average": "swa", "batch_size": 4})
     tracked = [module for module in result.cohort.members[0].modules() if isinstance(module, nn.BatchNorm1d)]
     assert all(int(module.num_batches_tracked) > 0 for module in tracked) and len(tracked) > 1
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(None, [9000]), (2, [3000, 3000, 3000])])
+def test_statistics_on_nodes_of_many_graphs_are_of_as_many_as_steps_see(batch_size: int | None, expected: list[int]) -> None:
+    """Evaluation batches hold one or two graphs of this size, and miss how much graphs differ."""
+    nodes, offsets = np.arange(8 * 1500), np.arange(9) * 1500
+    features = np.repeat(np.random.default_rng(0).normal(size=(8, 3)), 1500, axis=0)
+    dataset = Dataset.from_arrays(np.stack([nodes, nodes]), features, nodes % 2, node_offsets=offsets, task="node")
+    split = Split(nodes[: 6 * 1500], nodes[6 * 1500 : 7 * 1500], nodes[7 * 1500 :])
+    order, device = torch.Generator().manual_seed(0), torch.device("cpu")
+    feed = make_feed(dataset, split, batch_size=batch_size, order=order, device=device, dtype=torch.float32)
+    assert sorted(batch.num_nodes for batch in feed.statistics_batches(split.train)) == sorted(expected)
+    assert sorted(step.batch.num_nodes for step in feed.training_batches()) == sorted(expected)
 
 
 def test_statistics_are_renewed_without_dropout(fit: Fit, node_data: Data) -> None:

@@ -55,6 +55,9 @@ class NodesOfGraphsFeed(Feed):
     def add_unlabelled(self, samples: IntArray, per_epoch: int | None = None) -> None:
         self._graphs.add_unlabelled(np.setdiff1d(self._graphs_of(samples), self._train))
 
+    def statistics_batches(self, samples: IntArray) -> Iterator[GraphBatch]:
+        return self._graphs.statistics_batches(self._graphs_of(samples))
+
     def evaluation_batches(self, samples: IntArray) -> Iterator[tuple[GraphBatch, Tensor]]:
         for batch, graphs in self._graphs.evaluation_batches(self._graphs_of(samples)):
             yield batch, self._nodes_of(graphs, batch.num_nodes)
