@@ -17,7 +17,7 @@ from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import ChosenMetric, TaskName
-from dgl_mutual.errors import UsageError, whole_number
+from dgl_mutual.errors import UsageError, check_truth_values, whole_number
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
@@ -67,6 +67,7 @@ def load(
         UsageError: an unknown name or target, or a task that the dataset is not for.
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
+    check_truth_values(offline=offline, require_labels=require_labels)
     if not isinstance(name, str | Path):
         dataset = as_dataset(name, task)
         return dataset if targets is None else select_targets(dataset, targets)
@@ -152,6 +153,7 @@ def fit(
         DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
         TrainingError: a loss that is not finite, or a metric that is not defined on the training or validation part.
     """
+    check_truth_values(trust=trust, progress=progress)
     if split is not None and not isinstance(split, Split):
         raise UsageError(f"The split is {kind_of(split)}. Give dgl_mutual.Split(train, val, test), of sample numbers or masks.")
     dataset = load(dataset) if isinstance(dataset, str | Path) else as_dataset(dataset, split=split)

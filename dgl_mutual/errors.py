@@ -10,6 +10,8 @@ from numbers import Integral
 MAX_THREADS = 1024
 #: Processes that train at a time, likewise.
 MAX_JOBS = 1024
+#: Decimals of a table.
+MAX_PRECISION = 12
 
 
 class DglMutualError(Exception):
@@ -51,6 +53,17 @@ def whole_number(name: str, value: object, least: int = 0, most: int | None = No
     if most is not None and int(value) > most:
         raise UsageError(f"{name} = {value} is more than {most}, the most that is possible. Give a smaller number.")
     return int(value)
+
+
+def check_truth_values(**values: object) -> None:
+    """Refuse what is neither True nor False: texts such as ``"no"`` would count as true.
+
+    Raises:
+        UsageError: names the first such argument.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} = {value!r} is neither True nor False. Give one of them, for example {name}=False.")
 
 
 def number_of_threads(value: object) -> int:

@@ -12,7 +12,7 @@ from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.target import ChosenMetric
-from dgl_mutual.errors import DataError, TrainingError, UsageError, number_of_jobs, number_of_threads
+from dgl_mutual.errors import DataError, TrainingError, UsageError, check_truth_values, number_of_jobs, number_of_threads
 from dgl_mutual.experiments.config import split_names
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
@@ -28,7 +28,7 @@ from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.utils.files import check_writable, temporary_folder, user_path
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.wording import counted, kind_of
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +99,7 @@ def experiment(
     """
     if not isinstance(name, str) or not name.strip():
         raise UsageError(f"name = {name!r} is not a name for the experiment's folder. Give a text, for example name='experiment'.")
+    check_truth_values(resume=resume, progress=progress, offline=offline, trust=trust)
     jobs, threads = None if jobs is None else number_of_jobs(jobs), number_of_threads(threads)
     device = resolve_device(device)
     folder_of_data = None if data_dir is None else user_path(data_dir)
@@ -177,7 +178,10 @@ def experiment(
 def _named_datasets(dataset: Any) -> dict[str, Any]:
     """Names for tables -> datasets, or names of datasets."""
     if isinstance(dataset, Mapping):
-        return {str(label): _dataset(entry) for label, entry in dataset.items()}
+        for label in dataset:
+            if not isinstance(label, str):
+                raise UsageError(f"The name {label!r} of a dataset is {kind_of(label)}. Give a text, for example '{label}'.")
+        return {label: _dataset(entry) for label, entry in dataset.items()}
     several = isinstance(dataset, list | tuple) and all(isinstance(entry, str | Path | Dataset) for entry in dataset)
     found = [_dataset(entry) for entry in (dataset if several else [dataset])]
     names = [entry.name if isinstance(entry, Dataset) else Path(entry).name for entry in found]

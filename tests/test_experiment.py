@@ -54,6 +54,39 @@ def test_rows_are_those_of_run(found: dgl_mutual.Experiment, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(mine.drop(columns=TIMES), alone.drop(columns=TIMES), check_dtype=False, check_exact=True)
 
 
+def test_arguments_of_tables_are_checked(found: dgl_mutual.Experiment, tmp_path: Path) -> None:
+    once = found.table(members="mean")
+    pd.testing.assert_frame_equal(found.table(members=["mean", "mean"]), once)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"members": 3}, "members = 3 is an int. Give names"),
+        ({"precision": -1}, "precision = -1 is not a whole number from 0"),
+        ({"precision": 2.5}, "precision = 2.5 is not a whole number"),
+        ({"precision": 13}, "more than 12"),
+        ({"percent": "yes"}, "percent = 'yes' is neither True nor False"),
+    ]
+    for arguments, message in wrong:
+        for table in (found.table, lambda **given: found.export(tmp_path / "table.md", **given)):
+            with pytest.raises(UsageError, match=message):
+                table(**arguments)
+
+
+@pytest.mark.parametrize("name", ["trust", "resume", "progress", "offline"])
+def test_a_text_is_no_truth_value(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} = 'no' is neither True nor False"):
+        dgl_mutual.experiment("digits", ["independent"], **SMALL, **{name: "no"})
+    if name in ("trust", "progress"):
+        with pytest.raises(UsageError, match=f"{name} = 'no' is neither True nor False"):
+            dgl_mutual.fit("digits", "gcn,sage", **{name: "no"})
+    if name == "offline":
+        with pytest.raises(UsageError, match="offline = 'no' is neither"):
+            dgl_mutual.load("digits", offline="no")
+
+
+def test_a_dataset_is_called_by_a_text() -> None:
+    with pytest.raises(UsageError, match=r"The name 1 of a dataset is an int\. Give a text, for example '1'"):
+        dgl_mutual.experiment({1: "digits", "1": "Cora"}, ["independent"], **SMALL)
+
+
 def test_the_paired_test_is_that_of_the_differences(found: dgl_mutual.Experiment) -> None:
     rows = found.compare("teach", "alone", members=["mean"])
     assert rows.equals(found.compare("teach", "alone", members="mean"))

@@ -58,7 +58,9 @@ def _compare(
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
 
-    _refuse_idle_options("pyg" if reference == "pyg" else "FILE.csv", _FOR_FILE if reference == "pyg" else _FOR_PYG)
+    _refuse_idle_options(f"--reference {'pyg' if reference == 'pyg' else 'FILE.csv'}", _FOR_FILE if reference == "pyg" else _FOR_PYG)
+    if parity_only:
+        _refuse_idle_options("--parity-only", ("margin",))
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
 
@@ -100,11 +102,11 @@ def _compare(
         raise click.exceptions.Exit(1)
 
 
-def _refuse_idle_options(reference: str, idle: tuple[str, ...]) -> None:
+def _refuse_idle_options(beside: str, idle: tuple[str, ...]) -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
         if parameter.name in idle and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"{parameter.opts[0]} has no meaning with --reference {reference}. Leave it out.")
+            raise click.UsageError(f"{parameter.opts[0]} has no meaning with {beside}. Leave it out.")
 
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:

@@ -23,8 +23,11 @@ def _distill(assignments: tuple[str, ...], **values: Any) -> None:
       dgl-mutual distill --dataset Cora --positions 8
       dgl-mutual distill --dataset Cora --unseen 0.2 --set distill.supervised_weight=0.1
     """
-    chosen = [(key, values.pop(flag)) for flag, key in _KEYS.items()]
-    own = ("distill={}", *(f"distill.{key}={value}" for key, value in chosen if value is not None))
+    from dgl_mutual.experiments.layers import from_command_line
+
+    chosen = {f"distill.{key}": values.pop(flag) for flag, key in _KEYS.items()}
+    from_command_line({"distill": {}, **chosen}, assignments)  # refuses what is given twice
+    own = ("distill={}", *(f"{key}={value}" for key, value in chosen.items() if value is not None))
     assert run_command.callback is not None
     run_command.callback(assignments=(*own, *assignments), **values)
 

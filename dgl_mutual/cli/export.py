@@ -9,6 +9,7 @@ import click
 
 from dgl_mutual.cli.arguments import file_option
 from dgl_mutual.cli.output import deliver
+from dgl_mutual.errors import MAX_PRECISION
 
 if TYPE_CHECKING:
     from dgl_mutual.reporting.export import Format
@@ -51,7 +52,7 @@ method_option = click.option(
 @click.option("--members", metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @dataset_option
 @method_option
-@click.option("--precision", type=click.IntRange(0, 12), metavar="N", help="Number of decimals.")
+@click.option("--precision", type=click.IntRange(0, MAX_PRECISION), metavar="N", help="Number of decimals.")
 @click.option("--percent", is_flag=True, help="Fractions times 100.")
 @file_option(metavar="FILE", help="Write here instead of to standard output.")
 def command(runs: tuple[Path, ...], kind: Format | None, out: Path | None, **options: Any) -> None:

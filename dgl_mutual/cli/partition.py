@@ -30,12 +30,17 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     """
     from dgl_mutual.data.load import load_dataset
     from dgl_mutual.data.partition import write_partition
-    from dgl_mutual.errors import UsageError
+    from dgl_mutual.errors import TaskMismatchError, UsageError
     from dgl_mutual.utils.files import user_path
 
     given, target = user_path(dataset).resolve(), user_path(out).resolve()
     if given.exists() and (target == given or target in given.parents):
         raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or holds it. Choose another folder.")
-    loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=targets)
+    try:
+        loaded = load_dataset(dataset, "node", data_dir=data_dir, offline=offline, progress=True, targets=targets)
+    except TaskMismatchError:
+        raise UsageError(
+            f"{dataset} is a dataset for the graph task. Only the graph of a node task can be divided: name such a dataset."
+        ) from None
     write_partition(loaded, parts, out)
     say(f"Written to {out}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import JOBS, THREADS, data_dir_option, offline_option, track_option, trust_option
@@ -87,6 +88,9 @@ def command(
     if cluster is not None and jobs is not None:
         raise click.UsageError("--jobs counts processes of this machine, and --cluster has its own. Leave out one of them.")
     if name is None:
+        given = [one.opts[0] for one in click.get_current_context().command.params if _is_given(one)]
+        if given:
+            raise click.UsageError(f"{given[0]} was given, and no suite. Name one: without a NAME, all suites are listed.")
         say("\n".join(f"{known:<12} {description}" for known, description in suite_names().items()))
         return
     source = name
@@ -121,7 +125,8 @@ def command(
 
         at_a_time = jobs or default_jobs(resolve_device(device))
         searches = 0.0 if tuned is None else _list_searches(suite, tuned, quick, overrides, out, data_dir, at_a_time)
-        complete = _list(plan, at_a_time, searches)
+        # Which folder a run has depends on what the searches find.
+        complete = _list(plan, at_a_time, searches, anew=not resume or tuned is not None)
         if not offline:  # what is missing may be downloaded by then
             for data, why in plan.missing.items():
                 say(f"not counted: {data}, which is not here yet. {why}", err=True)
@@ -161,8 +166,16 @@ def _list_searches(
     return total
 
 
-def _list(plan: SuitePlan, jobs: int, before: float) -> bool:
-    """List the runs with their estimated times, after searches of so many seconds. Returns whether all of them can be trained."""
+def _is_given(parameter: click.Parameter) -> bool:
+    return click.get_current_context().get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+
+
+def _list(plan: SuitePlan, jobs: int, before: float, *, anew: bool) -> bool:
+    """List the runs with their estimated times, after searches of so many seconds. Returns whether all of them can be trained.
+
+    Args:
+        anew: all trials are to run, also those that are there.
+    """
     from dgl_mutual.errors import DglMutualError
     from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
 
@@ -171,7 +184,10 @@ def _list(plan: SuitePlan, jobs: int, before: float) -> bool:
     complete = True
     to_run = {run.name: run for run in plan.plans}
     for entry, run in plan.entries:
-        missing = num_missing(to_run.pop(run.name), plan.folder.parent) if run.name in to_run else 0
+        missing = 0
+        if run.name in to_run:
+            first = to_run.pop(run.name)
+            missing = len(first.trials) if anew else num_missing(first, plan.folder.parent)
         try:
             seconds = seconds_per_trial(run, plan.folder.parent) if missing else 0.0
         except DglMutualError as error:

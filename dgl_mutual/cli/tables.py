@@ -12,6 +12,7 @@ import click
 
 from dgl_mutual.cli.export import command as export_command
 from dgl_mutual.cli.output import say
+from dgl_mutual.errors import DglMutualError, UsageError
 
 if TYPE_CHECKING:
     from dgl_mutual.reporting.run import Run
@@ -79,7 +80,6 @@ def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
     Raises:
         UsageError: a table that cannot be made, or has no end; says which.
     """
-    from dgl_mutual.errors import UsageError
     from dgl_mutual.reporting.pages import fill
 
     text = _text(page)
@@ -90,7 +90,6 @@ def filled(page: Path, load: Callable[[tuple[Path, ...]], list[Run]]) -> str:
 
 
 def _text(file: Path) -> str:
-    from dgl_mutual.errors import UsageError
     from dgl_mutual.utils.files import read_bytes
 
     try:
@@ -100,14 +99,14 @@ def _text(file: Path) -> str:
 
 
 def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], arguments: str) -> str:
-    from dgl_mutual.errors import DglMutualError, UsageError
     from dgl_mutual.reporting.export import export
 
     try:
         options = export_command.make_context(
             "table", shlex.split(arguments), default_map={"kind": "markdown"}, help_option_names=[]
         ).params
-        del options["out"]
+        if options.pop("out") is not None:
+            raise UsageError("--out has no meaning here: the table stands in this page. Leave it out.")
         return export([folder / run for run in options.pop("runs")], options.pop("kind"), load=load, **options)
     except (DglMutualError, click.ClickException, ValueError) as error:
         why = error.format_message() if isinstance(error, click.ClickException) else str(error)

@@ -59,6 +59,8 @@ def _tune(
     from dgl_mutual.utils.files import check_writable
 
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
+    if "seeds" in overrides:
+        raise UsageError(f"seeds = {overrides['seeds']!r} has no effect on a search, which trains each configuration --splits times.")
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):
@@ -83,6 +85,11 @@ def _tune(
     if tuning.best is not None:
         default = "not complete" if math.isnan(tuning.default_value) else f"{tuning.default_value:.4f}"
         say(f"Best on validation: {tuning.best_value:.4f} (trial {tuning.best_trial}); with all defaults: {default}")
+        if tuning.written_trial != tuning.best_trial:
+            say(
+                f"This is of the first {counted(trials, 'trial')}. The folder holds a longer search, and best.yaml is its best, trial "
+                f"{tuning.written_trial}. For a search of this length, give another --out."
+            )
         say(f"Written to {tuning.folder / 'best.yaml'} and {tuning.folder / 'tuning.csv'}")
         _draw(tuning.folder, f"{config.strategy} on {dataset.name}", splits)
         if tuning.shared:

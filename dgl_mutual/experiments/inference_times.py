@@ -19,7 +19,7 @@ from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, KEY, over
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
-from dgl_mutual.utils.files import write_text
+from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.safe_text import csv_text
 
 
@@ -58,6 +58,7 @@ def time_run(
             f"{str(run_folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
             f"with one seed: dgl-mutual run --config {run_folder / 'config.yaml'} --seeds 1 --out FOLDER"
         )
+    check_writable(run_folder)
     device = resolve_device(device)
     seed, fold = kept[0]
     folder = run_folder / "checkpoints" / trial_name(seed, fold)

@@ -95,8 +95,7 @@ class Suite(Options):
         names = [setting.name for setting in datasets]
         double = sorted({name for name in names if names.count(name) > 1})
         for name in names:
-            if not name.isprintable():
-                raise ValueError(f"{name!r} is no name of a dataset: it has control characters in it")
+            _check_name(name, "dataset")
         if double:
             raise ValueError(f"{double[0]!r} is there several times: give each a 'name' of its own")
         return datasets
@@ -183,11 +182,17 @@ def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
         hint = f": give a list, [{methods}]" if isinstance(methods, str) else ""
         raise ValueError(f"{needed}, not {methods!r}{hint}")
     for name in named:
+        if isinstance(name, bool):
+            raise ValueError("names of methods are texts, and YAML reads yes, no, on and off as true or false: write it in quotes, 'on'")
         if not isinstance(name, str):
             raise ValueError(f"names of methods are texts, and {name!r} is none: write it in quotes, '{name}'")
-        if name != name.strip() or not name.isprintable():
-            raise ValueError(f"{name!r} is no name of a method: it starts or ends with a space, or has control characters in it")
+        _check_name(name, "method")
     return named
+
+
+def _check_name(name: str, what: str) -> None:
+    if not name or name != name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} is no name of a {what}: it is empty, starts or ends with a space, or has control characters in it")
 
 
 def _method(layer: Any) -> Any:

@@ -159,7 +159,9 @@ def run_trial(
 
         result, searched = search(points, fit)
         if config.distill is not None:
-            hint = f"The MLP has distill.hidden = {config.distill.hidden}. Lower it or training.batch_size, or run fewer --jobs."
+            hint = (
+                f"The MLP has distill.hidden = {config.distill.hidden}. Lower distill.hidden or training.batch_size, or run fewer --jobs."
+            )
             with memory_checked(hint):
                 result = distill(
                     result,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from dgl_mutual.statistics import (
 )
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import KEY
+from dgl_mutual.utils.wording import kind_of
 
 DEFAULT_BASELINE = "independent"
 #: In the place of a baseline: nothing is tested.
@@ -178,6 +179,9 @@ def _of_members(trials: pd.DataFrame, members: str | Sequence[str] | None) -> pd
         members = [member for member in DEFAULT_MEMBERS if member in there] or there
     if isinstance(members, str):
         members = [member.strip() for member in members.split(",")]
+    if not isinstance(members, Iterable):
+        raise UsageError(f"members = {members!r} is {kind_of(members)}. Give names, for example members=['mean', 'ensemble'].")
+    members = list(dict.fromkeys(map(str, members)))
     for member in members:
         if member not in there:
             raise unknown("member", member, there)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.errors import StoreError, UsageError, unknown
+from dgl_mutual.errors import MAX_PRECISION, StoreError, UsageError, check_truth_values, unknown, whole_number
 from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
 from dgl_mutual.reporting.export import FORMATS, export
 from dgl_mutual.reporting.formats import to_text
@@ -108,9 +108,10 @@ class Experiment:
             precision: number of decimals (default: 1 for percent, 3 for fractions, what fits for costs).
 
         Raises:
-            UsageError: see `summary`, or percent of a value that is not a fraction.
+            UsageError: see `summary`; percent of a value that is not a fraction, or a precision that is none.
         """
         percent = is_fraction(value) if percent is None else percent
+        _check_form(precision, percent=percent)
         return _frame(text_table(self._comparison(baseline, value, metric, members), percent=percent, precision=precision))
 
     def export(
@@ -149,6 +150,7 @@ class Experiment:
                 value that is not a fraction, wide LaTeX or Markdown, or a path that no file system takes.
             StoreError: the file cannot be written.
         """
+        _check_form(precision, percent=percent, wide=wide, by_target=by_target)
         file = user_path(path)
         kind = FORMATS.get(file.suffix.lower())
         if kind is None:
@@ -311,6 +313,17 @@ class Experiment:
         if found.unfinished:
             warnings.warn(f"Not finished: {', '.join(found.unfinished)}.", stacklevel=3)
         return found
+
+
+def _check_form(precision: object, **flags: object) -> None:
+    """Refuse a number of decimals, or truth values, that are none.
+
+    Raises:
+        UsageError: names the argument.
+    """
+    check_truth_values(**flags)
+    if precision is not None:
+        whole_number("precision", precision, 0, MAX_PRECISION)
 
 
 def _check_copyable(folder: Path) -> None:

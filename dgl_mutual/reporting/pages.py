@@ -11,6 +11,8 @@ _BEGIN, _END = "<!-- table:", "<!-- end of table -->"
 #: The first line of a block, whose end may be that of Windows. A page may start with a mark of its byte order.
 _FIRST = re.compile(rf"\ufeff?{_BEGIN} (?P<arguments>.*\S.*) -->[ \t]*(?P<newline>\r?\n)")
 _LAST = re.compile(rf"{_END}\s*")
+#: What was meant as one of the two. Lines that are further indented are code.
+_NEARLY = re.compile(r"^\ufeff? {0,3}<!--\s*(table\s*:|end of table)", re.IGNORECASE | re.MULTILINE)
 
 
 def fill(page: str, make_table: Callable[[str], str]) -> str:
@@ -22,8 +24,10 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
         make_table: arguments -> a table.
 
     Raises:
-        UsageError: a block without an end or a beginning; says in which line.
+        UsageError: a block without an end or a beginning, or a line that is nearly one; says in which line. Also a page without blocks.
     """
+    if not _NEARLY.search(page):
+        raise UsageError(f"There is no table in it. Put '{_BEGIN} ARGUMENTS -->' and {_END} on lines of their own where one belongs.")
     filled: list[str] = []
     begun: tuple[int, re.Match[str]] | None = None
     for number, line in enumerate(page.split("\n"), start=1):
@@ -47,6 +51,11 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
             table, newline = make_table(begun[1]["arguments"]).strip(), begun[1]["newline"]
             filled += [f"\n{table}\n\n".replace("\n", newline), line]
             begun = None
+        elif _NEARLY.match(line):
+            raise UsageError(
+                f"Line {number} is nearly the beginning or end of a table: {line.strip()[:200]!r}. Write '{_BEGIN} ARGUMENTS -->' or "
+                f"{_END}, at the beginning of the line."
+            )
         elif begun is None:
             filled.append(line)
     if begun is not None:

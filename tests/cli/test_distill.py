@@ -52,6 +52,19 @@ def test_a_share_that_is_none_is_refused(command_line: Callable[..., object]) ->
     assert "distill.unseen" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mlp-hidden", "64", "--set", "distill.hidden=32"), "distill.hidden was given twice, as 64 and as 32"),
+        (("--positions", "3", "--set", "distill=null"), "distill was given twice"),
+        (("--set", "distill=null"), "distill was given twice"),
+    ],
+)
+def test_contradictions_are_refused(arguments: tuple[str, ...], message: str, command_line: Callable[..., object]) -> None:
+    status, out, err = command_line("distill", *SMALL, *arguments)
+    assert (status, out) == (2, "") and message in err
+
+
 def test_an_mlp_that_no_memory_holds_is_named(command_line: Callable[..., object]) -> None:
     status, _, err = command_line("distill", *SMALL, "--set", f"distill.hidden={10**12}")
     assert status == 1

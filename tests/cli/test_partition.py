@@ -107,6 +107,11 @@ def test_a_machine_serves_one_part(command_line: CommandLine, tmp_path: Path, mo
     assert "There is no part 2" in command_line(*serve, "2")[2]
 
 
+def test_graphs_of_a_graph_task_are_not_divided(command_line: CommandLine, data_dir: Path, tmp_path: Path) -> None:
+    status, _, err = command_line("partition", "MUTAG", "--parts", "2", "--out", tmp_path / "parts", "--data-dir", data_dir, "--offline")
+    assert status == 2 and "MUTAG is a dataset for the graph task. Only the graph of a node task can be divided" in err
+
+
 @pytest.mark.parametrize("out", [".", "..", "link"])
 def test_the_dataset_itself_is_not_replaced(command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
     dataset = tmp_path / "above" / "graph"

@@ -66,7 +66,9 @@ def test_a_suite_of_ones_own_from_plan_to_table(command_line: CommandLine) -> No
     status, again, err = command_line("suite", "mine.yaml", "--jobs", "1")
     assert (status, again) == (0, out)
     assert "4 of 4 trials are finished already" in err
-    assert command_line("suite", "mine.yaml", "--dry-run", "--jobs", "1")[1].endswith("0 trials to run: at most 0 s with 1 at a time\n")
+    dry = ("suite", "mine.yaml", "--dry-run", "--jobs", "1")
+    assert command_line(*dry)[1].endswith("0 trials to run: at most 0 s with 1 at a time\n")
+    assert "\n4 trials to run: " in command_line(*dry, "--no-resume")[1]
 
 
 def test_data_that_cannot_be_had_is_reported_and_the_rest_goes_on(command_line: CommandLine) -> None:
@@ -164,9 +166,13 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         (("number.yaml",), "names of strategies are needed"),
         (("one.yaml",), "not 'gml': give a list, [gml]"),
         (("key.yaml",), "names of methods are texts, and 1 is none: write it in quotes, '1'"),
-        (("line.yaml",), r"'gml\nError: forged' is no name of a method: it starts or ends with a space, or has control characters"),
+        (("line.yaml",), r"'gml\nError: forged' is no name of a method: it is empty, starts or ends with a space, or has control"),
         (("space.yaml",), "'gml ' is no name of a method"),
-        (("data.yaml",), r"'a\rb' is no name of a dataset: it has control characters in it"),
+        (("no-name.yaml",), "'' is no name of a method: it is empty"),
+        (("spaced.yaml",), "'a ' is no name of a dataset: it is empty, starts or ends with a space"),
+        (("on.yaml",), "YAML reads yes, no, on and off as true or false: write it in quotes, 'on'"),
+        (("--quick",), "--quick was given, and no suite. Name one"),
+        (("data.yaml",), r"'a\rb' is no name of a dataset: it is empty, starts or ends with a space, or has control characters in it"),
         (("mine.yaml", "--set", "seeds"), "the form is KEY=VALUE"),
         (("mine.yaml", "--set", "training.epoch=3"), "independent on digits: Unknown option 'training.epoch'"),
         (("mine.yaml", "--jobs", "0"), "0 is not in the range"),
@@ -182,6 +188,9 @@ def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[st
     Path("line.yaml").write_text('datasets: [digits]\nmethods: {"gml\\nError: forged": {strategy: gml}}\n')
     Path("space.yaml").write_text('datasets: [digits]\nmethods: {"gml ": {strategy: gml}}\n')
     Path("data.yaml").write_text('datasets: [{dataset: digits, name: "a\\rb"}]\nmethods: [gml]\n')
+    Path("no-name.yaml").write_text('datasets: [digits]\nmethods: {"": {strategy: gml}}\n')
+    Path("spaced.yaml").write_text("datasets: [{dataset: digits, name: a}, {dataset: Cora, name: 'a '}]\nmethods: [gml]\n")
+    Path("on.yaml").write_text("datasets: [digits]\nmethods: {on: {strategy: gml}}\n")
     Path("word.yaml").write_text("datasets: Cora\nmethods: [gml]\n")
     Path("number.yaml").write_text("datasets: [Cora]\nmethods: 3\n")
     ended, out, err = command_line("suite", *arguments)

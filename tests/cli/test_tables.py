@@ -141,6 +141,11 @@ def test_every_suite_below_a_folder_gets_its_tables(command_line: CommandLine, t
         ("<!-- table: results --format pdf -->\n<!-- end of table -->\n", "'pdf' is not one of"),
         ("<!-- table: -->\n<!-- end of table -->\n", "Line 1 begins a table, but is"),
         ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
+        ("<!-- table: results --out evil.csv -->\n<!-- end of table -->\n", "--out has no meaning here"),
+        ("<!--table: results-->\n<!-- end of table -->\n", "Line 1 is nearly the beginning or end of a table"),
+        (f"{FIRST}<!-- End of table -->\n", "Line 2 is nearly the beginning or end of a table"),
+        ("  <!-- table: results -->\n  <!-- end of table -->\n", "Line 1 is nearly .*, at the beginning of the line"),
+        ("Prose.\n\n    <!-- table: results -->\n", "There is no table in it"),
     ],
 )
 def test_a_wrong_block_is_one_message(command_line: CommandLine, page: Path, block: str, message: str) -> None:

@@ -82,9 +82,8 @@ with the standard error of Nadeau and Bengio (2003)."""
 _FOREIGN = (
     "Rows are paired by name. Splits, tuning and choice of epoch of the other side are not known here, unless its fingerprints say so."
 )
-_CONFIGURATION = (
-    "The complete configuration is config.yaml beside this page; `dgl-mutual compare --config config.yaml` repeats the comparison."
-)
+_CONFIGURATION = """\
+The command repeats the comparison. config.yaml beside this page is the complete configuration of our side, with all its defaults."""
 _NUMBERS = """\
 Largest difference of an entry, in units of max(1, largest entry), of gradients in units of the member's largest. The weights are those of
 a few epochs of ours, shaken at random and copied over; `dgl_mutual/reference/mapping.py` says which is which. Dropout is off; the exchange

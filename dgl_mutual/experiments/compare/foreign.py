@@ -93,7 +93,9 @@ def _read(file: Path, wanted: Mapping[str, str], mapped: Collection[str]) -> pd.
             BytesIO(content), header=None, usecols=sorted(names), dtype=str, keep_default_na=False, skipinitialspace=True
         ).rename(columns=names)
     except FileNotFoundError:
-        raise DataError(f"The results {str(file)!r} cannot be read: there is no such file. Correct the path.") from None
+        raise DataError(
+            f"The results {str(file)!r} cannot be read: there is no such file. Correct the path, or compare with pyg."
+        ) from None
     except (OSError, ValueError, csv.Error) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"The results {str(file)!r} cannot be read as CSV: {error!s:.200}. Give a file with a header line.") from None
     table: pd.DataFrame = cells.iloc[1:].fillna("").apply(lambda column: column.str.strip()).reset_index(drop=True)

@@ -64,6 +64,7 @@ class Tuning:
     best: dict[str, Any] | None
     chosen: dict[str, Any]
     best_trial: int | None
+    written_trial: int | None
     best_value: float
     default_value: float
 
@@ -209,7 +210,7 @@ def tune(
                 f"Interrupted. {kept} of {trials} trials are finished and kept in {job.folder}. The same command goes on from there."
             ) from None
         history = study.write()
-        best = study.best_trial(trials)
+        best, written = study.best_trial(trials), study.best_trial()
         return Tuning(
             folder=job.folder,
             protocol=str(job.resolved.protocol),
@@ -217,6 +218,7 @@ def tune(
             best=None if best is None else study.layer(best),
             chosen={} if best is None else study.drawn(best),
             best_trial=None if best is None else best.number,
+            written_trial=None if written is None else written.number,
             best_value=math.nan if best is None or best.value is None else best.value,
             default_value=study.default_value(),
         )
