@@ -151,7 +151,7 @@ def fit(
     Raises:
         UsageError: an unknown name, key or value, or options that do not fit together.
         DataError: a graph, label or feature that cannot be trained on, or a file that cannot be read.
-        TrainingError: a loss that is not finite, or a metric that is not defined on the training or validation part.
+        TrainingError: a loss that is not finite, a metric that is not defined on the training or validation part, or too little memory.
     """
     check_truth_values(trust=trust, progress=progress)
     if split is not None and not isinstance(split, Split):

@@ -62,8 +62,8 @@ def check_truth_values(**values: object) -> None:
         UsageError: names the first such argument.
     """
     for name, value in values.items():
-        if not isinstance(value, bool):
-            raise UsageError(f"{name} = {value!r} is neither True nor False. Give one of them, for example {name}=False.")
+        if type(value).__name__ not in ("bool", "bool_"):  # the second is numpy's, which takes long to import
+            raise UsageError(f"{name} = {value!r} is neither True nor False. Give one of them.")
 
 
 def number_of_threads(value: object) -> int:

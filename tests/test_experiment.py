@@ -77,6 +77,7 @@ def test_a_text_is_no_truth_value(name: str) -> None:
     if name in ("trust", "progress"):
         with pytest.raises(UsageError, match=f"{name} = 'no' is neither True nor False"):
             dgl_mutual.fit("digits", "gcn,sage", **{name: "no"})
+    assert dgl_mutual.load("digits", offline=np.bool_(True)).name == "digits"
     if name == "offline":
         with pytest.raises(UsageError, match="offline = 'no' is neither"):
             dgl_mutual.load("digits", offline="no")
@@ -322,12 +323,14 @@ def test_a_pool_of_graphs_in_memory_is_a_pool_of_each_dataset() -> None:
         dgl_mutual.experiment({"other": "digits"}, ["gml"], unlabelled=pool, **SMALL)
 
 
-@pytest.mark.parametrize("label_rate", [None, 0.5])
-def test_methods_with_a_pool_are_compared_with_those_without(label_rate: float | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("label_rate", "noise"), [(None, None), (0.5, None), (0.5, "edge:0.3"), (None, "edge-remove:0.3"), (None, "feature:0.2")]
+)
+def test_methods_with_a_pool_are_compared_with_those_without(label_rate: float | None, noise: str | None, tmp_path: Path) -> None:
     some, pool = rings(40), rings(30)
     shared = {**SMALL, "seeds": 1, "folds": 3, "label_rate": label_rate}
     for options in ({}, {"unlabelled": pool}):
-        dgl_mutual.experiment(some, ["gml"], out=tmp_path, name=f"pool-{len(options)}", **shared, **options)
+        dgl_mutual.experiment(some, {"gml": {"noise": noise}}, out=tmp_path, name=f"pool-{len(options)}", **shared, **options)
     runs = load_runs([path.parent for path in tmp_path.glob("*/trials.csv")])
     trials = gather(runs)
     assert set(trials["method"]) == {"gml", "gml (unlabelled=30 rings)"}

@@ -15,6 +15,7 @@ from dgl_mutual.data.arrays import IntArray, canonical_edges
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.features_of_edges import with_features_of_edges
+from dgl_mutual.data.pool import on_each_side
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import join_targets
@@ -78,12 +79,15 @@ def add_noise(dataset: Dataset, split: Split, noise: NoiseSpec, *, seed: int) ->
       change: if both changed, the noise would be symmetric.
 
     A graph whose edges stand in both directions keeps that property: noise then acts on pairs of nodes. A graph without enough free pairs
-    gets fewer edges than asked for.
+    gets fewer edges than asked for. A pool changes nothing of the noise in the dataset's own graphs.
 
     Raises:
         UsageError: noise that changes no label or edge; noise in edges whose features are missing, and of which nodes have sums.
     """
-    return NOISES[noise.kind](dataset, split, noise.amount, np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    if dataset.num_pool and noise.changes_edges:
+        return on_each_side(dataset, lambda part: NOISES[noise.kind](part, split, noise.amount, random))
+    return NOISES[noise.kind](dataset, split, noise.amount, random)
 
 
 def _feature_noise(dataset: Dataset, split: Split, amount: float, random: Generator) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -69,6 +71,25 @@ def without_pool(dataset: Dataset) -> Dataset:
         node_offsets=dataset.node_offsets[: graphs + 1],
         num_pool=0,
     )
+
+
+def on_each_side(dataset: Dataset, change: Callable[[Dataset], Dataset]) -> Dataset:
+    """A dataset with a pool of which its own graphs and those of the pool were changed apart from each other, in this order."""
+    own = without_pool(dataset)
+    nodes = own.num_nodes
+    of_pool = np.flatnonzero(dataset.edges[1] >= nodes)
+    pool = dataset.replaced(
+        edges=dataset.edges[:, of_pool] - nodes,
+        features=dataset.features[nodes:],
+        edge_features=None if dataset.edge_features is None else dataset.edge_features[of_pool],
+        labels=dataset.labels[own.num_graphs :],
+        node_offsets=dataset.node_offsets[own.num_graphs :] - nodes,
+        official_splits=(),
+        sample_ids=None,
+        num_pool=0,
+    )
+    own, pool = change(own), change(pool)
+    return _joined(own, pool, np.arange(pool.num_graphs))
 
 
 def graph_hashes(dataset: Dataset) -> Hashes:

@@ -181,7 +181,7 @@ def run_trial(
     except (UsageError, StoreError):
         raise
     except DglMutualError as error:
-        return Outcome(trial, [], [], str(error))
+        return Outcome(trial, [], [], str(error), traceback.format_exc() if is_out_of_memory(error.__cause__ or error) else "")
     except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
         if is_out_of_memory(error):
             return Outcome(trial, [], [], not_enough_memory(error), traceback.format_exc())
@@ -218,7 +218,7 @@ def fit_resolved(
     samples = config.training.batch_size or "all"
     with memory_checked(
         f"The widest student has hidden = {widest}, and a step takes {samples} samples. Lower student.hidden or training.batch_size, or "
-        "run fewer --jobs."
+        "run fewer trials at a time."
     ):
         return fit_cohort(
             dataset,

@@ -12,10 +12,10 @@ from typing import Any
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.utils.wording import counted
 
-#: Follows from the dataset, or is shown elsewhere; a pool is always shown.
+#: Follows from the dataset, or is shown elsewhere.
 _SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds", "unlabelled")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
-_OF_THE_DATA = ("label_rate", "noise", "students", "targets", "metric")
+_OF_THE_DATA = ("label_rate", "pool", "noise", "students", "targets", "metric")
 #: What decides on which samples students learn, and how they are scored: runs that differ in one of these have no common column in a table.
 _COLUMN_OF_ITS_OWN = ("label_rate", "noise", "task", "targets", "metric", "folds")
 #: Parts of a run that are there or not: of one that is not there, no option is told.
@@ -30,9 +30,10 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     Runs of one strategy on one dataset whose configurations differ are told apart by what differs and each was given:
     ``gml (entropy_weight=0.1)`` beside ``gml``. Label rate, noise, and task, targets, metric, cohort, protocol and folds where a dataset
     was run with several, belong to the data: ``Cora (10% labels)``, ``Cora (feature:0.2)``, ``digits (graph)``, ``MUTAG (5 folds)``.
-    A pool of unlabelled graphs belongs to the method, so that it is compared with methods without: ``gml (unlabelled=ogbg-molhiv)``.
+    Where runs on a dataset differ in their pool of unlabelled graphs, it belongs to the method, so that methods with and without are
+    compared: ``gml (unlabelled=ogbg-molhiv)``. Where all have the same, it belongs to the data: ``MUTAG (and NCI1)``.
     """
-    flat = [_flat(run) for run in runs]
+    flat = _with_common_pools([_flat(run) for run in runs])
     datas = [
         run.data or _data_label(values, [other for other in flat if other["dataset"] == values["dataset"]])
         for run, values in zip(runs, flat, strict=True)
@@ -56,6 +57,18 @@ def label_runs(runs: Sequence[Run]) -> list[Run]:
     return [
         replace(run, data=data, method=run.method or (long if run.config["strategy"] in unclear else short))
         for run, data, (short, long) in zip(runs, datas, named, strict=True)
+    ]
+
+
+def _with_common_pools(flat: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same values; a pool that all runs on a dataset have under the name `pool`, in place of `unlabelled`."""
+    pools: dict[object, set[object]] = defaultdict(set)
+    for values in flat:
+        pools[values["dataset"]].add(values.get("unlabelled"))
+    common = [len(pools[values["dataset"]]) == 1 for values in flat]
+    return [
+        {**values, "pool": values.get("unlabelled"), "unlabelled": None} if shared else dict(values)
+        for values, shared in zip(flat, common, strict=True)
     ]
 
 
@@ -152,7 +165,7 @@ def _data_label(values: Mapping[str, Any], of_dataset: Sequence[Mapping[str, Any
     if "task" in told:  # node and graph tasks have protocols of their own
         same_task = [other for other in of_dataset if other.get("task") == values.get("task")]
         told = [key for key in told if key == "task" or len({str(other.get(key)) for other in same_task}) > 1]
-    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "noise", *told))
+    return _named(Path(str(values["dataset"])).name, values, ("label_rate", "pool", "noise", *told))
 
 
 def _named(name: str, values: Mapping[str, Any], told: Sequence[str]) -> str:
@@ -164,6 +177,8 @@ def _named(name: str, values: Mapping[str, Any], told: Sequence[str]) -> str:
 def _data_part(key: str, value: Any) -> str:
     if key == "label_rate":
         return f"{counted(value, 'label')} a class" if isinstance(value, int) else f"{100 * value:g}% labels"
+    if key == "pool":
+        return f"and {Path(str(value)).name}"
     return f"{value} folds" if key == "folds" else str(value)
 
 
@@ -211,7 +226,7 @@ def _method_label(values: Mapping[str, Any], differing: Sequence[str]) -> str:
     last = [key.rpartition(".")[2] for key in differing]
     told: list[tuple[str, Any]] = []
     if values.get("unlabelled") is not None:
-        told.append(("unlabelled", Path(str(values["unlabelled"])).name))
+        told.append(("unlabelled", values["unlabelled"]))
     for key, name in zip(differing, last, strict=True):
         if key in _PARTS:
             told += [(key, None)] if _has(values, key) else []

@@ -12,7 +12,7 @@ _BEGIN, _END = "<!-- table:", "<!-- end of table -->"
 _FIRST = re.compile(rf"\ufeff?{_BEGIN} (?P<arguments>.*\S.*) -->[ \t]*(?P<newline>\r?\n)")
 _LAST = re.compile(rf"{_END}\s*")
 #: What was meant as one of the two. Lines that are further indented are code.
-_NEARLY = re.compile(r"^\ufeff? {0,3}<!--\s*(table\s*:|end of table)", re.IGNORECASE | re.MULTILINE)
+_NEARLY = re.compile(r"^\ufeff? {0,3}<!--\s*(table\s*:|end of table\s*(-->|$))", re.IGNORECASE | re.MULTILINE)
 
 
 def fill(page: str, make_table: Callable[[str], str]) -> str:
@@ -27,7 +27,7 @@ def fill(page: str, make_table: Callable[[str], str]) -> str:
         UsageError: a block without an end or a beginning, or a line that is nearly one; says in which line. Also a page without blocks.
     """
     if not _NEARLY.search(page):
-        raise UsageError(f"There is no table in it. Put '{_BEGIN} ARGUMENTS -->' and {_END} on lines of their own where one belongs.")
+        raise UsageError(f"There is no table in it. Put '{_BEGIN} ARGUMENTS -->' and {_END} at the beginning of lines of their own.")
     filled: list[str] = []
     begun: tuple[int, re.Match[str]] | None = None
     for number, line in enumerate(page.split("\n"), start=1):

@@ -127,6 +127,12 @@ def test_every_suite_below_a_folder_gets_its_tables(command_line: CommandLine, t
     assert (status, out) == (1, f"Not what its runs give: {suite / 'table.md'}\n")
 
 
+def test_other_comments_stay(command_line: CommandLine, page: Path) -> None:
+    page.write_text("<!-- table of contents -->\n<!-- end of table of contents -->\n" + page.read_text())
+    assert command_line("tables", page)[0] == 0
+    assert page.read_text().startswith("<!-- table of contents -->\n<!-- end of table of contents -->\n")
+
+
 @pytest.mark.parametrize(
     ("block", "message"),
     [

@@ -57,10 +57,10 @@ def test_from_a_search_to_a_run(command_line: Callable[..., Ended], elsewhere: P
     assert command_line("export", "results")[0] == 0
     status, out, _ = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 4, "--jobs", 1)
     assert status == 0 and "4 trials complete" in out
-    status, out, _ = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 1, "--jobs", 1)
-    best = re.search(r"best.yaml is its best, trial (\d)", out)
     values = pd.read_csv(folder / "tuning.csv", **EXACT_NUMBERS).set_index("trial")["value"]
-    assert "(trial 0)" in out and (values.idxmax() == 0 if best is None else int(best[1]) == values.idxmax() > 0)
+    status, out, _ = command_line("tune", "--dataset", "mine", *SMALL, "--trials", max(1, values.idxmax()), "--jobs", 1)
+    assert values.idxmax() > 0, "another seed is needed: the test says nothing where the defaults are best"
+    assert f"a longer search, and best.yaml is its best, trial {values.idxmax()}." in out and f"(trial {values.idxmax()})" not in out
     status, _, err = command_line("tune", "--dataset", "mine", *SMALL, "--set", "seeds=3")
     assert status == 2 and "seeds = 3 has no effect on a search" in err
 

@@ -72,7 +72,12 @@ def test_the_label_rate_belongs_to_the_data(tmp_path: Path) -> None:
         write_run(tmp_path, "NCI1", folds=2, config={"label_rate": rate})
     write_run(tmp_path, "NCI1", folds=2, config={"label_rate": 0.1, "noise": "label:0.2"})
     write_run(tmp_path / "pool", "NCI1", folds=2, config={"label_rate": 0.1, "unlabelled": "/some/where/NCI109"})
-    assert labels(tmp_path / "pool") == {("NCI1 (10% labels)", "gml (unlabelled=NCI109)")}
+    assert labels(tmp_path / "pool") == {("NCI1 (10% labels, and NCI109)", "gml")}
+    write_run(tmp_path / "pool", "NCI1", "independent", folds=2, config={"label_rate": 0.1, "unlabelled": "/some/where/NCI109"})
+    assert labels(tmp_path / "pool") == {("NCI1 (10% labels, and NCI109)", method) for method in ("gml", "independent")}
+    write_run(tmp_path / "pool", "NCI1", "dml", folds=2, config={"label_rate": 0.1})
+    pooled = {(f"{method} (unlabelled=/some/where/NCI109)") for method in ("gml", "independent")}
+    assert labels(tmp_path / "pool") == {("NCI1 (10% labels)", method) for method in ("dml", *pooled)}
     expected = {"NCI1", "NCI1 (10% labels)", "NCI1 (1.5% labels)", "NCI1 (1 label a class)", "NCI1 (20 labels a class)"}
     assert labels(tmp_path) == {(data, "gml") for data in (*expected, "NCI1 (10% labels, label:0.2)")}
 
