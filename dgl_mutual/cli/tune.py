@@ -60,7 +60,9 @@ def _tune(
 
     overrides = from_command_line({KEYS[flag]: value for flag, value in flags.items()}, assignments)
     if "seeds" in overrides:
-        raise UsageError(f"seeds = {overrides['seeds']!r} has no effect on a search, which trains each configuration --splits times.")
+        raise UsageError(
+            f"seeds = {overrides['seeds']!r} has no effect on a search. Give --splits, how often each configuration is trained."
+        )
     config = trusted_config(file, overrides, trust=trust, recipe=recipe)
     check_writable(out)
     if is_partition(config.dataset):

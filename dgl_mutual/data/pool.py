@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,36 +61,29 @@ def without_pool(dataset: Dataset) -> Dataset:
     """The graphs before those of the pool; the dataset itself where it has none."""
     if not dataset.num_pool:
         return dataset
-    graphs = dataset.num_graphs - dataset.num_pool
-    nodes = dataset.node_offsets[graphs]
-    kept_edges = np.flatnonzero(dataset.edges[1] < nodes)
-    return dataset.replaced(
-        edges=dataset.edges[:, kept_edges],
-        features=dataset.features[:nodes],
-        edge_features=None if dataset.edge_features is None else dataset.edge_features[kept_edges],
-        labels=dataset.labels[:graphs],
-        node_offsets=dataset.node_offsets[: graphs + 1],
-        num_pool=0,
-    )
+    return _between(dataset, 0, dataset.num_graphs - dataset.num_pool)
 
 
 def on_each_side(dataset: Dataset, change: Callable[[Dataset], Dataset]) -> Dataset:
     """A dataset with a pool of which its own graphs and those of the pool were changed apart from each other, in this order."""
     own = without_pool(dataset)
-    nodes = own.num_nodes
-    of_pool = np.flatnonzero(dataset.edges[1] >= nodes)
-    pool = dataset.replaced(
-        edges=dataset.edges[:, of_pool] - nodes,
-        features=dataset.features[nodes:],
-        edge_features=None if dataset.edge_features is None else dataset.edge_features[of_pool],
-        labels=dataset.labels[own.num_graphs :],
-        node_offsets=dataset.node_offsets[own.num_graphs :] - nodes,
-        official_splits=(),
-        sample_ids=None,
+    pool = _between(dataset, own.num_graphs, dataset.num_graphs, official_splits=())
+    return _joined(change(own), change(pool), np.arange(pool.num_graphs))
+
+
+def _between(dataset: Dataset, first: int, end: int, **changes: Any) -> Dataset:
+    """The graphs from the number `first` on and before `end`, without a pool."""
+    start, stop = dataset.node_offsets[[first, end]]
+    edges = np.flatnonzero((start <= dataset.edges[1]) & (dataset.edges[1] < stop))
+    return dataset.replaced(
+        edges=dataset.edges[:, edges] - start,
+        features=dataset.features[start:stop],
+        edge_features=None if dataset.edge_features is None else dataset.edge_features[edges],
+        labels=dataset.labels[first:end],
+        node_offsets=dataset.node_offsets[first : end + 1] - start,
         num_pool=0,
+        **changes,
     )
-    own, pool = change(own), change(pool)
-    return _joined(own, pool, np.arange(pool.num_graphs))
 
 
 def graph_hashes(dataset: Dataset) -> Hashes:

@@ -181,7 +181,7 @@ def run_trial(
     except (UsageError, StoreError):
         raise
     except DglMutualError as error:
-        return Outcome(trial, [], [], str(error), traceback.format_exc() if is_out_of_memory(error.__cause__ or error) else "")
+        return Outcome(trial, [], [], str(error), traceback.format_exc() if error.__cause__ is not None else "")
     except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
         if is_out_of_memory(error):
             return Outcome(trial, [], [], not_enough_memory(error), traceback.format_exc())

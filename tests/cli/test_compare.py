@@ -232,6 +232,7 @@ def test_another_version_of_torch_geometric_is_named(command_line: Callable[...,
         (("--column", "test=accuracy"), "--column has no meaning"),
         (("--jobs", "2"), "--jobs has no meaning"),
         (("--margin", "0"), "--margin"),
+        (("--parity-only", "--margin", "0.5"), "--margin has no meaning with --parity-only"),
     ],
 )
 def test_what_the_reference_does_not_cover_is_refused(arguments: tuple[str, ...], said: str, command_line: Callable[..., object]) -> None:
@@ -295,7 +296,7 @@ def test_beside_somebodys_results(command_line: Callable[..., object], elsewhere
         ("dataset,fold,test\nTOY,0,0.5\n", ("--column", "test"), 2, "the form is OURS=THEIRS"),
         ("dataset,fold,test\nTOY,0,0.5\n", ("--member", "gin-2"), 2, "Unknown member 'gin-2'"),
         ("dataset,fold,test\nTOY,0,0.5\n", ("--parity-only",), 2, "--parity-only has no meaning"),
-        (None, (), 1, "cannot be read"),
+        (None, (), 1, "cannot be read: there is no such file. Correct the path, or compare with pyg."),
     ],
 )
 def test_a_file_that_cannot_be_meant_ends_before_anything_is_trained(

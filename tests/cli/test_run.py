@@ -206,6 +206,8 @@ def test_a_student_that_no_memory_holds_is_a_failed_trial_that_says_so(command_l
     status, _, err = command_line("run", *SMALL, "--set", f"student.hidden={10**18}")
     assert status == 1
     assert "not enough memory for this" in err and "Lower student.hidden" in err and "RuntimeError" not in err
+    (failures,) = Path("results").glob("*/failures.csv")
+    assert "Traceback" in failures.read_text()
 
 
 def test_hidden_labels_are_part_of_a_run_and_of_its_rows(command_line: Callable[..., object], elsewhere: Path) -> None:

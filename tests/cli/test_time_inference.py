@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from dgl_mutual.experiments import inference_times
 from tests.cli.conftest import Ended
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -16,7 +20,11 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--seeds", "2", "--jobs", "1")
 
 
-def test_each_member_of_a_trial_is_timed(command_line: Callable[..., Ended], elsewhere: Path) -> None:
+def read_only(**_: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_each_member_of_a_trial_is_timed(command_line: Callable[..., Ended], elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     assert command_line("distill", *SMALL, "--mlp-hidden", 8, "--set", "distill.epochs=2", "--positions", 2)[0] == 0
     status, _, err = command_line("plot", "results", "--kind", "time")
@@ -31,6 +39,13 @@ def test_each_member_of_a_trial_is_timed(command_line: Callable[..., Ended], els
     assert table.loc["ensemble", "median_ms"] > table.loc[["gcn-0", "sage-1"], "median_ms"].max()
     assert command_line("plot", "results", "--kind", "time")[0] == 0
     assert command_line("export", "results")[0] == 0
+
+    (run / "inference.csv").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "TemporaryDirectory", read_only)
+        patched.setattr(inference_times, "time_inference", lambda *_, **__: pytest.fail("timed before it is known where to write"))
+        status, _, err = command_line("time-inference", "results")
+    assert status == 1 and "Cannot write" in err
 
     shutil.rmtree(run / "checkpoints")
     status, _, err = command_line("time-inference", "results")

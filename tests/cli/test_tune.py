@@ -128,6 +128,9 @@ def test_a_suite_tunes_every_method_alike_and_then_runs_with_seeds_of_its_own(co
         assert set(trials["seed"]) == {0, 1} and values["seeds"] == 2
     history = pd.read_csv("results/suite-mine-tuned/tuning.csv", **EXACT_NUMBERS)
     assert history.groupby(["data", "method"]).size().to_dict() == {("mine", "independent"): 3, ("mine", "dml"): 3}
+    # What has run without a search says nothing of what runs after one.
+    assert command_line("suite", "mine.yaml", "--jobs", 1)[0] == 0
+    assert "\n4 trials to run: " in command_line("suite", "mine.yaml", "--tuned", 3, "--dry-run", "--jobs", 1)[1]
     assert history.loc[history["method"] == "dml", "value"].tolist() == searches["dml"]["value"].tolist()
     # Again: nothing is left to do.
     status, again, err = command_line("suite", "mine.yaml", "--tuned", 3, "--jobs", 1)

@@ -34,6 +34,8 @@ def test_nearest_name() -> None:
 def test_task_of_the_dataset_is_checked() -> None:
     with pytest.raises(UsageError, match="MUTAG is a dataset for the graph task, not for 'node'"):
         load_dataset("mutag", "node", offline=True)
+    with pytest.raises(UsageError, match=r"digits is a dataset for the node and the graph task, not for 'edge'\. .* 'node' or 'graph'\."):
+        load_dataset("digits", "edge")  # type: ignore[arg-type]  # a wrong task
 
 
 def test_folders(build_tu: Build, build_csv: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from scipy import sparse
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.features import compact
 from dgl_mutual.data.fingerprint import fingerprint
+from dgl_mutual.data.noise import NoiseSpec, add_noise
 from dgl_mutual.data.pool import graph_hashes, with_pool, without_pool
 from dgl_mutual.data.protocols import make_splits
 from dgl_mutual.data.split import Split
@@ -101,6 +102,18 @@ def test_an_official_split_keeps_its_unlabelled_graphs() -> None:
     split = with_pool(dataset, dataset_of(graphs(1, 5), "pool"))[0].official_split
     assert split is not None
     assert [part.tolist() for part in split.check(13).parts.values()] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_noise_in_edges_is_that_without_the_pool_and_official_splits_stay() -> None:
+    masks = [np.isin(np.arange(8), part) for part in ([0, 1, 6, 7], [2, 3], [4, 5])]
+    dataset = dataset_of(graphs(0)).replaced(official_splits=(Split(*masks),))
+    joined, noise = with_pool(dataset, dataset_of(graphs(1, 5), "pool"))[0], NoiseSpec.parse("edge:0.4")
+    split = Split(*masks)
+    alone, noisy = (add_noise(one, split, noise, seed=3) for one in (dataset, joined))
+    assert (noisy.num_pool, noisy.num_samples) == (5, 13) and fingerprint(alone) != fingerprint(dataset)
+    assert fingerprint(without_pool(noisy)) == fingerprint(alone)
+    assert fingerprint(noisy) != fingerprint(with_pool(alone, dataset_of(graphs(1, 5), "pool"))[0]), "the pool's edges are noisy, too"
+    assert noisy.official_split is not None and noisy.official_split.test.tolist() == [4, 5]
 
 
 def test_graphs_of_the_dataset_are_dropped_and_counted() -> None:
