@@ -198,6 +198,9 @@ def test_it_is_saved_and_loaded_and_overwrites_nothing(found: dgl_mutual.Experim
     assert list((tmp_path / "kept").glob("*/checkpoints/seed-2-fold-0/gcn-0.safetensors"))
     with pytest.raises(StoreError, match="is there already"):
         found.save(tmp_path / "kept")
+    with pytest.raises(StoreError, match=r"is in .*, which is to be copied\. Name a folder outside of it\."):
+        found.save(found.folder / "kept")
+    assert not (found.folder / "kept").exists()
     with pytest.raises(UsageError, match="There is no folder"):
         dgl_mutual.Experiment.load(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="there is no suite"):

@@ -34,11 +34,13 @@ def read_digits(task: TaskName) -> Dataset:
 
 def _as_nodes(pixels: IntArray, labels: IntArray) -> Dataset:
     num_nodes = len(pixels)
-    squares = (pixels**2).sum(axis=1)
-    distances = squares[:, None] + squares - 2 * pixels @ pixels.T
-    np.fill_diagonal(distances, distances.max() + 1)
-    # Whole numbers and a stable order: the graph is the same on every platform, ties included.
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
+    # Whole numbers in double precision are exact, so the graph is the same on every platform. Of equally near images the first are taken.
+    points = pixels.astype(np.float64)
+    squares = (points**2).sum(axis=1)
+    distances = squares[:, None] + squares - 2 * points @ points.T
+    np.fill_diagonal(distances, np.inf)
+    ranks = distances * num_nodes + np.arange(num_nodes)
+    nearest = np.argpartition(ranks, NUM_NEIGHBOURS, axis=1)[:, :NUM_NEIGHBOURS]
     centres = np.repeat(np.arange(num_nodes), NUM_NEIGHBOURS)
     return Dataset(
         name="digits",

@@ -137,6 +137,8 @@ class Source:
 
     def locate(self, data_dir: Path | None, *, offline: bool, progress: bool = False) -> Path:
         """The folder to read, after a download if need be."""
+        if data_dir is not None:
+            data_folders(data_dir)  # a folder that is named must be there, also where nothing is read from it
         if self.own is not None:
             return Path()
         if self.entry is None:

@@ -70,6 +70,12 @@ def test_named_data_folder_that_does_not_exist(by_argument: bool, tmp_path: Path
         load_dataset("cora", data_dir=tmp_path / "gone" if by_argument else None, offline=True)
 
 
+def test_a_named_data_folder_must_be_there_also_where_nothing_is_read_from_it(build_tu: Build, tmp_path: Path) -> None:
+    for name in ("digits", str(build_tu())):
+        with pytest.raises(DataError, match="The data folder .*nowhere does not exist"):
+            load_dataset(name, data_dir=tmp_path / "nowhere")
+
+
 def test_every_entry_is_complete() -> None:
     entries = known_datasets()
     assert len({name.lower() for name in entries}) == len(entries)
