@@ -72,7 +72,7 @@ def test_named_data_folder_that_does_not_exist(by_argument: bool, tmp_path: Path
 
 def test_a_named_data_folder_must_be_there_also_where_nothing_is_read_from_it(build_tu: Build, tmp_path: Path) -> None:
     for name in ("digits", str(build_tu())):
-        with pytest.raises(DataError, match="The data folder .*nowhere does not exist"):
+        with pytest.raises(DataError, match=r"The data folder .*nowhere does not exist"):
             load_dataset(name, data_dir=tmp_path / "nowhere")
 
 
