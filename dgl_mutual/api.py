@@ -24,7 +24,7 @@ from dgl_mutual.experiments.given import layer_of_file
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.recorded import with_recorded_defaults
+from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
 from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
@@ -283,7 +283,7 @@ def _asked(
     values = config if isinstance(config, Mapping) else read_values(user_path(config))
     own = layer_of_file(values)
     if not trust and not isinstance(config, Mapping):
-        check_trust([parse_config(own)], config)
+        check_trust([config_of(values)], config)
     asked = parse_config(below, _of_no_run(own, split), given)
     return asked.with_record(Recorded(values, below, given)) if has_both(values) else asked
 

@@ -51,13 +51,13 @@ class Options(BaseModel):
     Class attributes:
         search_space: what of it `dgl-mutual tune` varies.
         searched_by_name: what of it `dgl-mutual tune` varies only where ``--search`` names it.
-        idle_with: an option -> another one, and the values of that with which the first has no effect, so that a search does not draw it.
-            The other stands before it in the search space.
+        idle_with: an option -> other options, and the values of each with which the first has no effect, so that a search does not draw it.
+            Those of them that are searched stand before it in the search space.
     """
 
     search_space: ClassVar[SearchSpace] = {}
     searched_by_name: ClassVar[SearchSpace] = {}
-    idle_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 

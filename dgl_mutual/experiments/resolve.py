@@ -197,7 +197,7 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
     options = parse_options(kind.Options, resolved.strategy_options, "strategy_options")
     idle: dict[str, str] = {}
     if not any(key.startswith("strategy_options.") for key in varied):
-        idle |= {f"strategy_options.{name} = {getattr(options, name)}": why for name, why in options.without_effect().items()}
+        idle |= _idle_of_strategy(options, asked.strategy_options, resolved)
     if kind.trains and not any(key.startswith("student") for key in varied):
         idle |= _idle_of_students(asked, resolved)
         if resolved.training.edge_drop and not any(uses_edges(student) for student in resolved.students):
@@ -206,6 +206,21 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
                 idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
     for what, why in idle.items():
         warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
+
+
+def _idle_of_strategy(options: StrategyOptions, asked: Mapping[str, Any], resolved: RunConfig) -> dict[str, str]:
+    """What was asked for of a strategy and has no effect -> why."""
+    assert resolved.task is not None
+    kind, idle = type(options), {}
+    for name, why in options.without_effect(len(resolved.students)).items():
+        if name not in asked:
+            continue
+        others = parse_options(kind, {key: value for key, value in asked.items() if key != name}, "strategy_options")
+        left_out = getattr(others.resolved(resolved.training.epochs, resolved.task), name)
+        # By value: a complete configuration gives every option.
+        if getattr(options, name) not in (left_out, kind.model_fields[name].get_default(call_default_factory=True)):
+            idle[f"strategy_options.{name} = {getattr(options, name)}"] = why
+    return idle
 
 
 def _idle_of_students(asked: RunConfig, resolved: RunConfig) -> dict[str, str]:

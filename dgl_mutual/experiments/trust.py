@@ -12,6 +12,7 @@ from dgl_mutual.experiments.given import given_values, layer_of_file
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.recorded import config_of
 from dgl_mutual.registry import is_import_path
+from dgl_mutual.store.configuration import given_part, resolved_part
 
 
 def import_paths(values: Any) -> Iterator[str]:
@@ -32,6 +33,8 @@ def import_paths(values: Any) -> Iterator[str]:
 def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any] | None = None) -> None:
     """Refuse configurations from a file that name code to import, unless it was named on the command line too.
 
+    Of a run's config.yaml both parts count as they stand: to see whether defaults have changed, the run's own configuration is resolved.
+
     Args:
         source: the file, for the message.
         typed: what the command line itself has set; None where it has no options for that.
@@ -40,8 +43,16 @@ def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str
         UsageError: the file names code; the message lists it.
     """
     known = set(import_paths(typed))
-    paths = [path for config in configs for path in import_paths(given_values(config)) if path not in known]
+    values = [values for config in configs for values in (given_values(config), *_recorded(config))]
+    paths = [path for path in import_paths(values) if path not in known]
     _refuse(paths, source, "" if typed is None else ", or name the same import path on the command line")
+
+
+def _recorded(config: RunConfig) -> Iterator[Any]:
+    """What the file of a run says, but the names of its targets, which are never imported."""
+    if config.record is not None:
+        yield given_part(config.record.values)
+        yield {key: value for key, value in resolved_part(config.record.values).items() if key != "targets"}
 
 
 def check_trust_of_layer(layer: Mapping[str, Any], source: object) -> None:

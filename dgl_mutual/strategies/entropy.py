@@ -60,13 +60,12 @@ class EntropyOptions(ExchangeOptions):
             raise UsageError(fault)
         return resolved
 
-    def without_effect(self) -> Mapping[str, str]:
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        found = super().without_effect(num_students)
         if self.entropy_weight != 0 or self.prior_weight != 0:
-            return super().without_effect()
-        fields = EntropyOptions.model_fields
-        changed = [name for name in ("entropy_on", "entropy_schedule") if getattr(self, name) != fields[name].default]
+            return found
         why = "since entropy_weight and class_prior_weight are zero here. Give one of these, for example entropy_weight=-0.05."
-        return {**super().without_effect(), **dict.fromkeys(changed, why)}
+        return {**found, **dict.fromkeys(("entropy_on", "entropy_schedule"), why)}
 
     @property
     def prior_weight(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -35,6 +36,12 @@ class GateOptions(EntropyOptions):
                 f"gate_threshold = {self.gate_threshold:g} has no effect without a gate. Add gate=confidence or agreement, or leave it out"
             )
         return self
+
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        found = super().without_effect(num_students)
+        if self.gate != "agreement" or num_students > 2:
+            return found
+        return {**found, "gate": "since each of two students has one peer, which agrees with itself. Leave it out, or train more students."}
 
 
 @torch.no_grad()

@@ -65,10 +65,13 @@ class GMLOptions(GateOptions):
         "uniform_kl_weight": Real(0.1, 10.0, log=True),
         "entropy_weight": Choice((0.0, 0.03, 0.1, -0.05)),
     }
-    #: These weightings learn nothing from labels, so that nothing pulls them to the mean; cross-fitted always learns from clean logits.
-    idle_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-        "uniform_kl_weight": ("weighting", ("confidence", "consensus", "uniform")),
-        "coordinator_inputs": ("weighting", ("confidence", "consensus", "cross-fitted", "uniform")),
+    #: Three weightings learn nothing from labels, so that nothing pulls them to the mean; cross-fitted always learns from clean logits. The
+    #: best student has all weight in the mix.
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+        **GateOptions.idle_with,
+        "uniform_kl_weight": {"weighting": ("confidence", "consensus", "uniform")},
+        "coordinator_inputs": {"weighting": ("confidence", "consensus", "cross-fitted", "uniform"), "targets": ("train",)},
+        "mix": {"direction": ("best",)},
     }
     target_temperature: float | None = Field(0.5, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     #: Sharpened, what peers say with dropout on teaches as much (suite ablation); with dropout off it is the same for all that look at it.
@@ -144,6 +147,12 @@ class GMLOptions(GateOptions):
             return options
         weight = EVEN_CLASS_PRIOR_WEIGHT if even else CLASS_PRIOR_WEIGHT
         return own._with_defaults({"class_prior_weight": weight}) if own.entropy_weight < 0 else own
+
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        found = super().without_effect(num_students)
+        if num_students > 2:
+            return found
+        return {**found, "mix": "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."}
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""

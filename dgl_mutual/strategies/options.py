@@ -41,13 +41,17 @@ class StrategyOptions(Options):
         """
         return self._with_defaults({"exchange_on": "training"} if "exchange_on" in type(self).model_fields else {})
 
-    def without_effect(self) -> Mapping[str, str]:
-        """Resolved options that were changed and have no effect beside the others -> why, as the end of a sentence."""
-        fields = type(self).model_fields
+    def without_effect(self, num_students: int) -> Mapping[str, str]:
+        """Resolved options that have no effect beside the others, whatever their value -> why, as the end of a sentence.
+
+        Args:
+            num_students: K.
+        """
         return {
             name: f"since {other} = {getattr(self, other)}. Leave it out, or choose another {other}."
-            for name, (other, values) in self.idle_with.items()
-            if getattr(self, other) in values and getattr(self, name) != fields[name].get_default(call_default_factory=True)
+            for name, others in self.idle_with.items()
+            for other, values in others.items()
+            if getattr(self, other) in values
         }
 
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
@@ -103,6 +107,7 @@ class ImitationOptions(TeachingOptions):
     """How members imitate what others predict."""
 
     search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "temperature": Real(0.5, 5.0, log=True)}
+    idle_with: ClassVar[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {"scale_by_temperature": {"temperature": (1.0,)}}
     temperature: float = Field(1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
     """T: temperature of the student's own distribution in the exchange."""
     target_temperature: float | None = Field(None, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)

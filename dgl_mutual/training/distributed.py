@@ -14,11 +14,11 @@ Students: each process runs some of them, on the whole batch, and has their grad
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -96,6 +96,9 @@ class Ranks:
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
         """Sum the gradients of the students over all processes; those of the strategy are complete already."""
 
+    def share_buffers(self, students: Iterable[nn.Module]) -> None:
+        """Broadcast what else than weights these students keep of the samples that they saw, from the first process."""
+
     def broadcast_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
         """Broadcast the weights of these members from the process that runs them."""
 
@@ -141,17 +144,33 @@ class DividedSamples(Ranks):
         return apply(_Gather, share, counts, self).movedim(0, dim)
 
     def sum_gradients(self, students: Iterable[nn.Module], strategy: nn.Module) -> None:
-        shared = [p.grad for student in students for p in student.parameters() if p.grad is not None]
-        own = [p.grad for p in strategy.parameters() if p.grad is not None]
-        for gradient in own:
-            gradient.div_(self.size)
-        gradients = [*shared, *own]
-        if not gradients:  # no member learns yet
+        own = [p for p in strategy.parameters() if p.requires_grad]
+        parameters = [*(p for student in students for p in student.parameters() if p.requires_grad), *own]
+        if not parameters:
             return
-        together = torch.cat([gradient.flatten() for gradient in gradients])
+        for p in own:
+            if p.grad is not None:
+                p.grad.div_(self.size)
+        # A student of a user's own may use a parameter on the samples of some processes alone.
+        present = torch.tensor([p.grad is not None for p in parameters], dtype=parameters[0].dtype, device=parameters[0].device)
+        together = torch.cat([*((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters), present])
         distributed.all_reduce(together)
-        for gradient, total in zip(gradients, torch.split(together, [gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(total.view_as(gradient))
+        *totals, present = torch.split(together, [*(p.numel() for p in parameters), len(parameters)])
+        for p, total, processes in zip(parameters, totals, present, strict=True):
+            if p.grad is not None:
+                p.grad.copy_(total.view_as(p))
+            elif processes > 0:
+                p.grad = total.view_as(p).clone()
+
+    @torch.no_grad()
+    def share_buffers(self, students: Iterable[nn.Module]) -> None:
+        for student in students:
+            state, weights = student.state_dict(), dict(student.named_parameters())
+            own = {name: value.contiguous() for name, value in state.items() if name not in weights}
+            for value in own.values():
+                distributed.broadcast(value, src=0)
+            if own:
+                student.load_state_dict({**state, **own})
 
 
 class DividedStudents(Ranks):
@@ -246,27 +265,43 @@ def process_group(device: str, divide: Divided = "samples") -> Iterator[Ranks]:
         distributed.destroy_process_group()
 
 
-def share_batch_norm(module: nn.Module, ranks: Ranks) -> None:
-    """Have every batch norm in a module take its statistics over the shares of all processes."""
+def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
+    """Have every batch norm in a module take its statistics over the shares of all processes.
+
+    Args:
+        name: that of the student in messages.
+
+    Raises:
+        UsageError: it has a batch norm of another kind, or one without running statistics.
+    """
     if ranks.divides != "samples":
         return
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm1d):
-            setattr(module, name, SyncBatchNorm.like(child, ranks))
-        else:
-            share_batch_norm(child, ranks)
+
+    def shared(norm: nn.Module, path: str) -> nn.Module:
+        if type(norm) in (nn.BatchNorm1d, BatchNorm) and norm.running_mean is not None:
+            return SyncBatchNorm.like(cast("nn.BatchNorm1d", norm), ranks)
+        raise UsageError(
+            f"Processes that divide samples cannot share the statistics of {path!r} of the student {name!r} ({norm}). Use "
+            "torch.nn.BatchNorm1d with running statistics, or choose --divide students."
+        )
+
+    _replace_batch_norms(module, shared)
 
 
 def plain_batch_norm(module: nn.Module) -> None:
     """Make every batch norm in a module use statistics of this process only: the inverse of `share_batch_norm`."""
-    for name, child in module.named_children():
-        if isinstance(child, SyncBatchNorm):
-            assert child.momentum is not None
-            plain = BatchNorm(child.num_features, child.eps, child.momentum, device=child.weight.device, dtype=child.weight.dtype)
-            plain.load_state_dict(child.state_dict())
-            setattr(module, name, plain)
-        else:
-            plain_batch_norm(child)
+    _replace_batch_norms(module, lambda norm, _: norm.plain() if isinstance(norm, SyncBatchNorm) else norm)
+
+
+def _replace_batch_norms(module: nn.Module, replaced: Callable[[nn.Module, str], nn.Module]) -> None:
+    """Replace each batch norm within a module; one that it has in several places stays one."""
+    norms = {
+        path: part for path, part in module.named_modules(remove_duplicate=False) if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    }
+    new = {id(norm): replaced(norm, path) for path, norm in norms.items()}
+    for path, norm in norms.items():
+        parent, _, name = path.rpartition(".")
+        setattr(module.get_submodule(parent), name, new[id(norm)])
 
 
 class SyncBatchNorm(nn.BatchNorm1d):
@@ -277,35 +312,55 @@ class SyncBatchNorm(nn.BatchNorm1d):
     """
 
     ranks: Ranks
+    #: What it stands for.
+    kind: type[nn.BatchNorm1d]
 
     @classmethod
     def like(cls, plain: nn.BatchNorm1d, ranks: Ranks) -> SyncBatchNorm:
         """One with the same parameters and statistics."""
-        assert plain.momentum is not None
-        shared = cls(plain.num_features, plain.eps, plain.momentum, device=plain.weight.device, dtype=plain.weight.dtype)
-        shared.load_state_dict(plain.state_dict())
-        shared.ranks = ranks
+        shared = _copied(plain, cls)
+        shared.ranks, shared.kind = ranks, type(plain)
         return shared
+
+    def plain(self) -> nn.BatchNorm1d:
+        """A batch norm as it was, with the present parameters and statistics."""
+        return _copied(self, self.kind)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        self._check_input_dim(x)
+        if x.dim() == 3:  # (rows, features, places): each place is a row
+            return self.forward(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), x.shape[2])).transpose(1, 2)
         total = apply(_AllReduceSum, torch.cat([x.sum(0), x.new_full((1,), len(x))]))
         count = total[-1].detach()
         mean = total[:-1] / count
         variance = apply(_AllReduceSum, (x - mean).square().sum(0)) / count
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        assert self.momentum is not None
         with torch.no_grad():
             several = count > 1  # of a single row see `dgl_mutual.nn.norm.BatchNorm`
-            self.running_mean.lerp_(torch.where(several, mean, self.running_mean), self.momentum)
-            unbiased = variance * (count / (count - 1).clamp(min=1))
-            self.running_var.lerp_(torch.where(several, unbiased, self.running_var), self.momentum)
             self.num_batches_tracked += several
+            # Without a momentum: the mean over all batches, as torch computes it.
+            share = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(torch.where(several, mean, self.running_mean), share)
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            self.running_var.lerp_(torch.where(several, unbiased, self.running_var), share)
         mean = torch.where(several, mean, self.running_mean)
         variance = torch.where(several, variance, self.running_var)
         normalised: Tensor = (x - mean) * torch.rsqrt(variance + self.eps)
-        return normalised * self.weight + self.bias
+        return normalised * self.weight + self.bias if self.affine else normalised
+
+
+Norm = TypeVar("Norm", bound=nn.BatchNorm1d)
+
+
+def _copied(norm: nn.BatchNorm1d, kind: type[Norm]) -> Norm:
+    """A batch norm of another class with the same parameters and statistics."""
+    assert norm.running_mean is not None
+    mean = norm.running_mean
+    made = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, device=mean.device, dtype=mean.dtype)
+    made.load_state_dict(norm.state_dict())
+    return made.train(norm.training)
 
 
 class _Gather(torch.autograd.Function):

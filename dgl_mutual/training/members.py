@@ -78,5 +78,5 @@ def make_members(
     for index, (name, member) in enumerate(members.items()):
         with seeds.initialisation(seed, "initialisation", fold, index):
             modules.append(inputs.student(member, setting, name).to(device, dtype))
-            share_batch_norm(modules[-1], ranks)
+            share_batch_norm(modules[-1], ranks, name)
     return modules

@@ -18,6 +18,7 @@ MAX_SIZE = 1 << 21
 MAX_DEPTH = 64
 #: Characters of a number; of a longer one Python cannot print the value, and some take quadratic time to read.
 _MAX_DIGITS = 1000
+_BYTES = "tag:yaml.org,2002:binary"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 #: ``1:30``, which YAML reads as 90, and ``010``, as 8. Hardly anybody means that.
 _OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+$|.*:)")
@@ -28,8 +29,9 @@ def read_yaml(text: str) -> Any:
     """The values of a document.
 
     Raises:
-        yaml.YAMLError: it is not YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month) or is a
-            number to base 8 or 60, is too large or nested too deeply, or refers to itself until it has more than `MAX_VALUES` values.
+        yaml.YAMLError: it is not YAML, holds a key twice in one mapping or a value that does not exist (such as a 13th month), that is a
+            number to base 8 or 60 or bytes, is too large or nested too deeply, or refers to itself until it has more than `MAX_VALUES`
+            values.
     """
     if len(text) > MAX_SIZE:
         raise yaml.YAMLError(f"it has more than {MAX_SIZE} characters")
@@ -78,6 +80,8 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         yaml.YAMLError: a mapping has a key twice, or there is a number of very many digits.
     """
     if not isinstance(node, yaml.CollectionNode):
+        if node.tag == _BYTES:  # a check of text would pass them, and what is made of them may be text again
+            raise yaml.YAMLError("it holds bytes (!!binary): write text in their place")
         if node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
             raise yaml.YAMLError(f"it holds a number of more than {_MAX_DIGITS} digits")
         if node.tag in _NUMBERS and _OTHER_BASE.match(node.value):

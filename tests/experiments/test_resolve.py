@@ -215,6 +215,10 @@ def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_pri
             {"strategy": "gml", "strategy_options": {"weighting": "uniform", "uniform_kl_weight": 3}},
             ["since weighting = uniform. Leave it out"],
         ),
+        ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"mix": "logits"}}, ["mix = logits has no effect, since each of two"]),
+        ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"mix": "probabilities"}}, []),
+        ({"strategy": "dml", "strategy_options": {"scale_by_temperature": False}}, ["since temperature = 1.0."]),
+        ({"strategy": "dml", "strategy_options": {"scale_by_temperature": True}}, []),
     ],
 )
 def test_options_without_effect_are_named(values: dict[str, Any], expected: list[str], ring: Dataset) -> None:
@@ -234,6 +238,8 @@ def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Data
         (ring, {"students": "gcn,gat", "student": {"heads": 4}}),
         (ring, {"students": "sgc,gcn", "student": {"norm": "batch", "residual": True, "hidden": 32}}),
         (pairs, {"students": "bag,gcn", "student": {"pooling": "mean"}}),
+        (pairs, {"students": "gcn,gin", "strategy": "gml"}),
+        (ring, {"students": "gcn,gin", "strategy": "gml", "label_rate": 0.5}),
     )
     for dataset, values in cases:
         resolved = resolve(parse_config({"strategy": "independent", **values}), dataset)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import dgl_mutual
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.given import given_values
@@ -54,6 +55,29 @@ def test_the_configuration_of_an_earlier_version_is_read_without_an_import(evil:
     for students in ([{"architecture": "gcn"}], [{"architecture": "evil_code:Run"}]):
         (evil / "old.yaml").write_text(yaml.safe_dump({**values, "students": students}))
         read_config(evil / "old.yaml")
+    assert not (evil / "executed").exists()
+
+
+@pytest.mark.parametrize("values", PLACES)
+@pytest.mark.parametrize("part", ["given", "resolved"])
+def test_neither_part_of_a_run_s_file_is_imported(values: dict, part: str, evil: Path) -> None:
+    """The run's own configuration is resolved to compare its defaults, also where the command line replaces what it names."""
+    parts = {"given": {}, "resolved": {"fingerprint": "x", "dataset": "digits", "strategy": "gml", "targets": ["x:Y"]}}
+    (evil / "config.yaml").write_text(yaml.safe_dump({**parts, part: parts[part] | values}))
+    typed = {"strategy": "dml", "students": "gcn", "dataset": "digits", "strategy_options": {}, "grid": {}}
+    with pytest.raises(UsageError, match=r"names code of its own: evil_code:Run\. .*--trust"):
+        trusted_config(evil / "config.yaml", typed, trust=False)
+    with pytest.raises(UsageError, match=r"names code of its own: evil_code:Run\. .*trust=True"):
+        dgl_mutual.fit("digits", config=evil / "config.yaml")
+    assert not (evil / "executed").exists()
+    (evil / "config.yaml").write_text(yaml.safe_dump(parts))
+    trusted_config(evil / "config.yaml", typed, trust=False)
+
+
+def test_bytes_hide_no_import_path(evil: Path) -> None:
+    (evil / "mine.yaml").write_text(yaml.safe_dump({"unlabelled": b"evil_code:Run"}))
+    with pytest.raises(UsageError, match=r"bytes \(!!binary\)"):
+        dgl_mutual.experiment("digits", {"a": "mine.yaml"})
     assert not (evil / "executed").exists()
 
 

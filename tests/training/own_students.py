@@ -53,6 +53,61 @@ class GraphNet(nn.Module):
         return self.last(dgl.mean_nodes(graph, "h"))
 
 
+class TwoWays(nn.Module):
+    """For graph tasks: which of two layers classifies a graph depends on its number of nodes, after batch norms of two other forms."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.norm, self.places = nn.BatchNorm1d(in_features, momentum=None, affine=False), nn.BatchNorm1d(1)
+        self.again = self.norm
+        self.small, self.large = nn.Linear(in_features, num_outputs), nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        graph.ndata["h"] = feat
+        x = self.places(self.again(dgl.sum_nodes(graph, "h")).unsqueeze(1)).squeeze(1)
+        small = graph.batch_num_nodes() <= 3
+        logits = x.new_zeros(len(x), self.small.out_features)
+        for rows, layer in ((small, self.small), (~small, self.large)):
+            if rows.any():
+                logits[rows] = layer(x[rows])
+        return logits
+
+
+class OtherNorm(nn.Module):
+    """For graph tasks: with a batch norm of any kind."""
+
+    def __init__(self, in_features: int, num_outputs: int, kind: str, **form: Any) -> None:
+        super().__init__()
+        self.norms, self.last = nn.ModuleList([getattr(nn, kind)(in_features, **form)]), nn.Linear(in_features, num_outputs)
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        graph.ndata["h"] = feat
+        return self.last(self.norms[0](dgl.sum_nodes(graph, "h")))
+
+
+class Counting(nn.Module):
+    """For graph tasks: keeps, in a buffer and in its extra state, how many nodes it has seen in training."""
+
+    def __init__(self, in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        self.last = nn.Linear(in_features, num_outputs)
+        self.register_buffer("seen", torch.zeros(1))
+        self.also = torch.zeros(1)
+
+    def get_extra_state(self) -> Tensor:
+        return self.also
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.also = state.clone()
+
+    def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
+        if self.training:
+            self.seen += graph.num_nodes()
+            self.also = self.also + graph.num_nodes()
+        graph.ndata["h"] = feat
+        return self.last(dgl.mean_nodes(graph, "h")) + 1e-3 * (self.seen + self.also)
+
+
 def linear(in_features: int, num_outputs: int) -> nn.Module:
     """A function that makes a student."""
     return Linear(in_features, num_outputs)

@@ -19,6 +19,7 @@ from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests import forked
 from tests.training.divided import train_together
+from tests.training.own_students import OtherNorm, TwoWays
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
 
 TWO = DividedSamples(rank=1, size=2)
@@ -38,6 +39,12 @@ def options(
         "training": TrainingOptions(epochs=epochs, batch_size=batch_size, average=average, **views, **sampled),
         "strategy_options": {} if strategy == "independent" else {"exchange_warmup": (1, 1), **more},
     }
+
+
+def own(**more: Any) -> dict[str, Any]:
+    """Batches of three graphs for a student of which one process may use parameters that the other does not."""
+    chosen = options(batch_size=3, **more)
+    return {**chosen, "students": [StudentOptions(architecture=TwoWays), *chosen["students"][:1]]}
 
 
 def few(data: Data) -> Data:
@@ -67,6 +74,8 @@ def cases_of_samples() -> list[Any]:
         (*graphs(), options("independent", average="ema")),
         (*graphs(), options(weighting="consensus", weighting_options={"memory": 30})),
         (*graphs(), options(weighting="cross-fitted", targets="eval")),
+        (*graphs(), own(epochs=4)),
+        (*graphs(), own(targets="average", average="swa")),
     ]
 
 
@@ -189,6 +198,29 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypa
     for output in outputs:
         (output * torch.arange(3.0)).square().sum().backward()
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+
+
+@pytest.mark.parametrize("form", [{"affine": False}, {"momentum": None}, {"eps": 0.5}])
+def test_batch_norms_of_other_forms_are_shared_and_made_plain_again(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
+    plain = torch.nn.BatchNorm1d(3, **form)
+    shared = SyncBatchNorm.like(plain, SINGLE_PROCESS)
+    for shape in ((9, 3), (4, 3), (5, 3, 2)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(shared(x), plain(x))
+    torch.testing.assert_close(shared.state_dict(), plain.state_dict())
+    again = shared.plain()
+    assert type(again) is torch.nn.BatchNorm1d
+    torch.testing.assert_close(again(x), plain(x))
+
+
+@pytest.mark.parametrize(
+    "norm", [{"kind": "BatchNorm1d", "track_running_stats": False}, {"kind": "SyncBatchNorm"}, {"kind": "BatchNorm2d"}], ids=str
+)
+def test_batch_norms_whose_statistics_cannot_be_shared_are_refused(norm: dict[str, Any], graph_data: Data) -> None:
+    students = [StudentOptions(architecture=OtherNorm, options=norm), StudentOptions(architecture="gcn")]
+    with pytest.raises(UsageError, match=r"cannot share the statistics of 'module.norms.0' of the student 'OtherNorm-0' \(\w*BatchNorm"):
+        fit_cohort(*graph_data, **{**options(), "students": students}, ranks=TWO)
 
 
 @pytest.mark.parametrize(

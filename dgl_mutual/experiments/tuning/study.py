@@ -219,8 +219,8 @@ class Search:
         group, _, name = key.partition(".")
         if group != "strategy_options" or name not in self.idle_with:
             return False
-        other, values = self.idle_with[name]
-        return drawn.get(f"{group}.{other}", self.resolved.strategy_options.get(other)) in values
+        others = self.idle_with[name].items()
+        return any(drawn.get(f"{group}.{other}", self.resolved.strategy_options.get(other)) in values for other, values in others)
 
     def _enqueue_defaults(self) -> None:
         self.study.enqueue_trial(self.defaults, user_attrs={"defaults": True, "keys": list(self.defaults)})
