@@ -163,7 +163,8 @@ def experiment(
         tuning.write(plan.folder)
     failed = [line for report in reports for line in report.failed]
     found = Experiment(plan.folder, temporary=temporary)
-    if failed and not found.runs:
+    finished = found.runs  # read now: another experiment may use the folder later
+    if failed and not finished:
         raise TrainingError(f"All trials failed. The first: {failed[0]}")
     if failed:
         warnings.warn(f"{counted(len(failed), 'trial')} failed (see .failures). The first: {failed[0]}", stacklevel=2)

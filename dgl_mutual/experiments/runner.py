@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
+from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
 from dgl_mutual.errors import DglMutualError, StoreError, number_of_jobs, number_of_threads
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
@@ -27,6 +28,7 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.resolve import refuse_idle
 from dgl_mutual.experiments.run_store import RunStore, open_store
+from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import KEY
@@ -161,6 +163,7 @@ def execute(
         codes = [own_code(plan.config) for plan in plans]
         for store, plan, code, done in zip(stores, plans, codes, finished, strict=True):
             check_code(store, code, missing=len(done) < len(plan.keys))
+            _check_official_splits(store, plan, done)
         works = [
             Work(place, trial, plan, store.checkpoints, store.snapshots)
             for place, (plan, store) in enumerate(zip(plans, stores, strict=True))
@@ -194,6 +197,28 @@ def execute(
                 "The same command goes on from there."
             ) from None
     return [_report(store, plan.keys) for store, plan in zip(stores, plans, strict=True)]
+
+
+def _check_official_splits(store: RunStore, plan: Plan, done: set[tuple[int, int]]) -> None:
+    """Refuse finished trials of other official splits than the dataset has now. The fingerprint in config.yaml does not know of splits.
+
+    Raises:
+        StoreError: the first finished seed was trained or tested on other samples.
+    """
+    config = plan.config
+    if config.protocol not in OFFICIAL_PROTOCOLS or config.noise is not None or config.distill is not None or not done:
+        return
+    first = [trial for trial in plan.trials if trial.key in done and trial.seed == min(done)[0]]
+    digests, hashes = (store.trials.groupby(KEY)[name].first().to_dict() for name in ("split", "fingerprint"))
+    for trial in first:
+        # Earlier versions hashed data and split together, under the name `fingerprint`.
+        if digests[trial.key] not in (hashes[trial.key], split_digest(plan.dataset, trial.split)):
+            raise StoreError(
+                f"The official split of {plan.dataset.name} is another than that of the trials in {str(store.folder)!r}: seed "
+                f"{trial.seed}, fold {trial.fold} has other training, validation or test samples now. The masks in its files have changed, "
+                "or the trials are of an earlier version and have a pool. Choose another folder with --out (in Python: out=...), or start "
+                "over with --no-resume (in Python: resume=False)."
+            )
 
 
 def _announce_failures(plans: Sequence[Plan]) -> None:

@@ -29,6 +29,7 @@ from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, Tunin
 from dgl_mutual.store.tables import SUITE_FILE
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
+from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import path_name
 
 #: The most that --quick leaves of any run: enough to see that all of it works, exchange after its warm-up too.
@@ -253,7 +254,11 @@ def run_suite(
     cluster: str | None = None,
     track: Sequence[str] = (),
 ) -> list[RunReport]:
-    """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own."""
+    """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own.
+
+    Raises:
+        UsageError: see `execute`; or the folder is that of another suite.
+    """
     out = plan.folder.parent
     check_trackers(track)
     check_writable(out)
@@ -264,7 +269,32 @@ def run_suite(
     missing = {data: without_folders(why) for data, why in plan.missing.items()}
     values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(plan.folder):
+        _refuse_another_suite(plan.folder, runs, missing)
         write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
         return execute(
             plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=there, track=track
+        )
+
+
+def _refuse_another_suite(folder: Path, runs: Sequence[Mapping[str, Any]], missing: Mapping[str, str]) -> None:
+    """Refuse the folder of a suite that has no run in common with this one: its list of runs and its tables would be replaced.
+
+    Args:
+        runs, missing: those of this suite, as in its file.
+
+    Raises:
+        UsageError: it is another suite.
+    """
+    try:
+        before = [(run["data"], run["method"]) for run in read_yaml_file(folder / SUITE_FILE)["runs"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):  # none is there, or none that can be read
+        return
+    if not before or not runs or any(data in missing for data, _ in before):
+        return
+    if set(before).isdisjoint((run["data"], run["method"]) for run in runs):
+        data, method = before[0]
+        raise UsageError(
+            f"The folder {str(folder)!r} is that of another suite, of {method} on {data} among others, and none of its runs is one of "
+            "these. Its tables would be replaced. Give this suite another name (that of its file; in Python name=...) or another folder "
+            "for its results (--out; in Python out=...)."
         )

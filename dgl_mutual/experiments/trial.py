@@ -237,10 +237,16 @@ def fit_resolved(
         )
 
 
+def split_digest(dataset: Dataset, split: Split) -> str:
+    """What trials.csv calls `split`."""
+    compared = without_pool(without_labels(dataset, split.unlabelled))  # whether a method has a pool does not make it another split
+    return fingerprint(compared, split.of_first(compared.num_samples), edge_features=False)
+
+
 def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
     dataset = inductive.dataset
-    compared = without_pool(dataset)  # whether a method has a pool does not make it another split
-    split = inductive.split.of_first(compared.num_samples)
+    digest = split_digest(dataset, inductive.split)
+    split = inductive.split.of_first(dataset.num_samples - dataset.num_pool)
     metrics = {dataset.target.metric: result.members, **result.tasks}
     return [
         {
@@ -257,7 +263,7 @@ def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: Fi
             "train_seconds": result.train_seconds,
             "disagreement": result.disagreement,
             "peak_mib": peak,
-            "split": fingerprint(compared, split, edge_features=False),
+            "split": digest,
             "test_to_train": split.test_to_train,
             **vars(member),
         }

@@ -295,9 +295,7 @@ def plain_batch_norm(module: nn.Module) -> None:
 
 def _replace_batch_norms(module: nn.Module, replaced: Callable[[nn.Module, str], nn.Module]) -> None:
     """Replace each batch norm within a module; one that it has in several places stays one."""
-    norms = {
-        path: part for path, part in module.named_modules(remove_duplicate=False) if isinstance(part, nn.modules.batchnorm._BatchNorm)
-    }
+    norms = {path: part for path, part in module.named_modules(remove_duplicate=False) if isinstance(part, nn.modules.batchnorm._BatchNorm)}
     new = {id(norm): replaced(norm, path) for path, norm in norms.items()}
     for path, norm in norms.items():
         parent, _, name = path.rpartition(".")
@@ -331,7 +329,7 @@ class SyncBatchNorm(nn.BatchNorm1d):
             return super().forward(x)
         self._check_input_dim(x)
         if x.dim() == 3:  # (rows, features, places): each place is a row
-            return self.forward(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), x.shape[2])).transpose(1, 2)
+            return self.forward(x.transpose(1, 2).flatten(0, 1)).view(len(x), x.shape[2], -1).transpose(1, 2)
         total = apply(_AllReduceSum, torch.cat([x.sum(0), x.new_full((1,), len(x))]))
         count = total[-1].detach()
         mean = total[:-1] / count

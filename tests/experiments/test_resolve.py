@@ -215,7 +215,10 @@ def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_pri
             {"strategy": "gml", "strategy_options": {"weighting": "uniform", "uniform_kl_weight": 3}},
             ["since weighting = uniform. Leave it out"],
         ),
-        ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"mix": "logits"}}, ["mix = logits has no effect, since each of two"]),
+        (
+            {"strategy": "gml", "students": "gcn,sage", "strategy_options": {"mix": "logits"}},
+            ["strategy_options.mix = logits has no effect, since each of two students has one peer"],
+        ),
         ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"mix": "probabilities"}}, []),
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": False}}, ["since temperature = 1.0."]),
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": True}}, []),

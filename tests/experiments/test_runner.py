@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
+from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.loading import load_data
@@ -180,3 +183,26 @@ def test_a_training_that_was_cut_off_outlives_a_resumption_by_another_version(tm
     assert snapshot.is_file()
     run(config, out=tmp_path, jobs=1)
     assert not snapshot.exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"label_rate": 0.5}])
+def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
+    options: dict[str, Any], tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = fake_training()
+    (split,) = ring.official_splits
+    config = parse_config({"dataset": "Cora", "seeds": 2, **options})
+
+    def go_on(changed: Split, **more: Any) -> None:
+        monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: ring.replaced(official_splits=(changed,)))
+        run(config, out=tmp_path, jobs=1, **more)
+
+    go_on(split)
+    go_on(Split(split.train, split.val[::-1], split.test[::-1]))  # which labels are hidden depends on the order of the training part
+    assert len(ran) == 2
+    exchanged = Split(split.train, split.test, split.val)
+    with pytest.raises(StoreError, match=r"official split of ring is another.*seed 0, fold 0 has other.*--out .*--no-resume"):
+        go_on(exchanged)
+    assert len(ran) == 2
+    go_on(exchanged, resume=False)
+    assert len(ran) == 4

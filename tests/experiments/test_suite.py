@@ -253,6 +253,36 @@ def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
         parse_options(Suite, {**SMALL, "base": {"dataset": "Cora"}})
 
 
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [("dml", "dml"), ("own.code:Run", "own.code:Run"), ("gml, later", None), ("lower weight", None), ("a kd of ours", None)],
+)
+def test_a_method_without_a_strategy_has_that_of_its_name(name: str, strategy: str | None) -> None:
+    options = {"training": {"epochs": 3}}
+    suite = parse_options(Suite, {**SMALL, "methods": {name: options}})
+    assert suite.methods == {name: options if strategy is None else {"strategy": strategy, **options}}
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "DML", "independant", "kd, T = 4", "Independent (slow)", "dml;2"])
+def test_a_name_that_is_nearly_that_of_a_strategy_needs_one(name: str) -> None:
+    with pytest.raises(UsageError, match=r"has no strategy, and would be 'gml'\. If it is to be '[a-z-]+', give it 'strategy: [a-z-]+'"):
+        parse_options(Suite, {**SMALL, "methods": {name: {"training": {"epochs": 3}}}})
+    for named in ({"base": {"strategy": "kd"}}, {}):
+        methods = {name: {"training": {"epochs": 3}, **({} if named and name.startswith("kd") else {"strategy": "gml"})}}
+        assert list(parse_options(Suite, {**SMALL, **named, "methods": methods}).methods) == [name]
+
+
+def test_the_folder_of_another_suite_is_refused(small: Suite, tmp_path: Path) -> None:
+    run_suite(plan_suite("small", small, out=tmp_path), jobs=1)
+    before = (tmp_path / "suite-small" / "suite.yaml").read_text()
+    run_suite(plan_suite("small", small.model_copy(update={"description": "edited"}), out=tmp_path), jobs=1)
+    other = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"other": {"strategy": "gml"}}})
+    with pytest.raises(UsageError, match=r"suite-small' is that of another suite, of \w+ on \w+ among others.*Give this suite another"):
+        run_suite(plan_suite("small", other, out=tmp_path), jobs=1)
+    assert (tmp_path / "suite-small" / "suite.yaml").read_text() == before.replace("description: ''", "description: edited")
+    run_suite(plan_suite("other", other, out=tmp_path), jobs=1)
+
+
 def test_methods_may_be_a_list_of_names() -> None:
     assert parse_options(Suite, {**SMALL, "methods": ["gml", "dml"]}).methods == {"gml": {"strategy": "gml"}, "dml": {"strategy": "dml"}}
 
