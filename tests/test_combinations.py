@@ -39,7 +39,8 @@ def is_refused(values: Mapping[str, Any]) -> bool:
     strategy = values.get("strategy", "gml")
     if values.get("sampler"):
         refusing = strategy == "alignahead" or (strategy == "oad" and values.get("readout") == "jumping")
-        return refusing or values.get("data") == "graphs"
+        with_noise = not isinstance(values.get("students", ""), str)
+        return refusing or with_noise or values.get("data") == "graphs"
     if strategy == "pseudo-label" and values.get("exchange_on") == "labelled":
         return True
     return bool(values.get("exchange_on")) and "exchange_on" not in STRATEGIES[strategy].Options.model_fields

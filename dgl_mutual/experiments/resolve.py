@@ -23,7 +23,14 @@ from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.label_rate import LabelRate, draws_alike, hide_labels, set_apart, warn_of_unlearned
 from dgl_mutual.data.load import find_source
 from dgl_mutual.data.partition import is_partition
-from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS, default_folds, default_protocol, make_splits
+from dgl_mutual.data.protocols import (
+    OFFICIAL_PROTOCOLS,
+    default_folds,
+    default_protocol,
+    is_inductive,
+    is_inductive_under,
+    make_splits,
+)
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
@@ -41,6 +48,7 @@ from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.transduction import check_transductive
+from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
@@ -75,18 +83,19 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     target = dataset.target
     if config.task_weights is not None and target.parts is None:
         raise UsageError(f"task_weights = {config.task_weights!r} weighs several targets, and {dataset.name} has one here. Leave it out.")
-    whole_graph = dataset.task == "node" and dataset.num_graphs == 1 and config.training.sampler is None
-    if whole_graph and config.training.batch_size is not None:
-        raise UsageError(
-            f"A step on the nodes of one graph sees all of it, so a batch size of {config.training.batch_size} has no meaning. Leave it "
-            "out (training.batch_size=null, if it comes from a recipe or file), or sample neighbourhoods with --sampler neighbor."
-        )
     if config.unlabelled is not None and not dataset.num_pool:
         raise UsageError(
             f"The pool of unlabelled graphs {config.unlabelled!r} is not loaded here. Give its graphs, name or folder to fit again "
             "(unlabelled=...), or a configuration without it."
         )
     protocol = config.protocol or default_protocol(dataset)
+    in_steps = is_inductive(dataset, split) if split is not None else is_inductive_under(dataset, protocol)
+    if dataset.task == "node" and config.training.sampler is None and config.training.batch_size is not None and not in_steps:
+        seen = "one graph" if dataset.num_graphs == 1 else "graphs whose nodes the split mixes"
+        raise UsageError(
+            f"A step on the nodes of {seen} sees all of them, so a batch size of {config.training.batch_size} has no meaning. Leave it "
+            "out (training.batch_size=null, if it comes from a recipe or file), or sample neighbourhoods with --sampler neighbor."
+        )
     default = default_folds(dataset, protocol)
     kind = resolve_strategy(config.strategy)
     if kind.transduces:
@@ -115,6 +124,9 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "The pool of unlabelled graphs has no effect, since students learn from others on labelled samples alone "
             "(strategy_options.exchange_on = labelled). Leave one of the two out."
         )
+    training = resolve_training(config.training, dataset)
+    if kind.trains:
+        check_members(students, training)
     return config.model_copy(
         update={
             "task": dataset.task,
@@ -129,7 +141,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "students": students,
             "student": StudentOptions(),
             "strategy_options": _dumped(strategy_options.resolved(config.training.epochs, dataset.task)),
-            "training": resolve_training(config.training, dataset),
+            "training": training,
         }
     )
 
@@ -204,6 +216,9 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             added = [member for _, member in extra_members(kind, options, resolved.students)]
             if not any(uses_edges(member) for member in added):
                 idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
+        if resolved.training.unlabelled_ratio is not None and not hasattr(options, "exchange_on"):
+            why = f"since students of {resolved.strategy} learn from labelled samples alone."
+            idle[f"training.unlabelled_ratio = {resolved.training.unlabelled_ratio:g}"] = why
     for what, why in idle.items():
         warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
 
@@ -248,6 +263,8 @@ def _idle_of_students(asked: RunConfig, resolved: RunConfig) -> dict[str, str]:
 def _left_out(student: StudentOptions, name: str, task: TaskName) -> Any:
     """What an option of a resolved student is where nothing is said."""
     default = StudentOptions.model_fields[name].default
+    if default is not None:
+        return default
     plain = resolve_student(student.model_copy(update={name: default}), task, has_edge_features=bool(student.edge_features))
     return getattr(plain, name)
 

@@ -26,6 +26,8 @@ class WeightAverages:
     forgotten. Buffers, running statistics of batch norm among them, are averaged as weights are; those of whole numbers or truth values
     are copied. Source: Tarvainen and Valpola, NeurIPS 2017, and their code.
 
+    What `get_extra_state` of a student of a user's own gives is copied under both.
+
     swa: the mean of w after each epoch. Running statistics of batch norm are recomputed by a pass over the training samples. Source:
     Izmailov et al., UAI 2018, arXiv 1803.05407, algorithm 1.
     NOTE[PAPER]: the learning rate is not changed. In the paper it is cyclical, or constant and high.
@@ -104,6 +106,7 @@ class WeightAverages:
         for k, averaged in self._averaged.items():
             if epoch >= self.starts[k]:
                 averaged.update_parameters(self._members[k])
+                _copy_extra_state(self._members[k], averaged.module)
 
     def _ema(self, averaged: Any, current: Any, steps: Any) -> None:
         if not (current[0].is_floating_point() or current[0].is_complex()):  # torch asks for each type of tensor by itself
@@ -130,6 +133,12 @@ def copied(member: AnyStudent) -> AnyStudent:
         ) from error
     plain_batch_norm(made)
     return made.eval()
+
+
+def _copy_extra_state(member: nn.Module, copy: nn.Module) -> None:
+    for part, kept in zip(member.modules(), copy.modules(), strict=True):
+        if type(part).get_extra_state is not nn.Module.get_extra_state:
+            kept.set_extra_state(deepcopy(part.get_extra_state()))
 
 
 class _SideBySide(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -19,6 +19,7 @@ from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.training import seeds
 from dgl_mutual.training.distributed import Ranks, share_batch_norm
 from dgl_mutual.training.inputs import Inputs
+from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.teaching import extra_members
 
 
@@ -56,6 +57,30 @@ def resolve_members(
         if member.is_custom or member.architecture in DGL_LAYERS:
             check_device(device, name)
     return dict(zip(names, resolved, strict=True))
+
+
+def check_members(members: Iterable[StudentOptions], training: TrainingOptions) -> None:
+    """Refuse built-in members that cannot be trained so.
+
+    Args:
+        members: resolved options.
+
+    Raises:
+        UsageError: one that would learn in no epoch, or from the first one on though it is to wait; or noise that would depend on which
+            nodes are sampled together.
+    """
+    for member in (one for one in members if not one.is_custom):
+        if member.starts_after is not None and not 0 < member.first_epoch(training.epochs) < training.epochs:
+            raise UsageError(
+                f"starts_after = {member.starts_after:g} of {member.architecture_name} is epoch {member.first_epoch(training.epochs)} of "
+                f"training.epochs = {training.epochs}, so that it would {'never learn' if member.starts_after > 0.5 else 'not wait'}. "
+                "Give another share, or more epochs."
+            )
+        if member.feature_noise is not None and training.sampler is not None:
+            raise UsageError(
+                f"feature_noise of {member.architecture_name} is the same for a node in each evaluation on the whole graph, and would "
+                "depend on which nodes are sampled together. Leave it out, or leave out --sampler."
+            )
 
 
 def make_members(

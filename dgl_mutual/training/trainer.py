@@ -39,7 +39,7 @@ from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.loop import Loop
-from dgl_mutual.training.members import make_members, resolve_members
+from dgl_mutual.training.members import check_members, make_members, resolve_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.own_state import OwnStateCheck
 from dgl_mutual.training.result import FitResult
@@ -110,6 +110,7 @@ def fit_cohort(
     if not any(student.edge_features for student in students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
     members = resolve_members(kind, options, students, dataset, device)
+    check_members(members.values(), training)
     _check_ranks(ranks, len(students), training)
     inputs = Inputs.of(dataset, split, training)
     order = seeds.generator(seed, "order", fold)

@@ -10,11 +10,13 @@ import pytest
 import yaml
 
 import dgl_mutual
+from dgl_mutual.data.catalog import lookup
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.pool import with_pool
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.recipes import read_recipe, recipes
 from dgl_mutual.experiments.resolve import anchored, plain, refuse_idle, resolve, resolved_points, run_name, splits_of
 
 
@@ -186,6 +188,8 @@ def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_pri
     [
         ({"students": "gcn,sage", "student": {"heads": 4}}, ["student.heads = 4 has no effect, since gcn has no attention heads."]),
         ({"students": "gcn,gat", "student": {"heads": 4, "pooling": "sum"}}, []),
+        ({"students": "gcn,gat", "student": {"hidden": 12, "heads": 4}}, []),
+        ({"students": ["gcn", {"architecture": "gat", "hidden": 12, "heads": 4}]}, []),
         ({"students": "sgc", "student": {"heads": 4}}, ["student.heads = 4 has no effect, since sgc has no attention heads."]),
         (
             {"students": "gcn", "student": {"depth": 1, "hidden": 32}},
@@ -222,6 +226,10 @@ def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_pri
         ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"mix": "probabilities"}}, []),
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": False}}, ["since temperature = 1.0."]),
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": True}}, []),
+        (
+            {"label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}},
+            ["training.unlabelled_ratio = 1 has no effect, since students of independent learn from labelled samples alone."],
+        ),
     ],
 )
 def test_options_without_effect_are_named(values: dict[str, Any], expected: list[str], ring: Dataset) -> None:
@@ -232,6 +240,17 @@ def test_options_without_effect_are_named(values: dict[str, Any], expected: list
     messages = [str(one.message) for one in caught]
     assert len(messages) == len(expected)
     assert all(part in message for part, message in zip(expected, messages, strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_students_of_recipes_have_no_idle_options(name: str, ring: Dataset, pairs: Dataset) -> None:
+    recipe = read_recipe(name)
+    task = recipe.get("task") or lookup(recipe["dataset"]).tasks[0]
+    students = {key: recipe[key] for key in ("students", "student") if key in recipe}
+    asked = parse_config({"strategy": "independent", **students})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refuse_idle(asked, resolve(asked, ring if task == "node" else pairs))
 
 
 def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Dataset) -> None:

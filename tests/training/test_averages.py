@@ -29,6 +29,7 @@ from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.state import TrainingState
 from tests.training.moving_average import GCN, GIN, moving_average
+from tests.training.own_students import Counting
 from tests.training.test_snapshots import Cut, CutAfter, same
 
 Fit = Callable[..., FitResult]
@@ -373,3 +374,14 @@ def test_a_student_that_cannot_be_copied_is_refused(fit: Fit, node_data: Data) -
 
     with pytest.raises(UsageError, match="cannot be copied"):
         fit(node_data, [StudentOptions(architecture=Uncopied)], 2, strategy="independent", training={"average": "ema"})
+
+
+@pytest.mark.parametrize("average", ["none", "ema", "swa"])
+def test_an_average_has_the_extra_state_of_its_student(average: str, fit: Fit, graph_data: Data) -> None:
+    """It is no tensor of weights, and a copy of the first epoch would be wrong."""
+    dataset, split = graph_data
+    students = [StudentOptions(architecture=Counting), "gcn"]
+    result = fit(graph_data, students, strategy="independent", training={"average": average})
+    sizes = dataset.node_offsets[1:] - dataset.node_offsets[:-1]
+    best = result.members[0].best_epoch
+    assert result.cohort.members[0].module.also.item() == (best + 1) * sizes[split.train].sum()

@@ -98,6 +98,10 @@ def test_a_split_that_divides_graphs_is_transductive(dataset: Dataset, split: Sp
     assert not is_inductive(dataset, moved)
     feed = make_feed(dataset, moved, batch_size=None, order=torch.Generator(), device=torch.device("cpu"), dtype=torch.float32)
     assert isinstance(feed, FullGraphFeed)
+    with pytest.raises(
+        UsageError, match="A step on the nodes of graphs whose nodes the split mixes sees all of them, so a batch size of 5"
+    ):
+        dgl_mutual.fit(dataset, split=moved, students="gcn,sage", training={"batch_size": 5, "epochs": 1})
 
 
 @pytest.mark.parametrize(
