@@ -26,5 +26,5 @@ def test_a_student_that_would_never_wait_or_never_learn_is_refused(
 
 def test_noise_of_a_student_does_not_depend_on_which_nodes_are_sampled(fit: Fit, node_data: Data) -> None:
     noisy = StudentOptions(architecture="gcn", hidden=8, feature_noise=0.5)
-    with pytest.raises(UsageError, match="feature_noise of gcn is the same .* or leave out --sampler"):
+    with pytest.raises(UsageError, match=r"feature_noise of gcn is the same .* or leave out --sampler"):
         fit(node_data, [noisy, "sage"], training={"sampler": "neighbor"})
