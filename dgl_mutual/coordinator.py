@@ -92,7 +92,7 @@ class Coordinator(nn.Module, ABC):
     def ensemble_weights(self, logits: Tensor, confidence: Tensor, samples: Tensor) -> Tensor:
         """The weight of student j in the ensemble on each sample: (1, K, N, 1 or C); sums to 1 over j.
 
-        NOTE[PAPER]: the ensemble has no query of its own; it asks with the mean of the students' scores.
+        NOTE[PAPER]: the scores of the ensemble are the mean of the students' scores. The paper leaves open what they are.
         """
         return torch.softmax(self._scores(logits, confidence, samples).mean(0, keepdim=True), dim=1)
 

@@ -45,7 +45,7 @@ class TeachersFirst(ImitationStrategy, ABC):
 
 
 class SecondGeneration(TeachersFirst, ABC):
-    """For each student there is a teacher with the same options and weights of its own; then the students are drawn anew."""
+    """Each student has a teacher with the same options and other initial weights, which is trained before it."""
 
     @classmethod
     def extra_members(cls, options: StrategyOptions, students: Sequence[StudentOptions]) -> tuple[tuple[str, StudentOptions], ...]:

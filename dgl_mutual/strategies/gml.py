@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 GRAPH_TASK = {"weight": 0.3, "target_temperature": 1.0, "mix": "logits", "targets": "train", "weighting": "attention"}
 
 #: Where labels are hidden, most graphs of the exchange have none to fit. With few labels a student is good in one epoch and bad in the
-#: next: on validation with 10 % of the labels, what peers said at their best teaches more than what they say now on PROTEINS and
-#: ogbg-molbace, and as much on NCI1. So it is with a pool of unlabelled graphs, but there these targets need another pass in each step, and
-#: an epoch with a pool costs too much: the exchange stays as it is with all labels.
+#: next: with 10 % of the labels, targets from each peer's best epoch give a higher validation metric than current ones on PROTEINS and
+#: ogbg-molbace, and the same on NCI1. So it is with a pool of unlabelled graphs, but there these targets need another pass in each step,
+#: and an epoch with a pool costs too much: the exchange stays as it is with all labels.
 GRAPH_TASK_HIDDEN_LABELS = {"weight": 1.0, "mix": "probabilities", "targets": "best"}
 
 #: With few labels, students that imitate each other's sharpened predictions come to neglect some classes. On graph tasks, where targets are

@@ -12,7 +12,11 @@ from dgl_mutual.strategies.step import Step
 
 
 class Independent(Strategy):
-    """loss_i = CE(z_i[L], y[L])."""
+    """loss_i = CE(z_i[L], y[L]).
+
+    NOTE: with several targets and ``task_weights: uncertainty`` the students share the learned weights of the targets (see `Joint`), and so
+    depend on each other a little. With the default, equal weights, each is what it would be alone.
+    """
 
     name = "independent"
     min_students: ClassVar[int] = 1

@@ -1,8 +1,8 @@
 """One cohort, trained by several processes that torchrun has started: they divide the samples of a step, or the students. Its loss is not
 divided.
 
-What the students say is gathered, so every process has the loss of the whole step, whatever means, peers and normalisations it is made of,
-and sends it back through what it has run itself.
+Logits are gathered, so every process has the loss of the whole step, whatever means, peers and normalisations it is made of, and
+propagates its gradient through what it has run itself.
 
 Samples: each process runs all students on its share of the batch. The sum of the gradients over the processes is the gradient of one
 process that had the whole batch. `DistributedDataParallel` would average gradients of a loss of each share alone: another loss where shares

@@ -53,8 +53,8 @@ class TrainingOptions(Options):
     """Unlabelled samples that an epoch draws for each labelled one, where members exchange on them (default: all of them; where neighbours
     are sampled, one)."""
     patience: int = Field(100, ge=1)
-    """Epochs without a better validation metric after which a student is not selected again; training ends when this holds for all.
-    Epochs before the exchange begins (strategy_options.exchange_warmup) do not count."""
+    """Epochs without a better validation metric (of equal ones: a lower loss) after which a student keeps the best epoch that it has had;
+    training ends when this holds for all. Epochs before the exchange begins (strategy_options.exchange_warmup) do not count."""
     eval_every: int = Field(1, ge=1)
     """Epochs between validations. The targets that students learn from are renewed in every epoch regardless, but for those of the best
     epoch, which only a validation can change."""
@@ -102,7 +102,7 @@ class TrainingOptions(Options):
 
 
 class DistillOptions(Options):
-    """The MLP that learns from the trained cohort's ensemble (Zhang et al., ICLR 2022, arXiv 2110.08727)."""
+    """The MLP that learns from the trained cohort's ensemble (Zhang et al., ICLR 2022, arXiv 2110.08727). Several targets count alike."""
 
     depth: int = Field(2, ge=2, le=32)
     """Number of linear layers."""
