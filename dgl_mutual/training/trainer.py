@@ -15,6 +15,7 @@ from dgl_mutual.data.arrays import FloatArray, IntArray
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
 from dgl_mutual.data.split import Split
+from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks
@@ -35,7 +36,7 @@ from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
 from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.diversity import Diversity
-from dgl_mutual.training.feeds import make_feed
+from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.loop import Loop
@@ -101,11 +102,7 @@ def fit_cohort(
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
         return fit_untrained(kind, options, dataset, split, distribution, dtype)
-    if not torch.is_grad_enabled():
-        raise UsageError(
-            "Gradients are switched off (torch.no_grad, torch.inference_mode or torch.set_grad_enabled(False)), so nothing can be learned. "
-            "Call it where they are on."
-        )
+    _check_gradients()
     students = [resolve_student(one, dataset.task, has_edge_features=dataset.edge_features is not None) for one in students]
     if not any(student.edge_features for student in students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
@@ -125,19 +122,8 @@ def fit_cohort(
         ranks=ranks,
     )
     distribution = make_distribution(dataset.target, task_weights or "equal")
-    labelled = dataset.labels[split.train]
-    setting = Setting(
-        task=dataset.task,
-        members=tuple(members.values()),
-        num_students=len(students),
-        num_outputs=dataset.target.num_outputs,
-        num_samples=feed.num_transductive_samples,
-        distribution=distribution,
-        sampled=feed.sampled,
-        divided=ranks.divides,
-        seed=seeds.derive(seed, "strategy", fold),
-        training=TrainingSamples(split.train, _classes(labelled), dataset.num_samples),
-        class_prior=distribution.marginal(torch.as_tensor(labelled), dataset.target.num_outputs),
+    setting = _setting(
+        dataset, split, tuple(members.values()), len(students), distribution, feed, ranks, seeds.derive(seed, "strategy", fold)
     )
     modules = make_members(members, inputs, setting, seed=seed, fold=fold, ranks=ranks, device=device, dtype=dtype)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
@@ -172,26 +158,74 @@ def fit_cohort(
         target_averages=target_averages,
         best_members=best_members,
     )
+    clock = EpochClock()
+    loop = _loop(state, feed, on_own_samples, [*own, clock], snapshots)
+    loop.run()
+    state.result = _assessed(loop, clock)
+    inputs.fold_scaling(state.cohort.members, device)
+    loop.callbacks("on_fit_end", state)
+    return state.result
+
+
+def _check_gradients() -> None:
+    if not torch.is_grad_enabled():
+        raise UsageError(
+            "Gradients are switched off (torch.no_grad, torch.inference_mode or torch.set_grad_enabled(False)), so nothing can be learned. "
+            "Call it where they are on."
+        )
+
+
+def _setting(
+    dataset: Dataset,
+    split: Split,
+    members: tuple[StudentOptions, ...],
+    num_students: int,
+    distribution: Distribution,
+    feed: Feed,
+    ranks: Ranks,
+    seed: int,
+) -> Setting:
+    """What a strategy is told of a training."""
+    labelled = dataset.labels[split.train]
+    return Setting(
+        task=dataset.task,
+        members=members,
+        num_students=num_students,
+        num_outputs=dataset.target.num_outputs,
+        num_samples=feed.num_transductive_samples,
+        distribution=distribution,
+        sampled=feed.sampled,
+        divided=ranks.divides,
+        seed=seed,
+        training=TrainingSamples(split.train, _classes(labelled), dataset.num_samples),
+        class_prior=distribution.marginal(torch.as_tensor(labelled), dataset.target.num_outputs),
+    )
+
+
+def _loop(state: TrainingState, feed: Feed, cleans_own: bool, callbacks: Sequence[Callback], snapshots: Snapshots | None) -> Loop:
+    """The loop that trains the cohort of a state. What selects epochs comes before `callbacks`, and what keeps snapshots after them.
+
+    Args:
+        cleans_own: see `StepMaker`.
+
+    Raises:
+        TrainingError: a metric that is not defined on a part of the split.
+    """
+    dataset, split, device = state.dataset, state.split, state.clean.device
     labels = torch.as_tensor(dataset.labels, device=device)
     steps = StepMaker(
         state,
         labels=labels,
         train_labels=_only(labels, split.train),
         sampled=feed.sampled,
-        cleans_own=on_own_samples,
+        cleans_own=cleans_own,
         training=_training_rows(dataset, split, device),
     )
     scorer = scorer_of(dataset, official=False)
-    refuse_undefined(scorer, steps.labels, split, dataset.target.num_outputs)
-    selection = Selection(len(members), training.patience)
-    clock = EpochClock()
-    hooked = [OwnStateCheck(feed), selection, *_diversity(state, device), *own, clock]
-    loop = Loop(state, feed, steps, scorer, selection, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
-    loop.run()
-    state.result = _assessed(loop, clock)
-    inputs.fold_scaling(state.cohort.members, device)
-    loop.callbacks("on_fit_end", state)
-    return state.result
+    refuse_undefined(scorer, labels, split, dataset.target.num_outputs)
+    selection = Selection(len(state.cohort), state.options.patience)
+    hooked = [OwnStateCheck(feed), selection, *_diversity(state, device), *callbacks]
+    return Loop(state, feed, steps, scorer, selection, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
 
 
 def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
