@@ -27,9 +27,9 @@ def strategies() -> list[str]:
 
 def students() -> list[str]:
     """Names of architectures."""
-    from dgl_mutual.nn.options import ARCHITECTURES
+    from dgl_mutual.nn.options import ARCHITECTURE_NAMES
 
-    return [*ARCHITECTURES, *_installed("students")]
+    return [*ARCHITECTURE_NAMES, *_installed("students")]
 
 
 def datasets() -> list[str]:

@@ -14,7 +14,7 @@ from dgl_mutual.registry import IMPORT_PATH, import_path_of, installed_plug_ins,
 from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
 
 #: The built-in architectures: four of this package, six with layers of DGL (gatv2 ... chebnet), and two that use no edges.
-ARCHITECTURES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet", "mlp", "bag")
+ARCHITECTURE_NAMES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet", "mlp", "bag")
 
 #: How fast a batch norm's running statistics follow. At torch's 0.1 they lag behind small students that learn fast: on MUTAG, with 5 steps
 #: an epoch, the students' mean validation accuracy over the last third of the epochs is 81.7 % at 0.1 and 83.7 % at 0.3.
@@ -93,7 +93,7 @@ class StudentOptions(Options):
         if not isinstance(architecture, str) and not callable(architecture):
             raise ValueError("give a name, an import path, or a class or function (in_features, num_outputs) that makes a module")
         if isinstance(architecture, str) and ":" not in architecture:
-            known = (*ARCHITECTURES, *(plug_in.name for plug_in in installed_plug_ins("dgl_mutual.students")))
+            known = (*ARCHITECTURE_NAMES, *(plug_in.name for plug_in in installed_plug_ins("dgl_mutual.students")))
             if architecture not in known:
                 raise ValueError(str(unknown("student", architecture, [*known, IMPORT_PATH])).removesuffix("."))
         if isinstance(architecture, str) or not callable(architecture) or not_importable(architecture):
@@ -103,7 +103,7 @@ class StudentOptions(Options):
     @property
     def is_custom(self) -> bool:
         """Whether the student is not a built-in one."""
-        return self.architecture not in ARCHITECTURES
+        return self.architecture not in ARCHITECTURE_NAMES
 
     @property
     def architecture_name(self) -> str:

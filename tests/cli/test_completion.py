@@ -15,7 +15,7 @@ from dgl_mutual.data.catalog import known_datasets
 from dgl_mutual.data.protocols import _PROTOCOLS
 from dgl_mutual.data.target import ChosenMetric
 from dgl_mutual.experiments.suite_file import suite_names
-from dgl_mutual.nn.options import ARCHITECTURES
+from dgl_mutual.nn.options import ARCHITECTURE_NAMES
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 
 
@@ -26,7 +26,7 @@ def completed(*arguments: str, incomplete: str = "") -> list[str]:
 
 def test_names_are_those_of_the_package() -> None:
     assert completion.strategies() == STRATEGY_REGISTRY.names()
-    assert set(ARCHITECTURES) <= set(completion.students())
+    assert set(ARCHITECTURE_NAMES) <= set(completion.students())
     assert completion.suites() == sorted(suite_names())
     assert set(completion.PROTOCOLS) == set(_PROTOCOLS)
     assert get_args(ChosenMetric) == completion.METRICS

@@ -14,7 +14,7 @@ from dgl_mutual.strategies import resolve_strategy
 #: The strategies that the reference has.
 STRATEGIES = ("independent", "dml", "gml")
 #: The architectures that it has.
-ARCHITECTURES = ("gcn", "gat", "gin", "sage")
+IN_REFERENCE = ("gcn", "gat", "gin", "sage")
 _TRAINING = {
     *("epochs", "learning_rate", "weight_decay", "batch_size", "patience", "eval_every", "scale_inputs"),
     *("diversity", "checkpoint_every", "average", "average_decay", "average_start"),
@@ -54,9 +54,9 @@ def check_scope(config: RunConfig, dataset: Dataset) -> None:
     if config.strategy not in STRATEGIES:
         raise UsageError(f"The reference has no strategy {config.strategy!r}. Compare with one of: {', '.join(STRATEGIES)}.")
     for student in config.students:
-        if student.architecture not in ARCHITECTURES:
+        if student.architecture not in IN_REFERENCE:
             raise UsageError(
-                f"The reference has no student {student.architecture_name!r}. Compare with students of: {', '.join(ARCHITECTURES)}."
+                f"The reference has no student {student.architecture_name!r}. Compare with students of: {', '.join(IN_REFERENCE)}."
             )
     if any(student.architecture == "gcn" for student in config.students) and not dataset.is_symmetric:
         raise UsageError(
