@@ -1,18 +1,35 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what holds for the options of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dgl_mutual.errors import MAX_JOBS, MAX_THREADS
+from dgl_mutual.utils.files import user_path
+
+
+class UserPath(click.Path):
+    """A file or folder, ``~`` expanded: of ``--out=~/runs`` most shells leave it as it is."""
+
+    def __init__(self, *, exists: bool = False) -> None:
+        super().__init__(exists=exists, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | bytes | os.PathLike[str]:
+        return super().convert(user_path(value), param, ctx)
+
+
+#: The type of all paths but those that have to be there.
+PATH = UserPath()
 
 data_dir_option = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Data folder, only read (default: $DGL_MUTUAL_DATA, else ./data). Downloads go to the user's cache.",
 )
 targets_option = click.option("--targets", metavar="NAMES", help="Which targets, for example digit,even (default: all of the dataset).")
@@ -34,8 +51,7 @@ class _FileOption(click.Option):
 def file_option(*, help: str, metavar: str, default: Path | None = None) -> Callable[[Any], Any]:
     """The option that names the file that a command writes."""
     names = ("-o", "--out", "--output", "out")
-    kind = click.Path(path_type=Path)
-    return click.option(*names, cls=_FileOption, type=kind, default=default, show_default=True, metavar=metavar, help=help)
+    return click.option(*names, cls=_FileOption, type=PATH, default=default, show_default=True, metavar=metavar, help=help)
 
 
 #: The types of --threads and --jobs.
@@ -49,3 +65,39 @@ track_option = click.option(
     callback=lambda context, option, names: tuple(name.strip() for given in names for name in given.split(",")),
     help="Also log to a tracker: tensorboard, mlflow or wandb; one tracked run per trial (default: none).",
 )
+
+
+def refuse_repeated(context: click.Context, arguments: Sequence[str]) -> None:
+    """Refuse an option with one value that is given several times: click would silently use the last one.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    command = copy.copy(context.command)
+    command.params = [_keeping_all(parameter) for parameter in command.params]
+    try:
+        given, rest, _ = command.make_parser(context).parse_args(args=list(arguments))
+    except click.UsageError:  # the command itself says what is wrong
+        return
+    for parameter in context.command.params:
+        values = given.get(parameter.name or "")
+        if _has_one_value(parameter) and isinstance(values, list) and len(values) > 1:
+            name = next(name for name in parameter.opts if name.startswith("--"))
+            shown = ", ".join(map(str, values))
+            raise click.UsageError(f"{name} was given {len(values)} times, and takes one value: {shown}. Leave out all but one.", context)
+    if isinstance(command, click.Group) and rest:
+        below = command.get_command(context, rest[0])
+        if below is not None:
+            refuse_repeated(click.Context(below, info_name=rest[0], parent=context), rest[1:])
+
+
+def _has_one_value(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, click.Option) and not parameter.multiple and not parameter.is_flag
+
+
+def _keeping_all(parameter: click.Parameter) -> click.Parameter:
+    """The same option, of which the parser keeps all values."""
+    if _has_one_value(parameter):
+        parameter = copy.copy(parameter)
+        parameter.multiple = True
+    return parameter

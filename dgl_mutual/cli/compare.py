@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from dgl_mutual.cli.arguments import JOBS
+from dgl_mutual.cli.arguments import JOBS, PATH
 from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
@@ -57,6 +57,7 @@ def _compare(
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
     from dgl_mutual.experiments.trust import trusted_config
+    from dgl_mutual.utils.files import user_path
 
     _refuse_idle_options(f"--reference {'pyg' if reference == 'pyg' else 'FILE.csv'}", _FOR_FILE if reference == "pyg" else _FOR_PYG)
     if parity_only:
@@ -83,7 +84,7 @@ def _compare(
     else:
         comparison = compare_with_file(
             config,
-            Path(reference),
+            user_path(reference),
             columns=_mapping(columns),
             member=member,
             out=out,
@@ -114,10 +115,14 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     for text in columns:
         if not all(text.partition("=")):
             raise click.UsageError(f"Cannot map the column {text!r}: the form is OURS=THEIRS, for example --column test=accuracy.")
-    return dict(text.split("=", 1) for text in columns)
+    pairs = [(ours, theirs) for ours, _, theirs in (text.partition("=") for text in columns)]
+    for ours, theirs in pairs:
+        other = dict(pairs)[ours]
+        if other != theirs:
+            raise click.UsageError(f"--column {ours} was given twice, as {theirs!r} and as {other!r}. Leave out one of them.")
+    return dict(pairs)
 
 
-_path = click.Path(path_type=Path)
 command = click.Command(
     "compare",
     callback=_compare,
@@ -151,10 +156,10 @@ command = click.Command(
             metavar="N",
             help="Number of our trials at a time, with FILE.csv (default: one per core).",
         ),
-        click.Option(["--runs"], type=_path, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv."),
+        click.Option(["--runs"], type=PATH, default=Path("results"), show_default=True, help="Folder of our runs, with FILE.csv."),
         click.Option(
             ["--out"],
-            type=_path,
+            type=PATH,
             help="Folder for the certificate (default: results/compare/<dataset>[-<FILE>]).",
         ),
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
+from dgl_mutual.cli.arguments import PATH, data_dir_option, offline_option, targets_option
 from dgl_mutual.cli.output import say
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def fetch(datasets: tuple[str, ...], data_dir: Path | None) -> None:
 
 @command.command()
 @click.argument("name", metavar="arxiv-twin|products-twin|power-law")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make; --dataset takes its path.")
+@click.option("--out", type=PATH, required=True, help="Folder to make; --dataset takes its path.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same data.")
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Number of nodes of power-law (default: 100000).")
 @click.option("--edges", type=click.IntRange(min=1), metavar="N", help="Number of undirected edges of power-law (default: 10 per node).")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgl_mutual.cli.arguments import file_option
+from dgl_mutual.cli.arguments import PATH, file_option
 from dgl_mutual.cli.output import deliver
 from dgl_mutual.errors import MAX_PRECISION
 
 if TYPE_CHECKING:
     from dgl_mutual.reporting.export import Format
 
-runs_argument = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 
 dataset_option = click.option(
     "--dataset",

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from dgl_mutual.cli.arguments import refuse_repeated
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError
 from dgl_mutual.experiments.processes import own_process
@@ -65,38 +66,12 @@ class LazyGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
-            _refuse_repeated(click.Context(command, info_name=name, parent=ctx), rest)
+            refuse_repeated(click.Context(command, info_name=name, parent=ctx), rest)
         return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-#: Options with one value that look as if they could be given several times. Of all others the last one counts, as in most programs.
-_GIVEN_ONCE = {"--noise", "--targets", "--dataset", "--unlabelled", "--data-dir", "--recipe", "--config"}
-
-
-def _refuse_repeated(ctx: click.Context, arguments: Sequence[str]) -> None:
-    """Refuse an option of `_GIVEN_ONCE` that is given several times: click would silently use the last one.
-
-    Raises:
-        click.UsageError: there is one.
-    """
-    try:
-        _, rest, order = ctx.command.make_parser(ctx).parse_args(args=list(arguments))
-    except click.UsageError:  # the command itself says what is wrong
-        return
-    for option in order:
-        is_single = isinstance(option, click.Option) and not option.multiple and not _GIVEN_ONCE.isdisjoint(option.opts)
-        if is_single and order.count(option) > 1:
-            raise click.UsageError(
-                f"{option.opts[-1]} was given {order.count(option)} times, and takes one value. Leave out the others.", ctx
-            )
-    if isinstance(ctx.command, click.Group) and rest:
-        command = ctx.command.get_command(ctx, rest[0])
-        if command is not None:
-            _refuse_repeated(click.Context(command, info_name=rest[0], parent=ctx), rest[1:])
 
 
 def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import data_dir_option, offline_option, targets_option
+from dgl_mutual.cli.arguments import PATH, data_dir_option, offline_option, targets_option
 from dgl_mutual.cli.output import say
 
 
 @click.command()
 @click.argument("dataset", metavar="NAME|DIR", shell_complete=completion.one(completion.datasets, path="dir"))
 @click.option("--parts", type=click.IntRange(min=1), required=True, metavar="P", help="Number of parts, one for each machine.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@click.option("--out", type=PATH, required=True, help="Folder to make.")
 @targets_option
 @data_dir_option
 @offline_option
@@ -33,7 +33,7 @@ def command(dataset: str, parts: int, out: Path, targets: str | None, data_dir: 
     from dgl_mutual.errors import TaskMismatchError, UsageError
     from dgl_mutual.utils.files import user_path
 
-    given, target = user_path(dataset).resolve(), user_path(out).resolve()
+    given, target = user_path(dataset).resolve(), out.resolve()
     if given.exists() and (target == given or target in given.parents):
         raise UsageError(f"--out {str(out)!r} is the dataset's own folder, or holds it. Choose another folder.")
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dgl_mutual.cli.arguments import PATH
 from dgl_mutual.cli.export import dataset_option, method_option, runs_argument
 from dgl_mutual.cli.output import say
 
@@ -21,7 +22,7 @@ from dgl_mutual.cli.output import say
 )
 @dataset_option
 @method_option
-@click.option("--out", type=click.Path(path_type=Path), default=Path("plots"), show_default=True, help="Folder for the files.")
+@click.option("--out", type=PATH, default=Path("plots"), show_default=True, help="Folder for the files.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str, ...], methods: tuple[str, ...], out: Path) -> None:
     """Draw figures of runs, as PDF and PNG. RUN is the folder of a run or a suite, or a folder that contains runs.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgl_mutual.cli.arguments import data_dir_option, file_option, offline_option
+from dgl_mutual.cli.arguments import PATH, data_dir_option, file_option, offline_option
 from dgl_mutual.cli.output import deliver
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
 @click.argument("data", metavar="DATA")
 @click.option("--member", metavar="NAME", help="Which one of a folder: gcn-0, ..., mlp, ensemble (default: ensemble).")
 @click.option("--trust", is_flag=True, help="Import the class of a student of your own, which executes its module.")

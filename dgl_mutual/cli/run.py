@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import JOBS, THREADS, data_dir_option, offline_option, targets_option, track_option, trust_option
+from dgl_mutual.cli.arguments import JOBS, PATH, THREADS, data_dir_option, offline_option, targets_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 from dgl_mutual.utils.wording import counted
 
@@ -107,11 +107,9 @@ KEYS = {
     shell_complete=completion.one(completion.recipes),
     help="Start from a recipe (see 'dgl-mutual recipes list'); a configuration and flags override it.",
 )
-@click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Start from a configuration; flags override it."
-)
+@click.option("--config", "file", type=PATH, metavar="FILE.yaml", help="Start from a configuration; flags override it.")
 @trust_option
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
+@click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
 @click.option("--jobs", type=JOBS, metavar="N", help="Number of trials at a time, each in its own process (default: one per core).")
 @click.option(
@@ -122,7 +120,7 @@ KEYS = {
     metavar="N",
     help="Threads of each trial. Other numbers change the last digits of results.",
 )
-@click.option("--servers", type=click.Path(path_type=Path), metavar="FILE", help="Where the parts of a partitioned graph are served.")
+@click.option("--servers", type=PATH, metavar="FILE", help="Where the parts of a partitioned graph are served.")
 @click.option(
     "--divide",
     type=click.Choice(["samples", "students"]),

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from dgl_mutual.cli.arguments import PATH
+
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=PATH, metavar="DIR")
 @click.option("--part", type=click.IntRange(min=0), required=True, metavar="P", help="The part to serve, from 0.")
-@click.option("--servers", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A line 'ADDRESS PORT' for each part.")
+@click.option("--servers", type=PATH, required=True, metavar="FILE", help="A line 'ADDRESS PORT' for each part.")
 @click.option("--trainers", type=click.IntRange(min=1), required=True, metavar="N", help="Processes that train, on all machines together.")
 @click.option("--trust-network", is_flag=True, help="Serve on an address that other machines can reach.")
 def command(folder: Path, part: int, servers: Path, trainers: int, trust_network: bool) -> None:

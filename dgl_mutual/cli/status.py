@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from dgl_mutual.cli.arguments import PATH
 from dgl_mutual.cli.output import say
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=PATH, metavar="DIR")
 def command(folder: Path) -> None:
     """List done, failed and missing trials. DIR is the folder of a run or a suite, or a folder that contains runs.
 

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from dgl_mutual.cli import completion
-from dgl_mutual.cli.arguments import JOBS, THREADS, data_dir_option, offline_option, track_option, trust_option
+from dgl_mutual.cli.arguments import JOBS, PATH, THREADS, data_dir_option, offline_option, track_option, trust_option
 from dgl_mutual.cli.output import say
 from dgl_mutual.utils.wording import counted
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     help="First tune every method on every dataset with N trials each (see 'dgl-mutual tune'); the runs have other seeds.",
 )
 @trust_option
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder for run folders.")
+@click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Folder for run folders.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue with what is missing, or start over.")
 @click.option("--jobs", type=JOBS, metavar="N", help="Number of trials at a time, each in its own process (default: one per core).")
 @click.option("--cluster", metavar="tcp://HOST:PORT|local:N", help="Run trials on a Dask cluster: a scheduler's, or N processes.")

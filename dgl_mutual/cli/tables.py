@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dgl_mutual.cli.arguments import UserPath, refuse_repeated
 from dgl_mutual.cli.export import command as export_command
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError, UsageError
@@ -22,7 +23,7 @@ _MOST_BYTES = 1 << 26
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PAGE.md|DIR...")
+@click.argument("paths", nargs=-1, required=True, type=UserPath(exists=True), metavar="PAGE.md|DIR...")
 @click.option("--check", is_flag=True, help="Change nothing; exit status 1 if a file is not what its runs give.")
 def command(paths: tuple[Path, ...], check: bool) -> None:
     """Update tables: in Markdown pages, and of every suite below a folder.
@@ -102,6 +103,7 @@ def _table(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]], argument
     from dgl_mutual.reporting.export import export
 
     try:
+        refuse_repeated(click.Context(export_command, info_name="table"), shlex.split(arguments))
         options = export_command.make_context(
             "table", shlex.split(arguments), default_map={"kind": "markdown"}, help_option_names=[]
         ).params

@@ -41,14 +41,13 @@ def from_command_line(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[st
 
     Args:
         flags: dotted key -> value of the option that sets it; None where it was not given.
-        texts: the assignments of --set; of several of one key the last is in force.
+        texts: the assignments of --set.
 
     Raises:
         UsageError: see `parse_assignment`; also if a key has two values, for example --epochs 3 --set training.epochs=4.
     """
-    assigned = merge(*map(parse_assignment, texts))
     values: dict[str, Any] = {}
-    for part in (*(nest(key, value) for key, value in flags.items() if value is not None), assigned):
+    for part in (*(nest(key, value) for key, value in flags.items() if value is not None), *map(parse_assignment, texts)):
         for key, first, second in _contradictions(values, part):
             raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
         values = merge(values, part)

@@ -21,6 +21,7 @@ from dgl_mutual.options import Options, parse_options
 from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
+from dgl_mutual.utils.files import user_path
 from dgl_mutual.utils.plain_yaml import read_yaml
 from dgl_mutual.utils.wording import assignments
 
@@ -136,7 +137,7 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
         UsageError: neither, or a key or value that a suite does not have.
     """
     if is_config_file(name_or_file):
-        file = Path(name_or_file)
+        file = user_path(name_or_file)
         return file.stem, parse_options(Suite, read_mapping(file, EXAMPLE))
     if name_or_file not in suite_names():
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
@@ -218,7 +219,7 @@ def _check_name(name: str, what: str) -> None:
 
 def _method(layer: Any) -> Any:
     """A file's configuration without what belongs to the data; anything else as it is."""
-    return method_of_file(Path(layer)) if is_config_file(layer) else _of_any_dataset(layer)
+    return method_of_file(user_path(layer)) if is_config_file(layer) else _of_any_dataset(layer)
 
 
 def _of_any_dataset(layer: Any) -> Any:

@@ -18,7 +18,8 @@ from dgl_mutual.reference.requirement import INSTALL
 from tests import forked
 from tests.stress.crashing import make_scene
 
-SMALL = ("--dataset", "TOY", "--folds", "2", "--epochs", "3", "--set", "student.hidden=8", "--set", "student.heads=2")
+ANY_FOLDS = ("--dataset", "TOY", "--epochs", "3", "--set", "student.hidden=8", "--set", "student.heads=2")
+SMALL = (*ANY_FOLDS, "--folds", "2")
 EARLY = ("--set", "strategy_options.exchange_warmup=[1,1]")
 PARITY = (*SMALL, *EARLY, "--parity-only", "--parity-epochs", "2")
 STUDENTS = ("gcn-0", "gat-1", "gin-2", "sage-3")
@@ -294,6 +295,12 @@ def test_beside_somebodys_results(command_line: Callable[..., object], elsewhere
         ("dataset,seed,test\nTOY,0,0.5\n", (), 1, "no column 'fold', and ours have 2 folds"),
         ("dataset,fold,test\nTOY,0,0.5\n", ("--column", "score=test"), 2, "Unknown column 'score'"),
         ("dataset,fold,test\nTOY,0,0.5\n", ("--column", "test"), 2, "the form is OURS=THEIRS"),
+        (
+            "dataset,fold,test,a\nTOY,0,0.5,1\n",
+            ("--column", "test=test", "--column", "test=a"),
+            2,
+            "--column test was given twice, as 'test' and as 'a'",
+        ),
         ("dataset,fold,test\nTOY,0,0.5\n", ("--member", "gin-2"), 2, "Unknown member 'gin-2'"),
         ("dataset,fold,test\nTOY,0,0.5\n", ("--parity-only",), 2, "--parity-only has no meaning"),
         (None, (), 1, "cannot be read: there is no such file. Correct the path, or compare with pyg."),
@@ -334,17 +341,19 @@ def test_a_dataset_of_any_name_stays_in_the_folder_of_comparisons(command_line: 
 def test_a_comparison_does_not_overwrite_another(command_line: Callable[..., object], elsewhere: Path) -> None:
     (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
     (elsewhere / "others.csv").write_text("dataset,fold,test\nTOY,0,0.6\nTOY,1,0.65\n")
-    first = ("compare", *SMALL, *THEIRS, "--out", "kept")
+    of_theirs, folds = THEIRS[:2], ("--folds", "2")
+    same = ("compare", *ANY_FOLDS, *THEIRS[2:], "--out", "kept")
+    first = (*same, *of_theirs, *folds)
     assert command_line(*first)[0] == 0
     certificate = (elsewhere / "kept" / "certificate.md").read_text()
     for other in (
-        ("--reference", "others.csv"),
-        ("--set", "training.patience=7"),
-        ("--folds", "3"),
-        ("--margin", "0.02"),
-        ("--member", "ensemble"),
+        ("--reference", "others.csv", *folds),
+        (*of_theirs, *folds, "--set", "training.patience=7"),
+        (*of_theirs, "--folds", "3"),
+        (*of_theirs, *folds, "--margin", "0.02"),
+        (*of_theirs, *folds, "--member", "ensemble"),
     ):
-        status, out, err = command_line(*first, *other)
+        status, out, err = command_line(*same, *other)
         assert (status, out) == (1, "")
         assert "holds another comparison or a run" in err and "--out" in err
     with lock(elsewhere / "kept"):

@@ -11,20 +11,21 @@ import click
 import pytest
 
 import dgl_mutual
+from dgl_mutual.cli.arguments import UserPath
 from dgl_mutual.cli.main import COMMANDS, cli
 from dgl_mutual.errors import DataError, UsageError
 
 
-def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
     """Every command and group below the command line, as typed."""
     context = click.Context(group)
-    found = []
+    found: dict[tuple[str, ...], click.Command] = {}
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
-        found.append((*path, name))
+        found[(*path, name)] = command
         if isinstance(command, click.Group):
-            found += commands(command, (*path, name))
+            found |= commands(command, (*path, name))
     return found
 
 
@@ -33,6 +34,43 @@ def test_every_command_has_help_with_an_example(command_line: Callable[..., obje
     status, out, err = command_line(*path, "--help")
     assert (status, err) == (0, "")
     assert f"dgl-mutual {' '.join(path)}" in out.split("Example", 1)[1]
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_no_option_with_one_value_takes_the_last_of_several(command_line: Callable[..., object], path: tuple[str, ...]) -> None:
+    for option in commands()[path].params:
+        if isinstance(option, click.Option) and not option.is_flag and not option.multiple:
+            for name in option.opts:
+                status, out, err = command_line(*path, name, "1", name, "2")
+                assert (status, out) == (2, "")
+                assert "was given 2 times, and takes one value: 1, 2. Leave out all but one." in err
+
+
+def test_every_path_is_one_of_the_users_home_where_it_says_so(
+    command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = [(path, parameter) for path, command in commands().items() for parameter in command.params]
+    paths = [(path, parameter) for path, parameter in parameters if isinstance(parameter.type, click.Path)]
+    assert len(paths) > 20
+    for path, parameter in paths:
+        assert isinstance(parameter.type, UserPath), (path, parameter.name)
+    monkeypatch.setenv("HOME", str(elsewhere / "home"))
+    generate = ("data", "generate", "power-law", "--nodes", "100", "--edges", "200")
+    assert command_line(*generate, "--out=~/graph")[:2] == (0, f"Written to {elsewhere / 'home' / 'graph'}\n")
+    assert [folder.name for folder in elsewhere.iterdir()] == ["home"]
+    suite, method = (elsewhere / "home" / name for name in ("suite.yaml", "best.yaml"))
+    suite.write_text("{datasets: [digits], methods: {tuned: ~/best.yaml}}")
+    method.write_text("strategy: independent")
+    status, out, _ = command_line("suite", "~/suite.yaml", "--dry-run", "--quick", "--set", "training.epochs=1", "--out=~/runs")
+    assert status == 0
+    assert "tuned on digits" in out
+    status, _, err = command_line("compare", "--reference=~/theirs.csv", "--dataset", "digits")
+    assert status == 1
+    assert str(elsewhere / "home" / "theirs.csv") in err
+    status, _, err = command_line("report", "runs", "--out=~nobody-of-this-name/page.html")
+    assert status == 2
+    assert "names the home of a user who does not exist here" in err
+    assert [folder.name for folder in elsewhere.iterdir()] == ["home"]
 
 
 def test_help_is_light() -> None:

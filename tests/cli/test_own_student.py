@@ -10,7 +10,8 @@ import pytest
 from tests.test_registry import forgetful  # noqa: F401  # a fixture
 from tests.training.test_trackers import Recorder, fake_mlflow, fake_tensorboard
 
-QUICK = ("--dataset", "ring", "--epochs", 2, "--seeds", 1, "--set", "student.hidden=4")
+SHORT = ("--dataset", "ring", "--epochs", 2, "--set", "student.hidden=4")
+QUICK = (*SHORT, "--seeds", 1)
 NETS = """
 from dgl.nn.pytorch import GraphConv
 from torch import nn
@@ -65,13 +66,13 @@ def test_an_own_student_runs_in_processes_and_predicts_when_it_is_trusted(comman
     monkeypatch.chdir(elsewhere)  # the processes that this leaves would look for the student there
     assert command_line("run", "--dataset", "../ring", "--epochs", 1, "--students", "gcn,gcn", "--seeds", 2, "--jobs", 2)[0] == 0
     monkeypatch.chdir(nets)
-    status, _, err = command_line("run", *QUICK, "--students", "gcn,plugpack.nets:MyNet", "--out", "out", "--seeds", 2, "--jobs", 2)
+    status, _, err = command_line("run", *SHORT, "--students", "gcn,plugpack.nets:MyNet", "--out", "out", "--seeds", 2, "--jobs", 2)
     assert status == 0, err
     (folder,) = (nets / "out").iterdir()
     rows = pd.read_csv(folder / "trials.csv")
     assert set(rows["member"]) == {"gcn-0", "MyNet-1", "mean", "best_by_val", "ensemble"}
     assert set(rows.loc[rows["member"] == "MyNet-1", "architecture"]) == {"plugpack.nets:MyNet"}
-    status, _, err = command_line("run", *QUICK, "--students", "gcn,plugpack.nets:MyNet", "--out", "one", "--seeds", 2, "--jobs", 1)
+    status, _, err = command_line("run", *SHORT, "--students", "gcn,plugpack.nets:MyNet", "--out", "one", "--seeds", 2, "--jobs", 1)
     one = pd.read_csv(next((nets / "one").iterdir()) / "trials.csv")
     order = ["seed", "member"]
     pd.testing.assert_series_equal(rows.sort_values(order)["test"], one.sort_values(order)["test"], check_index=False, check_exact=True)
@@ -153,7 +154,7 @@ def test_a_run_and_a_suite_are_tracked_one_tracked_run_a_trial(command_line, net
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake_tensorboard(tensorboard))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracked = ("--seeds", 2, "--jobs", 1, "--track", "mlflow,tensorboard")
-    status, _, err = command_line("run", *QUICK, "--students", "gcn,sage", "--strategy", "dml", "--out", "out", *tracked)
+    status, _, err = command_line("run", *SHORT, "--students", "gcn,sage", "--strategy", "dml", "--out", "out", *tracked)
     assert status == 0, err
     (folder,) = (nets / "out").iterdir()
     assert [run["name"] for run in recorder.opened if "name" in run] == ["seed-0-fold-0", "seed-1-fold-0"]

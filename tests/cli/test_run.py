@@ -10,7 +10,9 @@ import yaml
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
-SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "3", "--seeds", "2", "--jobs", "1")
+NARROW = ("--set", "student.hidden=8", "--jobs", "1")
+ANY_SEEDS = ("--students", "gcn,sage", "--epochs", "3", *NARROW)
+SMALL = (*ANY_SEEDS, "--seeds", "2")
 
 
 def test_a_run_shows_a_table_and_where_its_rows_are(command_line: Callable[..., object], elsewhere: Path) -> None:
@@ -101,7 +103,7 @@ def test_the_metric_is_chosen_and_the_run_has_a_folder_of_its_own(command_line: 
 def test_seeds_add_up_in_one_folder(command_line: Callable[..., object], elsewhere: Path) -> None:
     shown = {}
     for seeds in ("2", "3", "1"):
-        status, shown[seeds], err = command_line("run", *SMALL, "--seeds", seeds)
+        status, shown[seeds], err = command_line("run", *ANY_SEEDS, "--seeds", seeds)
         assert status == 0
         assert ("finished already" in err) == (seeds != "2")
     (folder,) = (elsewhere / "results").iterdir()
@@ -183,7 +185,8 @@ def test_a_failed_trial_is_status_1_and_named(command_line: Callable[..., object
         (("--set", f"{'a.' * 5000}b=1"), "5001 levels"),
         (("--set", "training={epochs: 1, epochs: 2}"), "is not YAML"),
         (("--epochs", "3", "--set", "training.epochs=4"), "training.epochs was given twice, as 3 and as 4"),
-        (("--noise", "feature:0.2", "--noise", "edge:0.1"), "--noise was given 2 times"),
+        (("--noise", "feature:0.2", "--noise", "edge:0.1"), "--noise was given 2 times, and takes one value: feature:0.2, edge:0.1."),
+        (("--set", "student.hidden=8", "--set", "student={hidden: 9}"), "student.hidden was given twice, as 8 and as 9"),
         (("--epochs", "5", "--set", "strategy_options.exchange_warmup=[50,10]"), "they never would"),
         (("--set", "grid={training.epochs: [5, 90]}", "--set", "strategy_options.exchange_warmup=[50,10]"), "they never would"),
         (("--threads", "100000"), "100000 is not in the range 1<=x<=1024"),
@@ -203,7 +206,7 @@ def test_what_has_no_effect_or_cannot_be_meant_is_refused(
 
 
 def test_a_student_that_no_memory_holds_is_a_failed_trial_that_says_so(command_line: Callable[..., object], elsewhere: Path) -> None:
-    status, _, err = command_line("run", *SMALL, "--set", f"student.hidden={10**18}")
+    status, _, err = command_line("run", "--epochs", "1", "--seeds", "1", "--jobs", "1", "--set", f"student.hidden={10**18}")
     assert status == 1
     assert "not enough memory for this" in err and "Lower student.hidden" in err and "RuntimeError" not in err
     (failures,) = Path("results").glob("*/failures.csv")
@@ -211,7 +214,7 @@ def test_a_student_that_no_memory_holds_is_a_failed_trial_that_says_so(command_l
 
 
 def test_hidden_labels_are_part_of_a_run_and_of_its_rows(command_line: Callable[..., object], elsewhere: Path) -> None:
-    short = (*SMALL, "--task", "graph", "--folds", "2", "--seeds", "1", "--epochs", "1", "--students", "gcn,gin")
+    short = (*NARROW, "--task", "graph", "--folds", "2", "--seeds", "1", "--epochs", "1", "--students", "gcn,gin")
     transductive = ("--set", "strategy_options.exchange_on=transductive")
     for rate in (("--label-rate", "0.1"), ("--label-rate", "2"), ("--label-rate", "0.1", *transductive), ("--label-rate", "1.0"), ()):
         assert command_line("run", *short, *rate)[0] == 0
@@ -280,7 +283,7 @@ def other():
 """
     )
     monkeypatch.syspath_prepend(str(elsewhere))
-    short = ("--dataset", "molecules_of_mine:data", *SMALL, "--students", "gcn,gin", "--epochs", "1", "--seeds", "1", "--folds", "2")
+    short = ("--dataset", "molecules_of_mine:data", *NARROW, "--students", "gcn,gin", "--epochs", "1", "--seeds", "1", "--folds", "2")
     status, _, err = command_line("run", *short, "--unlabelled", "molecules_of_mine:pool", "--unlabelled-ratio", "2")
     assert status == 0
     assert "2 of 30 graphs are in" in " ".join(err.split()) and "28 are left" in err

@@ -146,6 +146,10 @@ def test_other_comments_stay(command_line: CommandLine, page: Path) -> None:
         ("<!-- table: results --percents -->\n<!-- end of table -->\n", "No such option '?--percents"),
         ("<!-- table: results --format pdf -->\n<!-- end of table -->\n", "'pdf' is not one of"),
         ("<!-- table: -->\n<!-- end of table -->\n", "Line 1 begins a table, but is"),
+        (
+            "<!-- table: results --members mean --members ensemble -->\n<!-- end of table -->\n",
+            "--members was given 2 times, and takes one value: mean, ensemble",
+        ),
         ("<!-- table: results 'x -->\n<!-- end of table -->\n", "quotation"),
         ("<!-- table: results --out evil.csv -->\n<!-- end of table -->\n", "--out has no meaning here"),
         ("<!--table: results-->\n<!-- end of table -->\n", "Line 1 is nearly the beginning or end of a table"),

@@ -17,7 +17,8 @@ from tests.cli.conftest import Ended
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
-SMALL = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--seeds", "2", "--jobs", "1")
+ANY_SEEDS = ("--students", "gcn,sage", "--set", "student.hidden=8", "--epochs", "2", "--jobs", "1")
+SMALL = (*ANY_SEEDS, "--seeds", "2")
 
 
 def read_only(**_: object) -> None:
@@ -58,7 +59,7 @@ def test_other_data_than_those_of_the_run_are_refused(command_line: Callable[...
     (own / "meta.yaml").write_text("dataset_name: own\nnode_data: [{file_name: nodes.csv}]\nedge_data: [{file_name: edges.csv}]\n")
     (own / "nodes.csv").write_text(f"node_id,label,x\n{lines}")
     (own / "edges.csv").write_text("src_id,dst_id\n0,1\n1,2\n")
-    status, _, err = command_line("run", "--dataset", own, "--strategy", "independent", *SMALL, "--seeds", 1)
+    status, _, err = command_line("run", "--dataset", own, "--strategy", "independent", *ANY_SEEDS, "--seeds", 1)
     assert status == 0, err
     (own / "nodes.csv").write_text(f"node_id,label,x\n{lines}".replace(",119\n", ",7\n"))
     status, _, err = command_line("time-inference", "results")
