@@ -39,14 +39,11 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
 
     check_writable(out)
     chosen = chosen_runs(load_runs(runs), datasets, methods)
-    written: set[str] = set()
+    any_drawn = False
     with drawing():
         for name, figure in draw(chosen, [kind.strip() for text in kinds for kind in text.split(",")]):
-            # Names of different runs may differ in nothing that a file name keeps.
-            names = (name, *(f"{name}-{number}" for number in range(2, len(written) + 2)))
-            unused = next(numbered for numbered in names if numbered not in written)
-            written.add(unused)
-            say("\n".join(str(file) for file in save(figure, out, unused)))
-    if not written:
+            any_drawn = True
+            say("\n".join(str(file) for file in save(figure, out, name)))
+    if not any_drawn:
         what = " or ".join(repr(kind) for kind in kinds) or "any plot"
         raise UsageError(f"These runs have no figures for {what}. {PLOTS_NEED}")

@@ -25,14 +25,15 @@ _BIDIRECTIONAL = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u20
 
 
 def path_name(text: str) -> str:
-    """`text` as the name of one file or folder: letters, digits, ``.``, ``_`` and ``-``, no leading dot, at most `MAX_NAME` characters.
+    """`text` as the name of one file or folder: letters, digits, ``.``, ``_`` and ``-``, no leading dot, at most `MAX_NAME` bytes.
 
-    What is cut off a long name is replaced by a hash of all of it, so that different long names stay different.
+    Letters and digits are those of any script: names in one that is not Latin would all be the same. What is cut off a long name is
+    replaced by a hash of all of it, so that different long names stay different.
     """
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip(".") or "-"
-    if len(name) <= MAX_NAME:
+    name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text)).lstrip(".") or "-"
+    if len(name.encode()) <= MAX_NAME:
         return name
-    return f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def csv_cell(entry: object) -> object:
@@ -85,13 +86,47 @@ def markdown_text(text: str) -> str:
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": "$<$", ">": "$>$", "|": "$|$"},
-    **{"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$"},
+    **{"±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$", "\u00b5": r"$\mu$"},
+    **{character: character for character in "ßæøœłıÆØŒŁ"},
 }
+#: Accents that every font of pdflatex can have: grave, acute, circumflex, tilde, macron, breve, dot, diaeresis, ring, double acute,
+#: caron and cedilla.
+_ACCENTS = frozenset("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+#: Greek letters that LaTeX's mathematics has: the capitals are those that look like no Latin letter.
+_GREEK = frozenset(
+    (
+        *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho"),
+        *("sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
+        *("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"),
+    )
+)
 
 
 def latex_text(text: str) -> str:
-    """Any text as LaTeX that prints it; characters that pdflatex has no letter for become question marks."""
-    return "".join(_LATEX.get(character, character if character.isascii() and character.isprintable() else "?") for character in text)
+    """Any text as LaTeX that prints it; characters that pdflatex has no letter for become question marks (see `lost_in_latex`)."""
+    return "".join(_latex(character) or "?" for character in unicodedata.normalize("NFC", text))
+
+
+def lost_in_latex(text: str) -> list[str]:
+    """The characters that `latex_text` makes question marks of, each once."""
+    return [character for character in dict.fromkeys(unicodedata.normalize("NFC", text)) if _latex(character) is None]
+
+
+def _latex(character: str) -> str | None:
+    """What prints a character with pdflatex, whose files are UTF-8; None where nothing does."""
+    if character in _LATEX:
+        return _LATEX[character]
+    if character.isascii():
+        return character if character.isprintable() else None
+    parts = unicodedata.normalize("NFD", character)
+    if character < "\u0180" and len(parts) == 2 and parts[0].isascii() and parts[1] in _ACCENTS:
+        return character
+    greek = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ([A-Z]+)", unicodedata.name(character, ""))
+    if greek is None:
+        return None
+    name = greek[2].replace("LAMDA", "LAMBDA")
+    name = name.lower() if greek[1] == "SMALL" else name.title()
+    return f"$\\{name}$" if name in _GREEK else None
 
 
 def latex_label(text: str) -> str:

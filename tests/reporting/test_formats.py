@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,7 +177,18 @@ def test_names_are_text_in_latex() -> None:
     assert latex_text("a_b % & # $ {x}") == r"a\_b \% \& \# \$ \{x\}"
     assert latex_text("~^\\<>|±†") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}$<$$>$$|$$\pm$$\dagger$"
     assert latex_text("\\input{x}") == r"\textbackslash{}input\{x\}"
-    assert latex_text("ü\n") == "??"
+    assert latex_text("Größe Łódź Ağaoğlu Õ e\u0301 \u01df\n日") == "Größe Łódź Ağaoğlu Õ é ???"
+    assert latex_text("\u03c3\u03bb\u0394\u0391\u00b5") == r"$\sigma$$\lambda$$\Delta$?$\mu$"
+
+
+def test_a_table_of_latex_names_once_what_it_cannot_print(comparison: Comparison) -> None:
+    table = text_table(comparison)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "Größe $\\sigma$" in to_latex(replace(table, header=("Größe \u03c3", *table.header[1:])))
+    with pytest.warns(UserWarning) as caught:
+        assert "?? é? &" in to_latex(replace(table, header=("数据 é\u0105", *table.header[1:])))
+    assert [str(warning.message).partition(":")[0] for warning in caught] == ["pdflatex has no letters for '数', '据', '\u0105'"]
 
 
 def test_latex_marks_best_and_significant(comparison: Comparison) -> None:

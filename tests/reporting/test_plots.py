@@ -213,6 +213,18 @@ def test_names_are_no_formulas_and_no_paths(tmp_path: Path) -> None:
     assert file_name("a/b", "../c d") == "a-b-..-c-d"
 
 
+def test_no_two_figures_have_one_name(tmp_path: Path) -> None:
+    """Neither where scripts differ, nor where names differ in nothing that a file name keeps."""
+    runs = [
+        (write_run(tmp_path, f"d{place}", f"s{number}"), method, data)
+        for place, data in enumerate(("数据", "图形", "a b"))
+        for number, method in enumerate(("gml 1", "\u044e", "\u044f", "gml_1"))
+    ]
+    names = list(drawn(write_suite(tmp_path, "x", runs), "curves"))
+    assert len(names) == len(runs)
+    assert {"curves-数据-\u044e", "curves-图形-\u044f", "curves-a-b-gml-1", "curves-a-b-gml-1-2"} <= set(names)
+
+
 def test_no_two_of_many_series_look_alike() -> None:
     looks = {str(line_style(index)) for index in range(5 * len(COLOURS))}
     assert len(looks) == 5 * len(COLOURS)

@@ -9,7 +9,9 @@ import pytest
 from dgl_mutual.utils.safe_text import MAX_NAME, csv_cell, csv_text, latex_label, markdown_text, path_name, plain_csv, terminal_text
 
 
-@pytest.mark.parametrize("text", ["../../x", "a/b", "..", ".", "", "/etc/passwd", ".hidden", "a\\b", "a\0b", "\u202e", "x" * 5000, "~user"])
+@pytest.mark.parametrize(
+    "text", ["../../x", "a/b", "..", ".", "", "/etc/passwd", ".hidden", "a\\b", "a\0b", "\u202e", "x" * 5000, "数" * 100, "~user", "\udcff"]
+)
 def test_a_path_name_is_one_name_in_its_folder(text: str) -> None:
     name = path_name(text)
     assert name not in ("", ".", "..") and not name.startswith(".")
@@ -19,6 +21,8 @@ def test_a_path_name_is_one_name_in_its_folder(text: str) -> None:
 def test_names_that_are_good_stay_and_long_ones_stay_different() -> None:
     assert path_name("Cora-v1.2_x") == "Cora-v1.2_x"
     assert path_name("x" * 300 + "a") != path_name("x" * 300 + "b")
+    assert path_name("Größe 数据") == "Größe-数据"
+    assert path_name("数" * 60 + "a") != path_name("数" * 60 + "b")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ PLOTS: dict[str, Draw] = {
 
 
 def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tuple[str, Figure]]:
-    """Every plot that these runs have the figures for, each with a file name. Runs without a finished trial are left out.
+    """Every plot that these runs have the figures for, each with a file name of its own. Runs without a finished trial are left out.
 
     Args:
         kinds: names in `PLOTS` (default: all; without ranks, where the runs cannot stand in one table).
@@ -58,15 +58,19 @@ def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tu
         if kind not in PLOTS:
             raise unknown("plot", kind, PLOTS)
     runs = [run for run in runs if len(run.trials)]
-    any_drawn, refused = False, None
+    names: set[str] = set()
+    refused = None
     for kind in kinds or PLOTS:
         try:
-            for named in PLOTS[kind](runs):
-                any_drawn = True
-                yield named
+            for name, figure in PLOTS[kind](runs):
+                # Names of different runs may differ in nothing that a file name keeps.
+                numbered = (name, *(f"{name}-{number}" for number in range(2, len(names) + 2)))
+                unused = next(candidate for candidate in numbered if candidate not in names)
+                names.add(unused)
+                yield unused, figure
         except UsageError as error:
             if kinds:
                 raise
             refused = refused or error
-    if refused is not None and not any_drawn:
+    if refused is not None and not names:
         raise refused

@@ -163,7 +163,7 @@ def settled(drawn: Figure) -> Figure:
 
 def file_name(*parts: str) -> str:
     """``curves-Cora-gml`` from parts of any text."""
-    return path_name("-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts))
+    return path_name("-".join(re.sub(r"(?:[^\w.]|_)+", "-", part).strip("-") for part in parts))
 
 
 def without_mark(text: str) -> str:
