@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 
 import dgl_mutual
+import dgl_mutual.data
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.experiments.config import parse_config
@@ -99,6 +102,22 @@ def test_public_names_are_there_and_no_others() -> None:
     assert {"fit", "load", "load_student", "__version__"} <= set(dir(dgl_mutual))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         dgl_mutual.nonsense  # noqa: B018  # the access itself is the test
+
+
+def truth_values() -> Iterator[tuple[Callable[..., object], str]]:
+    """Public functions, each with the name of an argument that is True or False."""
+    modules = (dgl_mutual, dgl_mutual.data)
+    functions = {getattr(module, name) for module in modules for name in module.__all__ if inspect.isfunction(getattr(module, name))}
+    for function in (*functions, Dataset.from_arrays, Dataset.from_dgl, Dataset.from_pyg):
+        yield from ((function, name) for name, one in inspect.signature(function).parameters.items() if one.annotation == "bool")
+
+
+def test_a_truth_value_is_true_or_false() -> None:
+    assert len(set(truth_values())) >= 14
+    for function, argument in truth_values():
+        needed = [name for name, one in inspect.signature(function).parameters.items() if one.default is inspect.Parameter.empty]
+        with pytest.raises(UsageError, match=f"{argument} = 'no' is neither True nor False"):
+            function(**{**dict.fromkeys(needed, "x"), argument: "no"})
 
 
 def test_targets_are_names_in_a_list_or_in_a_text() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, check_truth_values
 from dgl_mutual.utils.wording import counted, value_and_kind
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -127,7 +127,11 @@ def canonical_edges(source: IntArray, destination: IntArray, num_nodes: int, *, 
 
     Args:
         symmetric: add the reverse of every edge.
+
+    Raises:
+        UsageError: `symmetric` is neither True nor False.
     """
+    check_truth_values(symmetric=symmetric)
     keep = source != destination
     source, destination = source[keep].astype(np.int64), destination[keep].astype(np.int64)
     keys = destination * num_nodes + source

@@ -38,7 +38,7 @@ from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.data.split import MAX_SPLITS, Split, as_splits
 from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels, encode_targets
-from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.errors import DataError, UsageError, check_truth_values
 from dgl_mutual.utils.wording import counted
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
@@ -250,8 +250,9 @@ class Dataset:
 
         Raises:
             DataError: the arrays do not fit together; the message says which entry.
-            UsageError: a metric that is unknown, or does not fit the labels.
+            UsageError: a metric that is unknown, or does not fit the labels; or `symmetric` is neither True nor False.
         """
+        check_truth_values(symmetric=symmetric)
         targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
         refuse_other_order({"features": features, **targets})
         refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=not isinstance(edges, pd.DataFrame))

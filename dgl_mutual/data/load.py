@@ -26,7 +26,7 @@ from dgl_mutual.data.several_targets import named_targets, select_targets
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu
-from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
+from dgl_mutual.errors import DataError, TaskMismatchError, UsageError, check_truth_values
 from dgl_mutual.registry import Found
 from dgl_mutual.utils.files import user_path
 from dgl_mutual.utils.wording import kind_of
@@ -56,9 +56,10 @@ def load_dataset(
             (default: all; in CSV form the column ``label``).
 
     Raises:
-        UsageError: an unknown name or target, or a task that the dataset does not have.
+        UsageError: an unknown name or target, a task that the dataset does not have, or what is neither True nor False.
         DataError: files are missing and cannot be downloaded, or break a rule of their format.
     """
+    check_truth_values(offline=offline, progress=progress, require_labels=require_labels)
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = source.locate(data_dir, offline=offline, progress=progress)
@@ -278,9 +279,10 @@ def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = Fa
     and what a package brings).
 
     Raises:
-        UsageError: no dataset is known by this name.
+        UsageError: no dataset is known by this name, or what is neither True nor False.
         DataError: it is not there and cannot be downloaded.
     """
+    check_truth_values(offline=offline, progress=progress)
     if find_custom(name) is not None:
         return None
     entry = find_entry(name)

@@ -59,8 +59,8 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
         split is as the dataset has it.
 
     Raises:
-        UsageError: an unknown protocol, one that the dataset does not have, a negative seed, no labels, all samples of one class, fewer
-            than two folds, more folds than official splits, or too few samples, in all or of a class.
+        UsageError: an unknown protocol, one that the dataset does not have, a seed or folds that are no such numbers, no labels, all
+            samples of one class, fewer than two folds, more folds than official splits, or too few samples, in all or of a class.
     """
     dataset = as_dataset(dataset)
     if protocol not in _PROTOCOLS:
@@ -73,6 +73,7 @@ def make_splits(dataset: Dataset | Any, protocol: str, *, seed: int, folds: int 
         )
     seed = whole_number("seed", seed, 0)
     refuse_unlearnable(dataset)
+    folds = None if folds is None else whole_number("folds", folds, 1)
     default = default_folds(dataset, protocol)
     number = 1 if default is None else default if folds is None else folds
     splits = list(_PROTOCOLS[protocol](dataset, seed % 2**32, number))  # what scikit-learn takes as a seed

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dgl_mutual.data.arrays import IntArray, as_array, as_integers
 from dgl_mutual.data.row_order import refuse_other_order
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, whole_number
 from dgl_mutual.utils.wording import value_and_kind
 
 if TYPE_CHECKING:
@@ -86,15 +86,20 @@ class Split:
         """The split itself, if it is one of so many samples.
 
         Raises:
+            UsageError: `num_samples` is no whole number.
             DataError: an empty part, a sample that does not exist or stands twice, two parts that share samples, or a mask over another
                 number of samples.
         """
+        num_samples = whole_number("num_samples", num_samples)
         seen = np.zeros(num_samples, dtype=np.int8)
         for name, part in self.parts.items():
             if (size := self._mask_sizes.get(name, num_samples)) != num_samples:
                 raise DataError(f"The mask of the part {name!r} of the split covers {size} samples; there are {num_samples}.")
             if len(part) == num_samples > 2 and set(np.unique(part)) <= {0, 1}:
-                raise DataError(f"The part {name!r} of the split is a mask of the numbers 0 and 1. Make it one of booleans (mask.bool()).")
+                raise DataError(
+                    f"The part {name!r} of the split is a mask of the numbers 0 and 1. Make it one of booleans: in NumPy "
+                    "mask.astype(bool), in torch mask.bool()."
+                )
             if not len(part):
                 raise DataError(f"The part {name!r} of the split is empty. Give each of train, val and test at least one sample.")
             if part.min() < 0 or part.max() >= num_samples:

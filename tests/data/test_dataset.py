@@ -116,6 +116,8 @@ def test_sound_edges_are_not_copied() -> None:
 
 def test_the_reverse_of_edges() -> None:
     assert toy(edges=[[0, 1], [1, 2]], symmetric=True).edges.T.tolist() == [[1, 0], [0, 1], [2, 1], [1, 2]]
+    with pytest.raises(UsageError, match="symmetric = 'no' is neither True nor False"):
+        toy(edges=[[0, 1], [1, 2]], symmetric="no")
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,13 @@ def test_functions_of_a_dataset_take_graphs_and_refuse_names() -> None:
     for use in (available_protocols, default_protocol, describe_dataset, lambda data: make_splits(data, "holdout", seed=0)):
         with pytest.raises(UsageError, match=r"found the name of one, 'digits'\. Load it: dgl_mutual\.load\('digits'\)"):
             use("digits")
+
+
+@pytest.mark.parametrize(("given", "said"), [({"folds": "3"}, "folds = '3'"), ({"folds": 2.0}, "folds = 2.0"), ({"folds": 0}, "folds = 0")])
+def test_folds_and_sizes_are_whole_numbers(given: dict[str, object], said: str) -> None:
+    official = Split([0], [1], [2])
+    for dataset, protocol in ((GRAPHS, "nested"), (replace(GRAPHS, official_splits=(official, official)), "splits")):
+        with pytest.raises(UsageError, match=f"{said} is not a whole number from 1"):
+            make_splits(dataset, protocol, seed=0, **given)
+    with pytest.raises(UsageError, match="num_samples = '3' is not a whole number"):
+        official.check("3")
