@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from dgl_mutual.data.split import MASKS, Split, splits_of_masks
 from dgl_mutual.data.target import Target, TaskName, join_targets
 from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.utils.exact_numbers import is_number
-from dgl_mutual.utils.wording import counted
+from dgl_mutual.utils.wording import counted, listed
 
 _TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0")
 _ONLY_GRAPH = "0"
@@ -43,10 +44,10 @@ def read_csv_folder(
     """Read ``folder/meta.yaml`` and the files it names; one type of node and one of edge.
 
     Columns are as in DGL: identifiers (any text), ``label``, ``feat`` (numbers with commas between them), and the masks ``train_mask``,
-    ``val_mask``, ``test_mask``, which make the official split, or several with a value for each. Without ``feat``, every other column is a
-    feature; without any, one-hot degrees are. Edges have features where they have a column ``feat``. They stay directed as the file
-    lists them. Nodes keep the file's order within each graph. A key ``metric`` of meta.yaml, which DGL does not know, chooses the
-    metric of the column ``label``.
+    ``val_mask``, ``test_mask``, which make the official split, or several with a value, or a numbered column, for each. Without ``feat``,
+    every other column is a feature; without any, one-hot degrees are. Edges have features where they have a column ``feat``. They stay
+    directed as the file lists them. Nodes keep the file's order within each graph. A key ``metric`` of meta.yaml, which DGL does not know,
+    chooses the metric of the column ``label``.
 
     NOTE: A label with commas is a multi-label row of 0 and 1, scored by micro-F1 for nodes and ROC-AUC for graphs, as is the custom for PPI
     and molecules. A label is unknown, also between commas, where nothing stands or a word for it, such as ``nan``, ``NA`` or ``?`` (see
@@ -136,20 +137,36 @@ def _read_files(folder: Path, meta: Meta, faults: Faults) -> _Files:
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
     ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
+    nodes = None if nodes is None else _with_joined_masks(nodes, faults)
     edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
     graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
+    graphs = None if graphs is None else _with_joined_masks(graphs, faults)
     faults.check()
     assert nodes is not None and edges is not None
     node_graph = _graph_ids(nodes, node_meta.graph_id_field)
     graph_ids = pd.Index(node_graph.unique())
     if graphs is not None and graph_meta is not None:
         graph_ids = pd.Index(_graph_ids(graphs, graph_meta.graph_id_field))
-        _check_graph_ids(graphs, graph_ids, nodes, node_meta, node_graph, faults)
+        _check_graph_ids(graphs, graph_meta.graph_id_field, graph_ids, nodes, node_meta, node_graph, faults)
     graph_of = graph_ids.get_indexer(pd.Index(node_graph))
     order = np.argsort(graph_of, kind="stable")
     offsets = np.searchsorted(graph_of[order], np.arange(len(graph_ids) + 1)).astype(np.int64)
     nodes = CsvTable(nodes.path, nodes.frame.iloc[order])
     return _Files(nodes, edges, graphs, node_meta, edge_meta, graph_meta, graph_ids, offsets)
+
+
+def _with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
+    """The table with a column ``train_mask`` in place of ``train_mask_0``, ``train_mask_1``, ..., with a value for each of them."""
+    frame = table.frame
+    for mask in MASKS:
+        numbers = {str(column): int(found[1]) for column in frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))}
+        columns = sorted(numbers, key=numbers.__getitem__)
+        if columns and mask in frame:
+            rule = f"expected either the column {mask} or {listed(columns)}, which are masks of several splits, found both"
+            faults.add(table.path, rule, 1)
+        elif columns:
+            frame = frame.drop(columns=columns).assign(**{mask: frame[columns].agg(",".join, axis=1)})
+    return CsvTable(table.path, frame)
 
 
 def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
@@ -160,15 +177,22 @@ def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:
 
 
 def _check_graph_ids(
-    graphs: CsvTable, graph_ids: pd.Index[str], nodes: CsvTable, node_meta: NodeMeta, node_graph: pd.Series[str], faults: Faults
+    graphs: CsvTable,
+    graph_field: str,
+    graph_ids: pd.Index[str],
+    nodes: CsvTable,
+    node_meta: NodeMeta,
+    node_graph: pd.Series[str],
+    faults: Faults,
 ) -> None:
     if node_meta.graph_id_field not in nodes.frame and set(graph_ids) != {_ONLY_GRAPH}:
         faults.add(nodes.path, f"expected a column {node_meta.graph_id_field}, which tells the graphs of {graphs.path.name} apart", 1)
         faults.check()
-    graphs.refuse(faults, graph_ids.duplicated(), "expected each graph once")
+    graphs.refuse_cells(faults, graph_field, graph_ids.duplicated(), "expected each graph once")
     no_nodes = f"expected the nodes of this graph in {nodes.path.name}: nothing can be predicted for a graph without nodes"
-    graphs.refuse(faults, ~graph_ids.isin(node_graph), no_nodes)
-    nodes.refuse(faults, ~node_graph.isin(graph_ids).to_numpy(), f"expected a graph that {graphs.path.name} lists")
+    graphs.refuse_cells(faults, graph_field, ~graph_ids.isin(node_graph), no_nodes)
+    unknown = ~node_graph.isin(graph_ids).to_numpy()
+    nodes.refuse_cells(faults, node_meta.graph_id_field, unknown, f"expected a graph that {graphs.path.name} lists")
     faults.check()
 
 
@@ -182,7 +206,7 @@ def _edge_ends(files: _Files, faults: Faults) -> tuple[IntArray, IntArray]:
     # Identifiers are text, but numbers are read as pandas reads them: a tool writes 1 in one file and 1.0 in the other.
     plain = as_whole if nodes.are_whole(node_meta.node_id_field) else lambda column: column
     known = pd.MultiIndex.from_arrays([node_graph, plain(nodes.frame[node_meta.node_id_field])])
-    nodes.refuse(faults, known.duplicated(), "expected each node of a graph once")
+    nodes.refuse_cells(faults, node_meta.node_id_field, known.duplicated(), "expected each node of a graph once")
     faults.check()
     ends = []
     for field in (edge_meta.src_id_field, edge_meta.dst_id_field):
@@ -356,9 +380,9 @@ def _mask(samples: CsvTable, mask: str, faults: Faults) -> npt.NDArray[np.bool_]
     cells = without_brackets(samples.frame[mask]).str.lower()
     counts = cells.str.count(",").to_numpy() + 1
     width = int(counts.max(initial=1))
-    samples.refuse(faults, counts != width, f"{mask}: expected {counted(width, 'value')}, one for each split")
+    samples.refuse_cells(faults, mask, counts != width, f"expected {counted(width, 'value')}, one for each split")
     if (counts != width).any():  # one long cell must not make a table of as many columns
         return np.zeros((len(cells), 1), dtype=np.bool_)
     values = pd.DataFrame([[value.strip() for value in cell.split(",")] for cell in cells], dtype=str)
-    samples.refuse(faults, ~values.isin([*_TRUE, *_FALSE]).all(axis=1).to_numpy(), f"{mask}: expected True or False")
+    samples.refuse_cells(faults, mask, ~values.isin([*_TRUE, *_FALSE]).all(axis=1).to_numpy(), "expected True or False")
     return values.isin(_TRUE).to_numpy()

@@ -19,7 +19,7 @@ from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.features import FINITE, unusable
 from dgl_mutual.data.labels import MISSING
 from dgl_mutual.data.reading import UNREADABLE, is_file, open_file
-from dgl_mutual.utils.exact_numbers import is_number, parse_numbers, plain_numbers
+from dgl_mutual.utils.exact_numbers import INFINITE, is_number, parse_numbers, plain_numbers
 from dgl_mutual.utils.wording import counted, listed
 
 #: What separates cells in files whose maker did not say so.
@@ -37,7 +37,7 @@ _MAX_MISFIT = 1 << 22
 _BOOLEANS = {"false": 0.0, "true": 1.0}
 #: A word in place of a number, if it is not one of those that stand for a number.
 _WORD = re.compile(r"[^\W\d][\w -]*")
-_NO_WORDS = MISSING | {"inf", "infinity", *_BOOLEANS}
+_NO_WORDS = MISSING | INFINITE | set(_BOOLEANS)
 #: Rows whose numbers are taken apart at a time: text takes ten times the memory of numbers.
 _ROWS = 1024
 #: Characters of a cell that a message shows.
@@ -94,7 +94,7 @@ class CsvTable:
         rule = f"expected {counted(width, 'number')} as in line {line}"
         empty = (cells == "").to_numpy(dtype=np.bool_)
         self.refuse_cells(faults, column, ragged & empty, f"{rule}; fill in what is missing")
-        self.refuse(faults, ragged & ~empty, f"{column}: {rule}")
+        self.refuse_cells(faults, column, ragged & ~empty, rule)
         if width * len(cells) > _MAX_MISFIT and ragged.any():  # what a wide cell would make of many short ones is not in the file
             return np.zeros((len(cells), 1))
         values, words = _parsed(cells, width, ~ragged, dict.fromkeys(MISSING, np.nan) if allow_missing else _BOOLEANS)
@@ -133,6 +133,8 @@ def _rule_of(parts: Sequence[str]) -> str:
     parts = [part.strip() for part in parts]
     if any(_WORD.fullmatch(part) and part not in _NO_WORDS for part in parts):
         return "expected numbers; encode words and categories as numbers, for example one-hot"
+    if not all(is_number(part) or part in _NO_WORDS for part in parts):
+        return "expected numbers alone, with commas between several"
     return "expected either finite numbers in all lines, or true and false in all" if set(parts) & set(_BOOLEANS) else FINITE
 
 

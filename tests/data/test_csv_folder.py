@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -125,11 +126,22 @@ def test_labels_may_be_absent_where_allowed(build_csv: Build) -> None:
 
 FAULTS = [
     ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"edges\.csv, line 3: dst_id: expected dst_id to be a node of the edge's"),
-    ({"nodes_csv": "graph_id,node_id\n7,a\n7,a\n3,a\n7,c\n"}, r"nodes\.csv, line 3: expected each node of a graph once"),
-    ({"nodes_csv": 'graph_id,node_id,feat\n7,a,"1,2"\n7,b,"1"\n3,a,"1,2"\n7,c,"0,0"\n'}, r"nodes\.csv, line 3: feat: expected 2 numbers"),
+    ({"nodes_csv": "graph_id,node_id\n7,a\n7,a\n3,a\n7,c\n"}, r"line 3: node_id: expected each node of a graph once, found 'a'"),
+    ({"graphs_csv": "graph_id,label\n3,yes\n7,no\n7,no\n"}, r"graphs\.csv, line 4: graph_id: expected each graph once, found '7'"),
+    (
+        {"nodes_csv": 'graph_id,node_id,feat\n7,a,"1,2"\n7,b,"1"\n3,a,"1,2"\n7,c,"0,0"\n'},
+        r"feat: expected 2 numbers as in line 2, found '1'",
+    ),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,nan\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: feat: expected finite numbers"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,x\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected numbers; encode words .*, found 'x'"),
-    ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,1x\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected finite numbers"),
+    *(
+        ({"nodes_csv": f"graph_id,node_id,feat\n7,a,1\n7,b,{cell}\n3,a,2\n7,c,4\n"}, f"line 3: feat: {rule}, found '{re.escape(cell)}'")
+        for rule, cells in {
+            "expected numbers alone, with commas between several": ("1x", "1 2", "$5", "2020-01-01"),
+            r"expected finite numbers, .* \(the range of float32\)": ("-inf", "+infinity", "1e99", "NA"),
+        }.items()
+        for cell in cells
+    ),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,True\n3,a,2\n7,c,4\n"}, r"line 3: feat: expected either finite numbers in all lines"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,True\n7,b,2\n3,a,2\n7,c,4\n"}, r"line 2: feat: expected either finite numbers in all lines"),
     (
@@ -141,8 +153,8 @@ FAULTS = [
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1\n7,b,2,3\n3,a,2\n7,c,4\n"}, r"nodes\.csv, line 3: expected 3 cells as in the header"),
     ({"nodes_csv": "graph_id,node_id,feat\n7,a,1,9\n7,b,2,9\n"}, r"nodes\.csv, line 2: expected 3 cells as in the header \(2 lines"),
     ({"nodes_csv": "graph_id,feat\n7,1\n"}, r"nodes\.csv, line 1: expected a column node_id, found graph_id, feat"),
-    ({"graphs_csv": "graph_id,label\n3,yes\n7,no\n8,no\n"}, r"graphs\.csv, line 4: expected the nodes of this graph"),
-    ({"graphs_csv": "graph_id,label\n7,no\n"}, r"nodes\.csv, line 4: expected a graph that graphs\.csv lists"),
+    ({"graphs_csv": "graph_id,label\n3,yes\n7,no\n8,no\n"}, r"graphs\.csv, line 4: graph_id: expected the nodes of this .*, found '8'"),
+    ({"graphs_csv": "graph_id,label\n7,no\n"}, r"nodes\.csv, line 4: graph_id: expected a graph that graphs\.csv lists, found '3'"),
     ({"edges_csv": "graph_id,src_id,dst_id\n7,a,b\n3,a,c\n"}, r"line 3: dst_id: .*, found 'c'"),
     ({"graphs_csv": "graph_id,Label\n3,1\n7,0\n"}, r"expected a column label .*, found graph_id, Label \(--targets names another column; "),
     ({"nodes_csv": "graph_id,node_id\n"}, r"nodes\.csv: expected at least one line after the header"),

@@ -95,15 +95,39 @@ def test_cells_of_a_folder_have_a_value_for_each_split(tmp_path: Path, brackets:
     assert [parts(split) for split in dataset.official_splits] == [expected(number) for number in range(SPLITS)]
 
 
+@pytest.mark.parametrize("feat", [True, False])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbered_columns_of_a_folder_are_splits(tmp_path: Path, feat: bool, first: int) -> None:
+    """Without a column feat, other columns are features; these are not. Those of the test are one column here, the same in all splits."""
+    test = PARTS[:, 0] == 2
+    columns = {f"{name}_{first + number}": MASKS[name][:, number] & ~test for name in ("val_mask", "train_mask") for number in (3, 2, 1, 0)}
+    folder = written(tmp_path / "ring", {**columns, "test_mask": test})
+    if not feat:
+        nodes = pd.read_csv(folder / "nodes.csv")
+        nodes.rename(columns={"feat": "age"}).to_csv(folder / "nodes.csv", index=False)
+    dataset = load_dataset(folder)
+    assert dataset.feature_names == ("feature 0" if feat else "age",)
+    for number, split in enumerate(dataset.official_splits):
+        train, val = ([node for node in expected(number)[part] if not test[node]] for part in (0, 1))
+        assert parts(split) == [train, val, np.flatnonzero(test).tolist()]
+    assert len(dataset.official_splits) == SPLITS
+
+
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        ({"val_mask": ["True,True,False,False"] * 39 + ["True"]}, r"line 41: val_mask: expected 4 values, one for each split"),
+        (
+            {"val_mask": ["True,True,False,False"] * 39 + ["True"]},
+            r"line 41: val_mask: expected 4 values, one for each split, found 'True'",
+        ),
         (
             {"val_mask": ["1,0"] * NODES},
             r"The masks are for different numbers of splits: train_mask 4, val_mask 2, test_mask 4",
         ),
-        ({"val_mask": ["1,0,0,maybe"] * NODES}, r"val_mask: expected True or False"),
+        ({"val_mask": ["1,0,0,maybe"] * NODES}, r"val_mask: expected True or False, found '1,0,0,maybe' \(40 lines"),
+        ({"val_mask": ["1,0,0,"] * NODES}, r"val_mask: expected True or False, found '1,0,0,'"),
+        ({name: ["1"] * (NODES - 1) + [""] for name in MASKS}, r"train_mask: expected True or False, found an empty cell"),
+        ({"val_mask_0": [1] * NODES}, "expected either the column val_mask or val_mask_0, which are masks of several splits, found both"),
         (
             {"val_mask": [",".join(map(str, row)) for row in MASKS["train_mask"]]},
             r"masks: expected each sample in one part of the split only in split 0",
@@ -123,7 +147,9 @@ def test_one_long_cell_makes_no_table_of_its_width(tmp_path: Path) -> None:
     folder = written(tmp_path / "ring", masks)
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match=r"val_mask: expected 100000 values, one for each split \(39 lines break this rule\)"):
+        with pytest.raises(
+            DataError, match=r"val_mask: expected 100000 values, one for each split, found 'True.*' \(39 lines break this rule\)"
+        ):
             load_dataset(folder)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -212,7 +212,7 @@ def test_a_row_of_labels_must_be_whole(build_csv: Callable[..., Path]) -> None:
     graphs = 'graph_id,marks\n3,"1,0"\n7,"1,2"\n8,"1"\n'
     folder = build_csv(nodes_csv=FILES["nodes.csv"], edges_csv=FILES["edges.csv"], graphs_csv=graphs)
     rules = [fault.rule for fault in verify_dataset(folder, targets=["marks"])]
-    assert "marks: expected 2 numbers as in line 2" in rules and any("0 or 1" in rule for rule in rules)
+    assert "marks: expected 2 numbers as in line 2, found '1'" in rules and any("0 or 1" in rule for rule in rules)
 
 
 def test_labels_by_name_are_several_targets(tmp_path: Path) -> None:
