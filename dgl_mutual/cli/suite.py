@@ -162,7 +162,7 @@ def _list_searches(
             f"tuning {search.method} on {search.data}{f' ({search.splits} trainings each)' if search.splits > 1 else ''}"
         )
         total += search.missing * search.seconds
-    say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs that follow, estimated with all defaults:")
+    say(f"All searches: about {_duration(total / jobs)} with {jobs} at a time. The runs that follow, without what the searches find:")
     return total
 
 

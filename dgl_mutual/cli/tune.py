@@ -86,7 +86,8 @@ def _tune(
     say(", ".join(f"{counted(int(counts[state]), 'trial')} {state}" for state in counts.index))
     if tuning.best is not None:
         default = "not complete" if math.isnan(tuning.default_value) else f"{tuning.default_value:.4f}"
-        say(f"Best on validation: {tuning.best_value:.4f} (trial {tuning.best_trial}); with all defaults: {default}")
+        say(f"Best on validation: {tuning.best_value:.4f} (trial {tuning.best_trial})")
+        say(f"With what was given and all other defaults: {default}")
         if tuning.written_trial != tuning.best_trial:
             say(
                 f"This is of the first {counted(trials, 'trial')}. The folder holds a longer search, and best.yaml is its best, trial "

@@ -59,6 +59,12 @@ def _graphs_of_dgl(data: Any, feat: str | None, label: str, edge_feat: str | Non
         graphs = list(_unbatched(data)) if len(data.batch_num_nodes()) > 1 else [data]
         return graphs, [None] * len(graphs)
     graphs, labels = [], []
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and all(hasattr(one, "adj_tensors") for one in data[0]):
+        given = "labels=labels" if not isinstance(data[1], Mapping) else "".join(f"labels=labels[{key!r}]" for key in list(data[1])[:1])
+        raise DataError(
+            f"Expected DGL graphs, found a tuple of a list of them and {kind_of(data[1])}, as dgl.load_graphs gives. Take it apart: "
+            f"graphs, labels = dgl.load_graphs(...), then dgl_mutual.Dataset.from_dgl(graphs{given and f', {given}'})."
+        )
     for number, item in enumerate(items_of(data, "DGL graphs")):
         graph, own = (item[0], item[1]) if isinstance(item, tuple) and len(item) == 2 else (item, None)
         if not hasattr(graph, "adj_tensors"):
@@ -76,8 +82,12 @@ def _check_keys(graphs: Sequence[Any], own_labels: Sequence[Any], feat: str | No
     def of_nodes(graph: Any) -> str:
         return f"its ndata has: {', '.join(graph.ndata) or 'nothing'}"
 
+    graphs_are = "graph" if len(graphs) == 1 else "graphs"
     if feat is not None:
-        hint = f"Set graph.ndata[{feat!r}], name another key with feat=..., or take one-hot in-degrees with feat=None."
+        hint = (
+            f"Set graph.ndata[{feat!r}], name another key with dgl_mutual.Dataset.from_dgl({graphs_are}, feat=...), or take one-hot "
+            f"in-degrees with dgl_mutual.Dataset.from_dgl({graphs_are}, feat=None)."
+        )
         lacking = [number for number, graph in enumerate(graphs) if feat not in graph.ndata]
         refuse_lacking(lacking, graphs, f"node features {feat!r}", of_nodes, hint)
     if label is not None:

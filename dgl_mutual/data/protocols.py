@@ -90,10 +90,8 @@ def refuse_unlearnable(dataset: Dataset) -> None:
     """Refuse a dataset of which nothing can be learned.
 
     Raises:
-        UsageError: no sample has a label, all are of one class, or no graph has a node.
+        UsageError: no sample has a label, or all are of one class.
     """
-    if not dataset.num_nodes:
-        raise UsageError(f"No graph of {dataset.name} has a node ({counted(dataset.num_graphs, 'graph')}), so there is nothing to learn.")
     if not is_labelled(dataset).any():
         why = dataset.no_labels or "all are unknown (-1, NaN or empty). Give some, from data that have them"
         raise UsageError(f"The dataset {dataset.name!r} has no labels: {why}.")

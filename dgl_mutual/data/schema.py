@@ -104,15 +104,31 @@ def _aligned(
     missing = [name for name in columns if name not in set(found) and name not in optional]
     surplus = [name for name in found if name not in place]
     if repeated or missing or surplus:
+        mend = "Encode the new data as the training data was encoded."
+        if len(found) == len(columns) and not repeated:
+            mend = (
+                "There are as many columns, under other names. If they mean the same, in the same order, give them the names of the "
+                f"training data: in a file in its header, or in Dataset.from_arrays or from_dgl with {_names_of(owner, what)}. Else encode "
+                "the new data as the training data was encoded."
+            )
         raise DataError(
             f"{owner} expects {counted(len(columns), f'{what} column')} and {has}. "
             f"Missing: {_some(missing)}; not expected: {_some(surplus)}. "
             f"{owner}'s columns: {_some(columns)}. The data's columns: {_some(found)}. "
-            "Encode the new data as the training data was encoded."
+            f"{mend}"
         )
     ones, rows, targets = np.ones(len(found), dtype=np.float32), np.arange(len(found)), [place[name] for name in found]
     moved = sparse.csr_matrix((ones, (rows, targets)), shape=(len(found), len(columns)))
     return compact(sparse.csr_matrix(features) @ moved)
+
+
+def _names_of(owner: str, what: str) -> str:
+    """An argument that gives columns the names of those that are expected."""
+    edge = what.startswith("edge")
+    argument = "edge_feature_names" if edge else "feature_names"
+    if owner != _MODEL:
+        return f"{argument}=dataset.{argument}"
+    return f"{argument}=student.{'description.' if edge else ''}{argument} (of a result: {argument}=result.dataset.{argument})"
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

@@ -160,7 +160,11 @@ def check_homogeneous(graph: dgl.DGLGraph) -> None:
 
 def _features_of(graph: dgl.DGLGraph) -> Tensor:
     if "feat" not in graph.ndata:
-        raise UsageError(f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat'].")
+        raise UsageError(
+            f"The graph has no node features 'feat' (it has: {', '.join(graph.ndata) or 'none'}). Set graph.ndata['feat']. Where students "
+            "were trained on one-hot in-degrees (feat=None), predict dgl_mutual.Dataset.from_dgl(graph, feat=None), to classify graphs "
+            "with task='graph'."
+        )
     features: Tensor = graph.ndata["feat"]
     return features
 

@@ -79,7 +79,7 @@ def test_labels_of_graphs_that_their_type_cannot_tell_apart_are_refused() -> Non
 
 def test_from_dgl_refuses_with_the_reason() -> None:
     bare = dgl.graph(([0], [1]))
-    with pytest.raises(DataError, match=r"no node features 'feat' \(its ndata has: nothing\)"):
+    with pytest.raises(DataError, match=r"no node features 'feat' \(its ndata has: nothing\).*from_dgl\(graph, feat=None\)"):
         Dataset.from_dgl(bare)
     assert Dataset.from_dgl(bare, feat=None, labels=["x", "y"]).feature_names == ("degree=0", "degree=1")
     two = dgl.heterograph({("a", "r", "b"): ([0], [0]), ("b", "s", "a"): ([0], [0])})
@@ -95,6 +95,13 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl([[dgl_graph(), 1]])
     with pytest.raises(DataError, match="sequence is empty"):
         Dataset.from_dgl([])
+    for labels, mend in (
+        ({"glabel": torch.tensor([0, 1])}, r"from_dgl\(graphs, labels=labels\['glabel'\]\)"),
+        ({}, r"from_dgl\(graphs\)"),
+        (torch.tensor([0, 1]), r"from_dgl\(graphs, labels=labels\)"),
+    ):
+        with pytest.raises(DataError, match=rf"Take it apart: graphs, labels = dgl\.load_graphs\(\.\.\.\), then .*{mend}"):
+            Dataset.from_dgl(([dgl_graph(), dgl_graph()], labels))
     with pytest.raises(DataError, match="node features of graph 1 have rows of the shape"):
         Dataset.from_dgl([dgl_graph(), dgl_graph(feat=FEATURES[:, :1])], labels=[0, 1])
     overlapping = {f"{part}_mask": np.array([True, True, False, False]) for part in ("train", "val", "test")}

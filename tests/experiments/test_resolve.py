@@ -114,12 +114,6 @@ def test_other_data_of_a_pool_are_told_as_such(pairs: Dataset) -> None:
         resolve(config, joined[1])
 
 
-def test_graphs_without_nodes_are_refused() -> None:
-    empty = Dataset.from_arrays(np.zeros((2, 0), int), np.zeros((0, 2)), [0, 1] * 20, node_offsets=[0] * 41, name="mine")
-    with pytest.raises(UsageError, match=r"No graph of mine has a node \(40 graphs\)"):
-        dgl_mutual.fit(empty, students="gcn,gin", training={"epochs": 1})
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -140,6 +140,20 @@ def test_features_of_another_width_are_refused(fit: Fit, node_data: Data) -> Non
         result.predict(as_dgl(narrow))
 
 
+def test_students_of_degrees_say_how_graphs_without_features_are_predicted(fit: Fit) -> None:
+    rings = [dgl.graph((torch.arange(size), torch.arange(size).roll(1))) for size in (3, 4, 5, 6) * 3]
+    made = Dataset.from_dgl(rings, labels=np.arange(12) % 2, feat=None)
+    result = fit((made, Split(range(4), range(4, 8), range(8, 12))), epochs=1)
+    with pytest.raises(DataError, match=r"or take one-hot in-degrees with dgl_mutual\.Dataset\.from_dgl\(graphs, feat=None\)"):
+        result.predict(rings[:2])
+    assert len(result.predict(Dataset.from_dgl(rings[:2], feat=None))) == 2
+    with pytest.raises(
+        UsageError, match=r"predict dgl_mutual\.Dataset\.from_dgl\(graph, feat=None\), to classify graphs with task='graph'"
+    ):
+        result.predict(rings[0])
+    assert len(result.predict(Dataset.from_dgl(rings[0], feat=None, task="graph"))) == 1
+
+
 def test_a_transductive_ensemble_knows_its_own_nodes_alone(fit: Fit, node_data: Data) -> None:
     dataset, _ = node_data
     result = fit(node_data, epochs=1, strategy_options={"weighting": "transductive"})

@@ -53,9 +53,9 @@ class Tuning:
             student's metric on validation, of a pruned trial the last that was reported; ``best`` is the best of complete trials so far.
         best: the layer of configuration of the best of the trials that were asked for, as in best.yaml unless the folder has more trials;
             None if none is complete.
-        chosen: of what was searched, the best values by dotted key; empty where all defaults are best, or none is complete.
+        chosen: of what was searched, the best values by dotted key; empty where the defaults are best, or none is complete.
         best_trial, best_value: number and validation metric of this trial; None and NaN if none is complete.
-        default_value: validation metric of the trial with all defaults; NaN if it is not complete.
+        default_value: validation metric of the trial with what was given and all other defaults; NaN if it is not complete.
     """
 
     folder: Path
@@ -142,10 +142,10 @@ def tune(
 ) -> Tuning:
     """Search the options that `config` leaves open (see `search_space`), by TPE with median pruning, for the best metric on validation.
 
-    The first trial is the given configuration with all defaults, so that the best is never worse on validation than that. After it, every
-    second trial changes a third of the options of the best trial so far, and the others change all options. The labels of the
-    test part of each split are unknown to the search: they are removed before it trains anything. The same call goes on with what is
-    there, and several processes that make it at a time share the trials.
+    The first trial is the given configuration with all other defaults, so that the best is never worse on validation than that. After it,
+    every second trial changes a third of the options of the best trial so far, and the others change all options. The labels of the test
+    part of each split are unknown to the search: they are removed before it trains anything. The same call goes on with what is there, and
+    several processes that make it at a time share the trials.
 
     NOTE: under ``public`` and ``scaffold`` all seeds have the same test part, and the search sees none of its labels. Under ``nested``,
     ``random`` and ``holdout`` seeds and folds have different test parts: the search does not see the labels of its own, but it trains and

@@ -318,7 +318,7 @@ class Search:
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
     def default_value(self) -> float:
-        """The validation metric of the trial with all defaults; NaN if it is not complete."""
+        """The validation metric of the trial with what was given and all other defaults; NaN if it is not complete."""
         values = [trial.value for trial in self._counted() if "defaults" in trial.user_attrs and trial.state.name == "COMPLETE"]
         return math.nan if not values or values[0] is None else values[0]
 

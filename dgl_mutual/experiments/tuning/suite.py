@@ -129,7 +129,7 @@ class SearchEstimate:
 
     Attributes:
         missing: number of trials that are still to be run.
-        seconds: at most, of one trial with all defaults.
+        seconds: at most, of one trial with what is given and all other defaults.
     """
 
     data: str

@@ -43,5 +43,5 @@ def tuning_history(folder: Path, name: str, splits: int) -> Figure:
     legend_below(drawn, [axes])
     mean = "" if splits == 1 else f", mean over n = {splits} trainings of a configuration"
     cut = " Of a pruned trial, the last value before it was stopped." if (history["state"] == "pruned").any() else ""
-    caption(drawn, f"Points: trials{mean}. The search starts with all defaults.{cut}")
+    caption(drawn, f"Points: trials{mean}. The search starts with what was given and all other defaults.{cut}")
     return drawn
