@@ -1,6 +1,6 @@
 """Predictive distributions: a softmax over classes, or one Bernoulli per label. Every loss of the package is written in these terms.
 
-Pure functions of tensors: this module needs torch alone.
+Pure functions of tensors: of all packages this module needs torch alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from dgl_mutual.errors import unknown
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -233,5 +235,12 @@ class Bernoulli(Distribution):
 
 
 def distribution_of(kind: str) -> Distribution:
-    """The distribution of a `Target.kind`."""
-    return Categorical() if kind == "single-label" else Bernoulli()
+    """The distribution of a `Target.kind`.
+
+    Raises:
+        UsageError: neither ``single-label`` nor ``multi-label``.
+    """
+    kinds: dict[str, type[Distribution]] = {"single-label": Categorical, "multi-label": Bernoulli}
+    if kind not in kinds:
+        raise unknown("kind of target", kind, kinds)
+    return kinds[kind]()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dgl_mutual import distributions
 from dgl_mutual.distributions import Bernoulli, Categorical, Distribution, distribution_of
+from dgl_mutual.errors import UsageError
 
 K, N, C = 3, 40, 5
 DISTRIBUTIONS = pytest.mark.parametrize("distribution", [Categorical(), Bernoulli()], ids=["categorical", "bernoulli"])
@@ -271,3 +272,6 @@ def test_one_label_is_two_classes(logits: Tensor) -> None:
 def test_distribution_of_a_target() -> None:
     assert isinstance(distribution_of("single-label"), Categorical)
     assert isinstance(distribution_of("multi-label"), Bernoulli)
+    for other in ("joint", "multilabel", ""):  # several targets have a distribution of their own: see `make_distribution`
+        with pytest.raises(UsageError, match=f"Unknown kind of target '{other}'.*Choose from: single-label, multi-label"):
+            distribution_of(other)

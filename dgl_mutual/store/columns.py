@@ -92,9 +92,16 @@ HISTORY = {
     "loss/<term>/<member>": "A loss term of a member, averaged over the steps of the epoch; without a member where the term is shared.",
     "train/<member>": "Metric on the training samples, of the training pass (dropout on).",
     "val/<member>": "Metric on the validation part; empty in epochs without validation.",
-    "<metric>/val/<member>": "With several targets: the metric of each, for example `accuracy(digit)/val/gcn-0`.",
+    "<metric>/train/<member>": "With several targets: the metric of each, for example `accuracy(digit)/train/gcn-0`.",
+    "<metric>/val/<member>": "The same on the validation part.",
     "weights/<member>/<peer>": "Mean weight of a peer in the target of a member.",
     "exchange/<member>": "Mean KL divergence, in nats, from a member's target to its own prediction, before any weight.",
+    "gate": "Share of the samples of the exchange on which members learn from others, with the option `gate`.",
+    "confident": "Share of the pseudo-labels that are confident enough to be learned (`pseudo-label`).",
+    "temperature": "Mean temperature that a student has for those before it (`bgnn`).",
+    "task_weight/<target>": "Weight of the target in the loss, with `task_weights: uncertainty`.",
+    "diversity/disagreement": "With `training.diversity`: as `disagreement` of trials.csv, on samples of the validation part.",
+    "diversity/cka/<member>/<peer>": "With `training.diversity`: linear CKA of the last hidden states of two students.",
 }
 #: failures.csv: one row per trial that failed.
 FAILURES = {

@@ -141,6 +141,7 @@ WHOLE = [(name, OPTIONS.get(name, {})) for name in sorted(set(STRATEGIES) - {"al
 
 @pytest.mark.parametrize(("name", "options"), [*WHOLE, ("gml", {**OPTIONS["gml"], "targets": "best"})])
 def test_all_neighbours_and_one_batch_give_the_full_graphs_trajectory(name, options, node_data, fit):
+    """Half of the nodes are training nodes, so a step draws all others, too."""
     students = [StudentOptions(architecture=architecture, dropout=0.0, **SMALL) for architecture in ("gin", "gat")]
     settings = {"strategy": name, "strategy_options": options, "dtype": torch.float64}
     full = fit(node_data, students, **settings)
@@ -151,6 +152,19 @@ def test_all_neighbours_and_one_batch_give_the_full_graphs_trajectory(name, opti
             assert other[key] == pytest.approx(value, rel=1e-7, abs=1e-9), key
     for one, other in zip(full.members, sampled.members, strict=True):
         assert (other.train, other.val, other.test, other.best_epoch) == (one.train, one.val, one.test, one.best_epoch)
+
+
+@pytest.mark.parametrize(("name", "is_same"), [("independent", True), ("dml", False)])
+def test_where_few_nodes_train_a_step_draws_as_few_others(name, is_same, node_data, fit):
+    """So a strategy whose members learn from each other on all nodes does not train as on the full graph."""
+    dataset, split = node_data
+    few = dataset, Split(split.train[:12], np.concatenate([split.train[12:], split.val]), split.test)
+    students = [StudentOptions(architecture=architecture, dropout=0.0, **SMALL) for architecture in ("gin", "gat")]
+    settings = {"strategy": name, "dtype": torch.float64, "epochs": 2}
+    full, sampled = (trajectory(fit(few, students, training=one, **settings)) for one in ({}, {**ALL, "batch_size": 12}))
+    for key, value in full[1].items():
+        if key.startswith("loss/"):
+            assert (sampled[1][key] == pytest.approx(value, rel=1e-7, abs=1e-9)) is is_same, key
 
 
 @pytest.mark.parametrize("kind", ["single-label", "multi-label"])
