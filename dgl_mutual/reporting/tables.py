@@ -173,10 +173,10 @@ def _protocols(rows: pd.DataFrame) -> str:
 
 def _blocks(rows: pd.DataFrame) -> Iterator[str]:
     """Which columns show one dataset under several protocols."""
-    for dataset, table in rows.groupby("dataset", sort=False):
+    for _, table in rows.groupby("dataset", sort=False):
         if table["protocol"].nunique() > 1:
             columns = ", ".join(dict.fromkeys(map(str, table["data"])))
-            yield f"{dataset} was run under several protocols, which are not compared with each other: {columns}."
+            yield f"One dataset under several protocols, which are not compared with each other: {columns}."
 
 
 def _searches(comparison: Comparison) -> Iterator[str]:

@@ -220,7 +220,7 @@ def test_protocols_stand_in_blocks_of_their_own_each_with_its_tests(tmp_path: Pa
     tested = comparison.rows[comparison.rows["p"].notna()]
     assert set(tested["data"]) == {"Cora (public)", "Cora (random)"}
     told = " ".join(caption(comparison))
-    assert "Cora was run under several protocols, which are not compared with each other: " in told
+    assert "One dataset under several protocols, which are not compared with each other: " in told
     assert "No independent on Cora (nested), so nothing is tested there." in told
 
 
