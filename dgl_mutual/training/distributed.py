@@ -162,15 +162,10 @@ class DividedSamples(Ranks):
             elif processes > 0:
                 p.grad = total.view_as(p).clone()
 
-    @torch.no_grad()
     def share_buffers(self, students: Iterable[nn.Module]) -> None:
         for student in students:
-            state, weights = student.state_dict(), dict(student.named_parameters())
-            own = {name: value.contiguous() for name, value in state.items() if name not in weights}
-            for value in own.values():
-                distributed.broadcast(value, src=0)
-            if own:
-                student.load_state_dict({**state, **own})
+            weights = dict(student.named_parameters())
+            _broadcast_state(student, [name for name in student.state_dict() if name not in weights], src=0)
 
 
 class DividedStudents(Ranks):
@@ -199,18 +194,30 @@ class DividedStudents(Ranks):
         by_class = logits.transpose(1, 2)  # as logits lie in memory
         return apply(_Gather, by_class, [len(part) for part in parts], self).transpose(1, 2)
 
-    @torch.no_grad()
     def broadcast_weights(self, students: Sequence[nn.Module], members: Sequence[int]) -> None:
         for rank, part in enumerate(self._parts(members)):
             for k in part:
-                for tensor in students[k].state_dict().values():
-                    distributed.broadcast(tensor, src=rank)
+                _broadcast_state(students[k], list(students[k].state_dict()), src=rank)
 
     def _parts(self, members: Sequence[int]) -> list[list[int]]:
         """What each process runs of these members."""
         if len(members) < self.size:
             return [list(members)] * self.size
         return [part.tolist() for part in np.array_split(np.asarray(members), self.size)]
+
+
+@torch.no_grad()
+def _broadcast_state(module: nn.Module, names: Sequence[str], src: int) -> None:
+    """Give these entries of a module's state the values that the process `src` has, also what `get_extra_state` gives."""
+    if not names:
+        return
+    state, place = module.state_dict(), next(module.parameters()).device
+    for name in names:
+        # NCCL takes tensors on the GPU alone, and gloo no int16.
+        sent = state[name].to(place, torch.int64 if state[name].dtype == torch.int16 else None).contiguous()
+        distributed.broadcast(sent, src=src)
+        state[name] = sent.to(state[name])
+    module.load_state_dict(state)
 
 
 SINGLE_PROCESS = Ranks()

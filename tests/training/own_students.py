@@ -95,7 +95,7 @@ class Counting(nn.Module):
         self.also = torch.zeros(1)
 
     def get_extra_state(self) -> Tensor:
-        return self.also
+        return self.also.clone()
 
     def set_extra_state(self, state: Tensor) -> None:
         self.also = state.clone()

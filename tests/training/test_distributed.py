@@ -19,7 +19,7 @@ from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests import forked
 from tests.training.divided import train_together
-from tests.training.own_students import OtherNorm, TwoWays
+from tests.training.own_students import Counting, OtherNorm, TwoWays
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
 
 TWO = DividedSamples(rank=1, size=2)
@@ -102,6 +102,7 @@ def cases_of_students() -> list[Any]:
         (*graphs(), options(dropout=0.5, average="swa")),
         (*few(graphs()), options("mean-teacher", batch_size=4, dropout=0.5, average="ema")),
         (*nodes(), options(norm="none", batch_size=None, dropout=0.5, weighting="consensus")),
+        (*graphs(), {**options(), "students": [StudentOptions(architecture="gcn", hidden=8), StudentOptions(architecture=Counting)]}),
     ]
 
 
@@ -198,6 +199,15 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypa
     for output in outputs:
         (output * torch.arange(3.0)).square().sum().backward()
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
+
+
+def test_what_a_student_keeps_of_its_samples_is_that_of_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: tensor.fill_(7 + src))
+    student = Counting(4, 2)
+    weights = student.last.weight.clone()
+    TWO.share_buffers([student])
+    assert (student.seen.item(), student.also.item()) == (7, 7)
+    assert torch.equal(student.last.weight, weights)
 
 
 @pytest.mark.parametrize("form", [{"affine": False}, {"momentum": None}, {"eps": 0.5}])
