@@ -17,7 +17,7 @@ from dgl_mutual.data.scratch import scratch_folder
 from dgl_mutual.data.unpack import unpack
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.display import make_bar, shows_bars
-from dgl_mutual.utils.files import refuse_links, set_aside
+from dgl_mutual.utils.files import check_regular, refuse_links, set_aside
 
 _TIMEOUT_SECONDS = 30
 _RETRIES = 3
@@ -163,8 +163,14 @@ def _check_hashes(entry: Entry, folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
+    """The sha256 of a regular file, or of what a link to one leads to.
+
+    Raises:
+        OSError: it is not there, or is a folder, device or pipe, or a large file that consists of holes.
+    """
     import pooch
 
+    check_regular(path)
     return str(pooch.file_hash(str(path)))
 
 

@@ -135,8 +135,12 @@ class Partition:
             file = self.folder / name
             if not file.is_file():
                 raise DataError(f"{str(self.folder)!r} has no {name}. Copy part{part} here from where the partition was made.")
-            if file_sha256(file) != self.sha256[name]:
-                raise DataError(f"{str(file)!r} is not the file that was written. Copy part{part} again from where the partition was made.")
+            try:
+                reason = "" if file_sha256(file) == self.sha256[name] else "is not the file that was written"
+            except OSError as error:
+                reason = f"cannot be read ({error.strerror or error})"
+            if reason:
+                raise DataError(f"{str(file)!r} {reason}. Copy part{part} again from where the partition was made.")
 
 
 def _files_of(part: int) -> dict[str, str]:
@@ -305,8 +309,7 @@ def read_partition(folder: Path) -> Partition:
     arrays = read_npz(folder / _NODES, ("labels", "ids"), faults, optional=_PARTS)
     if faults.found:
         raise _damaged(folder, faults.found[0].rule)
-    if file_sha256(folder / _NODES) != manifest.sha256.get(_NODES):
-        raise _damaged(folder, f"{_NODES} is not the file that was written")
+    _check_hash(folder / _NODES, manifest)
     labels, ids = arrays["labels"], arrays["ids"]
     try:
         split = Split(**{part: arrays[part] for part in _PARTS if part in arrays}) if "train" in arrays else None
@@ -333,6 +336,16 @@ def read_partition(folder: Path) -> Partition:
     return Partition(folder, nodes, ids, dataset, manifest.fingerprint, bytes.fromhex(manifest.key), manifest.sha256)
 
 
+def _check_hash(file: Path, manifest: _Manifest) -> None:
+    """Raises DataError if a file of the folder is not the one that was written."""
+    try:
+        same = file_sha256(file) == manifest.sha256.get(file.name)
+    except OSError as error:
+        raise _damaged(file.parent, f"{file.name}: {error}") from None
+    if not same:
+        raise _damaged(file.parent, f"{file.name} is not the file that was written")
+
+
 def _check_config(folder: Path, manifest: _Manifest, num_nodes: int) -> tuple[range, ...]:
     """What the store calls the nodes of each part. DGL opens whatever graph.json names, so all in it must be as it is written.
 
@@ -341,8 +354,7 @@ def _check_config(folder: Path, manifest: _Manifest, num_nodes: int) -> tuple[ra
     """
     file = folder / f"{GRAPH}.json"
     config = _read(file, _StoreConfig, _MOST_CONFIG)
-    if file_sha256(file) != manifest.sha256.get(file.name):
-        raise _damaged(folder, f"{file.name} is not the file that was written")
+    _check_hash(file, manifest)
     for key, pairs, end in (("node_map", config.node_map["_N"], num_nodes), ("edge_map", config.edge_map["_N:_E:_N"], config.num_edges)):
         bounds = [0, *(last for _, last in pairs)]
         if len(pairs) != manifest.num_parts or pairs != list(pairwise(bounds)) or bounds != sorted(bounds) or bounds[-1] != end:

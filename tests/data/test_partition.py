@@ -307,6 +307,19 @@ def test_a_manifest_that_does_not_fit_graph_json_is_refused(copy: Path) -> None:
         read_partition(copy)
 
 
+def test_a_part_is_compared_with_its_hash_only_where_it_is_a_file_with_content(copy: Path) -> None:
+    partition = read_partition(copy)
+    part = copy / "part0" / "graph.dgl"
+    with part.open("r+b") as file:
+        file.truncate(1 << 40)  # to read it takes an hour
+    with pytest.raises(DataError, match=r"cannot be read \(most of its 1099511627776 bytes are holes.*Copy part0 again"):
+        partition.check_part(0)
+    part.write_bytes(b"something else")
+    with pytest.raises(DataError, match=r"is not the file that was written\. Copy part0 again"):
+        partition.check_part(0)
+    partition.check_part(1)
+
+
 @pytest.mark.parametrize("content", ["[]", "null", "{}", "{", "[" * 10**5])
 def test_what_is_no_graph_json_is_one_message(content: str, copy: Path) -> None:
     (copy / "graph.json").write_text(content)

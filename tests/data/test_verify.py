@@ -54,6 +54,16 @@ def test_changed_and_missing_files_of_a_known_dataset(data_dir: Path, tmp_path: 
     }
 
 
+@pytest.mark.parametrize("name", ["MUTAG_graph_labels.txt", "MUTAG_edge_labels.txt"])
+def test_a_file_of_holes_is_refused_once_and_not_hashed(data_dir: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(data_dir / "tu" / "MUTAG", tmp_path / "tu" / "MUTAG")
+    (folder / name).unlink()
+    with (folder / name).open("wb") as file:
+        file.truncate(1 << 40)  # to read it takes an hour
+    [fault] = verify_dataset("MUTAG", data_dir=tmp_path)
+    assert fault.file.name == name and "are holes" in fault.rule
+
+
 def test_class_that_only_the_test_part_has(build_planetoid: Build) -> None:
     three = np.eye(3, dtype=np.int32)
     folder = build_planetoid("pubmed", y=three[np.arange(10) % 2], ally=three[np.arange(520) % 2], ty=three[[0, 1, 2]])
