@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +15,20 @@ from dgl_mutual.store.tables import INFERENCE_FILE, SUITE_FILE
 from dgl_mutual.utils.files import is_special, write_output
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
-#: Files by which a folder of this program, or a dataset in CSV form, is known.
+#: Files by which a folder of this program, a partition, or a dataset in CSV form, is known.
 _META = "meta.yaml"
 _MARKERS = ("config.yaml", "journal.log", "tuning.yaml", SUITE_FILE, "partition.json", _META)
 #: Files of such folders that cannot be made again, or that this program reads.
 _KEPT = (
     *_MARKERS,
     *("trials.csv", "history.csv", "reliability.csv", "grid.csv", "failures.csv", "summary.csv", "environment.json", INFERENCE_FILE),
-    *("tuning.csv", "best.yaml", "compare.csv", "trajectory.csv", "certificate.md"),
+    *("tuning.csv", "best.yaml", "compare.csv", "trajectory.csv", "certificate.md", "graph.json"),
 )
+#: Files of datasets in other forms: those of Planetoid, the graphs of PPI, and what holds numbers as no result does.
+_DATA = re.compile(r"ind\.[^.]+\.(x|tx|allx|y|ty|ally|graph|test\.index)|(train|valid|test)_graph\.json|.*\.(gz|npy|npz|dgl)")
+#: Files in TU's form, and those by which it is known.
+_TU = re.compile(r"(?P<name>.+)_(A|graph_indicator|(graph|node|edge)_(labels|attributes))\.txt")
+_TU_MARKERS = ("A", "graph_indicator")
 #: Endings of names that say a format.
 _ENDINGS = (".csv", ".tsv", ".xlsx", ".json", ".parquet", ".npy", ".npz", ".html", ".htm", ".pdf", ".tex", ".md", ".docx", ".png", ".svg")
 
@@ -31,7 +37,7 @@ def write_result(path: Path, text: str) -> None:
     """Write a result where a user wants it, as `write_output` does, but not in place of a file that this program needs.
 
     Raises:
-        UsageError: `path` is a configuration, a table of a run, search or dataset in CSV form, or a saved student.
+        UsageError: `path` is a configuration, a table of a run or search, a saved student, or a file of a dataset or partition.
         StoreError: it cannot be written.
     """
     refuse_kept(path)
@@ -53,7 +59,7 @@ def refuse_other_endings(file: Path | None, expected: Collection[str]) -> None:
 
 
 def refuse_kept(path: Path) -> None:
-    """Refuse a configuration, a table of a run, search or dataset in CSV form, and a saved student.
+    """Refuse a configuration, a table of a run or search, a saved student, and a file of a dataset or partition.
 
     Raises:
         UsageError: it does.
@@ -65,12 +71,19 @@ def refuse_kept(path: Path) -> None:
     is_student = target.suffix == ".safetensors" or (target.suffix == ".json" and target.with_suffix(".safetensors").exists())
     is_kept = target.name in _KEPT and any((target.parent / marker).exists() for marker in _MARKERS)
     if is_configuration or is_student or is_kept or _is_of_dataset(target):
-        whose = "a saved student" if is_student else "a run, search, suite or dataset"
+        whose = "a saved student" if is_student else "a run, search, suite or partition" if is_kept else "a dataset or partition"
         what = "a configuration" if is_configuration else f"a file of {whose}"
         raise UsageError(f"{str(path)!r} is {what}, and would be lost. Name another file.")
 
 
 def _is_of_dataset(file: Path) -> bool:
+    """Whether the file belongs to a dataset in any form that is read, or to a part of a partition."""
+    tu = _TU.fullmatch(file.name)
+    is_tu = tu is not None and all((file.parent / f"{tu['name']}_{marker}.txt").exists() for marker in _TU_MARKERS)
+    return is_tu or _DATA.fullmatch(file.name) is not None or _is_in_meta(file)
+
+
+def _is_in_meta(file: Path) -> bool:
     """Whether the meta.yaml of a dataset in CSV form, beside the file or in a folder above it, names the file."""
     for folder in file.parents:
         with suppress(OSError, UnicodeDecodeError, YAMLError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
+from dgl_mutual.data.catalog import Entry, known_datasets, tu_entry
 from dgl_mutual.errors import UsageError
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.utils.files import is_special
@@ -20,6 +22,9 @@ NEEDED = {
     "the description of a student": ("gcn-0.json", {"gcn-0.safetensors": "weights", "gcn-0.json": "{}"}),
     "a table of a dataset": ("nodes.csv", {"meta.yaml": "node_data: [{file_name: nodes.csv}]", "nodes.csv": "node_id"}),
     "one in a folder below": ("tables/nodes.csv", {"meta.yaml": "node_data: [{file_name: tables/nodes.csv}]", "tables/nodes.csv": ""}),
+    "the structure of a partition": ("graph.json", {"partition.json": "{}", "graph.json": "{}"}),
+    "the arrays of a partition": ("nodes.npz", {"partition.json": "{}", "nodes.npz": "PK"}),
+    "a part of a partition": ("part0/graph.dgl", {"part0/graph.dgl": "nodes"}),
     "a configuration of one's own": ("my-suite.yml", {"my-suite.yml": "datasets: [digits]"}),
 }
 
@@ -44,9 +49,20 @@ def test_what_the_program_needs_is_not_replaced(name: str, files: dict[str, str]
     assert (folder / "table.csv").read_text() == "second"
 
 
+@pytest.mark.parametrize("dataset", [*known_datasets().values(), tu_entry("my_own")], ids=attrgetter("name"))
+def test_no_file_of_a_dataset_is_replaced(dataset: Entry, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in (*dataset.files, *dataset.optional)]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    for file in files:
+        with pytest.raises(UsageError, match="is a file of a dataset or partition, and would be lost"):
+            write_result(file, "a result")
+
+
 def test_the_same_names_elsewhere_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "meta.yaml").write_text("metric: macro-f1\nnode_data: [{file_name: all-nodes.csv}]")
-    for name in ("nodes.csv", "f1", "results.json"):
+    for name in ("nodes.csv", "f1", "results.json", "table_A.txt", "ind.cora.txt"):
         (tmp_path / name).write_text("old")
         write_result(tmp_path / name, "new")
         assert (tmp_path / name).read_text() == "new"
