@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from dgl_mutual.experiments.compare import compare
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.reference import mapping
 from dgl_mutual.reference.requirement import INSTALL
@@ -355,8 +357,47 @@ def test_a_comparison_does_not_overwrite_another(command_line: Callable[..., obj
     ):
         status, out, err = command_line(*same, *other)
         assert (status, out) == (1, "")
-        assert "holds another comparison or a run" in err and "--out" in err
+        assert "holds another comparison, a run, or files of your own (config.yaml, compare.csv, certificate.md)" in err and "--out" in err
     with lock(elsewhere / "kept"):
         assert "Another process is at work in 'kept'" in command_line(*first)[2]
     assert (elsewhere / "kept" / "certificate.md").read_text() == certificate
     assert command_line(*first)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["compare.csv", "trajectory.csv", "certificate.md", "config.yaml"])
+def test_a_comparison_does_not_overwrite_a_users_files(name: str, command_line: Callable[..., object], elsewhere: Path) -> None:
+    (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
+    (elsewhere / "mine").mkdir()
+    (elsewhere / "mine" / name).write_text("mine")
+    (elsewhere / "mine" / "notes.txt").write_text("mine")
+    status, out, err = command_line("compare", *SMALL, *THEIRS, "--out", "mine")
+    assert (status, out) == (1, "") and f"files of your own ({name})" in err
+    assert {file.name: file.read_text() for file in (elsewhere / "mine").iterdir() if file.name[0] != "."} == {
+        name: "mine",
+        "notes.txt": "mine",
+    }
+
+
+def test_a_comparison_that_was_cut_off_while_it_was_written_goes_on(
+    command_line: Callable[..., object], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
+    first = ("compare", *SMALL, *THEIRS, "--out", "kept")
+    with monkeypatch.context() as killed:
+        write = compare.write_text
+        killed.setattr(compare, "write_text", lambda file, text: write(file, text) if file.suffix != ".md" else os.kill(os.getpid(), 2))
+        assert command_line(*first)[0] != 0
+    kept = sorted(file.name for file in (elsewhere / "kept").iterdir() if file.name[0] != ".")
+    assert kept == ["compare.csv", "config.yaml"]
+    assert "holds another comparison" in command_line(*first, "--set", "training.patience=7")[2]
+    assert command_line(*first)[0] == 0
+    assert (elsewhere / "kept" / "certificate.md").exists()
+
+
+def test_a_comparison_is_not_written_into_the_folder_of_a_run(command_line: Callable[..., object], elsewhere: Path) -> None:
+    (elsewhere / "theirs.csv").write_text("dataset,fold,test\nTOY,0,0.5\nTOY,1,0.75\n")
+    assert command_line("run", *SMALL, "--jobs", "1", "--students", "gcn,sage", "--out", "runs")[0] == 0
+    (run,) = (elsewhere / "runs").iterdir()
+    assert "a run, or files of your own (config.yaml)" in command_line("compare", *SMALL, *THEIRS, "--out", run)[2]
+    assert command_line("compare", *SMALL, *THEIRS, "--out", "apart")[0] == 0
+    assert (elsewhere / "apart" / "config.yaml").read_text() == (run / "config.yaml").read_text()  # so its text says nothing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ Say = Callable[[str], None]
 Display = Callable[[str], AbstractContextManager[Progress]]
 #: Bytes of a certificate.
 _MOST_BYTES = 1 << 24
+#: The files of a comparison, in the order in which they are written: it is finished once it has a certificate.
+_FILES = _CONFIG, _TRAJECTORY, _TABLE, _CERTIFICATE = ("config.yaml", "trajectory.csv", "compare.csv", "certificate.md")
 #: The row of a certificate that says what was compared, beside the configuration.
 _SETTINGS = "settings"
 TITLE = "dgl_mutual beside its torch_geometric reference"
@@ -134,8 +137,7 @@ def compare_with_reference(
             sections += more
             rows += more_rows
         table = pd.concat([trajectory.table.assign(precision=trajectory.precision) for trajectory in trajectories])
-        write_text(folder / "trajectory.csv", csv_text(table))
-        return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, plan)
+        return _keep(folder, all(check.holds for check in checks), TITLE, sections, rows, plan, table)
 
 
 def compare_with_file(
@@ -209,25 +211,43 @@ def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None
     """Have the folder of a comparison for oneself.
 
     Raises:
-        StoreError: another process is at work in it, or it holds another comparison.
+        StoreError: another process is at work in it, or it holds another comparison, or other files by the names of its own.
     """
     with lock(folder, linked=True):
-        file, certificate_file = folder / "config.yaml", folder / "certificate.md"
-        if file.exists() or certificate_file.exists():
-            try:
-                first, *lines = read_bytes(certificate_file, _MOST_BYTES).decode().splitlines() or [""]
-                same = first == f"# {title}" and [_SETTINGS, markdown_text(settings)] in map(_cells, lines)
-            except (OSError, UnicodeDecodeError):
-                same = False
-            there, here = read_resolved(file), plain(plan.config)
-            # A certificate holds all of a comparison: other numbers of seeds are another one.
-            same = same and there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
-            if not same:
-                raise StoreError(
-                    f"{str(folder)!r} holds another comparison or a run, which this one would overwrite. Choose another folder "
-                    "with --out, or move the old one away."
-                )
+        there = [name for name in _FILES if os.path.lexists(folder / name)]
+        if there and not (_is_same(folder, title, settings, plan) if _CERTIFICATE in there else _was_cut_off(folder, plan)):
+            raise StoreError(
+                f"{str(folder)!r} holds another comparison, a run, or files of your own ({', '.join(there)}), which this one would "
+                "overwrite. Choose another folder with --out, or move the old one away."
+            )
         yield
+
+
+def _is_same(folder: Path, title: str, settings: str, plan: Plan) -> bool:
+    """Whether a certificate is of the same comparison."""
+    try:
+        first, *lines = read_bytes(folder / _CERTIFICATE, _MOST_BYTES).decode().splitlines() or [""]
+    except (OSError, UnicodeDecodeError):
+        return False
+    there, here = read_resolved(folder / _CONFIG), plain(plan.config)
+    # A certificate holds all of a comparison: other numbers of seeds are another one.
+    same_config = there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
+    return same_config and first == f"# {title}" and [_SETTINGS, markdown_text(settings)] in map(_cells, lines)
+
+
+def _was_cut_off(folder: Path, plan: Plan) -> bool:
+    """Whether the same comparison was ended before it wrote its certificate: its configuration is there to the letter, and no run's is."""
+    if any((folder / name).exists() for name in ("environment.json", "trials.csv")):
+        return False
+    try:
+        return read_bytes(folder / _CONFIG, _MOST_BYTES).decode() == _config_text(plan)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _config_text(plan: Plan) -> str:
+    text: str = yaml.safe_dump(plan.file_values, sort_keys=False)
+    return text
 
 
 def _cells(row: str) -> list[str]:
@@ -362,11 +382,19 @@ _CSV_COLUMNS = [
 
 
 def _keep(
-    folder: Path, holds: bool, title: str, sections: Sequence[Section], rows: Sequence[Mapping[str, object]], plan: Plan
+    folder: Path,
+    holds: bool,
+    title: str,
+    sections: Sequence[Section],
+    rows: Sequence[Mapping[str, object]],
+    plan: Plan,
+    trajectory: pd.DataFrame | None = None,
 ) -> CertificateReport:
-    write_text(folder / "config.yaml", yaml.safe_dump(plan.file_values, sort_keys=False))
+    write_text(folder / _CONFIG, _config_text(plan))
+    if trajectory is not None:
+        write_text(folder / _TRAJECTORY, csv_text(trajectory))
     table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
-    write_text(folder / "compare.csv", csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
-    write_text(folder / "certificate.md", "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
+    write_text(folder / _TABLE, csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
+    write_text(folder / _CERTIFICATE, "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
     shown = [section.text for section in sections if section.on_screen]
     return CertificateReport(folder, holds, "\n\n".join(shown))
