@@ -18,6 +18,7 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline, read_suite
 from dgl_mutual.reporting.status import status_of
 from dgl_mutual.reporting.tables import text_table
+from dgl_mutual.store.outputs import MADE_BY
 from dgl_mutual.store.tables import SUITE_FILE
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def report(paths: Sequence[Path]) -> str:
     )
     statuses = [status_of(path) for path in paths]
     page: str = environment.get_template("report.html").render(
+        made_by=MADE_BY,
         title=", ".join(path.resolve().name for path in paths),
         description=_description(paths),
         table=None if comparison is None else text_table(comparison, percent=True),

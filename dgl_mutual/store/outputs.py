@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from yaml import YAMLError
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.store.tables import INFERENCE_FILE, SUITE_FILE
-from dgl_mutual.utils.files import is_special, write_output
+from dgl_mutual.utils.files import is_special, read_bytes, write_output
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 #: Files by which a folder of this program, a partition, or a dataset in CSV form, is known.
@@ -29,6 +30,9 @@ _DATA = re.compile(r"ind\.[^.]+\.(x|tx|allx|y|ty|ally|graph|test\.index)|(train|
 #: Files in TU's form, and those by which it is known.
 _TU = re.compile(r"(?P<name>.+)_(A|graph_indicator|(graph|node|edge)_(labels|attributes))\.txt")
 _TU_MARKERS = ("A", "graph_indicator")
+#: What pages and figures of this program say of themselves, and the bytes that they may have.
+MADE_BY = "Made by dgl-mutual"
+_MOST_BYTES = 1 << 28
 #: Endings of names that say a format.
 _ENDINGS = (".csv", ".tsv", ".xlsx", ".json", ".parquet", ".npy", ".npz", ".html", ".htm", ".pdf", ".tex", ".md", ".docx", ".png", ".svg")
 
@@ -74,6 +78,22 @@ def refuse_kept(path: Path) -> None:
         whose = "a saved student" if is_student else "a run, search, suite or partition" if is_kept else "a dataset or partition"
         what = "a configuration" if is_configuration else f"a file of {whose}"
         raise UsageError(f"{str(path)!r} is {what}, and would be lost. Name another file.")
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse to replace what is no page or figure of this program, where the name of the file is not a user's choice.
+
+    A file that a user has named is replaced (see `refuse_kept`).
+
+    Raises:
+        UsageError: something else is there, or a link.
+    """
+    if not os.path.lexists(path):
+        return
+    with suppress(OSError):
+        if not path.is_symlink() and MADE_BY.encode() in read_bytes(path, _MOST_BYTES):
+            return
+    raise UsageError(f"{str(path)!r} is there already, and was not made by this command. Move it away, or choose another place with --out.")
 
 
 def _is_of_dataset(file: Path) -> bool:

@@ -35,6 +35,18 @@ def test_figures_of_chosen_runs(command_line: CommandLine) -> None:
     assert status == 2 and "Unknown method 'glm'. Did you mean 'gml'" in err
 
 
+@pytest.mark.parametrize("name", ["curves-Cora-gml.pdf", "curves-Cora-gml.png"])
+def test_figures_take_the_place_of_earlier_ones_and_of_no_other_file(name: str, command_line: CommandLine) -> None:
+    drawing = ("plot", "results", "--kind", "curves", "--out", "here")
+    assert [command_line(*drawing)[0] for _ in range(2)] == [0, 0]
+    before = {file.name: file.read_bytes() for file in Path("here").iterdir()}
+    Path("here", name).write_bytes(b"mine")
+    status, out, err = command_line(*drawing)
+    assert (status, out) == (2, "")
+    assert f"'here/{name}' is there already, and was not made by this command" in err
+    assert {file.name: file.read_bytes() for file in Path("here").iterdir()} == {**before, name: b"mine"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

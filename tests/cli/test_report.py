@@ -20,6 +20,24 @@ def test_the_page_is_written(command_line: CommandLine, tmp_path: Path, monkeypa
     assert (tmp_path / "pages" / "mine.html").exists()
 
 
+def test_a_page_of_the_users_own_is_replaced_only_where_it_is_named(
+    command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "results")
+    page = tmp_path / "report.html"
+    page.write_text("mine")
+    status, out, err = command_line("report", "results")
+    assert (status, out, page.read_text()) == (2, "", "mine")
+    assert "'report.html' is there already, and was not made by this command" in err and "--out" in err
+    for arguments in (("-o", "report.html"), ()):  # afterwards it is a page of this command
+        assert command_line("report", "results", *arguments)[0] == 0
+    page.rename(tmp_path / "other.html")
+    page.symlink_to("other.html")
+    assert command_line("report", "results")[0] == 2
+    assert page.is_symlink()
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.store.outputs import MADE_BY, refuse_foreign
 from dgl_mutual.utils.files import replacing
 from dgl_mutual.utils.safe_text import path_name
 
@@ -42,6 +43,13 @@ _SETTINGS: dict[Any, Any] = {
     **{"text.parse_math": False},
     # Fonts of a kind that publishers accept.
     **{"pdf.fonttype": 42, "svg.hashsalt": "dgl-mutual"},
+}
+
+#: What files say of themselves: nothing of the day.
+_METADATA: dict[str, dict[str, str | None]] = {
+    "pdf": {"CreationDate": None, "Creator": MADE_BY},
+    "png": {"Software": MADE_BY},
+    "svg": {"Date": None, "Creator": MADE_BY},
 }
 
 
@@ -175,6 +183,7 @@ def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", 
     """Write a figure in each format; the same figure gives the same bytes.
 
     Raises:
+        UsageError: one of the files is there already, and is no figure of this program.
         StoreError: the disk does not take it.
     """
     from matplotlib.text import Text
@@ -183,10 +192,11 @@ def save(drawn: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", 
         assert isinstance(text, Text)
         text.set_text(without_mark(text.get_text()))
     files = [folder / f"{name}.{kind}" for kind in kinds]
-    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    for file in files:
+        refuse_foreign(file)
     for file, kind in zip(files, kinds, strict=True):
         content = BytesIO()  # on a full disk matplotlib raises an error of its own where it closes the file
-        drawn.savefig(content, format=kind, dpi=300, metadata=dates.get(kind))
+        drawn.savefig(content, format=kind, dpi=300, metadata=_METADATA[kind])
         with replacing(file) as temporary:
             temporary.write_bytes(content.getvalue())
     return files
