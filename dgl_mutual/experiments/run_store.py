@@ -25,11 +25,13 @@ from dgl_mutual.store.tables import (
     KEY,
     MORE_COLUMNS,
     RELIABILITY_COLUMNS,
+    RUN_COLUMNS,
     TRIAL_COLUMNS,
     as_text,
     read_environment,
     read_table,
     read_text,
+    read_trial_rows,
     read_trials,
 )
 from dgl_mutual.training.checkpoints import remove_cohort
@@ -42,6 +44,13 @@ from dgl_mutual.utils.wording import counted
 _MOST_TEXT = 60_000
 #: Tables with a seed and a fold in each row. Rows of them may lie in the folder history/, a file a trial: what its name starts with.
 _PARTS = {"history.csv": "", "reliability.csv": "reliability-", "trials.csv": "trials-", "grid.csv": "grid-", "failures.csv": "failures-"}
+
+#: The columns of those tables that have the same ones in each run, and what may follow them.
+_COLUMNS: dict[str, tuple[list[str], list[str]]] = {
+    "trials.csv": (TRIAL_COLUMNS, MORE_COLUMNS),
+    "reliability.csv": (RELIABILITY_COLUMNS, []),
+    "failures.csv": (FAILURE_COLUMNS, []),
+}
 
 
 class RunStore:
@@ -175,11 +184,13 @@ class RunStore:
         """Put the rows that wait in history/ into their tables.
 
         Raises:
-            StoreError: a table cannot be read or written; the rows wait on.
+            StoreError: a table cannot be read or written, or what waits does not fit it; the rows wait on.
         """
         for table in ("trials.csv", "grid.csv", "failures.csv"):
             if not (waiting := self._read_parts(table)):
                 continue
+            if table == "trials.csv":
+                self._refuse_foreign(*waiting)
             try:
                 self._put(table, *waiting.values())
             except StoreError as error:
@@ -289,13 +300,36 @@ class RunStore:
         return f"history/{_PARTS[table]}{trial_name(*key)}.csv"
 
     def _read_parts(self, table: str) -> dict[tuple[int, int], pd.DataFrame]:
-        """These rows of all trials. The name of each file says of which trial they are."""
+        """These rows of all trials. The name of each file says of which trial they are.
+
+        Raises:
+            StoreError: a file cannot be read, or has columns that the table has not.
+        """
         parts = {}
         for file in (self.folder / "history").glob(f"{_PARTS[table]}seed-*.csv"):
             named = TRIAL_NAME.fullmatch(file.stem.removeprefix(_PARTS[table]))
             if named is not None and (part := read_text(file)) is not None:
+                _check_columns(file, table, part)
                 parts[int(named[1]), int(named[2])] = part.assign(seed=named[1], fold=named[2])
         return parts
+
+    def _refuse_foreign(self, *keys: tuple[int, int]) -> None:
+        """Make sure that the rows of these trials that wait for trials.csv are such as it takes, of the trial that the file names, and of
+        this run: with others it could no longer be read.
+
+        Raises:
+            StoreError: they are not; says which file is wrong.
+        """
+        there = pd.DataFrame()
+        with suppress(StoreError):  # whoever puts them there says why
+            there = self.trials
+        for key in sorted(keys):
+            file = self.folder / self._part("trials.csv", key)
+            rows = read_trial_rows(file)
+            others = [name for name in RUN_COLUMNS if len(there) and not rows[name].map(csv_cell).isin(there[name]).all()]
+            if others or not (rows[KEY] == [*key]).all(axis=None):
+                what = f"another {others[0]} than the trials of this run" if others else "rows of another trial than its name says"
+                raise StoreError(f"{str(file)!r} has {what}. Move it away: the same command trains the trial again.")
 
     def _keep(self, table: str, key: tuple[int, int], rows: pd.DataFrame) -> None:
         """Put the rows of a trial into a table, or beside it until `merge` where it was edited or damaged meanwhile: other trials go on."""
@@ -343,6 +377,20 @@ class RunStore:
     def _write(self, name: str, table: pd.DataFrame) -> None:
         self._refuse_removal()
         write_text(self.folder / name, plain_csv(table), within=self.folder)
+
+
+def _check_columns(file: Path, table: str, part: pd.DataFrame) -> None:
+    """Raises StoreError where rows that wait for a table have other columns than it, if those are known."""
+    if table not in _COLUMNS:
+        return
+    first, more = _COLUMNS[table]
+    foreign = [str(name) for name in part if name not in (*first, *more)]
+    if list(part)[: len(first)] != first or foreign:
+        what = f"a column {foreign[0][:80]!r}" if foreign else "not the columns"
+        raise StoreError(
+            f"{str(file)!r} has {what} that {table} {'has not' if foreign else 'has'}: it was changed, or is no file of this run. Move it "
+            "away: the same command does again what is missing."
+        )
 
 
 def _as_text(keys: set[tuple[int, int]]) -> list[tuple[str, str]]:

@@ -28,6 +28,8 @@ TRIAL_COLUMNS = [
 #: Columns that may follow them; folders of older versions lack these.
 MORE_COLUMNS = ["disagreement", "peak_mib", "nll", "ece", "split", "test_to_train"]
 KEY = ["seed", "fold"]
+#: Columns that are the same in all rows of a run.
+RUN_COLUMNS = ["task", "dataset", "strategy", "protocol"]
 #: The columns of reliability.csv.
 RELIABILITY_COLUMNS = list(RELIABILITY)
 #: Inference times (see `dgl-mutual time-inference`): file and columns.
@@ -101,22 +103,30 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
         wrong.append("best_epoch")
     if wrong:
-        raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. Restore it.")
+        raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. {_hint_of(file)}")
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
 
 
 def read_trials(folder: Path) -> pd.DataFrame:
     """trials.csv of a run folder; columns that its version did not know are empty.
 
+    Raises:
+        StoreError: see `read_trial_rows`.
+    """
+    return read_trial_rows(folder / "trials.csv")
+
+
+def read_trial_rows(file: Path) -> pd.DataFrame:
+    """Rows of trials.csv, or of single trials that are to be put there.
+
     Earlier versions had no `split`, and hashed data and split together under the name `fingerprint`.
 
     Raises:
         StoreError: see `read_table`; also if a row is there twice, or rows are of different runs.
     """
-    file = folder / "trials.csv"
     table = read_table(file, TRIAL_COLUMNS)
     nameless = table[["dataset", "strategy", "member", "protocol", "metric"]].isna().any(axis=None)
-    mixed = [name for name in ("task", "dataset", "strategy", "protocol") if table[name].nunique(dropna=False) > 1]
+    mixed = [name for name in RUN_COLUMNS if table[name].nunique(dropna=False) > 1]
     if nameless or mixed or table.duplicated([*KEY, "member", "metric"]).any():
         what = "a row without names" if nameless else f"rows of more than one {mixed[0]}" if mixed else "a row twice"
         raise StoreError(f"{str(file)!r} has {what}: it was changed. {_hint_of(file)}")

@@ -177,6 +177,55 @@ def test_starting_over_with_some_trials_keeps_others_that_wait_for_a_table(tmp_p
     assert (folder / "trials.csv.damaged").read_text() == "garbage"
 
 
+def waiting(folder: Path, *seeds: int) -> dict[int, Path]:
+    """The folder of a run in which the rows of these trials wait for trials.csv."""
+    with pytest.raises(StoreError, match="ends in the middle"), open_store(folder, CONFIG, resume=True) as store:
+        store.add(outcome(0))
+        whole = (folder / "trials.csv").read_bytes()
+        (folder / "trials.csv").write_bytes(whole + b"garbage")
+        for seed in seeds:
+            store.add(outcome(seed))
+    (folder / "trials.csv").write_bytes(whole)
+    return {seed: folder / "history" / f"trials-seed-{seed}-fold-0.csv" for seed in seeds}
+
+
+FOREIGN = {
+    "a column": (lambda text: "\n".join(f"{line},x" for line in text.splitlines()) + "\n", "has a column 'x' that trials.csv has not"),
+    "fewer columns": (lambda text: text.replace("architecture,", "").replace(",-,", ","), "has not the columns that trials.csv has"),
+    "another strategy": (lambda text: text.replace(",gml,", ",dml,"), "has another strategy than the trials of this run"),
+    "another dataset": (lambda text: text.replace(",ring,", ",line,"), "has another dataset than the trials of this run"),
+    "another trial": (lambda text: text.replace(",public,2,0,", ",public,1,0,"), "has rows of another trial than its name says"),
+    "text for a number": (lambda text: text.replace(",0.1,7,", ",0.1,seven,"), "has no number where one belongs, in parameters"),
+    "a row twice": (lambda text: text + text.splitlines()[-1] + "\n", "has a row twice"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_rows_of_another_run_are_not_put_into_a_table(kind: str, tmp_path: Path) -> None:
+    change, said = FOREIGN[kind]
+    folder = tmp_path / "run"
+    part = waiting(folder, 1, 2)[2]
+    part.write_text(change(part.read_text()))
+    before = {file: file.read_bytes() for file in folder.rglob("*.csv")}
+    with pytest.raises(StoreError, match=rf"trials-seed-2-fold-0\.csv' {said}.*ove it away"):
+        fill(folder)
+    assert {file: file.read_bytes() for file in folder.rglob("*.csv")} == before
+    part.rename(tmp_path / "away.csv")
+    assert fill(folder).finished() == {(0, 0), (1, 0)}
+
+
+@pytest.mark.parametrize("name", ["failures-seed-1-fold-0.csv", "reliability-seed-0-fold-0.csv"])
+def test_a_column_that_a_table_has_not_is_not_put_into_it(name: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1, error="boom")).folder
+    table = folder / f"{name.partition('-')[0]}.csv"
+    before = table.read_text()
+    (folder / "history").mkdir()
+    (folder / "history" / name).write_text("\n".join(f"{line},mine" for line in before.splitlines()) + "\n")
+    with pytest.raises(StoreError, match=rf"{name}' has a column 'mine' that {table.name} has not.*Move it away"):
+        fill(folder)
+    assert table.read_text() == before and (folder / "history" / name).exists()
+
+
 def test_a_configuration_that_permissions_close_is_not_called_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(tmp_path / "run", CONFIG, resume=True) as store:
         store.add(outcome(0))
