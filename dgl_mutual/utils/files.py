@@ -54,9 +54,9 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
         sweep(path.parent)
         yield temporary
         if temporary.is_dir() and path.is_dir() and not path.is_symlink():
-            _copy_missing(path, temporary)
+            _keep_missing(path, temporary)
         for written in [*temporary.rglob("*"), temporary] if durable else ():
-            if not written.is_symlink():
+            if not written.is_symlink() and (written.is_file() or written.is_dir()):
                 _sync(written)
         _put(temporary, path)
         if durable:
@@ -68,14 +68,23 @@ def replacing(path: Path, *, within: Path | None = None, durable: bool = True) -
             _remove(temporary)
 
 
-def _copy_missing(source: Path, target: Path) -> None:
+def _keep_missing(source: Path, target: Path) -> None:
+    """Have what the folder `target` lacks of `source` there, too: as the same files, where the file system knows such links."""
     for entry in source.iterdir():
         if os.path.lexists(target / entry.name) or entry.name.endswith(_TEMPORARY):
             continue
         if entry.is_dir() and not entry.is_symlink():
-            shutil.copytree(entry, target / entry.name, symlinks=True)
+            shutil.copytree(entry, target / entry.name, symlinks=True, copy_function=_link_or_copy)
         else:
-            shutil.copy2(entry, target / entry.name, follow_symlinks=False)
+            _link_or_copy(entry, target / entry.name)
+
+
+def _link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A copy of a file would be as large as the file says, of holes, too, and of a pipe there is none."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _put(temporary: Path, path: Path) -> None:

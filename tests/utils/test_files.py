@@ -46,6 +46,35 @@ def test_a_folder_takes_the_place_of_a_folder_and_what_it_lacks_stays(tmp_path: 
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_what_stays_in_a_folder_is_not_copied(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    (folder / "mine").mkdir(parents=True)
+    holes = [folder / "holes", folder / "mine" / "holes"]
+    for file in holes:
+        with file.open("wb") as opened:
+            opened.truncate(1 << 40)
+    os.mkfifo(folder / "pipe")
+    before = {file: (file.stat().st_ino, file.stat().st_blocks) for file in holes}
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "own").touch()
+    assert {file: (file.stat().st_ino, file.stat().st_blocks) for file in holes} == before
+    assert all(file.stat().st_nlink == 1 for file in holes) and (folder / "pipe").is_fifo() and (folder / "own").exists()
+
+
+def test_what_stays_in_a_folder_is_copied_where_files_have_one_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "weights" / "mine").mkdir(parents=True)
+    (tmp_path / "weights" / "mine" / "notes").write_text("text")
+    (tmp_path / "weights" / "link").symlink_to("nowhere")
+    with replacing(tmp_path / "weights") as temporary:
+        temporary.mkdir()
+    assert (tmp_path / "weights" / "mine" / "notes").read_text() == "text" and (tmp_path / "weights" / "link").is_symlink()
+
+
 @pytest.mark.parametrize("renames", [1, 2])
 def test_a_folder_whose_place_is_being_taken_survives_a_kill(tmp_path: Path, renames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, done, rename = tmp_path / "weights", [], os.replace
