@@ -55,6 +55,12 @@ _MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
 _MOST_COLUMNS, _MOST_TEXT_COLUMNS = 20_000, 100_000
 #: No figure of a trial is larger, be it bytes or nanoseconds.
 _LARGEST = 1e15
+#: What figures of a trial are within, whatever the metric.
+_FRACTIONS = ("train", "val", "test", "disagreement", "ece")
+_COUNTS = ("best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib", "nll")
+_RANGES = {**dict.fromkeys(_FRACTIONS, (0.0, 1.0)), **dict.fromkeys((*_COUNTS, "test_to_train"), (0.0, _LARGEST))}
+#: Means of fractions may be above 1 by so much.
+_ROUNDING = 1e-9
 #: What pandas would otherwise guess: a fingerprint may look like a number.
 _TEXT = (
     "task",
@@ -80,7 +86,7 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
 
     Raises:
         StoreError: it does not, a row is shorter or longer than the first, a column is there twice, there are too many columns, or there is
-            text, or a number that no trial has, where numbers belong.
+            text, or a number that no trial has, where numbers belong, or a figure is outside of its range.
     """
     text = _content(file, _MOST_BYTES)
     if text is None:
@@ -104,7 +110,22 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         wrong.append("best_epoch")
     if wrong:
         raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. {_hint_of(file)}")
+    _refuse_impossible(file, table)
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
+
+
+def _refuse_impossible(file: Path, table: pd.DataFrame) -> None:
+    """Raise `StoreError` where a figure is outside of its range. A metric that is not defined is NaN."""
+    for name in [name for name in table if name in _RANGES]:
+        low, high = _RANGES[name]
+        values = table[name].to_numpy(np.float64)
+        wrong = np.flatnonzero((values < low - _ROUNDING) | (values > high + _ROUNDING))
+        if len(wrong):
+            rule = "a fraction between 0 and 1" if name in _FRACTIONS else "never negative"
+            raise StoreError(
+                f"{str(file)!r} has {name} = {values[wrong[0]]:g} in its row {wrong[0] + 1}, and it is {rule}: it was changed. "
+                f"{_hint_of(file)}"
+            )
 
 
 def read_trials(folder: Path) -> pd.DataFrame:
@@ -185,6 +206,10 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
         numbers = {name: pd.to_numeric(table[name]) for name in ("trial", "value", "best", "seconds")}
         if not _are_places(numbers["trial"]) or (numbers["trial"] > MAX_TRIALS).any():
             raise ValueError("a trial has no number as a search gives")
+        for name, most in (("value", 1), ("best", 1), ("seconds", _LARGEST)):
+            wrong = np.flatnonzero((numbers[name] < 0) | (numbers[name] > most))
+            if len(wrong):
+                raise ValueError(f"{name} = {numbers[name].iloc[wrong[0]]:g} in row {wrong[0] + 1}")
         numbers["trial"] = numbers["trial"].astype(int)
     except (ValueError, OverflowError) as error:
         raise StoreError(

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dgl_mutual.errors import StoreError
-from dgl_mutual.store.tables import KEY, TRIAL_COLUMNS, TUNING_COLUMNS, read_table, read_text, read_trials, read_tuning
+from dgl_mutual.store.tables import KEY, MORE_COLUMNS, TRIAL_COLUMNS, TUNING_COLUMNS, read_table, read_text, read_trials, read_tuning
 
 
 def wide(file: Path, first: list[str], more: int) -> Path:
@@ -38,3 +39,42 @@ def test_a_wide_table_is_read_and_a_number_that_no_trial_has_is_named(tmp_path: 
     history.write_text(history.read_text().replace(",0", ",a"))
     with pytest.raises(StoreError, match="in fold, epoch, x0, x1, x2 and 997 more: it was changed"):
         read_table(history, [*KEY, "epoch"])
+
+
+def trials(file: Path, **values: object) -> Path:
+    """trials.csv of two rows, the second with these values."""
+    first: dict[str, object] = dict.fromkeys([*TRIAL_COLUMNS, *MORE_COLUMNS], 0)
+    first |= {"task": "node", "dataset": "ring", "strategy": "gml", "member": "gcn-0", "protocol": "public", "metric": "accuracy"}
+    pd.DataFrame([first, {**first, "seed": 1, **values}]).to_csv(file, index=False)
+    return file
+
+
+FRACTIONS = ("train", "val", "test", "ece", "disagreement")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in FRACTIONS for value in (1.7, -0.1)),
+        *((name, -1) for name in ("nll", "best_epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters")),
+        *((name, -0.5) for name in ("peak_mib", "test_to_train")),
+    ],
+)
+def test_a_figure_that_no_trial_can_have_is_named(name: str, value: float, tmp_path: Path) -> None:
+    trials(tmp_path / "trials.csv", **{name: value})
+    rule = "a fraction between 0 and 1" if name in FRACTIONS else "never negative"
+    with pytest.raises(StoreError, match=rf"trials.csv' has {name} = {value:g} in its row 2, and it is {rule}: it was changed. Restore"):
+        read_trials(tmp_path)
+
+
+def test_the_ends_of_ranges_and_what_is_not_defined_are_read(tmp_path: Path) -> None:
+    trials(tmp_path / "trials.csv", test=1.0, val=None, train=0, nll=17.5, ece=1.0 + 2**-52, best_epoch=None, epochs=0)
+    assert read_trials(tmp_path)["test"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("column", "value"), [("value", "1.5"), ("best", "-0.5"), ("seconds", "-1")])
+def test_a_figure_that_no_search_can_have_is_named(column: str, value: str, tmp_path: Path) -> None:
+    row = {"trial": "0", "state": "complete", "value": "0.5", "best": "0.5", "seconds": "1", "error": "", column: value}
+    (tmp_path / "tuning.csv").write_text(f"{','.join(TUNING_COLUMNS)}\n{','.join(row[name] for name in TUNING_COLUMNS)}\n")
+    with pytest.raises(StoreError, match=rf"is not what a search writes \({column} = {value} in row 1\)"):
+        read_tuning(tmp_path)
