@@ -22,6 +22,7 @@ from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
+    INFERENCE_FILE,
     KEY,
     MORE_COLUMNS,
     RELIABILITY_COLUMNS,
@@ -58,6 +59,7 @@ class RunStore:
 
     Attributes:
         folder: config.yaml, environment.json, trials.csv, history.csv, summary.csv, failures.csv (only if a trial failed),
+            inference.csv (only if it was measured, and as long as its students are there),
             reliability.csv (how often predictions of each confidence are right on the test part), grid.csv (only with a grid: what
             validation said of each point), checkpoints/, snapshots/ (only of trials that are under way).
     """
@@ -177,7 +179,9 @@ class RunStore:
         rows = pd.DataFrame(outcome.rows, columns=[*TRIAL_COLUMNS, *MORE_COLUMNS]).astype({"best_epoch": "Int64"})
         self._keep("trials.csv", key, rows)
         with suppress(StoreError):  # `finish` tells it, when the other trials have ended
-            self._forget_failures({key})
+            self._forget("failures.csv", {key})
+        with suppress(StoreError):  # who reads it tells it
+            self._forget(INFERENCE_FILE, {key})  # it is of students that are no longer there
         self._drop_snapshots(outcome.trial.name)
 
     def merge(self) -> None:
@@ -218,13 +222,13 @@ class RunStore:
         for table in ("history.csv", "reliability.csv"):
             if parts := [part for key, part in self._read_parts(table).items() if key in finished and len(part)]:
                 self._put(table, *parts)
-        self._forget_failures(finished)
+        self._forget("failures.csv", finished)
         self._drop_parts(TRIAL_NAME.pattern)
         self._drop_snapshots(*(trial_name(*key) for key in finished))
 
     def drop(self, keys: set[tuple[int, int]]) -> None:
         """Forget these trials, so that they run again; those of other seeds stay. A file that cannot be read is set aside."""
-        for name in (*_PARTS, "environment.json"):
+        for name in (*_PARTS, INFERENCE_FILE, "environment.json"):
             if not self._is_readable(name):
                 set_aside(self.folder / name)
         names = [trial_name(*key) for key in keys]
@@ -237,12 +241,13 @@ class RunStore:
             table = read_text(self.folder / name)
             if table is not None:
                 self._write(name, table[~_keys(table).isin(_as_text(keys))])
+        self._forget(INFERENCE_FILE, keys)
         self._drop_students(*names)
         self._drop_snapshots(*names)
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
-        for name in (*_PARTS, "summary.csv", "environment.json", "config.yaml"):
+        for name in (*_PARTS, INFERENCE_FILE, "summary.csv", "environment.json", "config.yaml"):
             file = self.folder / name
             set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
         self._drop_parts(TRIAL_NAME.pattern)
@@ -338,15 +343,16 @@ class RunStore:
         except StoreError:
             self._write(self._part(table, key), rows)
 
-    def _forget_failures(self, keys: set[tuple[int, int]]) -> None:
-        failures = read_text(self.folder / "failures.csv")
-        if failures is None:
+    def _forget(self, name: str, keys: set[tuple[int, int]]) -> None:
+        """Take these trials out of a table, which goes with the last of them."""
+        table = read_text(self.folder / name)
+        if table is None:
             return
-        others = failures[~_keys(failures).isin(_as_text(keys))]
+        others = table[~_keys(table).isin(_as_text(keys))]
         if not len(others):
-            (self.folder / "failures.csv").unlink()
-        elif len(others) < len(failures):
-            self._write("failures.csv", others)
+            (self.folder / name).unlink()
+        elif len(others) < len(table):
+            self._write(name, others)
 
     def _drop_parts(self, trials: str) -> None:
         """Remove what lies in history/ of the trials whose names this regular expression gives."""

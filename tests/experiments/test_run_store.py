@@ -224,6 +224,24 @@ def test_starting_over_removes_what_a_run_left_and_nothing_else(tmp_path: Path) 
     assert {file.name for file in folder.iterdir()} - {".lock"} == {*written, "notes.txt"}
 
 
+@pytest.mark.parametrize("trained", ["all anew", "its trial anew", "another trial anew", "its trial, which was missing"])
+def test_inference_times_go_with_the_students_that_they_are_of(trained: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", outcome(0), outcome(1)).folder
+    times = "seed,fold,member\n1,0,gcn-1\n1,0,ensemble\n"
+    (folder / "inference.csv").write_text(times)
+    fill(folder)
+    assert (folder / "inference.csv").read_text() == times
+    if trained == "its trial, which was missing":
+        lines = (folder / "trials.csv").read_text().splitlines(keepends=True)
+        (folder / "trials.csv").write_text("".join(line for line in lines if ",public,1,0," not in line))
+        fill(folder, outcome(1))
+    else:
+        keys = {"its trial anew": {(1, 0)}, "another trial anew": {(0, 0)}}.get(trained)
+        with open_store(folder, CONFIG, resume=False, keys=keys):
+            pass
+    assert (folder / "inference.csv").exists() == (trained == "another trial anew")
+
+
 def test_a_usage_error_leaves_no_folder_unless_trials_are_there(tmp_path: Path) -> None:
     for finished in ([], [outcome(0)]):
         with pytest.raises(UsageError), open_store(tmp_path / "run", CONFIG, resume=True) as store:
