@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import pandas as pd
@@ -116,7 +116,7 @@ def _runs_in(path: Path) -> list[Run]:
 
 
 def read_suite(folder: Path) -> dict[str, Any]:
-    """suite.yaml of a suite folder.
+    """suite.yaml of a suite folder. It names no run outside the folder in which its own folder lies.
 
     Raises:
         StoreError: it is not what a suite writes.
@@ -125,6 +125,12 @@ def read_suite(folder: Path) -> dict[str, Any]:
     runs = values.get("runs")
     if not isinstance(runs, list) or not all(_is_entry(run) for run in runs):
         raise StoreError(f"{str(folder / SUITE_FILE)!r} lists no runs: it was edited, or damaged. Run the suite again.")
+    outside = [run["folder"] for run in runs if run["folder"] in ("", "..") or PureWindowsPath(run["folder"]).name != run["folder"]]
+    if outside:
+        raise StoreError(
+            f"{str(folder / SUITE_FILE)!r} names {outside[0]!r} as the folder of a run, and a suite names folders beside its own: it was "
+            "edited, or damaged. Give the name alone, or run the suite again."
+        )
     if not isinstance(values.get("missing") or {}, dict) or not all(isinstance(values.get(name) or "", str) for name in _TEXTS):
         raise StoreError(f"{str(folder / SUITE_FILE)!r} is not what a suite writes: it was edited, or damaged. Run the suite again.")
     return values
@@ -150,8 +156,7 @@ def suite_runs(folder: Path) -> list[Run]:
     """
     runs, searched, read = [], _searched(folder), cache(_read_run)  # a folder that is named several times is read once
     for entry in read_suite(folder)["runs"]:
-        # A name alone: a suite file cannot point outside the folder in which its own folder lies.
-        run_folder = folder.resolve().parent / Path(str(entry["folder"])).name
+        run_folder = folder.resolve().parent / str(entry["folder"])
         _check_open(run_folder)
         if any(os.path.lexists(run_folder / name) for name in ("config.yaml", "trials.csv")):  # with one of them alone it is damaged
             run = read(run_folder)

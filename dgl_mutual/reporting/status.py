@@ -58,7 +58,7 @@ def status_of(folder: Path) -> Status:
         return Status(tuple(_run_status(run) for run in load_runs([folder])), {})
     suite, runs = read_suite(folder), suite_runs(folder)
     begun = {run.folder.name for run in runs}
-    not_begun = {f"{run['method']} on {run['data']}": "not begun" for run in suite["runs"] if Path(str(run["folder"])).name not in begun}
+    not_begun = {f"{run['method']} on {run['data']}": "not begun" for run in suite["runs"] if run["folder"] not in begun}
     not_begun |= {str(data): str(why) for data, why in (suite.get("missing") or {}).items()}
     return Status(tuple(_run_status(run) for run in runs), not_begun)
 

@@ -213,14 +213,18 @@ def test_a_suite_names_its_runs_and_its_baseline(tmp_path: Path) -> None:
     assert set(gather(load_runs([suite]))["method"]) == {"one", "two"}
 
 
-def test_a_suite_cannot_reach_outside_its_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["../../elsewhere/{}", "..", ".", "", "{}/", "/{}", "..\\{}", "C:{}"])
+def test_a_suite_cannot_reach_outside_its_folder(named: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "elsewhere")
+    shutil.copytree(run, tmp_path / "results" / run.name)
+    shutil.copy(run / "config.yaml", tmp_path / "config.yaml")
     suite = write_suite(tmp_path / "results", "mine", [(run, "one", "here")])
     values = yaml.safe_load((suite / "suite.yaml").read_text())
-    values["runs"][0]["folder"] = f"../../elsewhere/{run.name}"
+    values["runs"][0]["folder"] = named.format(run.name)
     (suite / "suite.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(StoreError, match="no run has begun"):
-        load_runs([suite])
+    for read in (load_runs, lambda paths: status_of(*paths)):
+        with pytest.raises(StoreError, match=rf"suite.yaml' names {re.escape(repr(named.format(run.name)))} as the folder of a run"):
+            read([suite])
 
 
 def test_wrong_folders_are_refused(tmp_path: Path) -> None:
