@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from dgl_mutual.errors import DataError, check_truth_values
-from dgl_mutual.utils.wording import counted, value_and_kind
+from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -23,6 +24,8 @@ FeatureKind: TypeAlias = Literal["number", "indicator", "count", "edge-sum"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("number", "indicator", "count", "edge-sum")
 #: What the columns of a data frame of edges are called, as in files of the CSV form.
 ENDS = ("src_id", "dst_id")
+#: Types of floats that NumPy has, too.
+_FLOATS = ("torch.float16", "torch.float32", "torch.float64")
 
 
 def offsets_of(counts: npt.ArrayLike) -> IntArray:
@@ -71,6 +74,38 @@ def as_csr(values: Any, what: str) -> sparse.csr_matrix:
     return sparse.csr_matrix(values)
 
 
+def as_sparse(values: Any, what: str) -> sparse.csr_matrix | None:
+    """A sparse matrix of SciPy, or of torch in any layout, as CSR; None for anything else.
+
+    Raises:
+        DataError: see `as_csr`; or a tensor whose values cannot be had.
+    """
+    if sparse.issparse(values):
+        return as_csr(values, what)
+    if not _is_sparse_tensor(values) or values.ndim != 2:
+        return None
+    with _tensor_checked(values, what):
+        entries = values.detach().cpu().to_sparse_coo().coalesce()
+        numbers = entries.values()
+    if numbers.ndim != 1:  # rows of a dense matrix
+        return None
+    numbers = as_array(numbers, what)
+    if numbers.dtype == np.float16:  # which SciPy has no matrices of
+        numbers = numbers.astype(np.float32)
+    return sparse.csr_matrix((numbers, tuple(entries.indices().numpy())), shape=tuple(values.shape))
+
+
+def as_table(values: Any, what: str) -> npt.NDArray[Any] | sparse.csr_matrix:
+    """A sparse matrix as CSR, and anything else array-like as an array; errors as in `as_sparse` and `as_array`."""
+    matrix = as_sparse(values, what)
+    return as_array(values, what) if matrix is None else matrix
+
+
+def native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values in this machine's order of bytes: SciPy and pandas take no other."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 def as_array(values: Any, what: str) -> npt.NDArray[Any]:
     """An array of anything array-like: NumPy, torch (on any device), pandas, SciPy sparse, or nested lists.
 
@@ -78,24 +113,59 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
         what: what the values are, for the message.
 
     Raises:
-        DataError: rows of different lengths, something that is not an array, or a masked array in which values are missing.
+        DataError: rows of different lengths, something that is not an array, a masked array in which values are missing, or a tensor whose
+            values cannot be had.
     """
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):  # arrays of pandas have a mask, too
         number = int(np.count_nonzero(np.ma.getmaskarray(values)))
         raise DataError(f"The {what} are a masked array with {number} masked values. Fill them in: array.filled(...).")
     if hasattr(values, "detach"):  # a torch tensor; torch itself is not needed here
-        values = values.detach().cpu()
-        values = (values.to_dense() if str(values.layout) != "torch.strided" else values).resolve_conj().resolve_neg()
-        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
-        return np.asarray(values.numpy())
+        return _array_of_tensor(values, what)
     if sparse.issparse(values):
         return np.asarray(as_csr(values, what).toarray())
     if hasattr(values, "to_numpy"):  # pandas
-        return np.asarray(values.to_numpy())
+        return native(np.asarray(values.to_numpy()))
     try:
-        return np.asarray(values)
+        return native(np.asarray(values))
     except ValueError as error:
         raise DataError(f"The {what} make no array ({error}). Give rows of equal length.") from None
+
+
+def number_of_rows(values: Any, what: str) -> int:
+    """The length of anything array-like.
+
+    Raises:
+        DataError: it has none.
+    """
+    try:
+        return int(values.shape[0]) if hasattr(values, "shape") else len(values)
+    except (TypeError, IndexError, RuntimeError):  # the last from torch's nested tensors
+        raise DataError(f"The {what} are {kind_of(values)} without rows. Give a matrix with a row for each of what they are of.") from None
+
+
+def _is_sparse_tensor(values: Any) -> bool:
+    return hasattr(values, "detach") and str(values.layout).startswith("torch.sparse_")
+
+
+def _array_of_tensor(values: Any, what: str) -> npt.NDArray[Any]:
+    with _tensor_checked(values, what):
+        values = values.detach().cpu()
+        values = values.dequantize() if values.is_quantized else values
+        values = (values.to_dense() if str(values.layout) != "torch.strided" else values).resolve_conj().resolve_neg()
+        values = values.float() if values.is_floating_point() and str(values.dtype) not in _FLOATS else values
+        return np.asarray(values.numpy())
+
+
+@contextmanager
+def _tensor_checked(values: Any, what: str) -> Iterator[None]:
+    """Raises DataError where torch cannot give the values of a tensor: of types that NumPy does not know, on the device ``meta``, ..."""
+    try:
+        yield
+    except (TypeError, RuntimeError) as error:
+        raise DataError(
+            f"The {what} are a tensor ({values.dtype}, {values.layout}, on {values.device}) without values that can be read "
+            f"({str(error).splitlines()[0][:200]}). Give a plain tensor of numbers, or an array."
+        ) from None
 
 
 def as_integers(values: Any, what: str, *, dimensions: int = 1) -> IntArray:
@@ -208,23 +278,27 @@ def edge_rows(edges: Any) -> IntArray:
     """Edges as two rows of whole numbers, of an array, or of a data frame with the columns `ENDS`.
 
     Raises:
-        DataError: no matrix of whole numbers, or a data frame with other columns.
+        DataError: no two rows of whole numbers, or a data frame with other columns.
     """
     if hasattr(edges, "columns"):
         edges = _rows_of_frame(edges)
+    _check_two_rows(edges)  # before a large sparse matrix is made dense, or its weights are taken for edges
+    array = as_integers(edges, "edges", dimensions=2)
+    _check_two_rows(array)
+    return array
+
+
+def _check_two_rows(edges: Any) -> None:
+    """Raises DataError for a matrix of another number of rows."""
     shape = tuple(getattr(edges, "shape", ()))
-    if len(shape) == 2 and shape[0] == shape[1] != 2:  # before a large sparse matrix is made dense, or its weights are taken for edges
-        raise _not_two_rows(shape, _edges_of_matrix(edges))
-    return as_integers(edges, "edges", dimensions=2)
+    if len(shape) == 2 and shape[0] != 2:
+        hint = " Transpose the array." if shape[1] == 2 else _edges_of_matrix(edges) if shape[0] == shape[1] else ""
+        raise DataError(f"The edges have the shape {shape}; expected (2, number of edges): sources, then destinations.{hint}")
 
 
 def _edges_of_matrix(matrix: Any) -> str:
     edges = "matrix.to_sparse().coalesce().indices()" if hasattr(matrix, "detach") else "np.stack(matrix.nonzero())"
     return f" This looks like an adjacency matrix. Give its edges: {edges}."
-
-
-def _not_two_rows(shape: tuple[int, ...], hint: str) -> DataError:
-    return DataError(f"The edges have the shape {shape}; expected (2, number of edges): sources, then destinations.{hint}")
 
 
 def _rows_of_frame(frame: Any) -> Any:
@@ -249,8 +323,6 @@ def _rows_of_frame(frame: Any) -> Any:
 def check_ends(edges: Any, num_nodes: int) -> IntArray:
     """Edges (2, |E|) in the order given; errors as in `as_edges`."""
     array = edge_rows(edges)
-    if array.shape[0] != 2:
-        raise _not_two_rows(array.shape, " Transpose the array." if array.shape[1] == 2 else "")
     if array.size and (array.min() < 0 or array.max() >= num_nodes):
         wrong = array.min() if array.min() < 0 else array.max()
         raise DataError(

@@ -27,6 +27,7 @@ from dgl_mutual.data.arrays import (
     check_within_graphs,
     edge_rows,
     is_canonical,
+    number_of_rows,
     offsets_of,
 )
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
@@ -270,7 +271,7 @@ class Dataset:
                 sizes = np.array([0, max(highest + 1, num_labels)])
             num_nodes = int(sizes[-1])
         else:
-            num_nodes = features.shape[0] if hasattr(features, "shape") else len(features)
+            num_nodes = number_of_rows(features, "features")
         of_edges: Columns | None = None
         if edge_features is None:
             ends = as_edges(edges, num_nodes)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds
+from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted, value_and_kind
 
@@ -123,8 +123,8 @@ def as_features(features: Any, where: str, what: str = "node") -> Features:
     Raises:
         DataError: no matrix of numbers, or an entry that is not finite in float32.
     """
-    if sparse.issparse(features):
-        matrix = as_csr(features, where)
+    matrix = as_sparse(features, where)
+    if matrix is not None:
         check_features(matrix, matrix.shape[0], where, what)
         return matrix if matrix.dtype == np.float32 else compact(matrix)
     array = as_array(features, "features")
@@ -171,10 +171,7 @@ def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | 
     """
     found = getattr(features, "columns", None)
     where = "features" if what == "node" else f"{what} features"
-    if sparse.issparse(features):
-        values: Any = as_csr(features, where)
-    else:
-        values = as_array(features, where)
+    values: Any = as_table(features, where)
     if values.ndim != 2:
         raise DataError(
             f"{where}: expected shape ({what}s, columns), found {values.shape}. One number for each {what} is a matrix of one column."

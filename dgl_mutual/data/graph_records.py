@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from dgl_mutual.data.arrays import IntArray, as_array
 from dgl_mutual.data.split import MASKS, Split, splits_of_masks
@@ -33,7 +34,7 @@ class GraphRecord:
 
     edges: IntArray
     num_nodes: int
-    features: npt.NDArray[Any] | None = None
+    features: npt.NDArray[Any] | sparse.csr_matrix | None = None
     node_labels: npt.NDArray[Any] | None = None
     label: npt.NDArray[Any] | None = None
     masks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -100,7 +101,7 @@ def arrays_of(
     task = task or task_of(records, labels, int(offsets[-1]))
     return {
         "edges": np.concatenate([record.edges + first for record, first in zip(records, offsets[:-1], strict=True)], axis=1),
-        "features": None if records[0].features is None else joined([record.features for record in records], "node features"),
+        "features": joined_features(records),
         "labels": labels_of(records, task) if labels is None else labels,
         "edge_features": joined_edge_features(records),
         "node_offsets": offsets,
@@ -180,11 +181,24 @@ def joined(blocks: Sequence[npt.NDArray[Any] | None], what: str) -> npt.NDArray[
     Raises:
         DataError: a graph that has none, or another shape than the first.
     """
+    _check_shapes(blocks, what)
+    return np.concatenate([block for block in blocks if block is not None])
+
+
+def joined_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | sparse.csr_matrix | None:
+    """The features of all nodes, sparse where those of a graph are; None where the first graph has none. Errors as in `joined`."""
+    blocks = [record.features for record in records]
+    if blocks[0] is None or not any(map(sparse.issparse, blocks)):
+        return None if blocks[0] is None else joined(blocks, "node features")
+    _check_shapes(blocks, "node features")
+    return sparse.csr_matrix(sparse.vstack(blocks))
+
+
+def _check_shapes(blocks: Sequence[npt.NDArray[Any] | sparse.csr_matrix | None], what: str) -> None:
     shapes = ["no rows" if block is None else f"rows of the shape {block.shape[1:]}" for block in blocks]
     for number, shape in enumerate(shapes):
         if shape != shapes[0]:
             raise DataError(f"The {what} of graph {number} have {shape}, and those of graph 0 {shapes[0]}. Give all graphs the same.")
-    return np.concatenate([block for block in blocks if block is not None])
 
 
 def joined_edge_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dgl_mutual.data.arrays import native
 from dgl_mutual.utils.wording import counted
 
 #: An opcode costs about two microseconds; PubMed's graph has 180,000.
@@ -236,7 +237,7 @@ def make_array(value: Any, dimensions: int) -> _Array:
     if type(content) is not bytes or len(content) != math.prod(shape) * dtype.itemsize:
         raise RefusedPickle(f"an array of {math.prod(shape) * dtype.itemsize} bytes was expected, found other content")
     flat = np.frombuffer(content, dtype) if content else np.zeros(0, dtype)
-    return flat.reshape(shape, order="F" if is_fortran else "C")
+    return native(flat).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _make_dtype(value: Any) -> np.dtype[Any]:

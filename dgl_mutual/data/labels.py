@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dgl_mutual.data.arrays import as_array
+from dgl_mutual.data.arrays import as_array, native
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.exact_numbers import INFINITE, is_number
 from dgl_mutual.utils.wording import counted, kind_of
@@ -107,7 +107,7 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
     if array.ndim == 2:
         encoding = _encode_rows(np.asarray(array), getattr(values, "columns", None))
     elif array.ndim == 1:
-        encoding = _encode_list(pd.Series(array), unknown)
+        encoding = _encode_list(array, unknown)
     else:
         found = f"{array.shape}" if array.shape else kind_of(values)
         raise DataError(f"{where}: expected shape (samples,) or (samples, labels), found {found}.")
@@ -122,7 +122,8 @@ def encode_labels(values: Any, where: str, *, unknown: int | None = None) -> Enc
 
 def _as_label_array(values: Any, where: str) -> pd.Series[Any] | npt.NDArray[Any]:
     if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
-        return pd.Series(values)
+        series: pd.Series[Any] = pd.Series(values)
+        return pd.Series(native(series.to_numpy())) if isinstance(series.dtype, np.dtype) else series
     array = as_array(values, where)
     if array.dtype.kind not in "biufUSOMm":
         raise DataError(f"{where}: expected numbers, text or booleans, found values of type {str(array.dtype)[:60]}.")
@@ -151,8 +152,13 @@ def _encode_rows(rows: npt.NDArray[Any], names: Any) -> Encoding:
     return replace(encoding, names=titles) if titles and len(set(titles)) == len(titles) else encoding
 
 
-def _encode_list(values: pd.Series[Any], unknown: int | None) -> Encoding:
-    codes, found = pd.factorize(values)
+def _encode_list(listed: pd.Series[Any] | npt.NDArray[Any], unknown: int | None) -> Encoding:
+    try:
+        values: pd.Series[Any] = pd.Series(listed)
+        codes, found = pd.factorize(values)
+    except (TypeError, ValueError) as error:  # lists in the place of classes, times without a unit, ...
+        rule = f"expected classes as numbers or text, found values that cannot be compared ({str(error)[:200]})"
+        return Encoding("single-label", np.full(len(listed), -1), (), (Refusal(None, rule),))
     hidden = [unknown is not None and bool(value == unknown) for value in found]
     texts = ["" if is_hidden else _as_text(value) for value, is_hidden in zip(found, hidden, strict=True)]
     encoding = _encode(np.where(codes < 0, len(texts), codes), [*texts, ""])

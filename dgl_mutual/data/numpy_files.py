@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from dgl_mutual.data.arrays import native
 from dgl_mutual.data.faults import Faults
 from dgl_mutual.data.reading import is_file, open_file
 from dgl_mutual.utils.files import RefusedFile
@@ -106,7 +107,7 @@ def _read_array(opened: IO[bytes], size: int) -> Array:
         view[filled : filled + len(chunk)] = chunk
         filled += len(chunk)
     opened.read(1)  # at the end of a member zipfile compares its checksum
-    return flat.view(dtype).reshape(shape, order="F" if is_fortran else "C")
+    return native(flat.view(dtype)).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _named(error: Exception) -> str:

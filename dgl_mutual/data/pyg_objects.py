@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dgl_mutual.data.arrays import as_array, as_integers
+from dgl_mutual.data.arrays import as_array, as_integers, as_table
 from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError
@@ -49,7 +49,7 @@ def records_of_pyg(data: Any) -> list[GraphRecord]:
         GraphRecord(
             edges=as_integers(graph.edge_index, "edges", dimensions=2),
             num_nodes=size,
-            features=as_array(graph.x, "node features"),
+            features=as_table(graph.x, "node features"),
             node_labels=label if of_nodes else None,
             label=None if of_nodes else label,
             masks={mask: as_array(graph[mask], mask) for mask in MASKS if getattr(graph, mask, None) is not None},

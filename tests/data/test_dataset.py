@@ -128,6 +128,14 @@ def test_the_reverse_of_edges() -> None:
         torch.as_tensor(FEATURES, dtype=torch.bfloat16),
         torch.as_tensor(FEATURES).requires_grad_(),
         torch.as_tensor(FEATURES).to_sparse(),
+        torch.as_tensor(FEATURES).half().to_sparse_csr(),
+        torch.as_tensor(FEATURES).to_sparse_csc().requires_grad_(),
+        torch.as_tensor(FEATURES).to_sparse_bsr((2, 2)),
+        torch.as_tensor(FEATURES).to_sparse(1),
+        torch.as_tensor(FEATURES).to(torch.float8_e4m3fn),
+        torch.quantize_per_tensor(torch.as_tensor(FEATURES), 1.0, 0, torch.qint8),
+        FEATURES.astype(">f4"),
+        FEATURES.astype(">f2"),
         sparse.coo_matrix(FEATURES),
         pd.DataFrame(FEATURES, columns=["a", "b"]),
         FEATURES.tolist(),
@@ -138,6 +146,32 @@ def test_features_of_any_library(features: Any) -> None:
     np.testing.assert_array_equal(dataset.features, FEATURES)
     assert dataset.features.dtype == np.float32
     assert dataset.feature_names == (("a", "b") if isinstance(features, pd.DataFrame) else ("feature 0", "feature 1"))
+
+
+@pytest.mark.parametrize("features", [1.5, np.array(1.0), torch.tensor(1.0), torch.nested.nested_tensor([torch.ones(2)] * 4)])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_features_without_rows_are_refused(features: Any) -> None:
+    with pytest.raises(DataError, match=r"The features are an? .* without rows\. Give a matrix with a row"):
+        toy(features=features)
+
+
+def diagonal(kind: str, rows: int, columns: int) -> Any:
+    """A large sparse matrix of few entries: of terabytes, if it is made dense."""
+    places = np.arange(0, min(rows, columns), 10_000)
+    if kind == "scipy":
+        return sparse.csr_matrix((np.ones(len(places), dtype=np.float32), (places, places)), shape=(rows, columns))
+    return torch.sparse_coo_tensor(np.stack([places, places]), torch.ones(len(places)), (rows, columns))
+
+
+@pytest.mark.parametrize("kind", ["scipy", "torch"])
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_large_sparse_matrices_are_never_made_dense(kind: str) -> None:
+    given = {"features": diagonal(kind, 10**6, 10**6), "labels": np.arange(10**6) % 2}
+    dataset = toy(**given)
+    assert sparse.issparse(dataset.features) and dataset.features.shape == (10**6, 10**6) and dataset.features.nnz == 100
+    for columns, hint in ((10**6, "This looks like an adjacency matrix"), (10**6 - 1, "sources, then destinations")):
+        with pytest.raises(DataError, match=rf"The edges have the shape \(1000000, {columns}\).*{hint}"):
+            toy(**given, edges=diagonal(kind, 10**6, columns))
 
 
 def test_booleans_are_indicators_and_no_features_are_degrees() -> None:

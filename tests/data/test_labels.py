@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.multiclass import type_of_target
@@ -147,8 +148,12 @@ BIG = 2**53
         (pd.Categorical(["b", "a", None]), ("a", "b"), [1, 0, -1]),
         (np.array([b"2", b"2.0", b"nan", b"3"]), ("2", "3"), [0, 0, -1, 1]),
         (np.array(["2020-01-01", "NaT", "2021-01-01"], dtype="datetime64[D]"), ("2020-01-01 00:00:00", "2021-01-01 00:00:00"), [0, -1, 1]),
+        (np.array([2, 0, 7], dtype=">i4"), ("0", "2", "7"), [1, 0, 2]),
+        (pd.Series(np.array([2, np.nan, 7], dtype=">f8")), ("2", "7"), [0, -1, 1]),
+        (np.array([5, "NaT", 0], dtype="timedelta64[s]"), ("0 days 00:00:00", "0 days 00:00:05"), [1, -1, 0]),
+        (torch.quantize_per_tensor(torch.tensor([2.0, 0, 7]), 1.0, 0, torch.qint8), ("0", "2", "7"), [1, 0, 2]),
     ],
-    ids=["list with NaN", "list beyond int64", "nullable array", "categories", "bytes", "dates"],
+    ids=["NaN", "beyond int64", "nullable", "categories", "bytes", "dates", "big-endian", "big-endian series", "times", "quantized"],
 )
 @pytest.mark.filterwarnings("ignore:labels. 'nan' in 1 cell is read as unknown")
 def test_lists_and_arrays_keep_every_class(values: Any, names: tuple[str, ...], codes: list[int]) -> None:
@@ -166,6 +171,9 @@ def test_lists_and_arrays_keep_every_class(values: Any, names: tuple[str, ...], 
         (np.array([1.0, 2.0**24], dtype=np.float32), r"sample 1: .* found 16777216: from 16777216 on, float32 does not tell all"),
         (np.array([(1, 2)], dtype="i4,i4"), r"expected numbers, text or booleans, found values of type \[\('f0'"),
         (np.array([1 + 2j]), "found values of type complex128"),
+        (np.array([0, 1], dtype="timedelta64"), r"found values that cannot be compared \(timedelta64 values must have a unit"),
+        (np.array([[0], {1}, "a"], dtype=object), r"found values that cannot be compared \(unhashable type: 'list'\)"),
+        (torch.ones(3, device="meta"), r"The labels are a tensor \(torch.float32, torch.strided, on meta\) without values"),
         ({"a": 1}, r"expected shape \(samples,\) or \(samples, labels\), found a dict"),
         (np.array([[0], [1], [2]]), r"sample 2: expected 0 or 1 .* found 2; give a single column of classes as shape \(samples,\)"),
         (np.array([[0.0], [1.5]]), r"sample 1: .*continuous target \(regression\).*found 1\.5"),

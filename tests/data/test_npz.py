@@ -8,6 +8,7 @@ import pytest
 
 from dgl_mutual.data import load_dataset, verify_dataset
 from dgl_mutual.data.faults import Faults
+from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.npz import read_npz
 from dgl_mutual.errors import DataError
 
@@ -20,6 +21,17 @@ def test_reads_graph_features_and_labels(build_npz: Build) -> None:
     np.testing.assert_array_equal(dataset.features, [[0.5, 0.5], [1, 0], [0, 0], [0.25, 0.75]])
     assert dataset.labels.tolist() == [0, 1, 1, 0] and dataset.labels.dtype == np.int64
     assert dataset.official_split is None
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", ">i4", ">i8", ">u2", "<f2"])
+@pytest.mark.parametrize("part", ["adj", "attr", "labels"])
+def test_arrays_in_the_byte_order_of_other_machines(part: str, dtype: str, build_npz: Build) -> None:
+    names = ["labels"] if part == "labels" else [f"{part}_{name}" for name in ("data", "indices", "indptr", "shape")]
+    whole = [name for name in names if not name.endswith("data")]
+    with np.load(build_npz()) as plain:
+        arrays = {name: plain[name].astype(">i4" if name in whole else dtype) for name in names}
+    dataset, expected = read_npz(build_npz(**arrays), "toy", Faults()), read_npz(build_npz(), "toy", Faults())
+    assert fingerprint(dataset) == fingerprint(expected)
 
 
 FAULTS = [
