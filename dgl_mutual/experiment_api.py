@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -186,7 +187,7 @@ def _named_datasets(dataset: Any) -> dict[str, Any]:
     several = isinstance(dataset, list | tuple) and all(isinstance(entry, str | Path | Dataset) for entry in dataset)
     found = [_dataset(entry) for entry in (dataset if several else [dataset])]
     names = [entry.name if isinstance(entry, Dataset) else Path(entry).name for entry in found]
-    double = sorted({label for label in names if names.count(label) > 1})
+    double = sorted(label for label, count in Counter(names).items() if count > 1)
     if double:
         raise UsageError(f"Several datasets are called {double[0]!r}. Give a mapping from names of your own to datasets.")
     return dict(zip(names, found, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -34,6 +35,8 @@ _SHARED_WITH_CUSTOM = ("edge_features",)
 MAX_SEEDS = 10_000
 #: Trials of a run, seeds x folds, likewise.
 MAX_TRIALS_OF_RUN = 100_000
+#: Students of a cohort: more than anybody trains together, each of whom has all others as peers.
+MAX_STUDENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,11 @@ class RunConfig(Options):
         if isinstance(students, set | frozenset):
             raise UsageError(f"students = {students!r} is a set, which has no order. Give a list, for example ['gcn', 'gat'].")
         if isinstance(students, Iterable) and not isinstance(students, Sequence):
-            students = list(students)
+            students = list(islice(students, MAX_STUDENTS + 1))
         if not isinstance(students, Sequence):
             raise ValueError("a list of names is needed, for example [gcn, gat]")
+        if len(students) > MAX_STUDENTS:
+            raise ValueError(f"these are more than {MAX_STUDENTS} students, and a cohort has at most so many: leave some out")
         return tuple(_student(student, index) for index, student in enumerate(students))
 
     @field_validator("strategy", mode="before")

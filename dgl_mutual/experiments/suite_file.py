@@ -23,7 +23,7 @@ from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.utils.files import user_path
 from dgl_mutual.utils.plain_yaml import read_yaml
-from dgl_mutual.utils.wording import assignments
+from dgl_mutual.utils.wording import assignments, counted
 
 #: A small suite, as a file would hold it.
 EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
@@ -31,6 +31,8 @@ EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
 OF_THE_DATA = ("task", "dataset", "targets", "metric", "fingerprint", "protocol", "seeds", "folds")
 #: Of these, what says on which data a file was made, and nothing of how its method is run.
 _ORIGIN = ("task", "dataset", "fingerprint")
+#: Runs of a suite: more than anybody starts at once; all of them are resolved before the first.
+MAX_RUNS = 10_000
 
 
 class TuningOptions(Options):
@@ -97,7 +99,7 @@ class Suite(Options):
     @classmethod
     def _different(cls, datasets: tuple[SuiteDataset, ...]) -> tuple[SuiteDataset, ...]:
         names = [setting.name for setting in datasets]
-        double = sorted({name for name in names if names.count(name) > 1})
+        double = sorted(name for name, count in Counter(names).items() if count > 1)
         for name in names:
             _check_name(name, "dataset")
         if double:
@@ -114,6 +116,16 @@ class Suite(Options):
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
         base = info.data.get("base") or {}
         return {name: _with_strategy(name, layer, base) if isinstance(layer, Mapping) else layer for name, layer in layers.items()}
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Suite:
+        count = sum(len(self.methods if setting.methods is None else setting.methods) for setting in self.datasets)
+        if count > MAX_RUNS:
+            raise ValueError(
+                f"{counted(len(self.methods), 'method')} on {counted(len(self.datasets), 'dataset')} are {count} runs, and a suite has at "
+                f"most {MAX_RUNS}: divide it into several"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_baseline(self) -> Suite:

@@ -54,7 +54,7 @@ class FakeResult:
     def __init__(self, seed: int, fold: int) -> None:
         test = 1 / (3 + seed + 10 * fold)
         self.members = tuple(
-            MemberResult(name, architecture, 1.0, 0.5, test + index, best, 0.25, 7)
+            MemberResult(name, architecture, 1.0, 0.5, test + index / 4, best, 0.25, 7)
             for index, (name, architecture, best) in enumerate([("gcn-0", "gcn", 1), ("gat-1", "gat", 0), ("mean", "-", None)])
         )
         self.history = [{"epoch": float(epoch), "loss/supervised/gcn-0": 0.1 + seed + fold + epoch} for epoch in range(2)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,9 @@ def test_shared_student_options_yield_to_those_of_one_student() -> None:
         ({"seeds": True}, ["'seeds' = True", "not a number"]),
         ({"student": {"dropout": True}}, ["'student.dropout' = True", "not a number"]),
         ({"students": []}, ["'students'", "at least 1"]),
+        ({"students": ["gcn"] * 200_000}, ["'students' = ['gcn'", "more than 1000 students", "leave some out"]),
+        ({"students": ",".join(["gcn"] * 200_000)}, ["'students' = 'gcn", "more than 1000 students"]),
+        ({"students": itertools.repeat("gcn")}, ["more than 1000 students"]),
         ({"training": {"learning_rate": float("inf")}}, ["'training.learning_rate' = inf", "finite"]),
         ({"students": 5}, ["'students' = 5"]),
         ({"student": {"dropout": 1.5}}, ["'student.dropout' = 1.5", "less than 1"]),

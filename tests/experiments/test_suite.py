@@ -128,11 +128,21 @@ def test_a_quick_run_has_labels_of_each_class(tmp_path: Path) -> None:
         ({"datasets": [{"dataset": "ring", "tuning": {"splits": 10**17}}]}, "tuning.splits.*10000"),
         ({"datasets": [{"dataset": "ring", "tuning": {"trials": 10**17}}]}, "tuning.trials.*1000000"),
         ({"method": {}}, "Unknown option 'method'.*'methods'"),
+        (
+            {"datasets": [{"dataset": "ring", "name": f"d{n}"} for n in range(1500)], "methods": {f"m{n}": {} for n in range(1500)}},
+            "1500 methods on 1500 datasets are 2250000 runs, and a suite has at most 10000: divide it",
+        ),
     ],
 )
 def test_a_wrong_suite_says_what_is_wrong(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_options(Suite, {**SMALL, **change})
+
+
+def test_a_suite_of_many_datasets_with_methods_of_their_own_is_not_too_large() -> None:
+    datasets = [{"dataset": "ring", "name": f"d{n}", "methods": [f"m{n}"]} for n in range(150)]
+    suite = parse_options(Suite, {"datasets": datasets, "methods": {f"m{n}": {"strategy": "gml"} for n in range(150)}})
+    assert len(configurations(suite)) == 150
 
 
 def test_a_wrong_entry_is_one_fault() -> None:
