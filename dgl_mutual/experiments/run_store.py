@@ -325,13 +325,16 @@ class RunStore:
         Raises:
             StoreError: they are not; says which file is wrong.
         """
-        there = pd.DataFrame()
+        config = read_resolved(self.folder / "config.yaml") or {}
+        known = {name: {config[name]} for name in ("task", "strategy") if isinstance(config.get(name), str)}
         with suppress(StoreError):  # whoever puts them there says why
-            there = self.trials
+            trials = self.trials
+            known |= {name: set(trials[name]) for name in RUN_COLUMNS if len(trials)}
         for key in sorted(keys):
             file = self.folder / self._part("trials.csv", key)
             rows = read_trial_rows(file)
-            others = [name for name in RUN_COLUMNS if len(there) and not rows[name].map(csv_cell).isin(there[name]).all()]
+            there = {name: set(rows[name].map(csv_cell)) for name in RUN_COLUMNS}
+            others = [name for name in RUN_COLUMNS if not there[name] <= known.setdefault(name, there[name])]
             if others or not (rows[KEY] == [*key]).all(axis=None):
                 what = f"another {others[0]} than the trials of this run" if others else "rows of another trial than its name says"
                 raise StoreError(f"{str(file)!r} has {what}. Move it away: the same command trains the trial again.")

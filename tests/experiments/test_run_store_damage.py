@@ -214,6 +214,18 @@ def test_rows_of_another_run_are_not_put_into_a_table(kind: str, tmp_path: Path)
     assert fill(folder).finished() == {(0, 0), (1, 0)}
 
 
+@pytest.mark.parametrize("name", ["strategy", "protocol"])
+def test_rows_of_another_run_are_found_without_a_table_too(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    parts = waiting(folder, 1, 2)
+    (folder / "trials.csv").unlink()
+    part = parts[1 if name == "strategy" else 2]
+    part.write_text(part.read_text().replace(",gml," if name == "strategy" else ",public,", ",other,"))
+    with pytest.raises(StoreError, match=rf"{part.name}' has another {name}"):
+        fill(folder)
+    assert not (folder / "trials.csv").exists()
+
+
 @pytest.mark.parametrize("name", ["failures-seed-1-fold-0.csv", "reliability-seed-0-fold-0.csv"])
 def test_a_column_that_a_table_has_not_is_not_put_into_it(name: str, tmp_path: Path) -> None:
     folder = fill(tmp_path / "run", outcome(0), outcome(1, error="boom")).folder
