@@ -336,20 +336,24 @@ def as_offsets(offsets: Any, num_nodes: int) -> IntArray:
     """Where the nodes of each graph begin and end, (graphs + 1,).
 
     Raises:
-        DataError: offsets that decrease, or do not run from 0 to the number of nodes; or a graph without nodes.
+        DataError: offsets that decrease, or do not run from 0 to the number of nodes.
     """
     found = as_integers(offsets, "node offsets")
     if len(found) < 2 or found[0] != 0 or found[-1] != num_nodes:
         raise DataError(f"The node offsets must run from 0 to the number of nodes, {num_nodes}; found {_some(found)}.")
     if (np.diff(found) < 0).any():
         raise DataError(f"The node offsets must not decrease; found {_some(found)}.")
-    empty = np.flatnonzero(np.diff(found) == 0)
+    return found
+
+
+def refuse_graphs_without_nodes(offsets: IntArray) -> None:
+    """Raise `DataError` where a graph that a user gives has no nodes. A view that drops nodes may leave such graphs."""
+    empty = np.flatnonzero(np.diff(offsets) == 0)
     if len(empty):
         more = f" (of {counted(len(empty), 'such graph')} the first)" if len(empty) > 1 else ""
         raise DataError(
             f"Graph {empty[0]} has no nodes{more}, and nothing can be predicted for a graph without nodes. Leave it out, with its label."
         )
-    return found
 
 
 def check_within_graphs(edges: IntArray, offsets: IntArray) -> None:

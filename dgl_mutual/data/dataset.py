@@ -29,6 +29,7 @@ from dgl_mutual.data.arrays import (
     is_canonical,
     number_of_rows,
     offsets_of,
+    refuse_graphs_without_nodes,
 )
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
@@ -289,6 +290,7 @@ class Dataset:
         columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
         task = task or ("node" if node_offsets is None else "graph")
         offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes)
+        refuse_graphs_without_nodes(offsets)
         known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
         return cls(
             name=name,

@@ -51,7 +51,7 @@ def make_data(task: str, *, num_edges: int, classes: int, sizes: tuple[int, ...]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "isolated nodes": ("node", {"num_edges": 0}),
     "graphs of one node": ("graph", {"num_edges": 0, "sizes": (1,)}),
-    "graphs of one node and more, one hidden unit": ("graph", {"sizes": (1, 3), "student": {"hidden": 1, "heads": 1}}),
+    "graphs without nodes, one feature wide": ("graph", {"sizes": (0, 1, 3), "student": {"hidden": 1, "heads": 1}}),
     "one class, float64": ("node", {"classes": 1, "dtype": torch.float64}),
     "all features zero, batch norm": ("node", {"scale": 0.0, "student": {"norm": "batch"}}),
     "large features, batch norm": ("graph", {"scale": 1e4, "student": {"norm": "batch"}, "temperature": 1e-3}),
