@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,18 @@ def test_it_is_saved_and_loaded_and_overwrites_nothing(found: dgl_mutual.Experim
         dgl_mutual.Experiment.load(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="there is no suite"):
         dgl_mutual.Experiment.load(tmp_path)
+
+
+def test_an_experiment_stays_what_it_was_where_another_one_uses_its_folder(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "out", strategy=strategy, seeds=2) for strategy in ("independent", "gml")]
+    suite = write_suite(tmp_path / "out", "x", [(run, run.name, "Cora") for run in runs])
+    found = dgl_mutual.Experiment.load(suite)
+    shutil.rmtree(suite)
+    write_suite(tmp_path / "out", "x", [(runs[0], runs[0].name, "Cora")])
+    assert found.methods == [run.name for run in runs] and len(found.table()) > 0
+    with pytest.raises(StoreError, match=r"Another experiment has used the folder .*suite-x' since"):
+        found.save(tmp_path / "kept")
+    assert dgl_mutual.Experiment.load(dgl_mutual.Experiment.load(suite).save(tmp_path / "kept")).methods == [runs[0].name]
 
 
 @pytest.mark.parametrize("kind", ["link", "device", "pipe"])

@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
-        if command is not None and not ctx.resilient_parsing:
+        if command is not None and not ctx.resilient_parsing and not {"-h", "--help"}.intersection(rest):
             refuse_repeated(click.Context(command, info_name=name, parent=ctx), rest)
         return name, command, rest
 

@@ -71,7 +71,7 @@ def read_csv_folder(
             f"{folder} is a dataset for the node task, not for 'graph': its meta.yaml has no graph_data. Ask for task 'node'."
         )
     task = task or ("graph" if meta.graph_data is not None else "node")
-    files = _read_files(folder, meta, faults)
+    files = _read_files(folder, meta, faults, of_nodes=task == "node")
     nodes, edges = files.nodes, files.edges
     source, destination = _edge_ends(files, faults)
     features = _features(nodes, {*files.node_ids, "label", *MASKS, *(targets or ())}, faults)
@@ -133,14 +133,19 @@ class _Files:
         return self.graphs if task == "graph" and self.graphs is not None else self.nodes
 
 
-def _read_files(folder: Path, meta: Meta, faults: Faults) -> _Files:
+def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> _Files:
+    """The tables of a folder.
+
+    Args:
+        of_nodes: whether nodes are classified, so that masks are theirs.
+    """
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
     ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
-    nodes = None if nodes is None else _with_joined_masks(nodes, faults)
+    nodes = _with_joined_masks(nodes, faults) if nodes is not None and of_nodes else nodes
     edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
     graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
-    graphs = None if graphs is None else _with_joined_masks(graphs, faults)
+    graphs = graphs if graphs is None or of_nodes else _with_joined_masks(graphs, faults)
     faults.check()
     assert nodes is not None and edges is not None
     node_graph = _graph_ids(nodes, node_meta.graph_id_field)
@@ -158,14 +163,21 @@ def _read_files(folder: Path, meta: Meta, faults: Faults) -> _Files:
 def _with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
     """The table with a column ``train_mask`` in place of ``train_mask_0``, ``train_mask_1``, ..., with a value for each of them."""
     frame = table.frame
-    for mask in MASKS:
-        numbers = {str(column): int(found[1]) for column in frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))}
-        columns = sorted(numbers, key=numbers.__getitem__)
-        if columns and mask in frame:
-            rule = f"expected either the column {mask} or {listed(columns)}, which are masks of several splits, found both"
+    numbered = {
+        mask: {str(column): int(found[1]) for column in frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))}
+        for mask in MASKS
+    }
+    if len({tuple(sorted(numbers.values())) for numbers in numbered.values() if numbers}) > 1:
+        columns = listed([column for numbers in numbered.values() for column in numbers])
+        faults.add(table.path, f"expected masks of the same splits, with the same numbers for each part, found {columns}", 1)
+    for mask, numbers in numbered.items():
+        ordered = sorted(numbers, key=numbers.__getitem__)
+        if ordered and mask in frame:
+            rule = f"expected either the column {mask} or {listed(ordered)}, which are masks of several splits, found both"
             faults.add(table.path, rule, 1)
-        elif columns:
-            frame = frame.drop(columns=columns).assign(**{mask: frame[columns].agg(",".join, axis=1)})
+        elif ordered:
+            joined = frame[ordered[0]].str.cat(frame[ordered[1:]], sep=",") if ordered[1:] else frame[ordered[0]]
+            frame = frame.drop(columns=ordered).assign(**{mask: joined})
     return CsvTable(table.path, frame)
 
 

@@ -285,8 +285,8 @@ def fetch_dataset(name: str, *, data_dir: Path | None = None, offline: bool = Fa
     check_truth_values(offline=offline, progress=progress)
     if find_custom(name) is not None:
         return None
-    entry = find_entry(name)
-    return _find_or_fetch(entry, data_folders(data_dir), offline=offline, progress=progress) if entry.files else None
+    entry, folders = find_entry(name), data_folders(data_dir)
+    return _find_or_fetch(entry, folders, offline=offline, progress=progress) if entry.files else None
 
 
 def _find_or_fetch(entry: Entry, folders: DataFolders, *, offline: bool, progress: bool = False) -> Path:

@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ from dgl_mutual.training.options import resolve_training
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.teaching import extra_members
+from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -216,7 +218,7 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             added = [member for _, member in extra_members(kind, options, resolved.students)]
             if not any(uses_edges(member) for member in added):
                 idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
-        if resolved.training.unlabelled_ratio is not None and not hasattr(options, "exchange_on"):
+        if resolved.training.unlabelled_ratio is not None and not hasattr(options, "exchange_on") and is_ours(kind):
             why = f"since students of {resolved.strategy} learn from labelled samples alone."
             idle[f"training.unlabelled_ratio = {resolved.training.unlabelled_ratio:g}"] = why
     for what, why in idle.items():
@@ -228,12 +230,12 @@ def _idle_of_strategy(options: StrategyOptions, asked: Mapping[str, Any], resolv
     assert resolved.task is not None
     kind, idle = type(options), {}
     for name, why in options.without_effect(len(resolved.students)).items():
-        if name not in asked:
-            continue
-        others = parse_options(kind, {key: value for key, value in asked.items() if key != name}, "strategy_options")
-        left_out = getattr(others.resolved(resolved.training.epochs, resolved.task), name)
+        defaults = [kind.model_fields[name].get_default(call_default_factory=True)]
+        with suppress(UsageError):  # another option may need it
+            others = parse_options(kind, {key: value for key, value in asked.items() if key != name})
+            defaults.append(getattr(others.resolved(resolved.training.epochs, resolved.task), name))
         # By value: a complete configuration gives every option.
-        if getattr(options, name) not in (left_out, kind.model_fields[name].get_default(call_default_factory=True)):
+        if name in asked and getattr(options, name) not in defaults:
             idle[f"strategy_options.{name} = {getattr(options, name)}"] = why
     return idle
 

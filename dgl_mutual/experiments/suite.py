@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -26,7 +28,9 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions
+from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.tables import SUITE_FILE
+from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
@@ -109,9 +113,35 @@ def configurations(
                 own = [_with_recipe(one, setting.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, setting.config, *own, overrides or {}, chosen)
                 plainly.append(parse_config(suite.base, setting.config, *own, chosen) if overrides else config)
+                _refuse_other_strategy(method, plainly[-1])
             entries.append(SuiteRun(setting.name, method, config, setting.tuning))
     _refuse_wrong_names(entries, plainly)
     return [replace(entry, config=_scaled_down(entry.config)) for entry in entries] if quick else entries
+
+
+def _refuse_other_strategy(method: str, config: RunConfig) -> None:
+    """Refuse a method whose name is nearly that of a strategy, or an import path, and that has the default strategy.
+
+    Raises:
+        UsageError: nothing says that it is to have that one.
+    """
+    if "strategy" in config.model_fields_set:
+        return
+    meant = method if is_import_path(method) else _strategy_in(method)
+    if meant not in (None, config.strategy):
+        raise UsageError(
+            f"The method has no strategy, and would be {config.strategy!r}. If it is to be {meant!r}, give it 'strategy: {meant}', else "
+            f"'strategy: {config.strategy}'."
+        )
+
+
+def _strategy_in(method: str) -> str | None:
+    """The strategy that the name of a method seems to mean: ``dml`` of ``DML (wide)``, ``mean-teacher`` of ``mean teacher``."""
+    typed = re.sub(r"[\s_]+", "-", method.strip().lower())
+    known = STRATEGY_REGISTRY.names()
+    begun = [name for name in known if re.match(rf"{re.escape(name)}(?![a-z0-9])", typed)]
+    near = difflib.get_close_matches(re.split(r"[,;(]", typed)[0].strip("-"), known, n=1, cutoff=0.85)
+    return next(iter([*sorted(begun, key=len, reverse=True), *near]), None)
 
 
 def _refuse_wrong_names(entries: Sequence[SuiteRun], plainly: Sequence[RunConfig]) -> None:
@@ -257,7 +287,7 @@ def run_suite(
     """Run what is missing of a suite; see `execute` and `connected`. The suite's folder says first which runs are its own.
 
     Raises:
-        UsageError: see `execute`; or the folder is that of another suite.
+        UsageError: see `execute`; or the folder is that of another suite, and `resume` is true.
     """
     out = plan.folder.parent
     check_trackers(track)
@@ -269,7 +299,8 @@ def run_suite(
     missing = {data: without_folders(why) for data, why in plan.missing.items()}
     values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
     with connected(cluster) if cluster is not None else nullcontext() as there, lock(plan.folder):
-        _refuse_another_suite(plan.folder, runs, missing)
+        if resume:
+            _refuse_another_suite(plan.folder, runs, missing)
         write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
         return execute(
             plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=there, track=track
@@ -286,15 +317,16 @@ def _refuse_another_suite(folder: Path, runs: Sequence[Mapping[str, Any]], missi
         UsageError: it is another suite.
     """
     try:
-        before = [(run["data"], run["method"]) for run in read_yaml_file(folder / SUITE_FILE)["runs"]]
+        before = [(run["data"], run["method"], run["folder"]) for run in read_yaml_file(folder / SUITE_FILE)["runs"]]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):  # none is there, or none that can be read
         return
-    if not before or not runs or any(data in missing for data, _ in before):
+    if not before or not runs or any(data in missing for data, _, _ in before):
         return
-    if set(before).isdisjoint((run["data"], run["method"]) for run in runs):
-        data, method = before[0]
+    names, folders = {(data, method) for data, method, _ in before}, {run_folder for _, _, run_folder in before}
+    if not any((run["data"], run["method"]) in names or run["folder"] in folders for run in runs):
+        data, method, _ = before[0]
         raise UsageError(
             f"The folder {str(folder)!r} is that of another suite, of {method} on {data} among others, and none of its runs is one of "
             "these. Its tables would be replaced. Give this suite another name (that of its file; in Python name=...) or another folder "
-            "for its results (--out; in Python out=...)."
+            "for its results (--out; in Python out=...), or start over with --no-resume (in Python: resume=False)."
         )

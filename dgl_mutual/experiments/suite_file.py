@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,14 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dgl_mutual.errors import unknown
 from dgl_mutual.experiments.config import MAX_SEEDS, read_config, read_mapping
-from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, merge
+from dgl_mutual.experiments.layers import merge
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.utils.files import user_path
@@ -108,14 +105,16 @@ class Suite(Options):
 
     @field_validator("methods", mode="before")
     @classmethod
-    def _layers(cls, methods: Any, info: ValidationInfo) -> Any:
+    def _layers(cls, methods: Any) -> Any:
         """``name:`` alone means the strategy of that name, and so does a name in a list, or a name whose configuration has no strategy."""
         named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
         for name in (name for name, layer in named.items() if layer is None and is_config_file(name)):
             raise ValueError(f"{name!r} is a file, and its method needs a name of its own: give a mapping, for example {{tuned: {name}}}")
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
-        base = info.data.get("base") or {}
-        return {name: _with_strategy(name, layer, base) if isinstance(layer, Mapping) else layer for name, layer in layers.items()}
+        known = STRATEGY_REGISTRY.names()
+        return {
+            name: {"strategy": name, **layer} if name in known and isinstance(layer, Mapping) else layer for name, layer in layers.items()
+        }
 
     @model_validator(mode="after")
     def _not_too_many(self) -> Suite:
@@ -202,26 +201,6 @@ def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
             raise ValueError(f"names of methods are texts, and {name!r} is none: write it in quotes, '{name}'")
         _check_name(name, "method")
     return named
-
-
-def _with_strategy(name: str, layer: Mapping[str, Any], base: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration of a method, with the strategy of its name if it has none.
-
-    Raises:
-        ValueError: its name is nearly that of a strategy, and it would have another one.
-    """
-    if "strategy" in layer:
-        return layer
-    if is_import_path(name) or name in STRATEGY_REGISTRY.names():
-        return {"strategy": name, **layer}
-    first = re.split(r"[\s,;(]", name.strip())[0].lower().replace("_", "-")
-    near = difflib.get_close_matches(first, STRATEGY_REGISTRY.names(), n=1, cutoff=0.85)
-    if near and "recipe" not in layer and near[0] != (otherwise := base.get("strategy", DEFAULT_STRATEGY)):
-        raise ValueError(
-            f"the method {name!r} has no strategy, and would be {otherwise!r}. If it is to be {near[0]!r}, give it 'strategy: {near[0]}', "
-            f"else 'strategy: {otherwise}'"
-        )
-    return layer
 
 
 def _check_name(name: str, what: str) -> None:

@@ -65,7 +65,8 @@ class StudentOptions(Options):
     """Noise on the student's input features, in training and evaluation: each feature x becomes x ((1 - a) + a N(0, 1)), with this a
     (default: no noise). It makes the student weak, to study how a weak student affects its peers."""
     starts_after: float | None = Field(None, gt=0, lt=1)
-    """Share of the epochs in which the student keeps its initial weights, before it begins to learn (default: it learns from the start)."""
+    """Share of the epochs in which the student keeps its initial weights, before it begins to learn; at least one, and not the last
+    (default: it learns from the start)."""
     norm: Literal["none", "batch", "layer"] | None = None
     """Normalisation after each hidden convolution (node task: none; graph task: batch); batch also within gin's MLP."""
     activation: Literal["relu", "elu", "gelu", "leaky_relu", "silu", "tanh"] | None = None
@@ -126,5 +127,7 @@ class StudentOptions(Options):
         return {key: value for key, value in plain.items() if (key in kept if own else key != "options")}
 
     def first_epoch(self, epochs: int) -> int:
-        """First epoch in which the student learns, in a phase of `epochs` epochs."""
-        return 0 if self.is_custom or self.starts_after is None else round(self.starts_after * epochs)
+        """First epoch in which the student learns, in a phase of `epochs` epochs: if it is to wait, neither the first nor none of them."""
+        if self.is_custom or self.starts_after is None:
+            return 0
+        return min(max(1, round(self.starts_after * epochs)), epochs - 1)

@@ -236,13 +236,19 @@ class Experiment:
 
         Raises:
             UsageError: no file system takes the path.
-            StoreError: there is something already, the place is in one of the folders, a link or something else that is no file lies in
-                them, or the disk does not take it. Nothing is left of the copy then.
+            StoreError: another experiment has used the folder since; there is something already, the place is in one of the folders, a link
+                or something else that is no file lies in them, or the disk does not take it. Nothing is left of the copy then.
         """
         path = user_path(path)
         if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
             raise StoreError(f"{str(path)!r} is there already. Name a new folder.")
-        folders = [self.folder, *dict.fromkeys(run.folder for run in suite_runs(self.folder))]
+        there = suite_runs(self.folder)
+        if not {(run.data, run.method, run.folder) for run in self.runs} <= {(run.data, run.method, run.folder) for run in there}:
+            raise StoreError(
+                f"Another experiment has used the folder {str(self.folder)!r} since, with other runs. Make this one again, with a name or "
+                "an out of its own, and save it then."
+            )
+        folders = [self.folder, *dict.fromkeys(run.folder for run in there)]
         for folder in folders:
             if path.resolve().is_relative_to(folder.resolve()):
                 raise StoreError(f"{str(path)!r} is in {str(folder)!r}, which is to be copied. Name a folder outside of it.")

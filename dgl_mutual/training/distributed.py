@@ -14,11 +14,11 @@ Students: each process runs some of them, on the whole batch, and has their grad
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -165,7 +165,10 @@ class DividedSamples(Ranks):
     def share_buffers(self, students: Iterable[nn.Module]) -> None:
         for student in students:
             weights = dict(student.named_parameters())
-            _broadcast_state(student, [name for name in student.state_dict() if name not in weights], src=0)
+            own = {name: value for name, value in student.state_dict().items() if name not in weights}
+            size = torch.tensor([sum(value.numel() for value in own.values())], device=next(iter(weights.values())).device)
+            if len({int(one) for one in _all_gather(size, self)}) == 1:  # a state that grows is refused at the end of the epoch
+                _broadcast_state(student, list(own), src=0)
 
 
 class DividedStudents(Ranks):
@@ -206,6 +209,9 @@ class DividedStudents(Ranks):
         return [part.tolist() for part in np.array_split(np.asarray(members), self.size)]
 
 
+_SENT_AS_INT64 = (torch.int16, torch.uint16, torch.uint32)
+
+
 @torch.no_grad()
 def _broadcast_state(module: nn.Module, names: Sequence[str], src: int) -> None:
     """Give these entries of a module's state the values that the process `src` has, also what `get_extra_state` gives."""
@@ -213,8 +219,8 @@ def _broadcast_state(module: nn.Module, names: Sequence[str], src: int) -> None:
         return
     state, place = module.state_dict(), next(module.parameters()).device
     for name in names:
-        # NCCL takes tensors on the GPU alone, and gloo no int16.
-        sent = state[name].to(place, torch.int64 if state[name].dtype == torch.int16 else None).contiguous()
+        # NCCL takes tensors on the GPU alone, and gloo not all types.
+        sent = state[name].to(place, torch.int64 if state[name].dtype in _SENT_AS_INT64 else None).contiguous()
         distributed.broadcast(sent, src=src)
         state[name] = sent.to(state[name])
     module.load_state_dict(state)
@@ -283,30 +289,23 @@ def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
     """
     if ranks.divides != "samples":
         return
-
-    def shared(norm: nn.Module, path: str) -> nn.Module:
-        if type(norm) in (nn.BatchNorm1d, BatchNorm) and norm.running_mean is not None:
-            return SyncBatchNorm.like(cast("nn.BatchNorm1d", norm), ranks)
-        raise UsageError(
-            f"Processes that divide samples cannot share the statistics of {path!r} of the student {name!r} ({norm}). Use "
-            "torch.nn.BatchNorm1d with running statistics, or choose --divide students."
-        )
-
-    _replace_batch_norms(module, shared)
+    for path, norm in module.named_modules():
+        if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            continue
+        computes_as_torch = type(norm).forward in (nn.BatchNorm1d.forward, BatchNorm.forward)
+        if not isinstance(norm, nn.BatchNorm1d) or not computes_as_torch or norm.running_mean is None:
+            raise UsageError(
+                f"Processes that divide samples cannot share the statistics of {path!r} of the student {name!r} ({norm}). Use "
+                "torch.nn.BatchNorm1d with running statistics, or choose --divide students."
+            )
+        SyncBatchNorm.share(norm, ranks)
 
 
 def plain_batch_norm(module: nn.Module) -> None:
     """Make every batch norm in a module use statistics of this process only: the inverse of `share_batch_norm`."""
-    _replace_batch_norms(module, lambda norm, _: norm.plain() if isinstance(norm, SyncBatchNorm) else norm)
-
-
-def _replace_batch_norms(module: nn.Module, replaced: Callable[[nn.Module, str], nn.Module]) -> None:
-    """Replace each batch norm within a module; one that it has in several places stays one."""
-    norms = {path: part for path, part in module.named_modules(remove_duplicate=False) if isinstance(part, nn.modules.batchnorm._BatchNorm)}
-    new = {id(norm): replaced(norm, path) for path, norm in norms.items()}
-    for path, norm in norms.items():
-        parent, _, name = path.rpartition(".")
-        setattr(module.get_submodule(parent), name, new[id(norm)])
+    for norm in module.modules():
+        if isinstance(norm, SyncBatchNorm):
+            norm.make_plain()
 
 
 class SyncBatchNorm(nn.BatchNorm1d):
@@ -317,26 +316,27 @@ class SyncBatchNorm(nn.BatchNorm1d):
     """
 
     ranks: Ranks
-    #: What it stands for.
+    #: The class that it had.
     kind: type[nn.BatchNorm1d]
 
-    @classmethod
-    def like(cls, plain: nn.BatchNorm1d, ranks: Ranks) -> SyncBatchNorm:
-        """One with the same parameters and statistics."""
-        shared = _copied(plain, cls)
-        shared.ranks, shared.kind = ranks, type(plain)
-        return shared
+    @staticmethod
+    def share(norm: nn.BatchNorm1d, ranks: Ranks) -> None:
+        """Give a batch norm this class, so that all else of it stays: its parameters, hooks, and places in a module."""
+        vars(norm).update(ranks=ranks, kind=type(norm))
+        norm.__class__ = SyncBatchNorm
 
-    def plain(self) -> nn.BatchNorm1d:
-        """A batch norm as it was, with the present parameters and statistics."""
-        return _copied(self, self.kind)
+    def make_plain(self) -> None:
+        """Give it its own class again."""
+        kind = self.kind
+        del self.ranks, self.kind
+        self.__class__ = kind  # type: ignore[assignment]  # it is no longer of this one
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         self._check_input_dim(x)
         if x.dim() == 3:  # (rows, features, places): each place is a row
-            return self.forward(x.transpose(1, 2).flatten(0, 1)).view(len(x), x.shape[2], -1).transpose(1, 2)
+            return self.forward(x.transpose(1, 2).flatten(0, 1)).view(len(x), x.shape[2], x.shape[1]).transpose(1, 2)
         total = apply(_AllReduceSum, torch.cat([x.sum(0), x.new_full((1,), len(x))]))
         count = total[-1].detach()
         mean = total[:-1] / count
@@ -354,18 +354,6 @@ class SyncBatchNorm(nn.BatchNorm1d):
         variance = torch.where(several, variance, self.running_var)
         normalised: Tensor = (x - mean) * torch.rsqrt(variance + self.eps)
         return normalised * self.weight + self.bias if self.affine else normalised
-
-
-Norm = TypeVar("Norm", bound=nn.BatchNorm1d)
-
-
-def _copied(norm: nn.BatchNorm1d, kind: type[Norm]) -> Norm:
-    """A batch norm of another class with the same parameters and statistics."""
-    assert norm.running_mean is not None
-    mean = norm.running_mean
-    made = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, device=mean.device, dtype=mean.dtype)
-    made.load_state_dict(norm.state_dict())
-    return made.train(norm.training)
 
 
 class _Gather(torch.autograd.Function):

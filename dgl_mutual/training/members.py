@@ -66,16 +66,9 @@ def check_members(members: Iterable[StudentOptions], training: TrainingOptions) 
         members: resolved options.
 
     Raises:
-        UsageError: one that would learn in no epoch, or from the first one on though it is to wait; or noise that would depend on which
-            nodes are sampled together.
+        UsageError: one with noise that would depend on which nodes are sampled together.
     """
     for member in (one for one in members if not one.is_custom):
-        if member.starts_after is not None and not 0 < member.first_epoch(training.epochs) < training.epochs:
-            raise UsageError(
-                f"starts_after = {member.starts_after:g} of {member.architecture_name} is epoch {member.first_epoch(training.epochs)} of "
-                f"training.epochs = {training.epochs}, so that it would {'never learn' if member.starts_after > 0.5 else 'not wait'}. "
-                "Give another share, or more epochs."
-            )
         if member.feature_noise is not None and training.sampler is not None:
             raise UsageError(
                 f"feature_noise of {member.architecture_name} is the same for a node in each evaluation on the whole graph, and would "

@@ -30,10 +30,16 @@ def path_name(text: str) -> str:
     Letters and digits are those of any script: names in one that is not Latin would all be the same. What is cut off a long name is
     replaced by a hash of all of it, so that different long names stay different.
     """
-    name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", text)).lstrip(".") or "-"
+    kept = (character if _is_of_a_word(character) else "\0" for character in unicodedata.normalize("NFC", text))
+    name = re.sub("\0+", "-", "".join(kept)).lstrip(".") or "-"
     if len(name.encode()) <= MAX_NAME:
         return name
     return f"{name.encode()[: MAX_NAME - 9].decode(errors='ignore')}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def _is_of_a_word(character: str) -> bool:
+    """Letters and digits, ``.``, ``_`` and ``-``, and the marks that some scripts write vowels with."""
+    return character.isalnum() or character in "._-" or unicodedata.category(character).startswith("M")
 
 
 def csv_cell(entry: object) -> object:

@@ -127,6 +127,7 @@ def test_numbered_columns_of_a_folder_are_splits(tmp_path: Path, feat: bool, fir
         ({"val_mask": ["1,0,0,maybe"] * NODES}, r"val_mask: expected True or False, found '1,0,0,maybe' \(40 lines"),
         ({"val_mask": ["1,0,0,"] * NODES}, r"val_mask: expected True or False, found '1,0,0,'"),
         ({name: ["1"] * (NODES - 1) + [""] for name in MASKS}, r"train_mask: expected True or False, found an empty cell"),
+        ({"val_mask_0": [1] * NODES, "test_mask_1": [0] * NODES}, "same numbers for each part, found val_mask_0, test_mask_1"),
         ({"val_mask_0": [1] * NODES}, "expected either the column val_mask or val_mask_0, which are masks of several splits, found both"),
         (
             {"val_mask": [",".join(map(str, row)) for row in MASKS["train_mask"]]},

@@ -221,6 +221,10 @@ def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_pri
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": False}}, ["since temperature = 1.0."]),
         ({"strategy": "dml", "strategy_options": {"scale_by_temperature": True}}, []),
         (
+            {"strategy": "gml", "students": "gcn,sage", "strategy_options": {"gate": "agreement", "gate_threshold": 0.9}},
+            ["gate = agreement has no effect, since each of two students has one peer"],
+        ),
+        (
             {"label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}},
             ["training.unlabelled_ratio = 1 has no effect, since students of independent learn from labelled samples alone."],
         ),

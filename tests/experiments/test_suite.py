@@ -264,33 +264,53 @@ def test_a_dataset_of_all_runs_has_no_effect_and_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "strategy"),
-    [("dml", "dml"), ("own.code:Run", "own.code:Run"), ("gml, later", None), ("lower weight", None), ("a kd of ours", None)],
+    ("name", "strategy"), [("dml", "dml"), ("gml, later", "gml"), ("lower weight", "gml"), ("a kd of ours", "gml"), ("gml:wide", "gml")]
 )
-def test_a_method_without_a_strategy_has_that_of_its_name(name: str, strategy: str | None) -> None:
-    options = {"training": {"epochs": 3}}
-    suite = parse_options(Suite, {**SMALL, "methods": {name: options}})
-    assert suite.methods == {name: options if strategy is None else {"strategy": strategy, **options}}
+def test_a_method_without_a_strategy_has_that_of_its_name_or_the_default(name: str, strategy: str) -> None:
+    suite = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: {"training": {"epochs": 3}}}})
+    if ":" not in name:
+        assert [run.config.strategy for run in configurations(suite)] == [strategy]
+        return
+    with pytest.raises(UsageError, match=r"gml:wide on ring: The method has no strategy.*'strategy: gml:wide', else 'strategy: gml'"):
+        configurations(suite)
 
 
-@pytest.mark.parametrize("name", ["mean_teacher", "DML", "independant", "kd, T = 4", "Independent (slow)", "dml;2"])
-def test_a_name_that_is_nearly_that_of_a_strategy_needs_one(name: str) -> None:
-    with pytest.raises(UsageError, match=r"has no strategy, and would be 'gml'\. If it is to be '[a-z-]+', give it 'strategy: [a-z-]+'"):
-        parse_options(Suite, {**SMALL, "methods": {name: {"training": {"epochs": 3}}}})
-    for named in ({"base": {"strategy": "kd"}}, {}):
-        methods = {name: {"training": {"epochs": 3}, **({} if named and name.startswith("kd") else {"strategy": "gml"})}}
-        assert list(parse_options(Suite, {**SMALL, **named, "methods": methods}).methods) == [name]
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *[("mean_teacher", "mean-teacher"), ("Mean teacher", "mean-teacher"), ("DML", "dml"), ("independant", "independent")],
+        *[("kd, T = 4", "kd"), ("kd_T4", "kd"), ("kdcl-2", "kdcl"), ("Independent (slow)", "independent")],
+        ("own.code:Run", "own.code:Run"),
+    ],
+)
+def test_a_name_that_is_nearly_that_of_a_strategy_needs_one(name: str, meant: str) -> None:
+    def of(**more: Any) -> Suite:
+        method = {"training": {"epochs": 3}, **more.pop("method", {})}
+        return parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {name: method}, **more})
+
+    with pytest.raises(UsageError, match=f"has no strategy, and would be 'gml'. If it is to be '{meant}', give it 'strategy: {meant}'"):
+        configurations(of())
+    for suite in (
+        of(method={"strategy": "gml"}),
+        of(base={"strategy": "dml"}),
+        of(datasets=[{"dataset": "ring", "strategy": "dml"}]),
+        of(datasets=[{"dataset": "ring", "methods": {name: {"strategy": "dml"}}}]),
+    ):
+        assert len(configurations(suite)) == 1
 
 
 def test_the_folder_of_another_suite_is_refused(small: Suite, tmp_path: Path) -> None:
     run_suite(plan_suite("small", small, out=tmp_path), jobs=1)
     before = (tmp_path / "suite-small" / "suite.yaml").read_text()
     run_suite(plan_suite("small", small.model_copy(update={"description": "edited"}), out=tmp_path), jobs=1)
-    other = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"other": {"strategy": "gml"}}})
+    other = parse_options(Suite, {**SMALL, "datasets": ["ring"], "methods": {"other": {"strategy": "dml"}}})
     with pytest.raises(UsageError, match=r"suite-small' is that of another suite, of \w+ on \w+ among others.*Give this suite another"):
         run_suite(plan_suite("small", other, out=tmp_path), jobs=1)
     assert (tmp_path / "suite-small" / "suite.yaml").read_text() == before.replace("description: ''", "description: edited")
     run_suite(plan_suite("other", other, out=tmp_path), jobs=1)
+    renamed = parse_options(Suite, {**SMALL, "datasets": [{"dataset": "ring", "name": "round"}], "methods": {"mine": {"strategy": "gml"}}})
+    run_suite(plan_suite("small", renamed, out=tmp_path), jobs=1)
+    run_suite(plan_suite("small", other, out=tmp_path), jobs=1, resume=False)
 
 
 def test_methods_may_be_a_list_of_names() -> None:

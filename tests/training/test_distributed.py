@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,17 @@ from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks, SyncBatchNorm, leads, process_group
+from dgl_mutual.training.distributed import (
+    SINGLE_PROCESS,
+    DividedSamples,
+    DividedStudents,
+    Ranks,
+    SyncBatchNorm,
+    leads,
+    plain_batch_norm,
+    process_group,
+    share_batch_norm,
+)
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.trainer import fit_cohort
 from tests import forked
@@ -191,7 +202,8 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypa
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
     plain = batch_norm(3)
     plain(torch.randn(9, 3))
-    shared = SyncBatchNorm.like(plain, SINGLE_PROCESS)
+    shared = deepcopy(plain)
+    SyncBatchNorm.share(shared, SINGLE_PROCESS)
     inputs = [torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
     outputs = [norm(x) for norm, x in zip((plain, shared), inputs, strict=True)]
     torch.testing.assert_close(outputs[1], outputs[0])
@@ -203,6 +215,7 @@ def test_a_shared_batch_norm_of_one_process_is_the_plain_one(rows: int, monkeypa
 
 def test_what_a_student_keeps_of_its_samples_is_that_of_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: tensor.fill_(7 + src))
+    monkeypatch.setattr(torch.distributed, "all_gather", lambda parts, x: [part.copy_(x) for part in parts])
     student = Counting(4, 2)
     weights = student.last.weight.clone()
     TWO.share_buffers([student])
@@ -214,14 +227,32 @@ def test_what_a_student_keeps_of_its_samples_is_that_of_the_first_process(monkey
 def test_batch_norms_of_other_forms_are_shared_and_made_plain_again(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
     plain = torch.nn.BatchNorm1d(3, **form)
-    shared = SyncBatchNorm.like(plain, SINGLE_PROCESS)
+    shared = deepcopy(plain)
+    SyncBatchNorm.share(shared, SINGLE_PROCESS)
     for shape in ((9, 3), (4, 3), (5, 3, 2)):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(shared(x), plain(x))
     torch.testing.assert_close(shared.state_dict(), plain.state_dict())
-    again = shared.plain()
-    assert type(again) is torch.nn.BatchNorm1d
-    torch.testing.assert_close(again(x), plain(x))
+    assert isinstance(shared, SyncBatchNorm)
+    shared.make_plain()
+    assert type(shared) is torch.nn.BatchNorm1d and vars(shared).keys() == vars(plain).keys()
+    torch.testing.assert_close(shared(x), plain(x))
+
+
+def test_a_shared_batch_norm_is_the_same_module(graph_data: Data) -> None:
+    class Named(torch.nn.BatchNorm1d):
+        pass
+
+    norm = Named(4)
+    norm.weight.requires_grad_(False)
+    called = []
+    norm.register_forward_hook(lambda *_: called.append(1))
+    module = torch.nn.ModuleDict({"a": norm, "b": norm})
+    share_batch_norm(module, TWO, "mine")
+    assert module["a"] is module["b"] is norm and isinstance(norm, SyncBatchNorm) and not norm.weight.requires_grad
+    plain_batch_norm(module)
+    norm(torch.randn(3, 4))
+    assert type(norm) is Named and called == [1]
 
 
 @pytest.mark.parametrize(

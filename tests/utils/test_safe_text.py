@@ -22,6 +22,7 @@ def test_names_that_are_good_stay_and_long_ones_stay_different() -> None:
     assert path_name("Cora-v1.2_x") == "Cora-v1.2_x"
     assert path_name("x" * 300 + "a") != path_name("x" * 300 + "b")
     assert path_name("Größe 数据") == "Größe-数据"
+    assert path_name("suite-का") == "suite-का" != path_name("suite-कि")
     assert path_name("数" * 60 + "a") != path_name("数" * 60 + "b")
 
 
