@@ -269,6 +269,15 @@ def test_methods_with_and_without_edge_features_are_compared() -> None:
     assert found.table().shape[0] >= 2
 
 
+def test_an_experiment_has_its_runs_before_another_one_takes_its_folder(tmp_path: Path) -> None:
+    small = {**SMALL, "seeds": 1, "out": tmp_path}
+    first = dgl_mutual.experiment("digits", {"a": "independent", "b": "dml"}, **small)
+    second = dgl_mutual.experiment("digits", {"a": "independent", "c": "gml"}, **small)
+    assert (first.methods, second.methods) == (["a", "b"], ["a", "c"])
+    with pytest.raises(UsageError, match=r"that of another suite, of a on digits among others.*name=\.\.\."):
+        dgl_mutual.experiment("digits", {"d": "dml"}, **{**small, "training": {"epochs": 3}})
+
+
 def test_methods_that_learn_on_other_samples_have_columns_of_their_own(tmp_path: Path) -> None:
     methods = {name: {"strategy": "independent", **layer} for name, layer in (("all", {}), ("few", {"label_rate": 0.3}))}
     found = dgl_mutual.experiment("digits", methods, out=tmp_path, **{**SMALL, "seeds": 1})

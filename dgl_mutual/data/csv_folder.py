@@ -142,7 +142,7 @@ def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> 
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
     ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
-    nodes = _with_joined_masks(nodes, faults) if nodes is not None and of_nodes else nodes
+    nodes = None if nodes is None else _with_joined_masks(nodes, faults if of_nodes else Faults())
     edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
     graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
     graphs = graphs if graphs is None or of_nodes else _with_joined_masks(graphs, faults)
@@ -173,6 +173,7 @@ def _with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
     for mask, numbers in numbered.items():
         ordered = sorted(numbers, key=numbers.__getitem__)
         if ordered and mask in frame:
+            frame = frame.drop(columns=ordered)
             rule = f"expected either the column {mask} or {listed(ordered)}, which are masks of several splits, found both"
             faults.add(table.path, rule, 1)
         elif ordered:

@@ -191,7 +191,9 @@ def joined_features(records: Sequence[GraphRecord]) -> npt.NDArray[Any] | sparse
     if blocks[0] is None or not any(map(sparse.issparse, blocks)):
         return None if blocks[0] is None else joined(blocks, "node features")
     _check_shapes(blocks, "node features")
-    return sparse.csr_matrix(sparse.vstack(blocks))
+    # SciPy has no matrices of float16.
+    wide = [block.astype(np.float32) if block is not None and block.dtype == np.float16 else block for block in blocks]
+    return sparse.csr_matrix(sparse.vstack(wide))
 
 
 def _check_shapes(blocks: Sequence[npt.NDArray[Any] | sparse.csr_matrix | None], what: str) -> None:

@@ -113,25 +113,27 @@ def configurations(
                 own = [_with_recipe(one, setting.config, suite.methods[method]) for one in (suite.methods[method], layer)]
                 config = parse_config(suite.base, setting.config, *own, overrides or {}, chosen)
                 plainly.append(parse_config(suite.base, setting.config, *own, chosen) if overrides else config)
-                _refuse_other_strategy(method, plainly[-1])
+                if not any("strategy" in layer for layer in (setting.config, *own)):
+                    _refuse_other_strategy(method, plainly[-1].strategy)
             entries.append(SuiteRun(setting.name, method, config, setting.tuning))
     _refuse_wrong_names(entries, plainly)
     return [replace(entry, config=_scaled_down(entry.config)) for entry in entries] if quick else entries
 
 
-def _refuse_other_strategy(method: str, config: RunConfig) -> None:
-    """Refuse a method whose name is nearly that of a strategy, or an import path, and that has the default strategy.
+def _refuse_other_strategy(method: str, strategy: Any) -> None:
+    """Refuse a method whose name is nearly that of a strategy, or an import path, and that would have another one by default.
+
+    Args:
+        strategy: the default one, or that of all runs.
 
     Raises:
-        UsageError: nothing says that it is to have that one.
+        UsageError: its name means another one.
     """
-    if "strategy" in config.model_fields_set:
-        return
     meant = method if is_import_path(method) else _strategy_in(method)
-    if meant not in (None, config.strategy):
+    if meant not in (None, strategy):
         raise UsageError(
-            f"The method has no strategy, and would be {config.strategy!r}. If it is to be {meant!r}, give it 'strategy: {meant}', else "
-            f"'strategy: {config.strategy}'."
+            f"The method has no strategy, and would be {strategy!r}. If it is to be {meant!r}, give it 'strategy: {meant}', else "
+            f"'strategy: {strategy}'."
         )
 
 

@@ -110,7 +110,9 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         wrong.append("best_epoch")
     if wrong:
         raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. {_hint_of(file)}")
-    _refuse_impossible(file, table)
+    # Of other columns, such as a strategy or callback of a user's own may log, nothing is known.
+    own = [*columns, *(MORE_COLUMNS if columns == TRIAL_COLUMNS else ())]
+    _refuse_impossible(file, table[[name for name in table if name in own]])
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
 
 
@@ -207,7 +209,7 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
         if not _are_places(numbers["trial"]) or (numbers["trial"] > MAX_TRIALS).any():
             raise ValueError("a trial has no number as a search gives")
         for name, most in (("value", 1), ("best", 1), ("seconds", _LARGEST)):
-            wrong = np.flatnonzero((numbers[name] < 0) | (numbers[name] > most))
+            wrong = np.flatnonzero((numbers[name] < 0) | (numbers[name] > most + _ROUNDING))
             if len(wrong):
                 raise ValueError(f"{name} = {numbers[name].iloc[wrong[0]]:g} in row {wrong[0] + 1}")
         numbers["trial"] = numbers["trial"].astype(int)

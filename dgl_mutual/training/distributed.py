@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -209,7 +209,8 @@ class DividedStudents(Ranks):
         return [part.tolist() for part in np.array_split(np.asarray(members), self.size)]
 
 
-_SENT_AS_INT64 = (torch.int16, torch.uint16, torch.uint32)
+#: Earlier releases of torch lack the latter two.
+_SENT_AS_INT64 = [getattr(torch, name) for name in ("int16", "uint16", "uint32") if hasattr(torch, name)]
 
 
 @torch.no_grad()
@@ -292,13 +293,12 @@ def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
     for path, norm in module.named_modules():
         if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
             continue
-        computes_as_torch = type(norm).forward in (nn.BatchNorm1d.forward, BatchNorm.forward)
-        if not isinstance(norm, nn.BatchNorm1d) or not computes_as_torch or norm.running_mean is None:
+        if type(norm) not in (nn.BatchNorm1d, BatchNorm) or norm.running_mean is None:
             raise UsageError(
                 f"Processes that divide samples cannot share the statistics of {path!r} of the student {name!r} ({norm}). Use "
                 "torch.nn.BatchNorm1d with running statistics, or choose --divide students."
             )
-        SyncBatchNorm.share(norm, ranks)
+        SyncBatchNorm.share(cast("nn.BatchNorm1d", norm), ranks)
 
 
 def plain_batch_norm(module: nn.Module) -> None:

@@ -66,9 +66,15 @@ def check_members(members: Iterable[StudentOptions], training: TrainingOptions) 
         members: resolved options.
 
     Raises:
-        UsageError: one with noise that would depend on which nodes are sampled together.
+        UsageError: one that would learn from the first epoch on though it is to wait, or one with noise that would depend on which nodes
+            are sampled together.
     """
     for member in (one for one in members if not one.is_custom):
+        if member.starts_after is not None and training.epochs < 2:
+            raise UsageError(
+                f"starts_after = {member.starts_after:g} of {member.architecture_name} needs an epoch to wait and one to learn, and "
+                f"training.epochs = {training.epochs}. Leave it out, or train for longer."
+            )
         if member.feature_noise is not None and training.sampler is not None:
             raise UsageError(
                 f"feature_noise of {member.architecture_name} is the same for a node in each evaluation on the whole graph, and would "

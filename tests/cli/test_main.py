@@ -73,6 +73,11 @@ def test_every_path_is_one_of_the_users_home_where_it_says_so(
     assert [folder.name for folder in elsewhere.iterdir()] == ["home"]
 
 
+def test_help_comes_before_what_is_wrong(command_line: Callable[..., object]) -> None:
+    status, out, _ = command_line("run", "--epochs", "1", "--epochs", "2", "--help")
+    assert status == 0 and "--epochs" in out
+
+
 def test_help_is_light() -> None:
     """Of all packages, --help imports click alone: torch, DGL and pandas take seconds."""
     program = (

@@ -35,3 +35,15 @@ def test_graph_task_is_the_inked_pixels() -> None:
     expected = np.zeros_like(near)
     expected[edges[0], edges[1]] = True
     np.testing.assert_array_equal(expected, near)
+
+
+def test_neighbours_are_those_of_a_stable_sort() -> None:
+    """Of images that are equally near, those that come first."""
+    pixels = load_digits().data.astype(np.int64)
+    squares = (pixels**2).sum(axis=1)
+    distances = squares[:, None] + squares - 2 * pixels @ pixels.T
+    np.fill_diagonal(distances, distances.max() + 1)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
+    pairs = {(int(other), node) for node, others in enumerate(nearest) for other in others}
+    edges = {(int(i), int(j)) for i, j in load_dataset("digits").edges.T}
+    assert edges == pairs | {(j, i) for i, j in pairs}

@@ -284,3 +284,13 @@ def test_edge_weights_are_not_left_out_in_silence() -> None:
         Dataset.from_pyg(data)
     with pytest.raises(DataError, match=r"Graph 0 has no edge_index\. Set it, shape"):
         Dataset.from_pyg(pyg.Data(x=torch.as_tensor(FEATURES)))
+
+
+def test_graphs_with_sparse_and_dense_features_of_half_precision_are_joined() -> None:
+    x = torch.tensor([[0.0, 1.5], [2.0, 0.0], [0.0, 0.0]]).half()
+    edge_index = torch.tensor([[0, 1], [1, 2]])
+    pyg = pytest.importorskip("torch_geometric.data")
+    graphs = [pyg.Data(x=x if index % 2 else x.to_sparse(), edge_index=edge_index, y=index % 2) for index in range(4)]
+    dataset = Dataset.from_pyg(graphs)
+    features = dataset.features.toarray() if hasattr(dataset.features, "toarray") else dataset.features
+    np.testing.assert_array_equal(features, np.tile(x.float().numpy(), (4, 1)))

@@ -268,6 +268,17 @@ def test_a_complete_configuration_has_no_idle_options(ring: Dataset, pairs: Data
             refuse_idle(parse_config(plain(resolved)), resolved)
 
 
+def test_nothing_is_said_of_a_ratio_where_a_strategy_of_the_users_own_may_exchange(ring: Dataset) -> None:
+    class Own(dgl_mutual.Strategy):
+        def loss_terms(self, step: Any) -> Any:
+            return {"supervised": self.supervised(step)}
+
+    asked = parse_config({"strategy": Own, "label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refuse_idle(asked, resolve(asked, ring))
+
+
 def test_views_without_edges_have_no_effect_on_students_that_use_none(pairs: Dataset) -> None:
     for students, expected, strategy in (("bag,mlp", 1, "independent"), ("bag,gcn", 0, "independent"), ("mlp", 0, "kd")):
         asked = parse_config({"strategy": strategy, "students": students, "training": {"edge_drop": 0.3}})

@@ -290,9 +290,11 @@ def test_a_name_that_is_nearly_that_of_a_strategy_needs_one(name: str, meant: st
 
     with pytest.raises(UsageError, match=f"has no strategy, and would be 'gml'. If it is to be '{meant}', give it 'strategy: {meant}'"):
         configurations(of())
+    with pytest.raises(UsageError, match="would be 'oad'"):
+        configurations(of(base={"strategy": "oad"}))
     for suite in (
         of(method={"strategy": "gml"}),
-        of(base={"strategy": "dml"}),
+        of(base={"strategy": meant}),
         of(datasets=[{"dataset": "ring", "strategy": "dml"}]),
         of(datasets=[{"dataset": "ring", "methods": {name: {"strategy": "dml"}}}]),
     ):

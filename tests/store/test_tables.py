@@ -41,6 +41,14 @@ def test_a_wide_table_is_read_and_a_number_that_no_trial_has_is_named(tmp_path: 
         read_table(history, [*KEY, "epoch"])
 
 
+def test_columns_that_a_strategy_or_callback_has_logged_have_no_range(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("seed,fold,epoch,nll,disagreement,test\n0,0,0,-1.5,1.7,-3\n")
+    assert read_table(tmp_path / "history.csv", [*KEY, "epoch"]).shape == (1, 6)
+    (tmp_path / "history.csv").write_text("seed,fold,epoch\n0,0,-1\n")
+    with pytest.raises(StoreError, match="epoch = -1 in its row 1"):
+        read_table(tmp_path / "history.csv", [*KEY, "epoch"])
+
+
 def trials(file: Path, **values: object) -> Path:
     """trials.csv of two rows, the second with these values."""
     first: dict[str, object] = dict.fromkeys([*TRIAL_COLUMNS, *MORE_COLUMNS], 0)

@@ -240,10 +240,7 @@ def test_batch_norms_of_other_forms_are_shared_and_made_plain_again(form: dict[s
 
 
 def test_a_shared_batch_norm_is_the_same_module(graph_data: Data) -> None:
-    class Named(torch.nn.BatchNorm1d):
-        pass
-
-    norm = Named(4)
+    norm = torch.nn.BatchNorm1d(4)
     norm.weight.requires_grad_(False)
     called = []
     norm.register_forward_hook(lambda *_: called.append(1))
@@ -252,7 +249,16 @@ def test_a_shared_batch_norm_is_the_same_module(graph_data: Data) -> None:
     assert module["a"] is module["b"] is norm and isinstance(norm, SyncBatchNorm) and not norm.weight.requires_grad
     plain_batch_norm(module)
     norm(torch.randn(3, 4))
-    assert type(norm) is Named and called == [1]
+    assert type(norm) is torch.nn.BatchNorm1d and called == [1]
+
+
+def test_a_batch_norm_of_a_user_s_own_class_is_refused() -> None:
+    class Frozen(torch.nn.BatchNorm1d):
+        def train(self, mode: bool = True) -> Frozen:
+            return super().train(False)
+
+    with pytest.raises(UsageError, match=r"cannot share the statistics of '0' of the student 'mine' \(Frozen"):
+        share_batch_norm(torch.nn.Sequential(Frozen(4)), TWO, "mine")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,12 @@ def test_hidden_labels_of_a_whole_graph_leave_it_among_what_training_sees(datase
     assert np.array_equal(unlabelled_samples(dataset, few, transductive=True), everything)
 
 
+def test_a_given_split_by_graph_has_steps_of_a_batch_size(dataset: Dataset, split: Split) -> None:
+    without = dataset.replaced(official_splits=())
+    result = dgl_mutual.fit(without, split=split, students="gcn,sage", strategy="independent", training={"batch_size": 5, "epochs": 1})
+    assert result.config["training"]["batch_size"] == 5
+
+
 def test_a_split_that_divides_graphs_is_transductive(dataset: Dataset, split: Split) -> None:
     moved = Split(split.train[1:], np.append(split.val, split.train[0]), split.test)
     assert not is_inductive(dataset, moved)
