@@ -206,3 +206,17 @@ def test_trials_of_another_official_split_are_not_taken_for_those_of_this_one(
     assert len(ran) == 2
     go_on(exchanged, resume=False)
     assert len(ran) == 4
+
+
+def test_trials_of_an_earlier_version_do_not_say_of_which_split_they_are(
+    tmp_path: Path, fake_training: Install, ring: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = fake_training()
+    config = parse_config({"dataset": "Cora", "seeds": 1})
+    file = run(config, out=tmp_path, jobs=1).folder / "trials.csv"
+    pd.read_csv(file, **EXACT_NUMBERS).drop(columns=["split", "test_to_train"]).to_csv(file, index=False)
+    (split,) = ring.official_splits
+    exchanged = ring.replaced(official_splits=(Split(split.train, split.test, split.val),))
+    monkeypatch.setattr("dgl_mutual.experiments.loading.load_dataset", lambda *_, **__: exchanged)
+    run(config, out=tmp_path, jobs=1)
+    assert ran == [(0, 0)]
