@@ -142,10 +142,12 @@ def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> 
     node_meta, edge_meta, graph_meta = meta.node_data[0], meta.edge_data[0], meta.graph_data
     nodes = read_csv(folder / node_meta.file_name, meta.separator, [node_meta.node_id_field, *node_meta.named_graph_id], faults)
     ends = [edge_meta.src_id_field, edge_meta.dst_id_field]
-    nodes = None if nodes is None else _with_joined_masks(nodes, faults if of_nodes else Faults())
+    if nodes is not None:
+        nodes = _with_joined_masks(nodes, faults) if of_nodes else _without_numbered_masks(nodes, "graph", graph_meta)
     edges = read_csv(folder / edge_meta.file_name, meta.separator, [*ends, *edge_meta.named_graph_id], faults, may_be_empty=True)
     graphs = read_csv(folder / graph_meta.file_name, meta.separator, [graph_meta.graph_id_field], faults) if graph_meta else None
-    graphs = graphs if graphs is None or of_nodes else _with_joined_masks(graphs, faults)
+    if graphs is not None:
+        graphs = _without_numbered_masks(graphs, "node", node_meta) if of_nodes else _with_joined_masks(graphs, faults)
     faults.check()
     assert nodes is not None and edges is not None
     node_graph = _graph_ids(nodes, node_meta.graph_id_field)
@@ -162,24 +164,38 @@ def _read_files(folder: Path, meta: Meta, faults: Faults, *, of_nodes: bool) -> 
 
 def _with_joined_masks(table: CsvTable, faults: Faults) -> CsvTable:
     """The table with a column ``train_mask`` in place of ``train_mask_0``, ``train_mask_1``, ..., with a value for each of them."""
-    frame = table.frame
-    numbered = {
-        mask: {str(column): int(found[1]) for column in frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))}
-        for mask in MASKS
-    }
+    frame, numbered = table.frame, _numbered_masks(table)
     if len({tuple(sorted(numbers.values())) for numbers in numbered.values() if numbers}) > 1:
         columns = listed([column for numbers in numbered.values() for column in numbers])
         faults.add(table.path, f"expected masks of the same splits, with the same numbers for each part, found {columns}", 1)
     for mask, numbers in numbered.items():
         ordered = sorted(numbers, key=numbers.__getitem__)
         if ordered and mask in frame:
-            frame = frame.drop(columns=ordered)
             rule = f"expected either the column {mask} or {listed(ordered)}, which are masks of several splits, found both"
             faults.add(table.path, rule, 1)
         elif ordered:
             joined = frame[ordered[0]].str.cat(frame[ordered[1:]], sep=",") if ordered[1:] else frame[ordered[0]]
             frame = frame.drop(columns=ordered).assign(**{mask: joined})
     return CsvTable(table.path, frame)
+
+
+def _numbered_masks(table: CsvTable) -> dict[str, dict[str, int]]:
+    """The columns ``train_mask_0``, ``train_mask_1``, ... of each mask, with their numbers."""
+    return {
+        mask: {
+            str(column): int(found[1]) for column in table.frame if (found := re.fullmatch(rf"{mask}[_. -]?([0-9]{{1,9}})", str(column)))
+        }
+        for mask in MASKS
+    }
+
+
+def _without_numbered_masks(table: CsvTable, task: TaskName, samples: NodeMeta | GraphMeta | None) -> CsvTable:
+    """The table without such columns, after a warning: they are not those of the samples."""
+    columns = [column for numbers in _numbered_masks(table).values() for column in numbers]
+    assert samples is not None
+    hint = f"On a {task} task labels and masks are those of {task}s: put them into {Path(samples.file_name).name}."
+    _warn_of_unused(table, columns, hint)
+    return CsvTable(table.path, table.frame.drop(columns=columns))
 
 
 def _graph_ids(table: CsvTable, field: str) -> pd.Series[str]:

@@ -129,21 +129,21 @@ def _refuse_other_strategy(method: str, strategy: Any) -> None:
     Raises:
         UsageError: its name means another one.
     """
-    meant = method if is_import_path(method) else _strategy_in(method)
-    if meant not in (None, strategy):
+    meant = [method] if is_import_path(method) else _strategies_in(method)
+    if meant and strategy not in meant:
         raise UsageError(
-            f"The method has no strategy, and would be {strategy!r}. If it is to be {meant!r}, give it 'strategy: {meant}', else "
+            f"The method has no strategy, and would be {strategy!r}. If it is to be {meant[0]!r}, give it 'strategy: {meant[0]}', else "
             f"'strategy: {strategy}'."
         )
 
 
-def _strategy_in(method: str) -> str | None:
-    """The strategy that the name of a method seems to mean: ``dml`` of ``DML (wide)``, ``mean-teacher`` of ``mean teacher``."""
+def _strategies_in(method: str) -> list[str]:
+    """The strategies that the name of a method may mean: ``dml`` of ``DML (wide)``, ``mean-teacher`` of ``mean teacher``."""
     typed = re.sub(r"[\s_]+", "-", method.strip().lower())
     known = STRATEGY_REGISTRY.names()
     begun = [name for name in known if re.match(rf"{re.escape(name)}(?![a-z0-9])", typed)]
     near = difflib.get_close_matches(re.split(r"[,;(]", typed)[0].strip("-"), known, n=1, cutoff=0.85)
-    return next(iter([*sorted(begun, key=len, reverse=True), *near]), None)
+    return [*sorted(begun, key=len, reverse=True), *near]
 
 
 def _refuse_wrong_names(entries: Sequence[SuiteRun], plainly: Sequence[RunConfig]) -> None:

@@ -53,12 +53,16 @@ _MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
 #: Columns of a table that is read, and of one that is written again as it is; the history of K students has more than K * K. Each column
 #: costs about a tenth of a millisecond, however few the rows, and less as text.
 _MOST_COLUMNS, _MOST_TEXT_COLUMNS = 20_000, 100_000
-#: No figure of a trial is larger, be it bytes or nanoseconds.
-_LARGEST = 1e15
+#: No count or time of a trial is larger, be it bytes or nanoseconds, and no other figure: those are of single precision.
+_LARGEST, _LARGEST_FIGURE = 1e15, 3.5e38
 #: What figures of a trial are within, whatever the metric.
 _FRACTIONS = ("train", "val", "test", "disagreement", "ece")
-_COUNTS = ("best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib", "nll")
-_RANGES = {**dict.fromkeys(_FRACTIONS, (0.0, 1.0)), **dict.fromkeys((*_COUNTS, "test_to_train"), (0.0, _LARGEST))}
+_COUNTS = ("best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib")
+_RANGES = {
+    **dict.fromkeys(_FRACTIONS, (0.0, 1.0)),
+    **dict.fromkeys((*_COUNTS, "test_to_train"), (0.0, _LARGEST)),
+    "nll": (0.0, _LARGEST_FIGURE),
+}
 #: Means of fractions may be above 1 by so much.
 _ROUNDING = 1e-9
 #: What pandas would otherwise guess: a fingerprint may look like a number.
@@ -103,15 +107,16 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
     is_number = {str(name): dtype.kind in "iuf" for name, dtype in table.dtypes.items() if name not in _TEXT} if len(table) else {}
     wrong = [name for name, number in is_number.items() if not number]
     numbers = [name for name, number in is_number.items() if number]
-    too_large = (np.abs(table[numbers].to_numpy(np.float64)) > _LARGEST).any(axis=0)
+    # Of other columns, such as a strategy or callback of a user's own may log, nothing else is known.
+    own = [*columns, *(MORE_COLUMNS if columns == TRIAL_COLUMNS else ())]
+    largest = [_LARGEST if name in own and name != "nll" else _LARGEST_FIGURE for name in numbers]
+    too_large = (np.abs(table[numbers].to_numpy(np.float64)) > largest).any(axis=0)
     wrong += [name for name, large in zip(numbers, too_large, strict=True) if large]
     wrong += [name for name in KEY if len(table) and name not in wrong and not _are_places(table[name])]
     if "best_epoch" in columns and len(table) and "best_epoch" not in wrong and not (table["best_epoch"].dropna() % 1 == 0).all():
         wrong.append("best_epoch")
     if wrong:
         raise StoreError(f"{str(file)!r} has no number where one belongs, in {listed(wrong, most=5)}: it was changed. {_hint_of(file)}")
-    # Of other columns, such as a strategy or callback of a user's own may log, nothing is known.
-    own = [*columns, *(MORE_COLUMNS if columns == TRIAL_COLUMNS else ())]
     _refuse_impossible(file, table[[name for name in table if name in own]])
     return table.astype({"best_epoch": "Int64"}) if "best_epoch" in columns else table
 

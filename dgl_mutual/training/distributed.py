@@ -295,8 +295,9 @@ def share_batch_norm(module: nn.Module, ranks: Ranks, name: str) -> None:
             continue
         if type(norm) not in (nn.BatchNorm1d, BatchNorm) or norm.running_mean is None:
             raise UsageError(
-                f"Processes that divide samples cannot share the statistics of {path!r} of the student {name!r} ({norm}). Use "
-                "torch.nn.BatchNorm1d with running statistics, or choose --divide students."
+                f"Processes that divide samples cannot share the statistics of {path!r} of the student {name!r} ({norm}): another class, "
+                "or one derived from torch.nn.BatchNorm1d, may compute otherwise. Use torch.nn.BatchNorm1d itself, with running "
+                "statistics, or choose --divide students."
             )
         SyncBatchNorm.share(cast("nn.BatchNorm1d", norm), ranks)
 

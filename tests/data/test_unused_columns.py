@@ -43,9 +43,12 @@ def test_labels_and_masks_that_are_not_those_of_samples_are_a_warning(tmp_path: 
         assert load_dataset(folder).feature_names == ("x",)
     for numbered in ("train_mask_0,val_mask_0,test_mask_0", "train_mask_0,val_mask_1,train_mask"):
         others = columns.replace("train_mask,val_mask,test_mask", numbered)
-        with pytest.warns(UserWarning, match=rf"nodes\.csv: label, train_mask, .* are not used\. {hint}"):
+        with pytest.warns(UserWarning, match=rf"nodes\.csv: train_mask_0, val_mask_.* are not used\. {hint}"):
             assert load_dataset(graphs(tmp_path / numbered, nodes=f"{others}\n{rows}"), "graph").feature_names == ("x",)
     hint = "On a node task labels and masks are those of nodes: put them into nodes.csv"
+    of_graphs = graphs(tmp_path / "of-graphs", graphs="graph_id,label,train_mask_0\n1,0,1\n2,1,0\n", nodes=f"{columns}\n{rows}")
+    with pytest.warns(UserWarning, match=rf"graphs\.csv: train_mask_0 is not used\. {hint}"):
+        load_dataset(of_graphs, "node")
     with pytest.warns(UserWarning, match=rf"graphs\.csv: label is not used\. {hint}"):
         load_dataset(folder, "node")
 

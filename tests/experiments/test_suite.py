@@ -290,6 +290,8 @@ def test_a_name_that_is_nearly_that_of_a_strategy_needs_one(name: str, meant: st
 
     with pytest.raises(UsageError, match=f"has no strategy, and would be 'gml'. If it is to be '{meant}', give it 'strategy: {meant}'"):
         configurations(of())
+    kd_or_kdcl = parse_options(Suite, {**SMALL, "base": {"strategy": "kdcl"}, "datasets": ["ring"], "methods": {"kd-cl": {}}})
+    assert [run.config.strategy for run in configurations(kd_or_kdcl)] == ["kdcl"]
     with pytest.raises(UsageError, match="would be 'oad'"):
         configurations(of(base={"strategy": "oad"}))
     for suite in (
