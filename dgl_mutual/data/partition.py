@@ -135,12 +135,8 @@ class Partition:
             file = self.folder / name
             if not file.is_file():
                 raise DataError(f"{str(self.folder)!r} has no {name}. Copy part{part} here from where the partition was made.")
-            try:
-                reason = "" if file_sha256(file) == self.sha256[name] else "is not the file that was written"
-            except OSError as error:
-                reason = f"cannot be read ({error.strerror or error})"
-            if reason:
-                raise DataError(f"{str(file)!r} {reason}. Copy part{part} again from where the partition was made.")
+            if fault := _fault_of(file, self.sha256[name]):
+                raise DataError(f"{str(file)!r} {fault}. Copy part{part} again from where the partition was made.")
 
 
 def _files_of(part: int) -> dict[str, str]:
@@ -338,12 +334,16 @@ def read_partition(folder: Path) -> Partition:
 
 def _check_hash(file: Path, manifest: _Manifest) -> None:
     """Raises DataError if a file of the folder is not the one that was written."""
+    if fault := _fault_of(file, manifest.sha256.get(file.name)):
+        raise _damaged(file.parent, f"{file.name} {fault}")
+
+
+def _fault_of(file: Path, sha256: str | None) -> str:
+    """Why a file is not the one with this hash; empty if it is."""
     try:
-        same = file_sha256(file) == manifest.sha256.get(file.name)
+        return "" if file_sha256(file) == sha256 else "is not the file that was written"
     except OSError as error:
-        raise _damaged(file.parent, f"{file.name}: {error}") from None
-    if not same:
-        raise _damaged(file.parent, f"{file.name} is not the file that was written")
+        return f"cannot be read ({error.strerror or error})"
 
 
 def _check_config(folder: Path, manifest: _Manifest, num_nodes: int) -> tuple[range, ...]:

@@ -230,12 +230,14 @@ def _idle_of_strategy(options: StrategyOptions, asked: Mapping[str, Any], resolv
     assert resolved.task is not None
     kind, idle = type(options), {}
     for name, why in options.without_effect(len(resolved.students)).items():
+        if name not in asked:
+            continue
         defaults = [kind.model_fields[name].get_default(call_default_factory=True)]
         with suppress(UsageError):  # another option may need it
             others = parse_options(kind, {key: value for key, value in asked.items() if key != name})
             defaults.append(getattr(others.resolved(resolved.training.epochs, resolved.task), name))
         # By value: a complete configuration gives every option.
-        if name in asked and getattr(options, name) not in defaults:
+        if getattr(options, name) not in defaults:
             idle[f"strategy_options.{name} = {getattr(options, name)}"] = why
     return idle
 

@@ -55,14 +55,12 @@ _MOST_BYTES, _MOST_JSON = 1 << 31, 1 << 24
 _MOST_COLUMNS, _MOST_TEXT_COLUMNS = 20_000, 100_000
 #: No count or time of a trial is larger, be it bytes or nanoseconds, and no other figure: those are of single precision.
 _LARGEST, _LARGEST_FIGURE = 1e15, 3.5e38
-#: What figures of a trial are within, whatever the metric.
+#: Figures of a trial between 0 and 1, whatever the metric, and others that are never negative.
 _FRACTIONS = ("train", "val", "test", "disagreement", "ece")
-_COUNTS = ("best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib")
-_RANGES = {
-    **dict.fromkeys(_FRACTIONS, (0.0, 1.0)),
-    **dict.fromkeys((*_COUNTS, "test_to_train"), (0.0, _LARGEST)),
-    "nll": (0.0, _LARGEST_FIGURE),
-}
+_NOT_NEGATIVE = (
+    *("best_epoch", "epoch", "epochs", "seconds_per_epoch", "train_seconds", "inference_ms", "parameters", "peak_mib"),
+    *("nll", "test_to_train"),
+)
 #: Means of fractions may be above 1 by so much.
 _ROUNDING = 1e-9
 #: What pandas would otherwise guess: a fingerprint may look like a number.
@@ -123,10 +121,9 @@ def read_table(file: Path, columns: list[str]) -> pd.DataFrame:
 
 def _refuse_impossible(file: Path, table: pd.DataFrame) -> None:
     """Raise `StoreError` where a figure is outside of its range. A metric that is not defined is NaN."""
-    for name in [name for name in table if name in _RANGES]:
-        low, high = _RANGES[name]
+    for name in [name for name in table if name in (*_FRACTIONS, *_NOT_NEGATIVE)]:
         values = table[name].to_numpy(np.float64)
-        wrong = np.flatnonzero((values < low - _ROUNDING) | (values > high + _ROUNDING))
+        wrong = np.flatnonzero((values < -_ROUNDING) | (values > (1 if name in _FRACTIONS else math.inf) + _ROUNDING))
         if len(wrong):
             rule = "a fraction between 0 and 1" if name in _FRACTIONS else "never negative"
             raise StoreError(

@@ -166,6 +166,8 @@ class DividedSamples(Ranks):
         for student in students:
             weights = dict(student.named_parameters())
             own = {name: value for name, value in student.state_dict().items() if name not in weights}
+            if not own:
+                continue
             size = torch.tensor([sum(value.numel() for value in own.values())], device=next(iter(weights.values())).device)
             if len({int(one) for one in _all_gather(size, self)}) == 1:  # a state that grows is refused at the end of the epoch
                 _broadcast_state(student, list(own), src=0)
@@ -216,15 +218,14 @@ _SENT_AS_INT64 = [getattr(torch, name) for name in ("int16", "uint16", "uint32")
 @torch.no_grad()
 def _broadcast_state(module: nn.Module, names: Sequence[str], src: int) -> None:
     """Give these entries of a module's state the values that the process `src` has, also what `get_extra_state` gives."""
-    if not names:
-        return
     state, place = module.state_dict(), next(module.parameters()).device
+    found = {}
     for name in names:
         # NCCL takes tensors on the GPU alone, and gloo not all types.
         sent = state[name].to(place, torch.int64 if state[name].dtype in _SENT_AS_INT64 else None).contiguous()
         distributed.broadcast(sent, src=src)
-        state[name] = sent.to(state[name])
-    module.load_state_dict(state)
+        found[name] = sent.to(state[name])
+    module.load_state_dict(found, strict=False)
 
 
 SINGLE_PROCESS = Ranks()

@@ -172,7 +172,7 @@ class Loop:
         state.ranks.sum_gradients([state.cohort.members[k] for k in active], state.strategy)
         with self._naming_custom_code(active):
             phase.optimizer.step()
-        state.ranks.share_buffers(student for k in active if isinstance(student := state.cohort.members[k], CustomStudent))
+        state.ranks.share_buffers(student.module for k in active if isinstance(student := state.cohort.members[k], CustomStudent))
         for averages in state.all_averages:
             averages.after_step(phase.epoch)
         return terms

@@ -14,7 +14,7 @@ from dgl_mutual.training.trainer import fit_cohort
 
 def train_together(cases: Path, folder: Path) -> None:
     torch.set_num_threads(1)
-    kinds = {"samples": DividedSamples, "students": DividedStudents}
+    kinds = {"samples": DividedSamples, "students": DividedStudents, "own state": DividedSamples}
     found: dict[str, list[Any]] = {divided: [] for divided in kinds}
     with process_group("cpu") as here:
         for divided, several in pickle.loads(cases.read_bytes()).items():

@@ -121,7 +121,9 @@ def cases_of_students() -> list[Any]:
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each of two processes says came of the cases, by what they divide: (history, weights) for each case."""
     folder = tmp_path_factory.mktemp("divided")
-    (folder / "cases.pkl").write_bytes(pickle.dumps({"samples": cases_of_samples(), "students": cases_of_students()}))
+    counting = {**options(), "students": [StudentOptions(architecture=Counting), StudentOptions(architecture="gcn", hidden=8)]}
+    cases = {"samples": cases_of_samples(), "students": cases_of_students(), "own state": [(*graphs(), counting)]}
+    (folder / "cases.pkl").write_bytes(pickle.dumps(cases))
     logs = [folder / f"{rank}.txt" for rank in range(2)]
     processes = [
         forked.start(train_together, folder / "cases.pkl", folder, log=log, environment=environment)
@@ -129,7 +131,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ]
     assert forked.statuses(processes, seconds=300) == [0, 0], "".join(log.read_text() for log in logs)
     found = [pickle.loads((folder / f"{rank}.pkl").read_bytes()) for rank in range(2)]
-    return {divided: [rank[divided] for rank in found] for divided in ("samples", "students")}
+    return {divided: [rank[divided] for rank in found] for divided in cases}
 
 
 def test_two_processes_that_divide_samples_are_one(found: dict[str, Any]) -> None:
@@ -152,6 +154,13 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(found: dict[str,
         for history, weights in (one, other):
             assert repr(history) == repr(alone.history)
             torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=0, atol=0)
+
+
+def test_processes_that_divide_samples_have_the_same_student_whatever_it_keeps_of_them(found: dict[str, Any]) -> None:
+    """One process would have counted all nodes; here all have the count of the first."""
+    (history, weights), (other_history, other_weights) = (rank[0] for rank in found["own state"])
+    assert repr(history) == repr(other_history)
+    torch.testing.assert_close(weights, other_weights, rtol=0, atol=0)
 
 
 def test_shares_make_up_the_batch_and_differ_by_one_at_most() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.data.protocols import FOLDED_PROTOCOLS
+from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS
 from dgl_mutual.errors import UsageError, number_of_jobs, number_of_threads, unknown, whole_number
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.device import resolve_device
@@ -31,6 +31,7 @@ from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
+from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.options import Options
@@ -193,12 +194,14 @@ def tune(
     )
     if timeout is not None:
         job = replace(job, deadline=time.time() + timeout)
-    split = job.parts(dataset)[0][2]
+    splits_of_parts = [split for _, _, split in job.parts(dataset)]
+    if job.resolved.protocol in OFFICIAL_PROTOCOLS:
+        job = replace(job, official=tuple(split_digest(dataset, split) for split in splits_of_parts))
     study, progress = job.search(), progress or NoProgress()
     with study.opened(splits):
         done = study.num_counted()
         numbers, missing = range(done, trials), max(0, trials - done)
-        progress.start([job.shown(number, split) for number in numbers], min(done, trials), study.seconds_left(missing, jobs))
+        progress.start([job.shown(number, splits_of_parts[0]) for number in numbers], min(done, trials), study.seconds_left(missing, jobs))
         try:
             with closing(job.outcomes(study, dataset, jobs=jobs, missing=missing, progress=progress)) as outcomes:
                 for outcome in outcomes:

@@ -55,8 +55,10 @@ BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv"
 class Search:
     """A study in its folder."""
 
-    def __init__(self, folder: Path, given: RunConfig, resolved: RunConfig, space: SearchSpace, optuna: Any) -> None:
-        self.folder, self.space, self.optuna = folder, space, optuna
+    def __init__(
+        self, folder: Path, given: RunConfig, resolved: RunConfig, space: SearchSpace, optuna: Any, official: Sequence[str] = ()
+    ) -> None:
+        self.folder, self.space, self.optuna, self.official = folder, space, optuna, list(official)
         # The strategy is named also where it is the default one: a later version may have another.
         values = {"dataset": given.dataset, "strategy": plain(resolved)["strategy"], **given_values(given)}
         self.given = {key: value for key, value in values.items() if key != "seeds"}
@@ -121,7 +123,7 @@ class Search:
 
         Raises:
             ValueError: it is not a study of this search.
-            StoreError: it has been begun with other code of a user's own.
+            StoreError: it has been begun with other code of a user's own, or on other official splits.
         """
         # Students may exchange from a quarter of the epochs on only, so nothing is pruned in the first half.
         pruner = self.optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=self.epochs // 2)
@@ -136,13 +138,14 @@ class Search:
         if not self.study.get_trials(deepcopy=False):
             self._enqueue_defaults()
         code = own_code(self.resolved)
-        self._check_code(code)
+        self._check_begun(code)
         settings = {
             "given": self.given,
             "splits": splits,
             "first_seed": FIRST_SEED,
             "space": described(self.space),
             **({"code": code} if code else {}),
+            **({"official": self.official} if self.official else {}),
         }
         write_text(self.folder / SETTINGS_FILE, yaml.safe_dump(settings, sort_keys=False))
 
@@ -169,22 +172,25 @@ class Search:
         with self.claims:
             yield
 
-    def _check_code(self, code: Mapping[str, str]) -> None:
-        """Refuse a search that has begun with other code of a user's own.
+    def _check_begun(self, code: Mapping[str, str]) -> None:
+        """Refuse a search that has begun with other code of a user's own, or on other official splits.
 
         Raises:
             StoreError: see above.
         """
         file = self.folder / SETTINGS_FILE
         try:
-            before = read_yaml_file(file).get("code") if self.trials() else None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):  # it is only written, for people to read
+            before = read_yaml_file(file) if self.trials() else None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):  # it is only written, for people to read
             before = None
-        changed = changed_code(before, code) if isinstance(before, dict) else []
-        if changed:
+        known = before if isinstance(before, dict) else {}
+        changed = changed_code(known["code"], code) if isinstance(known.get("code"), dict) else []
+        others = bool(self.official) and known.get("official", self.official) != self.official
+        if changed or others:
+            what = "official split" if others else f"code of {', '.join(changed)}"
             raise StoreError(
-                f"The code of {', '.join(changed)} has changed since the search in {str(self.folder)!r} began, and its trials cannot be "
-                "compared with new ones. Remove the folder to begin anew, or choose another one with --out."
+                f"The {what} has changed since the search in {str(self.folder)!r} began, and its trials cannot be compared with new ones. "
+                "Remove the folder to begin anew, or choose another one with --out."
             )
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:

@@ -47,6 +47,7 @@ class SearchJob:
         trials: number of trials of the whole search.
         label: name in displays.
         deadline: Unix time after which no trial is started.
+        official: digests of the splits (see `split_digest`) where they are official ones, of which the fingerprint does not know.
     """
 
     folder: Path
@@ -59,10 +60,11 @@ class SearchJob:
     threads: int
     label: str
     deadline: float | None = None
+    official: tuple[str, ...] = ()
 
     def search(self) -> Search:
         """The study, to be opened."""
-        return Search(self.folder, self.given, self.resolved, self.space, import_optuna())
+        return Search(self.folder, self.given, self.resolved, self.space, import_optuna(), self.official)
 
     def parts(self, dataset: Dataset) -> list[tuple[int, int, Split]]:
         """Seed, fold and split of each training of a configuration.

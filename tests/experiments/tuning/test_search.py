@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.label_rate import without_labels
+from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
-from dgl_mutual.errors import TrainingError, UsageError
+from dgl_mutual.errors import StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.runner import Interrupted
@@ -324,3 +326,19 @@ def test_a_default_outside_of_what_is_searched_is_not_recorded_as_another(ring: 
     resolved = resolve(parse_config({"dataset": "ring", "label_rate": 0.5}), ring)
     space = {"strategy_options.entropy_weight": Choice((0.0, 0.1)), "strategy_options.exchange_warmup": Choice((None, (0, 0)))}
     assert set(study._defaults(resolved, space)) == {"strategy_options.exchange_warmup"}
+
+
+def test_a_search_does_not_go_on_with_another_official_split(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    (split,) = ring.official_splits
+    exchanged = ring.replaced(official_splits=(Split(split.val, split.train, split.test),))
+    begun = quick(ring, tmp_path, trials=2)
+    assert quick(ring, tmp_path, trials=3).folder == begun.folder
+    with pytest.raises(StoreError, match=r"The official split has changed since the search in .* began.*--out"):
+        quick(exchanged, tmp_path, trials=4)
+    assert len(quick(exchanged, tmp_path, trials=1, config={"protocol": "holdout"}).history) == 1
+    settings = begun.folder / "tuning.yaml"
+    told = yaml.safe_load(settings.read_text())
+    del told["official"]
+    settings.write_text(yaml.safe_dump(told))
+    assert len(quick(exchanged, tmp_path, trials=4).history) == 4, "of an earlier version, which did not say"
