@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -16,12 +15,12 @@ from dgl_mutual.data.target import TaskName
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, parse_options
 from dgl_mutual.registry import not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace
+from dgl_mutual.strategies.best_teacher import BestTeacher
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.cross_fitting import CrossFitting
 from dgl_mutual.strategies.entropy import entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.gate import GateOptions, gate_of
-from dgl_mutual.strategies.held_out import held_out_samples, refuse_nothing
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
@@ -194,28 +193,20 @@ class GraphMutualLearning(ExchangeStrategy):
         formula="CE + lambda T^2 KL(t_i || p_i) - gamma H(p_i) + rho KL(mean_v p_i || p(y)), t_i = sum_j a_ij p(z_j / T')",
     )
 
-    #: Running loss of each student on the held-out samples; infinite before the first.
-    running_loss: Tensor
-    #: (samples,), true for training samples that no student learns from (direction: best).
-    held_out: Tensor
     #: p(y), estimated from the training labels: (C,).
     class_prior: Tensor
 
     def __init__(self, options: GMLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
-        self.register_buffer("running_loss", torch.full((setting.num_students,), math.inf))
         self.register_buffer("class_prior", setting.class_prior, persistent=False)
-        if options.direction == "best":
-            assert setting.training is not None
-            mask = held_out_samples(setting.training, options.held_out, seed=setting.seed)
-            refuse_nothing(mask, "direction = best", "all")
-            self.register_buffer("held_out", mask, persistent=False)
+        self.best = BestTeacher(setting, options.held_out, options.running_decay) if options.direction == "best" else None
         cross_fitted = WEIGHTING_REGISTRY.find(options.weighting).value.cross_fitted
         self.parts = CrossFitting(setting, options.held_out) if cross_fitted else None
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        self.running_loss.fill_(math.inf)
+        if self.best is not None:
+            self.best.reset_parameters()
 
     def coordinator_config(self) -> CoordinatorConfig:
         setting, options = self.setting, self.options
@@ -231,9 +222,9 @@ class GraphMutualLearning(ExchangeStrategy):
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         options = self.options
-        if options.direction == "best":
-            step, held_out = self._set_aside(step)
-            self._follow_losses(step, held_out)
+        if self.best is not None:
+            step = self.best.observe(step, self.distribution)
+            step = replace(step, exchange=step.labelled) if options.exchange_on == "labelled" else step
         terms = {"supervised": self.supervised(step) if self.parts is None else self.parts.supervised(step, self.supervised)}
         if step.ramp > 0:
             target = self._peer_target(step)
@@ -242,7 +233,7 @@ class GraphMutualLearning(ExchangeStrategy):
             if options.gate != "none":
                 divergences = divergences * gate_of(options, self.distribution, step, target)
             mean = divergences.sum(-1) / max(own.shape[1], 1) if self.parts is None else self.parts.mean_of_learned(divergences, step)
-            divergence = mean * self._learners(step)
+            divergence = mean if self.best is None else mean * ~self.best.is_best
             step.log["exchange"] = divergence.detach()
             terms["mutual"] = options.scale * step.ramp * divergence
         terms.update(entropy_terms(options, self.distribution, step, self.class_prior))
@@ -255,10 +246,10 @@ class GraphMutualLearning(ExchangeStrategy):
         """t_i on the exchange samples, for each active i: (A, N, C) probabilities."""
         logits, samples = step.targets[:, step.exchange], step.samples[step.exchange]
         self.coordinator.checked_observe(logits, samples)  # with direction best, for the ensemble alone
-        if self.options.direction == "best":
-            weights = self._weights_of_the_best(step)
-        else:
+        if self.best is None:
             weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
+        else:
+            weights = self.best.weights(logits.dtype)
         step.log["weights"] = weights.mean((2, 3))
         if len(step.active) < len(weights):
             weights = weights[list(step.active)]
@@ -266,36 +257,6 @@ class GraphMutualLearning(ExchangeStrategy):
         if self.options.mix == "probabilities":
             return mix(weights, self.distribution.probabilities(logits, temperature))
         return self.distribution.probabilities(mix(weights, logits), temperature)
-
-    def _set_aside(self, step: Step) -> tuple[Step, Tensor]:
-        """The step without the labels that are held out from all students, and the rows of these."""
-        rows = torch.arange(len(step.samples), device=self.held_out.device)[step.labelled]
-        aside = self.held_out[step.samples[rows]]
-        labelled = rows[~aside]
-        exchange = labelled if self.options.exchange_on == "labelled" else step.exchange
-        return replace(step, labelled=labelled, exchange=exchange), rows[aside]
-
-    @torch.no_grad()
-    def _follow_losses(self, step: Step, held_out: Tensor) -> None:
-        if len(held_out):  # a mini-batch may hold none
-            latest = self.distribution.supervised(step.targets[:, held_out], step.labels[held_out])
-            known = self.running_loss.isfinite()
-            self.running_loss = torch.where(known, latest + self.options.running_decay * (self.running_loss - latest), latest)
-
-    def _weights_of_the_best(self, step: Step) -> Tensor:
-        """All weight on the best student: (K, K, 1, 1)."""
-        return self._is_best.to(step.targets.dtype).repeat(len(step.targets), 1)[:, :, None, None]
-
-    def _learners(self, step: Step) -> Tensor:
-        """1 for each active student that learns from others, else 0: (A,)."""
-        if self.options.direction == "best":
-            return (~self._is_best).to(step.logits.dtype)
-        return torch.ones_like(step.logits[:, 0, 0])
-
-    @property
-    def _is_best(self) -> Tensor:
-        """True for the student with the lowest running loss alone: (K,). As an index, its number would have to be waited for on a GPU."""
-        return torch.arange(len(self.running_loss), device=self.running_loss.device) == self.running_loss.argmin()
 
     def _coordinator_loss(self, step: Step) -> Tensor:
         as_trained = self.options.coordinator_inputs == "train" and self.parts is None

@@ -1,0 +1,71 @@
+"""The best student as the only teacher (`direction: best` of `gml`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dgl_mutual.distributions import Distribution
+from dgl_mutual.strategies.held_out import held_out_samples, refuse_nothing
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
+
+
+class BestTeacher(nn.Module):
+    """Finds the best student on training labels that no student learns from; it teaches all others, and learns from none.
+
+    Args:
+        share: the share of the training samples that is held out.
+        decay: of the running loss of each student on them.
+
+    Raises:
+        UsageError: nothing can be held out.
+    """
+
+    #: Running loss of each student on the held-out samples; infinite before the first: (K,).
+    running_loss: Tensor
+    #: True for training samples that no student learns from: (samples,).
+    held_out: Tensor
+
+    def __init__(self, setting: Setting, share: float, decay: float) -> None:
+        super().__init__()
+        assert setting.training is not None
+        mask = held_out_samples(setting.training, share, seed=setting.seed)
+        refuse_nothing(mask, "direction = best", "all")
+        self.decay = decay
+        self.register_buffer("held_out", mask, persistent=False)
+        self.register_buffer("running_loss", torch.full((setting.num_students,), math.inf))
+
+    def reset_parameters(self) -> None:
+        self.running_loss.fill_(math.inf)
+
+    def observe(self, step: Step, distribution: Distribution) -> Step:
+        """Update the running losses, and return the step without the labels that are held out.
+
+        Args:
+            distribution: of the students' logits.
+        """
+        rows = torch.arange(len(step.samples), device=self.held_out.device)[step.labelled]
+        aside = self.held_out[step.samples[rows]]
+        self._update(step, rows[aside], distribution)
+        return replace(step, labelled=rows[~aside])
+
+    @torch.no_grad()
+    def _update(self, step: Step, held_out: Tensor, distribution: Distribution) -> None:
+        if len(held_out):  # a mini-batch may hold none
+            latest = distribution.supervised(step.targets[:, held_out], step.labels[held_out])
+            known = self.running_loss.isfinite()
+            self.running_loss = torch.where(known, latest + self.decay * (self.running_loss - latest), latest)
+
+    def weights(self, dtype: torch.dtype) -> Tensor:
+        """All weight on the best student: (K, K, 1, 1)."""
+        num_students = len(self.running_loss)
+        return self.is_best.to(dtype).repeat(num_students, 1)[:, :, None, None]
+
+    @property
+    def is_best(self) -> Tensor:
+        """True for the student with the lowest running loss alone: (K,). As an index, its number would have to be waited for on a GPU."""
+        return torch.arange(len(self.running_loss), device=self.running_loss.device) == self.running_loss.argmin()
