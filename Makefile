@@ -47,8 +47,11 @@ figures: install
 		$(foreach name,$(WITH_ALL_LABELS),--dataset "$(name)") $(foreach name,$(WITH_FEW_LABELS),--dataset "$(name) 10 %")
 	$(BIN)/dgl-mutual plot results/suites/suite-peers-tuned --kind time --out docs/figures
 
+# The README, and all pages of results/ that have tables.
+PAGES = README.md $(shell grep --files-with-matches '^<!-- table: ' results/*.md)
+
 tables: install
-	$(BIN)/dgl-mutual tables results README.md results/README.md
+	$(BIN)/dgl-mutual tables results $(PAGES)
 
 install: .venv/.installed
 install-dev: .venv/.installed-dev

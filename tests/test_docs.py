@@ -12,6 +12,7 @@ import click
 import pytest
 
 from dgl_mutual.cli.main import COMMANDS, cli
+from tests.markdown import markdown_pages
 
 DOCS = Path(__file__).parents[1] / "docs"
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
@@ -34,14 +35,18 @@ def test_commands_have_the_names_that_users_type() -> None:
 
 def test_files_that_are_named_exist() -> None:
     root = DOCS.parent
-    here = {str(file.relative_to(root)) for top in ("dgl_mutual", "docs", "tests", "results") for file in (root / top).rglob("*.*")}
+    here = {
+        str(file.relative_to(root))
+        for top in ("benchmarks", "dgl_mutual", "docs", "tests", "results")
+        for file in (root / top).rglob("*.*")
+    }
     here |= {file.name for file in root.iterdir()}
     found: dict[Path, list[str]] = {}
-    for page in [*root.glob("*.md"), *DOCS.rglob("*.md")]:
-        found[page] = re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|yaml|md))`", page.read_text("utf-8"))
+    for page, text in markdown_pages().items():
+        found[page] = re.findall(r"`([\w.-]+/[\w./-]+\.(?:py|yaml|md))`", text)
         for named in found[page]:
             assert any(Path(file).match(named.replace("NAME", "*")) for file in here), f"{page.name} names {named}"
-    assert any(found[page] for page in DOCS.rglob("*.md"))
+    assert any(names for page, names in found.items() if page.is_relative_to(DOCS))
 
 
 def test_every_formula_can_be_shown_without_a_script() -> None:

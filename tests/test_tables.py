@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import shlex
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +16,9 @@ from dgl_mutual.cli.tables import filled
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.reporting.runs import load_runs
 from dgl_mutual.reporting.suite_tables import LONG_FILE, suite_tables
+from tests.markdown import ROOT, markdown_pages
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "results" / "README.md"]
+PAGES = [page for page, text in markdown_pages().items() if any(line.startswith("<!-- table:") for line in text.splitlines())]
 LOAD = cache(load_runs)
 SUITES = sorted(file.parent for file in (ROOT / "results" / "suites").rglob("suite.yaml"))
 
@@ -23,6 +26,14 @@ SUITES = sorted(file.parent for file in (ROOT / "results" / "suites").rglob("sui
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_shows_what_the_runs_give(page: Path) -> None:
     assert filled(page, LOAD) == page.read_text(encoding="utf-8"), "make tables brings it up to date"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_tables_makes_those_of_every_page() -> None:
+    said = subprocess.run(["make", "--dry-run", "tables"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    (made,) = (shlex.split(line) for line in said.splitlines() if "dgl-mutual tables results " in line)
+    assert {ROOT / file for file in made if file.endswith(".md")} == {*PAGES}
+    assert {ROOT / "README.md", ROOT / "results" / "README.md"} < {*PAGES}
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: str(suite.relative_to(ROOT)))

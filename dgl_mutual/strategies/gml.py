@@ -51,8 +51,9 @@ EVEN_CLASS_PRIOR_WEIGHT = 1.0
 
 
 class GMLOptions(GateOptions):
-    """Options of `gml`. The defaults are those that were chosen on validation (see results/README.md).
+    """Options of `gml`. The defaults are those that were chosen on validation.
 
+    How they were chosen: see results/nodes.md, results/graphs.md and results/few-labels.md.
     On a graph task, and where labels are hidden, some are others unless they are given (see `GRAPH_TASK` and `with_unlabelled`).
     """
 
