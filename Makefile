@@ -20,7 +20,8 @@ endef
 .DELETE_ON_ERROR:
 
 demo: install
-	$(BIN)/dgl-mutual run --task node --seeds 2 --epochs 100
+	$(BIN)/dgl-mutual run --label-rate 2 --seeds 2 --epochs 60
+	$(BIN)/dgl-mutual run --label-rate 2 --seeds 2 --epochs 60 --strategy independent
 	$(BIN)/dgl-mutual run --task graph --folds 3 --epochs 6
 
 # Files in the order of their names, in which the longest come early: in xdist's own order, by the number of tests, they come last, and one
