@@ -1,8 +1,9 @@
-"""Scores of a trained cohort on the three parts of its split, and the time that a prediction takes."""
+"""Scores of trained members on the three parts of their split, and the time that a prediction takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
@@ -14,19 +15,73 @@ from dgl_mutual.cohort import Cohort
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import parts_of
 from dgl_mutual.data.split import Split
-from dgl_mutual.distributions import Distribution
+from dgl_mutual.joint import make_distribution
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.strategies.exchange import ExchangeOn
-from dgl_mutual.training.calibration import Calibration, calibrations, mean_over_tasks
+from dgl_mutual.training.calibration import calibrations, mean_over_tasks
 from dgl_mutual.training.clock import now
-from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.similarity import disagreement
-from dgl_mutual.training.task_metrics import score
+from dgl_mutual.training.task_metrics import score, scorer_of
 
 #: A pass that takes longer is timed once.
 _LONG_SECONDS = 5.0
+
+
+def unscored(member: str, architecture: str, best_epoch: int | None, inference_ms: float, parameters: int) -> MemberResult:
+    """A row of a result before its scores are known."""
+    return MemberResult(member, architecture, math.nan, math.nan, math.nan, best_epoch, inference_ms, parameters)
+
+
+@torch.no_grad()
+def scored(
+    rows: Sequence[MemberResult],
+    logits: Tensor,
+    dataset: Dataset,
+    split: Split,
+    ensemble: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> tuple[list[MemberResult], dict[str, list[MemberResult]], list[dict[str, Any]]]:
+    """Score members on the three parts of a split, and measure their calibration on the test part.
+
+    Args:
+        rows: one a member, and a last one for the ensemble if there is one; their scores are not looked at.
+        logits: (M, N, C) of the members on all samples.
+        ensemble: gives the ensemble's logits (n, C), given the members' (M, n, C) on n samples and the samples' numbers (n,).
+
+    Returns:
+        The rows with their figures; the rows in each of several tasks, by metric; and rows of reliability.csv, without the trial.
+
+    Raises:
+        TrainingError: a logit that is not finite, or a metric that is not defined on a part of the split.
+    """
+    names = [row.member for row in rows]
+    scorer, distribution = scorer_of(dataset), make_distribution(dataset.target)
+    labels = torch.as_tensor(dataset.labels, device=logits.device)
+    parts = [torch.as_tensor(part, device=logits.device) for part in (split.train, split.val, split.test)]
+    predictions = [logits[:, part] for part in parts]
+    if ensemble is not None:
+        predictions = [torch.cat([own, ensemble(own, part).unsqueeze(0)]) for own, part in zip(predictions, parts, strict=True)]
+    scores = [score(scorer, own, labels[part], names) for own, part in zip(predictions, parts, strict=True)]
+    metrics = [part.metric for part in parts_of(dataset.target)] or [dataset.target.metric]
+    in_test = distribution.tasks(predictions[-1], labels[parts[-1]])
+    measured = {metric: calibrations(*task) for metric, task in zip(metrics, in_test, strict=True)}
+
+    def with_figures(columns: Iterable[Sequence[float]]) -> list[MemberResult]:
+        return [row.scoring(*figures) for row, figures in zip(rows, zip(*columns, strict=True), strict=True)]
+
+    members = with_figures([*(part.overall for part in scores), *zip(*mean_over_tasks(measured), strict=True)])
+    tasks = {
+        metric: with_figures([*(part.by_task[metric] for part in scores), *zip(*(one.figures for one in measured[metric]), strict=True)])
+        for metric in scores[-1].by_task
+    }
+    reliability = [
+        {"metric": metric, "member": name, **row}
+        for metric, calibrated in measured.items()
+        for name, member in zip(names, calibrated, strict=True)
+        for row in member.rows()
+    ]
+    return members, tasks, reliability
 
 
 def assess(
@@ -35,8 +90,6 @@ def assess(
     dataset: Dataset,
     split: Split,
     logits: Tensor,
-    labels: Tensor,
-    scorer: Scorer,
     test_batches: Sequence[Batch],
     best_epochs: Sequence[int | None],
     history: list[dict[str, float]],
@@ -44,115 +97,48 @@ def assess(
     seconds_per_epoch: float,
     exchange_on: ExchangeOn,
 ) -> FitResult:
-    """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose."""
-    names = (*cohort.names, "ensemble")
-    rows, predictions = {}, {}
-    for part, samples in (("train", split.train), ("val", split.val), ("test", split.test)):
-        rows[part] = torch.as_tensor(samples, device=logits.device)
-        own = logits[:, rows[part]]
-        with torch.no_grad():
-            predictions[part] = torch.cat([own, cohort.ensemble_logits(own, rows[part]).unsqueeze(0)])
-    scores = {part: score(scorer, predictions[part], labels[rows[part]], names) for part in rows}
-    train, val, test = (scores[part].overall for part in ("train", "val", "test"))
-    measured = calibrations_by_metric(dataset, cohort.distribution, predictions["test"], labels[rows["test"]])
-    nlls, eces = zip(*mean_over_tasks(measured), strict=True)
-    milliseconds = [inference_ms(student, test_batches) for student in cohort.members]
-    results = [
-        MemberResult(
-            member=name,
-            architecture=student.options.architecture_name,
-            train=train[k],
-            val=val[k],
-            test=test[k],
-            best_epoch=best_epochs[k],
-            inference_ms=milliseconds[k],
-            parameters=_count(student),
-            nll=nlls[k],
-            ece=eces[k],
-        )
-        for k, (name, student) in enumerate(zip(cohort.names, cohort.members, strict=True))
+    """Score every member on the three parts of the split. Nothing is chosen here: each stands at the epoch that validation chose.
+
+    Args:
+        logits: (K, N, C) of the members on all samples.
+    """
+    rows = [
+        unscored(name, student.options.architecture_name, epoch, inference_ms(student, test_batches), count(student))
+        for name, student, epoch in zip(cohort.names, cohort.members, best_epochs, strict=True)
     ]
-    students = results[: cohort.num_students]
-    mean = MemberResult(
-        member="mean",
-        architecture="-",
-        train=fmean(student.train for student in students),
-        val=fmean(student.val for student in students),
-        test=fmean(student.test for student in students),
-        best_epoch=None,
-        inference_ms=fmean(student.inference_ms for student in students),
-        parameters=round(fmean(student.parameters for student in students)),
-        nll=fmean(student.nll for student in students),
-        ece=fmean(student.ece for student in students),
-    )
-    best = replace(max(students, key=lambda student: student.val), member="best_by_val")
-    ensemble = MemberResult(
-        member="ensemble",
-        architecture="-",
-        train=train[-1],
-        val=val[-1],
-        test=test[-1],
-        best_epoch=None,
-        inference_ms=sum(student.inference_ms for student in students),
-        parameters=sum(student.parameters for student in students) + _count(cohort.coordinator),
-        nll=nlls[-1],
-        ece=eces[-1],
-    )
-    members = (*results, mean, best, ensemble)
+    students = rows[: cohort.num_students]
+    milliseconds, parameters = sum(row.inference_ms for row in students), sum(row.parameters for row in students)
+    rows.append(unscored("ensemble", "-", None, milliseconds, parameters + count(cohort.coordinator)))
+    members, tasks, reliability = scored(rows, logits, dataset, split, cohort.ensemble_logits)
+    best = max(range(len(students)), key=lambda k: members[k].val)  # in each of several tasks the one that is best over all of them
     return FitResult(
-        members=members,
+        members=_with_summaries(members, len(students), best),
         history=history,
         epochs=len(history),
         train_seconds=train_seconds,
         seconds_per_epoch=seconds_per_epoch,
-        disagreement=disagreement(cohort.distribution.predictions(logits[: cohort.num_students, torch.as_tensor(split.test)])),
+        disagreement=disagreement(cohort.distribution.predictions(logits[: len(students), torch.as_tensor(split.test)])),
         cohort=cohort,
         dataset=dataset,
         split=split,
         exchange_on=exchange_on,
-        tasks={
-            metric: _in_task(members, [*(one.by_task[metric] for one in scores.values()), *_figures(measured[metric])], len(students))
-            for metric in scores["test"].by_task
-        },
-        reliability=reliability_rows(measured, names),
+        tasks={metric: _with_summaries(members, len(students), best) for metric, members in tasks.items()},
+        reliability=reliability,
     )
 
 
-def calibrations_by_metric(dataset: Dataset, distribution: Distribution, logits: Tensor, labels: Tensor) -> dict[str, list[Calibration]]:
-    """The calibration of each member, by the metric's name of each task, which stands for the task in tables."""
-    parts = parts_of(dataset.target) if dataset.target.parts else ()
-    metrics = [part.metric for part in parts] or [dataset.target.metric]
-    return {metric: calibrations(*task) for metric, task in zip(metrics, distribution.tasks(logits, labels), strict=True)}
+def _with_summaries(members: Sequence[MemberResult], num_students: int, best: int) -> tuple[MemberResult, ...]:
+    """The members, then ``mean`` of the students, ``best_by_val``, which is the student `best`, and the ensemble, which comes last."""
+    *own, ensemble = members
+    students = own[:num_students]
+    means = {name: fmean(getattr(student, name) for student in students) for name in ("train", "val", "test", "inference_ms", "nll", "ece")}
+    parameters = round(fmean(student.parameters for student in students))
+    mean = MemberResult(member="mean", architecture="-", best_epoch=None, parameters=parameters, **means)
+    return (*own, mean, replace(students[best], member="best_by_val"), ensemble)
 
 
-def reliability_rows(measured: Mapping[str, Sequence[Calibration]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of reliability.csv, without the trial."""
-    return [
-        {"metric": metric, "member": name, **row}
-        for metric, members in measured.items()
-        for name, member in zip(names, members, strict=True)
-        for row in member.rows()
-    ]
-
-
-def _figures(members: Sequence[Calibration]) -> list[list[float]]:
-    nlls, eces = zip(*(member.figures for member in members), strict=True)
-    return [list(nlls), list(eces)]
-
-
-def _in_task(members: Sequence[MemberResult], scores: Sequence[Sequence[float]], num_students: int) -> tuple[MemberResult, ...]:
-    """The same members, at the same epochs, scored in one of several tasks: `scores` holds train, val, test, nll and ece.
-
-    The student called ``best_by_val`` is the one that is best over all tasks.
-    """
-    *everyone, mean, _, ensemble = members
-    scored = [member.scoring(*figures) for member, figures in zip([*everyone, ensemble], zip(*scores, strict=True), strict=True)]
-    means = [fmean(part[:num_students]) for part in scores]
-    best = max(range(num_students), key=lambda k: everyone[k].val)
-    return (*scored[:-1], mean.scoring(*means), replace(scored[best], member="best_by_val"), scored[-1])
-
-
-def _count(module: nn.Module) -> int:
+def count(module: nn.Module) -> int:
+    """Number of parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -242,8 +242,6 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
         dataset=dataset,
         split=split,
         logits=logits,
-        labels=loop.steps.labels,
-        scorer=scorer_of(dataset),
         test_batches=[batch for batch, _ in loop.feed.evaluation_batches(split.test)],
         best_epochs=[stopper.best_epoch for stopper in loop.selection.stoppers],
         history=state.history,

@@ -20,10 +20,9 @@ from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.transduction import Matrix, transduction_of
-from dgl_mutual.training.assessment import calibrations_by_metric, reliability_rows
-from dgl_mutual.training.calibration import mean_over_tasks
+from dgl_mutual.training.assessment import scored, unscored
 from dgl_mutual.training.metrics import Scorer
-from dgl_mutual.training.result import FitResult, MemberResult
+from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.task_metrics import score, scorer_of
 from dgl_mutual.utils.user_code import blamed
 from dgl_mutual.utils.wording import kind_of
@@ -93,12 +92,7 @@ def fit_untrained(
     started = time.perf_counter()
     logits = transduced_logits(kind, options, dataset, split, distribution, scorer, none)
     seconds = time.perf_counter() - started
-    labels = torch.as_tensor(dataset.labels)
-    parts = [torch.as_tensor(part) for part in (split.train, split.val, split.test)]
-    train, val, test = (score(scorer, logits[:, part], labels[part], [kind.name]).overall[0] for part in parts)
-    measured = calibrations_by_metric(dataset, distribution, logits[:, parts[-1]], labels[parts[-1]])
-    ((nll, ece),) = mean_over_tasks(measured)
-    member = MemberResult(kind.name, "-", train, val, test, None, 1000 * seconds, 0, nll, ece)
+    (member,), _, reliability = scored([unscored(kind.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
     return FitResult(
         members=(member, *(replace(member, member=name) for name in ("mean", "best_by_val", "ensemble"))),
         history=[],
@@ -109,7 +103,7 @@ def fit_untrained(
         cohort=Cohort([], make_coordinator(CoordinatorConfig("uniform", 1, dataset.target.num_outputs)), distribution, (), 0),
         dataset=dataset,
         split=split,
-        reliability=reliability_rows(measured, [kind.name]),
+        reliability=reliability,
         kept=dict.fromkeys((kind.name, "ensemble"), distribution.probabilities(logits.double())[0].numpy()),
     )
 
