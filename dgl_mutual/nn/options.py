@@ -22,7 +22,7 @@ BATCH_NORM_MOMENTUM = 0.3
 
 
 #: Options of students that only graph tasks have.
-GRAPH_TASK_OPTIONS = ("pooling", "virtual_node")
+GRAPH_TASK_OPTIONS = ("pooling", "virtual_node", "input_readout")
 
 
 class StudentOptions(Options):
@@ -43,6 +43,7 @@ class StudentOptions(Options):
         "readout": Choice(("last", "jumping")),
         "pooling": Choice(("sum", "mean", "max")),
         "virtual_node": Choice((False, True)),
+        "input_readout": Choice((False, True)),
     }
     architecture: str | Callable[..., Any] = "gcn"
     """A built-in architecture (gcn, gat, gin, sage, gatv2, appnp, gcn2, sgc, tag, chebnet; without edges: mlp, and on graphs bag, an MLP on
@@ -78,6 +79,9 @@ class StudentOptions(Options):
     readout: Literal["last", "jumping"] | None = None
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge, Xu et al., ICML 2018). Node task: last;
     graph task: jumping."""
+    input_readout: bool = False
+    """Add a linear classifier of the pooled input features to the logits, as GIN's read-out does, which sees all layers and the input
+    (graph task; Xu et al., ICLR 2019, arXiv 1810.00826, equation 4.2)."""
     edge_features: bool | None = None
     """Whether messages also use edge features (gcn, gat, gin, sage; default: on where the dataset has edge features). A student of your own
     gets them as ``graph.edata["feat"]`` if this is on (default: off)."""

@@ -17,6 +17,7 @@ from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.custom import CustomStudent
+from dgl_mutual.nn.dgl_graphs import dense
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.module import EdgeInput, StudentModule, StudentOutput
 from dgl_mutual.nn.noise import with_noise
@@ -59,6 +60,8 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
         raise UsageError("student.edge_features is on, and the dataset has no edge features. Leave it out.")
     if options.virtual_node and task == "node":
         raise UsageError("student.virtual_node joins all nodes of a graph, and is for the graph task. Leave it out.")
+    if options.input_readout and task == "node":
+        raise UsageError("student.input_readout pools the features of a graph's nodes, and is for the graph task. Leave it out.")
     node = task == "node"
     defaults = {
         "depth": kind.default_depth[task],
@@ -157,6 +160,7 @@ class Student(StudentModule):
         self.activation = make.activation if options.activation is None else ACTIVATIONS[options.activation]
         width = options.hidden * (self.depth if options.readout == "jumping" else 1)
         self.classifier = nn.Linear(width, num_outputs) if self.has_classifier else None
+        self.input_classifier = nn.Linear(first, num_outputs, bias=False) if options.input_readout else None
 
     @property
     def title(self) -> str:
@@ -165,7 +169,7 @@ class Student(StudentModule):
 
     def reset_parameters(self) -> None:
         """Reset all learnable parameters."""
-        parts = (self.virtual_node, self.classifier)
+        parts = (self.virtual_node, self.classifier, self.input_classifier)
         for module in (*self.convolutions, *self.norms, *(self.residuals or ()), *(part for part in parts if part is not None)):
             module.reset_parameters()
 
@@ -180,6 +184,8 @@ class Student(StudentModule):
             first = self.residuals[0]
             assert isinstance(first, Residual)
             first.weight.mul_(scales.unsqueeze(1))
+        if self.input_classifier is not None:
+            self.input_classifier.weight.mul_(scales)
 
     @torch.no_grad()
     def fold_edge_scaling(self, scales: Tensor) -> None:
@@ -203,6 +209,7 @@ class Student(StudentModule):
             whole = batch.whole if isinstance(batch, LayerwiseBatch) else batch
             offsets = whole.node_offsets if isinstance(whole, GraphBatch) else None
             x = with_noise(x, self.options.feature_noise, generator, offsets, self.task)
+        features = x
         hidden: list[Tensor] = []
         graphs = batch.adjacencies(self.depth)
         initial: Tensor | None = None
@@ -226,7 +233,11 @@ class Student(StudentModule):
         assert self.classifier is not None
         seen = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)
         embedding = torch.cat([self._samples(batch, hidden[layer], graphs[layer + 1 :]) for layer in seen], dim=1)
-        return StudentOutput(self.classifier(dropout(embedding, self.classifier_rate, generator)), tuple(hidden), embedding)
+        logits = self.classifier(dropout(embedding, self.classifier_rate, generator))
+        if self.input_classifier is not None:
+            inputs = self._samples(batch, dense(features), ())
+            logits = logits + self.input_classifier(dropout(inputs, self.classifier_rate, generator))
+        return StudentOutput(logits, tuple(hidden), embedding)
 
     def _samples(self, batch: Batch, x: Tensor, later: Sequence[Adjacency]) -> Tensor:
         """The states of the samples after a layer, given the adjacencies of the layers that follow: (samples, width)."""

@@ -57,6 +57,7 @@ class ReferenceStudent(torch.nn.Module):
         self.edges = edges if options.edge_features else None
         if self.edges is not None and self.edges.node_columns is not None:
             in_features = len(self.edges.node_columns)
+        self.input_classifier = torch.nn.Linear(in_features, num_outputs, bias=False) if options.input_readout else None
         self.convs = torch.nn.ModuleList()
         self.norms = torch.nn.ModuleList()
         self.residuals = torch.nn.ModuleList()
@@ -119,7 +120,7 @@ class ReferenceStudent(torch.nn.Module):
         if self.edges is not None and self.edges.node_columns is not None:
             x = x[:, list(self.edges.node_columns)]
         of_edges = () if self.edges is None else (edge_attr,)
-        states = []
+        features, states = x, []
         virtual = None if self.virtual_node is None else self.virtual_node.start
         for layer, conv in enumerate(self.convs):
             entering = F.dropout(x, p=self.dropout if layer else self.input_dropout, training=self.training)
@@ -137,10 +138,13 @@ class ReferenceStudent(torch.nn.Module):
                 x = x + virtual[batch]
         if self.options.readout == "last":
             states = states[-1:]
+        pool = POOLINGS[self.options.pooling]
         if self.task == "graph":
-            pool = POOLINGS[self.options.pooling]
             states = [pool(state, batch, size=num_graphs) for state in states]
         x = F.dropout(torch.cat(states, dim=1), p=self.classifier_dropout, training=self.training)
         assert self.classifier is not None
         logits: Tensor = self.classifier(x)
-        return logits
+        if self.input_classifier is None:
+            return logits
+        inputs = F.dropout(pool(features, batch, size=num_graphs), p=self.classifier_dropout, training=self.training)
+        return logits + self.input_classifier(inputs)

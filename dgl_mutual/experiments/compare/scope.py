@@ -21,7 +21,7 @@ _TRAINING = {
 }
 _STUDENT = {
     *("architecture", "depth", "hidden", "heads", "dropout", "input_dropout", "norm", "activation", "residual", "virtual_node"),
-    *("readout", "pooling", "edge_features"),
+    *("readout", "input_readout", "pooling", "edge_features"),
 }
 _STRATEGY = {
     *("weight", "temperature", "target_temperature", "scale_by_temperature", "targets", "ema_decay", "exchange_on", "exchange_warmup"),
