@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Normalisation of hidden layers."""
 
 from __future__ import annotations
 
@@ -39,3 +39,10 @@ class BatchNorm(nn.BatchNorm1d):
 def batch_norm(width: int) -> BatchNorm:
     """A batch norm with the momentum of students."""
     return BatchNorm(width, momentum=BATCH_NORM_MOMENTUM)
+
+
+def make_norm(name: str | None, width: int) -> nn.Module:
+    """The normalisation of this name (see `StudentOptions.norm`): batch, layer, or none, which changes nothing."""
+    if name == "batch":
+        return batch_norm(width)
+    return nn.LayerNorm(width) if name == "layer" else nn.Identity()

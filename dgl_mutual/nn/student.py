@@ -17,13 +17,12 @@ from dgl_mutual.nn.blocks import LayerwiseBatch
 from dgl_mutual.nn.convolutions import Convolution, Layer
 from dgl_mutual.nn.csr import NodeFeatures
 from dgl_mutual.nn.custom import CustomStudent
-from dgl_mutual.nn.dgl_graphs import dense
 from dgl_mutual.nn.dropout import dropout
 from dgl_mutual.nn.module import EdgeInput, StudentModule, StudentOutput
 from dgl_mutual.nn.noise import with_noise
-from dgl_mutual.nn.norm import batch_norm
+from dgl_mutual.nn.norm import make_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.parts import ACTIVATIONS, Residual, VirtualNode
+from dgl_mutual.nn.parts import ACTIVATIONS, InputReadout, Residual, VirtualNode
 from dgl_mutual.nn.pooling import pool
 from dgl_mutual.nn.structure_free import bags
 
@@ -133,7 +132,6 @@ class Student(StudentModule):
         self.rate = options.dropout if task == "node" else 0.0
         self.input_rate = self.rate if options.input_dropout is None else options.input_dropout
         self.classifier_rate = options.dropout
-        normalised = options.norm == "batch"
         num_hidden = self.depth if self.has_classifier else self.depth - 1
         self.convolutions = nn.ModuleList(
             make(
@@ -143,7 +141,7 @@ class Student(StudentModule):
                     hidden=options.hidden,
                     heads=options.heads if index < num_hidden else 1,
                     dropout=self.rate,
-                    batch_norm=normalised,
+                    batch_norm=options.norm == "batch",
                     edge_features=self.edge_features,
                     place=index,
                     is_last=index == self.depth - 1,
@@ -152,15 +150,25 @@ class Student(StudentModule):
             )
             for index in range(self.depth)
         )
-        make_norm = batch_norm if normalised else nn.LayerNorm
-        self.norms = nn.ModuleList(make_norm(options.hidden) for _ in range(0 if options.norm == "none" else num_hidden))
+        self.norms = nn.ModuleList(make_norm(options.norm, options.hidden) for _ in range(0 if options.norm == "none" else num_hidden))
         widths = [first, *[options.hidden] * (num_hidden - 1)]
         self.residuals = nn.ModuleList(Residual(width, options.hidden) for width in widths[:num_hidden]) if options.residual else None
         self.virtual_node = VirtualNode(options.hidden, self.depth - 1) if options.virtual_node else None
         self.activation = make.activation if options.activation is None else ACTIVATIONS[options.activation]
         width = options.hidden * (self.depth if options.readout == "jumping" else 1)
         self.classifier = nn.Linear(width, num_outputs) if self.has_classifier else None
-        self.input_classifier = nn.Linear(first, num_outputs, bias=False) if options.input_readout else None
+        self.input_readout = self._input_readout(first) if options.input_readout else None
+
+    def _input_readout(self, in_features: int) -> InputReadout:
+        options = self.options
+        return InputReadout(
+            in_features,
+            options.hidden,
+            self.num_outputs,
+            norm=make_norm(options.norm, options.hidden),
+            activation=self.activation,
+            rate=self.classifier_rate,
+        )
 
     @property
     def title(self) -> str:
@@ -169,7 +177,7 @@ class Student(StudentModule):
 
     def reset_parameters(self) -> None:
         """Reset all learnable parameters."""
-        parts = (self.virtual_node, self.classifier, self.input_classifier)
+        parts = (self.virtual_node, self.classifier, self.input_readout)
         for module in (*self.convolutions, *self.norms, *(self.residuals or ()), *(part for part in parts if part is not None)):
             module.reset_parameters()
 
@@ -184,8 +192,8 @@ class Student(StudentModule):
             first = self.residuals[0]
             assert isinstance(first, Residual)
             first.weight.mul_(scales.unsqueeze(1))
-        if self.input_classifier is not None:
-            self.input_classifier.weight.mul_(scales)
+        if self.input_readout is not None:
+            self.input_readout.first.weight.mul_(scales)
 
     @torch.no_grad()
     def fold_edge_scaling(self, scales: Tensor) -> None:
@@ -234,9 +242,9 @@ class Student(StudentModule):
         seen = range(self.depth) if self.options.readout == "jumping" else range(self.depth - 1, self.depth)
         embedding = torch.cat([self._samples(batch, hidden[layer], graphs[layer + 1 :]) for layer in seen], dim=1)
         logits = self.classifier(dropout(embedding, self.classifier_rate, generator))
-        if self.input_classifier is not None:
-            inputs = self._samples(batch, dense(features), ())
-            logits = logits + self.input_classifier(dropout(inputs, self.classifier_rate, generator))
+        if self.input_readout is not None:
+            assert isinstance(batch, GraphBatch)
+            logits = logits + self.input_readout(batch, features, self.options.pooling, generator)
         return StudentOutput(logits, tuple(hidden), embedding)
 
     def _samples(self, batch: Batch, x: Tensor, later: Sequence[Adjacency]) -> Tensor:

@@ -27,8 +27,8 @@ gat   ``edge_weight`` (D, heads * width)    ``lin_edge.weight``, transposed
 
 With residual connections, in ``residuals.<layer>.`` of both sides: ``weight`` (F_in, hidden), transposed, and ``bias``.
 
-Norms between layers (``norms.<layer>.*``), the virtual node (``virtual_node.*``), the classifier (``classifier.*``) and the coordinator
-have the same names on both sides.
+Norms between layers (``norms.<layer>.*``), the virtual node (``virtual_node.*``), the classifier (``classifier.*``), the read-out of the
+input (``input_readout.*``) and the coordinator have the same names on both sides.
 Every rule is linear, so gradients map like weights.
 """
 

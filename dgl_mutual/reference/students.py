@@ -33,6 +33,28 @@ class VirtualNode(torch.nn.Module):
         self.updates = torch.nn.ModuleList(torch.nn.Sequential(*step(width, 2 * width), *step(2 * width, width)) for _ in range(updates))
 
 
+def _norm(options: StudentOptions) -> torch.nn.Module:
+    return batch_norm(options.hidden) if options.norm == "batch" else LayerNorm(options.hidden, mode="node")
+
+
+class InputReadout(torch.nn.Module):
+    """An MLP on the pooled input features, whose logits are added."""
+
+    def __init__(self, options: StudentOptions, activation: Callable[[Tensor], Tensor], in_features: int, num_outputs: int) -> None:
+        super().__init__()
+        assert options.dropout is not None
+        self.first = torch.nn.Linear(in_features, options.hidden)
+        self.norm = torch.nn.Identity() if options.norm == "none" else _norm(options)
+        self.last = torch.nn.Linear(options.hidden, num_outputs, bias=False)
+        self.activation = activation
+        self.dropout = options.dropout
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        hidden = F.dropout(self.activation(self.norm(self.first(pooled))), p=self.dropout, training=self.training)
+        logits: Tensor = self.last(hidden)
+        return logits
+
+
 class ReferenceStudent(torch.nn.Module):
     """A shallow GNN on torch_geometric; `dgl_mutual.reference.mapping` says which weights of ours are which of its.
 
@@ -57,7 +79,7 @@ class ReferenceStudent(torch.nn.Module):
         self.edges = edges if options.edge_features else None
         if self.edges is not None and self.edges.node_columns is not None:
             in_features = len(self.edges.node_columns)
-        self.input_classifier = torch.nn.Linear(in_features, num_outputs, bias=False) if options.input_readout else None
+        self.input_readout = InputReadout(options, self.activation, in_features, num_outputs) if options.input_readout else None
         self.convs = torch.nn.ModuleList()
         self.norms = torch.nn.ModuleList()
         self.residuals = torch.nn.ModuleList()
@@ -69,7 +91,7 @@ class ReferenceStudent(torch.nn.Module):
             else:
                 self.convs.append(self._convolution(layer, width, options.hidden, heads=options.heads))
                 if options.norm != "none":
-                    self.norms.append(batch_norm(options.hidden) if options.norm == "batch" else LayerNorm(options.hidden, mode="node"))
+                    self.norms.append(_norm(options))
                 if options.residual:
                     self.residuals.append(torch.nn.Linear(width, options.hidden))
 
@@ -144,7 +166,7 @@ class ReferenceStudent(torch.nn.Module):
         x = F.dropout(torch.cat(states, dim=1), p=self.classifier_dropout, training=self.training)
         assert self.classifier is not None
         logits: Tensor = self.classifier(x)
-        if self.input_classifier is None:
+        if self.input_readout is None:
             return logits
-        inputs = F.dropout(pool(features, batch, size=num_graphs), p=self.classifier_dropout, training=self.training)
-        return logits + self.input_classifier(inputs)
+        logits = logits + self.input_readout(pool(features, batch, size=num_graphs))
+        return logits

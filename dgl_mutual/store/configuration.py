@@ -24,7 +24,16 @@ _LATER_TRAINING = (
 )
 _OFF = (None, False, 0, "none")
 #: The same of students.
-_LATER_STUDENT = ("edge_features", "input_dropout", "activation", "residual", "virtual_node", "input_readout", "feature_noise", "starts_after")
+_LATER_STUDENT = (
+    "edge_features",
+    "input_dropout",
+    "activation",
+    "residual",
+    "virtual_node",
+    "input_readout",
+    "feature_noise",
+    "starts_after",
+)
 
 #: Options of strategies that runs of earlier versions do not have, with the value that stands for their absence.
 _LATER_STRATEGY = {

@@ -88,7 +88,15 @@ def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
     if student.task == "graph":
         seen = [torch.stack([x[batch.batch_index == graph].sum(0) for graph in range(batch.num_graphs)]) for x in seen]
     assert student.classifier is not None
-    return F.linear(torch.cat(seen, 1), student.classifier.weight, student.classifier.bias)
+    logits = F.linear(torch.cat(seen, 1), student.classifier.weight, student.classifier.bias)
+    if student.input_readout is None:
+        return logits
+    features = batch.features.csr.to_dense() if isinstance(batch.features, SparseMatrix) else batch.features
+    inputs = torch.stack([features[batch.batch_index == graph].sum(0) for graph in range(batch.num_graphs)])
+    first, norm, last = student.input_readout.first, student.input_readout.norm, student.input_readout.last
+    state = inputs @ first.weight.T + first.bias
+    state = (state - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
+    return logits + activation(state) @ last.weight.T
 
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
@@ -109,6 +117,16 @@ def test_the_virtual_node_is_its_plain_version(kind: str, readout: str, make_dat
     torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
     alone = Collator(dataset, dtype=torch.float64)([2])
     torch.testing.assert_close(student.forward_batch(alone).logits, student.forward_batch(batch).logits[2:])
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("readout", ["last", "jumping"])
+@pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
+def test_the_readout_of_the_input_is_its_plain_version(kind: str, readout: str, sparse_: bool, make_dataset: MakeDataset) -> None:
+    dataset = make_dataset((7, 1, 4), sparse_=sparse_)
+    student = student_of(kind, "graph", dataset, input_readout=True, readout=readout)
+    batch = Collator(dataset, dtype=torch.float64).all()
+    torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
 
 
 def test_a_virtual_node_joins_nodes_that_no_edges_join(make_dataset: MakeDataset) -> None:
@@ -210,9 +228,10 @@ def test_the_noise_on_nodes_depends_on_their_graph_alone(sparse_: bool, make_dat
     assert torch.equal(first, second)  # of one graph, a row for each node
 
 
-def test_scaling_reaches_the_residual(make_dataset: MakeDataset) -> None:
+@pytest.mark.parametrize(("task", "options"), [("node", {"residual": True}), ("graph", {"input_readout": True})])
+def test_scaling_reaches_all_weights_of_features(task: str, options: dict[str, Any], make_dataset: MakeDataset) -> None:
     dataset = make_dataset((9,))
-    student = student_of("sage", "node", dataset, residual=True)
+    student = student_of("sage", task, dataset, **options)
     scales = torch.tensor([2.0, 4.0, 0.5, 1.0, 8.0], dtype=torch.float64)
     scaled = dataset.replaced(features=dataset.features * scales.numpy().astype(np.float32))
     expected = student.forward_batch(Collator(scaled, dtype=torch.float64).all()).logits
@@ -221,20 +240,22 @@ def test_scaling_reaches_the_residual(make_dataset: MakeDataset) -> None:
 
 
 def test_all_weights_are_drawn_anew(make_dataset: MakeDataset) -> None:
-    student = student_of("gin", "graph", make_dataset((5, 4)), residual=True, norm="layer", virtual_node=True)
+    student = student_of("gin", "graph", make_dataset((5, 4)), residual=True, norm="layer", virtual_node=True, input_readout=True)
     before = {name: weight.clone() for name, weight in student.named_parameters()}
     student.reset_parameters()
     assert all(not torch.equal(before[name], weight) for name, weight in student.named_parameters())
 
 
 def test_what_is_off_counts_as_absent_and_what_has_no_meaning_is_refused(make_dataset: MakeDataset) -> None:
-    with pytest.raises(UsageError, match="for the graph task"):
-        resolve_student(StudentOptions(virtual_node=True), "node")
+    for name in ("virtual_node", "input_readout"):
+        with pytest.raises(UsageError, match=rf"student\.{name} .*for the graph task"):
+            resolve_student(StudentOptions(**{name: True}), "node")
     dataset = make_dataset((5, 4, 6, 7, 5, 5))
     decisive = identity(plain(resolve(parse_config({}), dataset)))
     for name, value in {
         "residual": True,
         "virtual_node": True,
+        "input_readout": True,
         "input_dropout": 0.0,
         "activation": "elu",
         "feature_noise": 0.1,

@@ -10,10 +10,13 @@ from tests.strategies.cases import ARCHITECTURES, SMALL
 
 #: With every part of the skeleton that has weights.
 EVERY_PART = {"residual": True, "readout": "jumping", "norm": "batch"}
+GRAPH_PARTS = ("virtual_node", "input_readout")
 
 
 def student(architecture: str, task: str) -> Student:
-    options = resolve_student(StudentOptions(architecture=architecture, **SMALL, **EVERY_PART, virtual_node=task == "graph"), task)
+    options = resolve_student(
+        StudentOptions(architecture=architecture, **SMALL, **EVERY_PART, **dict.fromkeys(GRAPH_PARTS, task == "graph")), task
+    )
     return Student(options, task, 5, 3)
 
 

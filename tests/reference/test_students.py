@@ -35,6 +35,9 @@ from dgl_mutual.reference.students import ReferenceStudent
         ("graph", {"norm": "layer", "residual": True, "activation": "gelu"}),
         ("graph", {"depth": 3, "virtual_node": True, "residual": True, "activation": "silu"}),
         ("graph", {"virtual_node": True, "readout": "last", "activation": "tanh"}),
+        ("graph", {"input_readout": True, "pooling": "mean"}),
+        ("graph", {"input_readout": True, "readout": "last", "norm": "layer", "activation": "elu"}),
+        ("graph", {"input_readout": True, "norm": "none"}),
     ],
 )
 def test_a_student_of_the_reference_computes_what_ours_does(

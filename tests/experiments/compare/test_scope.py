@@ -58,7 +58,15 @@ def test_another_kind_of_target_is_ours_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("residual", True), ("norm", "layer"), ("input_dropout", 0.1), ("activation", "gelu"), ("virtual_node", True)]
+    ("name", "value"),
+    [
+        ("residual", True),
+        ("norm", "layer"),
+        ("input_dropout", 0.1),
+        ("activation", "gelu"),
+        ("virtual_node", True),
+        ("input_readout", True),
+    ],
 )
 def test_parts_of_the_skeleton_are_covered(name: str, value: object) -> None:
     _, config, dataset = make_case("graph")

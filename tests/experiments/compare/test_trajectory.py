@@ -40,7 +40,7 @@ def test_both_sides_train_alike(task: str, kind: str, strategy: str, options: di
     ("task", "parts"),
     [
         ("node", {"depth": 3, "residual": True, "norm": "layer", "activation": "gelu", "input_dropout": 0.0}),
-        ("graph", {"depth": 3, "residual": True, "virtual_node": True, "activation": "silu"}),
+        ("graph", {"depth": 3, "residual": True, "virtual_node": True, "input_readout": True, "activation": "silu"}),
     ],
 )
 def test_optional_parts_of_students_train_alike(task: str, parts: dict[str, object]) -> None:

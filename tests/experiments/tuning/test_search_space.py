@@ -79,7 +79,8 @@ def searched_by_name() -> list[str]:
 def test_some_options_are_searched_only_where_they_are_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = searched_by_name()
     views = ["training.edge_drop", "training.feature_mask", "training.node_drop"]
-    assert named == ["student.pooling", "student.readout", "student.virtual_node", *views, "training.positions"]
+    students = ["student.input_readout", "student.pooling", "student.readout", "student.virtual_node"]
+    assert named == [*students, *views, "training.positions"]
     config = parse_config(QUICK)
     assert not set(named) & search_space(config).keys()
     assert search_space(config, named).keys() == search_space(config).keys() | set(named)
@@ -95,7 +96,7 @@ def test_some_options_are_searched_only_where_they_are_named(ring: Dataset, tmp_
 
 def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_range_are_options(ring: Dataset) -> None:
     shared = {f"training.{key}" for key in TrainingOptions.search_space} | {f"student.{key}" for key in StudentOptions.search_space}
-    named = set(searched_by_name()) - {"student.pooling", "student.virtual_node"}  # are for graph tasks
+    named = set(searched_by_name()) - {f"student.{key}" for key in GRAPH_TASK_OPTIONS}
     shared |= named
     for name in STRATEGIES:
         assert STRATEGY_REGISTRY.find(name).value.Options.search_space or name == "independent"
