@@ -46,21 +46,6 @@ class Exchange:
         if len(self.warmup) != 2 or not all(isinstance(epochs, int) and epochs >= 0 for epochs in self.warmup):
             raise UsageError(f"Exchange(warmup={self.warmup!r}): give two numbers of epochs, (start, length), for example (10, 10).")
 
-    @property
-    def uses_clean_logits(self) -> bool:
-        """Whether targets are clean logits of members that train."""
-        return self.targets in ("eval", "ema", "best", "average")
-
-    @property
-    def keeps_logits(self) -> bool:
-        """Whether targets are clean logits of earlier epochs."""
-        return self.targets in ("ema", "best")
-
-    @property
-    def needs_all_samples(self) -> bool:
-        """Whether there must be a pass over all samples after each epoch."""
-        return self.targets == "ema"
-
     def ramp(self, epoch: int) -> float:
         """The factor in [0, 1] on what is learned from others in this epoch of a phase."""
         start, length = self.warmup

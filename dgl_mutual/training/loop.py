@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,64 +64,38 @@ class Loop:
                 "A callback calls state.stop in on_phase_begin, before there is an epoch to choose the students from. Call it in "
                 "on_epoch_begin or later."
             )
-        if phase.epoch == 0:
-            self._keep_first(active)
         while not state.is_phase_over:
             self._run_epoch(phase)
         self.callbacks("on_phase_end", state)
         for averages in state.all_averages:  # members now have their best weights
             averages.restart(())
         if not phase.is_last:  # later phases see these members by their best weights
-            self.clean_pass(active, state.split.val if self.feed.sampled else self._clean_samples)
-            state.clean.keep()
+            state.targets.after_phase(active, self.clean_pass)
 
     def _run_epoch(self, phase: Phase) -> None:
-        state, active = self.state, phase.active
-        if state.exchange.targets == "best" and phase.epoch > 0:
-            self._keep_best(active)
+        state, active, targets = self.state, phase.active, self.state.targets
+        targets.before_epoch(
+            active,
+            self.clean_pass,
+            first=phase.epoch == 0,
+            best=self.selection.at_best(active, phase.first + phase.epoch - 1),
+            validated=state.validation is not None,
+        )
         state.epoch = phase.first + phase.epoch
         self.callbacks("on_epoch_begin", state)
         row: HistoryRow = {"epoch": float(state.epoch), **self._train_epoch(phase)}
         validates = (phase.epoch + 1) % state.options.eval_every == 0 or phase.epoch + 1 == state.options.epochs
         if state.served_averages is not None:
             state.served_averages.after_epoch(phase.epoch)
-            if validates or state.exchange.uses_clean_logits:
+            if validates or targets.are_clean:
                 state.served_averages.renew_statistics(self._statistics_batches)
-        if self._learns_from_clean_logits and state.exchange.targets != "best":
-            self.clean_pass(active, self._clean_samples)
-            state.clean.smooth()
-        elif validates:
-            self.clean_pass(active, state.split.val)
+        targets.after_epoch(active, self.clean_pass, validates=validates)
         state.validation = None
         if validates:
             row.update(self._validate(phase))
         state.history.append(row)
         phase.epoch += 1
         self.callbacks("on_epoch_end", state)
-
-    def _keep_first(self, active: Sequence[int]) -> None:
-        """Keep what the targets of the first epoch are, if they are clean logits of members before it."""
-        state = self.state
-        if state.best_members is not None:
-            state.best_members.keep({k: state.student(k) for k in state.ranks.local(active)})
-        elif self._learns_from_clean_logits:
-            self.clean_pass(active, self._clean_samples)
-            state.clean.keep()
-
-    def _keep_best(self, active: Sequence[int]) -> None:
-        """Keep the members of which the last epoch was the best so far, or that were never validated in this phase: as they are, or their
-        clean logits."""
-        state, phase = self.state, self.state.current
-        last = phase.first + phase.epoch - 1
-        renewed = [k for k in active if self.selection.stoppers[k].best_epoch in (None, last)]
-        if not renewed:
-            return
-        if state.best_members is not None:
-            state.best_members.keep({k: state.student(k) for k in state.ranks.local(active) if k in renewed})
-            return
-        if state.validation is None or self.feed.num_transductive_samples is None:  # validation on a whole graph has been over all of it
-            self.clean_pass(active if state.ranks.divides == "students" else renewed, self._clean_samples)
-        state.clean.keep(renewed)
 
     def _train_epoch(self, phase: Phase) -> HistoryRow:
         state, active = self.state, phase.active
@@ -210,18 +183,6 @@ class Loop:
                 f"The gradients of a step cannot be computed or used: {described(error)} Look in your own code ({', '.join(own)}) for "
                 "tensors that are kept from an earlier step without detach(), that are changed in place, or that have sparse gradients."
             ) from error
-
-    @property
-    def _learns_from_clean_logits(self) -> bool:
-        """Whether the next epoch's targets are clean logits of members that train in it, and no step makes those on its own samples."""
-        return not self.steps.cleans_own and self.state.exchange.uses_clean_logits
-
-    @property
-    def _clean_samples(self) -> IntArray:
-        """Samples whose clean logits validation and targets need."""
-        if self.state.exchange.on == "transductive":
-            return np.arange(len(self.steps.labels))
-        return np.concatenate([self.state.split.seen, self.state.split.val])
 
     def _statistics_batches(self) -> Iterator[Batch]:
         """Batches of the training samples that steps see."""

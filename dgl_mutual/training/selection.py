@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -67,6 +67,10 @@ class Selection(Callback):
         state.ranks.broadcast_weights(state.cohort.members, active)
         if "coordinator" in self._best:
             state.cohort.coordinator.load_state_dict(self._best["coordinator"])
+
+    def at_best(self, members: Sequence[int], epoch: int) -> list[int]:
+        """Those of which this epoch was the best so far, or that were never validated in this phase."""
+        return [k for k in members if self.stoppers[k].best_epoch in (None, epoch)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"stoppers": [asdict(stopper) for stopper in (*self.stoppers, self._ensemble)], "best": self._best}

@@ -176,9 +176,8 @@ def _state(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any
         "cohort": state.cohort.state_dict(),
         "strategy": state.strategy.state_dict(),
         "streams": [stream.get_state() for stream in state.streams],
-        "clean": state.clean.state(),
+        **state.targets.state(),
         "averages": [averages.state() for averages in state.all_averages],
-        "best members": None if state.best_members is None else state.best_members.state(),
         "history": state.history,
         "validation": None if state.validation is None else asdict(state.validation),
         "callbacks": {name: kept for name, callback in _named(callbacks).items() if (kept := callback.state_dict())},
@@ -209,11 +208,9 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
     phase.optimizer.load_state_dict({**phase.optimizer.state_dict(), "state": moments})
     for stream, kept in zip(state.streams, found["streams"], strict=True):
         stream.set_state(kept)
-    state.clean.restore(found["clean"])
+    state.targets.restore(found, phase.active)
     for averages, kept in zip(state.all_averages, found["averages"], strict=True):
         averages.restore(kept)
-    if state.best_members is not None:
-        state.best_members.restore(found["best members"], state.ranks.local(phase.active))
     named = _named(callbacks)
     for name, kept in found["callbacks"].items():
         if name not in named:

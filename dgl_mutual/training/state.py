@@ -29,6 +29,7 @@ from dgl_mutual.training.history import HistoryRow
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import Streams
+from dgl_mutual.training.targets import Targets
 
 
 @dataclass
@@ -78,6 +79,7 @@ class TrainingState:
         validation: the scores after the current epoch; None where it was not validated (training.eval_every).
         result: during `on_fit_end` alone, what `fit` returns.
         served_averages: averages of the members' weights that replace the members in evaluation (training.average).
+        targets: where the targets of the exchange come from.
         target_averages: moving averages of the members' weights for targets, if the strategy asks for them; the same object as
             `served_averages` if both are the same average.
         best_members: the members at their best epochs, if targets are what these predict on the samples of each step.
@@ -96,11 +98,9 @@ class TrainingState:
     seed: int
     fold: int
     ranks: Ranks
-    clean: CleanLogits
+    targets: Targets
     streams: Streams
     served_averages: WeightAverages | None = None
-    target_averages: WeightAverages | None = None
-    best_members: BestMembers | None = None
     history: list[HistoryRow] = field(default_factory=list)
     phase: Phase | None = None
     epoch: int = 0
@@ -116,6 +116,18 @@ class TrainingState:
         """The current phase, within one."""
         assert self.phase is not None
         return self.phase
+
+    @property
+    def clean(self) -> CleanLogits:
+        return self.targets.clean
+
+    @property
+    def target_averages(self) -> WeightAverages | None:
+        return self.targets.averages
+
+    @property
+    def best_members(self) -> BestMembers | None:
+        return self.targets.best_members
 
     @property
     def all_averages(self) -> list[WeightAverages]:

@@ -24,16 +24,13 @@ from dgl_mutual.nn.student import AnyStudent, resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
-from dgl_mutual.training.best_members import BestMembers
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
-from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed, make_feed
@@ -48,10 +45,11 @@ from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.snapshots import Checkpointer, Snapshots
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.steps import StepMaker
+from dgl_mutual.training.targets import Targets
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.teaching import exchange_of, make_strategy
 from dgl_mutual.training.transduced import fit_untrained, transduced_logits, with_kept
-from dgl_mutual.training.unlabelled import add_unlabelled, cleans_own
+from dgl_mutual.training.unlabelled import add_unlabelled
 
 
 def fit_cohort(
@@ -129,20 +127,12 @@ def fit_cohort(
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
         teaching = make_strategy(kind, options, setting).to(device, dtype)
     exchange = exchange_of(teaching, training.epochs)
-    _check_exchange(teaching, exchange, sampled=feed.sampled, pool=dataset.num_pool > 0)
+    cohort = Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions)
+    served_averages = _served_averages(modules, training)
+    targets = Targets(cohort, teaching, exchange, training, feed, dataset, split, ranks, served=served_averages, device=device, dtype=dtype)
     add_unlabelled(feed, exchange, options, inputs.dataset, split, training.unlabelled_ratio)
-    served_averages, target_averages = _averages(modules, training, exchange)
-    on_own_samples = cleans_own(feed, exchange, inputs.dataset, split)
-    best_members = BestMembers(modules) if exchange.targets == "best" and on_own_samples else None
-    clean = CleanLogits(
-        (len(members), dataset.num_samples, setting.num_outputs),
-        device,
-        dtype,
-        keeps=exchange.keeps_logits and best_members is None,
-        decay=exchange.decay,
-    )
     state = TrainingState(
-        cohort=Cohort(modules, teaching.coordinator, distribution, tuple(members), len(students), positions=training.positions),
+        cohort=cohort,
         strategy=teaching,
         dataset=dataset,
         split=split,
@@ -152,14 +142,12 @@ def fit_cohort(
         seed=seed,
         fold=fold,
         ranks=ranks,
-        clean=clean,
+        targets=targets,
         streams=seeds.Streams.of(seed, fold, len(members), device=device, order=order, process=ranks.stream),
         served_averages=served_averages,
-        target_averages=target_averages,
-        best_members=best_members,
     )
     clock = EpochClock()
-    loop = _loop(state, feed, on_own_samples, [*own, clock], snapshots)
+    loop = _loop(state, feed, [*own, clock], snapshots)
     loop.run()
     state.result = _assessed(loop, clock)
     inputs.fold_scaling(state.cohort.members, device)
@@ -202,11 +190,8 @@ def _setting(
     )
 
 
-def _loop(state: TrainingState, feed: Feed, cleans_own: bool, callbacks: Sequence[Callback], snapshots: Snapshots | None) -> Loop:
+def _loop(state: TrainingState, feed: Feed, callbacks: Sequence[Callback], snapshots: Snapshots | None) -> Loop:
     """The loop that trains the cohort of a state. What selects epochs comes before `callbacks`, and what keeps snapshots after them.
-
-    Args:
-        cleans_own: see `StepMaker`.
 
     Raises:
         TrainingError: a metric that is not defined on a part of the split.
@@ -217,8 +202,6 @@ def _loop(state: TrainingState, feed: Feed, cleans_own: bool, callbacks: Sequenc
         state,
         labels=labels,
         train_labels=_only(labels, split.train),
-        sampled=feed.sampled,
-        cleans_own=cleans_own,
         training=_training_rows(dataset, split, device),
     )
     scorer = scorer_of(dataset, official=False)
@@ -277,31 +260,13 @@ def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> 
         raise UsageError("Processes that divide students have no two of them to compare (training.diversity). Leave out --divide students.")
 
 
-def _check_exchange(strategy: Strategy, exchange: Exchange, *, sampled: bool, pool: bool) -> None:
-    """Refuse averages of logits where an epoch may see few samples."""
-    if exchange.needs_all_samples and (sampled or pool):
-        samples, cause = ("nodes", "--sampler") if sampled else ("graphs of the pool", "the pool")
-        raise UsageError(
-            f"The strategy {strategy.name!r} needs predictions on all {samples} after each epoch (targets: {exchange.targets}), and an "
-            f"epoch may see few of them. Choose {strategy.without_kept_logits}, or leave out {cause}."
-        )
-
-
-def _averages(
-    members: Sequence[AnyStudent], training: TrainingOptions, exchange: Exchange
-) -> tuple[WeightAverages | None, WeightAverages | None]:
-    """`TrainingState.served_averages` and `TrainingState.target_averages`."""
+def _served_averages(members: Sequence[AnyStudent], training: TrainingOptions) -> WeightAverages | None:
+    """`TrainingState.served_averages`."""
+    if training.average == "none":
+        return None
     # A member that starts late has nothing to average before.
-    first = [member.options.first_epoch(training.epochs) for member in members]
-    served = None
-    if training.average != "none":
-        starts = [max(epoch, training.average_start or 0) for epoch in first]
-        served = WeightAverages(members, training.average, starts=starts, decay=training.average_decay or 0.0)
-    if exchange.targets != "average":
-        return served, None
-    own = WeightAverages(members, "ema", starts=first, decay=exchange.decay)
-    same = served is not None and (served.kind, served.decay, served.starts) == (own.kind, own.decay, own.starts)
-    return served, served if same else own
+    starts = [max(member.options.first_epoch(training.epochs), training.average_start or 0) for member in members]
+    return WeightAverages(members, training.average, starts=starts, decay=training.average_decay or 0.0)
 
 
 def _classes(labels: IntArray | FloatArray) -> IntArray | None:

@@ -1,4 +1,4 @@
-"""Samples without labels: which of them steps see, and where their targets come from."""
+"""Samples without labels: which of them steps see."""
 
 from __future__ import annotations
 
@@ -53,17 +53,3 @@ def _unlabelled(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) 
     if exchange.on == "transductive" or (feed.sampled and exchange.on == "all"):
         return unlabelled_samples(dataset, split, transductive=exchange.on == "transductive")
     return split.unlabelled
-
-
-def cleans_own(feed: Feed, exchange: Exchange, dataset: Dataset, split: Split) -> bool:
-    """Whether each step makes the clean logits of its targets itself, on its own samples.
-
-    It does where a pass over all samples after each epoch would cost more: with sampled neighbours, averaged weights, and latest logits of
-    unlabelled graphs. Logits of the best epoch are kept of all samples, and renewed when it changes; with a pool, of which an epoch may see
-    little, the members are kept instead (see `BestMembers`).
-    """
-    if feed.sampled or exchange.targets == "average":
-        return True
-    if exchange.targets == "best":
-        return dataset.num_pool > 0
-    return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None

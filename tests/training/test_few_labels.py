@@ -23,7 +23,6 @@ from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.gml import GraphMutualLearning
-from dgl_mutual.training import trainer
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.snapshots import Snapshots
@@ -403,7 +402,7 @@ def test_members_of_the_best_epoch_predict_what_was_kept_of_it(
     settings = {"strategy": strategy, "strategy_options": options, "training": training, "epochs": 9, "dtype": torch.float64}
     students = [StudentOptions(architecture=name, hidden=8, norm="batch") for name in ("gcn", "gin")]
     kept = fit(data, students, **settings)
-    monkeypatch.setattr(trainer, "cleans_own", lambda *_: True)
+    monkeypatch.setattr("dgl_mutual.training.targets.made_in_steps", lambda *_: True)
     made = fit(data, students, **settings)
     for one, other in zip(kept.history, made.history, strict=True):
         assert other == pytest.approx(one, rel=1e-9, abs=1e-9)
