@@ -170,7 +170,7 @@ def _is_given(parameter: click.Parameter) -> bool:
     return click.get_current_context().get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
 
 
-def _list(plan: SuitePlan, jobs: int, before: float, *, anew: bool) -> bool:
+def _list(suite_plan: SuitePlan, jobs: int, before: float, *, anew: bool) -> bool:
     """List the runs with their estimated times, after searches of so many seconds. Returns whether all of them can be trained.
 
     Args:
@@ -182,19 +182,19 @@ def _list(plan: SuitePlan, jobs: int, before: float, *, anew: bool) -> bool:
     total = 0.0
     trials = 0
     complete = True
-    to_run = {run.name: run for run in plan.plans}
-    for entry, run in plan.entries:
+    to_run = {plan.name: plan for plan in suite_plan.plans}
+    for run, plan in suite_plan.entries:
         missing = 0
-        if run.name in to_run:
-            first = to_run.pop(run.name)
-            missing = len(first.trials) if anew else num_missing(first, plan.folder.parent)
+        if plan.name in to_run:
+            first = to_run.pop(plan.name)
+            missing = len(first.trials) if anew else num_missing(first, suite_plan.folder.parent)
         try:
-            seconds = seconds_per_trial(run, plan.folder.parent) if missing else 0.0
+            seconds = seconds_per_trial(plan, suite_plan.folder.parent) if missing else 0.0
         except DglMutualError as error:
-            say(f"not counted: {entry.method} on {entry.data}, which would fail. {error}", err=True)
+            say(f"not counted: {run.method} on {run.data}, which would fail. {error}", err=True)
             complete = False
             continue
-        say(f"{len(run.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {entry.method} on {entry.data}")
+        say(f"{len(plan.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {run.method} on {run.data}")
         total += missing * seconds
         trials += missing
     early = " (training may stop early)" if trials else ""

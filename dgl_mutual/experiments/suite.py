@@ -101,23 +101,23 @@ def configurations(
     Raises:
         UsageError: an unknown method, key or value; says in which run. Also overrides that would put results under a wrong name.
     """
-    entries: list[SuiteRun] = []
-    plainly: list[RunConfig] = []  # without the overrides
-    for setting in suite.datasets:
-        here = {name: {} for name in suite.methods} if setting.methods is None else setting.methods
-        for method, layer in here.items():
+    runs: list[SuiteRun] = []
+    without_overrides: list[RunConfig] = []
+    for data in suite.datasets:
+        methods_here = {name: {} for name in suite.methods} if data.methods is None else data.methods
+        for method, layer in methods_here.items():
             if method not in suite.methods:
                 raise unknown("method", method, suite.methods)
-            chosen = (tuned or {}).get((setting.name, method), {})
-            with named(method, setting.name):
-                own = [_with_recipe(one, setting.config, suite.methods[method]) for one in (suite.methods[method], layer)]
-                config = parse_config(suite.base, setting.config, *own, overrides or {}, chosen)
-                plainly.append(parse_config(suite.base, setting.config, *own, chosen) if overrides else config)
-                if not any("strategy" in layer for layer in (setting.config, *own)):
-                    _refuse_other_strategy(method, plainly[-1].strategy)
-            entries.append(SuiteRun(setting.name, method, config, setting.tuning))
-    _refuse_wrong_names(entries, plainly)
-    return [replace(entry, config=_scaled_down(entry.config)) for entry in entries] if quick else entries
+            tuned_layer = (tuned or {}).get((data.name, method), {})
+            with named(method, data.name):
+                own = [_with_recipe(one, data.config, suite.methods[method]) for one in (suite.methods[method], layer)]
+                config = parse_config(suite.base, data.config, *own, overrides or {}, tuned_layer)
+                without_overrides.append(parse_config(suite.base, data.config, *own, tuned_layer) if overrides else config)
+                if not any("strategy" in one for one in (data.config, *own)):
+                    _refuse_other_strategy(method, without_overrides[-1].strategy)
+            runs.append(SuiteRun(data.name, method, config, data.tuning))
+    _refuse_wrong_names(runs, without_overrides)
+    return [replace(run, config=_scaled_down(run.config)) for run in runs] if quick else runs
 
 
 def _refuse_other_strategy(method: str, strategy: Any) -> None:
@@ -146,29 +146,33 @@ def _strategies_in(method: str) -> list[str]:
     return [*sorted(begun, key=len, reverse=True), *near]
 
 
-def _refuse_wrong_names(entries: Sequence[SuiteRun], plainly: Sequence[RunConfig]) -> None:
+def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[RunConfig]) -> None:
     """Refuse overrides of what the names of data and methods stand for: tables would have results under the names of others.
 
     Label rates, pools and noise are among it where the suite has several of them, or says which.
 
     Args:
-        plainly: the configuration of each run without the overrides.
+        without_overrides: the configuration of each run without them.
     """
     defaults = RunConfig.model_fields
-    own = [key for key in ("label_rate", "unlabelled", "noise") if any(getattr(one, key) != defaults[key].default for one in plainly)]
-    for entry, before in zip(entries, plainly, strict=True):
+    own = [
+        key
+        for key in ("label_rate", "unlabelled", "noise")
+        if any(getattr(config, key) != defaults[key].default for config in without_overrides)
+    ]
+    for run, before in zip(runs, without_overrides, strict=True):
         for key in ("dataset", "targets", "strategy", *own):
-            if getattr(entry.config, key) != getattr(before, key):
+            if getattr(run.config, key) != getattr(before, key):
                 raise UsageError(
-                    f"{key} = {getattr(entry.config, key)!r} would stand in the tables as {entry.method} on {entry.data}. What the names "
+                    f"{key} = {getattr(run.config, key)!r} would stand in the tables as {run.method} on {run.data}. What the names "
                     f"of a suite stand for cannot be set from outside. Leave {key} out, or write a suite of your own: {EXAMPLE}."
                 )
     seen: dict[str, tuple[SuiteRun, RunConfig]] = {}
-    for entry, before in zip(entries, plainly, strict=True):
-        other, others = seen.setdefault(repr(entry.config), (entry, before))
+    for run, before in zip(runs, without_overrides, strict=True):
+        other, others = seen.setdefault(repr(run.config), (run, before))
         if before.model_copy(update={"seeds": others.seeds}) != others:
             raise UsageError(
-                f"What is set would make {entry.method} on {entry.data} the same run as {other.method} on {other.data}, and the tables "
+                f"What is set would make {run.method} on {run.data} the same run as {other.method} on {other.data}, and the tables "
                 f"would show it under both names. Leave it out, or write a suite of your own: {EXAMPLE}."
             )
 
@@ -260,23 +264,23 @@ def plan_suite(
 
     load = suite_loader(data_dir=data_dir, offline=offline, in_memory=in_memory, pool=pool)
     entries, missing = [], {}
-    for entry in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
-        if entry.data in missing:
+    for run in configurations(suite, quick=quick, overrides=overrides, tuned=tuned):
+        if run.data in missing:
             continue
         try:
-            with named(entry.method, entry.data):
-                plan = prepare(entry.config, load(entry), f"{entry.data} {entry.method}", in_memory=entry.data in (in_memory or {}))
+            with named(run.method, run.data):
+                plan = prepare(run.config, load(run), f"{run.data} {run.method}", in_memory=run.data in (in_memory or {}))
         except DataError as error:
-            missing[entry.data] = str(error)
+            missing[run.data] = str(error)
         else:
-            entries.append((entry, plan))
+            entries.append((run, plan))
     return SuitePlan(
         out / path_name(f"suite-{name}{'-quick' if quick else ''}{'-tuned' if tuned is not None else ''}"), suite, tuple(entries), missing
     )
 
 
 def run_suite(
-    plan: SuitePlan,
+    suite_plan: SuitePlan,
     *,
     device: str = "auto",
     jobs: int | None = None,
@@ -291,21 +295,29 @@ def run_suite(
     Raises:
         UsageError: see `execute`; or the folder is that of another suite, and `resume` is true.
     """
-    out = plan.folder.parent
+    out = suite_plan.folder.parent
     check_trackers(track)
     check_writable(out)
     runs = [
-        {"folder": run.folder(out).name, "data": entry.data, "method": entry.method, "seeds": run.config.seeds}
-        for entry, run in plan.entries
+        {"folder": plan.folder(out).name, "data": run.data, "method": run.method, "seeds": plan.config.seeds}
+        for run, plan in suite_plan.entries
     ]
-    missing = {data: without_folders(why) for data, why in plan.missing.items()}
-    values = {"description": plan.suite.description, "baseline": plan.suite.baseline, "runs": runs, "missing": missing}
-    with connected(cluster) if cluster is not None else nullcontext() as there, lock(plan.folder):
+    missing = {data: without_folders(why) for data, why in suite_plan.missing.items()}
+    values = {"description": suite_plan.suite.description, "baseline": suite_plan.suite.baseline, "runs": runs, "missing": missing}
+    with connected(cluster) if cluster is not None else nullcontext() as there, lock(suite_plan.folder):
         if resume:
-            _refuse_another_suite(plan.folder, runs, missing)
-        write_text(plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
+            _refuse_another_suite(suite_plan.folder, runs, missing)
+        write_text(suite_plan.folder / SUITE_FILE, yaml.safe_dump(values, sort_keys=False))
         return execute(
-            plan.plans, out=out, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, executor=there, track=track
+            suite_plan.plans,
+            out=out,
+            device=device,
+            jobs=jobs,
+            threads=threads,
+            resume=resume,
+            progress=progress,
+            executor=there,
+            track=track,
         )
 
 

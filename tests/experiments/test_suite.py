@@ -201,11 +201,11 @@ def test_options_of_a_method_on_a_dataset_are_a_mapping_that_names_the_run() -> 
 
 
 def test_a_suite_runs_once_and_its_folder_names_its_runs(small: Suite, tmp_path: Path) -> None:
-    plan = plan_suite("small", small, out=tmp_path)
-    reports = run_suite(plan, jobs=1)
+    suite_plan = plan_suite("small", small, out=tmp_path)
+    reports = run_suite(suite_plan, jobs=1)
     assert [len(pd.read_csv(report.folder / "trials.csv")) for report in reports] == [6, 6, 6, 6]
     assert [(run.data, run.method, run.folder.name) for run in load_runs([tmp_path / "suite-small"])] == [
-        (entry.data, entry.method, run.name) for entry, run in plan.entries
+        (run.data, run.method, plan.name) for run, plan in suite_plan.entries
     ]
     assert status_of(tmp_path / "suite-small").is_complete
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*/trials.csv")}
