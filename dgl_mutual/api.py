@@ -21,11 +21,12 @@ from dgl_mutual.errors import UsageError, check_truth_values, whole_number
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
+from dgl_mutual.experiments.idle import refuse_idle, refuse_untrained
 from dgl_mutual.experiments.layers import unflatten
 from dgl_mutual.experiments.loading import joined_with_pool, read_pool, takes_edge_features
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.recorded import config_of, with_recorded_defaults
-from dgl_mutual.experiments.resolve import readable, refuse_idle, refuse_untrained, resolve, splits_of, with_unlabelled
+from dgl_mutual.experiments.resolve import readable, resolve, splits_of, with_unlabelled
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights

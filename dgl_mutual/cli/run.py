@@ -167,9 +167,9 @@ def command(
       dgl-mutual run --dataset Cora --students gcn,mypkg.nets:MyNet --strategy mypkg.ideas:MyStrategy --track tensorboard
       dgl-mutual run --config results/<run>/config.yaml
     """
+    from dgl_mutual.experiments.idle import refuse_untrained
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.resolve import refuse_untrained
     from dgl_mutual.experiments.runner import run
     from dgl_mutual.experiments.trust import trusted_config
     from dgl_mutual.store.summary import table

@@ -6,9 +6,6 @@ import hashlib
 import inspect
 import json
 import re
-import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,27 +31,23 @@ from dgl_mutual.data.protocols import (
 )
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
-from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import plain_values
 from dgl_mutual.experiments.grid import grid_points
-from dgl_mutual.nn.architectures import STUDENT_REGISTRY, uses_edges
+from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import resolve_student, without_effect
+from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
-from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training.members import check_members
-from dgl_mutual.training.options import resolve_training
+from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
-from dgl_mutual.training.teaching import extra_members
-from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
@@ -91,13 +84,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "(unlabelled=...), or a configuration without it."
         )
     protocol = config.protocol or default_protocol(dataset)
-    in_steps = is_inductive(dataset, split) if split is not None else is_inductive_under(dataset, protocol)
-    if dataset.task == "node" and config.training.sampler is None and config.training.batch_size is not None and not in_steps:
-        seen = "one graph" if dataset.num_graphs == 1 else "graphs whose nodes the split mixes"
-        raise UsageError(
-            f"A step on the nodes of {seen} sees all of them, so a batch size of {config.training.batch_size} has no meaning. Leave it "
-            "out (training.batch_size=null, if it comes from a recipe or file), or sample neighbourhoods with --sampler neighbor."
-        )
+    _check_batch_size(config.training, dataset, protocol, split)
     default = default_folds(dataset, protocol)
     kind = resolve_strategy(config.strategy)
     if kind.transduces:
@@ -111,16 +98,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     strategy_options = parse_options(kind.Options, config.strategy_options, "strategy_options")
     if config.distill is not None and config.distill.unseen:
         _check_inductive(strategy_options)
-    own = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
-    fixed = [set_apart(dataset, one) for one in ((split,) if split else own)]
-    if label_rate is not None or dataset.num_pool or any(len(one.unlabelled) for one in fixed):
-        # Class sizes of the training part before labels are hidden. random takes as many nodes of each class; holdout takes a share of each
-        # class, so that its sizes are those of the whole dataset.
-        if fixed:
-            even = not all(draws_alike(label_rate, dataset.labels[one.train]) for one in fixed)
-        else:
-            even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
-        strategy_options = strategy_options.with_unlabelled(dataset.task, even=even, pool=dataset.num_pool > 0)
+    strategy_options = _for_unlabelled(strategy_options, dataset, protocol, split, label_rate)
     if dataset.num_pool and getattr(strategy_options, "exchange_on", None) == "labelled":
         raise UsageError(
             "The pool of unlabelled graphs has no effect, since students learn from others on labelled samples alone "
@@ -169,6 +147,38 @@ def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
         )
 
 
+def _check_batch_size(training: TrainingOptions, dataset: Dataset, protocol: str, split: Split | None) -> None:
+    """Refuse a batch size where a step sees all nodes."""
+    in_steps = is_inductive(dataset, split) if split is not None else is_inductive_under(dataset, protocol)
+    if dataset.task == "node" and training.sampler is None and training.batch_size is not None and not in_steps:
+        seen = "one graph" if dataset.num_graphs == 1 else "graphs whose nodes the split mixes"
+        raise UsageError(
+            f"A step on the nodes of {seen} sees all of them, so a batch size of {training.batch_size} has no meaning. Leave it "
+            "out (training.batch_size=null, if it comes from a recipe or file), or sample neighbourhoods with --sampler neighbor."
+        )
+
+
+def _for_unlabelled(
+    options: StrategyOptions, dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None
+) -> StrategyOptions:
+    """The options with the defaults for training samples without labels, where there will be some (see `StrategyOptions.with_unlabelled`).
+
+    Args:
+        split: see `resolve`.
+    """
+    official = dataset.official_splits if protocol in OFFICIAL_PROTOCOLS else ()
+    fixed = [set_apart(dataset, one) for one in ((split,) if split else official)]
+    if label_rate is None and not dataset.num_pool and not any(len(one.unlabelled) for one in fixed):
+        return options
+    # Class sizes of the training part before labels are hidden. random takes as many nodes of each class; holdout takes a share of each
+    # class, so that its sizes are those of the whole dataset.
+    if fixed:
+        even = not all(draws_alike(label_rate, dataset.labels[one.train]) for one in fixed)
+    else:
+        even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
+    return options.with_unlabelled(dataset.task, even=even, pool=dataset.num_pool > 0)
+
+
 def _check_inductive(options: StrategyOptions) -> None:
     """Refuse a weighting that knows the nodes of training alone."""
     weighting = getattr(options, "weighting", None)
@@ -193,113 +203,6 @@ def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[tuple[dict[str
         UsageError, DataError: see `grid_points` and `resolve`; a wrong point ends a run before it starts.
     """
     return tuple((values, resolve(point, dataset)) for values, point in grid_points(config))
-
-
-def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
-    """Refuse what was asked for of one run and has no effect on it, or warn of it. In a suite it may, on another dataset.
-
-    Raises:
-        UsageError: folds under a protocol that has none.
-    """
-    if asked.folds is not None and resolved.folds is None:
-        raise UsageError(
-            f"folds = {asked.folds} has no meaning under the protocol {resolved.protocol!r}, which has one split for each seed. Leave it "
-            "out. Graphs have folds under the protocol nested, and a dataset with several official splits under splits."
-        )
-    varied = asked.grid or {}  # at another point an option may have an effect
-    kind = resolve_strategy(resolved.strategy)
-    options = parse_options(kind.Options, resolved.strategy_options, "strategy_options")
-    idle: dict[str, str] = {}
-    if not any(key.startswith("strategy_options.") for key in varied):
-        idle |= _idle_of_strategy(options, asked.strategy_options, resolved)
-    if kind.trains and not any(key.startswith("student") for key in varied):
-        idle |= _idle_of_students(asked, resolved)
-        if resolved.training.edge_drop and not any(uses_edges(student) for student in resolved.students):
-            added = [member for _, member in extra_members(kind, options, resolved.students)]
-            if not any(uses_edges(member) for member in added):
-                idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
-        if resolved.training.unlabelled_ratio is not None and not hasattr(options, "exchange_on") and is_ours(kind):
-            why = f"since students of {resolved.strategy} learn from labelled samples alone."
-            idle[f"training.unlabelled_ratio = {resolved.training.unlabelled_ratio:g}"] = why
-    for what, why in idle.items():
-        warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
-
-
-def _idle_of_strategy(options: StrategyOptions, asked: Mapping[str, Any], resolved: RunConfig) -> dict[str, str]:
-    """What was asked for of a strategy and has no effect -> why."""
-    assert resolved.task is not None
-    kind, idle = type(options), {}
-    for name, why in options.without_effect(len(resolved.students)).items():
-        if name not in asked:
-            continue
-        defaults = [kind.model_fields[name].get_default(call_default_factory=True)]
-        with suppress(UsageError):  # another option may need it
-            others = parse_options(kind, {key: value for key, value in asked.items() if key != name})
-            defaults.append(getattr(others.resolved(resolved.training.epochs, resolved.task), name))
-        # By value: a complete configuration gives every option.
-        if getattr(options, name) not in defaults:
-            idle[f"strategy_options.{name} = {getattr(options, name)}"] = why
-    return idle
-
-
-def _idle_of_students(asked: RunConfig, resolved: RunConfig) -> dict[str, str]:
-    """What was asked for of built-in students and changes none of those for which it was asked -> why."""
-    assert resolved.task is not None
-    students = [(own, student) for own, student in zip(asked.students, resolved.students, strict=True) if not own.is_custom]
-    reasons = [without_effect(student, resolved.task) for _, student in students]
-    idle: dict[str, str] = {}
-    for name in sorted({name for why in reasons for name in why}):
-        # By value: a complete configuration gives every student its own value of what may have been asked for of all.
-        asked_for: dict[Any, list[tuple[str, str | None]]] = {}
-        for (own, student), why in zip(students, reasons, strict=True):
-            source = own if name in own.model_fields_set else asked.student
-            value = getattr(source, name)
-            if name in source.model_fields_set and value not in (None, _left_out(student, name, resolved.task)):
-                asked_for.setdefault(value, []).append((student.architecture_name, why.get(name)))
-        for value, takers in asked_for.items():
-            architecture, first = takers[0]
-            if first is not None and all(why is not None for _, why in takers):
-                of_all = name in asked.student.model_fields_set
-                idle[f"student.{name} = {value}" if of_all else f"{name} = {value} of {architecture}"] = first
-    return idle
-
-
-def _left_out(student: StudentOptions, name: str, task: TaskName) -> Any:
-    """What an option of a resolved student is where nothing is said."""
-    default = StudentOptions.model_fields[name].default
-    if default is not None:
-        return default
-    plain = resolve_student(student.model_copy(update={name: default}), task, has_edge_features=bool(student.edge_features))
-    return getattr(plain, name)
-
-
-def refuse_untrained(strategy: str | type[Strategy], given: Mapping[str, Any], others: Sequence[str] = ()) -> None:
-    """Refuse what was asked for of students and their training, where the strategy trains nothing.
-
-    Args:
-        given: what was asked for explicitly, as a layer of configuration. In what a recipe or a run's file says it does no harm.
-        others: names of other things that were asked for and watch a training.
-
-    Raises:
-        UsageError: names what has no effect.
-    """
-    kind = resolve_strategy(strategy)
-    if kind.trains:
-        return
-    idle = [
-        name
-        for key in ("students", "student", "training")
-        if given.get(key) is not None
-        for name in ([f"{key}.{inner}" for inner in given[key]] if isinstance(given[key], Mapping) else [key])
-    ]
-    noise = given.get("noise")
-    idle += ["noise in features"] if isinstance(noise, str) and noise.startswith("feature:") else []
-    idle += others
-    if idle:
-        raise UsageError(
-            f"Strategy {kind.name!r} trains nothing, so what was given has no effect: {', '.join(idle)}. Leave it out, or choose a "
-            "strategy that trains students, for example correct-and-smooth."
-        )
 
 
 def anchored(config: RunConfig) -> RunConfig:

@@ -22,11 +22,11 @@ from dgl_mutual.experiments.estimate import seconds_left, why_it_fails
 from dgl_mutual.experiments.executors.base import Executor
 from dgl_mutual.experiments.executors.local import Local, default_jobs
 from dgl_mutual.experiments.executors.torchrun import Torchrun, device_of_rank, follow, refuse_alone, refuse_idle_processes
+from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.own_code import check_code, own_code
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import NoProgress, Progress
-from dgl_mutual.experiments.resolve import refuse_idle
 from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.work import Work, do_work

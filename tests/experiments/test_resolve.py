@@ -16,8 +16,9 @@ from dgl_mutual.data.pool import with_pool
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import RunConfig, parse_config
+from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.recipes import read_recipe, recipes
-from dgl_mutual.experiments.resolve import anchored, plain, refuse_idle, resolve, resolved_points, run_name, splits_of
+from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
 
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:

@@ -30,9 +30,10 @@ from dgl_mutual.experiments.compare.scope import check_scope
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.environment import installed_version, source_commit, versions
 from dgl_mutual.experiments.folder_lock import lock
+from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
-from dgl_mutual.experiments.resolve import plain, refuse_idle
+from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.experiments.run_store import read_resolved
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.experiments.trial import Outcome
