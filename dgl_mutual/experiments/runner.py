@@ -53,6 +53,22 @@ class RunReport:
     failed: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _OpenRun:
+    """A plan, and what is there of it.
+
+    Attributes:
+        store: its folder, open.
+        finished: (seed, fold) of its trials that need not be run.
+        code: see `own_code`.
+    """
+
+    plan: Plan
+    store: RunStore
+    finished: set[tuple[int, int]]
+    code: dict[str, str]
+
+
 class Interrupted(DglMutualError):
     """A run was interrupted from the keyboard. The message says what is kept and how it goes on."""
 
@@ -159,44 +175,50 @@ def execute(
     progress = progress or NoProgress()
     with ExitStack() as stack:
         stores = [stack.enter_context(open_store(plan.folder(out), plan.file_values, resume=resume, keys=plan.keys)) for plan in plans]
-        finished = [store.finished() & plan.keys for store, plan in zip(stores, plans, strict=True)]
-        codes = [own_code(plan.config) for plan in plans]
-        for store, plan, code, done in zip(stores, plans, codes, finished, strict=True):
-            check_code(store, code, missing=len(done) < len(plan.keys))
-            _check_official_splits(store, plan, done)
-        works = [
-            Work(place, trial, plan, store.checkpoints, store.snapshots)
-            for place, (plan, store) in enumerate(zip(plans, stores, strict=True))
-            for trial in plan.trials
-            if trial.key not in finished[place]
+        runs = [
+            _OpenRun(plan, store, store.finished() & plan.keys, own_code(plan.config)) for plan, store in zip(plans, stores, strict=True)
         ]
-        left = Counter(work.place for work in works)
+        for opened in runs:
+            check_code(opened.store, opened.code, missing=len(opened.finished) < len(opened.plan.keys))
+            _check_official_splits(opened.store, opened.plan, opened.finished)
+        works = [
+            Work(plan_index, trial, opened.plan, opened.store.checkpoints, opened.store.snapshots)
+            for plan_index, opened in enumerate(runs)
+            for trial in opened.plan.trials
+            if trial.key not in opened.finished
+        ]
+        left = Counter(work.plan_index for work in works)
         executor = executor or Local(default_jobs(device) if jobs is None else jobs, threads)
         jobs = min(executor.num_jobs, max(1, len(works)))
         if len(plans) > 1:
-            _announce_failures([plans[place] for place in left])
-        for place in left:
-            made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes, code=codes[place])
-            stores[place].record_environment(made_in)
-        progress.start([work.trial for work in works], sum(map(len, finished)), seconds_left(plans, out, left, jobs))
+            _announce_failures([plans[plan_index] for plan_index in left])
+        for opened in (runs[plan_index] for plan_index in left):
+            made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes, code=opened.code)
+            opened.store.record_environment(made_in)
+        num_finished = sum(len(opened.finished) for opened in runs)
+        progress.start([work.trial for work in works], num_finished, seconds_left(plans, out, left, jobs))
         task = partial(do_work, threads=threads, device=device, forgiving=len(plans) > 1, track=tuple(track))
         try:
             with closing(executor.outcomes(task, works, progress)) as outcomes:
-                for place, outcome in outcomes:
-                    stores[place].add(outcome)
+                for plan_index, outcome in outcomes:
+                    runs[plan_index].store.add(outcome)
                     progress.end(outcome)
-                    left[place] -= 1
-                    if not left[place]:
+                    left[plan_index] -= 1
+                    if not left[plan_index]:
                         with suppress(StoreError):  # `open_store` tells it, when the trials of other runs have ended
-                            stores[place].finish()
+                            runs[plan_index].store.finish()
         except KeyboardInterrupt:
-            kept = sum(len(store.finished() & plan.keys) for store, plan in zip(stores, plans, strict=True))
-            where = stores[0].folder if len(stores) == 1 else out
-            raise Interrupted(
-                f"Interrupted. {kept} of {sum(len(plan.trials) for plan in plans)} trials are finished and kept in {where}. "
-                "The same command goes on from there."
-            ) from None
-    return [_report(store, plan.keys) for store, plan in zip(stores, plans, strict=True)]
+            raise _interrupted(runs, out) from None
+    return [_report(opened.store, opened.plan.keys) for opened in runs]
+
+
+def _interrupted(runs: Sequence[_OpenRun], out: Path) -> Interrupted:
+    kept = sum(len(opened.store.finished() & opened.plan.keys) for opened in runs)
+    where = runs[0].store.folder if len(runs) == 1 else out
+    return Interrupted(
+        f"Interrupted. {kept} of {sum(len(opened.plan.trials) for opened in runs)} trials are finished and kept in {where}. "
+        "The same command goes on from there."
+    )
 
 
 def _check_official_splits(store: RunStore, plan: Plan, done: set[tuple[int, int]]) -> None:

@@ -19,11 +19,11 @@ class Work:
     """A trial, with all that a process needs to do it.
 
     Attributes:
-        place: which of the plans it belongs to.
+        plan_index: which of the plans it belongs to.
         checkpoints, snapshots: folders for its students, and for its training while it lasts.
     """
 
-    place: int
+    plan_index: int
     trial: Trial
     plan: Plan
     checkpoints: Path
@@ -62,7 +62,7 @@ def do_work(
         track: see `run_trial`.
 
     Returns:
-        The place of its plan, and its outcome.
+        The index of its plan, and its outcome.
 
     Raises:
         UsageError: the cohort cannot work, and `forgiving` is off.
@@ -87,4 +87,4 @@ def do_work(
         if not forgiving:
             raise
         outcome = Outcome(work.trial, [], [], str(error))
-    return work.place, outcome
+    return work.plan_index, outcome

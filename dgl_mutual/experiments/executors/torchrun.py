@@ -86,7 +86,7 @@ class Torchrun:
         Raises:
             TrainingError: another process is gone, or something failed here that did not fail there.
         """
-        self.ranks.broadcast([(work.place, work.trial.key) for work in works])
+        self.ranks.broadcast([(work.plan_index, work.trial.key) for work in works])
         for work in works:
             yield _whole(task(work, on_epoch=progress.epoch, ranks=self.ranks))
 
@@ -97,11 +97,12 @@ def follow(task: Task, plans: Sequence[Plan], ranks: Ranks) -> None:
     Raises:
         TrainingError: see `Torchrun.outcomes`.
     """
-    trials = {(place, trial.key): trial for place, plan in enumerate(plans) for trial in plan.trials}
+    trials = {(plan_index, trial.key): trial for plan_index, plan in enumerate(plans) for trial in plan.trials}
     nothing: list[tuple[int, tuple[int, int]]] = []
-    for place, key in ranks.broadcast(nothing):
+    for plan_index, key in ranks.broadcast(nothing):
         with temporary_folder() as folder:
-            _whole(task(Work(place, trials[place, key], plans[place], Path(folder), Path(folder)), ranks=ranks))
+            work = Work(plan_index, trials[plan_index, key], plans[plan_index], Path(folder), Path(folder))
+            _whole(task(work, ranks=ranks))
 
 
 def _whole(done: tuple[int, Outcome]) -> tuple[int, Outcome]:
