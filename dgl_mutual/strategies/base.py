@@ -22,7 +22,6 @@ from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.strategies.transduction import Matrix, Transduction
-from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.weightings import make_coordinator
 
 
@@ -110,13 +109,6 @@ class Strategy(nn.Module, ABC):
     def exchange(self) -> Exchange:
         """What the loop hands over for the exchange, and when it begins; asked for once."""
         return Exchange()
-
-    @property
-    def without_kept_logits(self) -> str:
-        """What messages say to choose where clean logits cannot be kept."""
-        if hasattr(self.options, "targets") and is_ours(type(self).exchange):
-            return "--set strategy_options.targets=eval, best or train"
-        return "another strategy" if is_ours(self) else "other targets in its exchange(), eval, best or train"
 
     def learns_from_others(self, active: Sequence[int]) -> bool:
         """Whether members that train in one phase learn from others in it: a teacher that is trained first does not."""

@@ -30,14 +30,22 @@ from dgl_mutual.training.task_metrics import history_columns, score
 from dgl_mutual.training.teaching import has_own_code, likely_cause, logged, loss_terms_of, phases_of
 from dgl_mutual.utils.user_code import described, is_ours, is_out_of_memory
 
+#: Columns of the history that are terms of the loss begin with it.
+_LOSS = "loss/"
+
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """Trains the cohort of a state."""
+    """Trains the cohort of a state.
+
+    Attributes:
+        labels: of all samples, for validation.
+    """
 
     state: TrainingState
     feed: Feed
-    steps: StepMaker
+    step_maker: StepMaker
+    labels: Tensor
     scorer: Scorer
     selection: Selection
     callbacks: CallbackList
@@ -100,29 +108,23 @@ class Loop:
     def _train_epoch(self, phase: Phase) -> HistoryRow:
         state, active = self.state, phase.active
         state.cohort.train()
-        sums: dict[str, Tensor] = {}
-        steps: Counter[str] = Counter()
+        values = _EpochValues()
         seen: list[tuple[Tensor, Tensor]] = []
         for share in self.feed.training_batches():
             batch = share.gathered(state.ranks)
-            step = self.steps.step(active, share, batch, phase.epoch)
+            step = self.step_maker.step(active, share, batch, phase.epoch)
             terms = self._update(phase, step)
             seen.append((step.logits[:, batch.labelled].detach(), step.labels[batch.labelled]))
-            for name, value in (
-                *((f"loss/{term}", value.detach()) for term, value in terms.items()),
-                *logged(step, state.strategy).items(),
-            ):
-                sums[name] = sums[name] + value if name in sums else value
-                steps[name] += 1
+            values.add(terms, logged(step, state.strategy))
             if self.callbacks.wants("on_step_end"):
                 state.step, state.terms = step, terms
                 self.callbacks("on_step_end", state)
                 state.step, state.terms = None, {}
-        # A term that is missing in a step adds nothing to its loss; a value that was not logged is not zero.
-        means = {name: (value / (len(seen) if name.startswith("loss/") else steps[name])).tolist() for name, value in sums.items()}
+        means = values.means()
         row = columns_of(means, state.cohort.names, active)
         names = self._names(active)
-        self._refuse_non_finite({_title(name.removeprefix("loss/")): means[name] for name in means if name.startswith("loss/")}, names)
+        losses = {_title(name.removeprefix(_LOSS)): mean for name, mean in means.items() if name.startswith(_LOSS)}
+        self._refuse_non_finite(losses, names)
         logits, labels = zip(*seen, strict=True)
         scores = score(self.scorer, torch.cat(logits, dim=1), torch.cat(labels), names)
         return {**row, **history_columns(scores, "train", names)}
@@ -214,7 +216,7 @@ class Loop:
         """Score the active members, and in the last phase the ensemble, on validation."""
         state, active = self.state, phase.active
         val = torch.as_tensor(state.split.val, device=state.clean.device)
-        labels = self.steps.labels[val]
+        labels = self.labels[val]
         candidates = state.clean.latest[list(active)][:, val]
         names = tuple(self._names(active))
         if phase.is_last:
@@ -225,6 +227,33 @@ class Loop:
         scores = score(self.scorer, candidates, labels, names)
         state.validation = Validation(names, scores.overall, losses)
         return history_columns(scores, "val", names)
+
+
+class _EpochValues:
+    """The terms of the loss in the steps of an epoch, and what the strategy logs beside them."""
+
+    def __init__(self) -> None:
+        self._num_steps = 0
+        self._sums: dict[str, Tensor] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, terms: Mapping[str, Tensor], log: Mapping[str, Tensor]) -> None:
+        """Add those of a step."""
+        self._num_steps += 1
+        losses = {f"{_LOSS}{term}": value.detach() for term, value in terms.items()}
+        for name, value in (*losses.items(), *log.items()):
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] += 1
+
+    def means(self) -> dict[str, Any]:
+        """The mean of each over the epoch, by name.
+
+        A term that is missing in a step adds nothing to its loss; a value that was not logged is not zero.
+        """
+        return {
+            name: (total / (self._num_steps if name.startswith(_LOSS) else self._counts[name])).tolist()
+            for name, total in self._sums.items()
+        }
 
 
 def _title(term: str) -> str:

@@ -21,7 +21,6 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.averages import WeightAverages
-from dgl_mutual.training.best_members import BestMembers
 from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.clock import now
 from dgl_mutual.training.distributed import Ranks
@@ -82,7 +81,6 @@ class TrainingState:
         targets: where the targets of the exchange come from.
         target_averages: moving averages of the members' weights for targets, if the strategy asks for them; the same object as
             `served_averages` if both are the same average.
-        best_members: the members at their best epochs, if targets are what these predict on the samples of each step.
         clean, streams: the latest clean logits, and all random streams that are drawn from.
         phases_over: phases that an earlier, interrupted training has finished.
         started: when it began, on the clock of `time.perf_counter`, less what was trained before interruptions.
@@ -124,10 +122,6 @@ class TrainingState:
     @property
     def target_averages(self) -> WeightAverages | None:
         return self.targets.averages
-
-    @property
-    def best_members(self) -> BestMembers | None:
-        return self.targets.best_members
 
     @property
     def all_averages(self) -> list[WeightAverages]:

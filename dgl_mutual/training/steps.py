@@ -23,13 +23,11 @@ class StepMaker:
     """Runs the active members on a batch.
 
     Attributes:
-        labels: of all samples, for validation.
-        train_labels: the same, unknown but for the labelled training samples: no strategy can learn from other labels.
+        train_labels: of all samples, unknown but for the labelled training samples: no strategy can learn from other labels.
         training: (samples,), true for training samples, labelled or not; None where all of these are labelled.
     """
 
     state: TrainingState
-    labels: Tensor
     train_labels: Tensor
     training: Tensor | None
 

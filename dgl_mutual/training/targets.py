@@ -24,6 +24,7 @@ from dgl_mutual.training.clean_logits import CleanLogits, stack
 from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds import Feed, TrainingBatch
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.utils.user_code import is_ours
 
 #: Renews the latest clean logits of these members on at least these samples.
 CleanPass: TypeAlias = Callable[[Sequence[int], IntArray], None]
@@ -76,7 +77,7 @@ class Targets:
             samples, cause = ("nodes", "--sampler") if feed.sampled else ("graphs of the pool", "the pool")
             raise UsageError(
                 f"The strategy {strategy.name!r} needs predictions on all {samples} after each epoch (targets: {exchange.targets}), and an "
-                f"epoch may see few of them. Choose {strategy.without_kept_logits}, or leave out {cause}."
+                f"epoch may see few of them. Choose {_other_targets(strategy)}, or leave out {cause}."
             )
         self._cohort, self._exchange, self._feed, self._split, self._ranks = cohort, exchange, feed, split, ranks
         self.are_clean = exchange.targets not in ("train", "frozen")
@@ -142,11 +143,13 @@ class Targets:
             return self._of_sampled_step(share.batch, active, here)
         kept = self.clean.of(batch.index)
         if self._in_steps:
-            logits = self._ranks.gather(self._made_here(share.batch, active), dim=1)
-        elif self._exchange.targets != "train":
+            own = self._ranks.gather(self._made_here(share.batch, active), dim=1)
+        elif self._exchange.targets == "train":
+            own = logits
+        else:
             return kept
         targets = kept.clone()
-        targets[list(active)] = logits
+        targets[list(active)] = own
         return targets
 
     def state(self) -> dict[str, Any]:
@@ -203,6 +206,13 @@ def made_in_steps(exchange: Exchange, feed: Feed, dataset: Dataset, split: Split
     if exchange.targets == "best":
         return dataset.num_pool > 0
     return exchange.targets == "eval" and len(split.unlabelled) > 0 and feed.num_transductive_samples is None
+
+
+def _other_targets(strategy: Strategy) -> str:
+    """What a message says to choose in place of targets that need clean logits to be kept."""
+    if hasattr(strategy.options, "targets") and is_ours(type(strategy).exchange):
+        return "--set strategy_options.targets=eval, best or train"
+    return "another strategy" if is_ours(strategy) else "other targets in its exchange(), eval, best or train"
 
 
 def _averages(

@@ -90,7 +90,7 @@ def fit_cohort(
     """
     training, device = resolve_training(training or TrainingOptions(), dataset), torch.device(device)
     split = replace(split)  # a copy: code of a user's own is given tensors that share its memory
-    own = CallbackList(callbacks).callbacks
+    callbacks = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
     options = _resolve_options(kind, strategy_options or {}, dataset, split, training)
@@ -121,7 +121,14 @@ def fit_cohort(
     )
     distribution = make_distribution(dataset.target, task_weights or "equal")
     setting = _setting(
-        dataset, split, tuple(members.values()), len(students), distribution, feed, ranks, seeds.derive(seed, "strategy", fold)
+        dataset,
+        split,
+        members=tuple(members.values()),
+        num_students=len(students),
+        distribution=distribution,
+        feed=feed,
+        ranks=ranks,
+        seed=seeds.derive(seed, "strategy", fold),
     )
     modules = make_members(members, inputs, setting, seed=seed, fold=fold, ranks=ranks, device=device, dtype=dtype)
     with seeds.initialisation(seed, "initialisation", fold, "strategy"):
@@ -147,7 +154,7 @@ def fit_cohort(
         served_averages=served_averages,
     )
     clock = EpochClock()
-    loop = _loop(state, feed, [*own, clock], snapshots)
+    loop = _loop(state, feed, [*callbacks, clock], snapshots)
     loop.run()
     state.result = _assessed(loop, clock)
     inputs.fold_scaling(state.cohort.members, device)
@@ -166,6 +173,7 @@ def _check_gradients() -> None:
 def _setting(
     dataset: Dataset,
     split: Split,
+    *,
     members: tuple[StudentOptions, ...],
     num_students: int,
     distribution: Distribution,
@@ -198,17 +206,13 @@ def _loop(state: TrainingState, feed: Feed, callbacks: Sequence[Callback], snaps
     """
     dataset, split, device = state.dataset, state.split, state.clean.device
     labels = torch.as_tensor(dataset.labels, device=device)
-    steps = StepMaker(
-        state,
-        labels=labels,
-        train_labels=_only(labels, split.train),
-        training=_training_rows(dataset, split, device),
-    )
+    step_maker = StepMaker(state, train_labels=_only(labels, split.train), training=_training_rows(dataset, split, device))
     scorer = scorer_of(dataset, official=False)
     refuse_undefined(scorer, labels, split, dataset.target.num_outputs)
     selection = Selection(len(state.cohort), state.options.patience)
     hooked = [OwnStateCheck(feed), selection, *_diversity(state, device), *callbacks]
-    return Loop(state, feed, steps, scorer, selection, CallbackList([*hooked, *([Checkpointer(snapshots, hooked)] if snapshots else [])]))
+    keeps_snapshots = [Checkpointer(snapshots, hooked)] if snapshots else []
+    return Loop(state, feed, step_maker, labels, scorer, selection, CallbackList([*hooked, *keeps_snapshots]))
 
 
 def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
