@@ -57,11 +57,11 @@ def resolve_student(options: StudentOptions, task: TaskName, *, has_edge_feature
         )
     if options.edge_features and not has_edge_features:
         raise UsageError("student.edge_features is on, and the dataset has no edge features. Leave it out.")
-    if options.virtual_node and task == "node":
-        raise UsageError("student.virtual_node joins all nodes of a graph, and is for the graph task. Leave it out.")
-    if options.input_readout and task == "node":
-        raise UsageError("student.input_readout pools the features of a graph's nodes, and is for the graph task. Leave it out.")
     node = task == "node"
+    if options.virtual_node and node:
+        raise UsageError("student.virtual_node joins all nodes of a graph, and is for the graph task. Leave it out.")
+    if options.input_readout and node:
+        raise UsageError("student.input_readout pools the features of a graph's nodes, and is for the graph task. Leave it out.")
     defaults = {
         "depth": kind.default_depth[task],
         "dropout": kind.default_dropout if node else 0.5,
@@ -126,21 +126,21 @@ class Student(StudentModule):
         self.edge_features = edges.width if edges is not None and options.edge_features else 0
         self.node_columns = edges.node_columns if edges is not None and (options.edge_features or not make.uses_edges) else None
         self.pools_first = make.pools_first and task == "graph"
-        first = in_features if self.node_columns is None else len(self.node_columns)
+        in_width = in_features if self.node_columns is None else len(self.node_columns)
         self.has_classifier = task == "graph" or options.readout == "jumping"
         # A graph task drops out once, before the classifier, as GIN's authors do; dropping within a small graph costs more than it gives.
-        self.rate = options.dropout if task == "node" else 0.0
-        self.input_rate = self.rate if options.input_dropout is None else options.input_dropout
+        self.hidden_rate = options.dropout if task == "node" else 0.0
+        self.input_rate = self.hidden_rate if options.input_dropout is None else options.input_dropout
         self.classifier_rate = options.dropout
         num_hidden = self.depth if self.has_classifier else self.depth - 1
         self.convolutions = nn.ModuleList(
             make(
                 Layer(
-                    in_features=first if index == 0 else options.hidden,
+                    in_features=in_width if index == 0 else options.hidden,
                     out_features=options.hidden if index < num_hidden else num_outputs,
                     hidden=options.hidden,
                     heads=options.heads if index < num_hidden else 1,
-                    dropout=self.rate,
+                    dropout=self.hidden_rate,
                     batch_norm=options.norm == "batch",
                     edge_features=self.edge_features,
                     place=index,
@@ -151,24 +151,18 @@ class Student(StudentModule):
             for index in range(self.depth)
         )
         self.norms = nn.ModuleList(make_norm(options.norm, options.hidden) for _ in range(0 if options.norm == "none" else num_hidden))
-        widths = [first, *[options.hidden] * (num_hidden - 1)]
+        widths = [in_width, *[options.hidden] * (num_hidden - 1)]
         self.residuals = nn.ModuleList(Residual(width, options.hidden) for width in widths[:num_hidden]) if options.residual else None
         self.virtual_node = VirtualNode(options.hidden, self.depth - 1) if options.virtual_node else None
         self.activation = make.activation if options.activation is None else ACTIVATIONS[options.activation]
-        width = options.hidden * (self.depth if options.readout == "jumping" else 1)
-        self.classifier = nn.Linear(width, num_outputs) if self.has_classifier else None
-        self.input_readout = self._input_readout(first) if options.input_readout else None
-
-    def _input_readout(self, in_features: int) -> InputReadout:
-        options = self.options
-        return InputReadout(
-            in_features,
-            options.hidden,
-            self.num_outputs,
-            norm=make_norm(options.norm, options.hidden),
-            activation=self.activation,
-            rate=self.classifier_rate,
-        )
+        out_width = options.hidden * (self.depth if options.readout == "jumping" else 1)
+        self.classifier = nn.Linear(out_width, num_outputs) if self.has_classifier else None
+        self.input_readout: InputReadout | None = None
+        if options.input_readout:
+            norm = make_norm(options.norm, options.hidden)
+            self.input_readout = InputReadout(
+                in_width, options.hidden, num_outputs, norm=norm, activation=self.activation, rate=self.classifier_rate
+            )
 
     @property
     def title(self) -> str:
@@ -184,14 +178,14 @@ class Student(StudentModule):
     @torch.no_grad()
     def fold_input_scaling(self, scales: Tensor) -> None:
         """As `StudentModule.fold_input_scaling`; exact to the bit, since the scales are powers of two."""
-        first = self.convolutions[0]
-        assert isinstance(first, Convolution)
+        convolution = self.convolutions[0]
+        assert isinstance(convolution, Convolution)
         scales = scales if self.node_columns is None else scales[list(self.node_columns)]
-        first.fold_input_scaling(scales)
+        convolution.fold_input_scaling(scales)
         if self.residuals:
-            first = self.residuals[0]
-            assert isinstance(first, Residual)
-            first.weight.mul_(scales.unsqueeze(1))
+            residual = self.residuals[0]
+            assert isinstance(residual, Residual)
+            residual.weight.mul_(scales.unsqueeze(1))
         if self.input_readout is not None:
             self.input_readout.first.weight.mul_(scales)
 
@@ -224,11 +218,11 @@ class Student(StudentModule):
         virtual = None if self.virtual_node is None else self.virtual_node.start
         for layer, (graph, convolution) in enumerate(zip(graphs, self.convolutions, strict=True)):
             assert isinstance(convolution, Convolution)
-            x = layer_input = dropout(x, self.input_rate if layer == 0 else self.rate, generator)
+            x = layer_input = dropout(x, self.input_rate if layer == 0 else self.hidden_rate, generator)
             if layer == 0:
                 initial = convolution.initial(x)
                 if initial is not None:
-                    x = dropout(initial, self.rate, generator)
+                    x = dropout(initial, self.hidden_rate, generator)
             state = convolution(graph, x, generator, initial)
             if self.classifier is None and layer == self.depth - 1:
                 return StudentOutput(state, tuple(hidden), graph.at_destinations(hidden[-1]) if hidden else state)

@@ -200,14 +200,14 @@ class GraphMutualLearning(ExchangeStrategy):
     def __init__(self, options: GMLOptions, setting: Setting) -> None:
         super().__init__(options, setting)
         self.register_buffer("class_prior", setting.class_prior, persistent=False)
-        self.best = BestTeacher(setting, options.held_out, options.running_decay) if options.direction == "best" else None
+        self.best_teacher = BestTeacher(setting, options.held_out, options.running_decay) if options.direction == "best" else None
         cross_fitted = WEIGHTING_REGISTRY.find(options.weighting).value.cross_fitted
-        self.parts = CrossFitting(setting, options.held_out) if cross_fitted else None
+        self.cross_fitting = CrossFitting(setting, options.held_out) if cross_fitted else None
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if self.best is not None:
-            self.best.reset_parameters()
+        if self.best_teacher is not None:
+            self.best_teacher.reset_parameters()
 
     def coordinator_config(self) -> CoordinatorConfig:
         setting, options = self.setting, self.options
@@ -223,34 +223,44 @@ class GraphMutualLearning(ExchangeStrategy):
 
     def loss_terms(self, step: Step) -> dict[str, Tensor]:
         options = self.options
-        if self.best is not None:
-            step = self.best.observe(step, self.distribution)
+        if self.best_teacher is not None:
+            step = self.best_teacher.observe(step, self.distribution)
             step = replace(step, exchange=step.labelled) if options.exchange_on == "labelled" else step
-        terms = {"supervised": self.supervised(step) if self.parts is None else self.parts.supervised(step, self.supervised)}
+        cross_fitting = self.cross_fitting
+        terms = {"supervised": self.supervised(step) if cross_fitting is None else cross_fitting.supervised(step, self.supervised)}
         if step.ramp > 0:
-            target = self._peer_target(step)
-            own = step.logits[:, step.exchange]
-            divergences = self.distribution.divergence(target, own, options.temperature)
-            if options.gate != "none":
-                divergences = divergences * gate_of(options, self.distribution, step, target)
-            mean = divergences.sum(-1) / max(own.shape[1], 1) if self.parts is None else self.parts.mean_of_learned(divergences, step)
-            divergence = mean if self.best is None else mean * ~self.best.is_best
-            step.log["exchange"] = divergence.detach()
-            terms["mutual"] = options.scale * step.ramp * divergence
+            terms["mutual"] = self._mutual_term(step)
         terms.update(entropy_terms(options, self.distribution, step, self.class_prior))
         if next(self.coordinator.parameters(), None) is not None:
             terms["coordinator"] = self._coordinator_loss(step)
         return terms
+
+    def _mutual_term(self, step: Step) -> Tensor:
+        """lambda T^2 mean_v KL(t_i(v) || p_i(v)) of each active i, times the ramp: (A,)."""
+        options = self.options
+        target = self._peer_target(step)
+        own = step.logits[:, step.exchange]
+        divergences = self.distribution.divergence(target, own, options.temperature)
+        if options.gate != "none":
+            divergences = divergences * gate_of(options, self.distribution, step, target)
+        if self.cross_fitting is None:
+            divergence = divergences.sum(-1) / max(own.shape[1], 1)
+        else:
+            divergence = self.cross_fitting.mean_of_learned(divergences, step)
+        if self.best_teacher is not None:
+            divergence = divergence * ~self.best_teacher.is_best
+        step.log["exchange"] = divergence.detach()
+        return options.scale * step.ramp * divergence
 
     @torch.no_grad()
     def _peer_target(self, step: Step) -> Tensor:
         """t_i on the exchange samples, for each active i: (A, N, C) probabilities."""
         logits, samples = step.targets[:, step.exchange], step.samples[step.exchange]
         self.coordinator.checked_observe(logits, samples)  # with direction best, for the ensemble alone
-        if self.best is None:
+        if self.best_teacher is None:
             weights = self.coordinator.peer_weights(logits, self.distribution.confidence(logits), samples)
         else:
-            weights = self.best.weights(logits.dtype)
+            weights = self.best_teacher.weights(logits.dtype)
         step.log["weights"] = weights.mean((2, 3))
         if len(step.active) < len(weights):
             weights = weights[list(step.active)]
@@ -260,15 +270,15 @@ class GraphMutualLearning(ExchangeStrategy):
         return self.distribution.probabilities(mix(weights, logits), temperature)
 
     def _coordinator_loss(self, step: Step) -> Tensor:
-        as_trained = self.options.coordinator_inputs == "train" and self.parts is None
+        as_trained = self.options.coordinator_inputs == "train" and self.cross_fitting is None
         seen = step.logits.detach() if as_trained else step.targets
         logits, samples, labels = seen[:, step.labelled], step.samples[step.labelled], step.labels[step.labelled]
         evidence = logits, self.distribution.confidence(logits), samples
         weights = self.coordinator.all_weights(*evidence)
-        if self.parts is None:
+        if self.cross_fitting is None:
             loss = self.distribution.supervised(mix(weights, logits), labels).mean()
         else:
-            loss = self.parts.loss(self.coordinator.scores(*evidence)[0], logits, labels, samples, self.distribution)
+            loss = self.cross_fitting.loss(self.coordinator.scores(*evidence)[0], logits, labels, samples, self.distribution)
         if self.options.uniform_kl_weight > 0 and len(labels):  # all labels of a small batch may be held out
             loss = loss + self.options.uniform_kl_weight * self._distance_from_uniform(weights[:-1], labels)
         return loss

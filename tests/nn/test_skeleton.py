@@ -167,9 +167,9 @@ def test_dropout_on_features_alone(make_dataset: MakeDataset) -> None:
     torch.testing.assert_close(on.forward_batch(batch, generator).logits, expected)
     assert torch.equal(on.forward_batch(batch).logits, off.forward_batch(batch).logits)
     as_others = student_of("gcn", "node", dataset, dropout=0.4)
-    assert as_others.input_rate == as_others.rate == 0.4
+    assert as_others.input_rate == as_others.hidden_rate == 0.4
     graph = student_of("gcn", "graph", dataset, dropout=0.4, input_dropout=0.2)
-    assert (graph.input_rate, graph.rate) == (0.2, 0.0)
+    assert (graph.input_rate, graph.hidden_rate) == (0.2, 0.0)
 
 
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])

@@ -39,7 +39,7 @@ def test_parts_are_disjoint_cover_the_training_samples_and_hold_all_classes_alik
 @pytest.mark.parametrize("kind", ["single-label", "multi-label", "joint"])
 def test_no_student_learns_from_the_labels_of_its_part(kind: str) -> None:
     bench = bench_of(kind)
-    parts = bench.strategy.parts.left_out
+    parts = bench.strategy.cross_fitting.left_out
     assert parts[:, bench.labelled].sum(0).eq(1).all()
     step = bench.step(range(K))
     before = bench.strategy.loss_terms(step)
@@ -57,7 +57,7 @@ def test_no_student_learns_from_the_labels_of_its_part(kind: str) -> None:
 
 def test_what_peers_say_of_a_students_part_teaches_it_nothing() -> None:
     bench = bench_of()
-    parts = bench.strategy.parts.left_out
+    parts = bench.strategy.cross_fitting.left_out
     changed = torch.where(parts[1][:, None], 3 * bench.targets.flip(-1), bench.targets)
     one, other = (bench.strategy.loss_terms(bench.step(range(K), targets=targets))["mutual"] for targets in (bench.targets, changed))
     assert other[1] == one[1] and other[0] != one[0]
@@ -69,7 +69,7 @@ def test_the_loss_is_the_log_loss_of_being_right_on_the_own_part() -> None:
     truth, said, probability = [], [], []
     coordinator = bench.strategy.coordinator
     for k in range(K):
-        rows = torch.nonzero(bench.strategy.parts.left_out[k]).squeeze(1)
+        rows = torch.nonzero(bench.strategy.cross_fitting.left_out[k]).squeeze(1)
         confidence = bench.strategy.distribution.confidence(bench.targets[k, rows])
         probability += torch.sigmoid(coordinator.bias[k] + coordinator.slope * confidence).tolist()
         said += bench.targets[k, rows].argmax(-1).tolist()
