@@ -6,7 +6,6 @@ import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -135,14 +134,11 @@ def run_trial(
 
         def fit(number: int, point: RunConfig) -> FitResult:
             file, every = snapshots / trial.name / f"{number}.safetensors", point.training.checkpoint_every
-            reports = []
-            if on_epoch is not None:
-                reports = [EpochReports(partial(_report, partial(on_epoch, trial), epochs, number))]
+            reports = [] if on_epoch is None else [_epoch_reports(trial, epochs, number, on_epoch)]
             here: list[Tracker] = []
             if track and ranks.rank == 0:
                 name = trial.name if len(points) <= 1 else f"{trial.name}-grid-{number}"
-                values = {**plain(point), "seed": trial.seed, "fold": trial.fold}
-                here = [make_tracker(tracker, TrackedRun(checkpoints.parent.name, name, checkpoints.parent, values)) for tracker in track]
+                here = _trackers(track, name, trial, point, checkpoints.parent)
                 trackers.extend(here)
             with freed_memory() as kept:
                 return fit_resolved(
@@ -191,10 +187,30 @@ def run_trial(
             tracker.end(failed=True)  # of a training that ended well this has been done
 
 
-def _report(on_epoch: Callable[[EpochReport], None], epochs: Sequence[int], number: int, report: EpochReport) -> None:
-    """Count the epochs of all points of a grid: of each point in turn, those of one phase."""
-    phases = report.epochs // epochs[number]
-    on_epoch(replace(report, epoch=phases * sum(epochs[:number]) + report.epoch, epochs=phases * sum(epochs)))
+def _epoch_reports(trial: Trial, epochs: Sequence[int], number: int, on_epoch: OnEpoch) -> EpochReports:
+    """The reports of one point of a grid. They count the epochs of all points: of each point in turn, those of one phase.
+
+    Args:
+        epochs: of each point.
+        number: which of the points, from 0.
+    """
+
+    def report_epoch(report: EpochReport) -> None:
+        phases = report.epochs // epochs[number]
+        on_epoch(trial, replace(report, epoch=phases * sum(epochs[:number]) + report.epoch, epochs=phases * sum(epochs)))
+
+    return EpochReports(report_epoch)
+
+
+def _trackers(track: Sequence[str], name: str, trial: Trial, point: RunConfig, folder: Path) -> list[Tracker]:
+    """New trackers of one training.
+
+    Args:
+        name: of the training.
+        folder: of the run.
+    """
+    values = {**plain(point), "seed": trial.seed, "fold": trial.fold}
+    return [make_tracker(tracker, TrackedRun(folder.name, name, folder, values)) for tracker in track]
 
 
 def fit_resolved(
@@ -243,7 +259,7 @@ def split_digest(dataset: Dataset, split: Split) -> str:
     return fingerprint(compared, split.of_first(compared.num_samples), edge_features=False)
 
 
-def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: FitResult, peak: float | None) -> list[dict[str, Any]]:
+def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: FitResult, peak_mib: float | None) -> list[dict[str, Any]]:
     dataset = inductive.dataset
     digest = split_digest(dataset, inductive.split)
     split = inductive.split.of_first(dataset.num_samples - dataset.num_pool)
@@ -262,7 +278,7 @@ def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: Fi
             "seconds_per_epoch": result.seconds_per_epoch,
             "train_seconds": result.train_seconds,
             "disagreement": result.disagreement,
-            "peak_mib": peak,
+            "peak_mib": peak_mib,
             "split": digest,
             "test_to_train": split.test_to_train,
             **vars(member),
