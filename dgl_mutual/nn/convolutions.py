@@ -157,6 +157,35 @@ class Messages(nn.Module):
         return aggregate_messages(graph, norm, states, self.weight, self.bias, self_weight)
 
 
+class MessageConvolution(Convolution):
+    """A layer that aggregates the states of neighbours, or with edge features the messages that `Messages` makes of both.
+
+    Attributes:
+        messages: None for a layer that takes no edge features.
+    """
+
+    takes_edge_features: ClassVar[bool] = True
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.messages = Messages(layer) if layer.edge_features else None
+
+    @property
+    def input_weights(self) -> tuple[nn.Parameter, ...]:
+        if self.messages is not None and self.messages.encoder is not None:
+            return (self.messages.encoder,)
+        return self.state_weights
+
+    @property
+    def state_weights(self) -> tuple[nn.Parameter, ...]:
+        """The matrices that states are multiplied by, before or after they are aggregated."""
+        return super().input_weights
+
+    @property
+    def edge_weights(self) -> tuple[nn.Parameter, ...]:
+        return () if self.messages is None else (self.messages.weight,)
+
+
 class GCNConvolution(Convolution):
     """h_i = sum_{j in N(i) + i} W x_j / sqrt(d_i d_j) + b, d with self-loops. Kipf and Welling, ICLR 2017, arXiv 1609.02907, eq. 2.
 
@@ -203,17 +232,14 @@ class GCNConvolution(Convolution):
         return propagate(graph, "symmetric", x, self.weight, plus=self.bias)
 
 
-class SAGEConvolution(Convolution):
+class SAGEConvolution(MessageConvolution):
     """h_i = W_self x_i + W_neigh mean_{j in N(i)} x_j + b. Hamilton et al., NeurIPS 2017, arXiv 1706.02216, the mean aggregator.
 
     With edge features neighbours give relu(x_j + W_e e_ij + b_e) in place of x_j, where in the first layer W_0 x is x.
     """
 
-    takes_edge_features: ClassVar[bool] = True
-
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
-        self.messages = Messages(layer) if layer.edge_features else None
         layer = layer if self.messages is None else replace(layer, in_features=layer.hidden)
         # Two matrices: MKL's product with a sparse x takes four times as long at twice the width.
         self.self_weight = nn.Parameter(torch.empty(layer.in_features, layer.out_features))
@@ -229,14 +255,8 @@ class SAGEConvolution(Convolution):
             self.messages.reset_parameters()
 
     @property
-    def input_weights(self) -> tuple[nn.Parameter, ...]:
-        if self.messages is not None and self.messages.encoder is not None:
-            return (self.messages.encoder,)
+    def state_weights(self) -> tuple[nn.Parameter, ...]:
         return self.self_weight, self.neighbour_weight
-
-    @property
-    def edge_weights(self) -> tuple[nn.Parameter, ...]:
-        return () if self.messages is None else (self.messages.weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         if self.messages is not None:
@@ -246,7 +266,7 @@ class SAGEConvolution(Convolution):
         return propagate(graph, "mean", x, self.neighbour_weight, plus=self_linear(graph, x, self.self_weight, self.bias))
 
 
-class GINConvolution(Convolution):
+class GINConvolution(MessageConvolution):
     """h_i = MLP((1 + eps) x_i + sum_{j in N(i)} x_j), MLP = linear, [batch norm,] ReLU, linear; eps learned.
 
     Xu et al., ICLR 2019, arXiv 1810.00826, eq. 4.1. The MLP's first linear map is applied before the sum.
@@ -255,12 +275,10 @@ class GINConvolution(Convolution):
     the first layer W_0 x is x.
     """
 
-    takes_edge_features: ClassVar[bool] = True
     inner: ClassVar[frozenset[str]] = frozenset({"hidden", "norm"})
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
-        self.messages = Messages(layer) if layer.edge_features else None
         layer = layer if self.messages is None else replace(layer, in_features=layer.hidden)
         self.weight = nn.Parameter(torch.empty(layer.in_features, layer.hidden))
         self.bias = nn.Parameter(torch.empty(layer.hidden))
@@ -279,15 +297,6 @@ class GINConvolution(Convolution):
         nn.init.zeros_(self.last.bias)
         if self.messages is not None:
             self.messages.reset_parameters()
-
-    @property
-    def input_weights(self) -> tuple[nn.Parameter, ...]:
-        encoder = None if self.messages is None else self.messages.encoder
-        return (self.weight if encoder is None else encoder,)
-
-    @property
-    def edge_weights(self) -> tuple[nn.Parameter, ...]:
-        return () if self.messages is None else (self.messages.weight,)
 
     def forward(self, graph: Adjacency, x: NodeFeatures, generator: torch.Generator | None, initial: Tensor | None = None) -> Tensor:
         if self.messages is not None:
