@@ -46,7 +46,8 @@ class StudentOutput:
     Attributes:
         logits: (samples, C).
         hidden: states of each hidden layer, first to last, each (|V|, width); where neighbours are sampled, of the sampled nodes.
-        embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits themselves.
+        embedding: the last state of a sample before its logits: (samples, width); for a one-layer node student the logits themselves. What
+            `input_readout` adds to the logits is no part of it.
     """
 
     logits: Tensor

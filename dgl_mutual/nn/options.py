@@ -80,8 +80,9 @@ class StudentOptions(Options):
     """Which layers the classifier sees: the last, or all of them side by side (jumping knowledge, Xu et al., ICML 2018). Node task: last;
     graph task: jumping."""
     input_readout: bool = False
-    """Add the logits of an MLP on the pooled input features of each graph, with one hidden layer: the read-out then sees the input as well
-    as the layers, as that of GIN does (graph task; Xu et al., ICLR 2019, arXiv 1810.00826, equation 4.2)."""
+    """Add the logits of an MLP on the pooled input features of each graph: the read-out then sees the input as well as the layers, as that
+    of GIN does (graph task; Xu et al., ICLR 2019, arXiv 1810.00826, equation 4.2). It has one hidden layer with the student's own width,
+    normalisation, activation and dropout before the classifier; input_dropout is not for it."""
     edge_features: bool | None = None
     """Whether messages also use edge features (gcn, gat, gin, sage; default: on where the dataset has edge features). A student of your own
     gets them as ``graph.edata["feat"]`` if this is on (default: off)."""

@@ -84,7 +84,7 @@ class VirtualNode(nn.Module):
 
 
 class InputReadout(nn.Module):
-    """An MLP on the pooled input features of each graph, whose logits are added to those of the read-out: W' act(norm(W pool_i x_i + b)).
+    """An MLP on the pooled input features of each graph, whose logits are added: W' dropout(act(norm(W pool_i x_i + b))).
 
     GIN's read-out sees the input as well as all layers (Xu et al., ICLR 2019, arXiv 1810.00826, equation 4.2 and its code). Alone, with the
     sum, it is the baseline `bag` (Errica et al., ICLR 2020, arXiv 1912.09893, section 4).

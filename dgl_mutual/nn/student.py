@@ -104,7 +104,8 @@ class Student(StudentModule):
     """A shallow GNN: convolutions with normalisation, activation and dropout between them, then logits.
 
     On a node task with the `last` read-out the last convolution gives the logits itself. Otherwise all convolutions are hidden layers, a
-    read-out takes the last or all of them (pooled per graph on a graph task), and a linear classifier follows.
+    read-out takes the last or all of them (pooled per graph on a graph task), and a linear classifier follows. With `input_readout` the
+    logits of an MLP on the pooled features are added.
 
     Args:
         options: resolved options (see `resolve_student`).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ _LATER_STUDENT = (
     "feature_noise",
     "starts_after",
 )
+
+#: The same of students among the options of a strategy, such as the teacher of `kd`.
+_LATER_MEMBER = ("input_readout",)
 
 #: Options of strategies that runs of earlier versions do not have, with the value that stands for their absence.
 _LATER_STRATEGY = {
@@ -88,13 +91,15 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
         }
     if "strategy_options" in resolved:
         decisive["strategy_options"] = {
-            key: value
+            key: _without_later(value, _LATER_MEMBER) if isinstance(value, Mapping) and "architecture" in value else value
             for key, value in resolved["strategy_options"].items()
             if not (key in _LATER_STRATEGY and value == _LATER_STRATEGY[key])
         }
     if "students" in resolved:
-        decisive["students"] = [
-            {key: value for key, value in student.items() if not (key in _LATER_STUDENT and (value is None or value is False))}
-            for student in resolved["students"]
-        ]
+        decisive["students"] = [_without_later(student, _LATER_STUDENT) for student in resolved["students"]]
     return {key: value for key, value in decisive.items() if value is not None and key not in _INDECISIVE}
+
+
+def _without_later(student: Mapping[str, Any], later: Sequence[str]) -> dict[str, Any]:
+    """The options of a student without those of these names that are off."""
+    return {key: value for key, value in student.items() if not (key in later and (value is None or value is False))}

@@ -61,6 +61,15 @@ def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
     x: Any = batch.features
     states: list[Tensor] = []
     virtual = None if student.virtual_node is None else student.virtual_node.start.repeat(batch.num_graphs, 1)
+
+    def normalised(state: Tensor, norm: Any) -> Tensor:
+        if options.norm == "layer":
+            spread = ((state - state.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True)
+            return (state - state.mean(1, keepdim=True)) / (spread + 1e-5).sqrt() * norm.weight + norm.bias
+        if options.norm == "batch":
+            return (state - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
+        return state
+
     for index, convolution in enumerate(student.convolutions):
         state = convolution(batch, x, None)
         if index == len(student.convolutions) - 1 and student.classifier is None:
@@ -69,14 +78,7 @@ def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
             dense = x.csr.to_dense() if isinstance(x, SparseMatrix) else x
             residual = student.residuals[index]  # type: ignore[index]  # there is one
             state = state + dense @ residual.weight + residual.bias
-        if options.norm == "layer":
-            norm = student.norms[index]
-            spread = ((state - state.mean(1, keepdim=True)) ** 2).mean(1, keepdim=True)
-            state = (state - state.mean(1, keepdim=True)) / (spread + 1e-5).sqrt() * norm.weight + norm.bias
-        elif options.norm == "batch":
-            norm = student.norms[index]
-            state = (state - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
-        x = activation(state)
+        x = activation(normalised(state, student.norms[index] if len(student.norms) else None))
         states.append(x)
         if virtual is not None and index < 2:
             assert student.virtual_node is not None
@@ -85,17 +87,21 @@ def plain_logits(student: Student, batch: GraphBatch) -> Tensor:
             )
             x = x + virtual[batch.batch_index]
     seen = states if options.readout == "jumping" else states[-1:]
+
+    def pooled(x: Tensor) -> Tensor:
+        rows = [x[batch.batch_index == graph] for graph in range(batch.num_graphs)]
+        how: dict[str, Callable[[Tensor], Tensor]] = {"sum": lambda x: x.sum(0), "mean": lambda x: x.mean(0), "max": lambda x: x.amax(0)}
+        return torch.stack([how[options.pooling](own) for own in rows])
+
     if student.task == "graph":
-        seen = [torch.stack([x[batch.batch_index == graph].sum(0) for graph in range(batch.num_graphs)]) for x in seen]
+        seen = list(map(pooled, seen))
     assert student.classifier is not None
     logits = F.linear(torch.cat(seen, 1), student.classifier.weight, student.classifier.bias)
     if student.input_readout is None:
         return logits
     features = batch.features.csr.to_dense() if isinstance(batch.features, SparseMatrix) else batch.features
-    inputs = torch.stack([features[batch.batch_index == graph].sum(0) for graph in range(batch.num_graphs)])
-    first, norm, last = student.input_readout.first, student.input_readout.norm, student.input_readout.last
-    state = inputs @ first.weight.T + first.bias
-    state = (state - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
+    first, last = student.input_readout.first, student.input_readout.last
+    state = normalised(pooled(features) @ first.weight.T + first.bias, student.input_readout.norm)
     return logits + activation(state) @ last.weight.T
 
 
@@ -120,11 +126,14 @@ def test_the_virtual_node_is_its_plain_version(kind: str, readout: str, make_dat
 
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
-@pytest.mark.parametrize("readout", ["last", "jumping"])
+@pytest.mark.parametrize("options", [{"readout": "last"}, {"norm": "none", "activation": "elu"}, {"norm": "layer"}], ids=str)
+@pytest.mark.parametrize("pooling", ["sum", "mean", "max"])
 @pytest.mark.parametrize("sparse_", [False, True], ids=["dense", "sparse"])
-def test_the_readout_of_the_input_is_its_plain_version(kind: str, readout: str, sparse_: bool, make_dataset: MakeDataset) -> None:
+def test_the_readout_of_the_input_is_its_plain_version(
+    kind: str, options: dict[str, Any], pooling: str, sparse_: bool, make_dataset: MakeDataset
+) -> None:
     dataset = make_dataset((7, 1, 4), sparse_=sparse_)
-    student = student_of(kind, "graph", dataset, input_readout=True, readout=readout)
+    student = student_of(kind, "graph", dataset, input_readout=True, pooling=pooling, **options)
     batch = Collator(dataset, dtype=torch.float64).all()
     torch.testing.assert_close(student.forward_batch(batch).logits, plain_logits(student, batch))
 

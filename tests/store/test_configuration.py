@@ -21,6 +21,10 @@ def test_an_option_that_is_off_does_not_change_what_a_run_is() -> None:
     off = {"entropy_schedule": "constant", "entropy_on": "exchange", "class_prior_weight": None}
     assert identity({"dataset": "ring", "strategy_options": {"entropy_weight": 0.1, **off}}) == older
     assert identity({"dataset": "ring", "strategy_options": {"entropy_weight": 0.1, **off, "entropy_on": "all"}}) != older
+    teacher = {"architecture": "gin", "residual": False}  # as in runs of earlier versions, which say so of all options but the latest
+    older = identity({"dataset": "ring", "strategy_options": {"teacher": teacher}})
+    assert identity({"dataset": "ring", "strategy_options": {"teacher": {**teacher, "input_readout": False}}}) == older
+    assert identity({"dataset": "ring", "strategy_options": {"teacher": {**teacher, "input_readout": True}}}) != older
 
 
 def test_how_many_seeds_there_are_does_not_change_what_a_run_is_but_folds_do() -> None:
