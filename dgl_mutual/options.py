@@ -105,19 +105,23 @@ def unserializable_key(value: Any, key: str = "") -> str:
     return key
 
 
-def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str = "") -> OptionsType:
+def parse_options(kind: type[OptionsType], values: Mapping[str, Any], where: str = "", further: Sequence[str] = ()) -> OptionsType:
     """Build `kind` from plain values, turning each violation into one line of a `UsageError`.
 
     Args:
         kind: the options class.
         values: plain mapping, as read from YAML or the command line.
         where: the path of this group in the configuration, shown before each key (for example ``"training"``).
+        further: dotted keys of options that `kind` does not declare, for what an unknown key may have meant.
+
+    Raises:
+        UsageError: the values are not such options.
     """
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
         faults = error.errors()
-        explained = [_explain(kind, where, dict(fault)) for fault in faults if not _follows(fault, faults)]
+        explained = [_explain(kind, where, dict(fault), further) for fault in faults if not _follows(fault, faults)]
         lines: dict[str, dict[str, None]] = {}  # what was found -> what is wrong with it: of several allowed kinds, each has its own
         for found, wrong in explained:
             lines.setdefault(found, {})[wrong] = None
@@ -162,7 +166,7 @@ def _fault_of_ends(options: type[Options]) -> str | None:
     return None
 
 
-def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> tuple[str, str]:
+def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any], further: Sequence[str] = ()) -> tuple[str, str]:
     """The beginning of a sentence, which says what was found where, and its end, without its point."""
     location, group = _place(kind, fault["loc"])
     key = ".".join([where, *location] if where else location)
@@ -175,7 +179,10 @@ def _explain(kind: type[BaseModel], where: str, fault: dict[str, Any]) -> tuple[
         if not below and not nearest:
             near = difflib.get_close_matches(location[-1], [path[-1] for path in paths], n=1)
             below = [path for path in paths if path[-1] in near]
-        named = [".".join([*above, *path]) for path in below] or nearest
+        # The same name elsewhere is more likely meant than a similar one here.
+        elsewhere = [key for key in further if key.rpartition(".")[2] == location[-1]]
+        same = [".".join([*above, *path]) for path in below if path[-1] == location[-1]]
+        named = [*same, *elsewhere] or [".".join([*above, *path]) for path in below] or nearest
         hint = f" Did you mean {' or '.join(map(repr, named))}?" if named else ""
         choices = f"Choose from: {', '.join(fields)}" if fields else "There are no options here; leave it out"
         return f"Unknown option {key!r}.{hint} ", choices

@@ -183,6 +183,32 @@ def test_a_loss_that_is_not_finite_is_named_in_its_step() -> None:
     assert len(calls) == 2
 
 
+def test_a_loss_term_without_gradient_is_named_once() -> None:
+    def terms(self: dm.Strategy, step: Any) -> Any:
+        return {"a": self.supervised(step), "agree": step.targets.std(0).mean(), "off": torch.zeros(())}
+
+    with pytest.warns(UserWarning, match="'agree' of the strategy 'Mine' has no gradient.* Use step.logits for what a student") as caught:
+        fit(strategy=strategy(terms, exchange=lambda self: Exchange("eval")), training={"epochs": 3})
+    assert len([one for one in caught if "no gradient" in str(one.message)]) == 1
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda logits, labels: nn.functional.cross_entropy(logits, labels),
+        lambda logits, labels: logits.gather(1, labels[:, None]).sum(),
+        lambda logits, labels: (nn.functional.one_hot(labels) * logits).sum(),
+    ],
+)
+def test_labels_that_are_not_known_are_named(loss: Callable[..., Any]) -> None:
+    def unknown(self: dm.Strategy, step: Any) -> Any:
+        return {"a": self.supervised(step), "mine": loss(step.logits[0], step.labels)}
+
+    message = r"Mine' raised an error: .* labels are unknown \(-1\) outside of step.labelled. .*step.labels\[step.labelled\]"
+    with pytest.raises(UsageError, match=message):
+        fit(strategy=strategy(unknown), label_rate=0.5)
+
+
 def test_what_a_strategy_logs_may_be_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     row = fit(strategy=strategy(logs(1.5))).history[-1]
     assert row["x"] == 1.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,23 @@ def masks(**changes: Any) -> dict[str, Any]:
 def test_a_mask_of_other_numbers_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         dm.Dataset.from_dgl(graph(**masks(**changes)))
+
+
+def test_transposed_features_are_told_before_the_edges() -> None:
+    message = r"features have the shape \(4, 30\), and there are 30 labels: expected a row for each node. Transpose them: features.T"
+    with pytest.raises(DataError, match=message):
+        dm.Dataset.from_arrays(EDGES, FEATURES.T, LABELS)
+
+
+@pytest.mark.parametrize("labels", [np.arange(N)[:, None] % 2, pd.DataFrame({"y": np.arange(N) % 2})])
+def test_a_column_that_may_be_two_classes_is_told(labels: Any) -> None:
+    for make in (lambda: dm.Dataset.from_arrays(EDGES, FEATURES, labels), lambda: dm.Dataset.from_dgl(graph(), labels)):
+        with pytest.warns(UserWarning, match=r"is read as one binary label .* For two classes give .* labels\[:, 0\]"):
+            assert make().target.kind == "multi-label"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dm.Dataset.from_dgl(graph(label=np.arange(N)[:, None] % 2)).target.kind == "single-label"
+        dm.Dataset.from_arrays(EDGES, FEATURES, np.stack([LABELS == 0, LABELS < 2], 1))
 
 
 def test_masks_of_numbers_and_of_booleans_are_the_same() -> None:

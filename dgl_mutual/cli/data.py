@@ -116,8 +116,9 @@ def generate(name: str, out: Path, seed: int, nodes: int | None, edges: int | No
 @click.argument("dataset", shell_complete=completion.one(completion.datasets, path="dir"))
 @task_option
 @targets_option
+@click.option("--no-labels", is_flag=True, help="Labels may be missing, as in data for predict.")
 @data_dir_option
-def verify(dataset: str, task: TaskName | None, targets: str | None, data_dir: Path | None) -> None:
+def verify(dataset: str, task: TaskName | None, targets: str | None, no_labels: bool, data_dir: Path | None) -> None:
     """Check the files of a dataset against the rules of their format and their published hashes. DATASET is a name or a folder.
 
     \b
@@ -126,7 +127,7 @@ def verify(dataset: str, task: TaskName | None, targets: str | None, data_dir: P
     """
     from dgl_mutual.data.verify import verify_dataset
 
-    faults = verify_dataset(dataset, task, data_dir=data_dir, targets=targets)
+    faults = verify_dataset(dataset, task, data_dir=data_dir, targets=targets, require_labels=not no_labels)
     for fault in faults:
         say(str(fault))
     if faults:

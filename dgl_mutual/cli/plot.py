@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dgl_mutual.cli.arguments import PATH
-from dgl_mutual.cli.export import dataset_option, method_option, runs_argument
+from dgl_mutual.cli.export import runs_argument
 from dgl_mutual.cli.output import say
 
 
@@ -20,8 +20,8 @@ from dgl_mutual.cli.output import say
     metavar="NAMES",
     help="Of gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks, reliability (default: all).",
 )
-@dataset_option
-@method_option
+@click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset, as tables name it; can be repeated.")
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method, as tables name it; can be repeated.")
 @click.option("--out", type=PATH, default=Path("plots"), show_default=True, help="Folder for the files.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str, ...], methods: tuple[str, ...], out: Path) -> None:
     """Draw figures of runs, as PDF and PNG. RUN is the folder of a run or a suite, or a folder that contains runs.
@@ -32,18 +32,19 @@ def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str,
       dgl-mutual plot results/suite-node --kind gains --method independent --method gml
     """
     from dgl_mutual.errors import UsageError
-    from dgl_mutual.reporting.plots import PLOTS_NEED, draw
+    from dgl_mutual.reporting.plots import draw, plots_need
     from dgl_mutual.reporting.plots.style import drawing, save
     from dgl_mutual.reporting.runs import chosen_runs, load_runs
     from dgl_mutual.utils.files import check_writable
 
     check_writable(out)
     chosen = chosen_runs(load_runs(runs), datasets, methods)
+    named = [kind.strip() for text in kinds for kind in text.split(",")]
     any_drawn = False
     with drawing():
-        for name, figure in draw(chosen, [kind.strip() for text in kinds for kind in text.split(",")]):
+        for name, figure in draw(chosen, named):
             any_drawn = True
             say("\n".join(str(file) for file in save(figure, out, name)))
     if not any_drawn:
-        what = " or ".join(repr(kind) for kind in kinds) or "any plot"
-        raise UsageError(f"These runs have no figures for {what}. {PLOTS_NEED}")
+        what = " or ".join(map(repr, named)) or "any plot"
+        raise UsageError(f"These runs have no figures for {what}. {plots_need(named)}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("checkpoint", type=PATH)
 @click.argument("data", metavar="DATA")
-@click.option("--member", metavar="NAME", help="Which one of a folder: gcn-0, ..., mlp, ensemble (default: ensemble).")
+@click.option("--member", metavar="NAME", help="Which one of a folder: gcn-0, ..., best_by_val, mlp, ensemble (default: ensemble).")
 @click.option("--trust", is_flag=True, help="Import the class of a student of your own, which executes its module.")
 @click.option("--task", type=click.Choice(["node", "graph"]), help="Refuse a checkpoint that is for another task.")
 @file_option(metavar="FILE.csv", help="Write here instead of to standard output.")

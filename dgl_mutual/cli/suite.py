@@ -81,7 +81,7 @@ def command(
     """
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.suite import configurations, plan_suite, run_suite
+    from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations, plan_suite, run_suite
     from dgl_mutual.experiments.suite_file import load_suite, suite_names
     from dgl_mutual.experiments.trust import check_trust
 
@@ -97,7 +97,7 @@ def command(
     name, suite = load_suite(source)
     overrides = from_command_line({"training.checkpoint_every": checkpoint_every}, assignments)
     if not trust:
-        check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides)
+        check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
     layers = tuning = None
     if tuned is not None and not dry_run:
         from dgl_mutual.experiments.tuning.suite import tune_suite

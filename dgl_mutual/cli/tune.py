@@ -37,8 +37,8 @@ def _tune(
     """Search the options of a method on validation, and write the best configuration as a file. Needs optuna.
 
     Options that are given are not searched, except those that --search names. The first trial has what is given, and all other defaults.
-    The search sees no labels of a test part. Give every method of a comparison the same number of trials, also 'independent'. The same
-    command continues an interrupted search. Several processes that run it at the same time, also on several machines with a shared
+    The search sees no labels of its own test part. Give every method of a comparison the same number of trials, also 'independent'. The
+    same command continues an interrupted search. Several processes that run it at the same time, also on several machines with a shared
     folder, share the trials. With --jobs 1 a search is reproducible.
 
     \b

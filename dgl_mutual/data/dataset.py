@@ -33,7 +33,7 @@ from dgl_mutual.data.arrays import (
 )
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
 from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
-from dgl_mutual.data.graph_records import arrays_of, number_of_labels
+from dgl_mutual.data.graph_records import arrays_of, number_of_labels, refuse_transposed
 from dgl_mutual.data.names import check_name, refuse_double_names
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
@@ -273,6 +273,8 @@ class Dataset:
             num_nodes = int(sizes[-1])
         else:
             num_nodes = number_of_rows(features, "features")
+            if labels is not None and node_offsets is None and task != "graph":
+                refuse_transposed(features, num_nodes, labels)
         of_edges: Columns | None = None
         if edge_features is None:
             ends = as_edges(edges, num_nodes)
@@ -347,6 +349,11 @@ class Dataset:
         Raises:
             DataError: a heterogeneous graph, a key that is missing in some or all graphs, or any fault for which `from_arrays` raises it.
         """
+        if isinstance(labels, str):
+            raise DataError(
+                f"labels = {labels!r} is a text, and labels are an array with one for each node or graph. If {labels!r} is a key of ndata, "
+                f"give label={labels!r}."
+            )
         records = records_of_dgl(data, feat, label, edge_feat)
         made = cls.from_arrays(
             **arrays_of(records, data, labels, task, split, name),

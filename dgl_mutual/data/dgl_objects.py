@@ -11,7 +11,7 @@ from dgl_mutual.data.arrays import as_array, as_integers
 from dgl_mutual.data.graph_records import GraphRecord, as_matrix, items_of, nearest_key, refuse_lacking, warn_of_weights
 from dgl_mutual.data.split import MASKS
 from dgl_mutual.errors import DataError
-from dgl_mutual.utils.wording import counted, kind_of
+from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
 #: Where labels of DGL graphs are looked up, if nothing else is said.
 LABEL = "label"
@@ -32,7 +32,11 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
     """
     for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
         if key is not None and not isinstance(key, str):
-            raise DataError(f"{name} = {key!r} is no key of the graph's data. Give the name of one tensor; several can be joined before.")
+            found = " ".join(value_and_kind(key).split())  # tensors are shown on several lines
+            raise DataError(
+                f"{name} = {found} is no key of the graph's data. Give the name of one tensor, for example {name}='mine' "
+                f"after graph.{'edata' if name == 'edge_feat' else 'ndata'}['mine'] = ...; several can be joined before."
+            )
     graphs, own = _graphs_of_dgl(data, feat, label or LABEL, edge_feat)
     _check_keys(graphs, own, feat, label, edge_feat)
     return [_record_of_dgl(graph, one, feat, label or LABEL, edge_feat) for graph, one in zip(graphs, own, strict=True)]

@@ -37,11 +37,13 @@ class Faults:
 
     Args:
         hint: what to do about faults in files of this dataset, as a sentence.
+        labels: whether labels have to be there.
     """
 
-    def __init__(self, hint: str = "Correct the file.") -> None:
+    def __init__(self, hint: str = "Correct the file.", *, labels: bool = True) -> None:
         self.found: list[Fault] = []
         self.hint = hint
+        self.labels = labels
 
     def add(self, file: Path, rule: str, line: int | None = None) -> None:
         self.found.append(Fault(file, line, rule.removesuffix(".")))
@@ -60,6 +62,7 @@ class Faults:
         """
         if self.found:
             others = len(self.found) - 1
-            more = f"\n{counted(others, 'more kind')} of fault; 'dgl-mutual data verify' lists them all." if others else ""
+            command = f"dgl-mutual data verify{'' if self.labels else ' --no-labels'}"
+            more = f"\n{counted(others, 'more kind')} of fault; '{command}' lists them all." if others else ""
             hint = self.hint.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.hint
             raise DataError(f"{self.found[0]}.{more}\n{hint}")

@@ -148,6 +148,18 @@ def number_of_labels(labels: Any) -> int:
     return len(first)
 
 
+def refuse_transposed(features: Any, num_rows: int, labels: Any) -> None:
+    """Raise `DataError` where features of one graph have a column, and not a row, for each of the labelled nodes."""
+    first = next(iter(labels.values()), ()) if isinstance(labels, Mapping) else labels
+    num_labels = len(first) if hasattr(first, "__len__") and getattr(first, "shape", None) != () else num_rows
+    shape = tuple(getattr(features, "shape", ()))
+    if num_rows != num_labels and len(shape) == 2 and shape[1] == num_labels:
+        raise DataError(
+            f"The features have the shape {shape}, and there are {counted(num_labels, 'label')}: expected a row for each node. Transpose "
+            "them: features.T."
+        )
+
+
 def labels_of(records: Sequence[GraphRecord], task: TaskName) -> npt.NDArray[Any] | None:
     """The labels that the graphs hold; None where they hold none.
 

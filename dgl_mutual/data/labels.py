@@ -53,6 +53,12 @@ ONE_HOT = (
     "the number of the class instead, for example labels.argmax(axis=1)"
 )
 
+#: What is said of a single column, which may be two classes.
+ONE_COLUMN = (
+    "the shape (samples, 1) is read as one binary label (multi-label), not as two classes. For two classes give a single column without a "
+    "second dimension, for example labels[:, 0] of an array or frame['label'] of a data frame"
+)
+
 #: Longer whole numbers keep their exponent in a class's name.
 _MOST_DIGITS = 100
 #: With more samples than this, classes that are more than half as many as the samples are values of a continuous target.
@@ -148,6 +154,8 @@ def _encode_rows(rows: npt.NDArray[Any], names: Any) -> Encoding:
             return replace(encoding, refusals=(Refusal(fractions[:, 0], f"{CONTINUOUS}, found {rows[fractions][0]:g}"),))
         hint = "; give a single column of classes as shape (samples,), for example labels[:, 0] of an array"
         return replace(encoding, refusals=tuple(Refusal(one.rows, one.rule + hint) for one in encoding.refusals))
+    if rows.shape[1] == 1 and {0, 1} <= set(np.unique(encoding.labels).tolist()):
+        encoding = replace(encoding, notes=(*encoding.notes, ONE_COLUMN))
     titles = () if names is None else tuple(map(str, names))
     return replace(encoding, names=titles) if titles and len(set(titles)) == len(titles) else encoding
 

@@ -16,33 +16,43 @@ from dgl_mutual.data.load import Source, find_source
 from dgl_mutual.data.reading import is_file
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import DataError
+from dgl_mutual.errors import DataError, check_truth_values
 
 
 def verify_dataset(
-    name_or_dir: str | Path, task: TaskName | None = None, *, data_dir: Path | None = None, targets: str | Sequence[str] | None = None
+    name_or_dir: str | Path,
+    task: TaskName | None = None,
+    *,
+    data_dir: Path | None = None,
+    targets: str | Sequence[str] | None = None,
+    require_labels: bool = True,
 ) -> list[Fault]:
     """All faults of a dataset: empty where it is sound. Nothing is downloaded or written.
 
     Beside the rules of loading: files that differ from those published (where their sha256 is known), a single class, and classes that the
     official split has in its test part only.
 
+    Args:
+        require_labels: false for data that are only predicted: labels may be missing, and nothing is said of classes.
+
     Raises:
-        UsageError: an unknown name or target, or a task that the dataset does not have.
+        UsageError: an unknown name or target, what is neither True nor False, or a task that the dataset does not have.
         DataError: nothing of the dataset is in any data folder.
     """
+    check_truth_values(require_labels=require_labels)
     source = find_source(name_or_dir)
     chosen = source.choose_task(task)
     location = _locate(source, data_dir)
-    faults = Faults(source.hint(location))
+    faults = Faults(source.hint(location), labels=require_labels)
     try:
-        dataset = source.read(location, chosen, faults, targets=targets)
+        dataset = source.read(location, chosen, faults, require_labels=require_labels, targets=targets)
     except DataError:
         if not faults.found:
             raise
     else:
-        _check_classes(dataset, location, faults)
-        _check_split(dataset, location, faults)
+        if require_labels:
+            _check_classes(dataset, location, faults)
+            _check_split(dataset, location, faults)
     if source.entry is not None:
         _check_known_files(source.entry, location, faults)
     return faults.found

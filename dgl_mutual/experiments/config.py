@@ -302,4 +302,8 @@ def parse_config(*layers: Mapping[str, Any]) -> RunConfig:
     Raises:
         UsageError: an unknown key or value; the message lists the choices.
     """
-    return parse_options(RunConfig, combine_layers(*layers))
+    values = combine_layers(*layers)
+    strategy = values.get("strategy", DEFAULT_STRATEGY)
+    # By name alone: what is not trusted must not be imported here.
+    known = STRATEGY_REGISTRY.built_in.get(strategy) if isinstance(strategy, str) else None
+    return parse_options(RunConfig, values, further=[f"strategy_options.{name}" for name in known.Options.model_fields] if known else ())

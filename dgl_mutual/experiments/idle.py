@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,8 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.nn.architectures import uses_edges
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student, without_effect
-from dgl_mutual.options import parse_options
+from dgl_mutual.options import OptionsType, parse_options
+from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
@@ -21,8 +22,12 @@ from dgl_mutual.training.teaching import extra_members
 from dgl_mutual.utils.user_code import is_ours
 
 
-def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
-    """Refuse what was asked for of one run and has no effect on it, or warn of it. In a suite it may, on another dataset.
+def refuse_idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace | None = None) -> None:
+    """Refuse what was asked for of one run or search and has no effect on it, or warn of it. In a suite it may, on another dataset.
+
+    Args:
+        searched: what a search draws, by dotted key. Nothing is said of these options, nor of others that have an effect beside a value
+            that may be drawn.
 
     Raises:
         UsageError: folds under a protocol that has none.
@@ -33,14 +38,18 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             "out. Graphs have folds under the protocol nested, and a dataset with several official splits under splits."
         )
     varied = asked.grid or {}  # at another point an option may have an effect
+    searched = searched or {}
     kind = resolve_strategy(resolved.strategy)
     options = parse_options(kind.Options, resolved.strategy_options, "strategy_options")
     idle: dict[str, str] = {}
+    for_ensemble: dict[str, str] = {}
     if not any(key.startswith("strategy_options.") for key in varied):
-        idle |= _idle_of_strategy(options, asked.strategy_options, resolved)
+        idle |= _idle_of_strategy(options, StrategyOptions.without_effect, asked.strategy_options, resolved, searched)
+        for_ensemble = _idle_of_strategy(options, StrategyOptions.for_ensemble_alone, asked.strategy_options, resolved, searched)
     if kind.trains and not any(key.startswith("student") for key in varied):
-        idle |= _idle_of_students(asked, resolved)
-        if resolved.training.edge_drop and not any(uses_edges(student) for student in resolved.students):
+        idle |= _idle_of_students(asked, resolved, searched)
+        is_drawn = "training.edge_drop" in searched
+        if resolved.training.edge_drop and not is_drawn and not any(uses_edges(student) for student in resolved.students):
             added = [member for _, member in extra_members(kind, options, resolved.students)]
             if not any(uses_edges(member) for member in added):
                 idle[f"training.edge_drop = {resolved.training.edge_drop}"] = "since no member of the cohort uses edges."
@@ -49,14 +58,39 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig) -> None:
             idle[f"training.unlabelled_ratio = {resolved.training.unlabelled_ratio:g}"] = why
     for what, why in idle.items():
         warnings.warn(f"{what} has no effect, {why}", stacklevel=3)
+    for what, why in for_ensemble.items():
+        if what not in idle:
+            warnings.warn(f"{what} changes the ensemble alone, {why}", stacklevel=3)
 
 
-def _idle_of_strategy(options: StrategyOptions, asked: Mapping[str, Any], resolved: RunConfig) -> dict[str, str]:
-    """What was asked for of a strategy and has no effect -> why."""
+def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator[OptionsType]:
+    """A group of options as it is, and with each value that a search may draw of one of them; of a range, its ends."""
+    yield options
+    for key, domain in searched.items():
+        above, _, name = key.partition(".")
+        if above == group and name in type(options).model_fields:
+            for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
+                yield options.model_copy(update={name: value})
+
+
+def _idle_of_strategy(
+    options: StrategyOptions,
+    reasons: Callable[[StrategyOptions, int], Mapping[str, str]],
+    asked: Mapping[str, Any],
+    resolved: RunConfig,
+    searched: SearchSpace,
+) -> dict[str, str]:
+    """What was asked for of a strategy and has no effect, or a lesser one -> why.
+
+    Args:
+        reasons: `StrategyOptions.without_effect`, or another method that gives names of options with reasons.
+    """
     assert resolved.task is not None
     kind, idle = type(options), {}
-    for name, why in options.without_effect(len(resolved.students)).items():
-        if name not in asked:
+    num_students = len(resolved.students)
+    points = [getattr(point, reasons.__name__)(num_students) for point in _points(options, "strategy_options", searched)]
+    for name, why in points[0].items():
+        if name not in asked or f"strategy_options.{name}" in searched or not all(name in point for point in points):
             continue
         defaults = [kind.model_fields[name].get_default(call_default_factory=True)]
         with suppress(UsageError):  # another option may need it
@@ -68,13 +102,17 @@ def _idle_of_strategy(options: StrategyOptions, asked: Mapping[str, Any], resolv
     return idle
 
 
-def _idle_of_students(asked: RunConfig, resolved: RunConfig) -> dict[str, str]:
+def _idle_of_students(asked: RunConfig, resolved: RunConfig, searched: SearchSpace) -> dict[str, str]:
     """What was asked for of built-in students and changes none of those for which it was asked -> why."""
     assert resolved.task is not None
     students = [(own, student) for own, student in zip(asked.students, resolved.students, strict=True) if not own.is_custom]
-    reasons = [without_effect(student, resolved.task) for _, student in students]
+    reasons = []
+    for own, student in students:
+        open_to_search = {key: domain for key, domain in searched.items() if key.partition(".")[2] not in own.model_fields_set}
+        found, *others = (without_effect(point, resolved.task) for point in _points(student, "student", open_to_search))
+        reasons.append({name: why for name, why in found.items() if all(name in other for other in others)})
     idle: dict[str, str] = {}
-    for name in sorted({name for why in reasons for name in why}):
+    for name in sorted({name for why in reasons for name in why if f"student.{name}" not in searched}):
         # By value: a complete configuration gives every student its own value of what may have been asked for of all.
         asked_for: dict[Any, list[tuple[str, str | None]]] = {}
         for (own, student), why in zip(students, reasons, strict=True):

@@ -44,14 +44,28 @@ def from_command_line(flags: Mapping[str, Any], texts: Sequence[str]) -> dict[st
         texts: the assignments of --set.
 
     Raises:
-        UsageError: see `parse_assignment`; also if a key has two values, for example --epochs 3 --set training.epochs=4.
+        UsageError: see `parse_assignment`; also if options stand in the place of the strategy, or if a key has two values, for example
+            --epochs 3 --set training.epochs=4.
     """
     values: dict[str, Any] = {}
     for part in (*(nest(key, value) for key, value in flags.items() if value is not None), *map(parse_assignment, texts)):
+        _refuse_options_for_a_strategy(part)
         for key, first, second in _contradictions(values, part):
             raise UsageError(f"{key} was given twice, as {first!r} and as {second!r}. Leave out one of them.")
         values = merge(values, part)
     return values
+
+
+def _refuse_options_for_a_strategy(layer: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where options stand in the place of the strategy."""
+    options = layer.get("strategy")
+    if isinstance(options, Mapping):
+        name = next(iter(options), "weight")
+        raise UsageError(
+            f"The strategy is {dict(options)!r:.200}, a mapping, and a strategy is a name. Options of a strategy are 'strategy_options', "
+            f"for example strategy_options.{name}={options.get(name, 1)}. Name the strategy beside them, for example "
+            f"strategy={DEFAULT_STRATEGY}."
+        )
 
 
 def _contradictions(first: Mapping[str, Any], second: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -106,10 +120,11 @@ def combine_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
     the former weighting. One that changes the data removes their fingerprint, and one that sets an option a former grid over it.
 
     Raises:
-        UsageError: a group of options in a layer is something else.
+        UsageError: a group of options in a layer is something else, or the strategy is such a group.
     """
     values: dict[str, Any] = {}
     for layer in layers:
+        _refuse_options_for_a_strategy(layer)
         for key in _GROUPS:  # what is none, a later layer would replace in silence
             if layer.get(key) is not None and not isinstance(layer[key], Mapping):
                 raise UsageError(f"Option {key!r} = {layer[key]!r:.200}: a mapping from names to values is needed.")

@@ -120,6 +120,10 @@ def configurations(
     return [replace(run, config=_scaled_down(run.config)) for run in runs] if quick else runs
 
 
+#: Keys of a configuration that the names of data and methods of every suite stand for.
+OF_THE_NAMES = ("dataset", "targets", "strategy")
+
+
 def _refuse_other_strategy(method: str, strategy: Any) -> None:
     """Refuse a method whose name is nearly that of a strategy, or an import path, and that would have another one by default.
 
@@ -161,7 +165,7 @@ def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[Ru
         if any(getattr(config, key) != defaults[key].default for config in without_overrides)
     ]
     for run, before in zip(runs, without_overrides, strict=True):
-        for key in ("dataset", "targets", "strategy", *own):
+        for key in (*OF_THE_NAMES, *own):
             if getattr(run.config, key) != getattr(before, key):
                 raise UsageError(
                     f"{key} = {getattr(run.config, key)!r} would stand in the tables as {run.method} on {run.data}. What the names "

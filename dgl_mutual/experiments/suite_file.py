@@ -11,15 +11,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from dgl_mutual.errors import unknown
+from dgl_mutual.errors import UsageError, advice, unknown
 from dgl_mutual.experiments.config import MAX_SEEDS, read_config, read_mapping
-from dgl_mutual.experiments.layers import merge
+from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, merge
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.options import Options, parse_options
+from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.utils.files import user_path
 from dgl_mutual.utils.plain_yaml import read_yaml
+from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import assignments, counted
 
 #: A small suite, as a file would hold it.
@@ -110,6 +112,12 @@ class Suite(Options):
         named = _by_name(methods, "names of strategies are needed, or a mapping from names of your own to configuration")
         for name in (name for name, layer in named.items() if layer is None and is_config_file(name)):
             raise ValueError(f"{name!r} is a file, and its method needs a name of its own: give a mapping, for example {{tuned: {name}}}")
+        for name in (name for name, layer in named.items() if layer is None and isinstance(methods, Mapping) and not _is_strategy(name)):
+            meant = next((known for known in STRATEGY_REGISTRY.names() if name.startswith(known)), DEFAULT_STRATEGY)
+            raise ValueError(
+                f"the method {name!r} has no configuration, and is no strategy: give it one, {name}: {{strategy: {meant}}}, or correct the "
+                f"name. {advice(name, STRATEGY_REGISTRY.names())}"
+            )
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}
         known = STRATEGY_REGISTRY.names()
         return {
@@ -151,6 +159,12 @@ def load_suite(name_or_file: str) -> tuple[str, Suite]:
         file = user_path(name_or_file)
         return file.stem, parse_options(Suite, read_mapping(file, EXAMPLE))
     if name_or_file not in suite_names():
+        for ending in (".yaml", ".yml"):
+            if name_or_file and user_path(f"{name_or_file}{ending}").is_file():
+                raise UsageError(
+                    f"There is no suite {name_or_file!r} in this package, and there is a file {name_or_file}{ending}. If it is meant, give "
+                    f"its whole name: {name_or_file}{ending}."
+                )
         raise unknown("suite", name_or_file, [*suite_names(), "a file FILE.yaml"])
     text = resources.files("dgl_mutual.experiments").joinpath("suites", f"{name_or_file}.yaml").read_text(encoding="utf-8")
     return name_or_file, parse_options(Suite, read_yaml(text))
@@ -180,11 +194,18 @@ def method_of_file(file: Path) -> dict[str, Any]:
     return {key: value for key, value in layer.items() if key not in OF_THE_DATA}
 
 
+def _is_strategy(name: str) -> bool:
+    return is_import_path(name) or name in STRATEGY_REGISTRY.names()
+
+
 def _by_name(methods: Any, needed: str) -> Mapping[str, Any]:
     """What is given for each method; nothing for the names of a list."""
     named = methods
     if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping | set | frozenset):
         several = list(methods)
+        if several and any(map(is_class, several)) and all(is_class(one) or isinstance(one, str) for one in several):
+            shown = ", ".join(f"{one.__name__.lower()!r}: {one.__name__}" if is_class(one) else f"{one!r}: {one!r}" for one in several)
+            raise ValueError(f"{needed}: a class has no name for tables, so give {{{shown}}}")
         if not all(isinstance(name, str) for name in several):
             raise ValueError(f"{needed}, not {methods!r}")
         twice = [name for name, count in Counter(several).items() if count > 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ def import_paths(values: Any) -> Iterator[str]:
             yield from import_paths(value)
 
 
-def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any] | None = None) -> None:
+def check_trust(
+    configs: Iterable[RunConfig], source: object, typed: Mapping[str, Any] | None = None, *, fixed: Collection[str] = ()
+) -> None:
     """Refuse configurations from a file that name code to import, unless it was named on the command line too.
 
     Of a run's config.yaml both parts count as they stand: to see whether defaults have changed, the run's own configuration is resolved.
@@ -38,6 +40,7 @@ def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str
     Args:
         source: the file, for the message.
         typed: what the command line itself has set; None where it has no options for that.
+        fixed: keys that the command line cannot set.
 
     Raises:
         UsageError: the file names code; the message lists it.
@@ -45,7 +48,9 @@ def check_trust(configs: Iterable[RunConfig], source: object, typed: Mapping[str
     known = set(import_paths(typed))
     values = [values for config in configs for values in (given_values(config), *_recorded(config))]
     paths = [path for path in import_paths(values) if path not in known]
-    _refuse(paths, source, "" if typed is None else ", or name the same import path on the command line")
+    bound = set(import_paths([one.get(key) for one in values for key in fixed]))
+    can_be_typed = typed is not None and bound.isdisjoint(paths)
+    _refuse(paths, source, ", or name the same import path on the command line" if can_be_typed else "")
 
 
 def _recorded(config: RunConfig) -> Iterator[Any]:

@@ -209,6 +209,9 @@ class CustomStudent(StudentModule):
             except KeyError as error:
                 self._explain_missing_column(error)
                 raise
+            except dgl.DGLError as error:
+                self._explain_isolated_nodes(error)
+                raise
         if versions(feat) != before:  # its peers are given the same tensor
             raise UsageError(
                 f"The student {self.name!r} changes the features that it is given. Use operations that make a new tensor, for example "
@@ -229,6 +232,19 @@ class CustomStudent(StudentModule):
         raise UsageError(
             f"The student {self.name!r} asks the graph for {error}, which it does not hold ({own_place(error)}). Node features are the "
             f"argument feat.{edges}"
+        ) from error
+
+    def _explain_isolated_nodes(self, error: dgl.DGLError) -> None:
+        """Raise `UsageError` if a layer of DGL refuses nodes without edges into them: what it proposes is undone in every dataset."""
+        if "0-in-degree" not in str(error):
+            return
+        if self._num_blocks is None:
+            mend = "Add them in forward, graph = dgl.add_self_loop(graph), or make the layer with allow_zero_in_degree=True."
+        else:  # blocks take no self-loops
+            mend = "Make the layer with allow_zero_in_degree=True."
+        raise UsageError(
+            f"The student {self.name!r} has a layer that takes no nodes without edges into them, and the graph has such nodes "
+            f"({own_place(error)}). Graphs of datasets hold no self-loops, also where they were added before. {mend}"
         ) from error
 
     def _check_call(self, function: Callable[..., Any]) -> None:

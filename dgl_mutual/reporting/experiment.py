@@ -18,7 +18,7 @@ from dgl_mutual.errors import MAX_PRECISION, StoreError, UsageError, check_truth
 from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
 from dgl_mutual.reporting.export import FORMATS, export
 from dgl_mutual.reporting.formats import to_text
-from dgl_mutual.reporting.plots import PLOTS_NEED, draw
+from dgl_mutual.reporting.plots import draw, plots_need
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
@@ -228,7 +228,7 @@ class Experiment:
         with drawing():
             figures = dict(draw(self.runs, [kind]))
         if not figures:
-            raise UsageError(f"These trials have no figures for {kind!r}. {PLOTS_NEED}")
+            raise UsageError(f"These trials have no figures for {kind!r}. {plots_need([kind])}")
         return figures
 
     def save(self, path: str | Path) -> Path:

@@ -48,17 +48,19 @@ def write_result(path: Path, text: str) -> None:
     write_output(path, text)
 
 
-def refuse_other_endings(file: Path | None, expected: Collection[str]) -> None:
+def refuse_other_endings(file: Path | None, expected: Collection[str], *, unknown: bool = False) -> None:
     """Refuse a name that ends as files of another format do than the one that is written.
 
     Args:
         expected: the endings of what is written, for example ``.csv``.
+        unknown: refuse also endings that say no format that is known here. A name without an ending, or of a device, is taken.
 
     Raises:
         UsageError: it does.
     """
     ending = "" if file is None else file.suffix.lower()
-    if ending in _ENDINGS and ending not in expected:
+    is_other = ending in _ENDINGS or (unknown and file is not None and bool(ending) and not is_special(file))
+    if is_other and ending not in expected:
         raise UsageError(f"{str(file)!r} ends in {ending}, and what is written is {' or '.join(expected)}. Name the file accordingly.")
 
 

@@ -154,6 +154,14 @@ class GMLOptions(GateOptions):
             return found
         return {**found, "mix": "since each of two students has one peer, and nothing to mix. Leave it out, or train more students."}
 
+    def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
+        if num_students > 2:
+            return {}
+        why = "since each of two students has one peer to learn from, and nothing to weigh. To change the students, train more of them."
+        # Where the weighting is cross-fitted, each student leaves out labels.
+        of_weighting = () if WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted else ("weighting",)
+        return dict.fromkeys((*of_weighting, "weighting_options", "uniform_kl_weight"), why)
+
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""
         kind = WEIGHTING_REGISTRY.find(weighting).value

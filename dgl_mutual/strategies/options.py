@@ -54,6 +54,14 @@ class StrategyOptions(Options):
             if getattr(self, other) in values
         }
 
+    def for_ensemble_alone(self, num_students: int) -> Mapping[str, str]:
+        """Resolved options that change how students are combined, and nothing that they learn -> why, as the end of a sentence.
+
+        Args:
+            num_students: K.
+        """
+        return {}
+
     def _with_defaults(self, defaults: Mapping[str, Any]) -> Self:
         """The same with other defaults, but where an option was given, or where a class of a user's own declares its default."""
         return self.model_copy(

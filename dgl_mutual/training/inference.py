@@ -157,7 +157,7 @@ def predict(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> npt.ND
 def predictor_of(cohort: Cohort, data: Dataset | dgl.DGLGraph, member: str) -> Predictor:
     """The predictor of `predict`. Errors of the member as in `predict`."""
     if member not in (*cohort.names, "ensemble"):
-        raise no_such_member(member, ("ensemble", *cohort.names))
+        raise no_such_member(member, ("best_by_val", "ensemble", *cohort.names))
     if member == "ensemble":
         check_samples(cohort, data)
     logits = _ensemble_logits(cohort) if member == "ensemble" else _student_logits(cohort, cohort.names.index(member))

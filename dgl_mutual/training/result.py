@@ -249,4 +249,4 @@ class FitResult:
 
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students to save. Use result.predict().")
-        save_cohort(self.cohort, self.dataset, user_path(path), self.mlp)
+        save_cohort(self.cohort, self.dataset, user_path(path), self.mlp, best=self.best_student)

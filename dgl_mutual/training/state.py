@@ -153,14 +153,22 @@ class TrainingState:
         return self.current.stopped or self.current.epoch == self.options.epochs
 
     def log(self, name: str, value: float) -> None:
-        """Add a column to the current epoch's row of the history, in `on_epoch_end`.
+        """Add a column to the current epoch's row of the history, in `on_epoch_end`; in `on_phase_end` and `on_fit_end` to the last row.
 
         Raises:
-            UsageError: a column that is there already, a value that is not one finite number, or no epoch to add it to.
+            UsageError: a column that is there already, a value that is not one finite number, or no row of the current epoch: it is made
+                after the last step of the epoch and its validation.
         """
         number = _number(name, value)
         if not self.history:
             raise UsageError(f"There is no epoch yet to log {name!r} for. Call state.log in on_epoch_end.")
+        if self.history[-1]["epoch"] != self.epoch or (self.phase is not None and self.phase.epoch == 0):
+            # Between two phases the number of the epoch is still that of the last one.
+            raise UsageError(
+                f"Cannot log {name!r} = {value!r} yet: the last row of the history is that of epoch {self.history[-1]['epoch']:.0f}, and "
+                "the row of the current epoch is made when its steps are over. Keep the value in the callback, and call state.log in "
+                "on_epoch_end."
+            )
         if not math.isfinite(number):
             raise UsageError(
                 f"Cannot log {name!r} = {value!r} in epoch {self.epoch}: the history takes finite numbers. Leave it out there."

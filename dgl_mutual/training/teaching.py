@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +23,11 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.utils.user_code import blamed, is_ours
+from dgl_mutual.utils.user_code import blamed, described, is_ours
 from dgl_mutual.utils.wording import kind_of
+
+#: What torch says of a label of -1 in a cross-entropy, a gather or a one-hot encoding.
+_UNKNOWN_LABEL = re.compile(r"-1 is out of bounds|Class values must be non-negative")
 
 
 def extra_members(
@@ -115,7 +121,7 @@ def has_own_code(strategy: Strategy) -> bool:
 
 
 def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Mapping[str, Tensor]:
-    """The loss terms of a step.
+    """The loss terms of a step. A warning names one of a strategy of a user's own that has no gradient.
 
     Args:
         stream: what a strategy or weighting of a user's own draws from.
@@ -136,14 +142,44 @@ def loss_terms_of(strategy: Strategy, step: Step, stream: torch.Generator) -> Ma
         blamed(f"loss_terms of the strategy {strategy.name!r}", strategy),
         own_streams(stream, step.logits.device) if has_own_code(strategy) else nullcontext(),
     ):
-        terms = strategy.loss_terms(step)
+        try:
+            terms = strategy.loss_terms(step)
+        except (IndexError, RuntimeError) as error:
+            if not is_ours(strategy) and _UNKNOWN_LABEL.search(str(error)) and bool((step.labels < 0).any()):
+                raise UsageError(
+                    f"loss_terms of the strategy {strategy.name!r} raised an error: {described(error)} The likely cause: labels are "
+                    "unknown (-1) outside of step.labelled. Take both sides there, for example step.logits[:, step.labelled] and "
+                    "step.labels[step.labelled]."
+                ) from error
+            raise
     changed = [name for name, first, last in zip(given, before, versions(*given.values()), strict=True) if first != last]
     if changed and not is_ours(strategy):
         raise UsageError(
             f"loss_terms of the strategy {strategy.name!r} changes step.{changed[0]}, which others read, too. Use operations that make a "
             f"new tensor, for example step.{changed[0]} / 2 in place of step.{changed[0]} /= 2."
         )
-    return checked_terms(terms, strategy.name, len(step.active))
+    checked = checked_terms(terms, strategy.name, len(step.active))
+    if not is_ours(strategy):
+        _warn_of_constants(checked, strategy)
+    return checked
+
+
+#: Loss terms that a warning has named, by the strategy of a training.
+_named_constants: WeakKeyDictionary[Strategy, set[str]] = WeakKeyDictionary()
+
+
+def _warn_of_constants(terms: Mapping[str, Tensor], strategy: Strategy) -> None:
+    """Warn, once a training, of a loss term from which nothing is learned. A term that is zero may stand for one that has not begun."""
+    told = _named_constants.setdefault(strategy, set())
+    for name in terms.keys() - told:
+        if not terms[name].requires_grad and bool(terms[name].any()):
+            told.add(name)
+            warnings.warn(
+                f"The loss term {name!r} of the strategy {strategy.name!r} has no gradient, so nothing is learned from it: it is made of "
+                "step.targets, which are detached, or of other constants. Use step.logits for what a student itself predicts. A value that "
+                "is only to be seen belongs into step.log.",
+                stacklevel=2,
+            )
 
 
 def checked_terms(terms: Any, strategy: str, num_active: int) -> Mapping[str, Tensor]:

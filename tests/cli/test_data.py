@@ -7,6 +7,8 @@ import pytest
 
 from dgl_mutual.data.catalog import Entry
 from dgl_mutual.data.folders import DataFolders
+from dgl_mutual.data.load import load_dataset
+from dgl_mutual.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -76,6 +78,19 @@ def test_verify_names_file_and_line(command_line: Callable[..., object], own_dat
     status, out, _ = command_line("data", "verify", own_dataset)
     assert status == 1
     assert f"{edges}, line 13: " in out
+
+
+def test_data_without_labels_are_verified_as_predict_reads_them(command_line: Callable[..., object], own_dataset: Path) -> None:
+    (own_dataset / "TRIANGLES_graph_labels.txt").unlink()
+    assert "TRIANGLES_graph_labels.txt" in command_line("data", "verify", own_dataset)[1]
+    assert command_line("data", "verify", own_dataset, "--no-labels")[:2] == (0, f"{own_dataset}: sound\n")
+    edges, indicator = own_dataset / "TRIANGLES_A.txt", own_dataset / "TRIANGLES_graph_indicator.txt"
+    edges.write_text(edges.read_text() + "1, 99\nx, y\n")
+    indicator.write_text(indicator.read_text() + "z\n")
+    with pytest.raises(DataError, match="'dgl-mutual data verify --no-labels' lists them all"):
+        load_dataset(own_dataset, require_labels=False)
+    with pytest.raises(DataError, match="'dgl-mutual data verify' lists them all"):
+        load_dataset(own_dataset)
 
 
 def test_fetch_refuses_a_wrong_name_before_it_fetches_anything(command_line: Callable[..., object], elsewhere: Path) -> None:

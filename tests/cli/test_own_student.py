@@ -120,8 +120,13 @@ def test_a_suite_of_own_students_and_strategies_can_be_read_back(command_line, n
         status, out, err = command_line(*command)
         assert status == 0, (command, err)
     assert len(list((nets / "out").glob("*/inference.csv"))) == 3
-    # What a message proposes must be possible: a suite's command line can name the code, that of time-inference cannot.
-    for command, can_name_it in ((("suite", "own.yaml", "--out", "other", "--jobs", 1), True), (("time-inference", "out"), False)):
+    (nets / "nets-only.yaml").write_text("".join(line for line in SUITE.splitlines(keepends=True) if "mine:" not in line))
+    # What a message proposes must be possible: a suite's command line can name students, not strategies, that of time-inference nothing.
+    for command, can_name_it in (
+        (("suite", "nets-only.yaml", "--out", "other", "--jobs", 1), True),
+        (("suite", "own.yaml", "--out", "other", "--jobs", 1), False),
+        (("time-inference", "out"), False),
+    ):
         status, _, err = command_line(*command)
         assert status != 0 and "add --trust" in err and ("name the same import path on the command line" in err) == can_name_it, err
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dgl_mutual.reporting.plots import PLOTS, plots_need
 from tests.reporting.folders import write_run
 
 pytest.importorskip("matplotlib")
@@ -47,11 +48,25 @@ def test_figures_take_the_place_of_earlier_ones_and_of_no_other_file(name: str, 
     assert {file.name: file.read_bytes() for file in Path("here").iterdir()} == {**before, name: b"mine"}
 
 
+def test_help_names_options_of_its_own_alone(command_line: CommandLine) -> None:
+    assert "--by-target" not in command_line("plot", "--help")[1]
+
+
+def test_every_kind_says_what_it_needs() -> None:
+    for kind in PLOTS:
+        assert plots_need([kind]).lower().startswith(f"{kind} need")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (("results", "--kind", "curve"), 2, "Unknown plot 'curve'. Did you mean 'curves'"),
-        (("results", "--kind", "noise"), 2, "no figures for 'noise'"),
+        (("results", "--kind", "noise"), 2, "no figures for 'noise'. Noise needs several runs that differ in it.\n"),
+        (
+            ("results", "--kind", "noise,cohort-size"),
+            2,
+            "'noise' or 'cohort-size'. Noise needs several runs that differ in it; cohort-size needs",
+        ),
         (("results", "--kind", "cka"), 2, "training.diversity = true"),
         (("results", "--out", "file"), 1, "Cannot write 'file'"),
         (("nowhere",), 2, "There is no folder 'nowhere'"),

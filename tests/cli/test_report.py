@@ -44,6 +44,7 @@ def test_a_page_of_the_users_own_is_replaced_only_where_it_is_named(
         (("nowhere",), 2, "There is no folder 'nowhere'"),
         (("empty",), 1, "'empty' is neither a run folder"),
         (("unfinished", "-o", "x.pdf"), 2, "'x.pdf' ends in .pdf, and what is written is .html or .htm"),
+        (("unfinished", "-o", "x.txt"), 2, "'x.txt' ends in .txt, and what is written is .html or .htm"),
         (("unfinished",), 1, "no trial has finished"),
         ((), 2, "Missing argument 'RUN...'"),
     ],

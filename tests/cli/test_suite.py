@@ -173,6 +173,22 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         (("on.yaml",), "YAML reads yes, no, on and off as true or false: write it in quotes, 'on'"),
         (("--quick",), "--quick was given, and no suite. Name one"),
         (("data.yaml",), r"'a\rb' is no name of a dataset: it is empty, starts or ends with a space, or has control characters in it"),
+        (
+            ("mine",),
+            "There is no suite 'mine' in this package, and there is a file mine.yaml. If it is meant, give its whole name: mine.yaml.",
+        ),
+        (
+            ("null.yaml",),
+            "the method 'gml uniform' has no configuration, and is no strategy: give it one, gml uniform: {strategy: gml}, or",
+        ),
+        (
+            ("typo.yaml",),
+            "the method 'gmll' has no configuration, and is no strategy: give it one, gmll: {strategy: gml}, or correct the name. Did",
+        ),
+        (
+            ("mine.yaml", "--set", "strategy.weight=2"),
+            "Options of a strategy are 'strategy_options', for example strategy_options.weight=2.",
+        ),
         (("mine.yaml", "--set", "seeds"), "the form is KEY=VALUE"),
         (("mine.yaml", "--set", "training.epoch=3"), "independent on digits: Unknown option 'training.epoch'"),
         (("mine.yaml", "--jobs", "0"), "0 is not in the range"),
@@ -181,6 +197,8 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
 )
 def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[str, ...], message: str) -> None:
     Path("empty.yaml").touch()
+    Path("null.yaml").write_text("datasets: [digits]\nmethods: {gml: null, gml uniform: null}\n")
+    Path("typo.yaml").write_text("datasets: [digits]\nmethods: {gmll: null}\n")
     Path("half.yaml").write_text("datasets: [digits]\n")
     Path("grid.yaml").write_text("datasets: [digits]\nmethods: [gml]\nbase: {grid: {strategy_options.temperature: 1}}\n")
     Path("one.yaml").write_text("datasets: [digits]\nmethods: gml\n")

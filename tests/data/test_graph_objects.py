@@ -103,6 +103,13 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl([dgl_graph(), 2])
     with pytest.raises(DataError, match=r"item 0 is a list\. Make it a tuple"):
         Dataset.from_dgl([[dgl_graph(), 1]])
+    with pytest.raises(DataError, match=r"labels = 'y' is a text, .* If 'y' is a key of ndata, give label='y'"):
+        Dataset.from_dgl(dgl_graph(), labels="y")
+    with pytest.raises(
+        DataError, match=r"feat = tensor.{,60} \(a Tensor\) is no key of the graph's data.*for example feat='mine' after"
+    ) as told:
+        Dataset.from_dgl(dgl_graph(), feat=torch.zeros(50, 50))
+    assert len(str(told.value)) < 300
     with pytest.raises(DataError, match="sequence is empty"):
         Dataset.from_dgl([])
     for labels, mend in (

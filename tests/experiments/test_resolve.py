@@ -19,6 +19,7 @@ from dgl_mutual.experiments.config import RunConfig, parse_config
 from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.recipes import read_recipe, recipes
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
+from dgl_mutual.search_space import Choice, Real, Whole
 
 
 def test_nothing_is_left_open_but_what_is_off(ring: Dataset, pairs: Dataset) -> None:
@@ -226,6 +227,20 @@ def test_holdout_keeps_class_sizes_so_a_number_of_labels_a_class_changes_the_pri
             ["gate = agreement has no effect, since each of two students has one peer"],
         ),
         (
+            {"strategy": "gml", "students": "gcn,sage", "strategy_options": {"weighting": "attention", "uniform_kl_weight": 3}},
+            [
+                f"strategy_options.{option} changes the ensemble alone, since each of two students has one peer to learn from"
+                for option in ("weighting = attention", "uniform_kl_weight = 3.0")
+            ],
+        ),
+        ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"weighting": "cross-fitted"}}, []),
+        ({"strategy": "gml", "students": "gcn,sage", "strategy_options": {"weighting": "consensus"}}, []),
+        ({"strategy": "gml", "students": "gcn,sage,gin", "strategy_options": {"weighting": "attention"}}, []),
+        (
+            {"strategy": "gml", "students": "gcn,sage", "strategy_options": {"weighting_options": {"power": 3.0}}},
+            ["strategy_options.weighting_options = {'power': 3.0"],
+        ),
+        (
             {"label_rate": 0.5, "training": {"sampler": "neighbor", "unlabelled_ratio": 1}},
             ["training.unlabelled_ratio = 1 has no effect, since students of independent learn from labelled samples alone."],
         ),
@@ -239,6 +254,37 @@ def test_options_without_effect_are_named(values: dict[str, Any], expected: list
     messages = [str(one.message) for one in caught]
     assert len(messages) == len(expected)
     assert all(part in message for part, message in zip(expected, messages, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn", "expected"),
+    [
+        ({"student": {"pooling": "max"}}, {"student.hidden": Choice((8, 16))}, ["student.pooling = max has no effect"]),
+        ({"student": {"pooling": "max"}}, {"student.pooling": Choice(("sum", "max"))}, []),
+        (
+            {"students": "gcn", "student": {"depth": 1, "norm": "layer"}},
+            {"student.hidden": Choice((8, 16))},
+            ["student.norm = layer has no effect"],
+        ),
+        ({"students": "gcn", "student": {"depth": 1, "norm": "layer"}}, {"student.depth": Whole(1, 2)}, []),
+        ({"strategy": "gml", "strategy_options": {"direction": "best", "mix": "logits"}}, {}, ["strategy_options.mix = logits"]),
+        (
+            {"strategy": "gml", "strategy_options": {"direction": "best", "mix": "logits"}},
+            {"strategy_options.mix": Choice(("logits", "probabilities"))},
+            [],
+        ),
+        ({"strategy": "dml", "strategy_options": {"scale_by_temperature": False}}, {"strategy_options.temperature": Real(0.5, 5.0)}, []),
+    ],
+)
+def test_nothing_is_said_of_options_that_a_search_gives_an_effect(
+    values: dict[str, Any], drawn: dict[str, Any], expected: list[str], ring: Dataset
+) -> None:
+    asked = parse_config({"strategy": "independent", **values})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        refuse_idle(asked, resolve(asked, ring), drawn)
+    assert len(caught) == len(expected)
+    assert all(part in str(one.message) for part, one in zip(expected, caught, strict=True))
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))

@@ -187,6 +187,30 @@ def test_what_cannot_be_logged_is_refused(name: Any, value: Any, told: str, fit:
         fit(node_data, epochs=1, callbacks=[Log(name, value)])
 
 
+@pytest.mark.parametrize(("hook", "epoch"), [("on_step_end", 0), ("on_epoch_begin", 0), ("on_phase_begin", 1)])
+def test_nothing_is_logged_into_the_row_of_an_earlier_epoch(hook: str, epoch: int, fit: Fit, node_data: Data) -> None:
+    def log(self: Callback, state: TrainingState) -> None:
+        if state.history:
+            state.log("mine", 1.0)
+
+    with pytest.raises(
+        UsageError, match=rf"Cannot log 'mine' = 1.0 yet: the last row of the history is that of epoch {epoch}, .*on_epoch_end"
+    ):
+        fit(node_data, epochs=2, strategy="kd", callbacks=[type("Early", (Callback,), {hook: log})()])
+
+
+def test_the_last_row_takes_what_is_logged_at_the_end_of_a_phase_and_of_the_training(fit: Fit, node_data: Data) -> None:
+    class Late(Callback):
+        def on_phase_end(self, state: TrainingState) -> None:
+            state.log("phase", state.current.number)
+
+        def on_fit_end(self, state: TrainingState) -> None:
+            state.log("fit", 1.0)
+
+    history = fit(node_data, epochs=2, strategy="kd", callbacks=[Late()]).history
+    assert [(row.get("phase"), row.get("fit")) for row in history] == [(None, None), (0.0, None), (None, None), (1.0, 1.0)]
+
+
 def test_a_callback_may_stop_a_phase_and_students_end_at_their_best_epochs(fit: Fit, node_data: Data) -> None:
     class StopAfter(Callback):
         def on_epoch_end(self, state: TrainingState) -> None:

@@ -54,6 +54,36 @@ def test_a_round_trip_predicts_to_the_bit(task: str, weighting: str, fit: Fit, n
     np.testing.assert_array_equal(load_student(str(tmp_path / "gcn-0")).predict(data[0]), result.predict(member="gcn-0"))
 
 
+def test_the_best_student_is_read_back_by_its_role(fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    result = fit(node_data, ("gcn", "gat", "sage"), epochs=3)
+    result.save(tmp_path)
+    model = load_student(tmp_path, "best_by_val")
+    assert model.member == result.best_student
+    np.testing.assert_array_equal(model.predict(node_data[0]), result.predict(member="best_by_val"))
+    with pytest.raises(UsageError, match="Choose from: best_by_val, ensemble, gat-1, gcn-0, sage-2"):
+        load_student(tmp_path, "gcn-7")
+    edit(tmp_path / "ensemble.json", best_by_val=None)
+    with pytest.raises(UsageError, match=r"saved by an earlier version\. Name the student, one of gcn-0, gat-1, sage-2, or save"):
+        load_student(tmp_path, "best_by_val")
+    load_student(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["gcn-7", "../outside/gcn-0", "ensemble", 3, ["gcn-0"]])
+def test_a_wrong_note_of_the_best_student_is_refused(name: object, saved: Path) -> None:
+    edit(saved / "ensemble.json", best_by_val=name, members=["gcn-0", "../outside/gcn-0", "sage-1"])
+    with pytest.raises(DataError, match=r"ensemble\.json is not a description that dgl_mutual wrote .*best_by_val"):
+        load_student(saved, "best_by_val")
+
+
+def test_the_best_student_is_not_read_from_another_cohort(saved: Path, fit: Fit, node_data: Data, tmp_path: Path) -> None:
+    best = load_student(saved, "best_by_val").member
+    fit(node_data, epochs=3).save(tmp_path / "other")
+    for file in (tmp_path / "other").glob(f"{best}.*"):
+        shutil.copy(file, saved / file.name)
+    with pytest.raises(DataError, match=rf"ensemble.json and {best}.json in .* different cohorts"):
+        load_student(saved, "best_by_val")
+
+
 def test_a_consensus_over_labels_comes_back(fit: Fit, multi_label_data: Data, tmp_path: Path) -> None:
     result = fit(multi_label_data, ("gcn", "gin", "sage"), strategy_options={"weighting": "consensus"})
     assert result.cohort.coordinator.agreed.shape == (3, 3, 2)

@@ -116,14 +116,16 @@ def test_probabilities_close_to_one_keep_the_order_of_the_logits(fit: Fit, multi
 
 
 def test_an_unknown_member_lists_the_members(fit: Fit, node_data: Data) -> None:
-    with pytest.raises(UsageError, match=r"Unknown member 'gcn-1'. Did you mean 'gcn-0'\? Choose from: ensemble, gcn-0, sage-1"):
+    with pytest.raises(
+        UsageError, match=r"Unknown member 'gcn-1'. Did you mean 'gcn-0'\? Choose from: best_by_val, ensemble, gcn-0, sage-1"
+    ):
         fit(node_data, epochs=1).predict(member="gcn-1")
 
 
 def test_the_mean_student_has_no_predictions(fit: Fit, node_data: Data, tmp_path: Path) -> None:
     result = fit(node_data, epochs=1)
     result.save(tmp_path)
-    message = r"'mean' is the average of the students' metrics, .* Choose from: ensemble, gcn-0, sage-1\."
+    message = r"'mean' is the average of the students' metrics, .* Choose from: best_by_val, ensemble, gcn-0, sage-1\."
     with pytest.raises(UsageError, match=message):
         result.predict(member="mean")
     with pytest.raises(UsageError, match=message):

@@ -103,6 +103,23 @@ def test_data_that_a_graph_does_not_hold_are_told_with_their_place(data, node_da
         fit(node_data, ("gcn", own(Asks)), epochs=1)
 
 
+def test_nodes_without_edges_have_a_mend_that_works(node_data, fit):
+    class Convolution(nn.Module):
+        def __init__(self, in_features, num_outputs, loops=False, **options):
+            super().__init__()
+            self.layer, self.loops = dgl.nn.GraphConv(in_features, num_outputs, **options), loops
+
+        def forward(self, graph, feat):
+            return self.layer(dgl.add_self_loop(graph) if self.loops else graph, feat)
+
+    dataset, split = node_data
+    isolated = dataset.replaced(edges=dataset.edges[:, (dataset.edges != 0).all(0)]), split
+    with pytest.raises(UsageError, match=r"hold no self-loops.* graph = dgl.add_self_loop\(graph\), or .* allow_zero_in_degree=True"):
+        fit(isolated, ("gcn", own(Convolution)), epochs=1)
+    for options in ({"loops": True}, {"allow_zero_in_degree": True}):
+        fit(isolated, ("gcn", own(Convolution, **options)), epochs=1)
+
+
 def test_an_own_key_error_stays_one(node_data, fit):
     with pytest.raises(UsageError, match=r"'Bad-1' raised an error: KeyError: 'feat' \("):
         fit(node_data, ("gcn", own(bad(lambda z: {}["feat"]))), epochs=1)

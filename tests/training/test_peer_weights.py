@@ -24,6 +24,16 @@ def trained(fit: Fit, data: Data, weighting: str, **options: Any) -> Any:
     return fit(data, THREE, strategy_options=options, training={"learning_rate": 0.1})
 
 
+@pytest.mark.parametrize("direction", ["all", "best"])
+def test_of_two_students_a_weighting_changes_the_ensemble_alone(direction: str, fit: Fit, node_data: Data) -> None:
+    first, other = (
+        fit(node_data, ("gcn", "sage"), epochs=6, strategy="gml", strategy_options={"weighting": weighting, "direction": direction})
+        for weighting in ("attention", "consensus")
+    )
+    same = [np.array_equal(first.predict(member=member), other.predict(member=member)) for member in ("gcn-0", "sage-1", "ensemble")]
+    assert same == [True, True, False]
+
+
 @pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS) - {"uniform"}))
 def test_peers_share_the_weight_of_each_sample(weighting: str, fit: Fit, node_data: Data) -> None:
     found = trained(fit, node_data, weighting).peer_weights()

@@ -29,6 +29,7 @@ from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.recorded import with_recorded_defaults
+from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.trial import split_digest
@@ -140,6 +141,7 @@ def tune(
     progress: Progress | None = None,
     label: str = "",
     in_memory: bool = False,
+    in_suite: bool = False,
 ) -> Tuning:
     """Search the options that `config` leaves open (see `search_space`), by TPE with median pruning, for the best metric on validation.
 
@@ -166,10 +168,11 @@ def tune(
         out: the folder in which the search has its folder.
         label: how displays name it.
         in_memory: the dataset has no files that its name stands for.
+        in_suite: the search is one of a suite, whose options may have an effect on another dataset alone: nothing is said of it.
 
     Raises:
         UsageError: optuna is not installed, nothing is left to be searched, `search` names what cannot be, or the configuration cannot
-            work.
+            work, also in a run.
         StoreError: the folder cannot be written, or holds what no search writes.
         Interrupted: by Ctrl-C; finished trials are kept.
     """
@@ -192,6 +195,8 @@ def tune(
         label=label,
         in_memory=in_memory,
     )
+    if not in_suite:
+        refuse_idle(job.given, job.resolved, job.space)
     if timeout is not None:
         job = replace(job, deadline=time.time() + timeout)
     splits_of_parts = [split for _, _, split in job.parts(dataset)]

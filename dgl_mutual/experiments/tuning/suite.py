@@ -112,6 +112,7 @@ def tune_suite(
                 progress=shown,
                 label=f"tune {index}/{len(runs)} {run.data} {run.method}",
                 in_memory=run.data in (in_memory or {}),
+                in_suite=True,
             )
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 
 #: What each kind of plot needs, for messages.
-PLOTS_NEED = (
-    "Gains need the strategy independent and another one on the same data; ranks need at least three methods on three datasets; "
-    "cohort-size and noise need several runs that differ in it; time needs 'dgl-mutual time-inference RUN' first; weights need the "
-    "strategy gml or okddip, and weights that are not uniform; exchange needs a strategy with an exchange; reliability needs runs of this "
-    "version; cka needs runs with training.diversity = true."
-)
+_NEEDS = {
+    "gains": "gains need the strategy independent and another one on the same data",
+    "ranks": "ranks need at least three methods on three datasets",
+    "cohort-size": "cohort-size needs several runs that differ in it",
+    "noise": "noise needs several runs that differ in it",
+    "time": "time needs 'dgl-mutual time-inference RUN' first",
+    "curves": "curves need a strategy that trains students",
+    "weights": "weights need the strategy gml or okddip, and weights that are not uniform",
+    "exchange": "exchange needs a strategy with an exchange",
+    "cka": "cka needs runs with training.diversity = true",
+    "reliability": "reliability needs runs of this version",
+}
 
 PLOTS: dict[str, Draw] = {
     "gains": gains,
@@ -43,6 +49,16 @@ PLOTS: dict[str, Draw] = {
     "cka": similarity_matrices,
     "reliability": reliability_diagrams,
 }
+
+
+def plots_need(kinds: Sequence[str] | None = None) -> str:
+    """What these kinds of plots need, as a sentence for messages.
+
+    Args:
+        kinds: names in `PLOTS` (default: all).
+    """
+    needs = "; ".join(_NEEDS[kind] for kind in dict.fromkeys(kinds or PLOTS))
+    return f"{needs[0].upper()}{needs[1:]}."
 
 
 def draw(runs: Sequence[Run], kinds: Sequence[str] | None = None) -> Iterator[tuple[str, Figure]]:

@@ -24,6 +24,7 @@ from dgl_mutual.nn.student import AnyStudent, Student
 from dgl_mutual.options import plain_message
 from dgl_mutual.registry import import_path_of
 from dgl_mutual.training.checkpoints.models import (
+    BEST,
     ENSEMBLE,
     FORMAT,
     MAX_DESCRIPTION,
@@ -52,7 +53,8 @@ def load_student(path: str | Path, member: str | None = None, *, trust: Trust = 
     """Read back a student (``.../gcn-0.safetensors``), an MLP, or the ensemble (``.../ensemble.safetensors``, or the folder itself).
 
     Args:
-        member: which one of a folder (default: the ensemble).
+        member: which one of a folder: a student, ``best_by_val`` (the student that is best on validation), ``mlp`` or ``ensemble``
+            (default).
         trust: whether a student's own class may be imported from the import path that the file names. Importing a module executes it, so
             by default such a student is refused. A text or class, or several, trusts only these packages, modules, import paths or classes.
 
@@ -101,10 +103,40 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
                 f"{path} holds the students of {counted(len(trials), 'trial')}. Give the folder of one, for example {trials[0]}."
             )
     if member is not None and not MEMBER_NAME.fullmatch(member):
-        raise UsageError(f"{member!r} is not the name of a member, such as gcn-0, mlp or ensemble. --member does not take a path.")
+        raise UsageError(
+            f"{member!r} is not the name of a member, such as gcn-0, best_by_val, mlp or ensemble. --member does not take a path."
+        )
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
-        raise no_such_member(member, sorted(file.stem for file in path.glob("*.json")))
+        description = _read_description(path / f"{ENSEMBLE}.json")
+        if member != BEST:
+            noted = () if description.best_by_val is None else (BEST,)
+            raise no_such_member(member, sorted({*(file.stem for file in path.glob("*.json")), *noted}))
+        member = _best_of(path, description)
     return path, member or ENSEMBLE
+
+
+def _best_of(folder: Path, description: Description) -> str:
+    """The student of a saved cohort that is best on validation.
+
+    Args:
+        description: that of the ensemble.
+
+    Raises:
+        UsageError: the cohort is of an earlier version, which did not note it.
+        DataError: what is noted is no student of this cohort.
+    """
+    best = description.best_by_val
+    if best is None:
+        raise UsageError(
+            f"{folder} does not say which student is {BEST}: it was saved by an earlier version. Name the student, one of "
+            f"{', '.join(description.members)}, or save the cohort again."
+        )
+    if best not in description.members:
+        raise _foreign(folder / f"{ENSEMBLE}.json", f"best_by_val: {best[:80]!r} is none of the members")
+    _check_saved_together(
+        folder, {f"{ENSEMBLE}.json": description.cohort, f"{best}.json": _read_description(folder / f"{best}.json").cohort}
+    )
+    return best
 
 
 def _load_ensemble(folder: Path, name: str, description: Description, config: CoordinatorConfig, trust: Trust) -> TrainedModel:

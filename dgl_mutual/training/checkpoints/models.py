@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from dgl_mutual.cohort import Cohort
+from dgl_mutual.cohort import MEMBER_NAME, Cohort
 from dgl_mutual.coordinator import CoordinatorConfig
 from dgl_mutual.data.arrays import FeatureKind, as_kinds
 from dgl_mutual.data.dataset import Dataset
@@ -26,7 +26,7 @@ from dgl_mutual.nn.module import EdgeInput, StudentModule
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.inference import NEEDS_POSITIONS, Predictor, check_samples, graph_or_dataset, predictor_of, predictor_of_mlp
 
-ENSEMBLE, MLP_MEMBER = "ensemble", "mlp"
+ENSEMBLE, MLP_MEMBER, BEST = "ensemble", "mlp", "best_by_val"
 FORMAT = 1
 #: Bytes of a description: more than one of a million feature columns takes.
 MAX_DESCRIPTION = 1 << 26
@@ -71,6 +71,8 @@ class Description(BaseModel):
     added: tuple[str, ...] = ()
     """Members saved beside them that have no say in it, such as a teacher."""
     coordinator: CoordinatorConfig | None = None
+    best_by_val: str | None = None
+    """The student of the ensemble that is best on validation; files of earlier versions do not say."""
     cohort: str | None = None
     """Digest of all that was saved together, which the weights name, too; files of earlier versions have none."""
 
@@ -82,6 +84,13 @@ class Description(BaseModel):
             if len(set(names)) < len(names):
                 raise ValueError("expected each name once")
         return target
+
+    @field_validator("best_by_val")
+    @classmethod
+    def _check_best(cls, best: str | None) -> str | None:
+        if best is not None and not MEMBER_NAME.fullmatch(best):
+            raise ValueError("expected the name of a member")
+        return best
 
     @field_validator("feature_kinds", "edge_feature_kinds")
     @classmethod

@@ -32,10 +32,17 @@ if TYPE_CHECKING:
     from dgl_mutual.training.distilled import DistilledMLP
 
 
-def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None) -> None:
+def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledMLP | None = None, *, best: str | None = None) -> None:
     """Write ``<student>.safetensors`` and ``.json`` for each student, and ``ensemble.*`` for the coordinator; ``mlp.*`` if there is one.
 
     A cohort that is there already is replaced as a whole, once all of the new one is on the disk; other files in the folder stay.
+
+    Args:
+        best: the student that is best on validation, which is read back as ``best_by_val``.
+
+    Raises:
+        UsageError: a student that could not be read back.
+        StoreError: a file of that name is there, or the folder cannot be written.
     """
     for student in cohort.members:
         _check_portable(student.options)
@@ -67,7 +74,8 @@ def save_cohort(cohort: Cohort, dataset: Dataset, folder: Path, mlp: DistilledML
     models: dict[str, tuple[nn.Module, dict[str, Any]]] = {}  # what is its own in each description
     for name, student in zip(cohort.names, cohort.members, strict=True):
         models[name] = student, {"student": student.options, **({} if student.edge_features else without_edges)}
-    models[ENSEMBLE] = cohort.coordinator, {"members": named, "added": cohort.names[cohort.num_students :], "coordinator": config}
+    added = cohort.names[cohort.num_students :]
+    models[ENSEMBLE] = cohort.coordinator, {"members": named, "added": added, "coordinator": config, "best_by_val": best}
     if mlp is not None:
         shape = MLPShape(depth=mlp.options.depth, hidden=mlp.options.hidden)
         preprocessing = Preprocessing(positions=mlp.options.positions)

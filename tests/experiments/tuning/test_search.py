@@ -268,6 +268,18 @@ def test_what_cannot_be_tuned_is_refused(ring: Dataset, tmp_path: Path, config: 
     assert not [*tmp_path.iterdir()]  # nothing was tried
 
 
+def test_a_search_refuses_and_names_what_a_run_does(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faking(monkeypatch, lambda *_, **__: 0.5)
+    with pytest.raises(UsageError, match=r"folds = 3 has no meaning under the protocol 'random'"):
+        quick(ring, tmp_path, config={"protocol": "random", "folds": 3})
+    assert not [*tmp_path.iterdir()]
+    with pytest.warns(UserWarning, match="student.pooling = max has no effect"):
+        quick(ring, tmp_path, trials=1, config={"student": {"pooling": "max"}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(ring, tmp_path, trials=1, config={"student": {"pooling": "max"}}, in_suite=True)
+
+
 def test_folds_are_trained_as_many_as_asked_for(pairs: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int]] = []
 
