@@ -26,10 +26,10 @@ from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.executors.local import default_jobs
 from dgl_mutual.experiments.given import given_values
+from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.layers import value_at
 from dgl_mutual.experiments.progress import NoProgress, Progress
 from dgl_mutual.experiments.recorded import with_recorded_defaults
-from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.trial import split_digest
