@@ -44,6 +44,8 @@ def test_transposed_features_are_told_before_the_edges() -> None:
     message = r"features have the shape \(4, 30\), and there are 30 labels: expected a row for each node. Transpose them: features.T"
     with pytest.raises(DataError, match=message):
         dm.Dataset.from_arrays(EDGES, FEATURES.T, LABELS)
+    with pytest.raises(DataError, match=r"^(?!.*ranspose).*label"):  # too few labels, as many as there are columns
+        dm.Dataset.from_arrays(EDGES, FEATURES, LABELS[: FEATURES.shape[1]])
 
 
 @pytest.mark.parametrize("labels", [np.arange(N)[:, None] % 2, pd.DataFrame({"y": np.arange(N) % 2})])

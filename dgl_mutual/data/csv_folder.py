@@ -336,8 +336,8 @@ def _label_column(samples: CsvTable, name: str, task: TaskName, faults: Faults, 
             samples_are = "graph" if task == "graph" else "node"
             found = ", ".join(map(str, samples.frame))
             rule = (
-                f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column; in Python, "
-                "data without labels that are only to be predicted are loaded with require_labels=False)"
+                f"expected a column {name} with the class of each {samples_are}, found {found} (--targets names another column; for "
+                "data that are only to be predicted: data verify --no-labels, in Python load with require_labels=False)"
             )
             faults.add(samples.path, rule, 1)
         return np.full(len(samples.frame), -1, dtype=np.int64), Target("single-label", (), "accuracy")

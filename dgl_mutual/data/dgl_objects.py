@@ -32,7 +32,7 @@ def records_of_dgl(data: Any, feat: str | None, label: str | None = None, edge_f
     """
     for name, key in (("feat", feat), ("label", label), ("edge_feat", edge_feat)):
         if key is not None and not isinstance(key, str):
-            found = " ".join(value_and_kind(key).split())  # tensors are shown on several lines
+            found = value_and_kind(key) if isinstance(key, tuple | list) else kind_of(key)
             raise DataError(
                 f"{name} = {found} is no key of the graph's data. Give the name of one tensor, for example {name}='mine' "
                 f"after graph.{'edata' if name == 'edge_feat' else 'ndata'}['mine'] = ...; several can be joined before."

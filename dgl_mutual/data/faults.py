@@ -62,7 +62,7 @@ class Faults:
         """
         if self.found:
             others = len(self.found) - 1
-            command = f"dgl-mutual data verify{'' if self.labels else ' --no-labels'}"
+            command = f"dgl-mutual data verify DATASET{'' if self.labels else ' --no-labels'}"
             more = f"\n{counted(others, 'more kind')} of fault; '{command}' lists them all." if others else ""
             hint = self.hint.replace("Correct the file", "Add the file", 1) if self.found[0].rule == MISSING_FILE else self.hint
             raise DataError(f"{self.found[0]}.{more}\n{hint}")

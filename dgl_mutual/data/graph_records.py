@@ -153,7 +153,7 @@ def refuse_transposed(features: Any, num_rows: int, labels: Any) -> None:
     first = next(iter(labels.values()), ()) if isinstance(labels, Mapping) else labels
     num_labels = len(first) if hasattr(first, "__len__") and getattr(first, "shape", None) != () else num_rows
     shape = tuple(getattr(features, "shape", ()))
-    if num_rows != num_labels and len(shape) == 2 and shape[1] == num_labels:
+    if num_rows < num_labels and len(shape) == 2 and shape[1] == num_labels:
         raise DataError(
             f"The features have the shape {shape}, and there are {counted(num_labels, 'label')}: expected a row for each node. Transpose "
             "them: features.T."

@@ -10,7 +10,7 @@ import yaml
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.registry import is_import_path
-from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.utils.plain_yaml import MAX_DEPTH, read_yaml
 from dgl_mutual.utils.wording import assignments
 
@@ -60,11 +60,16 @@ def _refuse_options_for_a_strategy(layer: Mapping[str, Any]) -> None:
     """Raise `UsageError` where options stand in the place of the strategy."""
     options = layer.get("strategy")
     if isinstance(options, Mapping):
-        name = next(iter(options), "weight")
+        known = STRATEGY_REGISTRY.names()
+        # As a key with its options below it, or as the value of a key such as ``name``.
+        strategy = next((one for one in (*options, *options.values()) if isinstance(one, str) and one in known), None)
+        inner = options.get(strategy) if strategy is not None else None
+        meant = inner if isinstance(inner, Mapping) else {key: value for key, value in options.items() if strategy not in (key, value)}
+        name = next(iter(meant), "weight")
         raise UsageError(
             f"The strategy is {dict(options)!r:.200}, a mapping, and a strategy is a name. Options of a strategy are 'strategy_options', "
-            f"for example strategy_options.{name}={options.get(name, 1)}. Name the strategy beside them, for example "
-            f"strategy={DEFAULT_STRATEGY}."
+            f"for example strategy_options.{name}={meant.get(name, 1)}. Name the strategy beside them, for example "
+            f"strategy={strategy or DEFAULT_STRATEGY}."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -113,9 +114,10 @@ class Suite(Options):
         for name in (name for name, layer in named.items() if layer is None and is_config_file(name)):
             raise ValueError(f"{name!r} is a file, and its method needs a name of its own: give a mapping, for example {{tuned: {name}}}")
         for name in (name for name, layer in named.items() if layer is None and isinstance(methods, Mapping) and not _is_strategy(name)):
-            meant = next((known for known in STRATEGY_REGISTRY.names() if name.startswith(known)), DEFAULT_STRATEGY)
+            meant = max((known for known in STRATEGY_REGISTRY.names() if name.startswith(known)), key=len, default=DEFAULT_STRATEGY)
+            key = name if re.fullmatch(r"[\w .,-]+", name) else repr(name)
             raise ValueError(
-                f"the method {name!r} has no configuration, and is no strategy: give it one, {name}: {{strategy: {meant}}}, or correct the "
+                f"the method {name!r} has no configuration, and is no strategy: give it one, {key}: {{strategy: {meant}}}, or correct the "
                 f"name. {advice(name, STRATEGY_REGISTRY.names())}"
             )
         layers = {name: {"strategy": name} if layer is None else _method(layer) for name, layer in named.items()}

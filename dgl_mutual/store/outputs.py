@@ -53,13 +53,15 @@ def refuse_other_endings(file: Path | None, expected: Collection[str], *, unknow
 
     Args:
         expected: the endings of what is written, for example ``.csv``.
-        unknown: refuse also endings that say no format that is known here. A name without an ending, or of a device, is taken.
+        unknown: refuse also endings of two to four letters that say no format that is known here. A name such as ``report v1.2``, or of
+            a device, is taken.
 
     Raises:
         UsageError: it does.
     """
     ending = "" if file is None else file.suffix.lower()
-    is_other = ending in _ENDINGS or (unknown and file is not None and bool(ending) and not is_special(file))
+    looks_like_one = re.fullmatch(r"\.[a-z]{2,4}", ending) is not None
+    is_other = ending in _ENDINGS or (unknown and file is not None and looks_like_one and not is_special(file))
     if is_other and ending not in expected:
         raise UsageError(f"{str(file)!r} ends in {ending}, and what is written is {' or '.join(expected)}. Name the file accordingly.")
 

@@ -87,9 +87,9 @@ def test_data_without_labels_are_verified_as_predict_reads_them(command_line: Ca
     edges, indicator = own_dataset / "TRIANGLES_A.txt", own_dataset / "TRIANGLES_graph_indicator.txt"
     edges.write_text(edges.read_text() + "1, 99\nx, y\n")
     indicator.write_text(indicator.read_text() + "z\n")
-    with pytest.raises(DataError, match="'dgl-mutual data verify --no-labels' lists them all"):
+    with pytest.raises(DataError, match="'dgl-mutual data verify DATASET --no-labels' lists them all"):
         load_dataset(own_dataset, require_labels=False)
-    with pytest.raises(DataError, match="'dgl-mutual data verify' lists them all"):
+    with pytest.raises(DataError, match="'dgl-mutual data verify DATASET' lists them all"):
         load_dataset(own_dataset)
 
 

@@ -181,6 +181,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
             ("null.yaml",),
             "the method 'gml uniform' has no configuration, and is no strategy: give it one, gml uniform: {strategy: gml}, or",
         ),
+        (("prefix.yaml",), "give it one, 'kdcl: tuned': {strategy: kdcl}, or correct the name"),
         (
             ("typo.yaml",),
             "the method 'gmll' has no configuration, and is no strategy: give it one, gmll: {strategy: gml}, or correct the name. Did",
@@ -198,6 +199,7 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
 def test_a_mistake_is_one_message(command_line: CommandLine, arguments: tuple[str, ...], message: str) -> None:
     Path("empty.yaml").touch()
     Path("null.yaml").write_text("datasets: [digits]\nmethods: {gml: null, gml uniform: null}\n")
+    Path("prefix.yaml").write_text("datasets: [digits]\nmethods: {gml: null, 'kdcl: tuned': null}\n")
     Path("typo.yaml").write_text("datasets: [digits]\nmethods: {gmll: null}\n")
     Path("half.yaml").write_text("datasets: [digits]\n")
     Path("grid.yaml").write_text("datasets: [digits]\nmethods: [gml]\nbase: {grid: {strategy_options.temperature: 1}}\n")

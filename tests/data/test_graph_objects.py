@@ -105,11 +105,8 @@ def test_from_dgl_refuses_with_the_reason() -> None:
         Dataset.from_dgl([[dgl_graph(), 1]])
     with pytest.raises(DataError, match=r"labels = 'y' is a text, .* If 'y' is a key of ndata, give label='y'"):
         Dataset.from_dgl(dgl_graph(), labels="y")
-    with pytest.raises(
-        DataError, match=r"feat = tensor.{,60} \(a Tensor\) is no key of the graph's data.*for example feat='mine' after"
-    ) as told:
+    with pytest.raises(DataError, match=r"feat = a Tensor is no key of the graph's data.*for example feat='mine' after"):
         Dataset.from_dgl(dgl_graph(), feat=torch.zeros(50, 50))
-    assert len(str(told.value)) < 300
     with pytest.raises(DataError, match="sequence is empty"):
         Dataset.from_dgl([])
     for labels, mend in (

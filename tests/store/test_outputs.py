@@ -10,7 +10,7 @@ import pytest
 
 from dgl_mutual.data.catalog import Entry, known_datasets, tu_entry
 from dgl_mutual.errors import UsageError
-from dgl_mutual.store.outputs import write_result
+from dgl_mutual.store.outputs import refuse_other_endings, write_result
 from dgl_mutual.utils.files import is_special
 
 NEEDED = {
@@ -76,3 +76,12 @@ def test_a_file_in_shared_memory_is_a_file() -> None:
             write_result(target, text)
             assert target.read_text() == text
     assert all(is_special(Path(path)) for path in ("/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"))
+
+
+def test_a_name_with_a_point_is_no_ending() -> None:
+    for name in ("report v1.2", "report.2026-11", "report", ".hidden", "a.html", "/dev/null"):
+        refuse_other_endings(Path(name), (".html",), unknown=True)
+    for name in ("a.txt", "a.csv", "a.doc"):
+        with pytest.raises(UsageError, match=r"and what is written is \.html"):
+            refuse_other_endings(Path(name), (".html",), unknown=True)
+    refuse_other_endings(Path("a.doc"), (".html",))
