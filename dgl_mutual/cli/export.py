@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 runs_argument = click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 
 dataset_option = click.option(
-    "--dataset",
-    "datasets",
-    multiple=True,
-    metavar="NAME",
-    help="Only this dataset, as tables name it (without --by-target); can be repeated.",
+    "--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset, as tables name it; can be repeated."
 )
 method_option = click.option(
-    "--method", "methods", multiple=True, metavar="NAME", help="Only this method, as tables name it (without --by-target); can be repeated."
+    "--method", "methods", multiple=True, metavar="NAME", help="Only this method, as tables name it; can be repeated."
 )
 
 
@@ -48,7 +44,12 @@ method_option = click.option(
 @click.option(
     "--metric", metavar="NAME", help="Only datasets scored by it: accuracy, macro-f1, rocauc, ...; of several tasks one: 'accuracy(digit)'."
 )
-@click.option("--by-target", is_flag=True, help="A column for each target, learned alone (1 target) or together with others (N targets).")
+@click.option(
+    "--by-target",
+    is_flag=True,
+    help="A column for each target, learned alone (1 target) or together with others (N targets). --dataset and --method take the names "
+    "that tables have without it.",
+)
 @click.option("--members", metavar="NAMES", help="For example mean,ensemble,gcn-0 (default: mean,best_by_val,ensemble).")
 @dataset_option
 @method_option

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dgl_mutual.cli.arguments import PATH
-from dgl_mutual.cli.export import runs_argument
+from dgl_mutual.cli.export import dataset_option, method_option, runs_argument
 from dgl_mutual.cli.output import say
 
 
@@ -20,8 +20,8 @@ from dgl_mutual.cli.output import say
     metavar="NAMES",
     help="Of gains, curves, weights, exchange, cka, time, cohort-size, noise, ranks, reliability (default: all).",
 )
-@click.option("--dataset", "datasets", multiple=True, metavar="NAME", help="Only this dataset, as tables name it; can be repeated.")
-@click.option("--method", "methods", multiple=True, metavar="NAME", help="Only this method, as tables name it; can be repeated.")
+@dataset_option
+@method_option
 @click.option("--out", type=PATH, default=Path("plots"), show_default=True, help="Folder for the files.")
 def command(runs: tuple[Path, ...], kinds: tuple[str, ...], datasets: tuple[str, ...], methods: tuple[str, ...], out: Path) -> None:
     """Draw figures of runs, as PDF and PNG. RUN is the folder of a run or a suite, or a folder that contains runs.

@@ -50,7 +50,7 @@ def command(
     from dgl_mutual.utils.safe_text import csv_text
 
     if out is not None and not is_special(out):
-        refuse_other_endings(out, (".csv",))
+        refuse_other_endings(out, (".csv", ".txt"))
         refuse_kept(out)
         check_writable(out.parent)
     table = predict_dataset(checkpoint, data, task, member=member, trust=trust, data_dir=data_dir, offline=offline)

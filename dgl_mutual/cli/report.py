@@ -28,7 +28,7 @@ def command(context: click.Context, runs: tuple[Path, ...], out: Path) -> None:
     from dgl_mutual.reporting.report import report
     from dgl_mutual.store.outputs import refuse_foreign, refuse_other_endings
 
-    refuse_other_endings(out, (".html", ".htm"), unknown=True)
+    refuse_other_endings(out, (".html", ".htm"))
     if context.get_parameter_source("out") is ParameterSource.DEFAULT:
         refuse_foreign(out)
     deliver(report(runs), out)

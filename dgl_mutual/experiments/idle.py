@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import methodcaller
 from typing import Any
 
 from dgl_mutual.data.target import TaskName
@@ -44,8 +45,9 @@ def refuse_idle(asked: RunConfig, resolved: RunConfig, searched: SearchSpace | N
     idle: dict[str, str] = {}
     for_ensemble: dict[str, str] = {}
     if not any(key.startswith("strategy_options.") for key in varied):
-        idle |= _idle_of_strategy(options, StrategyOptions.without_effect, asked.strategy_options, resolved, searched)
-        for_ensemble = _idle_of_strategy(options, StrategyOptions.for_ensemble_alone, asked.strategy_options, resolved, searched)
+        count = len(resolved.students)
+        idle |= _idle_of_strategy(options, methodcaller("without_effect", count), asked.strategy_options, resolved, searched)
+        for_ensemble = _idle_of_strategy(options, methodcaller("for_ensemble_alone", count), asked.strategy_options, resolved, searched)
     if kind.trains and not any(key.startswith("student") for key in varied):
         idle |= _idle_of_students(asked, resolved, searched)
         is_drawn = "training.edge_drop" in searched
@@ -75,7 +77,7 @@ def _points(options: OptionsType, group: str, searched: SearchSpace) -> Iterator
 
 def _idle_of_strategy(
     options: StrategyOptions,
-    reasons: Callable[[StrategyOptions, int], Mapping[str, str]],
+    reasons: Callable[[StrategyOptions], Mapping[str, str]],
     asked: Mapping[str, Any],
     resolved: RunConfig,
     searched: SearchSpace,
@@ -83,12 +85,11 @@ def _idle_of_strategy(
     """What was asked for of a strategy and has no effect, or a lesser one -> why.
 
     Args:
-        reasons: `StrategyOptions.without_effect`, or another method that gives names of options with reasons.
+        reasons: gives names of such options with reasons, for example `StrategyOptions.without_effect`.
     """
     assert resolved.task is not None
     kind, idle = type(options), {}
-    num_students = len(resolved.students)
-    points = [getattr(point, reasons.__name__)(num_students) for point in _points(options, "strategy_options", searched)]
+    points = [reasons(point) for point in _points(options, "strategy_options", searched)]
     for name, why in points[0].items():
         if name not in asked or f"strategy_options.{name}" in searched or not all(name in point for point in points):
             continue

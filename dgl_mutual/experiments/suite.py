@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -27,10 +25,9 @@ from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.runner import RunReport, execute
-from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions
+from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
 from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.tables import SUITE_FILE
-from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.plain_yaml import read_yaml_file
@@ -133,21 +130,12 @@ def _refuse_other_strategy(method: str, strategy: Any) -> None:
     Raises:
         UsageError: its name means another one.
     """
-    meant = [method] if is_import_path(method) else _strategies_in(method)
+    meant = [method] if is_import_path(method) else strategies_in(method)
     if meant and strategy not in meant:
         raise UsageError(
             f"The method has no strategy, and would be {strategy!r}. If it is to be {meant[0]!r}, give it 'strategy: {meant[0]}', else "
             f"'strategy: {strategy}'."
         )
-
-
-def _strategies_in(method: str) -> list[str]:
-    """The strategies that the name of a method may mean: ``dml`` of ``DML (wide)``, ``mean-teacher`` of ``mean teacher``."""
-    typed = re.sub(r"[\s_]+", "-", method.strip().lower())
-    known = STRATEGY_REGISTRY.names()
-    begun = [name for name in known if re.match(rf"{re.escape(name)}(?![a-z0-9])", typed)]
-    near = difflib.get_close_matches(re.split(r"[,;(]", typed)[0].strip("-"), known, n=1, cutoff=0.85)
-    return [*sorted(begun, key=len, reverse=True), *near]
 
 
 def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[RunConfig]) -> None:

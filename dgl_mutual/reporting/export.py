@@ -33,7 +33,7 @@ def format_of(file: Path | None, asked: Format | None) -> Format:
         if named not in (None, asked):
             raise UsageError(f"{str(file)!r} ends as a file of {named} does, and --format {asked} was asked for. Leave out one of the two.")
         return asked
-    refuse_other_endings(file, FORMATS)
+    refuse_other_endings(file, (*FORMATS, ".txt"))
     return named or "csv"
 
 

@@ -34,7 +34,10 @@ _TU_MARKERS = ("A", "graph_indicator")
 MADE_BY = "Made by dgl-mutual"
 _MOST_BYTES = 1 << 28
 #: Endings of names that say a format.
-_ENDINGS = (".csv", ".tsv", ".xlsx", ".json", ".parquet", ".npy", ".npz", ".html", ".htm", ".pdf", ".tex", ".md", ".docx", ".png", ".svg")
+_ENDINGS = (
+    *(".txt", ".csv", ".tsv", ".xlsx", ".json", ".parquet", ".npy", ".npz"),
+    *(".html", ".htm", ".pdf", ".tex", ".md", ".docx", ".png", ".svg"),
+)
 
 
 def write_result(path: Path, text: str) -> None:
@@ -48,21 +51,17 @@ def write_result(path: Path, text: str) -> None:
     write_output(path, text)
 
 
-def refuse_other_endings(file: Path | None, expected: Collection[str], *, unknown: bool = False) -> None:
+def refuse_other_endings(file: Path | None, expected: Collection[str]) -> None:
     """Refuse a name that ends as files of another format do than the one that is written.
 
     Args:
         expected: the endings of what is written, for example ``.csv``.
-        unknown: refuse also endings of two to four letters that say no format that is known here. A name such as ``report v1.2``, or of
-            a device, is taken.
 
     Raises:
         UsageError: it does.
     """
     ending = "" if file is None else file.suffix.lower()
-    looks_like_one = re.fullmatch(r"\.[a-z]{2,4}", ending) is not None
-    is_other = ending in _ENDINGS or (unknown and file is not None and looks_like_one and not is_special(file))
-    if is_other and ending not in expected:
+    if ending in _ENDINGS and ending not in expected:
         raise UsageError(f"{str(file)!r} ends in {ending}, and what is written is {' or '.join(expected)}. Name the file accordingly.")
 
 

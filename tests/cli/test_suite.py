@@ -179,12 +179,12 @@ def test_methods_of_other_label_rates_make_a_table_and_no_table_is_an_error(
         ),
         (
             ("null.yaml",),
-            "the method 'gml uniform' has no configuration, and is no strategy: give it one, gml uniform: {strategy: gml}, or",
+            "the method 'gml uniform' has no configuration, and there is no strategy of this name. Write gml uniform: {strategy: gml}, or",
         ),
-        (("prefix.yaml",), "give it one, 'kdcl: tuned': {strategy: kdcl}, or correct the name"),
+        (("prefix.yaml",), "Write 'kdcl: tuned': {strategy: kdcl}, or correct the name"),
         (
             ("typo.yaml",),
-            "the method 'gmll' has no configuration, and is no strategy: give it one, gmll: {strategy: gml}, or correct the name. Did",
+            "the method 'gmll' has no configuration, and there is no strategy of this name. Write gmll: {strategy: gml}, or correct",
         ),
         (
             ("mine.yaml", "--set", "strategy.weight=2"),

@@ -109,8 +109,8 @@ def _locate(path: Path, member: str | None) -> tuple[Path, str]:
     if member is not None and not (path / f"{member}.json").exists() and (path / f"{ENSEMBLE}.json").exists():
         description = _read_description(path / f"{ENSEMBLE}.json")
         if member != BEST:
-            noted = () if description.best_by_val is None else (BEST,)
-            raise no_such_member(member, sorted({*(file.stem for file in path.glob("*.json")), *noted}))
+            aliases = () if description.best_by_val is None else (BEST,)
+            raise no_such_member(member, sorted({*(file.stem for file in path.glob("*.json")), *aliases}))
         member = _best_of(path, description)
     return path, member or ENSEMBLE
 
@@ -122,8 +122,8 @@ def _best_of(folder: Path, description: Description) -> str:
         description: that of the ensemble.
 
     Raises:
-        UsageError: the cohort is of an earlier version, which did not note it.
-        DataError: what is noted is no student of this cohort.
+        UsageError: the file is of an earlier version, which does not say.
+        DataError: the file names a student that is not in the cohort.
     """
     best = description.best_by_val
     if best is None:
