@@ -88,6 +88,10 @@ class Distribution(ABC):
         """p(z / T): shape (..., N, C); T may differ from sample to sample: shape (..., N, 1)."""
 
     @abstractmethod
+    def normalised(self, values: Tensor) -> Tensor:
+        """Positive numbers (..., N, C) as probabilities: those of classes are divided by their sum, those of binary labels stay."""
+
+    @abstractmethod
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         """KL(target || p(z / T)) in nats per sample: shape (..., N). `target` holds probabilities; T as in `probabilities`."""
 
@@ -167,6 +171,9 @@ class Categorical(Distribution):
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return softmax(_at(logits, temperature))
 
+    def normalised(self, values: Tensor) -> Tensor:
+        return values / values.sum(-1, keepdim=True)
+
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         log_p = log_softmax(_at(logits, temperature))
         return (_p_log_p(target) - target * log_p).sum(-1)
@@ -211,6 +218,9 @@ class Bernoulli(Distribution):
 
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return torch.sigmoid(_at(logits, temperature))
+
+    def normalised(self, values: Tensor) -> Tensor:
+        return values
 
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         scaled = _at(logits, temperature)

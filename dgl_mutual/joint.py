@@ -120,6 +120,9 @@ class Joint(nn.Module, Distribution):
     def probabilities(self, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return torch.cat([head.distribution.probabilities(head.logits(logits), temperature) for head in self.heads], dim=-1)
 
+    def normalised(self, values: Tensor) -> Tensor:
+        return torch.cat([head.distribution.normalised(head.logits(values)) for head in self.heads], dim=-1)
+
     def divergence(self, target: Tensor, logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
         return self.over_tasks([head.distribution.divergence(head.logits(target), head.logits(logits), temperature) for head in self.heads])
 

@@ -73,6 +73,11 @@ def test_quantities_are_sums_over_tasks_in_numpy() -> None:
     p, q = softmax(z[..., :3], axis=-1), expit(z[..., 3:])
     np.testing.assert_allclose(joint.probabilities(logits), np.concatenate([p, q], axis=-1))
 
+    mixed = joint.probabilities(logits) * torch.tensor([1.0, 2.0, 3.0, 0.5, 0.25])
+    of_classes = p * [1, 2, 3]
+    expected = np.concatenate([of_classes / of_classes.sum(-1, keepdims=True), q * [0.5, 0.25]], axis=-1)
+    np.testing.assert_allclose(joint.normalised(mixed), expected)
+
     known = np.flatnonzero(classes >= 0)
     ce = -log_softmax(z[..., :3], axis=-1)[:, known, classes[known]].mean(-1)
     seen = ~np.isnan(marks)

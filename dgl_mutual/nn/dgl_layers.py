@@ -143,7 +143,7 @@ class APPNPConvolution(DGLConvolution):
 class GCN2Convolution(DGLConvolution):
     """h^l = ((1 - alpha) P h^(l-1) + alpha h^0) ((1 - b_l) I + b_l W), P = D^-1/2 A D^-1/2, b_l = log(lambda / l + 1): `dgl.nn.GCN2Conv`.
 
-    Chen et al. (GCNII), ICML 2020, arXiv 2007.02133, eq. 5; alpha = 0.1 and lambda = 0.5 are the paper's for citation graphs. A linear
+    Chen et al. (GCNII), ICML 2020, arXiv 2007.02133, eq. 5; alpha = 0.1 and lambda = 0.5 are the authors' for Cora. A linear
     layer with ReLU before the first convolution gives h^0; on a node task a linear layer after the last one gives the logits.
 
     NOTE[PAPER]: W starts uniform in +-1/sqrt(width), as in the authors' code; DGL's start is normal with variance 1.

@@ -165,7 +165,8 @@ def _mixed_targets(
     for i in range(len(spoken)):
         weights = coordinator.peer_weights(i, spoken, confidences, samples)
         if options["mix"] == "probabilities":
-            targets.append(weighted_sum(weights, [probabilities(z, temperature, multi_label) for z in spoken]))
+            mixed = weighted_sum(weights, [probabilities(z, temperature, multi_label) for z in spoken])
+            targets.append(mixed if multi_label else mixed / mixed.sum(dim=-1, keepdim=True))
         else:
             targets.append(probabilities(weighted_sum(weights, spoken), temperature, multi_label))
     return targets

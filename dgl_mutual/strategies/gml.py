@@ -176,7 +176,8 @@ class GraphMutualLearning(ExchangeStrategy):
     """loss_i = CE(z_i[L], y[L]) + lambda T^2 mean_v KL(t_i(v) || p_i(v)) - gamma mean_v H(p_i(v)) + rho KL(mean_v p_i(v) || p(y)).
 
     t_i is the coordinator's mix of the peers' probabilities, t_i(v) = sum_j a_ij(v) softmax(z_j(v) / T'), or, in the form of the paper
-    (``mix: logits``), softmax(sum_j a_ij(v) z_j(v) / T'). T' is `target_temperature`; H and mean_v p_i are at temperature 1. The
+    (``mix: logits``), softmax(sum_j a_ij(v) z_j(v) / T'). Where weights differ from class to class, a mix of probabilities is divided by
+    its sum over the classes. T' is `target_temperature`; H and mean_v p_i are at temperature 1. The
     coordinator learns by cross-entropy of its weighted logits on the labelled samples; no gradient of it reaches a student.
     Two weightings learn differently: `cross-fitted` is fitted on labels that each student leaves out, and `consensus` uses no labels: it
     counts how often students agree on the samples of the exchange.
@@ -274,7 +275,8 @@ class GraphMutualLearning(ExchangeStrategy):
             weights = weights[list(step.active)]
         temperature = self.options.peers_temperature
         if self.options.mix == "probabilities":
-            return mix(weights, self.distribution.probabilities(logits, temperature))
+            mixed = mix(weights, self.distribution.probabilities(logits, temperature))
+            return mixed if weights.shape[-1] == 1 else self.distribution.normalised(mixed)
         return self.distribution.probabilities(mix(weights, logits), temperature)
 
     def _coordinator_loss(self, step: Step) -> Tensor:

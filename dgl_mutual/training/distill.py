@@ -55,8 +55,8 @@ def distill(
         unlabelled_ratio: how many graphs without labels an epoch sees, as ``training.unlabelled_ratio``.
 
     Returns:
-        The same result with a member ``mlp`` more. Where nodes were kept from training, every member is assessed on them, in the whole
-        graph.
+        The same result with a member ``mlp`` more. Where nodes were kept from training, every member's test metric is that on them, in the
+        whole graph. Its training and validation metrics are those in the graph that training saw.
 
     Raises:
         UsageError: a coordinator that knows the nodes of training alone, and nodes that were kept from training.
@@ -67,10 +67,9 @@ def distill(
     seen, whole = (with_positions(data.without_edge_features(), options.positions) for data in (inductive.seen, inductive.dataset))
     split = inductive.seen_split
     scales = _input_scales(seen, split, scale_inputs)
-    if scales is not None:
-        seen = with_scaled_columns(seen, scales)
+    inputs = seen if scales is None else with_scaled_columns(seen, scales)
     order = seeds.generator(seed, "distill", "order", fold)
-    feed = make_feed(seen, split, batch_size=batch_size, order=order, device=parameter.device, dtype=parameter.dtype)
+    feed = make_feed(inputs, split, batch_size=batch_size, order=order, device=parameter.device, dtype=parameter.dtype)
     if len(split.unlabelled):
         drawn = num_drawn(unlabelled_ratio, len(split.unlabelled), len(split.train)) if seen.task == "graph" else None
         feed.add_unlabelled(split.unlabelled, drawn)
@@ -80,11 +79,11 @@ def distill(
         ).to(parameter.device, parameter.dtype)
     teacher = torch.as_tensor(predict(result.cohort, inductive.seen, "ensemble"), device=parameter.device, dtype=parameter.dtype)
     dropout = seeds.generator(seed, "distill", "dropout", fold, device=parameter.device)
-    best_epoch = _train(mlp, seen, split, feed, teacher, options, dropout)
+    best_epoch = _train(mlp, inputs, split, feed, teacher, options, dropout)
     if scales is not None:
         mlp.fold_input_scaling(torch.as_tensor(scales, device=parameter.device))
     assessed = result if inductive.nodes is None else _assess(result, inductive)
-    logits, test_batches = _predicted([mlp], whole, inductive.split)
+    logits, test_batches = _predicted([mlp], seen, whole, inductive)
     row = unscored("mlp", "mlp", best_epoch, inference_ms(mlp, test_batches), count(mlp))
     members, tasks, reliability = scored([row], logits, whole, inductive.split)
     return replace(
@@ -147,7 +146,21 @@ def _logits(students: Sequence[StudentModule], feed: Feed, samples: IntArray, nu
     return logits
 
 
-def _predicted(students: Sequence[StudentModule], dataset: Dataset, split: Split) -> tuple[Tensor, list[Batch]]:
+def _predicted(students: Sequence[StudentModule], seen: Dataset, whole: Dataset, inductive: InductiveSplit) -> tuple[Tensor, list[Batch]]:
+    """Logits of each student on all samples of the whole graph (M, N, C), and the batches of the test samples.
+
+    Those of nodes that training saw are their logits in the graph that it saw: what is chosen by validation must not depend on other nodes.
+
+    Args:
+        seen, whole: the inputs of the students, in the two graphs.
+    """
+    logits, test_batches = _logits_in(students, whole, inductive.split)
+    if inductive.nodes is not None:
+        logits[:, torch.as_tensor(inductive.nodes, device=logits.device)] = _logits_in(students, seen, inductive.seen_split)[0]
+    return logits, test_batches
+
+
+def _logits_in(students: Sequence[StudentModule], dataset: Dataset, split: Split) -> tuple[Tensor, list[Batch]]:
     """Logits of each student on all samples (M, N, C), and the batches of the test samples."""
     parameter = next(students[0].parameters())
     feed = make_feed(dataset, split, batch_size=None, order=torch.Generator(), device=parameter.device, dtype=parameter.dtype)
@@ -156,12 +169,14 @@ def _predicted(students: Sequence[StudentModule], dataset: Dataset, split: Split
 
 
 def _assess(result: FitResult, inductive: InductiveSplit) -> FitResult:
-    """The figures of a cohort in the whole graph, after it was trained in a part of it."""
+    """The figures of a cohort that was trained in a part of the graph, with those on the test nodes in the whole graph."""
     cohort, dataset = result.cohort, inductive.dataset
     takes_edges = any(student.edge_features for student in cohort.members)
-    inputs = with_positions(dataset if takes_edges else dataset.without_edge_features(), cohort.positions)
+    seen, whole = (
+        with_positions(data if takes_edges else data.without_edge_features(), cohort.positions) for data in (inductive.seen, dataset)
+    )
     cohort.eval()
-    logits, test_batches = _predicted(cohort.members, inputs, inductive.split)
+    logits, test_batches = _predicted(cohort.members, seen, whole, inductive)
     return assess(
         cohort=cohort,
         dataset=dataset,

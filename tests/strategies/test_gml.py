@@ -36,6 +36,29 @@ def test_uniform_weights_teach_the_mean_peer(mix):
         assert terms["mutual"][i].item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("weighting", ["classwise", "transductive"])
+@pytest.mark.parametrize("kind", ["single-label", "multi-label"])
+def test_a_target_is_a_distribution_also_where_weights_differ_by_class(weighting, kind):
+    bench = Bench.of("gml", "node", kind, 3, {"weighting": weighting, "mix": "probabilities", "target_temperature": None})
+    coordinator = bench.strategy.coordinator
+    with torch.no_grad():
+        for parameter in coordinator.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(0))
+    step = bench.step(range(3))
+    targets = bench.strategy._peer_target(step).numpy()
+    p = bench.strategy.distribution.probabilities(step.targets).numpy()
+    weights = coordinator.peer_weights(step.targets, bench.strategy.distribution.confidence(step.targets), step.samples).detach().numpy()
+    assert np.ptp(weights, axis=-1).max() > 0.1  # they differ by class
+    for i in range(3):
+        mixed = sum(weights[i, j] * p[j] for j in range(3) if j != i)
+        if kind == "single-label":
+            assert np.abs(mixed.sum(-1) - 1).max() > 0.01
+            mixed /= mixed.sum(-1, keepdims=True)
+        np.testing.assert_allclose(targets[i], mixed, rtol=1e-6)
+    own = bench.strategy.distribution.divergence(torch.as_tensor(targets), step.targets)
+    assert (own >= 0).all()
+
+
 def test_two_students_with_plain_options_are_deep_mutual_learning():
     gml, _ = terms_of(PLAIN, num_students=2)
     bench = Bench.of("dml", "node", "single-label", 2)

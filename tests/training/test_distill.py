@@ -212,6 +212,23 @@ class TestUnseen:
             assert after[member].test == pytest.approx(right.mean())
         assert after["mean"].test == pytest.approx((after["gcn-0"].test + after["sage-1"].test) / 2)
 
+    @pytest.mark.parametrize("positions", [0, 3])
+    def test_nothing_of_them_reaches_what_validation_chooses(self, positions):
+        dataset = make_dataset("node", "single-label")
+        scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
+        result = fit_cohort(scene.seen, scene.seen_split, students=STUDENTS, training=TrainingOptions(epochs=5, positions=positions))
+        features = dataset.features.copy()
+        features[scene.split.test] = 100.0  # neighbours see it, and validation would, in the whole graph
+        changed = make_inductive_split(dataset.replaced(features=features), split_of(dataset), 0.4, seed=1)
+        options = DistillOptions(**{**QUICK, "epochs": 2, "positions": positions})
+        plain, other = distill(result, scene, options, seed=0), distill(result, changed, options, seed=0)
+        assert plain["ensemble"].nll != other["ensemble"].nll
+        for one, two in zip(plain.members, other.members, strict=True):
+            assert (one.member, one.train, one.val) == (two.member, two.train, two.val)
+            if one.member != "mlp":
+                assert (one.train, one.val) == (result[one.member].train, result[one.member].val)
+        assert plain["best_by_val"].parameters == other["best_by_val"].parameters == result["best_by_val"].parameters
+
     @pytest.mark.parametrize("edge_features", [None, False])
     @pytest.mark.parametrize("positions", [0, 3])
     def test_students_are_assessed_with_all_of_their_inputs(self, positions, edge_features):
