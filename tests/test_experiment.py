@@ -368,8 +368,8 @@ def test_trials_that_make_no_table_are_not_lost(monkeypatch: pytest.MonkeyPatch)
     def refused(*arguments: object, **options: object) -> None:
         raise UsageError("They cannot stand in one table.")
 
-    monkeypatch.setattr("dgl_mutual.reporting.suite_tables.compare_with_default", refused)
-    monkeypatch.setattr("dgl_mutual.reporting.experiment.compare", refused)
+    monkeypatch.setattr("dgl_mutual.reporting.suite_tables.compare_with_baseline", refused)
+    monkeypatch.setattr("dgl_mutual.reporting.experiment.compare_with_baseline", refused)
     with pytest.warns(UserWarning, match=r"No table of all methods: They cannot .* The trials are in \.trials"):
         found = dgl_mutual.experiment("digits", ["independent"], **{**SMALL, "seeds": 1})
     assert len(found.trials) and "No table: They cannot" in repr(found) and "They cannot" in found._repr_html_()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,9 +28,6 @@ from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import KEY
 from dgl_mutual.utils.wording import kind_of
 
-DEFAULT_BASELINE = "independent"
-#: In the place of a baseline: nothing is tested.
-NO_BASELINE = "none"
 DEFAULT_MEMBERS = ("mean", "best_by_val", "ensemble")
 #: Figures that can be tabled: fractions, of which more is better, costs, of which less is, and fractions that are neither good nor bad.
 FRACTIONS = ("test", "val", "train")
@@ -65,6 +60,7 @@ class Comparison:
         unfinished: the runs of which trials are missing, and how many there are: ``gml on Cora (7 of 10 trials)``.
         unpaired: the methods that are not tested on a dataset, since their trials are not those of the baseline, and the trials that
             are missing: ``gml on Cora (independent lacks seed 2 fold 0)``.
+        objection: why nothing is tested, where that was not asked for; else empty.
     """
 
     rows: pd.DataFrame
@@ -74,6 +70,7 @@ class Comparison:
     unfinished: tuple[str, ...]
     tuned: Mapping[tuple[str, str], int] = field(default_factory=dict)
     unpaired: tuple[str, ...] = ()
+    objection: str = ""
 
     @property
     def num_comparisons(self) -> int:
@@ -96,7 +93,7 @@ def compare(
         metric: only datasets scored by it (accuracy, rocauc, ...); default: all.
         members: which members to show, also as one text, ``"mean,gcn-0"``; default: mean, best_by_val and ensemble, or mean alone of what
             the whole cohort shares.
-        baseline: a method (see `default_baseline`); None: nothing is tested.
+        baseline: a method (see `dgl_mutual.reporting.baseline`); None: nothing is tested.
 
     Raises:
         UsageError: an unknown name, runs that must not stand in one table, or a baseline whose trials pair with those of no
@@ -119,36 +116,6 @@ def compare(
     rows = pd.concat([rows, tests], axis=1)
     rows["p_holm"] = holm(rows["p"].to_numpy(dtype=float))
     return Comparison(rows, value, baseline, _rankings(rows, value), tuple(_unfinished(trials)), _tuned(trials), _told(unpaired))
-
-
-def compare_with_default(
-    trials: pd.DataFrame,
-    baseline: str | None,
-    *,
-    value: str = "test",
-    metric: str | None = None,
-    members: str | Sequence[str] | None = None,
-) -> Comparison:
-    """`compare` with a baseline that nobody asked for: where its trials pair with those of no other method, nothing is tested, with a
-    warning.
-
-    Raises:
-        UsageError: an unknown name, or runs that must not stand in one table.
-    """
-    table_of = partial(compare, trials, value=value, metric=metric, members=members)
-    try:
-        return table_of(baseline=baseline)
-    except UsageError as error:
-        comparison = table_of()  # a table without tests can be made, or the same error comes again
-        warnings.warn(f"Nothing is tested. {error}", stacklevel=3)
-        return comparison
-
-
-def default_baseline(trials: pd.DataFrame) -> str | None:
-    """``independent``, or by target ``independent (1 target)``, if it and others are among the methods."""
-    methods = set(trials["method"])
-    there = [name for name in (DEFAULT_BASELINE, f"{DEFAULT_BASELINE} (1 target)") if name in methods]
-    return there[0] if there and len(methods) > 1 else None
 
 
 def _unfinished(trials: pd.DataFrame) -> Iterator[str]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dgl_mutual.errors import MAX_PRECISION, StoreError, UsageError, check_truth_values, unknown, whole_number
-from dgl_mutual.reporting.comparison import NO_BASELINE, Comparison, compare, default_baseline
+from dgl_mutual.reporting.baseline import compare_with_baseline, warn_of_gaps
+from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.export import FORMATS, export
 from dgl_mutual.reporting.formats import to_text
 from dgl_mutual.reporting.plots import draw, plots_need
@@ -31,7 +32,6 @@ from dgl_mutual.utils.wording import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: What `Experiment.export` writes, by the end of the file's name.
 #: What is not copied: locks, and what is being written.
 _HIDDEN = shutil.ignore_patterns(".*")
 
@@ -81,11 +81,12 @@ class Experiment:
         """Numbers: a row per dataset, member and method, with mean, std (ddof = 1), n, and the tests against a baseline.
 
         Args:
-            baseline: a method, or ``none`` (default: the experiment's own, else independent where it is one of several methods).
+            baseline: a method, or ``none`` (default: the experiment's own, else independent where it is one of several methods; where it
+                has no trials, or they do not pair with the others', nothing is tested, with a warning).
             value, metric, members: see `dgl_mutual.reporting.comparison.compare`.
 
         Raises:
-            UsageError: a name that is not there, or trials that do not pair with those of the baseline.
+            UsageError: a name that is not there, or trials that do not pair with those of a baseline that was given.
         """
         return self._comparison(baseline, value, metric, members).rows
 
@@ -304,22 +305,12 @@ class Experiment:
         return f"{frame.to_html()}\n<p>{html.escape(frame.attrs['caption'])}</p>"
 
     def _shown(self) -> TextTable:
-        """The table, without tests where trials do not pair."""
-        try:
-            comparison = self._comparison(None, "test", None, None)
-        except UsageError:
-            comparison = self._comparison(NO_BASELINE, "test", None, None)
-        return text_table(comparison, percent=True)
+        return text_table(self._comparison(None, "test", None, None), percent=True)
 
     def _comparison(self, baseline: str | None, value: str, metric: str | None, members: str | Sequence[str] | None) -> Comparison:
         trials = gather(self.runs, metric)
-        if baseline is None:
-            baseline = preferred_baseline([self.folder]) or default_baseline(trials)
-        found = compare(trials, value=value, metric=metric, members=members, baseline=None if baseline == NO_BASELINE else baseline)
-        if found.unpaired:
-            warnings.warn(f"Not tested, since the trials are not paired: {', '.join(found.unpaired)}.", stacklevel=3)
-        if found.unfinished:
-            warnings.warn(f"Not finished: {', '.join(found.unfinished)}.", stacklevel=3)
+        found = compare_with_baseline(trials, baseline, preferred_baseline([self.folder]), value=value, metric=metric, members=members)
+        warn_of_gaps(found)
         return found
 
 

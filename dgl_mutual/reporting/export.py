@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.baseline import compare_with_baseline, warn_of_gaps
 from dgl_mutual.reporting.by_target import drawn_by_labels, gather_by_target
-from dgl_mutual.reporting.comparison import NO_BASELINE, compare, compare_with_default, default_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import chosen_runs, gather, load_runs, preferred_baseline
@@ -58,8 +58,8 @@ def export(
     Args:
         runs: see `load_runs`.
         wide: see `to_csv`; other formats are always wide.
-        baseline: a method, or ``none`` (default: the suite's, else independent where it is one of several methods; where its trials do
-            not pair with the others', nothing is tested, with a warning).
+        baseline: a method, or ``none`` (default: the suite's, unless `datasets` or `methods` leave it out, else independent where it is one
+            of several methods; where it has no runs here, or its trials do not pair with the others', nothing is tested, with a warning).
         value, metric, members: see `compare`.
         datasets, methods: a name or several, see `chosen_runs`; tests are adjusted over the comparisons that are shown.
         precision, percent: see `to_csv` and `text_table`.
@@ -71,26 +71,20 @@ def export(
     """
     if wide and kind != "csv":
         raise UsageError(f"Only CSV has two forms, and {kind} is always wide. Leave out wide (on the command line: --wide).")
-    found = chosen_runs(load(tuple(runs)), _names(datasets), _names(methods))
+    there = load(tuple(runs))
+    found = chosen_runs(there, _names(datasets), _names(methods))
     trials = gather_by_target(found) if by_target else gather(found, metric)
-    preferred = None if by_target else preferred_baseline(runs)
-    there = preferred in set(trials["method"])  # it may have been left out
-    if baseline is None:
-        chosen = (preferred if there else None) or default_baseline(trials)
-        comparison = compare_with_default(trials, chosen, value=value, metric=metric, members=members)
-    else:
-        asked = None if baseline == NO_BASELINE else baseline
-        comparison = compare(trials, value=value, metric=metric, members=members, baseline=asked)
+    of_suite = None if by_target else preferred_baseline(runs)
+    if of_suite in {run.method for run in there} - {run.method for run in found}:  # left out on purpose
+        of_suite = None
+    comparison = compare_with_baseline(trials, baseline, of_suite, value=value, metric=metric, members=members)
     if by_target and comparison.baseline is not None and (drawn := drawn_by_labels(trials)):
         warnings.warn(
             f"On {', '.join(drawn)} splits are stratified by the learned targets. So a seed or fold can have other test samples for one "
             "target than for several, and the significance tests between these are not strictly paired.",
             stacklevel=2,
         )
-    if comparison.unpaired:
-        warnings.warn(f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=2)
-    if comparison.unfinished:
-        warnings.warn(f"Not finished: {', '.join(comparison.unfinished)}.", stacklevel=2)
+    warn_of_gaps(comparison)
     if kind == "csv":
         return to_csv(comparison, wide=wide, precision=precision, percent=percent)
     table = text_table(comparison, precision=precision, percent=percent)

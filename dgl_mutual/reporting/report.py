@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
+from dgl_mutual.reporting.baseline import compare_with_baseline
+from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.plots import PLOTS
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
@@ -74,15 +75,13 @@ def report(paths: Sequence[Path]) -> str:
 
 
 def _compare(runs: Sequence[Run], paths: Sequence[Path]) -> tuple[Comparison | None, str]:
-    """The comparison; where the runs do not pair, one without tests, and why."""
+    """The comparison, if one can be made, and why there is none, or nothing is tested in it."""
     trials = gather(runs)
-    objection = ""
-    for baseline in dict.fromkeys([preferred_baseline(paths) or default_baseline(trials), None]):
-        try:
-            return compare(trials, baseline=baseline), objection
-        except UsageError as error:
-            objection = str(error)
-    return None, objection
+    try:
+        comparison = compare_with_baseline(trials, of_suite=preferred_baseline(paths))
+    except UsageError as error:  # they cannot stand in one table
+        return None, str(error)
+    return comparison, comparison.objection
 
 
 def _description(paths: Sequence[Path]) -> str:

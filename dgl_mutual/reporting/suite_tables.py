@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dgl_mutual.reporting.comparison import compare_with_default, default_baseline
+from dgl_mutual.reporting.baseline import compare_with_baseline
 from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
@@ -38,7 +38,7 @@ def suite_tables(folder: Path, load: Callable[[tuple[Path, ...]], list[Run]]) ->
 def _tables(folder: Path, runs: list[Run]) -> tuple[TextTable, dict[Path, str]]:
     """The table of a suite, and its files."""
     trials = gather(runs)
-    comparison = compare_with_default(trials, preferred_baseline([folder]) or default_baseline(trials))
+    comparison = compare_with_baseline(trials, of_suite=preferred_baseline([folder]))
     table = text_table(comparison, percent=True)
     rows = pd.concat([run.figures.assign(data=run.data, method=run.method, run=run.folder.name) for run in runs])
     # All of them may be of an earlier version, which did not have some columns, and had no split beside the fingerprint.

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.baseline import default_baseline
 from dgl_mutual.reporting.by_target import gather_by_target
-from dgl_mutual.reporting.comparison import compare, default_baseline
+from dgl_mutual.reporting.comparison import compare
 from dgl_mutual.reporting.export import export
 from dgl_mutual.reporting.runs import load_runs
 from tests.reporting.folders import write_run

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import math
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from scipy import stats
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.reporting.comparison import Comparison, compare, default_baseline
+from dgl_mutual.reporting.baseline import default_baseline
+from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.experiment import Experiment
+from dgl_mutual.reporting.export import export
 from dgl_mutual.reporting.runs import gather, load_runs, suite_runs
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.reporting.tables import BETTER as MARK
@@ -327,6 +331,29 @@ def test_a_suite_whose_methods_do_not_pair_has_a_table_without_tests(tmp_path: P
     with pytest.warns(UserWarning, match="Nothing is tested. .* not paired on Cora"):
         text, _ = write_suite_tables(write_suite(tmp_path, "s", runs))
     assert re.search(r"^mean student  +gml  ", text, re.MULTILINE) and "independent" in text
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_suites_baseline_that_is_missing_or_does_not_pair_gives_way_to_no_other(tmp_path: Path, missing: bool) -> None:
+    there = [("independent", 10), ("gml", 10), *([] if missing else [("dml", 9)])]
+    runs = [(write_run(tmp_path, "Cora", method, seeds=seeds), method, "Cora") for method, seeds in there]
+    suite = write_suite(tmp_path, "s", runs, baseline="dml")
+    experiment = Experiment(suite)
+    told = "'dml' is not among the methods of these runs: independent, gml" if missing else "the baseline 'dml' are not paired on Cora"
+    with pytest.warns(UserWarning, match=f"Nothing is tested. .*{told}"):
+        assert experiment.summary()["p"].isna().all()
+    with pytest.warns(UserWarning, match=told):
+        assert "independent" not in experiment.table().attrs["caption"]
+    with pytest.warns(UserWarning, match=told):
+        assert pd.read_csv(experiment.export(tmp_path / "own.csv"))["p"].isna().all()
+    with pytest.warns(UserWarning, match=told):
+        assert pd.read_csv(io.StringIO(export([suite], "csv")))["p"].isna().all()
+    with pytest.warns(UserWarning, match=told):
+        write_suite_tables(suite)
+    assert pd.read_csv(suite / "table.csv")["p"].isna().all()
+    for asked in (experiment.summary, experiment.table, partial(export, [suite], "csv"), partial(experiment.export, tmp_path / "x.csv")):
+        with pytest.raises(UsageError, match=told):
+            asked(baseline="dml")
 
 
 def test_only_the_data_whose_methods_differ_are_told_apart(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def test_the_page_needs_nothing_else(text: str) -> None:
 def test_runs_that_do_not_pair_are_shown_without_tests_and_with_the_reason(tmp_path: Path) -> None:
     write_run(tmp_path, strategy="independent", seeds=3)
     write_run(tmp_path, strategy="gml", seeds=2)
-    page = Page(report([tmp_path]))
+    with pytest.warns(UserWarning, match="Nothing is tested.* are not paired on Cora"):
+        page = Page(report([tmp_path]))
     assert "are not paired on Cora" in page.text
     assert page.tags.count("table") == 2
     write_run(tmp_path, strategy="dml", fingerprint="other")
@@ -84,6 +85,13 @@ def test_runs_that_do_not_pair_are_shown_without_tests_and_with_the_reason(tmp_p
     assert "different data or splits" in page.text
     assert page.tags.count("table") == 0
     assert "Learning curves" in page.text
+
+
+def test_a_suites_baseline_that_is_missing_is_named(tmp_path: Path) -> None:
+    runs = [(write_run(tmp_path, strategy=strategy), strategy, "Cora") for strategy in ("independent", "gml")]
+    with pytest.warns(UserWarning, match="Nothing is tested"):
+        page = Page(report([write_suite(tmp_path, "s", runs, baseline="dml")]))
+    assert "'dml' is not among the methods" in page.text and "better / worse" not in page.text
 
 
 def test_what_is_not_complete_is_said(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dgl_mutual.reporting.comparison import ALPHA, compare, default_baseline
+from dgl_mutual.reporting.baseline import default_baseline
+from dgl_mutual.reporting.comparison import ALPHA, compare
 from dgl_mutual.reporting.plots.style import PAGE, caption, figure, line_style, without_mark
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather

@@ -1,0 +1,66 @@
+"""The baseline of a comparison: the one that was asked for, else a suite's own, else the default."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+
+from dgl_mutual.errors import UsageError
+from dgl_mutual.reporting.comparison import Comparison, compare
+
+DEFAULT_BASELINE = "independent"
+#: In the place of a baseline: nothing is tested.
+NO_BASELINE = "none"
+
+
+def default_baseline(trials: pd.DataFrame) -> str | None:
+    """``independent``, or by target ``independent (1 target)``, if it and others are among the methods."""
+    methods = set(trials["method"])
+    there = [name for name in (DEFAULT_BASELINE, f"{DEFAULT_BASELINE} (1 target)") if name in methods]
+    return there[0] if there and len(methods) > 1 else None
+
+
+def compare_with_baseline(
+    trials: pd.DataFrame,
+    asked: str | None = None,
+    of_suite: str | None = None,
+    *,
+    value: str = "test",
+    metric: str | None = None,
+    members: str | Sequence[str] | None = None,
+) -> Comparison:
+    """`compare` with the baseline that was asked for, else with the suite's, else with the default one.
+
+    A suite's or the default baseline that has no runs here, or whose trials pair with those of no other method, gives way to no other:
+    nothing is tested, with a warning, and `Comparison.objection` says why.
+
+    Args:
+        asked: a method, or ``none``; None: nobody asked for one.
+        of_suite: see `dgl_mutual.reporting.runs.preferred_baseline`.
+        value, metric, members: see `compare`.
+
+    Raises:
+        UsageError: an unknown name, runs that must not stand in one table, or a baseline that was asked for and is not there, or whose
+            trials do not pair.
+    """
+    table_of = partial(compare, trials, value=value, metric=metric, members=members)
+    if asked is not None:
+        return table_of(baseline=None if asked == NO_BASELINE else asked)
+    try:
+        return table_of(baseline=of_suite or default_baseline(trials))
+    except UsageError as error:
+        comparison = table_of()  # a table without tests can be made, or the same error comes again
+        warnings.warn(f"Nothing is tested. {error}", stacklevel=3)
+        return replace(comparison, objection=str(error))
+
+
+def warn_of_gaps(comparison: Comparison) -> None:
+    """Warn of methods that are not tested somewhere, and of trials that are missing: a table as CSV says neither."""
+    if comparison.unpaired:
+        warnings.warn(f"Not tested, since the trials are not paired: {', '.join(comparison.unpaired)}.", stacklevel=3)
+    if comparison.unfinished:
+        warnings.warn(f"Not finished: {', '.join(comparison.unfinished)}.", stacklevel=3)
