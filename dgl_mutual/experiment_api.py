@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,15 @@ from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
 from dgl_mutual.experiments.progress import display, no_progress
 from dgl_mutual.experiments.recipes import read_recipe
-from dgl_mutual.experiments.suite import plan_suite, run_suite
 from dgl_mutual.experiments.suite_file import Suite, is_config_file, method_of_file
+from dgl_mutual.experiments.suite_workflow import prepare_suite
 from dgl_mutual.experiments.trust import check_trust_of_layer
-from dgl_mutual.experiments.tuning.suite import tune_suite
 from dgl_mutual.joint import TaskWeights
 from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.utils.files import check_writable, temporary_folder, user_path
+from dgl_mutual.utils.files import temporary_folder, user_path
 from dgl_mutual.utils.wording import counted, kind_of
 
 if TYPE_CHECKING:
@@ -135,33 +133,25 @@ def experiment(
     if out is None:
         temporary = temporary_folder()
         out = temporary.name
-    folder = user_path(out)
-    data: dict[str, Any] = {
-        "data_dir": folder_of_data,
-        "offline": offline,
-        "in_memory": in_memory,
-        "pool": pool,
-    }
-    tuning = None
-    if tuned is not None:
-        check_writable(folder)
-        tuning = tune_suite(
-            suite,
-            trials=tuned,
-            out=folder,
-            device=device,
-            threads=threads,
-            jobs=jobs,
-            progress=display if progress else no_progress,
-            **data,
-        )
-    plan = plan_suite(name, suite, out=folder, tuned=None if tuning is None else tuning.layers, **data)
+    show = display if progress else no_progress
+    prepared = prepare_suite(
+        name,
+        suite,
+        out=user_path(out),
+        data_dir=folder_of_data,
+        offline=offline,
+        in_memory=in_memory,
+        pool=pool,
+        tuned=tuned,
+        device=device,
+        jobs=jobs,
+        threads=threads,
+        progress=show,
+    )
+    plan = prepared.plan
     if plan.missing:
         raise DataError("\n".join(plan.missing.values()))
-    with display() if progress else nullcontext() as shown:
-        reports = run_suite(plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=shown)
-    if tuning is not None:
-        tuning.write(plan.folder)
+    reports, _ = prepared.run(device=device, jobs=jobs, threads=threads, resume=resume, progress=show)
     failed = [line for report in reports for line in report.failed]
     found = Experiment(plan.folder, temporary=temporary)
     finished = found.runs  # read now: another experiment may use the folder later

@@ -81,8 +81,9 @@ def command(
     """
     from dgl_mutual.experiments.layers import from_command_line
     from dgl_mutual.experiments.progress import display
-    from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations, plan_suite, run_suite
+    from dgl_mutual.experiments.suite import OF_THE_NAMES, configurations
     from dgl_mutual.experiments.suite_file import load_suite, suite_names
+    from dgl_mutual.experiments.suite_workflow import prepare_suite
     from dgl_mutual.experiments.trust import check_trust
 
     if cluster is not None and jobs is not None:
@@ -98,27 +99,21 @@ def command(
     overrides = from_command_line({"training.checkpoint_every": checkpoint_every}, assignments)
     if not trust:
         check_trust([run.config for run in configurations(suite, overrides=overrides)], source, overrides, fixed=OF_THE_NAMES)
-    layers = tuning = None
-    if tuned is not None and not dry_run:
-        from dgl_mutual.experiments.tuning.suite import tune_suite
-        from dgl_mutual.utils.files import check_writable
-
-        check_writable(out)
-        tuning = tune_suite(
-            suite,
-            trials=tuned,
-            quick=quick,
-            overrides=overrides,
-            out=out,
-            data_dir=data_dir,
-            offline=offline,
-            device=device,
-            threads=threads,
-            jobs=jobs,
-            progress=display,
-        )
-        layers = tuning.layers
-    plan = plan_suite(name, suite, out=out, quick=quick, overrides=overrides, data_dir=data_dir, offline=offline or dry_run, tuned=layers)
+    prepared = prepare_suite(
+        name,
+        suite,
+        out=out,
+        quick=quick,
+        overrides=overrides,
+        data_dir=data_dir,
+        offline=offline or dry_run,
+        tuned=None if dry_run else tuned,
+        device=device,
+        jobs=jobs,
+        threads=threads,
+        progress=display,
+    )
+    plan = prepared.plan
     if dry_run:
         from dgl_mutual.experiments.device import resolve_device
         from dgl_mutual.experiments.executors.local import default_jobs
@@ -132,11 +127,10 @@ def command(
                 say(f"not counted: {data}, which is not here yet. {why}", err=True)
             raise click.exceptions.Exit(0 if complete else 1)
     else:
-        with display() as progress:
-            reports = run_suite(
-                plan, device=device, jobs=jobs, threads=threads, resume=resume, progress=progress, cluster=cluster, track=track
-            )
-        if tuning is not None and (searches_file := tuning.write(plan.folder)) is not None:
+        reports, searches_file = prepared.run(
+            device=device, jobs=jobs, threads=threads, resume=resume, progress=display, cluster=cluster, track=track
+        )
+        if searches_file is not None:
             say(f"The searches: {searches_file}")
         complete = _write_tables(plan)
         failed = [f"{report.folder.name}: {line}" for report in reports for line in report.failed]
@@ -176,27 +170,19 @@ def _list(suite_plan: SuitePlan, jobs: int, before: float, *, anew: bool) -> boo
     Args:
         anew: all trials are to run, also those that are there.
     """
-    from dgl_mutual.errors import DglMutualError
-    from dgl_mutual.experiments.estimate import num_missing, seconds_per_trial
+    from dgl_mutual.experiments.suite_estimate import estimate_runs
 
     total = 0.0
     trials = 0
     complete = True
-    to_run = {plan.name: plan for plan in suite_plan.plans}
-    for run, plan in suite_plan.entries:
-        missing = 0
-        if plan.name in to_run:
-            first = to_run.pop(plan.name)
-            missing = len(first.trials) if anew else num_missing(first, suite_plan.folder.parent)
-        try:
-            seconds = seconds_per_trial(plan, suite_plan.folder.parent) if missing else 0.0
-        except DglMutualError as error:
-            say(f"not counted: {run.method} on {run.data}, which would fail. {error}", err=True)
+    for run in estimate_runs(suite_plan, anew=anew):
+        if run.objection:
+            say(f"not counted: {run.method} on {run.data}, which would fail. {run.objection}", err=True)
             complete = False
             continue
-        say(f"{len(plan.trials):>4} trials, {missing:>3} to run, at most {seconds:>8.1f} s each   {run.method} on {run.data}")
-        total += missing * seconds
-        trials += missing
+        say(f"{run.trials:>4} trials, {run.missing:>3} to run, at most {run.seconds:>8.1f} s each   {run.method} on {run.data}")
+        total += run.missing * run.seconds
+        trials += run.missing
     early = " (training may stop early)" if trials else ""
     say(f"{counted(trials, 'trial')} to run: at most {_duration(total / jobs)} with {jobs} at a time{early}")
     if before:
