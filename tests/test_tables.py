@@ -15,7 +15,8 @@ import pytest
 from dgl_mutual.cli.tables import filled
 from dgl_mutual.experiments.environment import without_folders
 from dgl_mutual.reporting.runs import load_runs
-from dgl_mutual.reporting.suite_tables import LONG_FILE, suite_tables
+from dgl_mutual.reporting.suite_tables import suite_tables
+from dgl_mutual.store.files import ALL_FILE
 from tests.markdown import ROOT, markdown_pages
 
 PAGES = [page for page, text in markdown_pages().items() if any(line.startswith("<!-- table:") for line in text.splitlines())]
@@ -39,7 +40,7 @@ def test_make_tables_makes_those_of_every_page() -> None:
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: str(suite.relative_to(ROOT)))
 def test_a_suite_has_the_tables_of_its_runs(suite: Path) -> None:
     tables = suite_tables(suite, LOAD)
-    joined = tables.pop(suite / LONG_FILE)  # not kept: it is trials.csv of the runs, one after the other
+    joined = tables.pop(suite / ALL_FILE)  # not kept: it is trials.csv of the runs, one after the other
     assert len(pd.read_csv(io.StringIO(joined))) == sum(len(run.figures) for run in LOAD((suite,)))
     for file, text in tables.items():
         kept = file.read_text(encoding="utf-8")

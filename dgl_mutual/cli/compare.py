@@ -12,6 +12,7 @@ from dgl_mutual.cli.arguments import JOBS, PATH
 from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
+from dgl_mutual.store.files import CERTIFICATE_FILE
 
 #: Options that have a meaning for one kind of reference only.
 _FOR_PYG = ("parity_epochs", "parity_only")
@@ -98,7 +99,7 @@ def _compare(
             display=display,
         )
     say(comparison.text)
-    say(f"\nWritten to {comparison.folder / 'certificate.md'}")
+    say(f"\nWritten to {comparison.folder / CERTIFICATE_FILE}")
     if not comparison.holds:
         raise click.exceptions.Exit(1)
 

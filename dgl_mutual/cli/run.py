@@ -11,6 +11,7 @@ import click
 from dgl_mutual.cli import completion
 from dgl_mutual.cli.arguments import JOBS, PATH, THREADS, data_dir_option, offline_option, targets_option, track_option, trust_option
 from dgl_mutual.cli.output import say
+from dgl_mutual.store.files import FAILURES_FILE, TRIALS_FILE
 from dgl_mutual.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ def command(
         return
     if len(report.summary):
         say(table(report.summary))
-        say(f"Written to {report.folder / 'trials.csv'}")
+        say(f"Written to {report.folder / TRIALS_FILE}")
     if report.failed:
-        where = report.folder / "failures.csv"
+        where = report.folder / FAILURES_FILE
         say("\n".join((f"{counted(len(report.failed), 'trial')} failed ({where}):", *report.failed)), err=True)
         raise click.exceptions.Exit(1)

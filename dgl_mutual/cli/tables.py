@@ -14,6 +14,7 @@ from dgl_mutual.cli.arguments import UserPath, refuse_repeated
 from dgl_mutual.cli.export import command as export_command
 from dgl_mutual.cli.output import say
 from dgl_mutual.errors import DglMutualError, UsageError
+from dgl_mutual.store.files import ALL_FILE, SUITE_FILE
 
 if TYPE_CHECKING:
     from dgl_mutual.reporting.run import Run
@@ -41,9 +42,8 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
       dgl-mutual tables README.md --check
     """
     from dgl_mutual.reporting.runs import load_runs
-    from dgl_mutual.reporting.suite_tables import LONG_FILE, suite_tables
+    from dgl_mutual.reporting.suite_tables import suite_tables
     from dgl_mutual.store.outputs import write_result
-    from dgl_mutual.store.tables import SUITE_FILE
     from dgl_mutual.utils.files import write_text
 
     # Most tables of a page are of a few suites, and reading the runs of a suite takes longer than making a table of them.
@@ -59,7 +59,7 @@ def command(paths: tuple[Path, ...], check: bool) -> None:
         say(f"There is no suite below {', '.join(map(str, paths))}, so there is nothing to make.")
         return
     if check:  # it is made of trials.csv alone, and need not be kept
-        texts = {file: text for file, text in texts.items() if file.name != LONG_FILE or file.exists()}
+        texts = {file: text for file, text in texts.items() if file.name != ALL_FILE or file.exists()}
     stale = [file for file, text in texts.items() if not file.exists() or _text(file) != text]
     for file in stale:
         if not check:

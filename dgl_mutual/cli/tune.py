@@ -11,6 +11,7 @@ import click
 from dgl_mutual.cli.output import say
 from dgl_mutual.cli.run import KEYS
 from dgl_mutual.cli.run import command as run_command
+from dgl_mutual.store.files import BEST_FILE, TUNING_FILE
 from dgl_mutual.utils.wording import counted
 
 #: Options of `run` that have no meaning for a search.
@@ -93,7 +94,7 @@ def _tune(
                 f"This is of the first {counted(trials, 'trial')}. The folder holds a longer search, and best.yaml is its best, trial "
                 f"{tuning.written_trial}. For a search of this length, give another --out."
             )
-        say(f"Written to {tuning.folder / 'best.yaml'} and {tuning.folder / 'tuning.csv'}")
+        say(f"Written to {tuning.folder / BEST_FILE} and {tuning.folder / TUNING_FILE}")
         _draw(tuning.folder, f"{config.strategy} on {dataset.name}", splits)
         if tuning.shared:
             say(tuning.shared)

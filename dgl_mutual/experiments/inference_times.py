@@ -15,7 +15,8 @@ from dgl_mutual.experiments.loading import load_data
 from dgl_mutual.experiments.resolve import check_fingerprint
 from dgl_mutual.experiments.trial import trial_name
 from dgl_mutual.experiments.trust import trusted_config
-from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, KEY, overall, read_trials
+from dgl_mutual.store.files import CONFIG_FILE, INFERENCE_FILE
+from dgl_mutual.store.tables import INFERENCE_COLUMNS, KEY, overall, read_trials
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
@@ -47,7 +48,7 @@ def time_run(
     trials = overall(read_trials(run_folder))
     finished = {(int(seed), int(fold)) for seed, fold in trials[KEY].itertuples(index=False)}
     kept = [key for key in sorted(finished) if (run_folder / "checkpoints" / trial_name(*key) / "ensemble.json").is_file()]
-    config = trusted_config(run_folder / "config.yaml", None, trust=trust)
+    config = trusted_config(run_folder / CONFIG_FILE, None, trust=trust)
     if not resolve_strategy(config.strategy).trains:
         raise StoreError(
             f"{str(run_folder)!r} has no students, since the strategy {config.strategy!r} trains none, so nothing can be timed. Leave this "
@@ -56,14 +57,14 @@ def time_run(
     if not kept:
         raise StoreError(
             f"{str(run_folder)!r} keeps no students of a finished trial (checkpoints/), so nothing can be timed. Run it again, for example "
-            f"with one seed: dgl-mutual run --config {run_folder / 'config.yaml'} --seeds 1 --out FOLDER"
+            f"with one seed: dgl-mutual run --config {run_folder / CONFIG_FILE} --seeds 1 --out FOLDER"
         )
     check_writable(run_folder)
     device = resolve_device(device)
     seed, fold = kept[0]
     folder = run_folder / "checkpoints" / trial_name(seed, fold)
     dataset = load_data(config, data_dir=data_dir, offline=offline)
-    again = f"dgl-mutual run --config {run_folder / 'config.yaml'} --set fingerprint=null --out FOLDER"
+    again = f"dgl-mutual run --config {run_folder / CONFIG_FILE} --set fingerprint=null --out FOLDER"
     check_fingerprint(config, dataset, f"train again on those that are there: {again}")
     rows = trials[(trials["seed"] == seed) & (trials["fold"] == fold)]
     models: dict[str, TrainedModel] = {

@@ -19,10 +19,10 @@ from dgl_mutual.errors import StoreError, UsageError
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
+from dgl_mutual.store.files import INFERENCE_FILE
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
-    INFERENCE_FILE,
     KEY,
     MORE_COLUMNS,
     RELIABILITY_COLUMNS,

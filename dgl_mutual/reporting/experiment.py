@@ -24,8 +24,9 @@ from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import BOLD, Cell, TextTable, is_fraction, text_table
+from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
-from dgl_mutual.store.tables import NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, read_tuning
+from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
 from dgl_mutual.utils.files import check_regular, replacing, user_path
 from dgl_mutual.utils.wording import counted
 
@@ -182,7 +183,7 @@ class Experiment:
             UsageError: nothing was tuned.
             StoreError: the file is damaged.
         """
-        if not (self.folder / "tuning.csv").is_file():
+        if not (self.folder / TUNING_FILE).is_file():
             raise UsageError("The methods were not tuned. Give experiment(tuned=N), or run 'dgl-mutual suite ... --tuned N'.")
         return read_tuning(self.folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
 

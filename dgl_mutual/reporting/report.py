@@ -19,8 +19,8 @@ from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, load_runs, preferred_baseline, read_suite
 from dgl_mutual.reporting.status import status_of
 from dgl_mutual.reporting.tables import text_table
+from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.store.outputs import MADE_BY
-from dgl_mutual.store.tables import SUITE_FILE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

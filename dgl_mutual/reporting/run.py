@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from dgl_mutual.store.files import ENVIRONMENT_FILE, FAILURES_FILE, HISTORY_FILE
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
     KEY,
@@ -53,12 +54,12 @@ class Run:
     @cached_property
     def failures(self) -> pd.DataFrame:
         """failures.csv; empty where no trial failed."""
-        return self._asked_for(read_table(self.folder / "failures.csv", FAILURE_COLUMNS))
+        return self._asked_for(read_table(self.folder / FAILURES_FILE, FAILURE_COLUMNS))
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """history.csv; empty before the run has ended for the first time."""
-        return self._asked_for(read_table(self.folder / "history.csv", [*KEY, "epoch"]))
+        return self._asked_for(read_table(self.folder / HISTORY_FILE, [*KEY, "epoch"]))
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
@@ -73,7 +74,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """environment.json; empty where there is none."""
-        return read_environment(self.folder / "environment.json")
+        return read_environment(self.folder / ENVIRONMENT_FILE)
 
     @property
     def planned(self) -> list[tuple[int, int]]:

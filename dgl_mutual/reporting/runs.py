@@ -19,7 +19,8 @@ from dgl_mutual.options import plain_message
 from dgl_mutual.reporting.labels import data_of_suite, label_runs
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.store.configuration import given_part, resolved_part
-from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, SUITE_FILE, TUNING_COLUMNS, TUNING_ENDED, read_tuning
+from dgl_mutual.store.files import CONFIG_FILE, SUITE_FILE, TRIALS_FILE, TUNING_FILE
+from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS, NAME_COLUMNS, TUNING_COLUMNS, TUNING_ENDED, read_tuning
 from dgl_mutual.utils.files import unreadable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
@@ -86,7 +87,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
             failed = f"{len(run.failures)} failed (failures.csv)" if len(run.failures) else "it was interrupted early"
             raise StoreError(
                 f"In {str(run.folder)!r} no trial has finished: {failed}. "
-                f"Go on with it: dgl-mutual run --config {run.folder / 'config.yaml'} --out {run.folder.parent}"
+                f"Go on with it: dgl-mutual run --config {run.folder / CONFIG_FILE} --out {run.folder.parent}"
             )
         names = {"method": run.method, "data": run.data, "run": run.folder.name}
         added = {**names, "folds": run.config.get("folds") or 1, "planned": len(run.planned), "tuned": run.tuned}
@@ -97,7 +98,7 @@ def gather(runs: Sequence[Run], metric: str | None = None, *, each_target: bool 
 def _runs_in(path: Path) -> list[Run]:
     if not path.exists():
         raise UsageError(f"There is no folder {str(path)!r}. Correct the path; by default, runs are in results/.")
-    if (path / "config.yaml").is_file():
+    if (path / CONFIG_FILE).is_file():
         return [_read_run(path)]
     if (path / SUITE_FILE).is_file():
         runs = suite_runs(path)
@@ -158,7 +159,7 @@ def suite_runs(folder: Path) -> list[Run]:
     for entry in read_suite(folder)["runs"]:
         run_folder = folder.resolve().parent / str(entry["folder"])
         _check_open(run_folder)
-        if any(os.path.lexists(run_folder / name) for name in ("config.yaml", "trials.csv")):  # with one of them alone it is damaged
+        if any(os.path.lexists(run_folder / name) for name in (CONFIG_FILE, TRIALS_FILE)):  # with one of them alone it is damaged
             run = read(run_folder)
             # The folder may have the trials of more seeds than this suite asked for.
             asked, there = entry.get("seeds"), run.config["seeds"]
@@ -170,7 +171,7 @@ def suite_runs(folder: Path) -> list[Run]:
 
 def _searched(folder: Path) -> dict[tuple[str, str], int]:
     """Data and method -> trials of the search in a suite's tuning.csv that have ended."""
-    if not (folder / "tuning.csv").is_file():
+    if not (folder / TUNING_FILE).is_file():
         return {}
     table = read_tuning(folder, [*NAME_COLUMNS, *TUNING_COLUMNS])
     ended = table[table["state"].isin(TUNING_ENDED)]
@@ -184,7 +185,7 @@ def _check_open(folder: Path) -> None:
 
 
 def _read_run(folder: Path) -> Run:
-    file = folder / "config.yaml"
+    file = folder / CONFIG_FILE
     values = _read_yaml(file)
     config, given = resolved_part(values), given_part(values)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import load_runs, read_suite, suite_runs
-from dgl_mutual.store.tables import SUITE_FILE
+from dgl_mutual.store.files import SUITE_FILE
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from dgl_mutual.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from dgl_mutual.reporting.run import Run
 from dgl_mutual.reporting.runs import gather, preferred_baseline, suite_runs
 from dgl_mutual.reporting.tables import TextTable, text_table
+from dgl_mutual.store.files import ALL_FILE
 from dgl_mutual.store.tables import MORE_COLUMNS
 from dgl_mutual.utils.files import write_text
 from dgl_mutual.utils.safe_text import csv_text
 
-#: All trials of a suite in one table.
-LONG_FILE = "all.csv"
 _NAMES = ["data", "method", "run"]
 
 
@@ -45,7 +44,7 @@ def _tables(folder: Path, runs: list[Run]) -> tuple[TextTable, dict[Path, str]]:
     unknown = [name for name in MORE_COLUMNS if rows[name].isna().all() or (name == "split" and rows[name].equals(rows["fingerprint"]))]
     rows = rows.drop(columns=unknown)
     return table, {
-        folder / LONG_FILE: csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]]),
+        folder / ALL_FILE: csv_text(rows[[*_NAMES, *(name for name in rows if name not in _NAMES)]]),
         folder / "table.csv": to_csv(comparison),
         folder / "table.md": to_markdown(table),
         folder / "table.tex": to_latex(table, f"tab:{folder.name}"),

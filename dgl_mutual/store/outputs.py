@@ -12,18 +12,36 @@ from typing import Any
 from yaml import YAMLError
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.store.tables import INFERENCE_FILE, SUITE_FILE
+from dgl_mutual.store.files import (
+    BEST_FILE,
+    CERTIFICATE_FILE,
+    COMPARE_FILE,
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    FAILURES_FILE,
+    GRID_FILE,
+    HISTORY_FILE,
+    INFERENCE_FILE,
+    JOURNAL_FILE,
+    RELIABILITY_FILE,
+    SETTINGS_FILE,
+    SUITE_FILE,
+    SUMMARY_FILE,
+    TRAJECTORY_FILE,
+    TRIALS_FILE,
+    TUNING_FILE,
+)
 from dgl_mutual.utils.files import is_special, read_bytes, write_output
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 #: Files by which a folder of this program, a partition, or a dataset in CSV form, is known.
 _META = "meta.yaml"
-_MARKERS = ("config.yaml", "journal.log", "tuning.yaml", SUITE_FILE, "partition.json", _META)
+_MARKERS = (CONFIG_FILE, JOURNAL_FILE, SETTINGS_FILE, SUITE_FILE, "partition.json", _META)
 #: Files of such folders that cannot be made again, or that this program reads.
 _KEPT = (
     *_MARKERS,
-    *("trials.csv", "history.csv", "reliability.csv", "grid.csv", "failures.csv", "summary.csv", "environment.json", INFERENCE_FILE),
-    *("tuning.csv", "best.yaml", "compare.csv", "trajectory.csv", "certificate.md", "graph.json"),
+    *(TRIALS_FILE, HISTORY_FILE, RELIABILITY_FILE, GRID_FILE, FAILURES_FILE, SUMMARY_FILE, ENVIRONMENT_FILE, INFERENCE_FILE),
+    *(TUNING_FILE, BEST_FILE, COMPARE_FILE, TRAJECTORY_FILE, CERTIFICATE_FILE, "graph.json"),
 )
 #: Files of datasets in other forms: those of Planetoid, the graphs of PPI, and what holds numbers as no result does.
 _DATA = re.compile(r"ind\.[^.]+\.(x|tx|allx|y|ty|ally|graph|test\.index)|(train|valid|test)_graph\.json|.*\.(gz|npy|npz|dgl)")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError
 from dgl_mutual.store.columns import FAILURES, INFERENCE, NUM_BINS, RELIABILITY
+from dgl_mutual.store.files import INFERENCE_FILE, RELIABILITY_FILE, TRIALS_FILE, TUNING_FILE
 from dgl_mutual.utils.exact_numbers import EXACT_NUMBERS
 from dgl_mutual.utils.files import read_bytes, unreadable
 from dgl_mutual.utils.plain_json import read_json
@@ -32,8 +33,7 @@ KEY = ["seed", "fold"]
 RUN_COLUMNS = ["task", "dataset", "strategy", "protocol"]
 #: The columns of reliability.csv.
 RELIABILITY_COLUMNS = list(RELIABILITY)
-#: Inference times (see `dgl-mutual time-inference`): file and columns.
-INFERENCE_FILE = "inference.csv"
+#: The columns of inference.csv (see `dgl-mutual time-inference`).
 INFERENCE_COLUMNS = list(INFERENCE)
 #: States of a search's trials that are over.
 TUNING_ENDED = ("complete", "pruned", "failed")
@@ -42,8 +42,6 @@ TUNING_COLUMNS = ["trial", "state", "value", "best", "seconds", "error"]
 #: The columns before these in tuning.csv of a suite.
 NAME_COLUMNS = ["data", "method", "search"]
 FAILURE_COLUMNS = list(FAILURES)
-#: What a suite writes into its folder: which runs are its own, under which names.
-SUITE_FILE = "suite.yaml"
 #: Trials that a run may have: more than anybody runs, and few enough to be listed.
 MAX_TRIALS = 1_000_000
 #: Characters of what a suite calls a method or its data.
@@ -138,7 +136,7 @@ def read_trials(folder: Path) -> pd.DataFrame:
     Raises:
         StoreError: see `read_trial_rows`.
     """
-    return read_trial_rows(folder / "trials.csv")
+    return read_trial_rows(folder / TRIALS_FILE)
 
 
 def read_trial_rows(file: Path) -> pd.DataFrame:
@@ -165,7 +163,7 @@ def read_reliability(folder: Path) -> pd.DataFrame:
     Raises:
         StoreError: see `read_table`; also if a row is there twice, or belongs to no bin.
     """
-    file = folder / "reliability.csv"
+    file = folder / RELIABILITY_FILE
     table = read_table(file, RELIABILITY_COLUMNS)
     if table.empty:
         return table
@@ -200,7 +198,7 @@ def read_tuning(folder: Path, columns: list[str] = TUNING_COLUMNS) -> pd.DataFra
     Raises:
         StoreError: it is not there, or is not what a search writes.
     """
-    file = folder / "tuning.csv"
+    file = folder / TUNING_FILE
     text = _content(file, _MOST_BYTES) or b""
     try:
         _refuse_ragged(file, text)
@@ -285,7 +283,7 @@ def _content(file: Path, most: int) -> bytes | None:
 
 def _hint_of(file: Path) -> str:
     """What to do with a file of a run that cannot be read: only trials.csv says which trials are finished."""
-    if file.name == "trials.csv":
+    if file.name == TRIALS_FILE:
         return "Restore it, or start over with --no-resume (in Python: resume=False)."
     return "Restore it, or move it away: it can be made again or done without, and finished trials stay."
 

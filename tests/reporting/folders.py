@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.store.summary import summarise_trials
-from dgl_mutual.store.tables import INFERENCE_COLUMNS, MORE_COLUMNS, SUITE_FILE, TRIAL_COLUMNS
+from dgl_mutual.store.tables import INFERENCE_COLUMNS, MORE_COLUMNS, TRIAL_COLUMNS
 
 SUMS = ("mean", "best_by_val", "ensemble")
 

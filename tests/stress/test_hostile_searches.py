@@ -19,10 +19,10 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.tuning import study
 from dgl_mutual.experiments.tuning.search import tune
-from dgl_mutual.experiments.tuning.study import BEST_FILE, HISTORY_FILE, JOURNAL_FILE
 from dgl_mutual.reporting.plots.style import drawing
 from dgl_mutual.reporting.plots.tuning import tuning_history
-from dgl_mutual.store.tables import INFERENCE_COLUMNS, INFERENCE_FILE, read_inference, read_tuning
+from dgl_mutual.store.files import BEST_FILE, INFERENCE_FILE, JOURNAL_FILE, TUNING_FILE
+from dgl_mutual.store.tables import INFERENCE_COLUMNS, read_inference, read_tuning
 from tests.experiments.conftest import ring
 from tests.stress.damage import Edit, bounded, changed, damaged, edits, write
 from tests.stress.test_hostile_reports import CELLS, VALUES, places, with_cell
@@ -75,7 +75,7 @@ def test_journals(fuzz: Callable[..., None], search: Callable[[Path], Path], tmp
 def test_what_a_search_and_a_measurement_leave(fuzz: Callable[..., None], search: Callable[[Path], Path], tmp_path: Path) -> None:
     folder = search(tmp_path / "sound")
     row = "0,0,gcn-0,100,30,1.5,1.25,1.75,1,cpu\n"
-    tables = {HISTORY_FILE: (folder / HISTORY_FILE).read_bytes(), INFERENCE_FILE: (",".join(INFERENCE_COLUMNS) + f"\n{row}").encode()}
+    tables = {TUNING_FILE: (folder / TUNING_FILE).read_bytes(), INFERENCE_FILE: (",".join(INFERENCE_COLUMNS) + f"\n{row}").encode()}
     files = {BEST_FILE: (folder / BEST_FILE).read_bytes(), **tables}
     celled = st.builds(
         lambda name, index, cell: {**files, name: with_cell(tables[name], index, cell)},
@@ -100,7 +100,7 @@ def test_what_a_search_and_a_measurement_leave(fuzz: Callable[..., None], search
 
 @pytest.mark.parametrize("number", ["inf", "-1", "0.5", "1e300", ""])
 def test_numbers_of_trials_that_no_search_gives_are_refused(search: Callable[[Path], Path], tmp_path: Path, number: str) -> None:
-    file = search(tmp_path) / HISTORY_FILE
+    file = search(tmp_path) / TUNING_FILE
     header, first, *rest = file.read_text().splitlines()
     file.write_text("\n".join([header, f"{number}{first.removeprefix('0')}", *rest]) + "\n")
     with pytest.raises(StoreError, match=r"a trial has no number as a search gives.*Run 'dgl-mutual tune' again"):

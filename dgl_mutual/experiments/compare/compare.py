@@ -40,6 +40,15 @@ from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.statistics import held_out_ratio
 from dgl_mutual.store.configuration import identity, num_seeds
+from dgl_mutual.store.files import (
+    CERTIFICATE_FILE,
+    COMPARE_FILE,
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    FAILURES_FILE,
+    TRAJECTORY_FILE,
+    TRIALS_FILE,
+)
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
@@ -53,7 +62,7 @@ Display = Callable[[str], AbstractContextManager[Progress]]
 #: Bytes of a certificate.
 _MOST_BYTES = 1 << 24
 #: The files of a comparison, in the order in which they are written: it is finished once it has a certificate.
-_FILES = _CONFIG, _TRAJECTORY, _TABLE, _CERTIFICATE = ("config.yaml", "trajectory.csv", "compare.csv", "certificate.md")
+_FILES = (CONFIG_FILE, TRAJECTORY_FILE, COMPARE_FILE, CERTIFICATE_FILE)
 #: The row of a certificate that says what was compared, beside the configuration.
 _SETTINGS = "settings"
 TITLE = "dgl_mutual beside its torch_geometric reference"
@@ -179,7 +188,7 @@ def compare_with_file(
             report = run(config, out=runs, data_dir=data_dir, offline=offline, device="cpu", jobs=jobs, threads=threads, progress=progress)
         trials = read_trials(report.folder)
         if trials.empty:
-            raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / 'failures.csv'}.")
+            raise DataError(f"None of our trials finished: {'; '.join(report.failed)}. See {report.folder / FAILURES_FILE}.")
         pairing = pair(trials[trials["metric"] == dataset.target.metric], foreign, member=member)
         found = {
             **_common_facts(plan, threads),
@@ -216,7 +225,7 @@ def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None
     """
     with lock(folder, linked=True):
         there = [name for name in _FILES if os.path.lexists(folder / name)]
-        if there and not (_is_same(folder, title, settings, plan) if _CERTIFICATE in there else _was_cut_off(folder, plan)):
+        if there and not (_is_same(folder, title, settings, plan) if CERTIFICATE_FILE in there else _was_cut_off(folder, plan)):
             raise StoreError(
                 f"{str(folder)!r} holds another comparison, a run, or files of your own ({', '.join(there)}), which this one would "
                 "overwrite. Choose another folder with --out, or move the old one away."
@@ -227,10 +236,10 @@ def _owned(folder: Path, title: str, settings: str, plan: Plan) -> Iterator[None
 def _is_same(folder: Path, title: str, settings: str, plan: Plan) -> bool:
     """Whether a certificate is of the same comparison."""
     try:
-        first, *lines = read_bytes(folder / _CERTIFICATE, _MOST_BYTES).decode().splitlines() or [""]
+        first, *lines = read_bytes(folder / CERTIFICATE_FILE, _MOST_BYTES).decode().splitlines() or [""]
     except (OSError, UnicodeDecodeError):
         return False
-    there, here = read_resolved(folder / _CONFIG), plain(plan.config)
+    there, here = read_resolved(folder / CONFIG_FILE), plain(plan.config)
     # A certificate holds all of a comparison: other numbers of seeds are another one.
     same_config = there is not None and identity(there) == identity(here) and num_seeds(there) == num_seeds(here)
     return same_config and first == f"# {title}" and [_SETTINGS, markdown_text(settings)] in map(_cells, lines)
@@ -238,10 +247,10 @@ def _is_same(folder: Path, title: str, settings: str, plan: Plan) -> bool:
 
 def _was_cut_off(folder: Path, plan: Plan) -> bool:
     """Whether the same comparison was ended before it wrote its certificate: its configuration is there to the letter, and no run's is."""
-    if any((folder / name).exists() for name in ("environment.json", "trials.csv")):
+    if any((folder / name).exists() for name in (ENVIRONMENT_FILE, TRIALS_FILE)):
         return False
     try:
-        return read_bytes(folder / _CONFIG, _MOST_BYTES).decode() == _config_text(plan)
+        return read_bytes(folder / CONFIG_FILE, _MOST_BYTES).decode() == _config_text(plan)
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -391,11 +400,11 @@ def _keep(
     plan: Plan,
     trajectory: pd.DataFrame | None = None,
 ) -> CertificateReport:
-    write_text(folder / _CONFIG, _config_text(plan))
+    write_text(folder / CONFIG_FILE, _config_text(plan))
     if trajectory is not None:
-        write_text(folder / _TRAJECTORY, csv_text(trajectory))
+        write_text(folder / TRAJECTORY_FILE, csv_text(trajectory))
     table = pd.DataFrame(rows).assign(dataset=plan.dataset.name).reindex(columns=_CSV_COLUMNS)
-    write_text(folder / _TABLE, csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
-    write_text(folder / _CERTIFICATE, "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
+    write_text(folder / COMPARE_FILE, csv_text(table.astype({"seed": "Int64", "fold": "Int64", "n": "Int64"})))
+    write_text(folder / CERTIFICATE_FILE, "\n\n".join([f"# {title}", *(section.markdown for section in sections)]) + "\n")
     shown = [section.text for section in sections if section.on_screen]
     return CertificateReport(folder, holds, "\n\n".join(shown))

@@ -31,6 +31,7 @@ from dgl_mutual.experiments.trial import OnEpoch, Trial, fit_resolved
 from dgl_mutual.experiments.tuning.journal import JOURNAL_ERRORS, check_study, damaged, open_journal
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.search_space import Choice, Real, SearchSpace, described
+from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE, SETTINGS_FILE, TUNING_FILE
 from dgl_mutual.store.tables import TUNING_COLUMNS
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.callbacks import EpochReports
@@ -49,7 +50,6 @@ FIRST_SEED = MAX_SEEDS
 #: Trials before the sampler and the pruner learn from them.
 STARTUP_TRIALS = 5
 #: Files of a search's folder.
-BEST_FILE, HISTORY_FILE, SETTINGS_FILE, JOURNAL_FILE = "best.yaml", "tuning.csv", "tuning.yaml", "journal.log"
 
 
 class Search:
@@ -87,7 +87,7 @@ class Search:
         except OSError as error:
             raise unwritable(self.folder, error) from None
         locks = (file.name for file in self.folder.glob(".*.lock"))
-        for name in (JOURNAL_FILE, BEST_FILE, HISTORY_FILE, SETTINGS_FILE, *locks):
+        for name in (JOURNAL_FILE, BEST_FILE, TUNING_FILE, SETTINGS_FILE, *locks):
             refuse_links(self.folder / name, self.folder.parent)
         with ExitStack() as stack:
             try:
@@ -95,8 +95,8 @@ class Search:
                     check_regular(journal)
                 self.claims = filelock.FileLock(self.folder / ".claims.lock")
                 with self.claims:
-                    if (self.folder / HISTORY_FILE).exists() and not (journal.exists() and journal.stat().st_size):
-                        raise ValueError(f"it is empty or gone, and {HISTORY_FILE} is there")
+                    if (self.folder / TUNING_FILE).exists() and not (journal.exists() and journal.stat().st_size):
+                        raise ValueError(f"it is empty or gone, and {TUNING_FILE} is there")
                     self.backend = stack.enter_context(open_journal(journal, self.folder.name, optuna))
                     self._begin_or_continue(splits)
             except (*JOURNAL_ERRORS, optuna.exceptions.OptunaError) as error:
@@ -155,7 +155,7 @@ class Search:
             self._release_abandoned()
             if self._counted():
                 return
-            names = (JOURNAL_FILE, BEST_FILE, HISTORY_FILE, SETTINGS_FILE)
+            names = (JOURNAL_FILE, BEST_FILE, TUNING_FILE, SETTINGS_FILE)
             remove_files(self.folder, "|".join([*map(re.escape, names), r"\..+\.lock"]))
         with suppress(OSError):  # another process has put something there
             for parent in made:
@@ -351,7 +351,7 @@ class Search:
         """Bring best.yaml and tuning.csv up to date with the study."""
         with self._alone():
             history = _history(self.trials(), list(self.space))
-            write_text(self.folder / HISTORY_FILE, plain_csv(history.map(csv_cell)))
+            write_text(self.folder / TUNING_FILE, plain_csv(history.map(csv_cell)))
             best = self.best_trial()
             if best is not None:
                 write_text(self.folder / BEST_FILE, yaml.safe_dump(self.layer(best), sort_keys=False))

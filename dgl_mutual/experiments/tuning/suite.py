@@ -19,8 +19,8 @@ from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.suite import Layers, SuiteRun, configurations, named, suite_loader
 from dgl_mutual.experiments.suite_file import Suite
 from dgl_mutual.experiments.tuning.search import Tuning, checked_space, search_job, tune
-from dgl_mutual.experiments.tuning.study import HISTORY_FILE
 from dgl_mutual.experiments.tuning.trials import import_optuna
+from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.store.tables import NAME_COLUMNS
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.utils.files import write_text
@@ -52,7 +52,7 @@ class SuiteTuning:
         ]
         table = pd.concat([table.astype(object) for table in tables], ignore_index=True)
         table = table[[*NAME_COLUMNS, *(name for name in table if name not in NAME_COLUMNS)]]
-        file = folder / HISTORY_FILE
+        file = folder / TUNING_FILE
         write_text(file, plain_csv(table.map(csv_cell)))
         return file
 
@@ -116,9 +116,7 @@ def tune_suite(
             )
         if tuning.best is None:
             first = f" The first: {tuning.failed[0]}" if tuning.failed else ""
-            raise TrainingError(
-                f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / HISTORY_FILE}).{first}"
-            )
+            raise TrainingError(f"{run.method} on {run.data}: every trial of its tuning has failed ({tuning.folder / TUNING_FILE}).{first}")
         searches[run.data, run.method] = tuning
     layers = {key: unflatten(tuning.chosen) for key, tuning in searches.items()}
     return SuiteTuning(layers, searches)

@@ -23,8 +23,9 @@ from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.resolve import splits_of
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial
-from dgl_mutual.experiments.tuning.study import FIRST_SEED, HISTORY_FILE, Search
+from dgl_mutual.experiments.tuning.study import FIRST_SEED, Search
 from dgl_mutual.search_space import SearchSpace
+from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
 
 
@@ -82,7 +83,7 @@ class SearchJob:
 
     def progress(self) -> tuple[int, float | None]:
         """The number of missing trials, and the mean seconds of the finished ones, if there are any. Writes nothing."""
-        history = read_tuning(self.folder) if (self.folder / HISTORY_FILE).exists() else None
+        history = read_tuning(self.folder) if (self.folder / TUNING_FILE).exists() else None
         if history is None:
             return self.trials, None
         ended = history[history["state"].isin(TUNING_ENDED)]

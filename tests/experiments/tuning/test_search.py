@@ -24,8 +24,9 @@ from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.tuning import study
 from dgl_mutual.experiments.tuning.pruning import PruningReports
 from dgl_mutual.experiments.tuning.search import search_space, tune
-from dgl_mutual.experiments.tuning.study import BEST_FILE, FIRST_SEED, Search
+from dgl_mutual.experiments.tuning.study import FIRST_SEED, Search
 from dgl_mutual.search_space import Choice, Real, Whole
+from dgl_mutual.store.files import BEST_FILE
 from tests.experiments.tuning.searches import QUICK, faking, quick
 
 pytest.importorskip("optuna")

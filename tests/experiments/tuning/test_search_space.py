@@ -14,9 +14,9 @@ from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.grid import point_of
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.tuning.search import search_space
-from dgl_mutual.experiments.tuning.study import BEST_FILE
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.search_space import Choice
+from dgl_mutual.store.files import BEST_FILE
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.training.options import TrainingOptions
 from tests.experiments.tuning.searches import QUICK, faking, quick

@@ -16,8 +16,9 @@ from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.tuning.search import search_space
-from dgl_mutual.experiments.tuning.study import BEST_FILE, JOURNAL_FILE, Search
+from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.search_space import Whole
+from dgl_mutual.store.files import BEST_FILE, JOURNAL_FILE
 from dgl_mutual.utils.files import unwritable
 from tests.experiments.tuning.searches import QUICK, faking, quick
 

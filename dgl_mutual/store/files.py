@@ -1,0 +1,26 @@
+"""Names of the files in folders of results."""
+
+#: Of a run.
+CONFIG_FILE = "config.yaml"
+TRIALS_FILE = "trials.csv"
+HISTORY_FILE = "history.csv"
+RELIABILITY_FILE = "reliability.csv"
+GRID_FILE = "grid.csv"
+FAILURES_FILE = "failures.csv"
+SUMMARY_FILE = "summary.csv"
+ENVIRONMENT_FILE = "environment.json"
+#: Of a run, once its students are timed (see `dgl-mutual time-inference`).
+INFERENCE_FILE = "inference.csv"
+#: Of a suite: which runs are its own, under which names; and all of their trials in one table.
+SUITE_FILE = "suite.yaml"
+ALL_FILE = "all.csv"
+#: Of a search, and of a suite whose methods were tuned: all trials of the search, or of all searches.
+TUNING_FILE = "tuning.csv"
+#: Of a search.
+BEST_FILE = "best.yaml"
+SETTINGS_FILE = "tuning.yaml"
+JOURNAL_FILE = "journal.log"
+#: Of a comparison.
+TRAJECTORY_FILE = "trajectory.csv"
+COMPARE_FILE = "compare.csv"
+CERTIFICATE_FILE = "certificate.md"
