@@ -10,7 +10,6 @@ from scipy.stats import entropy
 
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.options import parse_options
 from dgl_mutual.strategies.entropy import entropy_terms
 from dgl_mutual.strategies.gml import GMLOptions
 from dgl_mutual.training.options import TrainingOptions
@@ -118,22 +117,6 @@ def test_a_batch_without_samples_of_the_term_adds_nothing():
 @pytest.mark.parametrize("options", [{"entropy_weight": 0.0}, {"entropy_weight": 0.0, "entropy_schedule": "warmup"}])
 def test_no_weight_no_term(options):
     assert not {"entropy", "class_prior"} & set(terms_of(options)[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        ({"class_prior_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),
-        ({"class_prior_weight": -1, "entropy_weight": -0.1}, "at least 0 "),
-        ({"entropy_weight": float("nan")}, "finite"),
-        ({"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),
-        ({"entropy_schedule": "warm-up"}, "Did you mean 'warmup'.*constant, warmup"),
-        ({"entropy_on": "unlabelled"}, "exchange, labelled, training, all"),
-    ],
-)
-def test_options_that_contradict_each_other_are_refused(options, part):
-    with pytest.raises(UsageError, match=part):
-        parse_options(GMLOptions, options)
 
 
 def test_a_schedule_that_few_epochs_leave_nothing_of_is_refused():

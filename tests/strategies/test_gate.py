@@ -5,10 +5,7 @@ import pytest
 import torch
 from scipy.special import expit, rel_entr, softmax
 
-from dgl_mutual.errors import UsageError
-from dgl_mutual.options import parse_options
 from dgl_mutual.strategies.gate import gate_of
-from dgl_mutual.strategies.gml import GMLOptions
 from tests.strategies.cases import Bench
 
 PLAIN = {"weighting": "uniform", "target_temperature": None, "mix": "probabilities"}
@@ -85,20 +82,6 @@ def test_a_share_that_is_the_threshold_passes(kind):
 def test_two_students_always_agree():
     gated, _ = terms_of({"gate": "agreement"}, students=2)
     np.testing.assert_allclose(gated, terms_of({}, students=2)[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        ({"gate_threshold": 0.5}, "has no effect without a gate"),
-        ({"gate": "confidence", "gate_threshold": 0}, "more than 0"),
-        ({"gate": "confidence", "gate_threshold": 1.5}, "at most 1 "),
-        ({"gate": "both"}, "no such value. Choose from: none, confidence, agreement"),
-    ],
-)
-def test_gates_without_sense_are_refused(options, part):
-    with pytest.raises(UsageError, match=part):
-        parse_options(GMLOptions, options)
 
 
 def test_gated_samples_give_no_gradient():

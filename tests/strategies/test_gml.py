@@ -270,6 +270,26 @@ class TestHiddenLabels:
 @pytest.mark.parametrize(
     ("options", "part"),
     [
+        ({"gate_threshold": 0.5}, "has no effect without a gate"),
+        ({"gate": "confidence", "gate_threshold": 0}, "more than 0"),
+        ({"gate": "confidence", "gate_threshold": 1.5}, "at most 1 "),
+        ({"gate": "both"}, "no such value. Choose from: none, confidence, agreement"),
+        ({"class_prior_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),
+        ({"class_prior_weight": -1, "entropy_weight": -0.1}, "at least 0 "),
+        ({"entropy_weight": float("nan")}, "finite"),
+        ({"entropy_weight": 0.1, "entropy_schedule": "warmup", "exchange_warmup": [0, 5]}, "the entropy term is never on"),
+        ({"entropy_schedule": "warm-up"}, "Did you mean 'warmup'.*constant, warmup"),
+        ({"entropy_on": "unlabelled"}, "exchange, labelled, training, all"),
+    ],
+)
+def test_options_without_sense_are_refused(options, part):
+    with pytest.raises(UsageError, match=part):
+        parse_options(GMLOptions, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
         ({"ema_decay": 0.5}, "ema_decay = 0.5 has no effect without targets=ema"),
         ({"ema_decay": 0.5, "targets": "best"}, "ema_decay = 0.5 has no effect without targets=ema"),
         ({"running_decay": 0.5}, "running_decay = 0.5 has no effect without direction=best"),

@@ -317,14 +317,17 @@ def test_files_of_two_cohorts_are_not_mixed(saved: Path, fit: Fit, node_data: Da
         load_student(both)
 
 
-def test_files_of_earlier_versions_name_no_cohort(saved: Path) -> None:
+def test_files_of_earlier_versions_name_no_cohort(saved: Path, node_data: Data) -> None:
+    before = load_student(saved).predict(node_data[0])
     for file in saved.glob("*.json"):
         values = json.loads(file.read_text())
         del values["cohort"]
         file.write_text(json.dumps(values))
     for file in saved.glob("*.safetensors"):
         save_file(load_file(file), file)
-    load_student(saved)
+    model = load_student(saved)
+    assert model.member == "ensemble"
+    np.testing.assert_array_equal(model.predict(node_data[0]), before)
 
 
 def test_the_same_cohort_gives_the_same_bytes(fit: Fit, node_data: Data, tmp_path: Path) -> None:
