@@ -163,12 +163,16 @@ def _pairs(dataset: Dataset) -> tuple[IntArray, bool]:
     return (dataset.edges[:, source < destination], True) if dataset.is_symmetric else (dataset.edges, False)
 
 
-def _new_pairs(dataset: Dataset, edges: IntArray, count: int, symmetric: bool, random: Generator, tries: int = 20) -> IntArray:
+#: A graph that has nearly all of its pairs already gets fewer.
+_MOST_DRAWS = 20
+
+
+def _new_pairs(dataset: Dataset, edges: IntArray, count: int, symmetric: bool, random: Generator) -> IntArray:
     """Pairs of nodes of one graph that `edges` does not join, at most `count`. A graph gets new edges in proportion to its own."""
     num_nodes = dataset.num_nodes
     taken = edges[0] * num_nodes + edges[1]
     new: IntArray = np.empty(0, dtype=np.int64)
-    for _ in range(tries if count else 0):
+    for _ in range(_MOST_DRAWS if count else 0):
         anchors = edges[1, random.integers(edges.shape[1], size=2 * (count - len(new)))]
         graphs = np.searchsorted(dataset.node_offsets, anchors, side="right") - 1
         first, sizes = dataset.node_offsets[graphs], np.diff(dataset.node_offsets)[graphs]
