@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from dgl_mutual.reference.coordinator import make_coordinator, weighted_sum
 from dgl_mutual.reference.graphs import to_graphs
 from dgl_mutual.reference.losses import LOSSES, ReferenceStep, class_prior, entropy, supervised
 from dgl_mutual.reference.students import ReferenceStudent
+from dgl_mutual.training.clock import median_ms
 from dgl_mutual.training.history import refuse_non_finite
 from dgl_mutual.training.metrics import refuse_non_finite_logits
 from dgl_mutual.training.options import TrainingOptions
@@ -278,7 +277,7 @@ class ReferenceTrainer:
         score = scorer_of(self.dataset)
         train, val, test = (score(logits[:, part], self.labels[part]) for part in parts)
         batches = list(self._batches(self.split.test))
-        speeds = [_inference_ms(partial(self._logits, student), batches) for student in self.students]
+        speeds = [self._inference_ms(student, batches) for student in self.students]
         sizes = [_count(student) for student in self.students]
         *students, ensemble = [
             ReferenceResult(*figures)
@@ -319,6 +318,11 @@ class ReferenceTrainer:
             student.eval()
         for data in self._batches(samples):
             self.clean[:, data.sample] = torch.stack([self._logits(student, data) for student in served])
+
+    @torch.no_grad()
+    def _inference_ms(self, student: torch.nn.Module, batches: Sequence[Data]) -> float:
+        """Milliseconds in which one student alone, in evaluation mode, predicts the batches."""
+        return median_ms(lambda: [self._logits(student, data) for data in batches], next(student.parameters()).device)
 
     def _served(self) -> list[torch.nn.Module]:
         """The students as they are assessed: with averaged weights, where these are asked for."""
@@ -368,15 +372,3 @@ class ReferenceTrainer:
 
 def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-@torch.no_grad()
-def _inference_ms(logits_of: Callable[[Data], Tensor], batches: Sequence[Data], repeats: int = 3) -> float:
-    """Median milliseconds in which one student alone, in evaluation mode, predicts the batches."""
-    timings = []
-    for _ in range(repeats + 1):  # the first builds what a layer may keep
-        started = time.perf_counter()
-        for data in batches:
-            logits_of(data)
-        timings.append(time.perf_counter() - started)
-    return 1000 * median(timings[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,13 +20,10 @@ from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.module import StudentModule
 from dgl_mutual.strategies.exchange import ExchangeOn
 from dgl_mutual.training.calibration import calibrations, mean_over_tasks
-from dgl_mutual.training.clock import now
+from dgl_mutual.training.clock import median_ms
 from dgl_mutual.training.result import FitResult, MemberResult
 from dgl_mutual.training.similarity import disagreement
 from dgl_mutual.training.task_metrics import score, scorer_of
-
-#: A pass that takes longer is timed once.
-_LONG_SECONDS = 5.0
 
 
 def unscored(member: str, architecture: str, best_epoch: int | None, inference_ms: float, parameters: int) -> MemberResult:
@@ -143,16 +140,7 @@ def count(module: nn.Module) -> int:
 
 
 @torch.no_grad()
-def inference_ms(student: StudentModule, batches: Sequence[Batch], repeats: int = 3) -> float:
-    """Median milliseconds in which one student alone predicts the batches; of what takes seconds, one run's."""
+def inference_ms(student: StudentModule, batches: Sequence[Batch]) -> float:
+    """Milliseconds in which one student alone predicts the batches (see `median_ms`)."""
     student.eval()
-    device = next(student.parameters()).device
-    timings = []
-    for _ in range(repeats + 1):  # the first builds what the batches keep
-        started = now(device)
-        for batch in batches:
-            student.forward_batch(batch)
-        timings.append(now(device) - started)
-        if timings[0] > _LONG_SECONDS:
-            return 1000 * timings[0]
-    return 1000 * median(timings[1:])
+    return median_ms(lambda: [student.forward_batch(batch) for batch in batches], next(student.parameters()).device)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from statistics import median
 
 import torch
+
+#: What takes longer is timed once.
+_LONG_MS = 5000.0
+_REPEATS = 3
 
 
 def now(device: torch.device) -> float:
@@ -12,3 +18,16 @@ def now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def milliseconds(run: Callable[[], object], device: torch.device) -> float:
+    """Milliseconds that a call takes."""
+    started = now(device)
+    run()
+    return 1000 * (now(device) - started)
+
+
+def median_ms(run: Callable[[], object], device: torch.device) -> float:
+    """Median milliseconds of three calls, after one that builds what later ones keep; of what takes seconds, those of the first call."""
+    first = milliseconds(run, device)
+    return first if first > _LONG_MS else median(milliseconds(run, device) for _ in range(_REPEATS))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.training.checkpoints import TrainedModel
-from dgl_mutual.training.clock import now
+from dgl_mutual.training.clock import milliseconds
 
 #: Warm-up passes of each model: the first fills the caches of batches.
 WARM_UP = 3
@@ -45,21 +44,15 @@ def time_inference(models: Mapping[str, TrainedModel], dataset: Dataset, *, repe
     devices = {name: next(model.parameters()).device for name, model in models.items()}
     for name, run in passes.items():
         for _ in range(WARM_UP):
-            _milliseconds(run, devices[name])
+            milliseconds(run, devices[name])
     taken: dict[str, list[float]] = {name: [] for name in passes}
     started = time.monotonic()
     for number in range(repeats):
         if number >= LEAST and time.monotonic() - started > _SECONDS:
             break
         for name, run in passes.items():
-            taken[name].append(_milliseconds(run, devices[name]))
+            taken[name].append(milliseconds(run, devices[name]))
     return {name: _summary(times) for name, times in taken.items()}
-
-
-def _milliseconds(run: Callable[[], None], device: torch.device) -> float:
-    started = now(device)
-    run()
-    return 1000 * (now(device) - started)
 
 
 def _summary(times: list[float]) -> InferenceTime:

@@ -19,7 +19,7 @@ def test_models_take_turns_after_a_warm_up_and_quartiles_leave_it_out(monkeypatc
         run()
         return float(len(passes))
 
-    monkeypatch.setattr(inference_time, "_milliseconds", milliseconds)
+    monkeypatch.setattr(inference_time, "milliseconds", milliseconds)
     found = time_inference({"a": model("a"), "b": model("b")}, None, repeats=5)  # type: ignore[arg-type]  # stand-ins for models
     assert passes == ["a"] * WARM_UP + ["b"] * WARM_UP + ["a", "b"] * 5
     first = 2 * WARM_UP + 1  # the numbers of a's passes are first, first + 2, ... first + 8
