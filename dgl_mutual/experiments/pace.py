@@ -7,7 +7,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,9 +67,9 @@ class ProgressEstimator:
         self._last = (0.0, 0.0)
         self._lock = threading.Lock()
 
-    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
+    def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
         """See `Progress.start`."""
-        self.total, self.initial, self.done, self.reached = finished + len(trials), finished, finished, float(finished)
+        self.total, self.initial, self.done, self.reached = finished + trials, finished, finished, float(finished)
         self._expected, self._started = seconds, self._clock()
         self._last = (self._started, self.reached)
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
-from dgl_mutual.experiments.trial import Outcome, Trial
+from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.utils.display import RepeatingTimer, Unfailing, make_bar, shows_bars
 from dgl_mutual.utils.files import temporary_folder
@@ -28,8 +28,8 @@ _FORMAT = "{desc} {bar} {elapsed}<{remaining}{postfix}"
 class Progress(Protocol):
     """What a run tells of itself."""
 
-    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
-        """`trials` are about to run, and should take so many seconds, if that is known; `finished` others stand already."""
+    def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
+        """So many trials are about to run, and should take so many seconds, if that is known; `finished` others stand already."""
 
     def epoch(self, trial: Trial, report: EpochReport) -> None:
         """An epoch is over."""
@@ -38,20 +38,20 @@ class Progress(Protocol):
     def remote_epoch(self) -> Callable[[Trial, EpochReport], None] | None:
         """What a process that runs a trial may call instead of `epoch`; None if it should be silent."""
 
-    def end(self, outcome: Outcome) -> None:
-        """A trial is over."""
+    def end(self, trial: Trial, error: str | None = None) -> None:
+        """A trial is over, or failed with this error."""
 
 
 class NoProgress:
     """Shows no progress."""
 
-    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None: ...
+    def start(self, trials: int, finished: int, seconds: float | None = None) -> None: ...
 
     def epoch(self, trial: Trial, report: EpochReport) -> None: ...
 
     remote_epoch = None
 
-    def end(self, outcome: Outcome) -> None: ...
+    def end(self, trial: Trial, error: str | None = None) -> None: ...
 
 
 @contextmanager
@@ -74,7 +74,7 @@ class Lines:
         self._told: float | None = None
         self._clock = RepeatingTimer(self.tell)
 
-    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
+    def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
         self.pace.start(trials, finished, seconds)
         if finished:
             left = "" if seconds is None or not trials else f", about {tqdm.format_interval(seconds)} left"
@@ -89,11 +89,11 @@ class Lines:
     def remote_epoch(self) -> Callable[[Trial, EpochReport], None]:
         return _EpochLines(self.every, self.pace.board)  # standard error is shared with the processes
 
-    def end(self, outcome: Outcome) -> None:
-        self.pace.end(outcome.trial)
+    def end(self, trial: Trial, error: str | None = None) -> None:
+        self.pace.end(trial)
         self.pace.look()
-        ending = f"failed: {outcome.error}" if outcome.error else "finished"
-        _say(f"{outcome.trial.title}  {ending}  [{self.pace.done}/{self.pace.total}{self._left()}]")
+        ending = f"failed: {error}" if error else "finished"
+        _say(f"{trial.title}  {ending}  [{self.pace.done}/{self.pace.total}{self._left()}]")
 
     def tell(self) -> None:
         """Say how far all is and what is left, if that is known and was not said lately."""
@@ -143,7 +143,7 @@ class Bar:
         self._lock = threading.Lock()
         self._clock = RepeatingTimer(self.show, seconds)
 
-    def start(self, trials: Sequence[Trial], finished: int, seconds: float | None = None) -> None:
+    def start(self, trials: int, finished: int, seconds: float | None = None) -> None:
         self.pace.start(trials, finished, seconds)
         self.bar.reset(total=self.pace.total)
         self.bar.n = self.bar.initial = finished
@@ -158,10 +158,10 @@ class Bar:
     def remote_epoch(self) -> ProgressFiles:
         return self.board
 
-    def end(self, outcome: Outcome) -> None:
-        if outcome.error:
-            self.bar.write(terminal_text(f"{outcome.trial.title} failed: {outcome.error}"), file=self.bar.fp)
-        self.pace.end(outcome.trial)
+    def end(self, trial: Trial, error: str | None = None) -> None:
+        if error:
+            self.bar.write(terminal_text(f"{trial.title} failed: {error}"), file=self.bar.fp)
+        self.pace.end(trial)
         self.show()
 
     def close(self) -> None:

@@ -196,13 +196,13 @@ def execute(
             made_in = environment(jobs=jobs, threads=threads, device=device, processes=executor.num_processes, code=opened.code)
             opened.store.record_environment(made_in)
         num_finished = sum(len(opened.finished) for opened in runs)
-        progress.start([work.trial for work in works], num_finished, seconds_left(plans, out, left, jobs))
+        progress.start(len(works), num_finished, seconds_left(plans, out, left, jobs))
         task = partial(do_work, threads=threads, device=device, forgiving=len(plans) > 1, track=tuple(track))
         try:
             with closing(executor.outcomes(task, works, progress)) as outcomes:
                 for plan_index, outcome in outcomes:
                     runs[plan_index].store.add(outcome)
-                    progress.end(outcome)
+                    progress.end(outcome.trial, outcome.error)
                     left[plan_index] -= 1
                     if not left[plan_index]:
                         with suppress(StoreError):  # `open_store` tells it, when the trials of other runs have ended

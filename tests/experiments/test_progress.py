@@ -22,7 +22,7 @@ from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.pace import ProgressEstimator, ProgressFiles
 from dgl_mutual.experiments.plan import prepare
 from dgl_mutual.experiments.progress import Bar, Lines, _fitting, display
-from dgl_mutual.experiments.trial import Outcome, Trial, run_trial
+from dgl_mutual.experiments.trial import Trial, run_trial
 from dgl_mutual.training.history import EpochReport
 
 TRIALS = [Trial(seed, 0, split=None) for seed in range(4)]  # type: ignore[arg-type]  # a display does not look at the split
@@ -49,7 +49,7 @@ def closing() -> Iterator[list[Bar]]:
 def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: ProgressFiles, closing: list[Bar], width: int) -> None:
     bar = shown(board, width)
     closing.append(bar)
-    bar.start(TRIALS, finished=0)
+    bar.start(len(TRIALS), finished=0)
     bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {"gcn-0": 0.25}))
     bar.show()
     line = str(bar.bar)
@@ -62,22 +62,22 @@ def test_a_bar_shows_count_clock_and_epochs_at_any_width(board: ProgressFiles, c
 def test_epochs_of_other_processes_move_it_and_a_trial_that_ended_counts_once(board: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(board, 80)
     closing.append(bar)
-    bar.start(TRIALS, finished=2)
+    bar.start(len(TRIALS), finished=2)
     assert bar.bar.initial == 2
     bar.remote_epoch(TRIALS[1], EpochReport(99, 200, 0.5, {}))
     bar.show()
     assert bar.bar.n == pytest.approx(2.5)
     assert "epoch 100/200" in str(bar.bar)
-    bar.end(Outcome(TRIALS[1], [], []))  # stopped early
+    bar.end(TRIALS[1])  # stopped early
     assert bar.bar.n == pytest.approx(3)
-    bar.end(Outcome(TRIALS[2], [], []))
+    bar.end(TRIALS[2])
     assert bar.bar.n == pytest.approx(4) and str(bar.bar).startswith("4/6")
 
 
 def test_until_the_first_epoch_the_time_left_is_that_of_finished_trials(board: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(board, 80)
     closing.append(bar)
-    bar.start(TRIALS, finished=2, seconds=125.9)
+    bar.start(len(TRIALS), finished=2, seconds=125.9)
     assert "00:00<~02:05" in str(bar.bar)
     bar.epoch(TRIALS[0], EpochReport(49, 200, 0.5, {}))
     bar.show()
@@ -98,7 +98,7 @@ class Hours:
 def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
     clock = Hours()
     pace = ProgressEstimator(clock=clock)
-    pace.start(TRIALS[:2], finished=0)
+    pace.start(2, finished=0)
     assert pace.seconds_left() is None
     clock.now += 30  # processes start
     pace.epoch(TRIALS[0], EpochReport(9, 100, 0.5, {}))
@@ -121,7 +121,7 @@ def test_the_time_left_counts_from_the_first_epoch_on_and_runs_down() -> None:
 def test_where_no_epochs_are_reported_trials_tell_the_time_left() -> None:
     clock = Hours()
     pace = ProgressEstimator(clock=clock)
-    pace.start(TRIALS, finished=1)
+    pace.start(len(TRIALS), finished=1)
     clock.now += 30
     pace.end(TRIALS[0])
     pace.look()
@@ -132,7 +132,7 @@ def test_where_no_epochs_are_reported_trials_tell_the_time_left() -> None:
 def test_a_trial_that_goes_on_from_its_middle_is_no_sign_of_speed() -> None:
     clock = Hours()
     pace = ProgressEstimator(clock=clock)
-    pace.start(TRIALS[:1], finished=0)
+    pace.start(1, finished=0)
     for epoch in (150, 151):
         clock.now += 1
         pace.epoch(TRIALS[0], EpochReport(epoch - 1, 200, 0.5, {}))
@@ -142,7 +142,7 @@ def test_a_trial_that_goes_on_from_its_middle_is_no_sign_of_speed() -> None:
 
 def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureFixture[str], board: ProgressFiles) -> None:
     lines = Lines(board, seconds=3600)
-    lines.pace.start(TRIALS, finished=0)
+    lines.pace.start(len(TRIALS), finished=0)
     lines.tell()
     board(TRIALS[0], EpochReport(4, 200, 0.5, {}))
     lines.tell()
@@ -155,7 +155,7 @@ def test_lines_tell_the_time_left_as_soon_as_it_is_known(capsys: pytest.CaptureF
 
 def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
-    lines.start(TRIALS, finished=2, seconds=125.9)
+    lines.start(len(TRIALS), finished=2, seconds=125.9)
     lines.close()
     assert capsys.readouterr().err == "2 of 6 trials are finished already, about 02:05 left\n"
 
@@ -163,7 +163,7 @@ def test_lines_say_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_clock_moves_though_nothing_happens(board: ProgressFiles, closing: list[Bar]) -> None:
     bar = shown(board, 60)
     closing.append(bar)
-    bar.start(TRIALS, finished=0)
+    bar.start(len(TRIALS), finished=0)
     stream: Any = bar.bar.fp
     before = len(stream.getvalue())
     for _ in range(200):
@@ -199,7 +199,7 @@ def test_a_notebook_gets_a_bar_and_a_file_gets_lines(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     with display() as bar:
         assert isinstance(bar, Bar)
-        bar.start(TRIALS, finished=0)
+        bar.start(len(TRIALS), finished=0)
 
 
 @pytest.mark.parametrize(("strategy", "phases"), [("independent", 1), ("kd", 2)])
@@ -232,8 +232,8 @@ def test_lines_that_nobody_reads_any_more_cost_no_training(board: ProgressFiles,
     with suppress(BrokenPipeError), open(writer, "w") as pipe:  # closing it is another try
         monkeypatch.setattr(sys, "stderr", pipe)
         lines = Lines(board)
-        lines.start(TRIALS, finished=1)
-        lines.end(Outcome(TRIALS[0], [], []))
+        lines.start(len(TRIALS), finished=1)
+        lines.end(TRIALS[0])
         lines.close()
         told = lines.pace.done
     assert told == 2
@@ -248,8 +248,8 @@ def test_lines_that_cannot_be_written_cost_no_training(
 
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=full, flush=full, isatty=lambda: False) if there else None)
     lines = Lines(board)
-    lines.start(TRIALS, finished=1)
-    lines.end(Outcome(TRIALS[0], [], []))
+    lines.start(len(TRIALS), finished=1)
+    lines.end(TRIALS[0])
     lines.close()
     assert lines.pace.done == 2
     assert capsys.readouterr().out == ""  # standard output is for results
@@ -257,7 +257,7 @@ def test_lines_that_cannot_be_written_cost_no_training(
 
 def test_a_board_that_was_cleared_away_costs_no_training(tmp_path: Path) -> None:
     estimator = ProgressEstimator(ProgressFiles(tmp_path / "gone"))
-    estimator.start(TRIALS, finished=0)
+    estimator.start(len(TRIALS), finished=0)
     estimator.look()
     assert estimator.running == []
 

@@ -36,7 +36,6 @@ from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.experiments.run_store import read_resolved
 from dgl_mutual.experiments.runner import run
-from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.statistics import held_out_ratio
 from dgl_mutual.store.configuration import identity, num_seeds
@@ -128,11 +127,11 @@ def compare_with_reference(
         trajectories = []
         with display("trajectories") as progress:
             followed = [replace(subject, run=precision) for precision in ("float64", "float32")]
-            progress.start(followed, 0)
+            progress.start(len(followed), 0)
             for shown in followed:
                 report = partial(progress.epoch, shown)
                 trajectories.append(certify_trajectory(subject, config, dataset, shown.run, parity_epochs, report))
-                progress.end(Outcome(shown, [], []))
+                progress.end(shown)
         checks = [_fingerprint_check(found), *numbers, *(check for trajectory in trajectories for check in trajectory.checks)]
         rows = [{"kind": "parity", **asdict(check), "holds": check.holds} for check in checks]
         sections = [
@@ -340,10 +339,10 @@ def _side_by_side(
     say("accuracy and cost: training both sides")
     matches = []
     with display("trials") as progress:
-        progress.start(trials, 0)
+        progress.start(len(trials), 0)
         for trial in trials:
             matches.append(train_both(trial, config, dataset, on_epoch=progress.epoch))
-            progress.end(Outcome(trial, [], []))
+            progress.end(trial)
     pairs = pd.DataFrame([asdict(member) for match in matches for member in match.pairs])
     tests = _tests(pairs, margin, plan)
     say("memory of each side")

@@ -205,12 +205,12 @@ def tune(
     study, progress = job.search(), progress or NoProgress()
     with study.opened(splits):
         done = study.num_counted()
-        numbers, missing = range(done, trials), max(0, trials - done)
-        progress.start([job.shown(number, splits_of_parts[0]) for number in numbers], min(done, trials), study.seconds_left(missing, jobs))
+        missing = max(0, trials - done)
+        progress.start(missing, min(done, trials), study.seconds_left(missing, jobs))
         try:
             with closing(job.outcomes(study, dataset, jobs=jobs, missing=missing, progress=progress)) as outcomes:
-                for outcome in outcomes:
-                    progress.end(outcome)
+                for trial, error in outcomes:
+                    progress.end(trial, error)
         except KeyboardInterrupt:
             history = study.write()
             kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import joblib
 import torch
@@ -22,7 +22,7 @@ from dgl_mutual.experiments.executors.local import in_processes, kept_datasets, 
 from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.resolve import splits_of
-from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial
+from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.experiments.tuning.study import FIRST_SEED, Search
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.store.files import TUNING_FILE
@@ -36,6 +36,10 @@ class TuningTrial(Trial):
     @property
     def name(self) -> str:
         return f"trial-{self.seed}"
+
+
+#: A trial that has ended, and why it failed, if it did.
+Ended: TypeAlias = tuple[TuningTrial, str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +93,7 @@ class SearchJob:
         ended = history[history["state"].isin(TUNING_ENDED)]
         return max(0, self.trials - len(ended)), float(ended["seconds"].mean()) if len(ended) else None
 
-    def shown(self, number: int, split: Split) -> TuningTrial:
-        """A trial as displays name it."""
-        return TuningTrial(number, 0, split, self.label)
-
-    def outcomes(self, search: Search, dataset: Dataset, *, jobs: int, missing: int, progress: Progress) -> Generator[Outcome, None, None]:
+    def outcomes(self, search: Search, dataset: Dataset, *, jobs: int, missing: int, progress: Progress) -> Generator[Ended, None, None]:
         """Run trials until there are as many as were asked for.
 
         Args:
@@ -114,8 +114,8 @@ class SearchJob:
             with closing(in_processes(calls, min(jobs, missing), self.threads)) as outcomes:
                 yield from (outcome for outcome in outcomes if outcome is not None)
 
-    def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> Outcome | None:
-        """Run the next trial, and return how it ended, for displays; None if no trial is left."""
+    def one(self, search: Search, dataset: Dataset, on_epoch: OnEpoch | None) -> Ended | None:
+        """Run the next trial; None if no trial is left."""
         if self.deadline is not None and time.time() >= self.deadline:
             return None
         claimed = search.claim(self.trials)
@@ -123,11 +123,11 @@ class SearchJob:
             return None
         parts = self.parts(dataset)
         with claimed as trial:
-            shown = self.shown(trial.number, parts[0][2])
-            return Outcome(shown, [], [], search.run(trial, parts, dataset, self.device, shown, on_epoch))
+            shown = TuningTrial(trial.number, 0, parts[0][2], self.label)
+            return shown, search.run(trial, parts, dataset, self.device, shown, on_epoch)
 
 
-def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> Outcome | None:
+def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> Ended | None:
     """Run a trial in a worker process; None if no trial is left."""
     end_with(parent)
     torch.set_num_threads(job.threads)

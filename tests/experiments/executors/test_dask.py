@@ -165,7 +165,7 @@ def test_epochs_of_workers_on_other_machines_reach_the_display(monkeypatch: pyte
     monkeypatch.setattr("dgl_mutual.experiments.executors.dask._dask", lambda: SimpleNamespace(get_worker=lambda: worker))
     trials = [Trial(seed, 0, split=None) for seed in range(2)]  # type: ignore[arg-type]  # a display does not look at it
     lines = Lines()
-    lines.pace.start(trials, 0)
+    lines.pace.start(len(trials), 0)
     with _epochs_of(client, trials, lines) as tell:
         for epoch in range(4):  # those within half a second of the first are not reported, except the last
             tell(trials[0], EpochReport(epoch, 5, 1.0, {"gcn": 0.5}))
