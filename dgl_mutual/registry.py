@@ -123,6 +123,10 @@ class Registry(Generic[T]):
             raise UsageError(f"Several installed packages provide a {self.kind} {given!r}. Name one by its import path: {ways}.")
         return Found(given, self.load(plug_ins[0]), plug_ins[0].package)
 
+    def resolve(self, given: str | T) -> T:
+        """The same, without where it comes from (see `find`)."""
+        return self.find(given).value
+
     def load(self, plug_in: PlugIn) -> T:
         """Import an item of an installed package.
 

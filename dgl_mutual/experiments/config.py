@@ -244,7 +244,7 @@ def _student(student: Any, place: int) -> Any:
         return student
     if isinstance(student, StudentOptions):
         return student
-    return StudentOptions(architecture=STUDENT_REGISTRY.find(student).value)
+    return StudentOptions(architecture=STUDENT_REGISTRY.resolve(student))
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def _for_unlabelled(
 def _check_inductive(options: StrategyOptions) -> None:
     """Refuse a weighting that knows the nodes of training alone."""
     weighting = getattr(options, "weighting", None)
-    if weighting is not None and not WEIGHTING_REGISTRY.find(weighting).value.inductive:
+    if weighting is not None and not WEIGHTING_REGISTRY.resolve(weighting).inductive:
         name = weighting if isinstance(weighting, str) else weighting.__name__
         raise UsageError(
             f"strategy_options.weighting = {name} knows the nodes of training alone, so distill.unseen must be 0. Choose another "

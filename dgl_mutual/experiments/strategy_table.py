@@ -73,7 +73,7 @@ def _indented(options: list[Option], width: int) -> str:
 
 def options_as_markdown(name: str) -> str:
     """The options of one strategy as a table."""
-    return option_table.as_markdown(options_of(STRATEGY_REGISTRY.find(name).value))
+    return option_table.as_markdown(options_of(STRATEGY_REGISTRY.resolve(name)))
 
 
 def options_of(kind: type[Strategy]) -> list[Option]:

@@ -48,7 +48,7 @@ def make_custom(options: StudentOptions) -> Callable[..., Any]:
             f"The options {', '.join(surplus)} are for built-in students, and {options.label} is none. Leave them out, or, if its class or "
             f"function takes them, give {{architecture: {options.architecture_name}, options: {{{surplus[0]}: ...}}}}."
         )
-    make = STUDENT_REGISTRY.find(options.architecture).value
+    make = STUDENT_REGISTRY.resolve(options.architecture)
     try:
         signature = inspect.signature(make)
     except (TypeError, ValueError):  # some classes written in C have none
@@ -87,7 +87,7 @@ def num_blocks(options: StudentOptions) -> int:
                 "neighbourhoods. Leave out --sampler, or choose another architecture, for example gatv2."
             )
         return options.depth or 0
-    found = getattr(STUDENT_REGISTRY.find(options.architecture).value, "num_blocks", None)
+    found = getattr(STUDENT_REGISTRY.resolve(options.architecture), "num_blocks", None)
     if found is None:
         raise UsageError(
             f"The student {options.architecture_name} does not say that it takes sampled neighbourhoods. If its forward takes a list of "

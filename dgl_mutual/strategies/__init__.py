@@ -48,4 +48,4 @@ def resolve_strategy(name: str | type[Strategy]) -> type[Strategy]:
     Raises:
         UsageError: no strategy has that name (the message lists them), or what was named cannot be imported or is not a strategy.
     """
-    return STRATEGY_REGISTRY.find(name).value
+    return STRATEGY_REGISTRY.resolve(name)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from dgl_mutual.distributions import Distribution
-from dgl_mutual.strategies.entropy import EntropyOptions
+from dgl_mutual.strategies.options import ExchangeOptions
 from dgl_mutual.strategies.step import Step
 
 #: Default thresholds: that of FixMatch for confidence, all peers for agreement.
@@ -19,7 +19,7 @@ _THRESHOLDS = {"confidence": 0.95, "agreement": 1.0}
 _VOTE_TEMPERATURE = 1e-6
 
 
-class GateOptions(EntropyOptions):
+class GateOptions(ExchangeOptions):
     """On which samples students that exchange what they predict learn from it."""
 
     gate: Literal["none", "confidence", "agreement"] = "none"

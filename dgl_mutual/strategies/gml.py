@@ -18,7 +18,7 @@ from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.best_teacher import BestTeacher
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.cross_fitting import CrossFitting
-from dgl_mutual.strategies.entropy import entropy_terms
+from dgl_mutual.strategies.entropy import EntropyOptions, entropy_terms
 from dgl_mutual.strategies.exchange import TargetPass
 from dgl_mutual.strategies.gate import GateOptions, gate_of
 from dgl_mutual.strategies.imitation import ExchangeStrategy
@@ -50,7 +50,7 @@ CLASS_PRIOR_WEIGHT = 3.0
 EVEN_CLASS_PRIOR_WEIGHT = 1.0
 
 
-class GMLOptions(GateOptions):
+class GMLOptions(GateOptions, EntropyOptions):
     """Options of `gml`. The defaults are those that were chosen on validation.
 
     How they were chosen: see results/nodes.md, results/graphs.md and results/few-labels.md.
@@ -100,11 +100,16 @@ class GMLOptions(GateOptions):
     running_decay: float = Field(0.9, ge=0, lt=1)
     """Decay of the running loss on held-out samples (direction: best)."""
 
+    @property
+    def is_cross_fitted(self) -> bool:
+        """Whether the weighting learns from labels that each student leaves out."""
+        return WEIGHTING_REGISTRY.resolve(self.weighting).cross_fitted
+
     @model_validator(mode="after")
     def _check_weighting(self) -> GMLOptions:
         if "weighting" in self.model_fields_set:
             self._options_of(self.weighting)
-        if self.direction == "best" and WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted:
+        if self.direction == "best" and self.is_cross_fitted:
             raise ValueError(f"direction best gives all weight to one student, so the weighting {self.weighting!r} would have no effect")
         return self
 
@@ -117,7 +122,7 @@ class GMLOptions(GateOptions):
             raise ValueError(
                 f"running_decay = {self.running_decay:g} has no effect without direction=best. Add it, or leave running_decay out"
             )
-        if self.held_out != fields["held_out"].default and not WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted:
+        if self.held_out != fields["held_out"].default and not self.is_cross_fitted:
             raise ValueError(
                 f"held_out = {self.held_out:g} has no effect without weighting=cross-fitted or direction=best. Add one of them, or leave "
                 "held_out out"
@@ -159,13 +164,12 @@ class GMLOptions(GateOptions):
             return {}
         why = "since each of two students has one peer to learn from, and nothing to weigh. To change the students, train more of them."
         # Where the weighting is cross-fitted, each student leaves out labels.
-        of_weighting = () if WEIGHTING_REGISTRY.find(self.weighting).value.cross_fitted else ("weighting",)
+        of_weighting = () if self.is_cross_fitted else ("weighting",)
         return dict.fromkeys((*of_weighting, "weighting_options", "uniform_kl_weight"), why)
 
     def _options_of(self, weighting: str | type[Weighting]) -> WeightingOptions:
         """Raise `UsageError` where the weighting does not exist, or has no such options."""
-        kind = WEIGHTING_REGISTRY.find(weighting).value
-        return parse_options(kind.Options, self.weighting_options, "strategy_options.weighting_options")
+        return parse_options(WEIGHTING_REGISTRY.resolve(weighting).Options, self.weighting_options, "strategy_options.weighting_options")
 
     def resolved(self, epochs: int, task: TaskName) -> Self:
         resolved = super().resolved(epochs, task)._with_defaults(GRAPH_TASK if task == "graph" else {})
@@ -210,8 +214,7 @@ class GraphMutualLearning(ExchangeStrategy):
         super().__init__(options, setting)
         self.register_buffer("class_prior", setting.class_prior, persistent=False)
         self.best_teacher = BestTeacher(setting, options.held_out, options.running_decay) if options.direction == "best" else None
-        cross_fitted = WEIGHTING_REGISTRY.find(options.weighting).value.cross_fitted
-        self.cross_fitting = CrossFitting(setting, options.held_out) if cross_fitted else None
+        self.cross_fitting = CrossFitting(setting, options.held_out) if options.is_cross_fitted else None
 
     def reset_parameters(self) -> None:
         super().reset_parameters()

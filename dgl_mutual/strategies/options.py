@@ -138,26 +138,26 @@ class ImitationOptions(TeachingOptions):
         return self.weight * (self.temperature**2 if self.scale_by_temperature else 1.0)
 
 
-class ExchangeOptions(ImitationOptions):
-    """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""
+class TargetOptions(TeachingOptions):
+    """Which predictions members learn from."""
 
     targets: TargetPass = "train"
     """Which predictions of the peers are the targets: eval (dropout off, batch norm in evaluation mode), train (the noisy training pass),
     ema (moving average of eval), best (eval of each peer at its best epoch so far, by validation), or average (eval with a moving average
     of each peer's weights, as in `mean-teacher`; Ge et al., ICLR 2020, arXiv 2001.01526)."""
     ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
-    """Decay of the moving average of the peers' logits over epochs (targets: ema), or of their weights over steps (targets: average), for
-    which 0.99 and more are usual where an epoch has many steps."""
+    """Decay of the moving average of logits over epochs (targets: ema), or of weights over steps (targets: average), for which 0.99 and
+    more are usual where an epoch has many steps."""
 
     @model_validator(mode="after")
-    def _check_decay(self) -> ExchangeOptions:
-        if fault := fault_of_decay(self.targets, self.ema_decay):
-            raise ValueError(fault)
+    def _check_decay(self) -> TargetOptions:
+        if self.targets not in ("ema", "average") and self.ema_decay != DEFAULT_EMA_DECAY:
+            raise ValueError(
+                f"ema_decay = {self.ema_decay:g} has no effect without targets=ema or targets=average. Add one of them, or leave "
+                "ema_decay out"
+            )
         return self
 
 
-def fault_of_decay(targets: TargetPass, decay: float) -> str | None:
-    """What is wrong with a decay of the moving average of logits or weights that was given for other targets."""
-    if targets in ("ema", "average") or decay == DEFAULT_EMA_DECAY:
-        return None
-    return f"ema_decay = {decay:g} has no effect without targets=ema or targets=average. Add one of them, or leave ema_decay out"
+class ExchangeOptions(TargetOptions, ImitationOptions):
+    """How members that train side by side exchange what they predict. Strategies start from these and change the defaults."""

@@ -12,14 +12,14 @@ from dgl_mutual.search_space import Choice, SearchSpace
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange, ExchangeOn, TargetPass
-from dgl_mutual.strategies.options import DEFAULT_EMA_DECAY, TeachingOptions, fault_of_decay
+from dgl_mutual.strategies.options import TargetOptions
 from dgl_mutual.strategies.step import Step
 
 
-class PseudoLabelOptions(TeachingOptions):
+class PseudoLabelOptions(TargetOptions):
     """Options of `pseudo-label`."""
 
-    search_space: ClassVar[SearchSpace] = {**TeachingOptions.search_space, "threshold": Choice((0.0, 0.6, 0.8, 0.9, 0.95))}
+    search_space: ClassVar[SearchSpace] = {**TargetOptions.search_space, "threshold": Choice((0.0, 0.6, 0.8, 0.9, 0.95))}
     exchange_warmup: tuple[int, int] | None = None
     exchange_on: ExchangeOn = "all"
     """Where pseudo-labels are given: to all unlabelled samples of a step, to training samples (training), or, transductive, to validation
@@ -29,13 +29,9 @@ class PseudoLabelOptions(TeachingOptions):
     targets: TargetPass = "eval"
     """Which predictions become labels: eval (dropout off, batch norm in evaluation mode), train (the training pass), ema (moving average
     of eval), best (eval at the best epoch so far, by validation), or average (eval with a moving average of the weights)."""
-    ema_decay: float = Field(DEFAULT_EMA_DECAY, ge=0, lt=1)
-    """Decay of the moving average of logits over epochs (targets: ema), or of weights over steps (targets: average)."""
 
     @model_validator(mode="after")
-    def _check_decay(self) -> PseudoLabelOptions:
-        if fault := fault_of_decay(self.targets, self.ema_decay):
-            raise ValueError(fault)
+    def _check_samples(self) -> PseudoLabelOptions:
         if self.exchange_on == "labelled":
             raise ValueError("exchange_on = labelled leaves no sample for pseudo-labels: choose all, or the strategy independent")
         return self

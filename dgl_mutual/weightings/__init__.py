@@ -47,7 +47,7 @@ def make_coordinator(config: CoordinatorConfig) -> Coordinator:
             for width, multi_label in zip(config.tasks, config.multi_label or (False,) * len(config.tasks), strict=True)
         ]
         return PerTask(each, config.tasks, config)
-    kind = WEIGHTING_REGISTRY.find(config.weighting).value
+    kind = WEIGHTING_REGISTRY.resolve(config.weighting)
     options = parse_options(kind.Options, config.options, "strategy_options.weighting_options")
     title = f"The weighting {kind.__name__!r}"
     with blamed(title, kind, "cannot be made"):

@@ -33,9 +33,9 @@ def check_trackers(names: Sequence[str]) -> None:
         UsageError: an unknown tracker, one whose package is not installed, or one that is not set up.
     """
     for name in names:
-        TRACKER_REGISTRY.find(name).value.check()
+        TRACKER_REGISTRY.resolve(name).check()
 
 
 def make_tracker(name: str, run: TrackedRun) -> Tracker:
     """A tracker for one training."""
-    return TRACKER_REGISTRY.find(name).value(run)
+    return TRACKER_REGISTRY.resolve(name)(run)

@@ -99,7 +99,7 @@ def test_what_is_searched_is_declared_with_the_options_and_both_ends_of_each_ran
     named = set(searched_by_name()) - {f"student.{key}" for key in GRAPH_TASK_OPTIONS}
     shared |= named
     for name in STRATEGIES:
-        assert STRATEGY_REGISTRY.find(name).value.Options.search_space or name == "independent"
+        assert STRATEGY_REGISTRY.resolve(name).Options.search_space or name == "independent"
         config = parse_config({**QUICK, "strategy": name})
         space = search_space(config, named)
         assert shared <= set(space) and {key for key in space if key.startswith("strategy_options.")} == set(space) - shared
