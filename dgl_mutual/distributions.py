@@ -140,7 +140,7 @@ class Distribution(ABC):
         """sum_t w_t values_t: what was found for each task, weighed as the task is. Gradients do not reach the weights."""
         return torch.stack(values).sum(0)
 
-    def figures(self) -> dict[str, Tensor]:
+    def logged(self) -> dict[str, Tensor]:
         """Quantities to record in the history, by name."""
         return {}
 

@@ -82,7 +82,7 @@ class Joint(nn.Module, Distribution):
     def multi_label(self) -> tuple[bool, ...]:
         return tuple(head.distribution.has_columns for head in self.heads)
 
-    def figures(self) -> dict[str, Tensor]:
+    def logged(self) -> dict[str, Tensor]:
         if self.log_variances is None:
             return {}
         weights = torch.exp(-self.log_variances.detach())

@@ -119,8 +119,8 @@ def test_uncertainty_starts_as_equal_weights() -> None:
     logits = logits_of(5)
     assert torch.equal(learned.objective(logits, labels), equal.objective(logits, labels))
     assert torch.equal(learned.entropy(logits), equal.entropy(logits))
-    assert {name: float(value) for name, value in learned.figures().items()} == {"task_weight/classes": 1.0, "task_weight/marks": 1.0}
-    assert not equal.figures() and not list(equal.parameters())
+    assert {name: float(value) for name, value in learned.logged().items()} == {"task_weight/classes": 1.0, "task_weight/marks": 1.0}
+    assert not equal.logged() and not list(equal.parameters())
 
 
 def test_uncertainty_learns_to_weigh_by_half_the_inverse_loss() -> None:
@@ -134,7 +134,7 @@ def test_uncertainty_learns_to_weigh_by_half_the_inverse_loss() -> None:
         optimizer.step()
     losses = [own.supervised(z, y).mean() for own, z, y in joint.tasks(logits, labels)]
     torch.testing.assert_close(torch.exp(-joint.log_variances), 1 / (2 * torch.stack(losses)), rtol=1e-3, atol=0)
-    assert list(joint.figures()) == ["task_weight/classes", "task_weight/marks"]
+    assert list(joint.logged()) == ["task_weight/classes", "task_weight/marks"]
     joint.reset_parameters()
     assert not joint.log_variances.any()
 

@@ -43,7 +43,7 @@ from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.transduction import check_transductive
+from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.seeds import derive
@@ -87,8 +87,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
     _check_batch_size(config.training, dataset, protocol, split)
     default = default_folds(dataset, protocol)
     kind = resolve_strategy(config.strategy)
-    if kind.transduces:
-        check_transductive(kind.name, dataset)
+    if kind.propagates:
+        check_propagation(kind.name, dataset)
         if config.distill is not None:
             raise UsageError(
                 f"An MLP is distilled from predictions of the students, and {kind.name!r} makes its predictions after training. Leave out "

@@ -15,9 +15,9 @@ from dgl_mutual.strategies.options import StrategyOptions, TeachingOptions
 
 _FOUND: dict[str, type[Strategy]] = subclasses_in(__name__, __path__, Strategy)
 #: name -> class, in alphabetical order: the strategies that train students and do not change their predictions afterwards.
-STRATEGIES = {name: kind for name, kind in _FOUND.items() if not kind.transduces}
+STRATEGIES = {name: kind for name, kind in _FOUND.items() if not kind.propagates}
 #: Baselines that spread training labels over the edges of one graph.
-BASELINES = {name: kind for name, kind in _FOUND.items() if kind.transduces}
+BASELINES = {name: kind for name, kind in _FOUND.items() if kind.propagates}
 
 
 def _fault(value: Any) -> str | None:

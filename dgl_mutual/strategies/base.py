@@ -19,9 +19,9 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.propagation import LabelledGraph, Matrix
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.strategies.transduction import Matrix, Transduction
 from dgl_mutual.weightings import make_coordinator
 
 
@@ -39,7 +39,7 @@ class Strategy(nn.Module, ABC):
         needs_all_edges: it has no form for steps that see samples of neighbourhoods.
         needs_all_states: it looks at the states of all nodes of a step, or at its edges, which several processes do not have in one place.
         trains: whether its members are trained.
-        transduces: whether `transduce` changes its predictions after training; only for node tasks on one graph.
+        propagates: whether `propagate` changes its predictions after training; only for node tasks on one graph.
         needs_embeddings: it looks at embeddings, which processes that divide students do not have of all.
     """
 
@@ -51,7 +51,7 @@ class Strategy(nn.Module, ABC):
     needs_all_states: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
     trains: ClassVar[bool] = True
-    transduces: ClassVar[bool] = False
+    propagates: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -89,7 +89,7 @@ class Strategy(nn.Module, ABC):
         return ()
 
     @classmethod
-    def transduce(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: Transduction) -> list[Matrix]:
+    def propagate(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: LabelledGraph) -> list[Matrix]:
         """The probabilities (N, C) that replace those of each student, from the edges and training labels of the graph."""
         return list(predictions)
 
@@ -129,7 +129,7 @@ class Strategy(nn.Module, ABC):
             weights: in the shape of `step.labels[step.labelled]`, or (A, ...) if each active member weighs labels in its own way. Each
                 member's sum is divided by the sum of its weights.
         """
-        step.log.update(self.distribution.figures())
+        step.log.update(self.distribution.logged())
         return self.distribution.objective(step.logits[:, step.labelled], step.labels[step.labelled], weights)
 
     def _check(self, setting: Setting) -> None:

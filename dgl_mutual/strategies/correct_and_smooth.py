@@ -11,7 +11,7 @@ from pydantic import Field
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.independent import Independent
 from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.transduction import Matrix, Transduction, as_probabilities, spread
+from dgl_mutual.strategies.propagation import LabelledGraph, Matrix, as_probabilities, spread
 
 
 class CorrectAndSmoothOptions(StrategyOptions):
@@ -41,7 +41,7 @@ class CorrectAndSmooth(Independent):
 
     name = "correct-and-smooth"
     Options = CorrectAndSmoothOptions
-    transduces: ClassVar[bool] = True
+    propagates: ClassVar[bool] = True
     citation = Citation(
         title="Combining label propagation and simple models out-performs graph neural networks",
         authors="Huang, He, Singh, Lim, Benson",
@@ -51,7 +51,7 @@ class CorrectAndSmooth(Independent):
     )
 
     @classmethod
-    def transduce(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: Transduction) -> list[Matrix]:
+    def propagate(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: LabelledGraph) -> list[Matrix]:
         assert isinstance(options, CorrectAndSmoothOptions)
         chosen = []
         for prediction in predictions:
@@ -66,7 +66,7 @@ class CorrectAndSmooth(Independent):
         return chosen
 
 
-def correct(prediction: Matrix, graph: Transduction, alpha: float, steps: int) -> Matrix:
+def correct(prediction: Matrix, graph: LabelledGraph, alpha: float, steps: int) -> Matrix:
     """Z': the predictions (N, C) plus the errors that are spread from the training nodes."""
     errors = np.zeros_like(prediction)
     errors[graph.train] = graph.labels[graph.train] - prediction[graph.train]
@@ -77,7 +77,7 @@ def correct(prediction: Matrix, graph: Transduction, alpha: float, steps: int) -
     return changed
 
 
-def smooth(prediction: Matrix, graph: Transduction, alpha: float, steps: int) -> Matrix:
+def smooth(prediction: Matrix, graph: LabelledGraph, alpha: float, steps: int) -> Matrix:
     """G: predictions (N, C) and training labels, spread over the edges."""
     guess = prediction.copy()
     guess[graph.train] = graph.labels[graph.train]

@@ -12,8 +12,8 @@ from torch import Tensor
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.citation import Citation
 from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.propagation import LabelledGraph, Matrix, as_probabilities, spread
 from dgl_mutual.strategies.step import Step
-from dgl_mutual.strategies.transduction import Matrix, Transduction, as_probabilities, spread
 
 
 class LabelPropagationOptions(StrategyOptions):
@@ -39,7 +39,7 @@ class LabelPropagation(Strategy):
     Options = LabelPropagationOptions
     min_students: ClassVar[int] = 0
     trains: ClassVar[bool] = False
-    transduces: ClassVar[bool] = True
+    propagates: ClassVar[bool] = True
     citation = Citation(
         title="Learning from labeled and unlabeled data with label propagation",
         authors="Zhu, Ghahramani",
@@ -49,7 +49,7 @@ class LabelPropagation(Strategy):
     )
 
     @classmethod
-    def transduce(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: Transduction) -> list[Matrix]:
+    def propagate(cls, options: StrategyOptions, predictions: Sequence[Matrix], graph: LabelledGraph) -> list[Matrix]:
         assert isinstance(options, LabelPropagationOptions)
         labels, known = graph.labels, graph.train
 

@@ -25,8 +25,8 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
+from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
-from dgl_mutual.strategies.transduction import check_transductive
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
@@ -40,6 +40,7 @@ from dgl_mutual.training.loop import Loop
 from dgl_mutual.training.members import check_members, make_members, resolve_members
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.own_state import OwnStateCheck
+from dgl_mutual.training.propagated import fit_untrained, propagated_logits, with_kept
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.snapshots import Checkpointer, Snapshots
@@ -48,7 +49,6 @@ from dgl_mutual.training.steps import StepMaker
 from dgl_mutual.training.targets import Targets
 from dgl_mutual.training.task_metrics import refuse_undefined, scorer_of
 from dgl_mutual.training.teaching import exchange_of, make_strategy
-from dgl_mutual.training.transduced import fit_untrained, transduced_logits, with_kept
 from dgl_mutual.training.unlabelled import add_unlabelled
 
 
@@ -94,8 +94,8 @@ def fit_cohort(
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
     options = _resolve_options(kind, strategy_options or {}, dataset, split, training)
-    if kind.transduces:
-        check_transductive(kind.name, dataset)
+    if kind.propagates:
+        check_propagation(kind.name, dataset)
     if not kind.trains:
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
@@ -222,8 +222,8 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
     dataset, split, distribution = state.dataset, state.split, state.cohort.distribution
     loop.clean_pass(range(len(state.cohort)), np.arange(dataset.num_samples - dataset.num_pool))
     logits = state.clean.latest
-    if kind.transduces:
-        logits = transduced_logits(kind, state.strategy.options, dataset, split, distribution, loop.scorer, logits)
+    if kind.propagates:
+        logits = propagated_logits(kind, state.strategy.options, dataset, split, distribution, loop.scorer, logits)
     result = assess(
         cohort=state.cohort,
         dataset=dataset,
@@ -236,7 +236,7 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
         seconds_per_epoch=seconds_per_epoch,
         exchange_on=state.exchange.on,
     )
-    return with_kept(result, logits) if kind.transduces else result
+    return with_kept(result, logits) if kind.propagates else result
 
 
 def _resolve_options(

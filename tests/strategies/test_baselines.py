@@ -23,7 +23,7 @@ from dgl_mutual.experiments.tuning.search import tune
 from dgl_mutual.strategies import BASELINES
 from dgl_mutual.strategies.correct_and_smooth import CorrectAndSmooth, correct, smooth
 from dgl_mutual.strategies.label_propagation import LabelPropagation
-from dgl_mutual.strategies.transduction import Matrix, Transduction, transduction_of
+from dgl_mutual.strategies.propagation import LabelledGraph, Matrix, labelled_graph_of
 from dgl_mutual.training.callbacks import Callback
 from tests.strategies.cases import make_dataset
 
@@ -42,13 +42,13 @@ def trained(strategy: str, **options: Any) -> dict[str, Any]:
     return {"strategy": strategy, **({} if strategy == "label-propagation" else options)}
 
 
-def graph_of(dataset: Dataset, split: Split) -> Transduction:
-    return transduction_of(dataset, split, lambda candidates: 0)
+def graph_of(dataset: Dataset, split: Split) -> LabelledGraph:
+    return labelled_graph_of(dataset, split, lambda candidates: 0)
 
 
 def propagated(dataset: Dataset, split: Split, **options: Any) -> Matrix:
     chosen = LabelPropagation.Options(**options)
-    (found,) = LabelPropagation.transduce(chosen, [], graph_of(dataset, split))
+    (found,) = LabelPropagation.propagate(chosen, [], graph_of(dataset, split))
     return found
 
 
@@ -171,10 +171,10 @@ class _Chosen:
 def test_each_student_is_changed_by_the_alphas_that_are_best_for_it(data: tuple[Dataset, Split]) -> None:
     dataset, split = data
     best = _Chosen(dataset.labels, split.val)
-    graph = transduction_of(dataset, split, best)
+    graph = labelled_graph_of(dataset, split, best)
     predictions = [np.random.default_rng(seed).dirichlet(np.ones(graph.num_classes), dataset.num_samples) for seed in range(3)]
     options = CorrectAndSmooth.Options(correct_alphas=ALPHAS, smooth_alphas=ALPHAS)
-    for changed, prediction in zip(CorrectAndSmooth.transduce(options, predictions, graph), predictions, strict=True):
+    for changed, prediction in zip(CorrectAndSmooth.propagate(options, predictions, graph), predictions, strict=True):
         all_pairs = [smooth(correct(prediction, graph, one, 50), graph, other, 50) for one in ALPHAS for other in ALPHAS]
         np.testing.assert_array_equal(changed.argmax(1), all_pairs[best(all_pairs)].argmax(1))
 
@@ -279,9 +279,9 @@ def test_what_a_strategy_of_ones_own_predicts_is_checked(
 
     class Mine(base):  # type: ignore[misc]  # a class of the parameters
         @classmethod
-        def transduce(cls, options: Any, predictions: Any, graph: Transduction) -> Any:
+        def propagate(cls, options: Any, predictions: Any, graph: LabelledGraph) -> Any:
             return change(np.full((graph.num_nodes, graph.num_classes), 1 / graph.num_classes))
 
     options = {} if base is LabelPropagation else {"students": "gcn", "training": {"epochs": 1}}
-    with pytest.raises(error, match=f"transduce of the strategy 'Mine' .*{said}"):
+    with pytest.raises(error, match=f"propagate of the strategy 'Mine' .*{said}"):
         dgl_mutual.fit(dataset, strategy=Mine, split=split, **options)

@@ -1,4 +1,4 @@
-"""Predictions that a strategy makes from training labels and edges after training, or without training (see `Strategy.transduce`)."""
+"""Predictions that a strategy makes from training labels and edges after training, or without training (see `Strategy.propagate`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dgl_mutual.distributions import Distribution
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.transduction import Matrix, transduction_of
+from dgl_mutual.strategies.propagation import Matrix, labelled_graph_of
 from dgl_mutual.training.assessment import scored, unscored
 from dgl_mutual.training.metrics import Scorer
 from dgl_mutual.training.result import FitResult
@@ -34,7 +34,7 @@ _LEAST = 1e-12
 _MOST_ERROR = 1e-3
 
 
-def transduced_logits(
+def propagated_logits(
     kind: type[Strategy],
     options: StrategyOptions,
     dataset: Dataset,
@@ -54,20 +54,20 @@ def transduced_logits(
         return int(np.argmax(scores))
 
     predictions = [distribution.probabilities(one).double().cpu().numpy() for one in logits]
-    graph = transduction_of(dataset, split, best)
-    with blamed(f"transduce of the strategy {kind.name!r}", kind):
-        found = kind.transduce(options, predictions, graph)
+    graph = labelled_graph_of(dataset, split, best)
+    with blamed(f"propagate of the strategy {kind.name!r}", kind):
+        found = kind.propagate(options, predictions, graph)
     return as_logits(_checked(found, kind.name, max(1, len(predictions)), (graph.num_nodes, graph.num_classes)))
 
 
 def _checked(found: Any, strategy: str, count: int, shape: tuple[int, int]) -> list[Matrix]:
-    """What `transduce` returns, if it is probabilities for each of `count` members.
+    """What `propagate` returns, if it is probabilities for each of `count` members.
 
     Raises:
         UsageError: it has another type or shape, or does not hold probabilities.
         TrainingError: they are not finite.
     """
-    title = f"transduce of the strategy {strategy!r}"
+    title = f"propagate of the strategy {strategy!r}"
     if not isinstance(found, list | tuple) or len(found) != count:
         what = f"{len(found)} values" if isinstance(found, list | tuple) else kind_of(found)
         raise UsageError(f"{title} returns {what}. It must return a list of {count}: probabilities {shape} for each member.")
@@ -90,7 +90,7 @@ def fit_untrained(
     scorer = scorer_of(dataset)
     none = torch.empty(0, dataset.num_nodes, dataset.target.num_outputs, dtype=dtype)
     started = time.perf_counter()
-    logits = transduced_logits(kind, options, dataset, split, distribution, scorer, none)
+    logits = propagated_logits(kind, options, dataset, split, distribution, scorer, none)
     seconds = time.perf_counter() - started
     (member,), _, reliability = scored([unscored(kind.name, "-", None, 1000 * seconds, 0)], logits, dataset, split)
     return FitResult(

@@ -23,7 +23,7 @@ Vector: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Transduction:
+class LabelledGraph:
     """One graph with the labels of its training nodes, and no other labels.
 
     Attributes:
@@ -86,14 +86,14 @@ def as_probabilities(scores: Matrix, otherwise: Vector) -> Matrix:
     return probabilities
 
 
-def transduction_of(dataset: Dataset, split: Split, best: Callable[[Sequence[Matrix]], int]) -> Transduction:
+def labelled_graph_of(dataset: Dataset, split: Split, best: Callable[[Sequence[Matrix]], int]) -> LabelledGraph:
     """The graph of a node task, without any label but those of training nodes."""
     classes = np.asarray(dataset.labels[split.train], dtype=np.int64)
     known = classes >= 0
-    return Transduction(dataset.edges, split.train[known], classes[known], dataset.num_nodes, dataset.target.num_outputs, best)
+    return LabelledGraph(dataset.edges, split.train[known], classes[known], dataset.num_nodes, dataset.target.num_outputs, best)
 
 
-def check_transductive(strategy: str, dataset: Dataset) -> None:
+def check_propagation(strategy: str, dataset: Dataset) -> None:
     """Check that the task of a dataset is to classify the nodes of one graph.
 
     Raises:
