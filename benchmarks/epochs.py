@@ -24,7 +24,7 @@ from common import ARCHITECTURES, prepare, write
 from dgl_mutual.experiments.compare.memory import measure_memory
 from dgl_mutual.experiments.compare.ours import fit
 from dgl_mutual.experiments.compare.sides import train_both
-from dgl_mutual.training.distributed import joined
+from dgl_mutual.training.process_group import process_group
 
 DATASETS = ["Cora", "CiteSeer", "MUTAG:32", "MUTAG:128", "PROTEINS:32", "PROTEINS:128"]
 
@@ -45,7 +45,7 @@ def main() -> None:
     data_dir = Path(os.environ["DGL_MUTUAL_DATA"]) if "DGL_MUTUAL_DATA" in os.environ else None
     students = arguments.students.split(",")
     rows = []
-    with joined("cpu", "students") as ranks:
+    with process_group("cpu", "students") as ranks:
         torch.set_num_threads(max(1, arguments.threads // ranks.size))
         for wanted in arguments.datasets:
             name, _, batch_size = wanted.partition(":")

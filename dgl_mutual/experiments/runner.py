@@ -33,7 +33,7 @@ from dgl_mutual.experiments.work import Work, do_work
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import KEY
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.training.distributed import launched, leads, process_group
+from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable
 

@@ -24,10 +24,10 @@ from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.resolve import plain
 from dgl_mutual.training.callbacks import Callback, EpochReports
 from dgl_mutual.training.distill import distill
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.inductive_split import InductiveSplit, make_inductive_split
 from dgl_mutual.training.memory import forget_peak, peak
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
 from dgl_mutual.training.snapshots import Snapshots

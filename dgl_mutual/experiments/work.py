@@ -11,7 +11,7 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.plan import Plan
 from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.trial import OnEpoch, Outcome, Trial, run_trial
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 
 
 @dataclass(frozen=True, eq=False)

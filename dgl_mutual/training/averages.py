@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.student import AnyStudent
-from dgl_mutual.training.distributed import plain_batch_norm
+from dgl_mutual.training.sync_batch_norm import plain_batch_norm
 
 #: How weights are averaged.
 AverageKind = Literal["ema", "swa"]

@@ -17,9 +17,10 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.training import seeds
-from dgl_mutual.training.distributed import Ranks, share_batch_norm
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.ranks import Ranks
+from dgl_mutual.training.sync_batch_norm import share_batch_norm
 from dgl_mutual.training.teaching import extra_members
 
 

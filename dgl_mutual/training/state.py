@@ -23,9 +23,9 @@ from dgl_mutual.strategies.step import Step
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.clean_logits import CleanLogits
 from dgl_mutual.training.clock import now
-from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.history import HistoryRow
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import Streams
 from dgl_mutual.training.targets import Targets

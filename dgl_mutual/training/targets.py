@@ -21,9 +21,9 @@ from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.best_members import BestMembers
 from dgl_mutual.training.clean_logits import CleanLogits, stack
-from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds import Feed, TrainingBatch
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.utils.user_code import is_ours
 
 #: Renews the latest clean logits of these members on at least these samples.

@@ -31,7 +31,6 @@ from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.callbacks import Callback, CallbackList, EpochClock
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.diversity import Diversity
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.feeds.sampled import resolve_fanout
@@ -41,6 +40,7 @@ from dgl_mutual.training.members import check_members, make_members, resolve_mem
 from dgl_mutual.training.options import TrainingOptions, resolve_training
 from dgl_mutual.training.own_state import OwnStateCheck
 from dgl_mutual.training.propagated import fit_untrained, propagated_logits, with_kept
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.selection import Selection
 from dgl_mutual.training.snapshots import Checkpointer, Snapshots

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from dgl_mutual.training.distributed import DividedSamples, DividedStudents, process_group
+from dgl_mutual.training.process_group import process_group
+from dgl_mutual.training.ranks import DividedSamples, DividedStudents
 from dgl_mutual.training.trainer import fit_cohort
 
 

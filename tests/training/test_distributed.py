@@ -15,18 +15,10 @@ from dgl_mutual.data.label_rate import hide_labels
 from dgl_mutual.errors import TrainingError, UsageError
 from dgl_mutual.nn.norm import batch_norm
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.training.distributed import (
-    SINGLE_PROCESS,
-    DividedSamples,
-    DividedStudents,
-    Ranks,
-    SyncBatchNorm,
-    leads,
-    plain_batch_norm,
-    process_group,
-    share_batch_norm,
-)
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.training.process_group import leads, process_group
+from dgl_mutual.training.ranks import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks
+from dgl_mutual.training.sync_batch_norm import SyncBatchNorm, plain_batch_norm, share_batch_norm
 from dgl_mutual.training.trainer import fit_cohort
 from tests import forked
 from tests.training.divided import train_together

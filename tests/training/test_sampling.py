@@ -23,9 +23,9 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.strategies.exchange import Exchange
 from dgl_mutual.strategies.imitation import ExchangeStrategy
-from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.sampled import NeighbourFeed, resolve_fanout
 from dgl_mutual.training.options import TrainingOptions, resolve_training
+from dgl_mutual.training.ranks import Ranks
 from tests.strategies.cases import SMALL, make_dataset
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from dgl_mutual.experiments.processes import freed_memory
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.reference.mapping import to_reference
 from dgl_mutual.training.callbacks import Callback
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
 from dgl_mutual.training.trainer import fit_cohort

@@ -26,7 +26,7 @@ from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.trial import OnEpoch, Trial
 from dgl_mutual.reference.trainer import ReferenceResult
 from dgl_mutual.training.callbacks import Callback, EpochReports
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.state import TrainingState
 
 T = TypeVar("T")

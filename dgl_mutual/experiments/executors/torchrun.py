@@ -16,7 +16,8 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.training.distributed import Ranks, launched, number_of
+from dgl_mutual.training.process_group import launched, number_of
+from dgl_mutual.training.ranks import Ranks
 from dgl_mutual.utils.files import temporary_folder
 
 

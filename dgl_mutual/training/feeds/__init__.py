@@ -10,10 +10,10 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import is_inductive
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import UsageError
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, num_drawn
 from dgl_mutual.training.feeds.full_graph import FullGraphFeed
 from dgl_mutual.training.feeds.graphs import GraphsFeed
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 
 __all__ = ["Feed", "TrainingBatch", "make_feed", "num_drawn"]
 

@@ -15,7 +15,7 @@ from dgl_mutual.data.arrays import IntArray
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.csr import Rows
-from dgl_mutual.training.distributed import Ranks
+from dgl_mutual.training.ranks import Ranks
 
 
 @dataclass(frozen=True)

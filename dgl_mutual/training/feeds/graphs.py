@@ -15,8 +15,8 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import Collator, GraphBatch
 from dgl_mutual.nn.split_batch import split_batch
-from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
+from dgl_mutual.training.ranks import Ranks
 
 #: Most nodes in one evaluation batch. States of 4,096 nodes stay in a core's cache: as fast as larger batches or faster, and a third of
 #: their memory (PROTEINS: 110 MiB of training memory against 320 with 65,536).

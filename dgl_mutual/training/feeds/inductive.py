@@ -14,9 +14,9 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import graphs_of
 from dgl_mutual.data.split import Split
 from dgl_mutual.nn.batch import GraphBatch
-from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch
 from dgl_mutual.training.feeds.graphs import GraphsFeed
+from dgl_mutual.training.ranks import Ranks
 
 
 class NodesOfGraphsFeed(Feed):

@@ -18,9 +18,9 @@ from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.batch import Batch, Collator
 from dgl_mutual.nn.blocks import BlockBatch, LayerwiseBatch
-from dgl_mutual.training.distributed import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.feeds.base import Feed, TrainingBatch, shuffled
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH
+from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.utils.wording import counted
 
 #: Neighbours that are sampled for a node in each convolution, by default.

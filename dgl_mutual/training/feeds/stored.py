@@ -16,9 +16,9 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.nn.batch import Batch
 from dgl_mutual.nn.blocks import BlockBatch
-from dgl_mutual.training.distributed import Ranks
 from dgl_mutual.training.feeds.base import TrainingBatch
 from dgl_mutual.training.feeds.sampled import SeedsFeed
+from dgl_mutual.training.ranks import Ranks
 
 #: Nodes that are evaluated together, each with all its neighbours.
 EVALUATION_SEEDS = 1024
