@@ -14,30 +14,25 @@ Nothing is imported before it is named, and a package that cannot be imported do
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import inspect
-import os
 import pkgutil
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.utils.imports import import_object, import_path_of, not_importable
 from dgl_mutual.utils.python_compat import is_class
-from dgl_mutual.utils.user_code import NAMED
 
 T = TypeVar("T")
 
 #: Placeholder for an import path in a list of choices.
 IMPORT_PATH = "package.module:Name (an import path)"
-
-_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 @dataclass(frozen=True)
@@ -214,53 +209,6 @@ def made_by(kind: type, family: str, arguments: tuple[str, ...]) -> str | None:
     return None
 
 
-def is_import_path(text: str) -> bool:
-    """Whether a text has the form ``package.module:Name``."""
-    return _PATH.fullmatch(text) is not None
-
-
-def import_object(path: str, kind: str = "object") -> Any:
-    """What ``package.module:Name`` (or ``:Outer.Inner``) names.
-
-    Raises:
-        UsageError: another form, a module that does not exist or raises when it is imported, or a name that it does not have.
-    """
-    if not is_import_path(path):
-        raise UsageError(f"Cannot import the {kind} {path!r}: the form is package.module:Name, for example mypkg.ideas:MyIdea.")
-    module_name, _, names = path.partition(":")
-    NAMED.add(module_name.partition(".")[0])
-    value: Any = _import_module(module_name, path, kind)
-    for name in names.split("."):
-        try:
-            value = getattr(value, name)
-        except AttributeError:
-            public = [known for known in dir(value) if not known.startswith("_")]
-            nearest = difflib.get_close_matches(name, public, n=1)
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else f" It has: {', '.join(public[:20]) or 'nothing'}."
-            raise UsageError(f"Cannot import the {kind} {path!r}: {module_name!r} has no {name!r}.{hint}") from None
-    return value
-
-
-def not_importable(value: Any) -> str | None:
-    """Why another process cannot import a class or function by its name, or None."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if module is None or name is None:
-        return "it has no name"
-    if module == "__main__":
-        return "it is defined in a notebook, an interactive session or the script that was started (__main__)"
-    if "<" in name:
-        return "it is defined inside a function"
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return None if found is value else f"{module}:{name} is something else by now"
-
-
-def import_path_of(value: Any) -> str:
-    """``package.module:Name`` of a class or function, whether or not it can be imported (see `not_importable`)."""
-    return f"{getattr(value, '__module__', '?')}:{getattr(value, '__qualname__', type(value).__qualname__)}"
-
-
 def installed_plug_ins(group: str) -> tuple[PlugIn, ...]:
     """The entry points of all installed packages in a group, in the order of the packages' names."""
     return _installed_plug_ins(group, tuple(sys.path))
@@ -279,43 +227,6 @@ def _installed_plug_ins(group: str, path: tuple[str, ...]) -> tuple[PlugIn, ...]
         # The first of several copies on the path is the one that Python imports.
         found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), [PlugIn(point.name, point.value, package) for point in points])
     return tuple(plug_in for name in sorted(found) for plug_in in found[name])
-
-
-def _import_module(name: str, path: str, kind: str) -> Any:
-    try:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            here, top = os.getcwd(), name.partition(".")[0]
-            is_here = os.path.isdir(os.path.join(here, top)) or os.path.isfile(os.path.join(here, f"{top}.py"))
-            if error.name != top or not is_here or here in sys.path or "" in sys.path:
-                raise
-            sys.path.append(here)  # for good: a module may import its neighbours later, when it is used
-            importlib.invalidate_caches()
-            return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if _is_missing(name, error):
-            hint = f" Write {path.replace('.py:', ':')!r}." if name.endswith(".py") else ""
-            raise UsageError(
-                f"Cannot import the {kind} {path!r}: there is no module {error.name!r}, neither installed nor in the working folder "
-                f"{os.getcwd()}.{hint or ' Correct the name, install its package, or start from the folder that holds it.'}"
-            ) from None
-        raise UsageError(_raised(path, kind, name, error)) from None
-    except (Exception, SystemExit) as error:
-        raise UsageError(_raised(path, kind, name, error)) from None
-
-
-def _is_missing(name: str, error: ModuleNotFoundError) -> bool:
-    """Whether the module itself, or a package that it is in, was not found, rather than one that it imports."""
-    return error.name is not None and (name == error.name or name.startswith(f"{error.name}."))
-
-
-def _raised(path: str, kind: str, module: str, error: BaseException) -> str:
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename and frame.filename != __file__]
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f" ({error.filename}, line {error.lineno})"
-    return f"Cannot import the {kind} {path!r}: importing {module!r} raised {type(error).__name__}: {error}{where}. Correct that module."
 
 
 def _shown(value: Any) -> str:

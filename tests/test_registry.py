@@ -8,8 +8,9 @@ import pytest
 
 import dgl_mutual
 from dgl_mutual.errors import UsageError
-from dgl_mutual.registry import Registry, import_object, is_import_path, not_importable, subclass_of
+from dgl_mutual.registry import Registry, subclass_of
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
+from dgl_mutual.utils.imports import import_object, is_import_path, not_importable
 
 IDEAS = """
 from dgl_mutual.strategies.base import Strategy

@@ -11,7 +11,8 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.graph_records import is_dgl, is_pyg
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, DglMutualError, TaskMismatchError
-from dgl_mutual.registry import Found, Registry, is_import_path
+from dgl_mutual.registry import Found, Registry
+from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.user_code import described, is_out_of_memory
 from dgl_mutual.utils.wording import kind_of
 

@@ -23,10 +23,10 @@ from dgl_mutual.joint import TaskWeights
 from dgl_mutual.nn.architectures import STUDENT_REGISTRY
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.registry import import_path_of, not_importable
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
+from dgl_mutual.utils.imports import import_path_of, not_importable
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 
 #: Options of all students that a student of a user's own has, too.

@@ -12,10 +12,10 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import Options, unserializable_key
-from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.configuration import GIVEN, has_both, resolved_part
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
+from dgl_mutual.utils.imports import is_import_path
 
 #: What a later layer may leave out and mean all the same.
 _ALWAYS_TOLD = ("dataset", "strategy", "fingerprint")

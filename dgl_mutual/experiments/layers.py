@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from dgl_mutual.errors import UsageError
-from dgl_mutual.registry import is_import_path
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
+from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import MAX_DEPTH, read_yaml
 from dgl_mutual.utils.wording import assignments
 

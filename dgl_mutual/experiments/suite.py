@@ -26,10 +26,10 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
-from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
+from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import read_yaml_file
 from dgl_mutual.utils.safe_text import path_name
 

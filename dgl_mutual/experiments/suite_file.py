@@ -18,10 +18,10 @@ from dgl_mutual.experiments.config import MAX_SEEDS, read_config, read_mapping
 from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, merge
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.options import Options, parse_options
-from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.utils.files import user_path
+from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import read_yaml
 from dgl_mutual.utils.python_compat import is_class
 from dgl_mutual.utils.wording import assignments, counted

@@ -11,8 +11,8 @@ from dgl_mutual.experiments.config import RunConfig, read_values
 from dgl_mutual.experiments.given import given_values, layer_of_file
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.recorded import config_of
-from dgl_mutual.registry import is_import_path
 from dgl_mutual.store.configuration import given_part, resolved_part
+from dgl_mutual.utils.imports import is_import_path
 
 
 def import_paths(values: Any) -> Iterator[str]:

@@ -10,8 +10,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from dgl_mutual.errors import unknown
 from dgl_mutual.options import Options
-from dgl_mutual.registry import IMPORT_PATH, import_path_of, installed_plug_ins, not_importable
+from dgl_mutual.registry import IMPORT_PATH, installed_plug_ins
 from dgl_mutual.search_space import Choice, Real, SearchSpace, Whole
+from dgl_mutual.utils.imports import import_path_of, not_importable
 
 #: The built-in architectures: four of this package, six with layers of DGL (gatv2 ... chebnet), and two that use no edges.
 ARCHITECTURE_NAMES = ("gcn", "gat", "gin", "sage", "gatv2", "appnp", "gcn2", "sgc", "tag", "chebnet", "mlp", "bag")

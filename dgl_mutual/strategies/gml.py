@@ -13,7 +13,6 @@ from torch import Tensor
 from dgl_mutual.coordinator import CoordinatorConfig, Weighting, WeightingOptions, mix
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.options import MAX_TEMPERATURE, MAX_WEIGHT, MIN_TEMPERATURE, parse_options
-from dgl_mutual.registry import not_importable
 from dgl_mutual.search_space import Choice, Real, SearchSpace
 from dgl_mutual.strategies.best_teacher import BestTeacher
 from dgl_mutual.strategies.citation import Citation
@@ -24,6 +23,7 @@ from dgl_mutual.strategies.gate import GateOptions, gate_of
 from dgl_mutual.strategies.imitation import ExchangeStrategy
 from dgl_mutual.strategies.setting import Setting
 from dgl_mutual.strategies.step import Step
+from dgl_mutual.utils.imports import not_importable
 from dgl_mutual.weightings import WEIGHTING_REGISTRY
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from dgl_mutual.nn.mlp import MLP
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import AnyStudent, Student
 from dgl_mutual.options import plain_message
-from dgl_mutual.registry import import_path_of
 from dgl_mutual.training.checkpoints.models import (
     BEST,
     ENSEMBLE,
@@ -35,6 +34,7 @@ from dgl_mutual.training.checkpoints.models import (
     TrainedStudent,
 )
 from dgl_mutual.utils.files import check_regular, read_bytes, unreadable, user_path
+from dgl_mutual.utils.imports import import_path_of
 from dgl_mutual.utils.plain_json import read_json
 from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import counted
