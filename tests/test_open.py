@@ -133,10 +133,10 @@ def test_the_result_knows_how_it_was_trained(result: Any) -> None:
 def test_embeddings_are_the_last_hidden_states(result: Any, data: dm.Dataset) -> None:
     graph = dgl.graph(tuple(torch.as_tensor(data.edges)), num_nodes=NODES)
     expected = result.cohort.members[1].embed(graph, torch.as_tensor(data.features))
-    np.testing.assert_allclose(result.embeddings("gat-1"), expected.detach(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result.embeddings(member="gat-1"), expected.detach(), rtol=1e-5, atol=1e-6)
     assert result.embeddings().shape[0] == NODES
     with pytest.raises(DglMutualError, match="Unknown student 'ensemble'"):
-        result.embeddings("ensemble")
+        result.embeddings(member="ensemble")
 
 
 def test_a_table_shows_val_and_test_where_a_terminal_has_80_columns(result: Any) -> None:

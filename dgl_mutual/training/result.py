@@ -170,11 +170,21 @@ class FitResult:
         """
         from dgl_mutual.training.inference import predict
 
+        self._check_order("predict", data, member)
         if member == "best_by_val":
             member = self.best_student
         if self.kept is not None:
             return self._kept(data, member)
         return predict(self.cohort, self._in_columns(data), member)
+
+    def _check_order(self, method: str, data: object, member: object) -> None:
+        """Raise `UsageError` where the member was given in the place of the data."""
+        if isinstance(data, str) and data in [result.member for result in self.members]:
+            others = "" if isinstance(member, str) else "data, "
+            raise UsageError(
+                f"{method}({data!r}) gives a member in the place of the data. The data come first, and may be left out: write "
+                f"{method}({others}member={data!r})."
+            )
 
     def _in_columns(self, data: Dataset | dgl.DGLGraph | None) -> Dataset | dgl.DGLGraph:
         """A dataset in the columns of the one that was trained on. Columns of graph objects have no names; their number is checked."""
@@ -195,17 +205,18 @@ class FitResult:
             )
         return self.kept[member].copy()
 
-    def embeddings(self, member: str = "best_by_val", data: Dataset | dgl.DGLGraph | None = None) -> npt.NDArray[Any]:
+    def embeddings(self, data: Dataset | dgl.DGLGraph | None = None, member: str = "best_by_val") -> npt.NDArray[Any]:
         """Last hidden states (samples, width) of one student.
 
         Args:
-            member, data: as in `predict`; the ensemble has no hidden states.
+            data, member: as in `predict`; the ensemble has no hidden states.
 
         Raises:
             UsageError, DataError: as in `predict`; also if there are no students.
         """
         from dgl_mutual.training.inference import embeddings
 
+        self._check_order("embeddings", data, member)
         if not self.cohort.num_students:
             raise UsageError(f"{self.members[0].member} has no students, so there are no hidden states. Use result.predict().")
         return embeddings(self.cohort, self._in_columns(data), self.best_student if member == "best_by_val" else member)

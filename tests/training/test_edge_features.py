@@ -121,7 +121,7 @@ def test_saved_students_know_their_edge_features(bonded_data: Data, fit: Fit, tm
         model.predict(dataset.without_edge_features())
     assert np.isfinite(load_student(tmp_path, "gcn-1").predict(dataset.without_edge_features())).all()
     np.testing.assert_array_equal(result.predict(single, member="gin-0"), model.predict(single))
-    np.testing.assert_array_equal(result.embeddings("gin-0", single), result.embeddings("gin-0", both))
+    np.testing.assert_array_equal(result.embeddings(single, "gin-0"), result.embeddings(both, "gin-0"))
     for wrong in (unseen, dataset.without_edge_features()):
         with pytest.raises(DataError, match=r"not expected: bond=triple|the edges of graph have none"):
             result.predict(wrong)
@@ -159,7 +159,7 @@ def test_predictions_for_a_dgl_graph(bonded_data: Data, fit: Fit, tmp_path: Path
     np.testing.assert_allclose(load_student(tmp_path).predict(graph), result.predict(), atol=1e-6)
     for wrong, message in ((torch.nan, "edge features 'feat'.*finite"), (1j, "edge features 'feat': expected numbers, found .* complex")):
         graph.edata["feat"] = torch.as_tensor(dataset.edge_features) * wrong
-        for function in (result.predict, lambda data: result.embeddings("gin-0", data)):
+        for function in (result.predict, lambda data: result.embeddings(data, "gin-0")):
             with pytest.raises(DataError, match=message):
                 function(graph)
 

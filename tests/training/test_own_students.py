@@ -118,21 +118,21 @@ def test_numpy_and_python_numbers_come_from_the_students_stream_too(node_data, f
 
 def test_embed_is_the_students_own_where_it_has_one(node_data, fit):
     result = fit(node_data, ("gcn", own(Embedding), own(Net)), strategy="independent", epochs=2)
-    found, data = result.embeddings("Embedding-1"), node_data[0]
+    found, data = result.embeddings(member="Embedding-1"), node_data[0]
     assert found.shape == (data.num_nodes, 8) and (found >= 0).all()
     student = result.cohort.members[1].eval()
     graph = dgl.graph(tuple(torch.as_tensor(data.edges)), num_nodes=data.num_nodes)
     feat = torch.as_tensor(np.asarray(data.features))
     np.testing.assert_allclose(student.embed(graph, feat).detach(), found, atol=1e-6)
     np.testing.assert_allclose(student.embed(graph, feat).detach(), student.module.embed(graph, feat).detach(), atol=1e-6)
-    assert result.embeddings("Net-2").shape == (data.num_nodes, data.target.num_outputs)  # it has none: logits
+    assert result.embeddings(member="Net-2").shape == (data.num_nodes, data.target.num_outputs)  # it has none: logits
 
 
 def test_a_wrong_embed_is_named(node_data, fit, monkeypatch):
     result = fit(node_data, ("gcn", own(Embedding)), strategy="independent", epochs=1)
     monkeypatch.setattr(Embedding, "embed", lambda self, graph, feat: feat.sum())
     with pytest.raises(UsageError, match=r"embed of the student 'Embedding-1' gives the shape \(\)\. Expected is a tensor \(\d+, width\)"):
-        result.embeddings("Embedding-1")
+        result.embeddings(member="Embedding-1")
 
 
 def test_a_function_makes_a_student_and_so_does_a_local_class(node_data, fit, tmp_path):

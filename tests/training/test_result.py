@@ -106,6 +106,20 @@ def test_an_unknown_member_lists_the_members(result: FitResult) -> None:
         result["gat-0"]
 
 
+@pytest.mark.parametrize("method", ["predict", "embeddings"])
+def test_a_member_in_the_place_of_the_data_is_told(result: FitResult, node_data: Data, method: str) -> None:
+    function: Any = getattr(result, method)
+    with pytest.raises(
+        UsageError, match=rf"{method}\('gat-1'\) gives a member in the place of the data.*write {method}\(member='gat-1'\)\."
+    ):
+        function("gat-1")
+    with pytest.raises(UsageError, match=rf"write {method}\(data, member='gat-1'\)\."):
+        function("gat-1", node_data[0])
+    with pytest.raises(UsageError, match="found a str"):
+        function("Cora")
+    np.testing.assert_array_equal(function(node_data[0], member="gat-1"), function(member="gat-1"))
+
+
 def test_figures_of_a_noisy_student_are_those_of_its_best_epoch(fit: Callable[..., FitResult], graph_data: Data) -> None:
     """Validation sees some graphs at a time, predictions all of them, or one."""
     students = [StudentOptions(architecture="gin", hidden=8, feature_noise=0.5), StudentOptions(hidden=8)]
@@ -125,9 +139,9 @@ def test_columns_are_matched_by_name(fit: Callable[..., FitResult], node_data: D
     names = tuple(dataset.feature_names[column] for column in order)
     moved = dataset.replaced(features=dataset.features[:, order], feature_names=names)
     np.testing.assert_allclose(result.predict(moved), result.predict(dataset), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(result.embeddings(data=moved), result.embeddings(data=dataset), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result.embeddings(moved), result.embeddings(dataset), rtol=1e-5, atol=1e-6)
     other = dataset.replaced(feature_names=tuple(f"other {name}" for name in dataset.feature_names))
-    for asked in (result.predict, lambda data: result.embeddings(data=data)):
+    for asked in (result.predict, result.embeddings):
         with pytest.raises(DataError, match="not expected: other"):
             asked(other)
 
@@ -143,4 +157,4 @@ def test_graph_objects_have_columns_without_names(fit: Callable[..., FitResult],
     graph.ndata["feat"] = features
     for data in (graph, [graph], pyg.Data(x=features, edge_index=edges)):
         np.testing.assert_allclose(result.predict(data), result.predict(), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(result.embeddings(data=data), result.embeddings(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(result.embeddings(data), result.embeddings(), rtol=1e-5, atol=1e-6)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import ipaddress
 import os
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
@@ -18,15 +16,13 @@ from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, DglMutualError, UsageError
 from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.experiments.graph_store.addresses import is_loopback, own_part, read_servers
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError
-from dgl_mutual.experiments.graph_store.transport import Address, ServerTransport, TrainerTransport
+from dgl_mutual.experiments.graph_store.transport import ServerTransport, TrainerTransport
 from dgl_mutual.strategies.setting import Divided
-from dgl_mutual.utils.files import read_bytes
 
 #: Times that a trainer tries to reach a server, three seconds apart.
 _TRIES = 5
-#: Bytes that a servers file may have.
-_MOST_SERVERS = 2**20
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -44,7 +40,7 @@ def serve(partition: Partition, servers: Path, *, part: int, trainers: int, trus
     addresses = read_servers(partition, servers)
     if part >= partition.num_parts:
         raise UsageError(f"There is no part {part}: {partition.folder.name} has the parts 0 ... {partition.num_parts - 1}.")
-    if not trust_network and not _is_loopback(addresses[part].host):
+    if not trust_network and not is_loopback(addresses[part].host):
         raise UsageError(
             f"Other machines can reach {addresses[part]}. Trainers must prove that they have the partition, but nothing is encrypted: who "
             "can read or change what this network carries can read the graph or change it. If only machines that you trust are in this "
@@ -115,7 +111,7 @@ def opened(partition: Partition, servers: Path) -> Iterator[Dataset]:
     os.environ["DGL_DIST_MODE"] = "distributed"
     os.environ["DGL_NUM_SERVER"] = "1"
     os.environ.setdefault("DGL_DIST_MAX_TRY_TIMES", str(_TRIES))
-    transport = TrainerTransport(partition.key, addresses, partition.dataset.num_nodes, _own_part(addresses))
+    transport = TrainerTransport(partition.key, addresses, partition.dataset.num_nodes, own_part(addresses))
     transport.install()
     try:
         with redirect_stdout(None):
@@ -161,66 +157,3 @@ def open_for(config: RunConfig, servers: Path | None, divide: Divided) -> Abstra
             "on the same. Leave out --divide students."
         )
     return opened(read_partition(Path(config.dataset)), servers)
-
-
-def read_servers(partition: Partition, servers: Path) -> list[Address]:
-    """The address of each part's server, from a file with a line 'ADDRESS PORT' for each part.
-
-    Raises:
-        UsageError: it cannot be read, or has other lines.
-    """
-    try:
-        lines = [line for line in read_bytes(servers, _MOST_SERVERS).decode().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{str(servers)!r} cannot be read ({error}). It has a line 'ADDRESS PORT' for each part.") from None
-    if len(lines) != partition.num_parts:
-        raise UsageError(
-            f"{str(servers)!r} has {len(lines)} servers, and there are {partition.num_parts} parts. Give each a line 'ADDRESS PORT'."
-        )
-    return [_address(line, servers) for line in lines]
-
-
-def _address(line: str, servers: Path) -> Address:
-    host, _, port = line.strip().partition(" ")
-    port = port.strip()
-    if not (_is_host(host) and port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 2**16):
-        raise UsageError(f"{str(servers)!r} has the line {line.strip()[:80]!r}. A line is 'ADDRESS PORT', for example '10.0.0.7 30050'.")
-    return Address(host, int(port))
-
-
-def _is_host(text: str) -> bool:
-    """Whether a text can be an address or a name; Python's resolver raises ValueError for others."""
-    try:
-        return text.isprintable() and 0 < len(text.encode("idna")) <= 255
-    except UnicodeError:  # a part of more than 63 characters, or of none
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether this machine alone can reach a socket that listens there."""
-    try:
-        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
-    except OSError:
-        raise UsageError(f"The servers file names {host!r}, which is neither an address nor a name that this machine knows.") from None
-    return all(ipaddress.ip_address(address).is_loopback for address in found)
-
-
-def _own_part(addresses: Sequence[Address]) -> int:
-    """The part that this machine serves: that with an address of its own, or, where all have one address, that of torchrun's node.
-
-    Raises:
-        GraphStoreError: there is none.
-    """
-    hosts = [address.host for address in addresses]
-    if len(set(hosts)) < len(hosts):
-        node = int(os.environ.get("GROUP_RANK", "0"))
-        if node < len(hosts):
-            return node
-    for part, host in enumerate(hosts):
-        with suppress(OSError), socket.socket(socket.getaddrinfo(host, None)[0][0]) as probe:
-            probe.bind((host, 0))
-            return part
-    raise GraphStoreError(
-        f"The servers file has no address of this machine ({', '.join(hosts)}). Each machine runs the server of one part, and its trainers "
-        "read that part from its memory."
-    )

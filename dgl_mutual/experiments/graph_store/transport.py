@@ -9,6 +9,9 @@ that send and receive are replaced by those of a `ServerTransport` or a `Trainer
 - only the requests of a training are answered, for nodes that the part has. None of them changes what is stored.
 
 Nothing is encrypted.
+
+`multiprocessing.connection` proves a key, too, but with HMAC-MD5 before Python 3.12, and `Listener.accept` waits for the proof of one
+connection, without a limit, before it takes the next: a silent one would keep all trainers out.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +31,7 @@ from typing import Any
 from torch import Tensor
 
 from dgl_mutual.dgl_compat import dgl
+from dgl_mutual.experiments.graph_store.addresses import Address
 from dgl_mutual.experiments.graph_store.messages import (
     NAME,
     RECEIVED_NODES,
@@ -54,17 +58,6 @@ _MOST_HANDSHAKES = 128
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where the server of a part listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
 class _Ended:
     """A connection is over; `reason` is empty if the other end said so."""
 
@@ -84,6 +77,8 @@ class Transport(ABC):
         self._nodes = range(num_nodes)
         self._inbox: queue.SimpleQueue[Message | _Ended] = queue.SimpleQueue()
         self._connections: dict[int, Connection] = {}
+        #: All connections of this process.
+        self._peers: Mapping[Any, Connection] = self._connections
         self._readers: list[threading.Thread] = []
 
     def install(self) -> None:
@@ -140,8 +135,8 @@ class Transport(ABC):
                 return found
             self._ended(found)
 
-    @abstractmethod
-    def _open_connections(self) -> list[Connection]: ...
+    def _open_connections(self) -> list[Connection]:
+        return [connection for connection in self._peers.values() if connection.open]
 
     @abstractmethod
     def _ended(self, end: _Ended) -> None:
@@ -186,6 +181,7 @@ class ServerTransport(Transport):
         super().__init__(key, addresses, num_nodes)
         self._own_nodes = nodes
         self._trainers: dict[str, Connection] = {}
+        self._peers = self._trainers  # also those that have not registered yet
         self._left: set[str] = set()
 
     def wait_for_senders(self, host: str, port: int, number: int, *_: object, **__: object) -> None:
@@ -231,9 +227,6 @@ class ServerTransport(Transport):
         unproved.pop(sock, False)
         sock.close()
         logging.getLogger(__name__).warning("A connection from %s was closed: %s.", peer, fault)
-
-    def _open_connections(self) -> list[Connection]:
-        return [connection for connection in self._trainers.values() if connection.open]
 
     def _ended(self, end: _Ended) -> None:
         self._left.add(end.name)
@@ -306,9 +299,6 @@ class TrainerTransport(Transport):
             else:
                 self._connections[receiver] = Connection(sock, str(address))
                 return True
-
-    def _open_connections(self) -> list[Connection]:
-        return [connection for connection in self._connections.values() if connection.open]
 
     def _ended(self, end: _Ended) -> None:
         if not self._leaving or end.reason or end.name == str(self._addresses[0]):

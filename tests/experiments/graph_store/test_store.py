@@ -8,10 +8,10 @@ from dgl_mutual.data.load import load_dataset
 from dgl_mutual.data.partition import Partition, read_partition, write_partition
 from dgl_mutual.dgl_compat import dgl
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.experiments.graph_store import store as graph_store
+from dgl_mutual.experiments.graph_store.addresses import Address, is_loopback, own_part, read_servers
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError
-from dgl_mutual.experiments.graph_store.store import read_servers, serve
-from dgl_mutual.experiments.graph_store.transport import Address, ServerTransport
+from dgl_mutual.experiments.graph_store.store import serve
+from dgl_mutual.experiments.graph_store.transport import ServerTransport
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +51,20 @@ def test_an_address_that_others_reach_needs_trust(partition: Partition, tmp_path
     ("host", "expected"), [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("10.0.0.7", False)]
 )
 def test_loopback(host: str, expected: bool) -> None:
-    assert graph_store._is_loopback(host) == expected
+    assert is_loopback(host) == expected
 
 
 def test_an_unknown_host_is_one_message() -> None:
     with pytest.raises(UsageError, match=r"'no-such\.invalid', which is neither an address nor"):
-        graph_store._is_loopback("no-such.invalid")
+        is_loopback("no-such.invalid")
 
 
 def test_a_machine_finds_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert graph_store._own_part([Address("198.51.100.1", 5), Address("127.0.0.1", 5)]) == 1
+    assert own_part([Address("198.51.100.1", 5), Address("127.0.0.1", 5)]) == 1
     monkeypatch.setenv("GROUP_RANK", "1")
-    assert graph_store._own_part([Address("127.0.0.1", 5), Address("127.0.0.1", 6)]) == 1
+    assert own_part([Address("127.0.0.1", 5), Address("127.0.0.1", 6)]) == 1
     with pytest.raises(GraphStoreError, match=r"no address of this machine \(198\.51\.100\.1, 198\.51\.100\.2\)"):
-        graph_store._own_part([Address("198.51.100.1", 5), Address("198.51.100.2", 5)])
+        own_part([Address("198.51.100.1", 5), Address("198.51.100.2", 5)])
 
 
 def test_a_part_that_was_not_copied_whole_is_not_served(partition: Partition, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ class Faulty:
 def test_what_a_server_cannot_do_is_one_message(
     server: Faulty, error: type[Exception], message: str, partition: Partition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph_store, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("dgl_mutual.experiments.graph_store.store._SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(ServerTransport, "install", lambda self: None)
     monkeypatch.setattr(dgl.distributed, "DistGraphServer", server)
     with pytest.raises(error, match=message):

@@ -12,8 +12,9 @@ from dgl.distributed import kvstore, rpc
 from dgl.distributed.graph_services import SAMPLING_SERVICE_ID
 
 from dgl_mutual.experiments.graph_store import transport as graph_transport
+from dgl_mutual.experiments.graph_store.addresses import Address
 from dgl_mutual.experiments.graph_store.messages import GraphStoreError, Message
-from dgl_mutual.experiments.graph_store.transport import Address, ServerTransport, TrainerTransport, fast_pull
+from dgl_mutual.experiments.graph_store.transport import ServerTransport, TrainerTransport, fast_pull
 
 KEY = bytes(32)
 Ends = tuple[ServerTransport, TrainerTransport]

@@ -1,0 +1,93 @@
+"""Where the servers of a graph in parts listen, and which part is this machine's."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dgl_mutual.data.partition import Partition
+from dgl_mutual.errors import UsageError
+from dgl_mutual.experiments.graph_store.messages import GraphStoreError
+from dgl_mutual.utils.files import read_bytes
+
+#: Bytes that a servers file may have.
+_MOST_SERVERS = 2**20
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server of a part listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def read_servers(partition: Partition, servers: Path) -> list[Address]:
+    """The address of each part's server, from a file with a line 'ADDRESS PORT' for each part.
+
+    Raises:
+        UsageError: it cannot be read, or has other lines.
+    """
+    try:
+        lines = [line for line in read_bytes(servers, _MOST_SERVERS).decode().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{str(servers)!r} cannot be read ({error}). It has a line 'ADDRESS PORT' for each part.") from None
+    if len(lines) != partition.num_parts:
+        raise UsageError(
+            f"{str(servers)!r} has {len(lines)} servers, and there are {partition.num_parts} parts. Give each a line 'ADDRESS PORT'."
+        )
+    return [_address(line, servers) for line in lines]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this machine alone can reach a socket that listens there."""
+    try:
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        raise UsageError(f"The servers file names {host!r}, which is neither an address nor a name that this machine knows.") from None
+    return all(ipaddress.ip_address(address).is_loopback for address in found)
+
+
+def own_part(addresses: Sequence[Address]) -> int:
+    """The part that this machine serves: that with an address of its own, or, where all have one address, that of torchrun's node.
+
+    Raises:
+        GraphStoreError: there is none.
+    """
+    hosts = [address.host for address in addresses]
+    if len(set(hosts)) < len(hosts):
+        node = int(os.environ.get("GROUP_RANK", "0"))
+        if node < len(hosts):
+            return node
+    for part, host in enumerate(hosts):
+        with suppress(OSError), socket.socket(socket.getaddrinfo(host, None)[0][0]) as probe:
+            probe.bind((host, 0))
+            return part
+    raise GraphStoreError(
+        f"The servers file has no address of this machine ({', '.join(hosts)}). Each machine runs the server of one part, and its trainers "
+        "read that part from its memory."
+    )
+
+
+def _address(line: str, servers: Path) -> Address:
+    host, _, port = line.strip().partition(" ")
+    port = port.strip()
+    if not (_is_host(host) and port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 2**16):
+        raise UsageError(f"{str(servers)!r} has the line {line.strip()[:80]!r}. A line is 'ADDRESS PORT', for example '10.0.0.7 30050'.")
+    return Address(host, int(port))
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text can be an address or a name; Python's resolver raises ValueError for others."""
+    try:
+        return text.isprintable() and 0 < len(text.encode("idna")) <= 255
+    except UnicodeError:  # a part of more than 63 characters, or of none
+        return False
