@@ -114,7 +114,7 @@ def test_a_member_in_the_place_of_the_data_is_told(result: FitResult, node_data:
         function("gat-1")
     with pytest.raises(UsageError, match=rf"write {method}\(data, member='gat-1'\)\."):
         function("gat-1", node_data[0])
-    with pytest.raises(UsageError, match="found a str"):
+    with pytest.raises(UsageError, match=r"the name of one, 'Cora'"):
         function("Cora")
     np.testing.assert_array_equal(function(node_data[0], member="gat-1"), function(member="gat-1"))
 
