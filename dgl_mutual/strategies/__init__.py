@@ -1,4 +1,4 @@
-"""Registry of strategies.
+"""Registry of strategies, and what their authors import.
 
 A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
 (group ``dgl_mutual.strategies``; see `dgl_mutual.registry`).
@@ -11,7 +11,29 @@ from typing import Any
 from dgl_mutual.options import fault_of_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions, TeachingOptions
+from dgl_mutual.strategies.citation import Citation
+from dgl_mutual.strategies.exchange import Exchange
+from dgl_mutual.strategies.imitation import ExchangeStrategy, ImitationStrategy
+from dgl_mutual.strategies.options import ExchangeOptions, ImitationOptions, StrategyOptions, TeachingOptions
+from dgl_mutual.strategies.setting import Setting
+from dgl_mutual.strategies.step import Step
+
+__all__ = [
+    "BASELINES",
+    "STRATEGIES",
+    "STRATEGY_REGISTRY",
+    "Citation",
+    "Exchange",
+    "ExchangeOptions",
+    "ExchangeStrategy",
+    "ImitationOptions",
+    "ImitationStrategy",
+    "Setting",
+    "Step",
+    "Strategy",
+    "StrategyOptions",
+    "resolve_strategy",
+]
 
 _FOUND: dict[str, type[Strategy]] = subclasses_in(__name__, __path__, Strategy)
 #: name -> class, in alphabetical order: the strategies that train students and do not change their predictions afterwards.
@@ -22,13 +44,13 @@ BASELINES = {name: kind for name, kind in _FOUND.items() if kind.propagates}
 
 def _fault(value: Any) -> str | None:
     fault = subclass_of(Strategy, "dgl_mutual.Strategy")(value) or made_by(value, "strategies", ("options", "setting"))
-    fault = fault or fault_of_options(value, StrategyOptions, "dgl_mutual.strategies.options.StrategyOptions")
+    fault = fault or fault_of_options(value, StrategyOptions, "dgl_mutual.strategies.StrategyOptions")
     if fault is not None:
         return fault
     if issubclass(value.Options, TeachingOptions) and value.exchange is Strategy.exchange:
         return (
             f"has the options of an exchange ({value.Options.__name__} derives from TeachingOptions), and the exchange() of Strategy, "
-            "which does not read them. Derive the strategy from dgl_mutual.strategies.imitation.ExchangeStrategy, or give it an exchange()."
+            "which does not read them. Derive the strategy from dgl_mutual.strategies.ExchangeStrategy, or give it an exchange()."
         )
     if not isinstance(value.name, str):
         return f"has name = {value.name!r}. Give it a name of text, or none."

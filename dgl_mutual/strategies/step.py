@@ -29,6 +29,8 @@ class Step:
         labelled, training, exchange: the rows of the labelled samples, of the training samples, labelled or not, and of the exchange
             samples, as an index: numbers, or a slice. ``torch.arange(N)[step.exchange]`` gives numbers in any case.
         samples: (N,): the samples' numbers in the dataset.
+        batch: features and edges of the step, as they are before views of them are perturbed: a `dgl_mutual.nn.batch.GraphBatch`, or
+            where neighbours are sampled a `dgl_mutual.nn.blocks.BlockBatch`.
         ramp: factor in [0, 1] on what is learned from peers.
         epoch: from 0.
         log: values for the history, beside the loss terms, by name, each averaged over the steps of an epoch that log it: ``weights``

@@ -1,4 +1,4 @@
-"""Registry of the coordinator's weightings.
+"""Registry of the coordinator's weightings, and what their authors import.
 
 A new one is a new file here, which is found by itself; or a class anywhere else, by its import path or as an entry point of a package
 (group ``dgl_mutual.weightings``; see `dgl_mutual.registry`).
@@ -16,6 +16,8 @@ from dgl_mutual.options import fault_of_options, parse_options
 from dgl_mutual.registry import Registry, made_by, subclass_of, subclasses_in
 from dgl_mutual.utils.user_code import blamed, is_ours
 
+__all__ = ["WEIGHTINGS", "WEIGHTING_REGISTRY", "CoordinatorConfig", "Weighting", "WeightingOptions", "make_coordinator"]
+
 #: name -> class, in alphabetical order.
 WEIGHTINGS: dict[str, type[Weighting]] = subclasses_in(__name__, __path__, Weighting)
 
@@ -24,7 +26,7 @@ def _fault(value: Any) -> str | None:
     fault = (
         subclass_of(Weighting, "dgl_mutual.Weighting")(value)
         or made_by(value, "weightings", ("options", "config"))
-        or fault_of_options(value, WeightingOptions, "dgl_mutual.coordinator.WeightingOptions")
+        or fault_of_options(value, WeightingOptions, "dgl_mutual.weightings.WeightingOptions")
     )
     if fault is None and value.Options.search_space:
         return f"has options {value.Options.__name__} with a search_space, and options of a weighting are not searched. Leave it out."
