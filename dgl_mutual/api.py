@@ -17,7 +17,7 @@ from dgl_mutual.data.protocols import refuse_unlearnable
 from dgl_mutual.data.several_targets import select_targets
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import ChosenMetric, TaskName
-from dgl_mutual.errors import UsageError, check_truth_values, whole_number
+from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config, read_values
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.given import layer_of_file
@@ -35,6 +35,7 @@ from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.result import FitResult
+from dgl_mutual.utils.arguments import check_truth_values, whole_number
 from dgl_mutual.utils.files import user_path
 from dgl_mutual.utils.wording import kind_of
 

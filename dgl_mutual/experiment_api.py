@@ -12,7 +12,7 @@ from dgl_mutual.api import StudentLike
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.load import as_dataset, load_dataset
 from dgl_mutual.data.target import ChosenMetric
-from dgl_mutual.errors import DataError, TrainingError, UsageError, check_truth_values, number_of_jobs, number_of_threads
+from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.config import split_names
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.layers import combine_layers
@@ -26,6 +26,7 @@ from dgl_mutual.options import parse_options
 from dgl_mutual.reporting.experiment import Experiment
 from dgl_mutual.reporting.suite_tables import write_suite_tables
 from dgl_mutual.strategies.base import Strategy
+from dgl_mutual.utils.arguments import check_truth_values, number_of_jobs, number_of_threads
 from dgl_mutual.utils.files import temporary_folder, user_path
 from dgl_mutual.utils.wording import counted, kind_of
 

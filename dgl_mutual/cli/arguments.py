@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dgl_mutual.errors import MAX_JOBS, MAX_THREADS
+from dgl_mutual.utils.arguments import MAX_JOBS, MAX_THREADS
 from dgl_mutual.utils.files import user_path
 
 

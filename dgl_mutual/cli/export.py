@@ -9,7 +9,7 @@ import click
 
 from dgl_mutual.cli.arguments import PATH, file_option
 from dgl_mutual.cli.output import deliver
-from dgl_mutual.errors import MAX_PRECISION
+from dgl_mutual.utils.arguments import MAX_PRECISION
 
 if TYPE_CHECKING:
     from dgl_mutual.reporting.export import Format

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from dgl_mutual.errors import DataError, check_truth_values
+from dgl_mutual.errors import DataError
+from dgl_mutual.utils.arguments import check_truth_values
 from dgl_mutual.utils.wording import counted, kind_of, value_and_kind
 
 IntArray: TypeAlias = npt.NDArray[np.int64]

@@ -40,7 +40,8 @@ from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
 from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.data.split import MAX_SPLITS, Split, as_splits
 from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels, encode_targets
-from dgl_mutual.errors import DataError, UsageError, check_truth_values
+from dgl_mutual.errors import DataError, UsageError
+from dgl_mutual.utils.arguments import check_truth_values
 from dgl_mutual.utils.wording import counted
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.

@@ -26,8 +26,9 @@ from dgl_mutual.data.several_targets import named_targets, select_targets
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import TaskName
 from dgl_mutual.data.tu import read_tu
-from dgl_mutual.errors import DataError, TaskMismatchError, UsageError, check_truth_values
+from dgl_mutual.errors import DataError, TaskMismatchError, UsageError
 from dgl_mutual.registry import Found
+from dgl_mutual.utils.arguments import check_truth_values
 from dgl_mutual.utils.files import user_path
 from dgl_mutual.utils.wording import kind_of
 

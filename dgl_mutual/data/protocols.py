@@ -14,7 +14,8 @@ from dgl_mutual.data.label_rate import is_labelled
 from dgl_mutual.data.load import as_dataset
 from dgl_mutual.data.several_targets import strata
 from dgl_mutual.data.split import Split
-from dgl_mutual.errors import UsageError, unknown, whole_number
+from dgl_mutual.errors import UsageError, unknown
+from dgl_mutual.utils.arguments import whole_number
 from dgl_mutual.utils.wording import counted
 
 DEFAULT_FOLDS = 10

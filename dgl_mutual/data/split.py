@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from dgl_mutual.data.arrays import IntArray, as_array, as_integers
 from dgl_mutual.data.row_order import refuse_other_order
-from dgl_mutual.errors import DataError, whole_number
+from dgl_mutual.errors import DataError
+from dgl_mutual.utils.arguments import whole_number
 from dgl_mutual.utils.wording import value_and_kind
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from dgl_mutual.data.load import Source, find_source
 from dgl_mutual.data.reading import is_file
 from dgl_mutual.data.several_targets import one_by_one
 from dgl_mutual.data.target import TaskName
-from dgl_mutual.errors import DataError, check_truth_values
+from dgl_mutual.errors import DataError
+from dgl_mutual.utils.arguments import check_truth_values
 
 
 def verify_dataset(

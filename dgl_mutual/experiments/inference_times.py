@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dgl_mutual.errors import StoreError, number_of_threads
+from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.folder_lock import lock
 from dgl_mutual.experiments.loading import load_data
@@ -20,6 +20,7 @@ from dgl_mutual.store.tables import INFERENCE_COLUMNS, KEY, overall, read_trials
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.checkpoints import TrainedModel, load_student
 from dgl_mutual.training.inference_time import time_inference
+from dgl_mutual.utils.arguments import number_of_threads
 from dgl_mutual.utils.files import check_writable, write_text
 from dgl_mutual.utils.safe_text import csv_text
 

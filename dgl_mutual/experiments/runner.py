@@ -14,7 +14,7 @@ import pandas as pd
 
 from dgl_mutual.data.partition import is_partition
 from dgl_mutual.data.protocols import OFFICIAL_PROTOCOLS
-from dgl_mutual.errors import DglMutualError, StoreError, number_of_jobs, number_of_threads
+from dgl_mutual.errors import DglMutualError, StoreError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.environment import environment
@@ -35,6 +35,7 @@ from dgl_mutual.store.tables import KEY
 from dgl_mutual.strategies.setting import Divided
 from dgl_mutual.training.process_group import launched, leads, process_group
 from dgl_mutual.training.trackers import check_trackers
+from dgl_mutual.utils.arguments import number_of_jobs, number_of_threads
 from dgl_mutual.utils.files import check_writable
 
 

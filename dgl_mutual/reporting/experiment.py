@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dgl_mutual.errors import MAX_PRECISION, StoreError, UsageError, check_truth_values, unknown, whole_number
+from dgl_mutual.errors import StoreError, UsageError, unknown
 from dgl_mutual.reporting.baseline import compare_with_baseline, warn_of_gaps
 from dgl_mutual.reporting.comparison import Comparison, compare
 from dgl_mutual.reporting.export import FORMATS, export
@@ -27,6 +27,7 @@ from dgl_mutual.reporting.tables import BOLD, Cell, TextTable, is_fraction, text
 from dgl_mutual.store.files import SUITE_FILE, TUNING_FILE
 from dgl_mutual.store.outputs import write_result
 from dgl_mutual.store.tables import NAME_COLUMNS, TUNING_COLUMNS, read_tuning
+from dgl_mutual.utils.arguments import MAX_PRECISION, check_truth_values, whole_number
 from dgl_mutual.utils.files import check_regular, replacing, user_path
 from dgl_mutual.utils.wording import counted
 

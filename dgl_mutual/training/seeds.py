@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dgl_mutual.errors import whole_number
 from dgl_mutual.nn.streams import python_streams
+from dgl_mutual.utils.arguments import whole_number
 
 
 def derive(seed: int, *path: str | int) -> int:

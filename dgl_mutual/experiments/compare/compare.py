@@ -20,7 +20,7 @@ import yaml
 from dgl_mutual.cohort import student_names
 from dgl_mutual.data.fingerprint import fingerprint
 from dgl_mutual.data.load import load_dataset
-from dgl_mutual.errors import DataError, StoreError, number_of_threads
+from dgl_mutual.errors import DataError, StoreError
 from dgl_mutual.experiments.compare import certificate
 from dgl_mutual.experiments.compare.certificate import Section
 from dgl_mutual.experiments.compare.checks import Check, parity_trial
@@ -51,6 +51,7 @@ from dgl_mutual.store.files import (
 from dgl_mutual.store.summary import what_n_counts
 from dgl_mutual.store.tables import read_trials
 from dgl_mutual.training.options import TrainingOptions
+from dgl_mutual.utils.arguments import number_of_threads
 from dgl_mutual.utils.files import check_writable, read_bytes, write_text
 from dgl_mutual.utils.safe_text import csv_text, markdown_text, path_name
 from dgl_mutual.utils.wording import assignments, counted

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError, number_of_jobs
+from dgl_mutual.errors import DglMutualError, StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.environment import versions
 from dgl_mutual.experiments.executors.base import Task
 from dgl_mutual.experiments.processes import spared_from_interrupts
@@ -31,6 +31,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.trial import Outcome, Trial
 from dgl_mutual.experiments.work import Work
 from dgl_mutual.training.history import EpochReport
+from dgl_mutual.utils.arguments import number_of_jobs
 from dgl_mutual.utils.files import replacing, temporary_folder
 
 #: Seconds in which a scheduler must answer, and then have a worker.

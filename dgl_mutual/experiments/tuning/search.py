@@ -21,7 +21,7 @@ import pandas as pd
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import FOLDED_PROTOCOLS, OFFICIAL_PROTOCOLS
-from dgl_mutual.errors import UsageError, number_of_jobs, number_of_threads, unknown, whole_number
+from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.experiments.config import MAX_SEEDS, RunConfig
 from dgl_mutual.experiments.device import resolve_device
 from dgl_mutual.experiments.executors.local import default_jobs
@@ -40,6 +40,7 @@ from dgl_mutual.search_space import SearchSpace, described
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.store.tables import MAX_TRIALS
 from dgl_mutual.strategies import resolve_strategy
+from dgl_mutual.utils.arguments import number_of_jobs, number_of_threads, whole_number
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,56 @@
+"""Checks of arguments of any kind, and the most that some of them may be."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+from dgl_mutual.errors import UsageError
+
+#: Threads of one process: more than machines have cores, and so few that the system can start them.
+MAX_THREADS = 1024
+#: Processes that train at a time, likewise.
+MAX_JOBS = 1024
+#: Decimals of a table.
+MAX_PRECISION = 12
+
+
+def whole_number(name: str, value: object, least: int = 0, most: int | None = None) -> int:
+    """A whole number, of numpy too, as an int. Text and fractions are refused: they would be another number in silence.
+
+    Raises:
+        UsageError: it is none, less than `least`, or more than `most`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} = {value!r} is not a whole number from {least}. Give one, for example {name}={least}.")
+    if most is not None and int(value) > most:
+        raise UsageError(f"{name} = {value} is more than {most}, the most that is possible. Give a smaller number.")
+    return int(value)
+
+
+def check_truth_values(**values: object) -> None:
+    """Refuse what is neither True nor False: texts such as ``"no"`` would count as true.
+
+    Raises:
+        UsageError: names the first such argument.
+    """
+    for name, value in values.items():
+        if type(value).__name__ not in ("bool", "bool_"):  # the second is numpy's, which takes long to import
+            raise UsageError(f"{name} = {value!r} is neither True nor False. Give one of them.")
+
+
+def number_of_threads(value: object) -> int:
+    """The number of threads that a process is to use: 1 to `MAX_THREADS`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return whole_number("threads", value, 1, MAX_THREADS)
+
+
+def number_of_jobs(value: object) -> int:
+    """The number of trials at a time, each in a process of its own: 1 to `MAX_JOBS`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return whole_number("jobs", value, 1, MAX_JOBS)
