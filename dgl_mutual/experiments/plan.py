@@ -16,7 +16,7 @@ from dgl_mutual.experiments.config import MAX_TRIALS_OF_RUN, RunConfig
 from dgl_mutual.experiments.given import given_values
 from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, resolved_points, run_name, splits_of
-from dgl_mutual.experiments.run_store import folder_of_run
+from dgl_mutual.experiments.run_folder import folder_of_run
 from dgl_mutual.experiments.trial import Trial
 from dgl_mutual.store.configuration import file_values
 from dgl_mutual.training.feeds import num_drawn

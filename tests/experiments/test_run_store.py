@@ -12,7 +12,8 @@ import yaml
 
 from dgl_mutual.data.split import Split
 from dgl_mutual.errors import StoreError, UsageError
-from dgl_mutual.experiments.run_store import RunStore, folder_of_run, open_store
+from dgl_mutual.experiments.run_folder import folder_of_run
+from dgl_mutual.experiments.run_store import RunStore, open_store
 from dgl_mutual.experiments.trial import Outcome, Trial
 from tests import forked
 

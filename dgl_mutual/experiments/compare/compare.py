@@ -34,7 +34,7 @@ from dgl_mutual.experiments.idle import refuse_idle
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.progress import Progress, no_progress
 from dgl_mutual.experiments.resolve import plain
-from dgl_mutual.experiments.run_store import read_resolved
+from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.runner import run
 from dgl_mutual.reference.requirement import require_torch_geometric
 from dgl_mutual.statistics import held_out_ratio

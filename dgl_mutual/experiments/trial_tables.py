@@ -1,0 +1,217 @@
+"""Tables of a run folder with a seed and a fold in each row, and the rows of single trials that wait in history/ to be put into them.
+
+A table is read and written as text, so that rows of earlier trials stay as they are, to the letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+
+from dgl_mutual.errors import StoreError
+from dgl_mutual.experiments.trial import TRIAL_NAME, trial_name
+from dgl_mutual.store.tables import KEY, as_text, read_text
+from dgl_mutual.utils.files import set_aside
+from dgl_mutual.utils.safe_text import csv_cell
+from dgl_mutual.utils.wording import counted
+
+#: (seed, fold) of a trial.
+Key: TypeAlias = tuple[int, int]
+
+
+class TrialTable:
+    """A table with a seed and a fold in each row.
+
+    Attributes:
+        folder: of the run.
+        name: of the file in it.
+        write: writes a table into the file of a name in this folder.
+    """
+
+    def __init__(self, folder: Path, name: str, write: Callable[[str, pd.DataFrame], None]) -> None:
+        self.folder, self.name, self.write = folder, name, write
+
+    @property
+    def file(self) -> Path:
+        return self.folder / self.name
+
+    def read(self) -> pd.DataFrame | None:
+        """The table, every field as it is written; None where there is none.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        return read_text(self.file)
+
+    def check(self) -> None:
+        """Make sure that it can be read.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        self.read()
+
+    def set_aside_if_damaged(self) -> None:
+        """Give it another name where it cannot be read."""
+        try:
+            self.check()
+        except StoreError:
+            set_aside(self.file)
+
+    def drop(self, keys: Collection[Key]) -> None:
+        """Take these trials out of it.
+
+        Raises:
+            StoreError: it is damaged, or cannot be written.
+        """
+        if (table := self.read()) is not None:
+            self.write(self.name, _without(table, keys))
+
+    def forget(self, keys: Collection[Key]) -> None:
+        """Take these trials out of it, and remove it with the last of its rows.
+
+        Raises:
+            StoreError: it is damaged, or cannot be written.
+        """
+        table = self.read()
+        if table is None:
+            return
+        others = _without(table, keys)
+        if not len(others):
+            self.file.unlink()
+        elif len(others) < len(table):
+            self.write(self.name, others)
+
+
+class GatheredTable(TrialTable):
+    """A table that is put together from rows of single trials. Those wait in history/ as a file a trial, called a part, if they have to.
+
+    Attributes:
+        prefix: what the name of a part starts with, before the name of its trial.
+        first, more: its first columns, and those that may follow them; `first` is empty where columns differ between runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        write: Callable[[str, pd.DataFrame], None],
+        *,
+        prefix: str,
+        first: Sequence[str] = (),
+        more: Sequence[str] = (),
+    ) -> None:
+        super().__init__(folder, name, write)
+        self.prefix, self.first, self.more = prefix, first, more
+
+    def put(self, *tables: pd.DataFrame) -> None:
+        """Put rows of trials in the place of those with the same keys. Other rows stay as they are, and no text starts like a formula.
+
+        Raises:
+            StoreError: the table is damaged, or cannot be written.
+        """
+        new = pd.concat([as_text(table) for table in tables]).map(csv_cell)
+        merged = self.merged(self.read(), new)
+        # Rows of a trial keep their order: a sort by several columns is stable.
+        self.write(self.name, merged.sort_values(KEY, key=lambda column: column.astype(int)))
+
+    def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
+        """The rows of `new`, and those of other trials in `old`; both as text."""
+        return new if old is None else pd.concat([old[~_keys(old).isin(_keys(new))], new])
+
+    def keep(self, key: Key, rows: pd.DataFrame) -> None:
+        """Put the rows of a trial into the table, or beside it until `merge` where it was edited or damaged meanwhile: other trials go on.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            self.put(rows)
+        except StoreError:
+            self.write_part(key, rows)
+
+    def write_part(self, key: Key, rows: pd.DataFrame) -> None:
+        """Let the rows of a trial wait in history/.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        self.write(self.part(key), rows)
+
+    def parts(self) -> dict[Key, pd.DataFrame]:
+        """The rows that wait, by trial; the name of each file says of which trial it is.
+
+        Raises:
+            StoreError: a file cannot be read, or has columns that the table has not.
+        """
+        found = {}
+        for file in (self.folder / "history").glob(f"{self.prefix}seed-*.csv"):
+            named = TRIAL_NAME.fullmatch(file.stem.removeprefix(self.prefix))
+            if named is not None and (part := read_text(file)) is not None:
+                self._check_columns(file, part)
+                found[int(named[1]), int(named[2])] = part.assign(seed=named[1], fold=named[2])
+        return found
+
+    def merge(self) -> None:
+        """Put the rows that wait into the table.
+
+        Raises:
+            StoreError: it cannot be read or written, or what waits does not fit it; the rows wait on.
+        """
+        waiting = self.parts()
+        if not waiting:
+            return
+        try:
+            self.put(*waiting.values())
+        except StoreError as error:
+            raise StoreError(
+                f"{error} Rows of {len(waiting)} trials that ended since are kept in {str(self.folder / 'history')!r}: once {self.name} is "
+                "as it was, the same command adds them."
+            ) from None
+        for key in waiting:
+            (self.folder / self.part(key)).unlink()
+
+    def part(self, key: Key) -> str:
+        """The name of the file in which rows of a trial wait."""
+        return f"history/{self.prefix}{trial_name(*key)}.csv"
+
+    def _check_columns(self, file: Path, part: pd.DataFrame) -> None:
+        """Raises StoreError where rows that wait have other columns than the table, if those are known."""
+        if not self.first:
+            return
+        foreign = [str(name) for name in part if name not in (*self.first, *self.more)]
+        if list(part)[: len(self.first)] != list(self.first) or foreign:
+            what = f"a column {foreign[0][:80]!r}" if foreign else "not the columns"
+            raise StoreError(
+                f"{str(file)!r} has {what} that {self.name} {'has not' if foreign else 'has'}: it was changed, or is no file of this run. "
+                "Move it away: the same command does again what is missing."
+            )
+
+
+class History(GatheredTable):
+    """history.csv. Its columns depend on the strategy and on callbacks."""
+
+    def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
+        super().__init__(folder, "history.csv", write, prefix="")
+
+    def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
+        merged, first = super().merged(old, new), [*KEY, "epoch"]
+        # Trials of different length may have different columns, and their order must not depend on who came first.
+        return merged[[*first, *sorted(set(merged.columns) - {*first})]]
+
+
+def _without(table: pd.DataFrame, keys: Collection[Key]) -> pd.DataFrame:
+    """The rows of other trials in a table of text."""
+    return table[~_keys(table).isin([(str(seed), str(fold)) for seed, fold in keys])]
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[KEY])
+
+
+def keys_of(table: pd.DataFrame) -> set[Key]:
+    """The trials in a table, be it of text or of numbers."""
+    return set(table[KEY].astype(int).itertuples(index=False, name=None))
