@@ -16,7 +16,6 @@ from dgl_mutual.experiments.trial import TRIAL_NAME, trial_name
 from dgl_mutual.store.tables import KEY, as_text, read_text
 from dgl_mutual.utils.files import set_aside
 from dgl_mutual.utils.safe_text import csv_cell
-from dgl_mutual.utils.wording import counted
 
 #: (seed, fold) of a trial.
 Key: TypeAlias = tuple[int, int]

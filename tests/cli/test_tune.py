@@ -71,7 +71,7 @@ def test_a_search_of_which_every_trial_fails_says_so(
     def fit(*_: object, **__: object) -> None:
         raise MemoryError("too large")
 
-    monkeypatch.setattr("dgl_mutual.experiments.tuning.study.fit_resolved", fit)
+    monkeypatch.setattr("dgl_mutual.experiments.tuning.objective.fit_resolved", fit)
     status, out, err = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 2, "--jobs", 1)
     assert status == 1 and "2 trials failed" in err and "not enough memory" in err and "Written" not in out
     assert not list((elsewhere / "results").glob("*/best.yaml"))
@@ -80,16 +80,16 @@ def test_a_search_of_which_every_trial_fails_says_so(
 def test_a_search_of_which_a_trial_fails_does_not_end_as_if_none_had(
     command_line: Callable[..., Ended], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dgl_mutual.experiments.tuning import study  # it needs Optuna
+    from dgl_mutual.experiments.tuning import objective  # it needs Optuna
 
-    fit, fits = study.fit_resolved, itertools.count()
+    fit, fits = objective.fit_resolved, itertools.count()
 
     def fails_later(*given: Any, **more: Any) -> Any:
         if next(fits) >= 2:
             raise MemoryError("too large")
         return fit(*given, **more)
 
-    monkeypatch.setattr("dgl_mutual.experiments.tuning.study.fit_resolved", fails_later)
+    monkeypatch.setattr("dgl_mutual.experiments.tuning.objective.fit_resolved", fails_later)
     status, out, err = command_line("tune", "--dataset", "mine", *SMALL, "--trials", 3, "--jobs", 1)
     assert status == 1 and "1 trial failed" in err and "Best on validation" in out
 

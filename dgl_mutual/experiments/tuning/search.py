@@ -33,6 +33,7 @@ from dgl_mutual.experiments.recorded import with_recorded_defaults
 from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.trial import split_digest
+from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
 from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.options import Options
@@ -205,33 +206,33 @@ def tune(
     splits_of_parts = [split for _, _, split in job.parts(dataset)]
     if job.resolved.protocol in OFFICIAL_PROTOCOLS:
         job = replace(job, official=tuple(split_digest(dataset, split) for split in splits_of_parts))
-    study, progress = job.search(), progress or NoProgress()
-    with study.opened(splits):
-        done = study.num_counted()
+    running, progress = job.search(), progress or NoProgress()
+    with running.opened(splits):
+        done = running.claims.num_counted()
         missing = max(0, trials - done)
-        progress.start(missing, min(done, trials), study.seconds_left(missing, jobs))
+        progress.start(missing, min(done, trials), seconds_left(running.study, missing, jobs))
         try:
-            with closing(job.outcomes(study, dataset, jobs=jobs, missing=missing, progress=progress)) as outcomes:
+            with closing(job.outcomes(running, dataset, jobs=jobs, missing=missing, progress=progress)) as outcomes:
                 for trial, error in outcomes:
                     progress.end(trial, error)
         except KeyboardInterrupt:
-            history = study.write()
+            history = running.write()
             kept = int(history["state"].isin(["complete", "pruned", "failed"]).sum())
             raise Interrupted(
                 f"Interrupted. {kept} of {trials} trials are finished and kept in {job.folder}. The same command goes on from there."
             ) from None
-        history = study.write()
-        best, written = study.best_trial(trials), study.best_trial()
+        history = running.write()
+        best, written = best_trial(running.study, trials), best_trial(running.study)
         return Tuning(
             folder=job.folder,
             protocol=str(job.resolved.protocol),
             history=history,
-            best=None if best is None else study.layer(best),
-            chosen={} if best is None else study.drawn(best),
+            best=None if best is None else running.layer(best),
+            chosen={} if best is None else running.drawn(best),
             best_trial=None if best is None else best.number,
             written_trial=None if written is None else written.number,
             best_value=math.nan if best is None or best.value is None else best.value,
-            default_value=study.default_value(),
+            default_value=default_value(running.study),
         )
 
 

@@ -23,7 +23,9 @@ from dgl_mutual.experiments.processes import end_with
 from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.resolve import splits_of
 from dgl_mutual.experiments.trial import OnEpoch, Trial
-from dgl_mutual.experiments.tuning.study import FIRST_SEED, Search
+from dgl_mutual.experiments.tuning.objective import Objective
+from dgl_mutual.experiments.tuning.proposals import FIRST_SEED
+from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.search_space import SearchSpace
 from dgl_mutual.store.files import TUNING_FILE
 from dgl_mutual.store.tables import TUNING_ENDED, read_tuning
@@ -68,7 +70,7 @@ class SearchJob:
     official: tuple[str, ...] = ()
 
     def search(self) -> Search:
-        """The study, to be opened."""
+        """The folder of the search, to be opened."""
         return Search(self.folder, self.given, self.resolved, self.space, import_optuna(), self.official)
 
     def parts(self, dataset: Dataset) -> list[tuple[int, int, Split]]:
@@ -118,13 +120,13 @@ class SearchJob:
         """Run the next trial; None if no trial is left."""
         if self.deadline is not None and time.time() >= self.deadline:
             return None
-        claimed = search.claim(self.trials)
+        claimed = search.claims.claim(self.trials)
         if claimed is None:
             return None
         parts = self.parts(dataset)
         with claimed as trial:
             shown = TuningTrial(trial.number, 0, parts[0][2], self.label)
-            return shown, search.run(trial, parts, dataset, self.device, shown, on_epoch)
+            return shown, Objective(search, parts, dataset, self.device).run(trial, shown, on_epoch)
 
 
 def _elsewhere(job: SearchJob, file: Path, on_epoch: OnEpoch | None, parent: int) -> Ended | None:

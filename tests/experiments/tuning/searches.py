@@ -11,7 +11,7 @@ import pytest
 
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.experiments.config import parse_config
-from dgl_mutual.experiments.tuning import study
+from dgl_mutual.experiments.tuning import objective
 from dgl_mutual.experiments.tuning.search import Tuning, tune
 
 QUICK = {"students": "gcn,sage", "strategy": "gml", "training": {"epochs": 12}, "dataset": "ring"}
@@ -24,4 +24,4 @@ def quick(dataset: Dataset, out: Path, trials: int = 3, **options: Any) -> Tunin
 
 def faking(monkeypatch: pytest.MonkeyPatch, fit: Callable[..., float]) -> None:
     """Replace training; the function is given what `fit_resolved` is, and returns the metric on validation."""
-    monkeypatch.setattr(study, "fit_resolved", lambda *given, **more: {"mean": SimpleNamespace(val=fit(*given, **more))})
+    monkeypatch.setattr(objective, "fit_resolved", lambda *given, **more: {"mean": SimpleNamespace(val=fit(*given, **more))})

@@ -21,10 +21,11 @@ from dgl_mutual.errors import StoreError, TrainingError, UsageError
 from dgl_mutual.experiments.config import MAX_SEEDS, parse_config, read_config
 from dgl_mutual.experiments.resolve import resolve
 from dgl_mutual.experiments.runner import Interrupted
-from dgl_mutual.experiments.tuning import study
+from dgl_mutual.experiments.tuning.proposals import FIRST_SEED, defaults_of
 from dgl_mutual.experiments.tuning.pruning import PruningReports
+from dgl_mutual.experiments.tuning.records import begun_trials
 from dgl_mutual.experiments.tuning.search import search_space, tune
-from dgl_mutual.experiments.tuning.study import FIRST_SEED, Search
+from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.search_space import Choice, Real, Whole
 from dgl_mutual.store.files import BEST_FILE
 from tests.experiments.tuning.searches import QUICK, faking, quick
@@ -222,7 +223,7 @@ def test_only_the_last_phase_of_a_strategy_is_reported_to_the_pruner(ring: Datas
     config = parse_config({**QUICK, **values})
     search = Search(tuning.folder, config, resolve(config, ring), search_space(config), optuna)
     with search.opened(2):
-        (trial,) = search.trials()
+        (trial,) = begun_trials(search.study)
     assert sorted(trial.intermediate_values) == [10, 20, 30, 40]
 
 
@@ -338,7 +339,7 @@ def test_with_hidden_labels_a_search_begins_with_their_defaults(
 def test_a_default_outside_of_what_is_searched_is_not_recorded_as_another(ring: Dataset) -> None:
     resolved = resolve(parse_config({"dataset": "ring", "label_rate": 0.5}), ring)
     space = {"strategy_options.entropy_weight": Choice((0.0, 0.1)), "strategy_options.exchange_warmup": Choice((None, (0, 0)))}
-    assert set(study._defaults(resolved, space)) == {"strategy_options.exchange_warmup"}
+    assert set(defaults_of(resolved, space)) == {"strategy_options.exchange_warmup"}
 
 
 def test_a_search_does_not_go_on_with_another_official_split(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.resolve import resolve
+from dgl_mutual.experiments.tuning.records import begun_trials, seconds_left
 from dgl_mutual.experiments.tuning.search import search_space
 from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.search_space import Whole
@@ -32,18 +33,18 @@ def test_processes_share_a_study_and_never_do_more_than_asked_for(ring: Dataset,
     resolved = resolve(config, ring)
     one, two = (Search(tmp_path / "s", config, resolved, search_space(config), optuna) for _ in range(2))
     with one.opened(1), two.opened(1):
-        held = [search.claim(3) for search in (one, two, one)]
-        assert two.claim(3) is None and one.claim(3) is None
+        held = [search.claims.claim(3) for search in (one, two, one)]
+        assert two.claims.claim(3) is None and one.claims.claim(3) is None
         for claimed in held:
             assert claimed is not None
-        assert two.num_counted() == 3
+        assert two.claims.num_counted() == 3
         assert two.write()["state"].tolist() == ["running"] * 3
         with held[1]:
             pass  # its process ends without a word
-        again = one.claim(3)
+        again = one.claims.claim(3)
         assert again is not None
         with again as trial:
-            before = {t.number: t.params for t in one.trials()}
+            before = {t.number: t.params for t in begun_trials(one.study)}
             assert trial.number == 3 and before[3] == before[1] != {}
 
 
@@ -54,9 +55,9 @@ def test_defaults_that_an_earlier_version_left_waiting_stay_the_defaults(ring: D
     search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
     with search.opened(1):
         search.study.enqueue_trial({}, user_attrs={"defaults": True})
-        claimed = [search.claim(2) for _ in range(2)]
+        claimed = [search.claims.claim(2) for _ in range(2)]
         assert all(claimed)
-        assert search.trials()[0].params and not search.trials()[1].params
+        assert begun_trials(search.study)[0].params and not begun_trials(search.study)[1].params
 
 
 def test_a_damaged_journal_is_named(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +129,7 @@ def test_half_an_entry_does_not_spoil_the_next_one(ring: Dataset, tmp_path: Path
         assert entries.startswith(before)
         assert all(json.loads(line) for line in entries.splitlines())
     with search.opened(1):
-        assert len(search.trials()) == 1
+        assert len(begun_trials(search.study)) == 1
 
 
 def test_a_trial_whose_report_the_disk_does_not_take_runs_again(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,11 +271,11 @@ def test_defaults_of_which_none_can_be_searched_are_the_first_trial_after_a_kill
     space = {"student.depth": Whole(9, 12)}  # without the default
     search = Search(tmp_path / "s", config, resolve(config, ring), space, optuna)
     with search.opened(1):
-        with search.claim(2) as first:  # its process ends without a word
+        with search.claims.claim(2) as first:  # its process ends without a word
             assert first.params == {} and "defaults" in first.user_attrs
-        with search.claim(2) as again:
+        with search.claims.claim(2) as again:
             assert again.params == {} and "defaults" in again.user_attrs
-            with search.claim(2) as drawn:
+            with search.claims.claim(2) as drawn:
                 assert drawn.params and "defaults" not in drawn.user_attrs
 
 
@@ -285,9 +286,9 @@ def test_the_time_left_follows_from_trials_that_ended(ring: Dataset, tmp_path: P
     config = parse_config(QUICK)
     search = Search(tmp_path / "s", config, resolve(config, ring), search_space(config), optuna)
     with search.opened(1):
-        with search.claim(3):
+        with search.claims.claim(3):
             pass  # its process ends without a word
-        assert search.num_counted() == 0 and search.seconds_left(3, 1) is None
+        assert search.claims.num_counted() == 0 and seconds_left(search.study, 3, 1) is None
 
 
 def test_a_journal_with_another_direction_is_refused(ring: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

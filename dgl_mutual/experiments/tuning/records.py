@@ -1,0 +1,72 @@
+"""What a study says of its trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dgl_mutual.store.tables import TUNING_COLUMNS
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+
+def begun_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials but those that wait to be run, by number."""
+    found: list[FrozenTrial] = study.get_trials(deepcopy=False)
+    return [trial for trial in found if trial.state.name != "WAITING"]
+
+
+def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count towards the number that was asked for: an interrupted one is repeated under another number."""
+    return [trial for trial in begun_trials(study) if "interrupted" not in trial.user_attrs]
+
+
+def best_trial(study: optuna.Study, first: int | None = None) -> FrozenTrial | None:
+    """The best complete trial, of equals the first; None if none is complete.
+
+    Args:
+        first: consider only the first `first` trials, so that a longer search does not change the answer.
+    """
+    complete = [trial for trial in counted_trials(study)[:first] if trial.state.name == "COMPLETE"]
+    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def default_value(study: optuna.Study) -> float:
+    """The validation metric of the trial with what was given and all other defaults; NaN if it is not complete."""
+    values = [trial.value for trial in counted_trials(study) if "defaults" in trial.user_attrs and trial.state.name == "COMPLETE"]
+    return math.nan if not values or values[0] is None else values[0]
+
+
+def seconds_left(study: optuna.Study, missing: int, jobs: int) -> float | None:
+    """Estimated seconds of so many missing trials, `jobs` at a time, from the finished ones; None if there are none."""
+    finished = [trial for trial in counted_trials(study) if trial.state.is_finished()]
+    ended = [trial.duration.total_seconds() for trial in finished if trial.duration is not None]
+    return missing * sum(ended) / len(ended) / min(jobs, max(1, missing)) if ended else None
+
+
+def history(study: optuna.Study, keys: Sequence[str]) -> pd.DataFrame:
+    """What tuning.csv holds: a row a trial, and a column for each of the options `keys` (see `Tuning.history`)."""
+    rows, best = [], math.nan
+    for trial in begun_trials(study):
+        state = {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
+        reported = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+        value = trial.value if state == "complete" else reported[-1] if reported and state == "pruned" else math.nan
+        if state == "complete":
+            assert value is not None
+            best = value if math.isnan(best) else max(best, value)
+        row = {
+            "trial": trial.number,
+            "state": "interrupted" if "interrupted" in trial.user_attrs else state,
+            "value": value,
+            "best": best,
+            "seconds": trial.duration.total_seconds() if trial.duration is not None else math.nan,
+            "error": trial.user_attrs.get("error", ""),
+        }
+        rows.append({**row, **{key: trial.params.get(key) for key in keys}})
+    table = pd.DataFrame(rows, columns=[*TUNING_COLUMNS, *keys], dtype=object)  # a whole number beside an empty cell stays one
+    return table.astype({"trial": int, **dict.fromkeys(("value", "best", "seconds"), float)})
