@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from dgl_mutual.data.arrays import (
     FeatureKind,
@@ -18,34 +17,25 @@ from dgl_mutual.data.arrays import (
     FloatArray,
     IntArray,
     as_edges,
-    as_integers,
-    as_kinds,
     as_offsets,
     canonical_edge_rows,
     canonical_edges,
     check_ends,
     check_within_graphs,
-    edge_rows,
     is_canonical,
-    number_of_rows,
     offsets_of,
-    refuse_graphs_without_nodes,
 )
 from dgl_mutual.data.dgl_objects import LABEL, no_labels_in_dgl, records_of_dgl
-from dgl_mutual.data.features import Columns, as_features, check_features, columns_of, compact, degree_features
-from dgl_mutual.data.graph_records import arrays_of, number_of_labels, refuse_transposed
-from dgl_mutual.data.names import check_name, refuse_double_names
+from dgl_mutual.data.features import Columns
+from dgl_mutual.data.from_arrays import attributes_of
+from dgl_mutual.data.graph_records import arrays_of
+from dgl_mutual.data.names import check_name
 from dgl_mutual.data.parts import GraphStore
 from dgl_mutual.data.pyg_objects import no_labels_in_pyg, records_of_pyg
-from dgl_mutual.data.row_order import refuse_other_order
-from dgl_mutual.data.split import MAX_SPLITS, Split, as_splits
-from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels, encode_targets
+from dgl_mutual.data.split import MAX_SPLITS, Split
+from dgl_mutual.data.target import ChosenMetric, Target, TaskName, as_labels
 from dgl_mutual.errors import DataError, UsageError
-from dgl_mutual.utils.arguments import check_truth_values
 from dgl_mutual.utils.wording import counted
-
-#: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.
-_NODES_PER_EDGE = 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,11 +46,14 @@ class Dataset:
     below when it is made, in time linear in its size (unsorted edges are sorted).
 
     Attributes:
+        name: what tables of results call it.
+        task: ``node`` where each node is a sample, ``graph`` where each graph is one.
         edges: int64, shape (2, |E|), rows (source, destination) in global node numbers; an undirected edge stands in both directions;
             no self-loops, no duplicates; sorted by (destination, source).
         features: float32, shape (|V|, F); a CSR matrix where most entries are zero.
         labels: single-label: int64, shape (samples,), -1 where unknown. Multi-label: float32, shape (samples, L), NaN where unknown.
             Joint: float32, shape (samples, columns), NaN where unknown: a column of class numbers for a single-label part, L for others.
+        target: what `labels` mean: their kind, the classes or labels by name, and the metric that predictions are scored by.
         node_offsets: int64, shape (graphs + 1,): graph g owns the nodes node_offsets[g] ... node_offsets[g + 1] - 1.
         feature_names: one name a column of `features`: the schema that a saved student asks of new data.
         feature_kinds: what each column holds (default: all numbers): ``number``, ``indicator`` (one-hot: 0 where its value does not occur)
@@ -102,7 +95,13 @@ class Dataset:
         self._check({field.name for field in dataclasses.fields(self)})
 
     def replaced(self, **changes: Any) -> Dataset:
-        """The dataset with other values of some attributes, of which only these are checked."""
+        """The dataset with other values of some attributes, of which only these are checked.
+
+        Raises:
+            TypeError: a dataset has no such attribute.
+            ValueError: `edges` are replaced where edges have features, and `edge_features` are not: theirs are those of the edges before.
+            DataError: a value is invalid, or does not fit the others.
+        """
         names = [field.name for field in dataclasses.fields(self)]
         if unknown := sorted(changes.keys() - set(names)):
             raise TypeError(f"A Dataset has no attribute {unknown[0]!r} that can be replaced. Choose from: {', '.join(names)}.")
@@ -123,22 +122,15 @@ class Dataset:
         if self.task not in ("node", "graph"):
             raise DataError(f"Unknown task {self.task!r} of the dataset {self.name!r}. Choose from: node, graph.")
         if changed & {"features", "feature_names", "feature_kinds"}:
-            put("features", as_features(self.features, f"The features of {self.name!r}"))
-            put("feature_names", tuple(self.feature_names))
-            put("feature_kinds", as_kinds(self.feature_kinds, self.num_features))
-            if len(self.feature_names) != self.num_features:
-                raise DataError(
-                    f"Found {counted(len(self.feature_names), 'name')} for {counted(self.num_features, 'feature column')}. "
-                    "Give one for each."
-                )
-            refuse_double_names(self.feature_names)
+            columns = Columns(self.features, self.feature_names, self.feature_kinds)
+            self._put_columns("", columns.checked(f"The features of {self.name!r}"))
         num_nodes = self.features.shape[0]
         if changed & {"features", "node_offsets"}:
             put("node_offsets", as_offsets(self.node_offsets, num_nodes))
         if "edges" in changed and self.edge_features is not None and "edge_features" not in changed:
             raise ValueError("edges were replaced, and edge_features are those of the edges before")
-        if changed & {"features", "node_offsets", "edges", "edge_features"}:
-            self._put_edges(num_nodes)
+        if changed & {"features", "node_offsets", "edges", "edge_features", "edge_feature_names", "edge_feature_kinds"}:
+            self._check_edges(num_nodes)
             check_within_graphs(self.edges, self.node_offsets)
         if changed & {"features", "node_offsets", "task", "labels", "target"}:
             put("labels", as_labels(self.labels, self.target, self.num_samples))
@@ -154,31 +146,30 @@ class Dataset:
                 f"Found {counted(len(self.sample_ids), 'sample_id')} for {counted(self.num_samples, 'sample')}. Give one for each."
             )
 
-    def _put_edges(self, num_nodes: int) -> None:
+    def _check_edges(self, num_nodes: int) -> None:
         if self.edge_features is None:
             if self.edge_feature_names or self.edge_feature_kinds:
                 raise DataError("There are names or kinds of edge features, but no edge_features. Give them, or leave the names out.")
             object.__setattr__(self, "edges", as_edges(self.edges, num_nodes))
             return
         edges = check_ends(self.edges, num_nodes)
-        features = as_features(self.edge_features, f"The edge features of {self.name!r}", "edge")
-        if features.shape[0] != edges.shape[1]:
+        columns = Columns(self.edge_features, self.edge_feature_names, self.edge_feature_kinds)
+        columns = columns.checked(f"The edge features of {self.name!r}", "edge")
+        if columns.values.shape[0] != edges.shape[1]:
             raise DataError(
-                f"Found {counted(features.shape[0], 'row')} of edge features for {counted(edges.shape[1], 'edge')}. Give a row for "
+                f"Found {counted(columns.values.shape[0], 'row')} of edge features for {counted(edges.shape[1], 'edge')}. Give a row for "
                 "each edge, in the order of the edges; an undirected edge that stands in both directions has two."
             )
         if not is_canonical(edges):
-            edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False, features=features)
-            features = features[rows]
-        names = tuple(self.edge_feature_names)
-        if len(names) != features.shape[1]:
-            raise DataError(
-                f"Found {counted(len(names), 'name')} for {counted(features.shape[1], 'column')} of edge features. Give one for each."
-            )
-        refuse_double_names(names)
-        values = {"edges": edges, "edge_features": features, "edge_feature_names": names}
-        for name, value in {**values, "edge_feature_kinds": as_kinds(self.edge_feature_kinds, len(names))}.items():
-            object.__setattr__(self, name, value)
+            edges, rows = canonical_edge_rows(edges[0], edges[1], num_nodes, symmetric=False, features=columns.values)
+            columns = columns.taken(rows)
+        object.__setattr__(self, "edges", edges)
+        self._put_columns("edge_", columns)
+
+    def _put_columns(self, of: str, columns: Columns) -> None:
+        """Put columns into the attributes of nodes, or (`of` is ``edge_``) of edges."""
+        for name, value in zip(("features", "feature_names", "feature_kinds"), columns, strict=True):
+            object.__setattr__(self, f"{of}{name}", value)
 
     def without_edge_features(self) -> Dataset:
         """The dataset for students that take no edge features; itself where it has none."""
@@ -255,62 +246,22 @@ class Dataset:
             DataError: the arrays do not fit together; the message says which entry.
             UsageError: a metric that is unknown, or does not fit the labels; or `symmetric` is neither True nor False.
         """
-        check_truth_values(symmetric=symmetric)
-        targets = {f"labels[{name!r}]": own for name, own in labels.items()} if isinstance(labels, Mapping) else {"labels": labels}
-        refuse_other_order({"features": features, **targets})
-        refuse_other_order({"edges": edges, "edge features": edge_features}, numbered=not isinstance(edges, pd.DataFrame))
-        if features is None:
-            sizes = as_integers([] if node_offsets is None else node_offsets, "node offsets")
-            if not len(sizes):
-                ends = edge_rows(edges)
-                num_labels = 1 if labels is None else number_of_labels(labels)
-                highest = int(ends.max(initial=-1))
-                if highest >= max(num_labels, _NODES_PER_EDGE * (ends.shape[1] + 1)):
-                    raise DataError(
-                        f"The edges ({counted(ends.shape[1], 'edge')}) name the node {highest}, and no features tell how many nodes there "
-                        "are. Number the nodes from 0 on without gaps, for example by pandas.factorize."
-                    )
-                sizes = np.array([0, max(highest + 1, num_labels)])
-            num_nodes = int(sizes[-1])
-        else:
-            num_nodes = number_of_rows(features, "features")
-            if labels is not None and node_offsets is None and task != "graph":
-                refuse_transposed(features, num_nodes, labels)
-        of_edges: Columns | None = None
-        if edge_features is None:
-            ends = as_edges(edges, num_nodes)
-            for what, given in (("names", edge_feature_names), ("kinds", edge_feature_kinds)):
-                if ends.shape[1] and given is not None and len(given):  # a graph without edges needs no features
-                    raise DataError(f"There are {what} of edge features, and no edge features. Give these, too, or leave the {what} out.")
-            if symmetric:
-                ends = canonical_edges(ends[0], ends[1], num_nodes, symmetric=True)
-        else:
-            ends = check_ends(edges, num_nodes)
-            of_edges = columns_of(edge_features, edge_feature_names, edge_feature_kinds, "edge")
-            check_features(of_edges.values, ends.shape[1], "edge features", "edge")
-            ends, rows = canonical_edge_rows(ends[0], ends[1], num_nodes, symmetric=symmetric, features=of_edges.values)
-            of_edges = of_edges.taken(rows)
-        columns = degree_features(ends, num_nodes) if features is None else columns_of(features, feature_names, feature_kinds)
-        task = task or ("node" if node_offsets is None else "graph")
-        offsets = np.array([0, num_nodes]) if node_offsets is None else as_offsets(node_offsets, num_nodes)
-        refuse_graphs_without_nodes(offsets)
-        known, target = encode_targets(labels, num_nodes if task == "node" else len(offsets) - 1, task)
-        return cls(
-            name=name,
+        attributes = attributes_of(
+            edges,
+            features,
+            labels,
+            edge_features=edge_features,
+            node_offsets=node_offsets,
             task=task,
-            edges=ends,
-            features=compact(columns.values),
-            labels=known,
-            node_offsets=offsets,
-            target=target if metric is None else target.with_metric(metric),
-            feature_names=columns.names,
-            feature_kinds=columns.kinds,
-            official_splits=as_splits(split),
-            edge_features=None if of_edges is None else compact(of_edges.values),
-            edge_feature_names=() if of_edges is None else of_edges.names,
-            edge_feature_kinds=() if of_edges is None else of_edges.kinds,
-            no_labels="none were given to Dataset.from_arrays. Give labels=..., a class for each sample" if labels is None else "",
+            split=split,
+            metric=metric,
+            symmetric=symmetric,
+            feature_names=feature_names,
+            feature_kinds=feature_kinds,
+            edge_feature_names=edge_feature_names,
+            edge_feature_kinds=edge_feature_kinds,
         )
+        return cls(name=name, **attributes)
 
     @classmethod
     def from_dgl(

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from dgl_mutual.data.arrays import FeatureKind, Features, IntArray, as_array, as_csr, as_kinds, as_sparse, as_table
+from dgl_mutual.data.names import refuse_double_names
 from dgl_mutual.errors import DataError
 from dgl_mutual.utils.wording import counted, value_and_kind
 
@@ -162,6 +163,24 @@ class Columns(NamedTuple):
         """These rows of all columns."""
         return self._replace(values=self.values[rows])
 
+    def checked(self, where: str, what: str = "node") -> Columns:
+        """The columns as `Dataset` keeps them.
+
+        Args:
+            where, what: what they are called in a message, and what has a row: a node or an edge.
+
+        Raises:
+            DataError: no matrix of finite numbers, another number of names or kinds than of columns, or two columns with one name.
+        """
+        values, names = as_features(self.values, where, what), tuple(self.names)
+        width = values.shape[1]
+        kinds = as_kinds(self.kinds, width)
+        if len(names) != width:
+            columns = counted(width, "feature column") if what == "node" else f"{counted(width, 'column')} of edge features"
+            raise DataError(f"Found {counted(len(names), 'name')} for {columns}. Give one for each.")
+        refuse_double_names(names)
+        return Columns(values, names, kinds)
+
 
 def columns_of(features: Any, names: Sequence[str] | None, kinds: FeatureKind | Sequence[FeatureKind], what: str = "node") -> Columns:
     """Columns of anything array-like; a data frame has names for them, and booleans are indicators.
@@ -198,7 +217,7 @@ def _warn_of_codes(values: Any, where: str) -> None:
         warnings.warn(
             f"The {where} are whole numbers from {values.min()} to {values.max()}, and are taken as amounts. If they are codes of "
             "categories, as of atoms, encode each column one-hot, or load the dataset by its name. If they are amounts, give floats.",
-            stacklevel=4,
+            stacklevel=5,  # where `Dataset.from_arrays` is called
         )
 
 

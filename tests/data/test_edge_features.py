@@ -109,6 +109,8 @@ def test_a_dataset_is_checked_however_it_is_made() -> None:
         Dataset(**{**values, "edge_feature_names": ("a",)})
     with pytest.raises(DataError, match="no edge_features"):
         Dataset(**{**values, "edge_features": None})
+    with pytest.raises(DataError, match="1 name for 2 columns of edge features"):
+        toy().replaced(edge_feature_names=("a",))
     with pytest.raises(ValueError, match="edges were replaced"):
         toy().replaced(edges=toy().edges[:, 1:])
 
