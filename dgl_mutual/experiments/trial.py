@@ -27,6 +27,7 @@ from dgl_mutual.training.distill import distill
 from dgl_mutual.training.history import EpochReport
 from dgl_mutual.training.inductive_split import InductiveSplit, make_inductive_split
 from dgl_mutual.training.memory import forget_peak, peak
+from dgl_mutual.training.options import DistillOptions
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.seeds import derive
@@ -78,7 +79,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial left behind: rows for trials.csv, history.csv, reliability.csv and (searched) grid.csv, or why it failed."""
+    """What a trial left behind, or why it failed.
+
+    Attributes:
+        rows, history, reliability, searched: rows for trials.csv, history.csv, reliability.csv and grid.csv; none where it failed.
+        error: the message, if it failed.
+        details: the traceback, where it says more than the message.
+    """
 
     trial: Trial
     rows: list[dict[str, Any]]
@@ -107,13 +114,14 @@ def run_trial(
 
     With ``training.checkpoint_every`` each training is kept under `snapshots` while it lasts, and goes on from there.
 
-    With `ranks` other processes run the same trial, and the cohort is trained by all of them together.
-
-    Whatever goes wrong becomes a failed outcome, so that the other trials go on.
+    What goes wrong in this trial becomes a failed outcome, so that the other trials go on.
 
     Args:
-        points: configurations to choose from on validation (see `search`).
+        points: configurations to choose from on validation, each with the options that it gives (see `search`).
+        threads: that torch computes with.
+        on_epoch: called with the trial and a report at the end of each epoch.
         track: trackers, by name, that follow each training.
+        ranks: the processes that run the same trial and train the cohort together.
 
     Raises:
         UsageError: the configuration cannot work, in this trial or any other.
@@ -123,13 +131,7 @@ def run_trial(
     forget_peak(device)
     trackers: list[Tracker] = []
     try:
-        if config.noise is not None:
-            noise_seed = derive(trial.seed, "noise", trial.fold)
-            dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
-        dataset = without_labels(dataset, trial.split.unlabelled)
-        unseen = config.distill.unseen if config.distill is not None else 0.0
-        inductive = make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
-
+        inductive = _data(trial, config, dataset)
         epochs = [point.training.epochs for _, point in points]
 
         def fit(number: int, point: RunConfig) -> FitResult:
@@ -155,20 +157,7 @@ def run_trial(
 
         result, searched = search(points, fit)
         if config.distill is not None:
-            hint = (
-                f"The MLP has distill.hidden = {config.distill.hidden}. Lower distill.hidden or training.batch_size, or run fewer --jobs."
-            )
-            with memory_checked(hint):
-                result = distill(
-                    result,
-                    inductive,
-                    config.distill,
-                    seed=trial.seed,
-                    fold=trial.fold,
-                    batch_size=config.training.batch_size,
-                    scale_inputs=bool(config.training.scale_inputs),
-                    unlabelled_ratio=config.training.unlabelled_ratio,
-                )
+            result = _distilled(trial, config, config.distill, inductive, result)
         if result.cohort.num_students:
             with replacing(checkpoints / trial.name, within=checkpoints.parent) as folder:
                 result.save(folder)
@@ -176,15 +165,49 @@ def run_trial(
         return Outcome(trial, rows, result.history, searched=searched, reliability=result.reliability)
     except (UsageError, StoreError):
         raise
-    except DglMutualError as error:
-        return Outcome(trial, [], [], str(error), traceback.format_exc() if error.__cause__ is not None else "")
-    except Exception as error:  # a fault of ours in one trial must not cost the others; failures.csv keeps the traceback
-        if is_out_of_memory(error):
-            return Outcome(trial, [], [], not_enough_memory(error), traceback.format_exc())
-        return Outcome(trial, [], [], described(error), traceback.format_exc())
+    except Exception as error:  # a fault of ours in one trial must not cost the others
+        return _failed(trial, error)
     finally:
         for tracker in trackers:
             tracker.end(failed=True)  # of a training that ended well this has been done
+
+
+def _data(trial: Trial, config: RunConfig, dataset: Dataset) -> InductiveSplit:
+    """What a trial trains on: the dataset with its noise, without the labels that it must not see, and without nodes kept unseen."""
+    if config.noise is not None:
+        noise_seed = derive(trial.seed, "noise", trial.fold)
+        dataset = add_noise(dataset, trial.split, NoiseSpec.parse(config.noise), seed=noise_seed)
+    dataset = without_labels(dataset, trial.split.unlabelled)
+    unseen = config.distill.unseen if config.distill is not None else 0.0
+    return make_inductive_split(dataset, trial.split, unseen, seed=derive(trial.seed, "unseen", trial.fold))
+
+
+def _distilled(trial: Trial, config: RunConfig, options: DistillOptions, inductive: InductiveSplit, result: FitResult) -> FitResult:
+    """The result with an MLP that has learned from the trained cohort.
+
+    Raises:
+        TrainingError: there is not enough memory for it.
+    """
+    hint = f"The MLP has distill.hidden = {options.hidden}. Lower distill.hidden or training.batch_size, or run fewer --jobs."
+    with memory_checked(hint):
+        return distill(
+            result,
+            inductive,
+            options,
+            seed=trial.seed,
+            fold=trial.fold,
+            batch_size=config.training.batch_size,
+            scale_inputs=bool(config.training.scale_inputs),
+            unlabelled_ratio=config.training.unlabelled_ratio,
+        )
+
+
+def _failed(trial: Trial, error: Exception) -> Outcome:
+    """The outcome of a trial that ended by `error`, which is being handled. failures.csv keeps the traceback where it may say more."""
+    if isinstance(error, DglMutualError):
+        return Outcome(trial, [], [], str(error), traceback.format_exc() if error.__cause__ is not None else "")
+    message = not_enough_memory(error) if is_out_of_memory(error) else described(error)
+    return Outcome(trial, [], [], message, traceback.format_exc())
 
 
 def _epoch_reports(trial: Trial, epochs: Sequence[int], number: int, on_epoch: OnEpoch) -> EpochReports:
@@ -260,6 +283,7 @@ def split_digest(dataset: Dataset, split: Split) -> str:
 
 
 def _rows(trial: Trial, config: RunConfig, inductive: InductiveSplit, result: FitResult, peak_mib: float | None) -> list[dict[str, Any]]:
+    """Rows for trials.csv: one for each metric and member. Of several targets each has rows, and so has their mean."""
     dataset = inductive.dataset
     digest = split_digest(dataset, inductive.split)
     split = inductive.split.of_first(dataset.num_samples - dataset.num_pool)

@@ -33,11 +33,12 @@ from dgl_mutual.utils.user_code import is_ours
 from dgl_mutual.utils.wording import value_and_kind
 from dgl_mutual.version import __version__
 
-#: What a text begins with that names a tensor, and one that is meant as it stands.
+#: In the JSON of the header: how a text begins that stands for the tensor of a name, and one that would else begin like this by itself.
 _TENSOR, _TEXT = "tensor:", "text:"
 
 #: What decides the outcome of a training, by name: a digest of each part, and the versions of the packages that compute it.
 Identity: TypeAlias = dict[str, str]
+#: The packages in it.
 _VERSIONS = ("dgl_mutual", "torch", "dgl")
 
 
@@ -55,7 +56,7 @@ class Snapshots:
 
 
 class Checkpointer(Callback):
-    """Keeps a training while it lasts, and puts it where it was if it was interrupted. It must be the last of the callbacks.
+    """Writes snapshots of a training, and puts the training where it was if it was interrupted. It must be the last of the callbacks.
 
     What other callbacks give as their state is kept, too.
     """
@@ -96,15 +97,16 @@ class Checkpointer(Callback):
         self._found = None
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Take note of the end of an epoch, which may be the last of its phase.
+        """Write a snapshot where one is due: every so many epochs, and at the end of a phase.
 
         Raises:
+            UsageError: a strategy or a callback has a state that cannot be written.
             StoreError: the disk does not take it.
         """
         if state.is_phase_over or state.current.epoch % self._snapshots.every == 0:
             tensors: dict[str, Tensor] = {}
-            kept = {"identity": self._identity, "seconds": state.seconds, **_state(state, self._callbacks)}
-            plain = json.dumps(_part(kept, "", tensors))
+            kept = {"identity": self._identity, "seconds": state.seconds, **_state_of(state, self._callbacks)}
+            plain = json.dumps(_without_tensors(kept, "", tensors))
             try:
                 write_tensors(tensors, self._snapshots.file, {"state": plain})
             except StoreError as error:
@@ -131,12 +133,18 @@ def identity_of(state: TrainingState) -> Identity:
 
 
 def _load(file: Path, identity: Identity) -> dict[str, Any]:
+    """What a snapshot holds: see `_state_of`, and the seconds that the training had taken.
+
+    Raises:
+        DataError: the file is damaged.
+        StoreError: it cannot be read, or is of a training of another identity.
+    """
     try:
         check_regular(file)
         with safe_open(file, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
             plain = read_json((opened.metadata() or {})["state"])
-        state: dict[str, Any] = _join(plain, tensors)
+        state: dict[str, Any] = _with_tensors(plain, tensors)
         found, state["seconds"], state["phase"] = state["identity"], float(state["seconds"]), int(state["phase"])
     except PermissionError:
         raise StoreError(unreadable(file)) from None  # a trial that fails loses its snapshots
@@ -151,6 +159,7 @@ def _load(file: Path, identity: Identity) -> dict[str, Any]:
 
 
 def _differences(found: Any, identity: Identity) -> str:
+    """What sets the training of a snapshot, of the identity `found`, apart from this one, for a message."""
     if not isinstance(found, dict) or found.keys() != identity.keys():
         return "it was written by another version of dgl_mutual"
     differ = [name for name in identity if found[name] != identity[name]]
@@ -165,7 +174,8 @@ def _unusable(file: Path, reason: object) -> DataError:
     return DataError(f"The snapshot {file} cannot be used ({reason}). It was changed or damaged; remove it to train from the start.")
 
 
-def _state(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any]:
+def _state_of(state: TrainingState, callbacks: Sequence[Callback]) -> dict[str, Any]:
+    """All that changes while a cohort trains, as tensors and plain values; `_restore` takes it back."""
     phase = state.current
     return {
         "phase": phase.number,
@@ -195,6 +205,15 @@ def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
 
 
 def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Callback]) -> None:
+    """Put a training where it was.
+
+    Args:
+        found: what `_state_of` gave, or what somebody made of it.
+        state: of the training, at the beginning of the same phase.
+
+    Raises:
+        Exception: any that its parts raise for what they cannot take; the training is of no use then.
+    """
     phase, history = state.current, list(found["history"])
     phase.first, phase.epoch, phase.stopped = int(found["first"]), int(found["epoch"]), bool(found["stopped"])
     if not (phase.first >= 0 and 0 < phase.epoch <= state.options.epochs and len(history) == phase.first + phase.epoch):
@@ -222,7 +241,11 @@ def _restore(found: dict[str, Any], state: TrainingState, callbacks: Sequence[Ca
 
 
 def _validation(found: Mapping[str, Any]) -> Validation:
-    """Raises ValueError, or an error of its parts, if they are not a name and two numbers for each member."""
+    """The scores on validation that were kept.
+
+    Raises:
+        ValueError: they are not a name and two numbers for each member; or any error of what is no list or mapping.
+    """
     names, metrics, losses = tuple(found["names"]), list(found["metrics"]), list(found["losses"])
     if not all(isinstance(value, int | float) for value in (*metrics, *losses)) or not len(names) == len(metrics) == len(losses):
         raise ValueError("scores with something other than numbers")
@@ -230,14 +253,18 @@ def _validation(found: Mapping[str, Any]) -> Validation:
 
 
 def _check_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any]) -> None:
-    """Raises ValueError if they are not one number, or a number for each weight: the optimizer sees that in its next step only."""
+    """Make sure that an optimizer can take moments, by the place of their weight: it would fail in its next step only.
+
+    Raises:
+        ValueError: a moment is neither one number nor of the shape of its weight, or there is no such weight.
+    """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for place, kept in moments.items():
         if not 0 <= place < len(weights) or not all(value.shape in ((), weights[place].shape) for value in kept.values()):
             raise ValueError("moments of other weights")
 
 
-def _part(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """`value` with every tensor replaced by its name, under which it is put into `tensors`.
 
     Raises:
@@ -247,9 +274,9 @@ def _part(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return f"{_TENSOR}{path}"
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _part(below, f"{path}/{_escaped(key)}", tensors) for key, below in value.items()}
+        return {key: _without_tensors(below, f"{path}/{_escaped(key)}", tensors) for key, below in value.items()}
     if isinstance(value, list | tuple):
-        return [_part(below, f"{path}/{index}", tensors) for index, below in enumerate(value)]
+        return [_without_tensors(below, f"{path}/{index}", tensors) for index, below in enumerate(value)]
     if isinstance(value, str):
         return f"{_TEXT}{value}" if value.startswith((_TENSOR, _TEXT)) else value
     if value is None or type(value) in (bool, int, float):
@@ -266,14 +293,14 @@ def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _join(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The inverse of `_part`."""
+def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `_without_tensors`."""
     if isinstance(value, str) and value.startswith(_TENSOR):
         return tensors[value.removeprefix(_TENSOR)]
     if isinstance(value, str):
         return value.removeprefix(_TEXT)
     if isinstance(value, dict):
-        return {key: _join(below, tensors) for key, below in value.items()}
+        return {key: _with_tensors(below, tensors) for key, below in value.items()}
     if isinstance(value, list):
-        return [_join(below, tensors) for below in value]
+        return [_with_tensors(below, tensors) for below in value]
     return value

@@ -34,6 +34,7 @@ from dgl_mutual.experiments.resolve import anchored, plain, resolve, run_name
 from dgl_mutual.experiments.runner import Interrupted
 from dgl_mutual.experiments.trial import split_digest
 from dgl_mutual.experiments.tuning.records import best_trial, default_value, seconds_left
+from dgl_mutual.experiments.tuning.study import Search
 from dgl_mutual.experiments.tuning.trials import SearchJob, import_optuna
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS, StudentOptions
 from dgl_mutual.options import Options
@@ -61,6 +62,7 @@ class Tuning:
         written_trial: number of the trial whose layer is in best.yaml: another one than `best_trial` where the folder has more trials than
             were asked for; None if there is no best.yaml.
         best_trial, best_value: number and validation metric of this trial; None and NaN if none is complete.
+        written_trial: number of the trial of best.yaml: the best of all in the folder; None if none is complete.
         default_value: validation metric of the trial with what was given and all other defaults; NaN if it is not complete.
     """
 
@@ -101,22 +103,10 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
     Raises:
         UsageError: an unknown strategy, or a key of `search` that cannot be searched.
     """
-    given = given_values(config)
-    groups: dict[str, type[Options]] = {
-        "training": type(config.training),
-        "student": StudentOptions,
-        "strategy_options": resolve_strategy(config.strategy).Options,
-    }
-    usual = {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.search_space.items()}
-    declared = usual | {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.searched_by_name.items()}
-    own = [key for key in StudentOptions.search_space if all(one.is_custom or key in one.model_fields_set for one in config.students)]
-    idle = {f"student.{key}" for key in own}
-    if config.training.fanout is not None:
-        idle.add("student.depth")  # a fan-out has an entry for each convolution
-    if config.training.sampler is not None:
-        idle.add("training.edge_drop")  # has no sampled form
+    declared, usual = _declared(config)
+    given, impossible = given_values(config), _impossible(config)
     # With options of its own a choice fits one of its values only.
-    possible = {key: domain for key, domain in declared.items() if key not in idle and value_at(given, f"{key}_options") is None}
+    possible = {key: domain for key, domain in declared.items() if key not in impossible and value_at(given, f"{key}_options") is None}
     search = (search,) if isinstance(search, str) else search
     for key in search:
         if key not in declared:
@@ -128,6 +118,32 @@ def search_space(config: RunConfig, search: Collection[str] = ()) -> SearchSpace
                 f"training.sampler, {key}_options). Leave that out."
             )
     return {key: domain for key, domain in possible.items() if key in search or (key in usual and value_at(given, key) is None)}
+
+
+def _declared(config: RunConfig) -> tuple[SearchSpace, SearchSpace]:
+    """What the options of a configuration declare, by dotted key: all that can be searched, and what is searched without being named."""
+    groups: dict[str, type[Options]] = {
+        "training": type(config.training),
+        "student": StudentOptions,
+        "strategy_options": resolve_strategy(config.strategy).Options,
+    }
+    usual = {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.search_space.items()}
+    by_name = {f"{group}.{key}": domain for group, kind in groups.items() for key, domain in kind.searched_by_name.items()}
+    return usual | by_name, usual
+
+
+def _impossible(config: RunConfig) -> set[str]:
+    """Dotted keys of options that cannot be searched beside what is given."""
+    keys = {
+        f"student.{key}"
+        for key in StudentOptions.search_space
+        if all(student.is_custom or key in student.model_fields_set for student in config.students)  # each has its own
+    }
+    if config.training.fanout is not None:
+        keys.add("student.depth")  # a fan-out has an entry for each convolution
+    if config.training.sampler is not None:
+        keys.add("training.edge_drop")  # has no sampled form
+    return keys
 
 
 def tune(
@@ -221,19 +237,24 @@ def tune(
             raise Interrupted(
                 f"Interrupted. {kept} of {trials} trials are finished and kept in {job.folder}. The same command goes on from there."
             ) from None
-        history = running.write()
-        best, written = best_trial(running.study, trials), best_trial(running.study)
-        return Tuning(
-            folder=job.folder,
-            protocol=str(job.resolved.protocol),
-            history=history,
-            best=None if best is None else running.layer(best),
-            chosen={} if best is None else running.drawn(best),
-            best_trial=None if best is None else best.number,
-            written_trial=None if written is None else written.number,
-            best_value=math.nan if best is None or best.value is None else best.value,
-            default_value=default_value(running.study),
-        )
+        return _tuning(job, running)
+
+
+def _tuning(job: SearchJob, running: Search) -> Tuning:
+    """How a search ended, whose files are brought up to date."""
+    history = running.write()
+    best, written = best_trial(running.study, job.trials), best_trial(running.study)
+    return Tuning(
+        folder=job.folder,
+        protocol=str(job.resolved.protocol),
+        history=history,
+        best=None if best is None else running.layer(best),
+        chosen={} if best is None else running.drawn(best),
+        best_trial=None if best is None else best.number,
+        written_trial=None if written is None else written.number,
+        best_value=math.nan if best is None or best.value is None else best.value,
+        default_value=default_value(running.study),
+    )
 
 
 def search_job(
