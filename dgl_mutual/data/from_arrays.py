@@ -26,7 +26,8 @@ from dgl_mutual.data.graph_records import number_of_labels, refuse_transposed
 from dgl_mutual.data.row_order import refuse_other_order
 from dgl_mutual.data.split import Split, as_splits
 from dgl_mutual.data.target import ChosenMetric, TaskName, encode_targets
-from dgl_mutual.errors import DataError, check_truth_values
+from dgl_mutual.errors import DataError
+from dgl_mutual.utils.arguments import check_truth_values
 from dgl_mutual.utils.wording import counted
 
 #: Nodes that a graph without features may have for each edge: where identifiers are numbers, the largest can be beyond all memory.

@@ -11,6 +11,7 @@ import pandas as pd
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.trial_tables import GatheredTable, Key, keys_of
+from dgl_mutual.store.files import CONFIG_FILE, TRIALS_FILE
 from dgl_mutual.store.tables import KEY, MORE_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, read_trial_rows, read_trials
 from dgl_mutual.utils.safe_text import csv_cell
 from dgl_mutual.utils.wording import counted
@@ -24,7 +25,7 @@ class FinishedTrials(GatheredTable):
     """
 
     def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
-        super().__init__(folder, "trials.csv", write, prefix="trials-", first=TRIAL_COLUMNS, more=MORE_COLUMNS)
+        super().__init__(folder, TRIALS_FILE, write, prefix="trials-", first=TRIAL_COLUMNS, more=MORE_COLUMNS)
         self.had: set[Key] = set()
 
     def rows(self) -> pd.DataFrame:
@@ -99,7 +100,7 @@ class FinishedTrials(GatheredTable):
         Raises:
             StoreError: they do not; says which file is wrong.
         """
-        config = read_resolved(self.folder / "config.yaml") or {}
+        config = read_resolved(self.folder / CONFIG_FILE) or {}
         known = {name: {config[name]} for name in ("task", "strategy") if isinstance(config.get(name), str)}
         with suppress(StoreError):  # whoever puts them there says why
             trials = self.rows()

@@ -22,7 +22,7 @@ from dgl_mutual.experiments.run_folder import read_resolved
 from dgl_mutual.experiments.trial import TRIAL_NAME, Outcome, trial_name
 from dgl_mutual.experiments.trial_tables import GatheredTable, History, TrialTable
 from dgl_mutual.store.configuration import identity, num_seeds, resolved_part
-from dgl_mutual.store.files import INFERENCE_FILE
+from dgl_mutual.store.files import CONFIG_FILE, ENVIRONMENT_FILE, FAILURES_FILE, GRID_FILE, INFERENCE_FILE, RELIABILITY_FILE, SUMMARY_FILE
 from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import (
     FAILURE_COLUMNS,
@@ -54,9 +54,9 @@ class RunStore:
         self.folder = folder
         self._is_there: Callable[[], bool] | None = None
         self._trials, self._history = FinishedTrials(folder, self._write), History(folder, self._write)
-        self._reliability = GatheredTable(folder, "reliability.csv", self._write, prefix="reliability-", first=RELIABILITY_COLUMNS)
-        self._grid = GatheredTable(folder, "grid.csv", self._write, prefix="grid-")
-        self._failures = GatheredTable(folder, "failures.csv", self._write, prefix="failures-", first=FAILURE_COLUMNS)
+        self._reliability = GatheredTable(folder, RELIABILITY_FILE, self._write, prefix="reliability-", first=RELIABILITY_COLUMNS)
+        self._grid = GatheredTable(folder, GRID_FILE, self._write, prefix="grid-")
+        self._failures = GatheredTable(folder, FAILURES_FILE, self._write, prefix="failures-", first=FAILURE_COLUMNS)
         self._inference = TrialTable(folder, INFERENCE_FILE, self._write)
         self._gathered = (self._history, self._reliability, self._trials, self._grid, self._failures)
         self._tables: tuple[TrialTable, ...] = (*self._gathered, self._inference)
@@ -71,11 +71,11 @@ class RunStore:
 
     @property
     def _config(self) -> Path:
-        return self.folder / "config.yaml"
+        return self.folder / CONFIG_FILE
 
     @property
     def _environment(self) -> Path:
-        return self.folder / "environment.json"
+        return self.folder / ENVIRONMENT_FILE
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -207,7 +207,7 @@ class RunStore:
         self._trials.refuse_loss(finished)
         if trials.empty:
             return
-        self._write("summary.csv", summarise_trials(trials))
+        self._write(SUMMARY_FILE, summarise_trials(trials))
         for table in (self._history, self._reliability):
             if parts := [part for key, part in table.parts().items() if key in finished and len(part)]:
                 table.put(*parts)
@@ -237,7 +237,7 @@ class RunStore:
 
     def clear(self) -> None:
         """Remove what a run has left here; anything else in the folder stays."""
-        others = (self.folder / "summary.csv", self._environment, self._config)
+        others = (self.folder / SUMMARY_FILE, self._environment, self._config)
         for file in (*(table.file for table in self._tables), *others):
             set_aside(file) if file.is_dir() else file.unlink(missing_ok=True)
         self._drop_parts(TRIAL_NAME.pattern)

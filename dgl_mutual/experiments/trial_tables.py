@@ -13,6 +13,7 @@ import pandas as pd
 
 from dgl_mutual.errors import StoreError
 from dgl_mutual.experiments.trial import TRIAL_NAME, trial_name
+from dgl_mutual.store.files import HISTORY_FILE
 from dgl_mutual.store.tables import KEY, as_text, read_text
 from dgl_mutual.utils.files import set_aside
 from dgl_mutual.utils.safe_text import csv_cell
@@ -194,7 +195,7 @@ class History(GatheredTable):
     """history.csv. Its columns depend on the strategy and on callbacks."""
 
     def __init__(self, folder: Path, write: Callable[[str, pd.DataFrame], None]) -> None:
-        super().__init__(folder, "history.csv", write, prefix="")
+        super().__init__(folder, HISTORY_FILE, write, prefix="")
 
     def merged(self, old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:
         merged, first = super().merged(old, new), [*KEY, "epoch"]
