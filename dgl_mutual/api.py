@@ -30,7 +30,7 @@ from dgl_mutual.experiments.resolve import readable, resolve, splits_of, with_un
 from dgl_mutual.experiments.trial import fit_resolved
 from dgl_mutual.experiments.trust import check_trust
 from dgl_mutual.joint import TaskWeights
-from dgl_mutual.store.configuration import has_both
+from dgl_mutual.store.configuration import Role, has_both, keys_of
 from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.training.callbacks import Callback, ProgressBar
 from dgl_mutual.training.checkpoints import load_student
@@ -229,10 +229,6 @@ def _is_of_result(
     return config["fingerprint"] in (fingerprint(dataset), fingerprint(dataset.without_edge_features()))
 
 
-#: What a configuration says of the data that it was made on, and of how often.
-_OF_ANOTHER_RUN = ("dataset", "task", "targets", "fingerprint", "seeds")
-
-
 def _refuse_what_fit_does_not_do(asked: RunConfig) -> None:
     """Refuse a grid, noise and an MLP.
 
@@ -292,5 +288,5 @@ def _asked(
 
 def _of_no_run(layer: Mapping[str, Any], split: Split | None) -> dict[str, Any]:
     """A layer of configuration without what it says of the run that it was made for."""
-    dropped = (*_OF_ANOTHER_RUN, *(("protocol", "folds") if split is not None else ()))
+    dropped = keys_of(Role.DATA, Role.COUNT, *([Role.SPLIT] if split is not None else []))
     return {key: value for key, value in layer.items() if key not in dropped}

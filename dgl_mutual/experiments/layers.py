@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from dgl_mutual.errors import UsageError
+from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
 from dgl_mutual.utils.imports import is_import_path
 from dgl_mutual.utils.plain_yaml import MAX_DEPTH, read_yaml
@@ -17,6 +18,8 @@ from dgl_mutual.utils.wording import assignments
 DEFAULT_STRATEGY = "gml"
 #: Groups of options in a configuration.
 _GROUPS = ("student", "strategy_options", "training", "distill", "grid")
+#: What decides the fingerprint.
+_FINGERPRINTED = [key for key in keys_of(Role.DATA, Role.POOL) if key != "fingerprint"]
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -122,7 +125,8 @@ def combine_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Layers of a configuration as one, each overriding those before it.
 
     A layer that changes the strategy removes the options of the former one, with a warning, and one that changes the weighting those of
-    the former weighting. One that changes the data removes their fingerprint, and one that sets an option a former grid over it.
+    the former weighting. One that changes the data or the pool removes their fingerprint, and one that sets an option removes a former
+    grid over it.
 
     Raises:
         UsageError: a group of options in a layer is something else, or the strategy is such a group.
@@ -139,7 +143,7 @@ def combine_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
         elif now is not None and now != before:
             values = _without_strategy_options(values, str(before), str(now))
         values = _without_grid_over(_without_weighting_options(values, layer), layer)
-        if any(key in layer and layer[key] != values.get(key) for key in ("dataset", "task", "targets")):
+        if any(key in layer and layer[key] != values.get(key) for key in _FINGERPRINTED):
             values = {key: value for key, value in values.items() if key != "fingerprint"}
         values = merge(values, layer)
     return values

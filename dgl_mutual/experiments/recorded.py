@@ -12,11 +12,8 @@ from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import Recorded, RunConfig, parse_config
 from dgl_mutual.experiments.given import layer_of_file, without_defaults
 from dgl_mutual.experiments.resolve import plain, resolve
-from dgl_mutual.store.configuration import given_part, has_both, identity, resolved_part
+from dgl_mutual.store.configuration import Role, given_part, has_both, identity, keys_of, resolved_part
 from dgl_mutual.utils.wording import assignments
-
-#: What says on which samples a run is, and of a given split has no meaning.
-_OF_SPLITS = ("protocol", "folds")
 
 
 def config_of(values: Mapping[str, Any], *, below: Mapping[str, Any] | None = None, above: Mapping[str, Any] | None = None) -> RunConfig:
@@ -56,7 +53,7 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
         if not changed:
             return config
         edited = _edited(given_part(record.values), then, changed)
-        kept = {key: value for key, value in without_defaults(then).items() if split is None or key not in _OF_SPLITS}
+        kept = {key: value for key, value in without_defaults(then).items() if split is None or key not in keys_of(Role.SPLIT)}
         left = dict(_differences(then, plain(resolve(parse_config(kept), dataset, split)), split))
         if left:  # defaults that depend on other options: all of a group count as given
             kept |= {group: then[group] for group in {key.partition(".")[0] for key in left} if group in then}
@@ -98,7 +95,8 @@ def _refuse_damaged(resolved: Mapping[str, Any]) -> None:
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], split: Split | None) -> Iterator[tuple[str, Any]]:
     """Each option in which two resolved configurations differ, and what the first has."""
-    ignored = _OF_SPLITS if split is not None else ()
+    # `resolve` has compared the fingerprint, if the file has one.
+    ignored = ("fingerprint", *(keys_of(Role.SPLIT) if split is not None else ()))
     before, after = (dict(_leaves({key: value for key, value in identity(part).items() if key not in ignored})) for part in (then, now))
     for key in before | after:
         if before.get(key) != after.get(key):

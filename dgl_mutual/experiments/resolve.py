@@ -140,10 +140,14 @@ def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
     found = fingerprint(dataset)
     # The files are the same whether or not students take edge features.
     if config.fingerprint != found and config.fingerprint != fingerprint(dataset.without_edge_features()):
-        of_what = f"{config.dataset!r}" if config.unlabelled is None else f"{config.dataset!r} with the pool {config.unlabelled!r}"
+        of_what, why = f"{config.dataset!r}", "its files differ"
+        if config.unlabelled is not None:
+            of_what, why = f"{of_what} with the pool {config.unlabelled!r}", "files of one of the two differ"
+            if dataset.edge_features is not None:  # they decide which graphs the two share
+                why += ", or only then or now do students take edge features, so that other graphs of the pool are left out"
         raise DataError(
-            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {of_what} has {found}: "
-            f"{'its files' if config.unlabelled is None else 'files of one of the two'} differ. Use the files of that time, or {hint}."
+            f"The configuration was made for a dataset with fingerprint {config.fingerprint}, and {of_what} has {found}: {why}. Use the "
+            f"files of that time, or {hint}."
         )
 
 

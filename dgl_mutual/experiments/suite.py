@@ -26,6 +26,7 @@ from dgl_mutual.experiments.progress import Progress
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.experiments.runner import RunReport, execute
 from dgl_mutual.experiments.suite_file import EXAMPLE, OF_THE_DATA, Suite, TuningOptions, strategies_in
+from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.files import SUITE_FILE
 from dgl_mutual.training.trackers import check_trackers
 from dgl_mutual.utils.files import check_writable, write_text
@@ -149,7 +150,7 @@ def _refuse_wrong_names(runs: Sequence[SuiteRun], without_overrides: Sequence[Ru
     defaults = RunConfig.model_fields
     own = [
         key
-        for key in ("label_rate", "unlabelled", "noise")
+        for key in keys_of(Role.SAMPLES, Role.POOL)
         if any(getattr(config, key) != defaults[key].default for config in without_overrides)
     ]
     for run, before in zip(runs, without_overrides, strict=True):

@@ -18,6 +18,7 @@ from dgl_mutual.experiments.config import MAX_SEEDS, read_config, read_mapping
 from dgl_mutual.experiments.layers import DEFAULT_STRATEGY, merge
 from dgl_mutual.experiments.recipes import read_recipe
 from dgl_mutual.options import Options, parse_options
+from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.store.tables import MAX_TITLE, MAX_TRIALS
 from dgl_mutual.strategies import STRATEGY_REGISTRY
 from dgl_mutual.utils.files import user_path
@@ -29,7 +30,7 @@ from dgl_mutual.utils.wording import assignments, counted
 #: A small suite, as a file would hold it.
 EXAMPLE = "{datasets: [digits], methods: [independent, gml]}"
 #: Keys of a configuration that a suite's datasets decide.
-OF_THE_DATA = ("task", "dataset", "targets", "metric", "fingerprint", "protocol", "seeds", "folds")
+OF_THE_DATA = keys_of(Role.DATA, Role.SPLIT, Role.METRIC, Role.COUNT)
 #: Of these, what says on which data a file was made, and nothing of how its method is run.
 _ORIGIN = ("task", "dataset", "fingerprint")
 #: Runs of a suite: more than anybody starts at once; all of them are resolved before the first.

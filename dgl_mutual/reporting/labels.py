@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dgl_mutual.reporting.run import Run
+from dgl_mutual.store.configuration import ROLES, Role
 from dgl_mutual.utils.wording import counted
 
-#: Follows from the dataset, or is shown elsewhere.
-_SHOWN_ELSEWHERE = ("dataset", "strategy", "fingerprint", "task", "protocol", "seeds", "folds", "unlabelled")
 #: Not how students teach each other, but on what, and who: methods are compared under the same of these.
 _OF_THE_DATA = ("label_rate", "pool", "noise", "students", "targets", "metric")
 #: What decides on which samples students learn, and how they are scored: runs that differ in one of these have no common column in a table.
 _COLUMN_OF_ITS_OWN = ("label_rate", "noise", "task", "targets", "metric", "folds")
+#: No option of the method: it belongs to the data, or is shown elsewhere.
+_NO_OPTION = {"strategy", "students", "pool"} | {key for key, role in ROLES.items() if role is not Role.METHOD}
 #: Parts of a run that are there or not: of one that is not there, no option is told.
 _PARTS = ("distill", "grid")
 #: Characters of a label.
@@ -205,7 +206,7 @@ def _num_apart(group: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
 
 
 def _differing(group: Sequence[Mapping[str, Any]]) -> list[str]:
-    keys = dict.fromkeys(key for values in group for key in values if key not in (*_SHOWN_ELSEWHERE, *_OF_THE_DATA))
+    keys = dict.fromkeys(key for values in group for key in values if key not in _NO_OPTION)
     found: dict[str, None] = {}
     for key in keys:
         part = key.partition(".")[0]

@@ -1,12 +1,56 @@
-"""config.yaml as plain values: the given configuration, the resolved one, and what of it decides the results."""
+"""config.yaml as plain values: what each key is about, the given configuration, the resolved one, and what decides the results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
 GIVEN, RESOLVED = "given", "resolved"
+
+
+class Role(Enum):
+    """What a key of a configuration is about."""
+
+    DATA = auto()
+    """Which graphs and labels."""
+    POOL = auto()
+    """Which further graphs, without labels."""
+    SAMPLES = auto()
+    """What of these is hidden or changed."""
+    SPLIT = auto()
+    """Which samples train, validate and test."""
+    METRIC = auto()
+    """How predictions are scored."""
+    COUNT = auto()
+    """How often the same is repeated."""
+    METHOD = auto()
+    """Who learns, and how."""
+
+
+#: Every field of `RunConfig` is here, in its order.
+ROLES: Mapping[str, Role] = {
+    "task": Role.DATA,
+    "dataset": Role.DATA,
+    "targets": Role.DATA,
+    "metric": Role.METRIC,
+    "fingerprint": Role.DATA,
+    "protocol": Role.SPLIT,
+    "seeds": Role.COUNT,
+    "folds": Role.SPLIT,
+    "students": Role.METHOD,
+    "student": Role.METHOD,
+    "strategy": Role.METHOD,
+    "strategy_options": Role.METHOD,
+    "training": Role.METHOD,
+    "task_weights": Role.METHOD,
+    "label_rate": Role.SAMPLES,
+    "unlabelled": Role.POOL,
+    "noise": Role.SAMPLES,
+    "distill": Role.METHOD,
+    "grid": Role.METHOD,
+}
 #: They change nothing in a trial. The number of folds does: the folds are others.
 _INDECISIVE = ("seeds",)
 #: Options of training that runs of earlier versions do not have.
@@ -46,6 +90,11 @@ _LATER_STRATEGY = {
     "gate": "none",
     "gate_threshold": None,
 }
+
+
+def keys_of(*roles: Role) -> tuple[str, ...]:
+    """The keys of a configuration that are about one of these, in its order."""
+    return tuple(key for key, role in ROLES.items() if role in roles)
 
 
 def num_seeds(resolved: Mapping[str, Any]) -> int:

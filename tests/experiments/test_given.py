@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from dgl_mutual.data.dataset import Dataset
+from dgl_mutual.data.pool import with_pool
 from dgl_mutual.errors import UsageError
 from dgl_mutual.experiments.config import parse_config, read_config
 from dgl_mutual.experiments.given import given_values, layer_of_file, without_defaults
@@ -120,6 +123,17 @@ def test_other_data_do_away_with_the_fingerprint(ring: Dataset, pairs: Dataset, 
     assert first["fingerprint"]
     assert prepare(parse_config(first, {"dataset": pairs.name}), pairs).config.task == "graph"
     assert parse_config(first, {"dataset": "ring"}).fingerprint == first["fingerprint"]
+
+
+@pytest.mark.parametrize("later", [None, "q"])
+def test_another_pool_or_none_does_away_with_the_fingerprint(pairs: Dataset, tmp_path: Path, later: str | None) -> None:
+    pools = {name: replace(pairs, name=name, features=np.asarray(pairs.features) + shift) for name, shift in (("p", 10.0), ("q", 20.0))}
+    joined = {name: with_pool(pairs, pool)[0] for name, pool in pools.items()} | {None: pairs}
+    for before in ("p", None):
+        first = kept(planned(joined[before], {"unlabelled": before}), tmp_path)
+        again = {"unlabelled": before}
+        assert parse_config(first, again).fingerprint == first["fingerprint"]
+        assert planned(joined[later], first, {"unlabelled": later}).config.unlabelled == later
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import yaml
 
 import dgl_mutual
 from dgl_mutual.data.dataset import Dataset
-from dgl_mutual.errors import UsageError
+from dgl_mutual.errors import DataError, UsageError
 from dgl_mutual.experiments.config import parse_config
 from dgl_mutual.experiments.plan import Plan, prepare
 from dgl_mutual.experiments.recorded import config_of
@@ -110,6 +110,16 @@ def test_without_a_change_nothing_is_told_and_what_was_given_counts(ring: Datase
         warnings.simplefilter("error")
         plan = planned(values, ring, {"training": {"patience": 5}})
     assert plan.given.training.model_fields_set == {"epochs", "patience"}
+
+
+def test_without_its_fingerprint_a_file_is_good_for_any_data(ring: Dataset) -> None:
+    values = former_run(ring, {"fingerprint": "0123456789ab"})
+    with pytest.raises(DataError, match="remove 'fingerprint' from the configuration"):
+        planned(values, ring)
+    del values["resolved"]["fingerprint"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert planned(values, ring).config.fingerprint
 
 
 def test_on_other_data_the_defaults_are_those_of_this_version(ring: Dataset, pairs: Dataset) -> None:

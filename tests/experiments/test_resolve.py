@@ -116,6 +116,18 @@ def test_other_data_of_a_pool_are_told_as_such(pairs: Dataset) -> None:
         resolve(config, joined[1])
 
 
+def test_edge_features_that_decide_which_graphs_of_a_pool_are_new_are_told(pairs: Dataset) -> None:
+    edges = np.zeros((pairs.num_edges, 1), np.float32)
+    dataset, pool = (replace(pairs, edge_features=edges + shift, edge_feature_names=("e",)) for shift in (0, 1))
+    features = np.asarray(pairs.features).copy()
+    features[-1] += 1  # of its graphs all but the last differ from the dataset's in edge features alone
+    pool = replace(pool, name="p", features=features)
+    with_them, without = (with_pool(dataset, pool, edge_features=takes)[0] for takes in (True, False))
+    config = resolve(parse_config({"unlabelled": "p"}), with_them)
+    with pytest.raises(DataError, match="or only then or now do students take edge features, so that other graphs of the pool"):
+        resolve(config, without)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

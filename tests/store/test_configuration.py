@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from dgl_mutual.store.configuration import file_values, identity, resolved_part
+from dgl_mutual.experiments.config import RunConfig
+from dgl_mutual.store.configuration import ROLES, Role, file_values, identity, keys_of, resolved_part
+
+
+def test_every_key_of_a_configuration_has_a_role() -> None:
+    assert [*ROLES] == [*RunConfig.model_fields]
+    assert keys_of(Role.POOL, Role.SPLIT) == ("protocol", "folds", "unlabelled")
 
 
 def test_an_option_that_is_off_does_not_change_what_a_run_is() -> None:

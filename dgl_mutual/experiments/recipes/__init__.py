@@ -15,11 +15,13 @@ from typing import Any
 from dgl_mutual.data.catalog import lookup
 from dgl_mutual.errors import UsageError, unknown
 from dgl_mutual.nn.options import GRAPH_TASK_OPTIONS
+from dgl_mutual.store.configuration import Role, keys_of
 from dgl_mutual.utils.plain_yaml import read_yaml
 
 #: The key of a recipe that is not part of the configuration.
 DESCRIPTION = "description"
-_OF_ITS_DATASET = ("dataset", "task", "targets", "protocol", "folds")
+#: What a recipe says that is not meant for another dataset.
+_OF_ITS_DATASET = keys_of(Role.DATA, Role.SPLIT, Role.METRIC)
 #: What a recipe for graphs says that is not meant for node tasks.
 _OF_GRAPH_TASKS = (("training", "batch_size"), *(("student", key) for key in GRAPH_TASK_OPTIONS))
 
@@ -47,8 +49,9 @@ def read_recipe(name: str, *later: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a recipe, like that of a file given with ``--config``.
 
     Args:
-        later: layers of configuration that override it. If they name another dataset, the task, targets and splits of the recipe do not
-            count. Nor does what has no meaning for its task, as far as the task is known before it is loaded; a warning names it.
+        later: layers of configuration that override it. If they name another dataset, the task, targets, metric and splits of the
+            recipe do not count. Nor does what has no meaning for its task, as far as the task is known before it is loaded; a warning
+            names it.
 
     Raises:
         UsageError: there is no such recipe.
