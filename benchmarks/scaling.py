@@ -26,17 +26,15 @@ import pandas as pd
 import torch
 from common import ARCHITECTURES, Clock, write
 
+from dgl_mutual.api import fit
 from dgl_mutual.data.arrays import canonical_edges
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.protocols import unlabelled_samples
 from dgl_mutual.data.split import Split
 from dgl_mutual.data.target import Target
-from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.feeds import make_feed
 from dgl_mutual.training.memory import FreedMemory, peak
-from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.training.trainer import fit_cohort
 
 MEAN_DEGREE = 10
 FEATURES = 64
@@ -107,13 +105,14 @@ def train(case: Case) -> tuple[tuple[int, int], float, float | None]:
     alone = case.students == 1
     sampling = {"sampler": "neighbor", "fanout": FANOUT, "batch_size": SAMPLED_NODES, "eval_every": case.epochs + 1}
     with suppress(Enough), FreedMemory() as freed:
-        fit_cohort(
+        fit(
             dataset,
-            split,
-            students=[StudentOptions(architecture=name, hidden=case.hidden) for name in islice(cycle(ARCHITECTURES), case.students)],
-            strategy="independent" if alone else "gml",
+            [{"architecture": name, "hidden": case.hidden} for name in islice(cycle(ARCHITECTURES), case.students)],
+            "independent" if alone else "gml",
             strategy_options={} if alone else {"exchange_warmup": [0, 0]},
-            training=TrainingOptions(epochs=case.epochs + 1, **(sampling if case.sampled else {})),
+            training={"epochs": case.epochs + 1, **(sampling if case.sampled else {})},
+            split=split,
+            device="cpu",
             callbacks=[freed, clock],
         )
     highest = peak()

@@ -31,6 +31,7 @@ from dgl_mutual.data.protocols import (
 )
 from dgl_mutual.data.several_targets import target_names
 from dgl_mutual.data.split import Split
+from dgl_mutual.data.target import TaskName
 from dgl_mutual.errors import DataError, TrainingError, UsageError
 from dgl_mutual.experiments.config import RunConfig
 from dgl_mutual.experiments.given import plain_values
@@ -41,6 +42,7 @@ from dgl_mutual.nn.student import resolve_student
 from dgl_mutual.options import parse_options
 from dgl_mutual.store.configuration import identity
 from dgl_mutual.strategies import STRATEGY_REGISTRY, resolve_strategy
+from dgl_mutual.strategies.base import Strategy
 from dgl_mutual.strategies.options import StrategyOptions
 from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.training.members import check_members
@@ -105,6 +107,7 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "(strategy_options.exchange_on = labelled). Leave one of the two out."
         )
     training = resolve_training(config.training, dataset)
+    _check_views(kind, training, dataset.task)
     if kind.trains:
         check_members(students, training)
     return config.model_copy(
@@ -181,6 +184,15 @@ def _for_unlabelled(
     else:
         even = protocol == "holdout" and not draws_alike(label_rate, dataset.labels)
     return options.with_unlabelled(dataset.task, even=even, pool=dataset.num_pool > 0)
+
+
+def _check_views(kind: type[Strategy], training: TrainingOptions, task: TaskName) -> None:
+    """Refuse views without some nodes where the strategy compares the states of all."""
+    if training.node_drop and task == "graph" and kind.needs_all_states:
+        raise UsageError(
+            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
+            "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
+        )
 
 
 def _check_inductive(options: StrategyOptions) -> None:

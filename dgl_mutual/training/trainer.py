@@ -20,12 +20,10 @@ from dgl_mutual.errors import UsageError
 from dgl_mutual.joint import TaskWeights, make_distribution
 from dgl_mutual.nn.architectures import num_blocks
 from dgl_mutual.nn.options import StudentOptions
-from dgl_mutual.nn.student import AnyStudent, resolve_student
+from dgl_mutual.nn.student import AnyStudent
 from dgl_mutual.options import parse_options
 from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.strategies.base import Strategy
-from dgl_mutual.strategies.options import StrategyOptions
-from dgl_mutual.strategies.propagation import check_propagation
 from dgl_mutual.strategies.setting import Setting, TrainingSamples
 from dgl_mutual.training import seeds
 from dgl_mutual.training.assessment import assess
@@ -37,7 +35,7 @@ from dgl_mutual.training.feeds.sampled import resolve_fanout
 from dgl_mutual.training.inputs import Inputs
 from dgl_mutual.training.loop import Loop
 from dgl_mutual.training.members import check_members, make_members, resolve_members
-from dgl_mutual.training.options import TrainingOptions, resolve_training
+from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.own_state import OwnStateCheck
 from dgl_mutual.training.propagated import fit_untrained, propagated_logits, with_kept
 from dgl_mutual.training.ranks import SINGLE_PROCESS, Ranks
@@ -57,9 +55,9 @@ def fit_cohort(
     split: Split,
     *,
     students: Sequence[StudentOptions],
-    strategy: str | type[Strategy] = "gml",
-    strategy_options: Mapping[str, Any] | None = None,
-    training: TrainingOptions | None = None,
+    strategy: str | type[Strategy],
+    strategy_options: Mapping[str, Any],
+    training: TrainingOptions,
     task_weights: TaskWeights | None = None,
     seed: int = 0,
     fold: int = 0,
@@ -71,8 +69,10 @@ def fit_cohort(
 ) -> FitResult:
     """Train one cohort on one split.
 
+    The options are those of a resolved configuration, in which nothing is left open (see `dgl_mutual.experiments.resolve`).
+
     Args:
-        students: options of the K students, resolved or not.
+        students: options of the K students.
         strategy: name or class; `strategy_options` are its options as plain values.
         task_weights: how several tasks are weighed against each other (default: equal).
         seed, fold: name the random streams; the same pair gives the same result whatever ran before.
@@ -88,20 +88,17 @@ def fit_cohort(
         TrainingError: a loss that is not finite, or a metric that is not defined on a part of the split.
         StoreError, DataError: a snapshot cannot be written, or used.
     """
-    training, device = resolve_training(training or TrainingOptions(), dataset), torch.device(device)
+    device = torch.device(device)
     split = replace(split)  # a copy: code of a user's own is given tensors that share its memory
     callbacks = CallbackList(callbacks).callbacks
     dataset = without_labels(dataset, split.unlabelled)
     kind = resolve_strategy(strategy)
-    options = _resolve_options(kind, strategy_options or {}, dataset, split, training)
-    if kind.propagates:
-        check_propagation(kind.name, dataset)
+    options = parse_options(kind.Options, strategy_options, "strategy_options")
     if not kind.trains:
         distribution = make_distribution(dataset.target)
         refuse_undefined(scorer_of(dataset), torch.as_tensor(dataset.labels), split, dataset.target.num_outputs)
         return fit_untrained(kind, options, dataset, split, distribution, dtype)
     _check_gradients()
-    students = [resolve_student(one, dataset.task, has_edge_features=dataset.edge_features is not None) for one in students]
     if not any(student.edge_features for student in students):
         dataset = dataset.without_edge_features()  # members that the strategy adds have none then, either
     members = resolve_members(kind, options, students, dataset, device)
@@ -237,25 +234,6 @@ def _assessed(loop: Loop, clock: EpochClock) -> FitResult:
         exchange_on=state.exchange.on,
     )
     return with_kept(result, logits) if kind.propagates else result
-
-
-def _resolve_options(
-    kind: type[Strategy], given: Mapping[str, Any], dataset: Dataset, split: Split, training: TrainingOptions
-) -> StrategyOptions:
-    """The options of a strategy with nothing left open.
-
-    Raises:
-        UsageError: see `parse_options` and `StrategyOptions.resolved`; or views that the strategy cannot train with.
-    """
-    options = parse_options(kind.Options, given, "strategy_options")
-    if len(split.unlabelled):
-        options = options.with_unlabelled(dataset.task, pool=dataset.num_pool > 0)
-    if training.node_drop and dataset.task == "graph" and kind.needs_all_states:
-        raise UsageError(
-            f"Strategy {kind.name!r} compares the states of all nodes, and training.node_drop = {training.node_drop:g} removes nodes from "
-            "graphs. Leave node_drop out; edge_drop and feature_mask keep all nodes."
-        )
-    return options.resolved(training.epochs, dataset.task)
 
 
 def _check_ranks(ranks: Ranks, num_students: int, training: TrainingOptions) -> None:

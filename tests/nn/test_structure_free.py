@@ -19,7 +19,7 @@ from dgl_mutual.nn.module import EdgeInput
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.nn.student import Student
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.nn.test_student import CLASSES, FEATURES, SIZES, make_student
 from tests.strategies.cases import make_dataset as learnable
 
@@ -105,7 +105,7 @@ def fit_of(task: str, strategy: str, students: list[StudentOptions]) -> Any:
     dataset = learnable(task, "single-label")
     train, val, test = (np.arange(dataset.num_samples)[start::3] for start in range(3))
     training = TrainingOptions(epochs=2, batch_size=3 if task == "graph" else None)
-    return fit_cohort(dataset, Split(train, val, test), students=students, strategy=strategy, training=training)
+    return train_cohort(dataset, Split(train, val, test), students=students, strategy=strategy, training=training)
 
 
 def test_a_strategy_that_compares_nodes_takes_no_bag() -> None:

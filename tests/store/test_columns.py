@@ -12,7 +12,7 @@ from dgl_mutual.store.summary import summarise_trials
 from dgl_mutual.store.tables import MORE_COLUMNS, TRIAL_COLUMNS
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.strategies.cases import MULTI_LABEL_OPTIONS, SMALL, SMALL_OPTIONS, make_dataset
 
 
@@ -35,7 +35,7 @@ def test_every_column_of_a_history_is_explained() -> None:
         fields = STRATEGIES[name].Options.model_fields
         options |= {"gate": "confidence"} if "gate" in fields else {}
         options |= {"exchange_warmup": (0, 0)} if "exchange_warmup" in fields else {}
-        result = fit_cohort(
+        result = train_cohort(
             dataset,
             split,
             students=[StudentOptions(architecture=kind, **SMALL) for kind in ("gcn", "sage")],

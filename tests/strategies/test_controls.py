@@ -16,7 +16,7 @@ from dgl_mutual.strategies.mean_teacher import MeanTeacher
 from dgl_mutual.training.averages import WeightAverages
 from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, Bench, make_dataset
 
 CONTROLS = ("ensemble-distillation", "mean-teacher", "pseudo-label", "self-distillation", "snapshot-distillation")
@@ -30,7 +30,7 @@ def fit(task: str, strategy: Any, options: dict[str, Any] | None = None, *, stud
     training = TrainingOptions(epochs=epochs, batch_size=3 if task == "graph" else None, **more.pop("training", {}))
     chosen = [StudentOptions(architecture=name, **SMALL) for name in ("gcn", "gin", "gat", "sage")[:students]]
     split = Split(train[::2], val, test, train[1::2])
-    return fit_cohort(dataset, split, students=chosen, strategy=strategy, strategy_options=options or {}, training=training, **more)
+    return train_cohort(dataset, split, students=chosen, strategy=strategy, strategy_options=options or {}, training=training, **more)
 
 
 def state_of(result: Any, member: int) -> Tensor:

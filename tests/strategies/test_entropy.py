@@ -13,7 +13,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.entropy import entropy_terms
 from dgl_mutual.strategies.gml import GMLOptions
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, Bench
 from tests.strategies.test_extremes import make_data
 
@@ -89,7 +89,7 @@ def test_the_warm_up_schedule_is_on_until_the_exchange_begins():
     assert "entropy" not in terms_of(options, ramp=0.2)[0]
     assert "entropy" in terms_of({**options, "entropy_schedule": "constant"}, ramp=0.2)[0]
     dataset, split = make_data("node", num_edges=20, classes=2, sizes=(1,), scale=1.0)
-    result = fit_cohort(
+    result = train_cohort(
         dataset,
         split,
         students=[StudentOptions(architecture=name, **SMALL) for name in ("gcn", "gin")],

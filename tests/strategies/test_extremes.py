@@ -17,8 +17,8 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.options import Options
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
 from dgl_mutual.weightings import WEIGHTINGS
+from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, Bench
 
 NUM_SAMPLES = 12
@@ -72,7 +72,7 @@ def test_training_stays_finite(name: str, case: str) -> None:
     options = {**EXTRA_MEMBERS.get(name, {}), **({"exchange_warmup": (0, 0)} if "exchange_warmup" in fields else {})}
     options |= {key: temperature for key in ("temperature", "target_temperature") if temperature is not None and key in fields}
     architectures = ("gcn", "gat", "gin", "sage")
-    result = fit_cohort(
+    result = train_cohort(
         *make_data(task, **shape),
         students=[StudentOptions(architecture=architectures[(k + num_students // 16) % 4], **student) for k in range(num_students)],
         strategy=name,
@@ -118,7 +118,7 @@ def at_its_ends() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
 def test_training_stays_finite_with_any_weight(name: str, options: dict[str, Any], training: dict[str, Any]) -> None:
     students = [StudentOptions(architecture=kind, hidden=4, heads=2) for kind in ("gcn", "gat")]
     warmup = {"exchange_warmup": (0, 0)} if "exchange_warmup" in STRATEGIES[name].Options.model_fields else {}
-    result = fit_cohort(
+    result = train_cohort(
         *make_data("node", num_edges=30, classes=3, sizes=(3,), scale=1.0),
         students=students,
         strategy=name,
@@ -134,7 +134,7 @@ def test_features_beyond_what_floats_hold_are_named_as_the_likely_cause(name: st
     dataset, split = make_data("node", num_edges=30, classes=3, sizes=(3,), scale=1e37)
     unscaled = TrainingOptions(epochs=30, learning_rate=10.0, scale_inputs=False)
     with pytest.raises(TrainingError, match="features of extreme size"):
-        fit_cohort(dataset, split, students=students, strategy=name, training=unscaled)
+        train_cohort(dataset, split, students=students, strategy=name, training=unscaled)
 
 
 @pytest.mark.parametrize("size", [1e4, 1e8])

@@ -9,7 +9,7 @@ from dgl_mutual.data.split import Split
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.strategies.kd import KnowledgeDistillation
 from dgl_mutual.training.options import TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, make_dataset
 
 STUDENTS = [StudentOptions(architecture=name, **SMALL) for name in ("gcn", "gin")]
@@ -22,7 +22,7 @@ def fit(task, strategy, options=None, callbacks=(), **training):
     split = Split(*(order[start::3] for start in range(3)))
     training = TrainingOptions(epochs=4, batch_size=3, **training)
     options = {**OPTIONS.get(getattr(strategy, "name", strategy), {}), **(options or {})}
-    result = fit_cohort(
+    result = train_cohort(
         dataset, split, students=STUDENTS, strategy=strategy, strategy_options=options, training=training, callbacks=callbacks
     )
     return result, split

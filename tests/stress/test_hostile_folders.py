@@ -14,7 +14,7 @@ from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.snapshots import Snapshots
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.experiments.test_run_store import CONFIG, outcome
 from tests.strategies.test_extremes import make_data
 from tests.stress.damage import Edit, bounded, changed, damaged, edits, write
@@ -44,7 +44,7 @@ def test_checkpoints_and_snapshots(fuzz: Callable[..., None], tmp_path: Path) ->
     students = [StudentOptions(architecture=kind, hidden=2, heads=1) for kind in ("gcn", "gin")]
 
     def fit(snapshots: Snapshots) -> None:
-        fit_cohort(dataset, split, students=students, training=TrainingOptions(epochs=2), snapshots=snapshots).save(tmp_path / "sound")
+        train_cohort(dataset, split, students=students, training=TrainingOptions(epochs=2), snapshots=snapshots).save(tmp_path / "sound")
 
     fit(Snapshots(tmp_path / "sound" / "snapshot", 1))
     files = {file.name: file.read_bytes() for file in (tmp_path / "sound").iterdir()}

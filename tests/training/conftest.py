@@ -10,7 +10,7 @@ import pytest
 from dgl_mutual.nn.options import StudentOptions
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.result import FitResult
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
 
 Fit: TypeAlias = Callable[..., FitResult]
@@ -39,7 +39,7 @@ def fit() -> Fit:
         training = TrainingOptions(epochs=epochs, **changed.pop("training", {}))
         if changed.get("strategy", "gml") == "gml":
             changed["strategy_options"] = {"exchange_warmup": (0, 0), **changed.get("strategy_options", {})}
-        return fit_cohort(*data, students=options, training=training, **changed)
+        return train_cohort(*data, students=options, training=training, **changed)
 
     return run
 

@@ -10,7 +10,7 @@ import torch
 
 from dgl_mutual.training.process_group import process_group
 from dgl_mutual.training.ranks import DividedSamples, DividedStudents
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 
 
 def train_together(cases: Path, folder: Path) -> None:
@@ -21,6 +21,6 @@ def train_together(cases: Path, folder: Path) -> None:
         for divided, several in pickle.loads(cases.read_bytes()).items():
             ranks = kinds[divided](here.rank, here.size)
             for dataset, split, options in several:
-                result = fit_cohort(dataset, split, **options, dtype=torch.float64, ranks=ranks)
+                result = train_cohort(dataset, split, **options, dtype=torch.float64, ranks=ranks)
                 found[divided].append((result.history, result.cohort.state_dict()))
         (folder / f"{here.rank}.pkl").write_bytes(pickle.dumps(found))

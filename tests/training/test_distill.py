@@ -18,7 +18,7 @@ from dgl_mutual.training.distill import distill
 from dgl_mutual.training.feeds import Feed, make_feed
 from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions, TrainingOptions
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 from tests.strategies.cases import SMALL, make_dataset
 
 STUDENTS = [StudentOptions(architecture=name, **SMALL) for name in ("gcn", "sage")]
@@ -33,7 +33,7 @@ def split_of(dataset):
 def fit_and_distill(dataset, *, strategy_options=None, unseen=0.0, **options):
     scene = make_inductive_split(dataset, split_of(dataset), unseen, seed=1)
     training = TrainingOptions(epochs=5, batch_size=6)
-    result = fit_cohort(
+    result = train_cohort(
         scene.seen, scene.seen_split, students=STUDENTS, strategy="gml", strategy_options=strategy_options, training=training
     )
     return result, distill(result, scene, DistillOptions(**{**QUICK, **options}), seed=0, batch_size=6), scene
@@ -55,7 +55,7 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
     """Validation labels, which choose the epoch, are what the ensemble says, and training labels are others."""
     dataset = make_dataset("node", "single-label")
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
-    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
+    result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
     ensemble = torch.as_tensor(result.predict()).argmax(-1).numpy()
     split, labels = scene.seen_split, ensemble.copy()
     labels[split.train] = (labels[split.train] + 1) % 3
@@ -70,7 +70,7 @@ def test_the_mlp_learns_what_the_ensemble_says_not_the_labels():
 def test_the_mlp_ends_at_its_best_epoch_by_validation():
     dataset = make_dataset("node", "single-label")
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
-    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
+    result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=5))
     long = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 30, "learning_rate": 0.3}), seed=0)
     best = long["mlp"].best_epoch
     assert best < 29
@@ -82,7 +82,7 @@ def test_the_mlp_ends_at_its_best_epoch_by_validation():
 def test_the_weight_goes_from_what_the_ensemble_says_to_the_labels(weight):
     dataset = make_dataset("graph", "single-label")
     split = split_of(dataset)
-    result = fit_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    result = train_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     labels = dataset.labels.copy()
     labels[split.train] = (labels[split.train] + 1) % 3
     said = result.predict(dataset)
@@ -108,7 +108,7 @@ def test_the_mlp_sees_no_sums_of_edge_features():
     for features in (dataset.features, summed):
         data = replace(dataset, features=features, feature_kinds=kinds)
         scene = make_inductive_split(data, split_of(data), 0.0, seed=1)
-        result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+        result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
         with mock.patch("dgl_mutual.training.distill.predict", return_value=result.predict(dataset)):
             mlp = distill(result, scene, DistillOptions(**QUICK), seed=0, batch_size=6).mlp.module
         found.append(mlp.forward_batch(Collator(data).all()).logits)
@@ -140,7 +140,7 @@ def test_graphs_with_hidden_labels_are_learned_from(monkeypatch, ratio):
     split = Split(split.train[:2], split.val, split.test, split.train[2:])
     expected = len(split.seen) if ratio is None else 3
     scene = make_inductive_split(dataset, split, 0.0, seed=1)
-    result = fit_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    result = train_cohort(dataset, split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     monkeypatch.setattr("dgl_mutual.training.distill.make_feed", lambda *args, **options: Recording(make_feed(*args, **options)))
     distill(result, scene, DistillOptions(**{**QUICK, "epochs": 1}), seed=0, batch_size=6, unlabelled_ratio=ratio)
     assert sum(len(batch.samples) for batch in seen) == expected
@@ -151,7 +151,7 @@ def test_graphs_with_hidden_labels_are_learned_from(monkeypatch, ratio):
 def test_a_repeat_is_bit_equal_and_seeds_differ():
     dataset = make_dataset("graph", "single-label")
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
-    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     options = DistillOptions(**{**QUICK, "dropout": 0.5, "positions": 2, "supervised_weight": 0.5})
     first, again, other = (distill(result, scene, options, seed=seed) for seed in (3, 3, 4))
     assert replace(first["mlp"], inference_ms=0.0) == replace(again["mlp"], inference_ms=0.0)
@@ -164,7 +164,7 @@ def test_an_mlp_that_learned_from_scaled_inputs_takes_plain_ones(task):
     dataset = make_dataset(task, "single-label")
     dataset = replace(dataset, features=np.asarray(dataset.features) * np.float32([1e-3, 300, 1, 1, 300]))
     scene = make_inductive_split(dataset, split_of(dataset), 0.0, seed=1)
-    result = fit_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
+    result = train_cohort(dataset, scene.split, students=STUDENTS, training=TrainingOptions(epochs=2, batch_size=6))
     scaled = with_scaled_columns(dataset, column_scales(dataset, scene.split))
     options = DistillOptions(**QUICK)
     # The cohort takes features as they are, so what it says of them is what the other MLP learns from, too.
@@ -238,7 +238,7 @@ class TestUnseen:
         scene = make_inductive_split(dataset, split_of(dataset), 0.4, seed=1)
         students = [student.model_copy(update={"edge_features": edge_features}) for student in STUDENTS]
         training = TrainingOptions(epochs=5, positions=positions)
-        result = fit_cohort(scene.seen, scene.seen_split, students=students, strategy="independent", training=training)
+        result = train_cohort(scene.seen, scene.seen_split, students=students, strategy="independent", training=training)
         after = distill(result, scene, DistillOptions(**{**QUICK, "epochs": 2}), seed=0)
         unseen = scene.split.test
         for member in ("gcn-0", "sage-1", "ensemble"):

@@ -19,8 +19,8 @@ from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.process_group import leads, process_group
 from dgl_mutual.training.ranks import SINGLE_PROCESS, DividedSamples, DividedStudents, Ranks
 from dgl_mutual.training.sync_batch_norm import SyncBatchNorm, plain_batch_norm, share_batch_norm
-from dgl_mutual.training.trainer import fit_cohort
 from tests import forked
+from tests.cohorts import train_cohort
 from tests.training.divided import train_together
 from tests.training.own_students import Counting, OtherNorm, TwoWays
 from tests.training.small_data import Data, graphs, multi_label_graphs, nodes
@@ -129,7 +129,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_two_processes_that_divide_samples_are_one(found: dict[str, Any]) -> None:
     first, second = found["samples"]
     for (dataset, split, chosen), (history, weights), (other_history, other_weights) in zip(cases_of_samples(), first, second, strict=True):
-        alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
+        alone = train_cohort(dataset, split, **chosen, dtype=torch.float64)
         assert len(history) == len(alone.history)
         for row, expected in zip(history, alone.history, strict=True):
             assert row == pytest.approx(expected, rel=1e-8, abs=1e-9)
@@ -142,7 +142,7 @@ def test_two_processes_that_divide_students_are_one_bit_for_bit(found: dict[str,
     first, second = found["students"]
     set_threads(1)
     for (dataset, split, chosen), one, other in zip(cases_of_students(), first, second, strict=True):
-        alone = fit_cohort(dataset, split, **chosen, dtype=torch.float64)
+        alone = train_cohort(dataset, split, **chosen, dtype=torch.float64)
         for history, weights in (one, other):
             assert repr(history) == repr(alone.history)
             torch.testing.assert_close(weights, alone.cohort.state_dict(), rtol=0, atol=0)
@@ -167,35 +167,35 @@ def test_a_step_on_the_whole_graph_is_refused(node_data: Data) -> None:
         UsageError,
         match=r"cannot be divided among processes.*--divide students, or samples of .* --sampler neighbor",
     ):
-        fit_cohort(*node_data, **{**options(), "training": TrainingOptions(epochs=2)}, ranks=TWO)
+        train_cohort(*node_data, **{**options(), "training": TrainingOptions(epochs=2)}, ranks=TWO)
 
 
 def test_more_processes_than_samples_in_a_batch_are_refused(node_data: Data, graph_data: Data) -> None:
     # 20 training graphs in batches of at most 3 make 7 steps of 2 or 3.
     with pytest.raises(UsageError, match=r"3 processes cannot divide a batch of 2 graphs.*--nproc-per-node 2 or less"):
-        fit_cohort(*graph_data, **options(batch_size=3), ranks=DividedSamples(0, 3))
+        train_cohort(*graph_data, **options(batch_size=3), ranks=DividedSamples(0, 3))
     with pytest.raises(UsageError, match=r"2 processes cannot divide a batch of 1 node "):
-        fit_cohort(*node_data, **options(batch_size=1, sampled=True), ranks=TWO)
+        train_cohort(*node_data, **options(batch_size=1, sampled=True), ranks=TWO)
 
 
 def test_more_processes_than_students_are_refused(graph_data: Data) -> None:
     with pytest.raises(UsageError, match=r"5 processes cannot divide 4 students.*--nproc-per-node 4 or less, or leave out --divide"):
-        fit_cohort(*graph_data, **options(), ranks=DividedStudents(0, 5))
+        train_cohort(*graph_data, **options(), ranks=DividedStudents(0, 5))
 
 
 def test_students_in_several_processes_cannot_be_compared(graph_data: Data) -> None:
     training = TrainingOptions(epochs=2, diversity=True)
     with pytest.raises(UsageError, match=r"no two of them to compare \(training.diversity\). Leave out --divide students"):
-        fit_cohort(*graph_data, **{**options(), "training": training}, ranks=DividedStudents(0, 2))
+        train_cohort(*graph_data, **{**options(), "training": training}, ranks=DividedStudents(0, 2))
     with pytest.raises(UsageError, match=r"Strategy 'okddip' looks at what all students have before their logits.*Leave out --divide"):
-        fit_cohort(*graph_data, **options("okddip", leader={}), ranks=DividedStudents(0, 2))
+        train_cohort(*graph_data, **options("okddip", leader={}), ranks=DividedStudents(0, 2))
 
 
 @pytest.mark.parametrize("ranks", [TWO, DividedStudents(1, 2)])
 @pytest.mark.parametrize("strategy", ["oad", "alignahead"])
 def test_strategies_that_need_the_states_of_all_nodes_are_refused(strategy: str, ranks: Ranks, graph_data: Data) -> None:
     with pytest.raises(UsageError, match=f"Strategy '{strategy}' looks at the states of all nodes of a step"):
-        fit_cohort(*graph_data, **options(strategy), ranks=ranks)
+        train_cohort(*graph_data, **options(strategy), ranks=ranks)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])
@@ -268,7 +268,7 @@ def test_a_batch_norm_of_a_user_s_own_class_is_refused() -> None:
 def test_batch_norms_whose_statistics_cannot_be_shared_are_refused(norm: dict[str, Any], graph_data: Data) -> None:
     students = [StudentOptions(architecture=OtherNorm, options=norm), StudentOptions(architecture="gcn")]
     with pytest.raises(UsageError, match=r"cannot share the statistics of 'module.norms.0' of the student 'OtherNorm-0' \(\w*BatchNorm"):
-        fit_cohort(*graph_data, **{**options(), "students": students}, ranks=TWO)
+        train_cohort(*graph_data, **{**options(), "students": students}, ranks=TWO)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from dgl_mutual.data.dataset import Dataset
 from dgl_mutual.data.several_targets import one_by_one, select_targets
 from dgl_mutual.data.target import Target, join_targets
-from dgl_mutual.errors import DataError, TrainingError, UsageError
+from dgl_mutual.errors import DataError, StoreError, TrainingError, UsageError
 from dgl_mutual.strategies import STRATEGIES
 from dgl_mutual.training.checkpoints import load_student
 from dgl_mutual.training.distill import distill
 from dgl_mutual.training.inductive_split import make_inductive_split
 from dgl_mutual.training.options import DistillOptions
+from dgl_mutual.training.snapshots import Snapshots
 from dgl_mutual.training.task_metrics import scorer_of
 from tests.training.conftest import Data, Fit
 
@@ -104,6 +105,13 @@ def test_uncertainty_learns_weights_that_the_history_tells(several: Data, fit: F
     assert [history[0][f"task_weight/{name}"] for name in ("kind", "marks")] == [1.0, 1.0]
     assert all(history[-1][f"task_weight/{name}"] != 1.0 for name in ("kind", "marks"))
     assert not any(name.startswith("task_weight") for name in fit(several, epochs=1).history[0])
+
+
+def test_a_snapshot_of_a_training_with_other_weights_of_tasks_is_refused(several: Data, fit: Fit, tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "s", 1)
+    fit(several, epochs=2, snapshots=snapshots)
+    with pytest.raises(StoreError, match=r"of another training: it has other task weights\. Remove it"):
+        fit(several, epochs=2, task_weights="uncertainty", snapshots=snapshots)
 
 
 def test_students_come_back_from_files_and_predict_all_tasks(several: Data, fit: Fit, tmp_path: Path) -> None:

@@ -179,7 +179,6 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
     ({"students": ("gcn", "gat")}, "students"),
     ({"training": {"learning_rate": 0.5}}, "training options"),
     ({"strategy_options": {"weight": 0.5}}, "strategy"),
-    ({"task_weights": "uncertainty"}, "task weights"),
     ({"dtype": torch.float64}, "precision"),
 ]
 

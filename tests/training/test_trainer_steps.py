@@ -27,7 +27,7 @@ from dgl_mutual.training.callbacks import Callback
 from dgl_mutual.training.options import TrainingOptions
 from dgl_mutual.training.result import FitResult
 from dgl_mutual.training.state import TrainingState
-from dgl_mutual.training.trainer import fit_cohort
+from tests.cohorts import train_cohort
 
 Data = tuple[Dataset, Split]
 Fit = Callable[..., FitResult]
@@ -339,7 +339,7 @@ def test_the_test_part_of_a_graph_task_is_never_a_target(watch: Callable[..., ty
         features[dataset.node_offsets[graph] : dataset.node_offsets[graph + 1]] *= -1e3
     students = [StudentOptions(architecture="gcn", hidden=8)] * 2
     results = [
-        fit_cohort(part, split, students=students, strategy=watch(targets=targets), training=TrainingOptions(epochs=3))
+        train_cohort(part, split, students=students, strategy=watch(targets=targets), training=TrainingOptions(epochs=3))
         for targets in ("eval", "ema", "best")
         for part in (dataset, replace(dataset, features=features))
     ]
