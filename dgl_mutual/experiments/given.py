@@ -17,7 +17,7 @@ from dgl_mutual.strategies import resolve_strategy
 from dgl_mutual.training.options import DEFAULT_NODE_BATCH, TrainingOptions
 from dgl_mutual.utils.imports import is_import_path
 
-#: What a later layer may leave out and mean all the same.
+#: What a run's file tells of a run even where it was not given: a later layer that changes one of these is noticed.
 _ALWAYS_TOLD = ("dataset", "strategy", "fingerprint")
 
 
@@ -53,7 +53,7 @@ def given_values(config: Options) -> dict[str, Any]:
 def layer_of_file(values: Mapping[str, Any]) -> dict[str, Any]:
     """The layer of configuration that a file means: one of the user's own as it is, of a run's config.yaml what was given.
 
-    A run's file also says on which data it was made, and names the strategy, so that a later layer that changes them is noticed.
+    Of the latter also the dataset, its fingerprint and the strategy, given or not (see `combine_layers`).
     """
     if has_both(values):
         resolved = resolved_part(values)
@@ -73,13 +73,13 @@ def without_defaults(resolved: Mapping[str, Any]) -> dict[str, Any]:
             "weight_decay": 5e-4 if task == "node" else 0.0,
             "batch_size": 32 if task == "graph" else DEFAULT_NODE_BATCH if values["training"].get("sampler") else None,
         }
-        values["training"] = _other(values["training"], training)
+        values["training"] = _without_equal(values["training"], training)
         epochs = values["training"].get("epochs", training["epochs"])
-        values["strategy_options"] = _other(values["strategy_options"], _default_options(values, epochs, task))
+        values["strategy_options"] = _without_equal(values["strategy_options"], _default_options(values, epochs, task))
         students = []
         for student in values["students"]:
             default = resolve_student(StudentOptions(architecture=student["architecture"]), task).model_dump(mode="json")
-            students.append({"architecture": student["architecture"], **_other(student, default)})
+            students.append({"architecture": student["architecture"], **_without_equal(student, default)})
         shared = {key: value for key, value in students[0].items() if key != "architecture" and all(s.get(key) == value for s in students)}
         values["student"] = shared
         values["students"] = [{key: value for key, value in student.items() if key not in shared} for student in students]
@@ -99,5 +99,6 @@ def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> 
     return options.resolved(epochs, task).model_dump(mode="json", exclude={"exchange_on"})
 
 
-def _other(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _without_equal(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The values but for those that equal their default."""
     return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}

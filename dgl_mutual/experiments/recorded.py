@@ -42,9 +42,13 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
     record = config.record
     if record is None:
         return config
+
+    def resolved_now(layer: Mapping[str, Any]) -> dict[str, Any]:
+        return plain(resolve(parse_config(layer), dataset, split))
+
     then = resolved_part(record.values)
     try:
-        now = plain(resolve(parse_config(layer_of_file(record.values)), dataset, split))
+        now = resolved_now(layer_of_file(record.values))
     except (DataError, UsageError):  # of other data: what is wrong with the configuration itself, its own resolution tells
         return config
     try:
@@ -54,10 +58,10 @@ def with_recorded_defaults(config: RunConfig, dataset: Dataset, split: Split | N
             return config
         edited = _edited(given_part(record.values), then, changed)
         kept = {key: value for key, value in without_defaults(then).items() if split is None or key not in keys_of(Role.SPLIT)}
-        left = dict(_differences(then, plain(resolve(parse_config(kept), dataset, split)), split))
+        left = dict(_differences(then, resolved_now(kept), split))
         if left:  # defaults that depend on other options: all of a group count as given
             kept |= {group: then[group] for group in {key.partition(".")[0] for key in left} if group in then}
-            left = dict(_differences(then, plain(resolve(parse_config(kept), dataset, split)), split))
+            left = dict(_differences(then, resolved_now(kept), split))
         found = parse_config(record.below, kept, record.above)
     except UsageError as error:
         warnings.warn(f"The run of this configuration cannot be repeated, so the defaults are those of this version: {error}", stacklevel=3)

@@ -67,14 +67,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
         DataError: the dataset is not the one that the configuration was made for.
     """
     dataset = dataset.with_metric(config.metric)
-    bare = dataset.without_edge_features()
-    # A configuration from before datasets had edge features means that students take none.
-    is_older = bare is not dataset and config.fingerprint is not None and config.fingerprint == fingerprint(bare)
-    students = tuple(
-        resolve_student(_without_edge_features(student) if is_older else student, dataset.task, has_edge_features=bare is not dataset)
-        for student in config.cohort
-    )
-    found = fingerprint(dataset if any(student.edge_features for student in students) else bare)
+    students = _resolved_students(config, dataset)
+    found = fingerprint(dataset if any(student.edge_features for student in students) else dataset.without_edge_features())
     if config.fingerprint != found:
         check_fingerprint(config, dataset, "remove 'fingerprint' from the configuration")
     target = dataset.target
@@ -96,16 +90,8 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
                 f"An MLP is distilled from predictions of the students, and {kind.name!r} makes its predictions after training. Leave out "
                 "'distill', or choose another strategy, for example independent."
             )
-    label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate
-    strategy_options = parse_options(kind.Options, config.strategy_options, "strategy_options")
-    if config.distill is not None and config.distill.unseen:
-        _check_inductive(strategy_options)
-    strategy_options = _for_unlabelled(strategy_options, dataset, protocol, split, label_rate)
-    if dataset.num_pool and getattr(strategy_options, "exchange_on", None) == "labelled":
-        raise UsageError(
-            "The pool of unlabelled graphs has no effect, since students learn from others on labelled samples alone "
-            "(strategy_options.exchange_on = labelled). Leave one of the two out."
-        )
+    label_rate = None if config.label_rate == 1 and isinstance(config.label_rate, float) else config.label_rate  # 1.0: all of them
+    strategy_options = _resolved_strategy_options(config, kind, dataset, protocol, split, label_rate)
     training = resolve_training(config.training, dataset)
     _check_views(kind, training, dataset.task)
     if kind.trains:
@@ -123,10 +109,44 @@ def resolve(config: RunConfig, dataset: Dataset, split: Split | None = None) -> 
             "folds": (config.folds or default) if default else None,
             "students": students,
             "student": StudentOptions(),
-            "strategy_options": _dumped(strategy_options.resolved(config.training.epochs, dataset.task)),
+            "strategy_options": _dumped(strategy_options),
             "training": training,
         }
     )
+
+
+def _resolved_students(config: RunConfig, dataset: Dataset) -> tuple[StudentOptions, ...]:
+    """The students with nothing left open. Of a configuration from before datasets had edge features, they take none."""
+    bare = dataset.without_edge_features()
+    has_edge_features = bare is not dataset
+    is_older = has_edge_features and config.fingerprint is not None and config.fingerprint == fingerprint(bare)
+    return tuple(
+        resolve_student(_without_edge_features(student) if is_older else student, dataset.task, has_edge_features=has_edge_features)
+        for student in config.cohort
+    )
+
+
+def _resolved_strategy_options(
+    config: RunConfig, kind: type[Strategy], dataset: Dataset, protocol: str, split: Split | None, label_rate: LabelRate | None
+) -> StrategyOptions:
+    """The options of the strategy with nothing left open.
+
+    Args:
+        split: see `resolve`.
+
+    Raises:
+        UsageError: an unknown option or value, or one that does not fit the pool, the distilled MLP or the training.
+    """
+    options = parse_options(kind.Options, config.strategy_options, "strategy_options")
+    if config.distill is not None and config.distill.unseen:
+        _check_inductive(options)
+    options = _for_unlabelled(options, dataset, protocol, split, label_rate)
+    if dataset.num_pool and getattr(options, "exchange_on", None) == "labelled":
+        raise UsageError(
+            "The pool of unlabelled graphs has no effect, since students learn from others on labelled samples alone "
+            "(strategy_options.exchange_on = labelled). Leave one of the two out."
+        )
+    return options.resolved(config.training.epochs, dataset.task)
 
 
 def check_fingerprint(config: RunConfig, dataset: Dataset, hint: str) -> None:
@@ -207,13 +227,14 @@ def _check_inductive(options: StrategyOptions) -> None:
 
 
 def _without_edge_features(student: StudentOptions) -> StudentOptions:
+    """A student that takes no edge features, unless it says otherwise."""
     if student.is_custom or student.edge_features is not None:
         return student
     return student.model_copy(update={"edge_features": False})
 
 
 def resolved_points(config: RunConfig, dataset: Dataset) -> tuple[tuple[dict[str, Any], RunConfig], ...]:
-    """The points of a given configuration's grid, each derived anew from what was given (see `grid_points`).
+    """The points of the grid of a configuration that is not resolved: the values of each, and its resolved configuration.
 
     Raises:
         UsageError, DataError: see `grid_points` and `resolve`; a wrong point ends a run before it starts.
