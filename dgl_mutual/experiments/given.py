@@ -90,13 +90,20 @@ def without_defaults(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default_options(values: Mapping[str, Any], epochs: int, task: TaskName) -> dict[str, Any]:
-    """What strategy options default to. Whether labels are hidden shows in `exchange_on`, too, which therefore counts as given there."""
+    """What strategy options default to.
+
+    Whether labels are hidden shows in `exchange_on`, too, which therefore counts as given there, and so does what depends on the classes'
+    sizes, which only the dataset tells.
+    """
     kind = resolve_strategy(values["strategy"]).Options
     if "label_rate" not in values and "unlabelled" not in values and values["strategy_options"].get("exchange_on") != "training":
         return kind().resolved(epochs, task).model_dump(mode="json")
-    given = {key: value for key, value in values["strategy_options"].items() if key == "exchange_on"}
-    options = kind(**given).with_unlabelled(task, pool="unlabelled" in values)
-    return options.resolved(epochs, task).model_dump(mode="json", exclude={"exchange_on"})
+    given = kind(**{key: value for key, value in values["strategy_options"].items() if key == "exchange_on"})
+    found, if_even = (
+        given.with_unlabelled(task, even=even, pool="unlabelled" in values).resolved(epochs, task).model_dump(mode="json")
+        for even in (False, isinstance(values.get("label_rate"), int))
+    )
+    return {key: value for key, value in found.items() if key != "exchange_on" and if_even[key] == value}
 
 
 def _without_equal(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,16 @@ def test_options_of_a_weighting_do_not_go_over_to_another_and_that_is_told() -> 
     assert parse_config(*layers).strategy_options == {"weighting": "attention", "weighting_options": {"hidden": 8}}
 
 
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_an_option_whose_default_depends_on_the_sizes_of_classes_counts_as_given(ring: Dataset, weight: float) -> None:
+    uneven = replace(ring, labels=np.where(np.arange(ring.num_samples) % 3 == 0, 1, 0))
+    first = planned(uneven, {"protocol": "holdout", "label_rate": 2}).config
+    assert first.strategy_options["class_prior_weight"] == 1.0
+    options = {**first.strategy_options, "class_prior_weight": weight}
+    layer = layer_of_file({**plain(first), "strategy_options": options})
+    assert planned(uneven, layer, {"training": {"patience": 5}}).config.strategy_options == options
+
+
 def test_other_data_do_away_with_the_fingerprint(ring: Dataset, pairs: Dataset, tmp_path: Path) -> None:
     first = kept(planned(ring, {}), tmp_path)
     assert first["fingerprint"]
